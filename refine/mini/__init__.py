@@ -1,0 +1,1 @@
+"""pawl-mini: the small base model of this repository, its world and its training."""
