@@ -1,0 +1,1 @@
+"""What people said about answers: the store, curation, splits, snapshots, import and export."""

@@ -1,0 +1,201 @@
+"""Settings: one frozen object, made once and passed as an argument.
+
+Precedence: command-line flags, then ``PAWL_*`` environment variables (``__`` between levels:
+``PAWL_ENGINE__MAX_LORAS``), then ``pawl.toml``, then the defaults below. An unknown key is an
+error, and all errors are reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pawl.errors import PawlError
+
+MINI_MODEL = "pawl-mini"
+MINI_MODEL_DIR = Path(__file__).parent / "models" / MINI_MODEL
+
+
+class EngineSettings(BaseModel):
+    """The vLLM child."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_model_len_tokens: int | None = Field(None, ge=64, description="None: the model's own")
+    max_loras: int = Field(4, ge=3, description="adapters live at once: champion, challenger, previous")
+    max_lora_rank: int = Field(16, ge=1)
+    max_concurrent_requests: int = Field(64, ge=1, description="vLLM's --max-num-seqs")
+    kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the KV cache, GiB")
+    gpu_memory_fraction: float = Field(0.85, gt=0, lt=1)
+    start_timeout_seconds: float = Field(600, gt=0)
+    max_prompt_bytes: int = Field(4_000_000, ge=1, description="largest request body, bytes")
+
+
+class TrainSettings(BaseModel):
+    """The trainer. ``None`` lets the method choose (``refine/method.py`` says how)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["auto", "sft", "dpo", "kto", "sft+dpo"] = "auto"
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    learning_rate: float | None = None
+    n_epochs: float | None = None
+    batch_size: int | None = None
+    max_length_tokens: int | None = Field(None, description="longer rows are counted and left out")
+    n_replay_rows: int | None = Field(None, ge=0, description="rows of the base's own behaviour")
+    n_threads: int | None = Field(None, ge=1, description="None: 2 beside an engine, else all cores")
+    seed: int = 0
+
+
+class GateSettings(BaseModel):
+    """What a challenger must show. Margins are fractions (0.03 = 3 points)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    suite: Literal["auto", "mini", "official"] = "auto"
+    margin_mini: float = Field(0.03, gt=0, lt=1)
+    margin_official: float = Field(0.02, gt=0, lt=1)
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    n_items_per_benchmark: int | None = Field(None, ge=20, description="random subset; None: all")
+    data_dir: Path | None = Field(None, description="benchmarks laid out as on the hub")
+    anchor: str = Field("base", description="the version whose scores bound the sum of losses")
+    margin_anchor: float = Field(0.06, gt=0, lt=1)
+
+
+class Settings(BaseSettings):
+    """All settings of one Pawl. Frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PAWL_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    model: str = Field(MINI_MODEL, description="'pawl-mini', a folder, or a hub id")
+    model_revision: str | None = None
+    state_dir: Path = Path(".pawl")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    api_key: SecretStr | None = Field(None, description="None: no key is asked for")
+    split_salt: str = Field("pawl", description="fixed for the life of a store")
+    engine: EngineSettings = EngineSettings()
+    train: TrainSettings = TrainSettings()
+    gate: GateSettings = GateSettings()
+
+    @property
+    def database_path(self) -> Path:
+        return self.state_dir / "pawl.duckdb"
+
+    @property
+    def adapters_dir(self) -> Path:
+        return self.state_dir / "adapters"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        return self.state_dir / "snapshots"
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.state_dir / "runs"
+
+    @property
+    def scores_dir(self) -> Path:
+        return self.state_dir / "scores"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.state_dir / "logs"
+
+    @property
+    def server_file(self) -> Path:
+        """``{"url", "pid", "started_at"}`` of the running server; gone when none runs."""
+        return self.state_dir / "server.json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None, *, config_path: Path | None = None
+) -> Settings:
+    """Read ``pawl.toml`` (or ``config_path``), the environment and ``flags`` into one object.
+
+    Args:
+        flags: nested mapping of what the command line said; ``None`` values are dropped.
+        config_path: a file that must exist when given; ``pawl.toml`` is optional.
+
+    Raises:
+        PawlError: every unknown key and every bad value, in one message.
+    """
+    path = config_path or Path("pawl.toml")
+    if config_path is not None and not path.exists():
+        raise PawlError(f"settings file {path} is not there", do="Check the path after --config")
+    problems = _unknown_environment()
+    try:
+        if path.exists():
+            tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise PawlError(f"{path} is not TOML", str(err), "Mend that line") from err
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        settings = FromFile(**_without_none(flags or {}))
+    except ValidationError as err:
+        for one in err.errors():
+            key = ".".join(str(part) for part in one["loc"])
+            if one["type"] == "extra_forbidden":
+                problems.append(f"{key}: no such setting")
+            else:
+                problems.append(f"{key} = {one['input']!r}: {one['msg']}")
+        settings = None
+    if problems or settings is None:
+        raise PawlError("settings: " + "; ".join(sorted(set(problems))),
+                        do=f"Look in {path}, the PAWL_* environment and the flags; "
+                        "'pawl settings' lists every key")
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    values["state_dir"] = settings.state_dir.expanduser().absolute()
+    return Settings.model_construct(**values)
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            value = _without_none(value)
+            if not value:
+                continue
+        if value is not None:
+            kept[key] = value
+    return kept
+
+
+def _unknown_environment() -> list[str]:
+    """Variables that begin with PAWL_ and name no setting (pydantic-settings ignores those)."""
+    known = set()
+    for name, field in Settings.model_fields.items():
+        known.add(f"PAWL_{name}".upper())
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            known |= {f"PAWL_{name}__{sub}".upper() for sub in field.annotation.model_fields}
+    return [f"{key}: no such setting" for key in os.environ
+            if key.upper().startswith("PAWL_") and key.upper() not in known]

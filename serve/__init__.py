@@ -1,0 +1,1 @@
+"""Answers people: the vLLM child, the gateway, recording, the pages, promotion while running."""
