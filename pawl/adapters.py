@@ -1,9 +1,9 @@
 """LoRA adapters on disk: an immutable folder whose manifest, written last, makes it whole.
 
-    adapter_config.json         PEFT's own
-    adapter_model.safetensors   PEFT's own
-    probe.json                  what this adapter answers, to recognise it when it is live
-    manifest.json               base, recipe, hashes; written last
+adapter_config.json         PEFT's own
+adapter_model.safetensors   PEFT's own
+probe.json                  what this adapter answers, to recognise it when it is live
+manifest.json               base, recipe, hashes; written last
 """
 
 from __future__ import annotations
@@ -97,18 +97,28 @@ def write_manifest(
 def read_manifest(adapter_dir: Path) -> AdapterManifest:
     """Read the manifest; an adapter without one was never finished."""
     if not (adapter_dir / MANIFEST).exists():
-        raise PawlError(f"adapter {adapter_dir.name} has no manifest",
-                        "its training never finished, or the folder is no adapter of Pawl's",
-                        "Train it again", code="bad_adapter")
+        raise PawlError(
+            f"adapter {adapter_dir.name} has no manifest",
+            "its training never finished, or the folder is no adapter of Pawl's",
+            "Train it again",
+            code="bad_adapter",
+        )
     try:
         manifest = AdapterManifest(**read_json(adapter_dir / MANIFEST))
     except TypeError as err:
-        raise PawlError(f"adapter {adapter_dir.name} has a manifest of another shape", str(err),
-                        "Train it again with this version", code="bad_adapter") from err
+        raise PawlError(
+            f"adapter {adapter_dir.name} has a manifest of another shape",
+            str(err),
+            "Train it again with this version",
+            code="bad_adapter",
+        ) from err
     if manifest.format != FORMAT:
-        raise PawlError(f"adapter {adapter_dir.name} has manifest format {manifest.format}",
-                        f"this version reads format {FORMAT}", "Train it again",
-                        code="bad_adapter")
+        raise PawlError(
+            f"adapter {adapter_dir.name} has manifest format {manifest.format}",
+            f"this version reads format {FORMAT}",
+            "Train it again",
+            code="bad_adapter",
+        )
     return manifest
 
 
@@ -136,16 +146,21 @@ def validate_adapter(
         if sha256_file(path) != expected:
             raise refuse(f"{name} has changed", "its hash is not the manifest's")
     if manifest.base_fingerprint != base_fingerprint:
-        raise refuse(f"it was trained on {manifest.base_model} ({manifest.base_fingerprint[:19]})",
-                     f"the server runs another base ({base_fingerprint[:19]})",
-                     "Start the server with that base, or train on this one")
+        raise refuse(
+            f"it was trained on {manifest.base_model} ({manifest.base_fingerprint[:19]})",
+            f"the server runs another base ({base_fingerprint[:19]})",
+            "Start the server with that base, or train on this one",
+        )
     config = read_json(adapter_dir / CONFIG)
     if config.get("peft_type") != "LORA" or config.get("modules_to_save"):
         raise refuse("it is not a plain LoRA", "the engine serves LoRA weights only")
     rank = int(config["r"])
     if rank > max_rank:
-        raise refuse(f"rank {rank}", f"the engine was started with at most {max_rank}",
-                     "Raise engine.max_lora_rank or train with a lower train.lora_rank")
+        raise refuse(
+            f"rank {rank}",
+            f"the engine was started with at most {max_rank}",
+            "Raise engine.max_lora_rank or train with a lower train.lora_rank",
+        )
     shapes = _read_tensors(adapter_dir / WEIGHTS, refuse)
     _check_shapes(shapes, rank, base_config, refuse)
     return manifest
@@ -159,9 +174,13 @@ def _check_shapes(
     kv = int(base.get("num_key_value_heads") or heads) * head
     inner = int(base["intermediate_size"])
     widths = {  # module: (in, out)
-        "q_proj": (hidden, heads * head), "k_proj": (hidden, kv), "v_proj": (hidden, kv),
-        "o_proj": (heads * head, hidden), "gate_proj": (hidden, inner),
-        "up_proj": (hidden, inner), "down_proj": (inner, hidden),
+        "q_proj": (hidden, heads * head),
+        "k_proj": (hidden, kv),
+        "v_proj": (hidden, kv),
+        "o_proj": (heads * head, hidden),
+        "gate_proj": (hidden, inner),
+        "up_proj": (hidden, inner),
+        "down_proj": (inner, hidden),
     }
     n_layers = int(base["num_hidden_layers"])
     pairs: dict[str, set[str]] = {}
@@ -205,8 +224,11 @@ def _read_tensors(path: Path, refuse: Any) -> dict[str, tuple[int, ...]]:
             if end > len(raw) or end - begin != math.prod(one["shape"]) * width:
                 raise ValueError(f"{key} is cut short")
             numbers = np.frombuffer(raw[begin:end], dtype="<u2" if width == 2 else "<u4")
-            mask, bits = {"F32": ("<u4", 0x7F800000), "F16": ("<u2", 0x7C00),
-                          "BF16": ("<u2", 0x7F80)}[one["dtype"]]
+            mask, bits = {
+                "F32": ("<u4", 0x7F800000),
+                "F16": ("<u2", 0x7C00),
+                "BF16": ("<u2", 0x7F80),
+            }[one["dtype"]]
             exponent = np.array(bits, dtype=mask)
             if bool(((numbers & exponent) == exponent).any()):
                 raise refuse(f"{key} holds NaN or infinity", "it would answer nonsense")

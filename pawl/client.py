@@ -51,17 +51,27 @@ class HttpClient:
                 query = {k: v for k, v in (query or {}).items() if v is not None}
                 answer = await client.request(method, path, params=query, json=body)
         except httpx.TransportError as err:
-            raise PawlError(f"the server at {self.url} did not answer",
-                            str(err) or type(err).__name__,
-                            "Is 'pawl up' running there?", status=503) from err
+            raise PawlError(
+                f"the server at {self.url} did not answer",
+                str(err) or type(err).__name__,
+                "Is 'pawl up' running there?",
+                status=503,
+            ) from err
         try:
             value = answer.json()
         except ValueError:
-            raise PawlError(f"{method} {path} answered {answer.status_code} without JSON",
-                            answer.text[:200], "Look at the server's log",
-                            status=answer.status_code) from None
+            raise PawlError(
+                f"{method} {path} answered {answer.status_code} without JSON",
+                answer.text[:200],
+                "Look at the server's log",
+                status=answer.status_code,
+            ) from None
         if answer.status_code >= 400:
             error = value.get("error", {}) if isinstance(value, dict) else {}
-            raise PawlError(str(error.get("message") or value), status=answer.status_code,
-                            code=str(error.get("code") or "error"), param=error.get("param"))
+            raise PawlError(
+                str(error.get("message") or value),
+                status=answer.status_code,
+                code=str(error.get("code") or "error"),
+                param=error.get("param"),
+            )
         return value

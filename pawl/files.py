@@ -25,8 +25,8 @@ def write_atomic(path: Path, data: str | bytes) -> None:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -43,10 +43,17 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise PawlError(f"{path} is not there", "it is written last, so its work never finished",
-                        "Run the step again", status=404, code="not_found") from None
+        raise PawlError(
+            f"{path} is not there",
+            "it is written last, so its work never finished",
+            "Run the step again",
+            status=404,
+            code="not_found",
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
-        raise PawlError(f"{path} is not JSON", str(err), "Restore it or run the step again") from err
+        raise PawlError(
+            f"{path} is not JSON", str(err), "Restore it or run the step again"
+        ) from err
 
 
 def sync_dir(path: Path) -> None:
@@ -84,8 +91,13 @@ def hold_lock(path: Path, what: str, do: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise PawlError(f"{what} (process {holder} holds {path})", "only one may run at a time",
-                            do, status=409, code="locked") from None
+            raise PawlError(
+                f"{what} (process {holder} holds {path})",
+                "only one may run at a time",
+                do,
+                status=409,
+                code="locked",
+            ) from None
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))

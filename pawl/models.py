@@ -42,13 +42,18 @@ def resolve_model(name: str, revision: str | None = None, *, cache_dir: Path) ->
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise PawlError(f"model folder {name} with revision {revision!r}",
-                            "revisions belong to hub ids", "Leave --model-revision out")
+            raise PawlError(
+                f"model folder {name} with revision {revision!r}",
+                "revisions belong to hub ids",
+                "Leave --model-revision out",
+            )
         return _inspect(name, folder.resolve(), None, None, cache_dir)
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise PawlError(f"model {name!r} is not there",
-                        "it is neither a folder nor a hub id of the form owner/name",
-                        "Give --model a folder that holds config.json, or a hub id")
+        raise PawlError(
+            f"model {name!r} is not there",
+            "it is neither a folder nor a hub id of the form owner/name",
+            "Give --model a folder that holds config.json, or a hub id",
+        )
     path = _download(name, revision)
     return _inspect(name, path, revision, f"hub:{name}@{path.name}", cache_dir)
 
@@ -62,8 +67,11 @@ def _download(name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as err:
         first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        raise PawlError(f"model {name!r} could not be fetched from the hub", first,
-                        "Check the id and the network, or give a folder") from err
+        raise PawlError(
+            f"model {name!r} could not be fetched from the hub",
+            first,
+            "Check the id and the network, or give a folder",
+        ) from err
 
 
 def _inspect(
@@ -71,25 +79,33 @@ def _inspect(
 ) -> BaseModel:
     config_path = model_dir / "config.json"
     if not config_path.exists():
-        raise PawlError(f"model folder {model_dir} has no config.json",
-                        "it holds no model in Hugging Face's layout",
-                        "Point --model at the folder that does")
+        raise PawlError(
+            f"model folder {model_dir} has no config.json",
+            "it holds no model in Hugging Face's layout",
+            "Point --model at the folder that does",
+        )
     config = read_json(config_path)
     names = config.get("architectures") or []
     architecture = str(names[0]) if names else ""
     if not architecture.endswith("ForCausalLM"):
-        raise PawlError(f"model {name!r} has the architecture {architecture or 'none'}",
-                        "chat needs a causal language model (...ForCausalLM)",
-                        "Choose an instruct model")
+        raise PawlError(
+            f"model {name!r} has the architecture {architecture or 'none'}",
+            "chat needs a causal language model (...ForCausalLM)",
+            "Choose an instruct model",
+        )
     weights = sorted(model_dir.glob("*.safetensors"))
     if not weights:
-        raise PawlError(f"model folder {model_dir} has no .safetensors",
-                        "weights in other formats can run code when loaded",
-                        "Convert the weights to safetensors")
+        raise PawlError(
+            f"model folder {model_dir} has no .safetensors",
+            "weights in other formats can run code when loaded",
+            "Convert the weights to safetensors",
+        )
     if not _has_chat_template(model_dir):
-        raise PawlError(f"model {name!r} has no chat template",
-                        "a conversation could not be turned into a prompt",
-                        "Choose an instruct model, or put a chat_template.jinja into the folder")
+        raise PawlError(
+            f"model {name!r} has no chat template",
+            "a conversation could not be turned into a prompt",
+            "Choose an instruct model, or put a chat_template.jinja into the folder",
+        )
     length = int(config.get("max_position_embeddings") or 2048)
     fingerprint = hub or _fingerprint(model_dir, weights, cache_dir)
     return BaseModel(name, model_dir, revision, fingerprint, architecture, length)

@@ -34,7 +34,9 @@ class EngineSettings(BaseModel):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len_tokens: int | None = Field(None, ge=64, description="None: the model's own")
-    max_loras: int = Field(4, ge=3, description="adapters live at once: champion, challenger, previous")
+    max_loras: int = Field(
+        4, ge=3, description="adapters live at once: champion, challenger, previous"
+    )
     max_lora_rank: int = Field(16, ge=1)
     max_concurrent_requests: int = Field(64, ge=1, description="vLLM's --max-num-seqs")
     kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the KV cache, GiB")
@@ -56,7 +58,9 @@ class TrainSettings(BaseModel):
     batch_size: int | None = None
     max_length_tokens: int | None = Field(None, description="longer rows are counted and left out")
     n_replay_rows: int | None = Field(None, ge=0, description="rows of the base's own behaviour")
-    n_threads: int | None = Field(None, ge=1, description="None: 2 beside an engine, else all cores")
+    n_threads: int | None = Field(
+        None, ge=1, description="None: 2 beside an engine, else all cores"
+    )
     seed: int = 0
 
 
@@ -170,9 +174,11 @@ def load_settings(
                 problems.append(f"{key} = {one['input']!r}: {one['msg']}")
         settings = None
     if problems or settings is None:
-        raise PawlError("settings: " + "; ".join(sorted(set(problems))),
-                        do=f"Look in {path}, the PAWL_* environment and the flags; "
-                        "'pawl settings' lists every key")
+        raise PawlError(
+            "settings: " + "; ".join(sorted(set(problems))),
+            do=f"Look in {path}, the PAWL_* environment and the flags; "
+            "'pawl settings' lists every key",
+        )
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     values["state_dir"] = settings.state_dir.expanduser().absolute()
     return Settings.model_construct(**values)
@@ -197,5 +203,8 @@ def _unknown_environment() -> list[str]:
         known.add(f"PAWL_{name}".upper())
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             known |= {f"PAWL_{name}__{sub}".upper() for sub in field.annotation.model_fields}
-    return [f"{key}: no such setting" for key in os.environ
-            if key.upper().startswith("PAWL_") and key.upper() not in known]
+    return [
+        f"{key}: no such setting"
+        for key in os.environ
+        if key.upper().startswith("PAWL_") and key.upper() not in known
+    ]

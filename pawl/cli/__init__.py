@@ -1,0 +1,112 @@
+"""The command line. Each command imports what it needs when it runs: ``pawl --help`` is instant.
+
+Verbs talk to the running server over HTTP; with none running they call the same app in this
+process (``pawl.cli.connect``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pawl import __version__
+from pawl.errors import PawlError
+
+COMMANDS = {  # name: module that holds a click command of the same name (dashes as underscores)
+    "up": "pawl.cli.serving",
+    "status": "pawl.cli.serving",
+    "doctor": "pawl.cli.doctor",
+    "settings": "pawl.cli.serving",
+    "nightly": "pawl.cli.loop",
+    "eval": "pawl.cli.loop",
+    "runs": "pawl.cli.loop",
+    "show": "pawl.cli.loop",
+    "promote": "pawl.cli.moves",
+    "rollback": "pawl.cli.moves",
+    "history": "pawl.cli.moves",
+    "import": "pawl.cli.data",
+    "export": "pawl.cli.data",
+    "demo": "pawl.cli.loop",
+}
+HELP = {
+    "up": "Serve: the gateway, the pages and the vLLM engine, until Ctrl-C.",
+    "status": "Which version answers, how the engine is, what is in the store.",
+    "doctor": "What this machine has, what is missing, what to type.",
+    "settings": "Every setting with its value now.",
+    "nightly": "Retrain on the feedback, score, and promote or say why not.",
+    "eval": "Score a model on the benchmarks with lm-eval.",
+    "runs": "The nightly runs, newest first.",
+    "show": "One run: its verdict and its report.",
+    "promote": "Make a run's adapter the champion, if its gate said so.",
+    "rollback": "Go back to the version that answered before.",
+    "history": "Every promotion and rollback.",
+    "import": "Read rows of other formats into the store.",
+    "export": "Write what was learned from as rows for TRL.",
+    "demo": "A group of users meets the planted faults; a night mends them.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only to run it or to show its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name])
+        command = getattr(module, f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, HELP[name]) for name in COMMANDS])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pawl")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (pawl.toml).")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where all is kept (.pawl).")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
+              help="Any setting: --set gate.n_items_per_benchmark=300")
+@click.pass_context
+def cli(
+    ctx: click.Context, config: Path | None, state_dir: Path | None, assignments: tuple[str, ...]
+) -> None:
+    """Serve a chat model that gets better from the people who use it and never gets worse."""
+    flags: dict[str, Any] = {"state_dir": state_dir}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise PawlError(f"--set {assignment}", "it is not of the form KEY=VALUE")
+        target = flags
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise PawlError(f"--set {assignment}", f"{parent} holds no settings")
+        target[last] = value
+    ctx.obj = {"flags": flags, "config": config}
+
+
+def main() -> None:
+    """Run ``pawl``. What a user can mend prints as one line; exit code 1, 2 for a wrong call."""
+    try:
+        cli(standalone_mode=False)
+    except PawlError as err:
+        click.echo(f"pawl: {err}", err=True)
+        sys.exit(1)
+    except click.exceptions.Exit as err:
+        sys.exit(err.exit_code)
+    except click.ClickException as err:
+        err.show()
+        sys.exit(err.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)

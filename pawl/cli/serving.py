@@ -1,0 +1,65 @@
+"""``pawl up``, ``pawl status``, ``pawl settings``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from pawl.cli.connect import connect, settings_of
+
+
+@click.command("up")
+@click.option("--model", help="pawl-mini, a folder, or a hub id.")
+@click.option("--model-revision", help="Branch, tag or commit of a hub model.")
+@click.option("--host", help="Address to listen on (127.0.0.1).")
+@click.option("--port", type=int, help="Port for API and pages (8000); 0 takes a free one.")
+@click.pass_context
+def up_command(
+    ctx: click.Context,
+    model: str | None,
+    model_revision: str | None,
+    host: str | None,
+    port: int | None,
+) -> None:
+    """Serve: the gateway, the pages and the vLLM engine, until Ctrl-C."""
+    settings = settings_of(
+        ctx, {"model": model, "model_revision": model_revision, "host": host, "port": port}
+    )
+    from serve.up import run_server
+
+    run_server(settings)
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="The server's answer as it came.")
+@click.pass_context
+def status_command(ctx: click.Context, as_json: bool) -> None:
+    """Which version answers, how the engine is, what is in the store."""
+    settings = settings_of(ctx)
+    with connect(settings) as client:
+        status = client.get("/admin/status")
+    if as_json:
+        click.echo(json.dumps(status, indent=2))
+        return
+    engine = status["engine"]
+    click.echo(f"champion  {status['champion']}  (answers to the model name 'pawl')")
+    click.echo(f"base      {status['base']['name']}")
+    click.echo(f"engine    {engine['state']}  {engine.get('detail') or ''}".rstrip())
+    click.echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")
+    for name, n in status["counts"].items():
+        click.echo(f"{name:<22}{n:>9,}")
+
+
+@click.command("settings")
+@click.pass_context
+def settings_command(ctx: click.Context) -> None:
+    """Every setting with its value now."""
+    settings = settings_of(ctx)
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if hasattr(type(value), "model_fields"):
+            for key in type(value).model_fields:
+                click.echo(f"{name}.{key} = {getattr(value, key)!r}")
+        else:
+            click.echo(f"{name} = {str(value)!r}" if name == "state_dir" else f"{name} = {value!r}")

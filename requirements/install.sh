@@ -1,0 +1,60 @@
+#!/bin/sh
+# Make .venv and install the lock that fits this machine, without dependency resolution.
+# Does nothing when the last installation was from the same files. Called by the Makefile.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+lock=requirements/cpu.txt
+if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
+  lock=requirements/gpu.txt
+  say "An NVIDIA driver answers: installing $lock (resolved, but so far not run by us on a GPU)."
+fi
+
+stamp=.venv/.installed
+wanted=$(cat "$lock" pyproject.toml requirements/install.sh | cksum)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+  exit 0
+fi
+
+python=
+for candidate in python3.11 python3.12 python3.13 python3; do
+  if command -v "$candidate" >/dev/null 2>&1 &&
+    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    python=$candidate
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  say "No Python 3.11 or newer on the PATH (found: $(python3 --version 2>&1 || echo none))."
+  say "Install python3.11 with its venv module, then type the same command again."
+  exit 1
+fi
+
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+rm -f "$stamp"
+pip=".venv/bin/python -m pip --disable-pip-version-check"
+
+if [ "$lock" = requirements/cpu.txt ]; then
+  torch=$(grep '^torch==' "$lock")
+  say "Installing $torch (CPU build)..."
+  if ! $pip install --quiet --no-deps "$torch" 2>.venv/torch.log; then
+    say "Not with pip's own settings; trying PyTorch's CPU index..."
+    if ! $pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu \
+      "$torch" 2>>.venv/torch.log; then
+      say "The CPU build of torch was found neither where pip looks nor on PyTorch's CPU index:"
+      tail -n 3 .venv/torch.log >&2
+      say "Give pip a folder that holds it (PIP_FIND_LINKS) or let it reach the network."
+      exit 1
+    fi
+  fi
+fi
+
+say "Installing $(grep -c '^[a-zA-Z0-9]' "$lock") pinned packages (about four minutes)..."
+# Pre-installed, so that packages which ship only as source build with the pinned tools.
+$pip install --quiet --no-deps "$(grep '^setuptools==' "$lock")"
+$pip install --quiet --no-deps --progress-bar off -r "$lock"
+$pip install --quiet --no-deps --no-build-isolation --editable .
+printf '%s\n' "$wanted" >"$stamp"
+say "Installed."
