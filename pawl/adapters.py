@@ -1,22 +1,25 @@
 """LoRA adapters on disk: an immutable folder whose manifest, written last, makes it whole.
 
-adapter_config.json         PEFT's own
-adapter_model.safetensors   PEFT's own
-probe.json                  what this adapter answers, to recognise it when it is live
-manifest.json               base, recipe, hashes; written last
+    adapter_config.json         PEFT's own
+    adapter_model.safetensors   PEFT's own
+    probe.json                  what this adapter answers, to recognise it when it is live
+    manifest.json               base, recipe, hashes; written last
 """
 
 from __future__ import annotations
 
 import json
 import math
+import stat
 import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_json
+from pawl.models import BaseModel
 from pawl.records import utc_now
 
 WEIGHTS = "adapter_model.safetensors"
@@ -24,6 +27,22 @@ CONFIG = "adapter_config.json"
 PROBE = "probe.json"
 MANIFEST = "manifest.json"
 FORMAT = 1
+FILES = (CONFIG, WEIGHTS, PROBE, MANIFEST)  # all that an adapter is; anything else stays behind
+
+# Features of PEFT that the engine ignores or refuses: with them it would serve another model than
+# the one that was scored (vLLM 0.32, vllm/lora/peft_helper.py).
+_UNSERVED = (
+    "modules_to_save", "use_dora", "lora_bias", "alora_invocation_tokens", "layer_replication",
+    "use_bdlora", "use_qalora", "rank_pattern", "alpha_pattern", "target_parameters",
+    "trainable_token_indices", "fan_in_fan_out",
+)  # fmt: skip
+# Starting weights that leave the base as it is; others (PiSSA, OLoRA, LoftQ) change it in training.
+_PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}  # bytes a number
+_EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}  # all set: NaN or infinity
+
+Refuse = Callable[..., PawlError]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +84,33 @@ def write_probe(adapter_dir: Path, positions: list[ProbePosition]) -> None:
 
 
 def read_probe(adapter_dir: Path) -> list[ProbePosition]:
-    """Read ``probe.json``."""
-    return [
-        ProbePosition(
-            one["prefix_ids"],
-            {int(k): v for k, v in one["logprobs"].items()},
-            {int(k): v for k, v in one["base_logprobs"].items()},
-        )
-        for one in read_json(adapter_dir / PROBE)
-    ]
+    """Read ``probe.json``; one without positions or with other things than numbers is refused."""
+    try:
+        positions = [
+            ProbePosition(
+                [int(one) for one in entry["prefix_ids"]],
+                {int(k): float(v) for k, v in entry["logprobs"].items()},
+                {int(k): float(v) for k, v in entry["base_logprobs"].items()},
+            )
+            for entry in read_json(adapter_dir / PROBE)
+        ]
+        if not positions:
+            raise ValueError("it holds no positions")
+        for one in positions:
+            if not one.prefix_ids or min(one.prefix_ids) < 0:
+                raise ValueError("a prefix is empty or holds a negative token id")
+            if not one.logprobs or one.logprobs.keys() != one.base_logprobs.keys():
+                raise ValueError("adapter and base have not the same token ids")
+            if not all(map(math.isfinite, [*one.logprobs.values(), *one.base_logprobs.values()])):
+                raise ValueError("a log-probability is not finite")
+    except (TypeError, KeyError, AttributeError, ValueError) as err:
+        raise PawlError(
+            f"adapter {adapter_dir.name}: {PROBE} can't be used",
+            f"{type(err).__name__}: {err}",
+            "Train it again",
+            code="bad_adapter",
+        ) from err
+    return positions
 
 
 def write_manifest(
@@ -81,11 +118,12 @@ def write_manifest(
 ) -> AdapterManifest:
     """Hash the folder's files and write the manifest: from here on the adapter is whole."""
     config = read_json(adapter_dir / CONFIG)
+    modules = config["target_modules"]
     manifest = AdapterManifest(
         base_model=base_model,
         base_fingerprint=base_fingerprint,
         rank=int(config["r"]),
-        target_modules=sorted(config["target_modules"]),
+        target_modules=[modules] if isinstance(modules, str) else sorted(modules),
         files_sha256={n: sha256_file(adapter_dir / n) for n in (CONFIG, WEIGHTS, PROBE)},
         created_at=utc_now(),
         recipe=recipe,
@@ -105,9 +143,13 @@ def read_manifest(adapter_dir: Path) -> AdapterManifest:
         )
     try:
         manifest = AdapterManifest(**read_json(adapter_dir / MANIFEST))
-    except TypeError as err:
+        if set(manifest.files_sha256) != {CONFIG, WEIGHTS, PROBE}:
+            raise TypeError(f"files_sha256 must name {CONFIG}, {WEIGHTS} and {PROBE}")
+        if not isinstance(manifest.base_fingerprint, str) or not isinstance(manifest.recipe, dict):
+            raise TypeError("base_fingerprint must be text and recipe an object")
+    except (TypeError, PawlError) as err:
         raise PawlError(
-            f"adapter {adapter_dir.name} has a manifest of another shape",
+            f"adapter {adapter_dir.name} has a manifest that can't be read",
             str(err),
             "Train it again with this version",
             code="bad_adapter",
@@ -122,117 +164,139 @@ def read_manifest(adapter_dir: Path) -> AdapterManifest:
     return manifest
 
 
-def validate_adapter(
-    adapter_dir: Path, *, base_fingerprint: str, base_config: dict[str, Any], max_rank: int
-) -> AdapterManifest:
+def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> AdapterManifest:
     """Check all that can be checked before an engine sees the adapter.
 
-    Manifest and hashes, base, rank, PEFT type, keys (an A and a B for each module, nothing else),
-    shapes against the base's ``config.json``, and that every number is finite. vLLM loads an
-    adapter of NaN or of a wrong shape without a word and answers nonsense.
+    Plain files in a plain folder, manifest and hashes, base, PEFT configuration, rank, keys (an A
+    and a B for each module, nothing else), shapes against the base's own weights, every number
+    finite, a probe that can be used. vLLM loads an adapter of NaN or of a wrong shape without a
+    word and answers nonsense.
+
+    Args:
+        adapter_dir: the folder.
+        base: the base model that the server runs.
+        max_rank: the engine's ``--max-lora-rank``.
 
     Raises:
         PawlError: the first check that failed (``code="bad_adapter"``).
     """
-    manifest = read_manifest(adapter_dir)
 
     def refuse(what: str, why: str, do: str = "Train it again") -> PawlError:
         return PawlError(f"adapter {adapter_dir.name}: {what}", why, do, code="bad_adapter")
 
-    for name, expected in manifest.files_sha256.items():
+    if adapter_dir.is_symlink() or not adapter_dir.is_dir():
+        raise refuse("it is no folder of its own", "links and files can change behind one's back",
+                     "Give the folder itself")  # fmt: skip
+    for name in FILES:
         path = adapter_dir / name
-        if not path.exists():
+        if path.is_symlink() or (path.exists() and not stat.S_ISREG(path.lstat().st_mode)):
+            raise refuse(f"{name} is no plain file", "it can change behind one's back",
+                         "Copy the files themselves into the folder")  # fmt: skip
+    manifest = read_manifest(adapter_dir)
+    for name, expected in manifest.files_sha256.items():
+        if not (adapter_dir / name).exists():
             raise refuse(f"{name} is missing", "the manifest names it")
-        if sha256_file(path) != expected:
+        if sha256_file(adapter_dir / name) != expected:
             raise refuse(f"{name} has changed", "its hash is not the manifest's")
-    if manifest.base_fingerprint != base_fingerprint:
+    if manifest.base_fingerprint != base.fingerprint:
         raise refuse(
             f"it was trained on {manifest.base_model} ({manifest.base_fingerprint[:19]})",
-            f"the server runs another base ({base_fingerprint[:19]})",
+            f"the server runs {base.name} ({base.fingerprint[:19]})",
             "Start the server with that base, or train on this one",
         )
+    rank = _check_config(adapter_dir, max_rank, refuse)
+    _check_shapes(_read_shapes(adapter_dir / WEIGHTS, refuse), rank, base, refuse)
+    read_probe(adapter_dir)
+    return manifest
+
+
+def _check_config(adapter_dir: Path, max_rank: int, refuse: Refuse) -> int:
+    """Check PEFT's configuration; its rank."""
     config = read_json(adapter_dir / CONFIG)
-    if config.get("peft_type") != "LORA" or config.get("modules_to_save"):
-        raise refuse("it is not a plain LoRA", "the engine serves LoRA weights only")
-    rank = int(config["r"])
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise refuse("it is not a LoRA", "the engine serves LoRA weights only")
+    unserved = [name for name in _UNSERVED if config.get(name)]
+    if config.get("bias", "none") != "none":
+        unserved.append("bias")
+    start = config.get("init_lora_weights", True)
+    if isinstance(start, str) and start.lower() not in _PLAIN_STARTS:
+        unserved.append("init_lora_weights")
+    if unserved:
+        raise refuse(f"it uses {', '.join(unserved)}", "the engine serves plain LoRA only",
+                     "Train it without")  # fmt: skip
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1:
+        raise refuse(f"rank {rank!r}", "a rank is a whole number above 0")
+    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise refuse(f"lora_alpha {alpha!r}", "it must be a finite number")
     if rank > max_rank:
         raise refuse(
             f"rank {rank}",
             f"the engine was started with at most {max_rank}",
             "Raise engine.max_lora_rank or train with a lower train.lora_rank",
         )
-    shapes = _read_tensors(adapter_dir / WEIGHTS, refuse)
-    _check_shapes(shapes, rank, base_config, refuse)
-    return manifest
+    return rank
 
 
-def _check_shapes(
-    shapes: dict[str, tuple[int, ...]], rank: int, base: dict[str, Any], refuse: Any
-) -> None:
-    hidden, heads = int(base["hidden_size"]), int(base["num_attention_heads"])
-    head = int(base.get("head_dim") or hidden // heads)
-    kv = int(base.get("num_key_value_heads") or heads) * head
-    inner = int(base["intermediate_size"])
-    widths = {  # module: (in, out)
-        "q_proj": (hidden, heads * head),
-        "k_proj": (hidden, kv),
-        "v_proj": (hidden, kv),
-        "o_proj": (heads * head, hidden),
-        "gate_proj": (hidden, inner),
-        "up_proj": (hidden, inner),
-        "down_proj": (inner, hidden),
-    }
-    n_layers = int(base["num_hidden_layers"])
-    pairs: dict[str, set[str]] = {}
+def _check_shapes(shapes: dict[str, Shape], rank: int, base: BaseModel, refuse: Refuse) -> None:
+    """Every tensor is half of a pair that fits a linear layer of the base."""
+    if not shapes:
+        raise refuse("it holds no weights", "there is nothing to add to the base")
+    layers: dict[str, Shape] = {}
+    for path in sorted(base.model_dir.glob("*.safetensors")):
+        with path.open("rb") as file:
+            (n_header,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(n_header))
+        layers |= {k: tuple(v["shape"]) for k, v in header.items() if k != "__metadata__"}
     for key, shape in shapes.items():
-        parts = key.split(".")
-        side = next((p for p in parts if p in ("lora_A", "lora_B")), None)
-        if side is None or parts[-1] != "weight":
+        side = next((one for one in ("lora_A", "lora_B") if key.endswith(f".{one}.weight")), None)
+        if side is None:
             raise refuse(f"unexpected tensor {key}", "only lora_A and lora_B weights belong here")
-        module = parts[parts.index(side) - 1]
-        if module not in widths:
-            raise refuse(f"unexpected module {module}", f"adapters live on {', '.join(widths)}")
-        layer = parts[parts.index("layers") + 1] if "layers" in parts[:-1] else ""
-        if not layer.isdigit() or int(layer) >= n_layers:
-            raise refuse(f"tensor {key} is on no layer", f"the base has {n_layers} layers")
-        n_in, n_out = widths[module]
+        layer = key.removeprefix("base_model.model.").replace(f".{side}.weight", ".weight")
+        if ".layers." not in layer or len(layers.get(layer, ())) != 2:
+            raise refuse(f"{key} belongs to no linear layer of {base.name}",
+                         f"the base has no {layer} that an adapter may change")  # fmt: skip
+        n_out, n_in = layers[layer]
         expected = (rank, n_in) if side == "lora_A" else (n_out, rank)
         if shape != expected:
             raise refuse(f"{key} has shape {list(shape)}", f"the base needs {list(expected)}")
-        pairs.setdefault(key.replace(side, "lora_?"), set()).add(side)
-    if not pairs:
-        raise refuse("it holds no weights", "there is nothing to add to the base")
-    for key, sides in pairs.items():
-        if sides != {"lora_A", "lora_B"}:
-            raise refuse(f"{key} has only {sides.pop()}", "A and B come in pairs")
+        other = "lora_B" if side == "lora_A" else "lora_A"
+        if key.replace(side, other) not in shapes:
+            raise refuse(f"{key} has no {other}", "A and B come in pairs")
 
 
-def _read_tensors(path: Path, refuse: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes by key, after checking that every number is finite. Reads the file itself: the
-    format is a length, a JSON header and raw little-endian numbers, and numpy knows no bfloat16."""
+def _read_shapes(path: Path, refuse: Refuse) -> dict[str, Shape]:
+    """Shapes by key, after checking that every number is finite.
+
+    Reads the file itself: the format is a length, a JSON header and raw little-endian numbers,
+    and numpy knows no bfloat16.
+    """
     import numpy as np
 
-    raw = path.read_bytes()
+    raw = memoryview(path.read_bytes())
+    shapes: dict[str, Shape] = {}
     try:
         (n_header,) = struct.unpack("<Q", raw[:8])
-        header = json.loads(raw[8 : 8 + n_header])
+        numbers_at = 8 + n_header
+        header = json.loads(bytes(raw[8:numbers_at]))
         header.pop("__metadata__", None)
-        shapes: dict[str, tuple[int, ...]] = {}
+        n_bytes = 0
         for key, one in header.items():
-            begin, end = (8 + n_header + offset for offset in one["data_offsets"])
-            width = {"F32": 4, "F16": 2, "BF16": 2}[one["dtype"]]
-            if end > len(raw) or end - begin != math.prod(one["shape"]) * width:
+            begin, end = (numbers_at + offset for offset in one["data_offsets"])
+            width = _WIDTHS[one["dtype"]]
+            size = math.prod(one["shape"]) * width
+            if not numbers_at <= begin <= end <= len(raw) or end - begin != size:
                 raise ValueError(f"{key} is cut short")
-            numbers = np.frombuffer(raw[begin:end], dtype="<u2" if width == 2 else "<u4")
-            mask, bits = {
-                "F32": ("<u4", 0x7F800000),
-                "F16": ("<u2", 0x7C00),
-                "BF16": ("<u2", 0x7F80),
-            }[one["dtype"]]
-            exponent = np.array(bits, dtype=mask)
+            exponent = np.array(_EXPONENTS[one["dtype"]], dtype=f"<u{width}")
+            numbers = np.frombuffer(raw[begin:end], dtype=f"<u{width}")
             if bool(((numbers & exponent) == exponent).any()):
                 raise refuse(f"{key} holds NaN or infinity", "it would answer nonsense")
             shapes[key] = tuple(one["shape"])
-    except (struct.error, json.JSONDecodeError, UnicodeDecodeError, KeyError, ValueError) as err:
-        raise refuse(f"{path.name} is not whole safetensors", str(err)) from err
+            n_bytes += size
+        if numbers_at + n_bytes != len(raw):
+            raise ValueError("its length is not that of its tensors")
+    except (struct.error, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError,
+            RecursionError) as err:  # fmt: skip
+        why = f"{type(err).__name__}: {err}"
+        raise refuse(f"{path.name} is not whole safetensors", why) from err
     return shapes
