@@ -1,0 +1,175 @@
+"""The DuckDB file itself: opened by one owner, checked, read by cursors, opened again when broken.
+
+DuckDB 1.5 and not 2.0: 1.5 is maintained until March 2027, 2.0 is weeks old and its own guide
+tells users with data to lose to wait for its first patch release.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feedback.migrations import MIGRATIONS, Migration, migrate
+from pawl.errors import PawlError
+from pawl.files import hold_lock
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_HEADER_BYTES = 3 * 4096  # DuckDB's main header and two database headers; blocks follow
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 2,  # the engine and the trainer need the other cores
+    "autoinstall_known_extensions": "false",  # never from the network
+    "autoload_known_extensions": "false",
+}
+
+
+def store_failed(err: Exception, what: str = "the store could not save this") -> PawlError:
+    """The error that a caller sees when DuckDB, or the disk under it, refused."""
+    text = str(err).splitlines()[0] if str(err) else type(err).__name__
+    full = "space left" in str(err)
+    return PawlError(
+        what, "the disk is full" if full else text,
+        "Nothing of it was kept; make room and send it again" if full
+        else "Nothing of it was kept; send it again, and look at the server's log if it stays",
+        status=507 if full else 503, code="store_full" if full else "store_failed")
+
+
+class Database:
+    """One open DuckDB file. Reads run on cursors of their own, from any thread."""
+
+    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        """Open, check and migrate ``path`` (made when it isn't there).
+
+        Raises:
+            PawlError: another process owns it, it is cut short or damaged, or a migration failed.
+                The files are left as they are.
+        """
+        self.path = path.absolute()
+        self._changed = threading.Condition()
+        self._n_readers = 0
+        self._owned = ExitStack()
+        self._root: DuckDBPyConnection | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._owned.enter_context(hold_lock(
+                self.path.with_name(self.path.name + ".lock"), "the store is in use",
+                "Stop the other one, or speak to it over HTTP"))
+        except OSError as err:
+            raise PawlError(f"the store's folder {self.path.parent} can't be written", str(err),
+                            "Choose another state_dir or mend its permissions",
+                            status=500, code="store_unwritable") from err
+        try:
+            self._root = _connect(self.path)
+            migrate(self._root, migrations)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[DuckDBPyConnection]:
+        """A cursor that sees all committed rows. Raises PawlError when the store can't be read."""
+        import duckdb
+
+        with self._changed:
+            if self._root is None:
+                raise _closed()
+            cursor = self._root.cursor()
+            self._n_readers += 1
+        try:
+            yield cursor
+        except duckdb.Error as err:
+            raise PawlError("the store could not be read", str(err).splitlines()[0],
+                            "Try again; look at the server's log if it stays",
+                            status=503, code="store_failed") from err
+        finally:
+            cursor.close()
+            with self._changed:
+                self._n_readers -= 1
+                self._changed.notify_all()
+
+    def writing(self) -> DuckDBPyConnection:
+        """A cursor for the one writer, after opening the file again if it was lost."""
+        with self._changed:
+            if self._root is None:
+                self._root = _connect(self.path)
+            return self._root.cursor()
+
+    def reopen(self) -> None:
+        """Drop a connection that DuckDB has given up and open the file anew (replays the WAL).
+
+        Reads under way end first; new ones wait. When opening fails, reads answer with an error
+        and the next ``writing()`` tries again.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._n_readers == 0)
+            root, self._root = self._root, None
+            _close(root)
+            self._root = _connect(self.path)
+
+    def checkpoint(self) -> None:
+        """Fold the WAL into the main file."""
+        with self.reading() as cursor:
+            cursor.execute("CHECKPOINT")
+
+    def close(self) -> None:
+        """Close the file and let another process have it. Reads under way end first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._n_readers == 0)
+            root, self._root = self._root, None
+            _close(root)
+        self._owned.close()
+
+
+def _closed() -> PawlError:
+    return PawlError("the store is closed", "the server is stopping or its disk failed",
+                     "Try again when it is up", status=503, code="store_closed")
+
+
+def _close(connection: DuckDBPyConnection | None) -> None:
+    import duckdb
+
+    if connection is not None:
+        try:
+            connection.close()
+        except duckdb.Error:
+            return  # a broken database can't checkpoint; its WAL stays and is replayed
+
+
+def _connect(path: Path) -> DuckDBPyConnection:
+    import duckdb
+
+    try:
+        connection = duckdb.connect(str(path), config=_CONFIG)
+    except duckdb.Error as err:
+        text = str(err)
+        if "lock" in text and "onflict" in text:
+            raise PawlError("the store is in use", text.splitlines()[0],
+                            "Stop the process that has it open, or speak to it over HTTP",
+                            status=409, code="locked") from err
+        if "space left" in text:
+            raise store_failed(err, "the store can't be opened") from err
+        raise _damaged(path, text.splitlines()[0]) from err
+    try:
+        row = connection.execute(
+            "SELECT block_size * total_blocks FROM pragma_database_size()").fetchone()
+        needed = (int(row[0]) if row else 0) + _HEADER_BYTES
+        if row and row[0] and path.stat().st_size < needed:
+            raise _damaged(path, f"it has {path.stat().st_size:,} bytes of {needed:,}")
+    except duckdb.Error as err:
+        _close(connection)
+        raise _damaged(path, str(err).splitlines()[0]) from err
+    except PawlError:
+        _close(connection)
+        raise
+    return connection
+
+
+def _damaged(path: Path, why: str) -> PawlError:
+    return PawlError(
+        f"the store {path} is damaged or cut short", why,
+        "Nothing was changed; put back a copy of it together with its .wal file, "
+        "or move both away to begin with an empty store", status=500, code="store_damaged")

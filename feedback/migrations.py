@@ -1,0 +1,147 @@
+"""The store's schema as numbered migrations, each in one transaction with its own record.
+
+A released migration is never edited: a change is a new one. Tables are append-only and carry no
+secondary index (DuckDB's known replay faults come from index churn); ``seq`` is given out by the
+one writer and orders rows across all tables. Columns that end in ``_json`` hold JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pawl.errors import PawlError
+from pawl.records import utc_now
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "first schema", (
+        """CREATE TABLE completions (
+            seq BIGINT NOT NULL, completion_id VARCHAR NOT NULL, choice_index BIGINT NOT NULL,
+            conversation_id VARCHAR NOT NULL, rater_id VARCHAR NOT NULL,
+            created_at VARCHAR NOT NULL, asked_model VARCHAR NOT NULL, version VARCHAR NOT NULL,
+            base_model VARCHAR NOT NULL, base_fingerprint VARCHAR NOT NULL,
+            messages_json VARCHAR NOT NULL, completion VARCHAR NOT NULL, finish_reason VARCHAR,
+            status VARCHAR NOT NULL, sampling_json VARCHAR NOT NULL, n_prompt_tokens BIGINT,
+            n_completion_tokens BIGINT, first_token_seconds DOUBLE,
+            total_seconds DOUBLE NOT NULL, streamed BOOLEAN NOT NULL)""",
+        """CREATE TABLE feedback (
+            seq BIGINT NOT NULL, feedback_id VARCHAR NOT NULL, idempotency_key VARCHAR NOT NULL,
+            completion_id VARCHAR NOT NULL, choice_index BIGINT NOT NULL,
+            rater_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL, thumb VARCHAR,
+            categories_json VARCHAR NOT NULL, comment VARCHAR, correction VARCHAR,
+            preferred_over VARCHAR, retracted BOOLEAN NOT NULL, source VARCHAR NOT NULL)""",
+        """CREATE TABLE categories (
+            seq BIGINT NOT NULL, key VARCHAR NOT NULL, definition VARCHAR NOT NULL,
+            example VARCHAR NOT NULL, treatment VARCHAR NOT NULL)""",
+        """CREATE TABLE snapshots (
+            seq BIGINT NOT NULL, snapshot_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
+            content_sha256 VARCHAR NOT NULL, manifest_json VARCHAR NOT NULL)""",
+        """CREATE TABLE curated (
+            seq BIGINT NOT NULL, snapshot_id VARCHAR NOT NULL, row_id VARCHAR NOT NULL,
+            kind VARCHAR NOT NULL, group_id VARCHAR NOT NULL, split VARCHAR NOT NULL,
+            row_json VARCHAR NOT NULL, origin_json VARCHAR NOT NULL)""",
+        """CREATE TABLE rejections (
+            seq BIGINT NOT NULL, snapshot_id VARCHAR NOT NULL, reason VARCHAR NOT NULL,
+            origin_json VARCHAR NOT NULL)""",
+        """CREATE TABLE runs (
+            seq BIGINT NOT NULL, run_id VARCHAR NOT NULL, status VARCHAR NOT NULL,
+            created_at VARCHAR NOT NULL, detail_json VARCHAR NOT NULL)""",
+        """CREATE TABLE scores (
+            seq BIGINT NOT NULL, run_id VARCHAR NOT NULL, role VARCHAR NOT NULL,
+            benchmark VARCHAR NOT NULL, item_id VARCHAR NOT NULL, score DOUBLE,
+            cluster VARCHAR NOT NULL, error VARCHAR, detail_json VARCHAR NOT NULL)""",
+        """CREATE TABLE verdicts (
+            seq BIGINT NOT NULL, run_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
+            outcome VARCHAR NOT NULL, verdict_json VARCHAR NOT NULL)""",
+        """CREATE TABLE promotions (
+            seq BIGINT NOT NULL, promotion_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
+            version VARCHAR NOT NULL, previous_version VARCHAR NOT NULL,
+            outcome VARCHAR NOT NULL, kind VARCHAR NOT NULL, run_id VARCHAR,
+            reason VARCHAR NOT NULL, probe_json VARCHAR NOT NULL)""",
+        # A number is written down before it is used, so that not even a crash between the two
+        # lets it be given out twice.
+        """CREATE TABLE version_numbers (
+            seq BIGINT NOT NULL, number BIGINT NOT NULL, created_at VARCHAR NOT NULL)""",
+    )),
+)
+
+
+def applied_migrations(connection: DuckDBPyConnection) -> dict[int, str]:
+    """Numbers and names of the migrations that this file has been through."""
+    exists = connection.execute(
+        "SELECT count(*) FROM information_schema.tables WHERE table_name = 'schema_migrations'"
+    ).fetchone()
+    if not exists or not exists[0]:
+        return {}
+    rows = connection.execute("SELECT number, name FROM schema_migrations").fetchall()
+    return {int(number): str(name) for number, name in rows}
+
+
+def migrate(
+    connection: DuckDBPyConnection, migrations: Sequence[Migration] = MIGRATIONS
+) -> list[int]:
+    """Bring the file to the newest schema; answer the numbers that were applied now.
+
+    Each migration and its record are one transaction: one that fails leaves the file as the one
+    before it left it. A checkpoint follows, so that schema changes never wait in the WAL.
+
+    Raises:
+        PawlError: a migration failed, or the file was written by a newer Pawl.
+    """
+    import duckdb
+
+    done = applied_migrations(connection)
+    known = {one.number for one in migrations}
+    newer = sorted(set(done) - known)
+    if newer:
+        raise PawlError(
+            f"the store has migration {newer[-1]} ({done[newer[-1]]})",
+            f"this version of Pawl knows migrations up to {max(known, default=0)}",
+            "Start the newer Pawl that wrote it", status=500, code="store_newer")
+    applied: list[int] = []
+    for one in sorted(migrations, key=lambda migration: migration.number):
+        if one.number in done:
+            continue
+        connection.execute("BEGIN TRANSACTION")
+        try:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS schema_migrations"
+                " (number BIGINT NOT NULL, name VARCHAR NOT NULL, applied_at VARCHAR NOT NULL)")
+            for statement in one.statements:
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO schema_migrations VALUES (?, ?, ?)", [one.number, one.name, utc_now()])
+            connection.execute("COMMIT")
+        except duckdb.Error as err:
+            _roll_back(connection)
+            raise PawlError(
+                f"migration {one.number} ({one.name}) of the store failed", str(err),
+                "The store is as it was before it; mend the cause and start again",
+                status=500, code="migration_failed") from err
+        applied.append(one.number)
+    if applied:
+        connection.execute("CHECKPOINT")
+    return applied
+
+
+def _roll_back(connection: DuckDBPyConnection) -> None:
+    import duckdb
+
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.Error:
+        return  # a connection that broke has already dropped its transaction

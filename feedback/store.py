@@ -1,0 +1,382 @@
+"""The store: everything that was asked, answered, said about it, learned and decided.
+
+One process owns the file. Writes are queued to one thread that commits them in groups and answer
+with a ``concurrent.futures.Future`` resolved after COMMIT (async callers: ``asyncio.wrap_future``).
+Reads run on their own cursors from any thread and see every row whose future was resolved.
+Nothing is ever edited or deleted here: what is newest counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feedback.categories import DEFAULT_CATEGORIES
+from feedback.database import Database
+from feedback.migrations import MIGRATIONS, Migration
+from feedback.tables import (
+    CATEGORY_COLUMNS,
+    COMPLETION_COLUMNS,
+    FEEDBACK_COLUMNS,
+    PROMOTION_COLUMNS,
+    SCORE_COLUMNS,
+    curated_row,
+    record_from,
+    row_of,
+    to_json,
+)
+from feedback.writer import GroupWriter, Row, Write
+from pawl.records import (
+    Category,
+    Completion,
+    Feedback,
+    ItemScore,
+    Promotion,
+    TrainingRow,
+    utc_now,
+)
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+BASE_VERSION = "base"
+
+
+class Store:
+    """The open store. Use ``Store.open``; close it to fold the WAL into the file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._state = threading.Lock()
+        with database.reading() as cursor:
+            types = _column_types(cursor)
+            next_seq = 1 + max(_newest(cursor, table) for table in types)
+            self._promotions = [record_from(Promotion, row) for row in cursor.execute(
+                f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq").fetchall()]
+            numbers = [int(n) for (n,) in cursor.execute(
+                "SELECT number FROM version_numbers").fetchall()]
+        self._champion = _champion_of(self._promotions)
+        self._last_number = max([0, *numbers, *(
+            n for one in self._promotions
+            for n in (_number(one.version), _number(one.previous_version)))])
+        self._writer = GroupWriter(database, types, next_seq, _settle_repeats)
+        if not self.categories():
+            self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
+
+    @classmethod
+    def open(cls, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> Store:
+        """Open or make the store at ``path``, check it and bring its schema up to date.
+
+        Raises:
+            PawlError: another process owns it (409, ``locked``), it is damaged or cut short
+                (``store_damaged``; the files are left as they are), or a migration failed.
+        """
+        database = Database(path, migrations)
+        try:
+            return cls(database)
+        except BaseException:
+            database.close()
+            raise
+
+    def close(self) -> None:
+        """Commit what is queued, fold the WAL into the file, let go of it. Safe to call twice."""
+        self._writer.close()
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- writing ----
+
+    def append_completion(self, completion: Completion) -> Future[None]:
+        """Record one answer. Raises through the future: PawlError ``store_full|store_failed``."""
+        return self._append("completions", [row_of(completion)])
+
+    def append_feedback(self, feedback: Feedback) -> Future[Feedback]:
+        """Record what a person said; resolves to the stored row.
+
+        A repeat of this rater's ``idempotency_key`` stores nothing and resolves to the first row
+        stored under it, whatever else the repeat says.
+        """
+        return self._writer.submit(Write(
+            {"feedback": [row_of(feedback)]}, result=feedback,
+            key=(feedback.rater_id, feedback.idempotency_key)))
+
+    def append_category(self, category: Category) -> Future[None]:
+        """Add a category, or a new wording or treatment of one (the newest by key counts)."""
+        return self._append("categories", [row_of(category)])
+
+    def append_promotion(self, promotion: Promotion) -> Future[None]:
+        """Record a move of the champion pointer; ``champion()`` follows before it resolves."""
+
+        def follow() -> None:
+            with self._state:
+                self._promotions = [*self._promotions, promotion]
+                self._champion = _champion_of(self._promotions)
+                self._last_number = max(self._last_number, _number(promotion.version))
+
+        return self._writer.submit(Write({"promotions": [row_of(promotion)]}, after=follow))
+
+    def append_run(self, run: dict[str, Any]) -> Future[None]:
+        """Record a run's state: ``run_id`` and ``status``, ``at`` (now if absent), ``detail``."""
+        return self._append("runs", [(run["run_id"], run["status"], run.get("at") or utc_now(),
+                                      to_json(run.get("detail", {})))])
+
+    def append_scores(
+        self, run_id: str, role: str, scores: Iterable[ItemScore]
+    ) -> Future[None]:
+        """Record per-item scores of a run's champion, challenger or anchor. The newest count."""
+        return self._append("scores", [(run_id, role, *row_of(one)) for one in scores])
+
+    def append_verdict(self, run_id: str, verdict: dict[str, Any]) -> Future[None]:
+        """Record a run's verdict (``verdict.json``)."""
+        return self._append("verdicts", [(run_id, verdict.get("at") or utc_now(),
+                                          verdict["outcome"], to_json(verdict))])
+
+    def append_snapshot(
+        self,
+        manifest: dict[str, Any],
+        rows: Iterable[TrainingRow] = (),
+        rejections: Iterable[tuple[str, dict[str, Any]]] = (),
+    ) -> Future[None]:
+        """Record a frozen snapshot with its rows and its rejections, in one transaction.
+
+        Args:
+            manifest: as ``feedback.snapshots.freeze`` answers it.
+            rejections: (reason, origin) of every row that was left out.
+        """
+        snapshot_id = manifest["snapshot_id"]
+        return self._writer.submit(Write({
+            "snapshots": [(snapshot_id, manifest["created_at"], manifest["content_sha256"],
+                           to_json(manifest))],
+            "curated": [curated_row(snapshot_id, row) for row in rows],
+            "rejections": [(snapshot_id, reason, to_json(origin))
+                           for reason, origin in rejections],
+        }))
+
+    def append_curated(self, snapshot_id: str, rows: Iterable[TrainingRow]) -> Future[None]:
+        """Record curated rows of a snapshot whose manifest is recorded apart."""
+        return self._append("curated", [curated_row(snapshot_id, row) for row in rows])
+
+    def _append(self, table: str, rows: list[Row]) -> Future[Any]:
+        return self._writer.submit(Write({table: rows}))
+
+    # ---- reading ----
+
+    def get_completion(self, completion_id: str, choice_index: int = 0) -> Completion | None:
+        """The recorded answer, or None."""
+        rows = self._read(
+            f"SELECT {COMPLETION_COLUMNS} FROM completions"
+            " WHERE completion_id = ? AND choice_index = ? ORDER BY seq LIMIT 1",
+            [completion_id, choice_index])
+        return record_from(Completion, rows[0]) if rows else None
+
+    def completions(
+        self,
+        limit: int | None = 100,
+        offset: int = 0,
+        *,
+        conversation_id: str | None = None,
+        rater_id: str | None = None,
+        version: str | None = None,
+        completion_ids: Sequence[str] | None = None,
+        newest_first: bool = False,
+    ) -> list[Completion]:
+        """Recorded answers in the order they came (or backwards); ``limit=None`` for all."""
+        where, values = _where(conversation_id=conversation_id, rater_id=rater_id,
+                               version=version, completion_id=completion_ids)
+        rows = self._read(
+            f"SELECT {COMPLETION_COLUMNS} FROM completions{where}"
+            f" ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ? OFFSET ?",
+            [*values, limit, offset])
+        return [record_from(Completion, row) for row in rows]
+
+    def conversations(self, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
+        """Conversations, newest first: ``conversation_id, rater_id, started_at, last_at,
+        n_completions``. Derived from the completions."""
+        names = ("conversation_id", "rater_id", "started_at", "last_at", "n_completions")
+        return [dict(zip(names, row, strict=True)) for row in self._read(
+            "SELECT conversation_id, arg_min(rater_id, seq), min(created_at), max(created_at),"
+            " count(*) FROM completions GROUP BY conversation_id"
+            " ORDER BY max(seq) DESC LIMIT ? OFFSET ?", [limit, offset])]
+
+    def current_feedback(
+        self, completion_id: str | None = None, rater_id: str | None = None
+    ) -> list[Feedback]:
+        """What counts: each person's latest row on each answer; none where that one retracts."""
+        where, values = _where(completion_id=completion_id, rater_id=rater_id)
+        rows = self._read(
+            f"SELECT {FEEDBACK_COLUMNS} FROM (SELECT * FROM feedback{where} QUALIFY row_number()"
+            " OVER (PARTITION BY rater_id, completion_id, choice_index ORDER BY seq DESC) = 1)"
+            " WHERE NOT retracted ORDER BY seq", values)
+        return [record_from(Feedback, row) for row in rows]
+
+    def feedback_history(self, completion_id: str | None = None) -> list[Feedback]:
+        """Every row on an answer (or on all), in the order they came."""
+        where, values = _where(completion_id=completion_id)
+        rows = self._read(f"SELECT {FEEDBACK_COLUMNS} FROM feedback{where} ORDER BY seq", values)
+        return [record_from(Feedback, row) for row in rows]
+
+    def categories(self) -> list[Category]:
+        """Error categories, in the order they were first added."""
+        rows = self._read(
+            f"SELECT {CATEGORY_COLUMNS} FROM (SELECT *, min(seq) OVER (PARTITION BY key) AS born"
+            " FROM categories QUALIFY row_number() OVER (PARTITION BY key ORDER BY seq DESC) = 1)"
+            " ORDER BY born", [])
+        return [record_from(Category, row) for row in rows]
+
+    def champion(self) -> str:
+        """The version that answers now: ``pawl@3`` or ``base``. From memory: free to ask.
+
+        It is that of the newest promotion that is live or pending; a pending one no longer counts
+        once its version was found refused or indistinguishable.
+        """
+        return self._champion
+
+    def promotions(self) -> list[Promotion]:
+        """All moves of the champion pointer and all tries, oldest first. From memory."""
+        return list(self._promotions)
+
+    def next_version(self) -> int:
+        """A version number never given out before; written down before it is answered.
+
+        Blocks for one commit (milliseconds).
+        """
+        with self._state:
+            self._last_number += 1
+            number = self._last_number
+        self._append("version_numbers", [(number, utc_now())]).result()
+        return number
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Latest state of every run, newest first: ``run_id, status, at, started_at, detail``."""
+        return [_run(row) for row in self._read(_RUNS + " ORDER BY min(seq) DESC", [])]
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """Latest state of one run with ``verdict`` (None until there is one), or None."""
+        rows = self._read(_RUNS + " HAVING run_id = ?", [run_id])
+        return {**_run(rows[0]), "verdict": self.verdict(run_id)} if rows else None
+
+    def verdict(self, run_id: str) -> dict[str, Any] | None:
+        """The newest verdict of a run, or None."""
+        rows = self._read("SELECT verdict_json FROM verdicts WHERE run_id = ?"
+                          " ORDER BY seq DESC LIMIT 1", [run_id])
+        return dict(_from_json(rows[0][0])) if rows else None
+
+    def scores(self, run_id: str, role: str) -> list[ItemScore]:
+        """Scores of a run's champion, challenger or anchor: the newest of each item."""
+        rows = self._read(
+            f"SELECT {SCORE_COLUMNS} FROM (SELECT * FROM scores WHERE run_id = ? AND role = ?"
+            " QUALIFY row_number() OVER (PARTITION BY benchmark, item_id ORDER BY seq DESC) = 1)"
+            " ORDER BY seq", [run_id, role])
+        return [record_from(ItemScore, row) for row in rows]
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Manifests of the recorded snapshots, newest first."""
+        return [dict(_from_json(text)) for (text,) in self._read(
+            "SELECT manifest_json FROM snapshots ORDER BY seq DESC", [])]
+
+    def counts(self) -> dict[str, int]:
+        """Rows by table; ``feedback`` counts what counts now, ``feedback_rows`` all of it."""
+        (row,) = self._read(
+            "SELECT (SELECT count(*) FROM completions),"
+            " (SELECT count(DISTINCT conversation_id) FROM completions),"
+            " (SELECT count(*) FROM feedback),"
+            " (SELECT count(*) FROM (SELECT retracted FROM feedback QUALIFY row_number() OVER"
+            "  (PARTITION BY rater_id, completion_id, choice_index ORDER BY seq DESC) = 1)"
+            "  WHERE NOT retracted),"
+            " (SELECT count(DISTINCT snapshot_id) FROM snapshots),"
+            " (SELECT count(DISTINCT run_id) FROM runs),"
+            " (SELECT count(*) FROM promotions)", [])
+        names = ("completions", "conversations", "feedback_rows", "feedback", "snapshots",
+                 "runs", "promotions")
+        return dict(zip(names, (int(n) for n in row), strict=True))
+
+    def _read(self, sql: str, values: Sequence[Any]) -> list[Row]:
+        with self._database.reading() as cursor:
+            return cursor.execute(sql, list(values)).fetchall()
+
+
+_RUNS = ("SELECT run_id, arg_max(status, seq), arg_max(created_at, seq),"
+         " arg_min(created_at, seq), arg_max(detail_json, seq)"
+         " FROM runs GROUP BY run_id")
+
+
+def _run(row: Row) -> dict[str, Any]:
+    run_id, status, at, started_at, detail = row
+    return {"run_id": run_id, "status": status, "at": at, "started_at": started_at,
+            "detail": _from_json(detail)}
+
+
+def _from_json(text: str) -> Any:
+    import json
+
+    return json.loads(text)
+
+
+def _where(**conditions: Any) -> tuple[str, list[Any]]:
+    """A WHERE clause of those conditions that were given; a list means any of it."""
+    given = {name: value for name, value in conditions.items() if value is not None}
+    if not given:
+        return "", []
+    parts = [f"{name} IN (SELECT unnest(?::VARCHAR[]))" if not isinstance(value, str)
+             else f"{name} = ?" for name, value in given.items()]
+    return " WHERE " + " AND ".join(parts), [
+        list(value) if not isinstance(value, str) else value for value in given.values()]
+
+
+def _number(version: str) -> int:
+    """3 of ``pawl@3``; 0 of ``base``."""
+    tail = version.rpartition("@")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+def _champion_of(promotions: Sequence[Promotion]) -> str:
+    failed: set[str] = set()
+    for one in reversed(promotions):
+        if one.outcome == "live" or (one.outcome == "pending" and one.version not in failed):
+            return one.version
+        if one.outcome in ("refused", "indistinguishable"):
+            failed.add(one.version)
+    return BASE_VERSION
+
+
+def _column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
+    types: dict[str, list[str]] = {}
+    for table, kind in cursor.execute(
+        "SELECT table_name, data_type FROM duckdb_columns()"
+        " WHERE NOT internal AND table_name != 'schema_migrations'"
+        " ORDER BY table_name, column_index"
+    ).fetchall():
+        types.setdefault(table, []).append(kind)
+    return types
+
+
+def _newest(cursor: DuckDBPyConnection, table: str) -> int:
+    row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _settle_repeats(connection: DuckDBPyConnection, batch: Sequence[Write]) -> None:
+    """Find those feedback writes whose key was stored before, or comes twice in the batch."""
+    keyed = [write for write in batch if write.key is not None]
+    if not keyed:
+        return
+    raters, keys = zip(*(write.key for write in keyed), strict=True)
+    rows = connection.execute(
+        f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE idempotency_key IN"
+        " (SELECT unnest(?::VARCHAR[])) AND rater_id IN (SELECT unnest(?::VARCHAR[]))"
+        " ORDER BY seq DESC", [list(keys), list(raters)]).fetchall()
+    first: dict[Any, Feedback] = {}
+    for row in rows:
+        one = record_from(Feedback, row)
+        first[(one.rater_id, one.idempotency_key)] = one  # the oldest comes last and stays
+    for write in keyed:
+        write.repeats = write.key in first
+        write.earlier = first.setdefault(write.key, write.result)

@@ -1,0 +1,228 @@
+"""One thread that writes: everything queued meanwhile goes into one transaction.
+
+A commit costs an fsync however many rows it holds, so under load rows share one
+(``benchmarks/store_writes.py`` measures it). A future is resolved after COMMIT, never before.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from feedback.database import Database, store_failed
+from pawl.errors import PawlError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+Row = tuple[Any, ...]
+_MOST_WRITES = 1024  # of one transaction; bounds how long the first of them waits
+_log = logging.getLogger("pawl.store")
+
+
+@dataclass(slots=True)
+class Write:
+    """Rows by table (without ``seq``), and what the future resolves to once they are committed.
+
+    ``key`` marks a write that must happen once. One that repeats an earlier write has
+    ``repeats`` set and resolves to ``earlier``; its rows are left out.
+    ``after`` runs in the writer's thread after COMMIT and before the future is resolved.
+    """
+
+    rows: dict[str, list[Row]]
+    result: Any = None
+    key: Any = None
+    repeats: bool = False
+    earlier: Any = None
+    after: Callable[[], None] | None = None
+    future: Future[Any] = field(default_factory=Future)
+
+
+class GroupWriter:
+    """Owns the write side of a database.
+
+    Args:
+        database: where to write.
+        column_types: DuckDB type names of each table's columns, ``seq`` first.
+        next_seq: the first free sequence number.
+        settle_repeats: called inside the transaction with the batch; sets ``repeats`` and
+            ``earlier`` of the writes that have a key.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        column_types: dict[str, list[str]],
+        next_seq: int,
+        settle_repeats: Callable[[DuckDBPyConnection, Sequence[Write]], None],
+    ) -> None:
+        self._database = database
+        self._inserts = {
+            table: f"INSERT INTO {table} SELECT " + ", ".join(f"unnest(?::{t}[])" for t in types)
+            for table, types in column_types.items()
+        }
+        self._next_seq = next_seq
+        self._settle_repeats = settle_repeats
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._closed = False
+        self._connection: DuckDBPyConnection | None = None
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, write: Write) -> Future[Any]:
+        """Queue a write. The future fails with PawlError; it can't be cancelled."""
+        write.future.set_running_or_notify_cancel()  # a client that hung up cancels nothing
+        with self._gate:
+            if not self._closed:
+                self._queue.put(write)
+                return write.future
+        write.future.set_exception(PawlError(
+            "the store is closed", "the server is stopping", "Send it again when it is up",
+            status=503, code="store_closed"))
+        return write.future
+
+    def close(self) -> None:
+        """Write what is queued, then stop."""
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        self._drop_connection()
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch = [first]
+            while len(batch) < _MOST_WRITES:
+                try:
+                    one = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if one is None:
+                    stopping = True
+                    break
+                batch.append(one)
+            try:
+                self._write(batch)
+            except BaseException as err:  # the thread outlives whatever happened
+                _log.exception("the store's writer met an error it does not know")
+                _fail(batch, store_failed(err if isinstance(err, Exception)
+                                          else RuntimeError(str(err))))
+
+    def _write(self, batch: list[Write]) -> None:
+        import duckdb
+
+        last: tuple[str, int] | None = None
+        try:
+            connection = self._connection or self._database.writing()
+            self._connection = connection
+            connection.execute("BEGIN TRANSACTION")
+            self._settle_repeats(connection, batch)
+            last = self._insert(connection, batch)
+            connection.execute("COMMIT")
+        except PawlError as err:  # the file could not be opened again
+            self._drop_connection()
+            _fail(batch, err)
+            return
+        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException,
+                duckdb.OperationalError) as err:
+            _log.error("the store failed: %s", err)
+            if not self._committed_after_all(last):
+                _fail(batch, store_failed(err))
+                return
+        except Exception as err:  # one write that DuckDB can't take must not fail the others
+            self._roll_back()
+            if len(batch) > 1:
+                for write in batch:
+                    self._write([write])
+                return
+            _fail(batch, PawlError("the store can't hold this", str(err).splitlines()[0],
+                                   "Send it without the value named", code="not_storable"))
+            return
+        for write in batch:
+            if write.after is not None and not write.repeats:
+                write.after()
+            write.future.set_result(write.earlier if write.repeats else write.result)
+
+    def _insert(
+        self, connection: DuckDBPyConnection, batch: Sequence[Write]
+    ) -> tuple[str, int] | None:
+        """Insert the batch, one statement a table; answer one (table, seq) to recognise it by."""
+        columns: dict[str, list[list[Any]]] = {}
+        last: tuple[str, int] | None = None
+        for write in batch:
+            for table, rows in ({} if write.repeats else write.rows).items():
+                for row in rows:
+                    last = (table, self._next_seq)
+                    if table not in columns:
+                        columns[table] = [[] for _ in range(len(row) + 1)]
+                    for column, value in zip(columns[table], (self._next_seq, *row), strict=True):
+                        column.append(value)
+                    self._next_seq += 1
+        for table, values in columns.items():
+            connection.execute(self._inserts[table], values)
+        return last
+
+    def _committed_after_all(self, last: tuple[str, int] | None) -> bool:
+        """Bring the connection back, and see whether the batch got to disk.
+
+        COMMIT can fail after the WAL holds the rows: in the checkpoint that follows it.
+        """
+        import duckdb
+
+        self._roll_back()
+        try:
+            with self._database.reading() as cursor:
+                cursor.execute("SELECT count(*) FROM schema_migrations").fetchall()
+        except PawlError:
+            self._drop_connection()
+            try:
+                self._database.reopen()
+            except PawlError as err:
+                _log.error("the store can't be opened again yet: %s", err)
+                return False
+        if last is None:
+            return False
+        try:
+            with self._database.reading() as cursor:
+                found = cursor.execute(
+                    f"SELECT count(*) FROM {last[0]} WHERE seq = ?", [last[1]]).fetchone()
+        except (PawlError, duckdb.Error):
+            return False
+        return bool(found and found[0])
+
+    def _roll_back(self) -> None:
+        import duckdb
+
+        try:
+            if self._connection is not None:
+                self._connection.execute("ROLLBACK")
+        except duckdb.Error:
+            self._drop_connection()  # it had no transaction left, or is broken: take a new one
+
+    def _drop_connection(self) -> None:
+        import duckdb
+
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except duckdb.Error:
+                return
+
+
+def _fail(batch: Sequence[Write], err: PawlError) -> None:
+    for write in batch:
+        if not write.future.done():
+            write.future.set_exception(err)
