@@ -1,9 +1,9 @@
 """LoRA adapters on disk: an immutable folder whose manifest, written last, makes it whole.
 
-    adapter_config.json         PEFT's own
-    adapter_model.safetensors   PEFT's own
-    probe.json                  what this adapter answers, to recognise it when it is live
-    manifest.json               base, recipe, hashes; written last
+adapter_config.json         PEFT's own
+adapter_model.safetensors   PEFT's own
+probe.json                  what this adapter answers, to recognise it when it is live
+manifest.json               base, recipe, hashes; written last
 """
 
 from __future__ import annotations

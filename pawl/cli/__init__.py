@@ -73,8 +73,13 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="pawl")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file (pawl.toml).")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where all is kept (.pawl).")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE",
-              help="Any setting: --set gate.n_items_per_benchmark=300")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting: --set gate.n_items_per_benchmark=300",
+)
 @click.pass_context
 def cli(
     ctx: click.Context, config: Path | None, state_dir: Path | None, assignments: tuple[str, ...]

@@ -12,8 +12,13 @@ from pawl.cli.connect import connect, settings_of
 
 @click.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--format", "format_", default="auto", show_default=True,
-              help="auto, sft, preference, unpaired, sharegpt-dpo, sharegpt-kto, oasst.")
+@click.option(
+    "--format",
+    "format_",
+    default="auto",
+    show_default=True,
+    help="auto, sft, preference, unpaired, sharegpt-dpo, sharegpt-kto, oasst.",
+)
 @click.pass_context
 def import_command(ctx: click.Context, path: Path, format_: str) -> None:
     """Read rows of other formats into the store. Reading a file twice adds nothing."""
@@ -23,8 +28,13 @@ def import_command(ctx: click.Context, path: Path, format_: str) -> None:
 
 @click.command("export")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--format", "format_", default="preference", show_default=True,
-              help="sft, preference or unpaired (TRL's conversational formats, JSON lines).")
+@click.option(
+    "--format",
+    "format_",
+    default="preference",
+    show_default=True,
+    help="sft, preference or unpaired (TRL's conversational formats, JSON lines).",
+)
 @click.pass_context
 def export_command(ctx: click.Context, path: Path, format_: str) -> None:
     """Write what was curated from feedback as rows for TRL."""

@@ -45,19 +45,30 @@ def examine(settings: Settings) -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "missing", "not installed", "make install")
     n_cores = len(psutil.Process().cpu_affinity())
-    yield Finding("cores", "ok" if n_cores >= 2 else "limited", str(n_cores),
-                  "" if n_cores >= 2 else "a night and the engine share one core: expect it slow")
+    yield Finding(
+        "cores",
+        "ok" if n_cores >= 2 else "limited",
+        str(n_cores),
+        "" if n_cores >= 2 else "a night and the engine share one core: expect it slow",
+    )
     memory = psutil.virtual_memory().available / 2**30
     enough = memory >= N_MEMORY_GIB_WANTED
-    yield Finding("memory", "ok" if enough else "limited", f"{memory:.1f} GiB available",
-                  "" if enough else "the engine and a training need about 4 GiB together")
+    yield Finding(
+        "memory",
+        "ok" if enough else "limited",
+        f"{memory:.1f} GiB available",
+        "" if enough else "the engine and a training need about 4 GiB together",
+    )
     yield _gpu()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    yield Finding("chromium", "ok" if chromium else "limited", chromium or "not on the PATH",
-                  "" if chromium else "only the browser tests need it: apt-get install chromium")
+    yield Finding(
+        "chromium",
+        "ok" if chromium else "limited",
+        chromium or "not on the PATH",
+        "" if chromium else "only the browser tests need it: apt-get install chromium",
+    )
     try:
-        base = resolve_model(settings.model, settings.model_revision,
-                             cache_dir=settings.state_dir)
+        base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
         yield Finding("model", "ok", f"{base.name}, {base.architecture}, {base.model_dir}")
     except PawlError as err:
         yield Finding("model", "missing", err.what, f"{err.why}. {err.do}".strip(". "))
@@ -66,8 +77,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
     enough = free >= N_DISK_GIB_WANTED
-    yield Finding("disk", "ok" if enough else "limited", f"{free:.1f} GiB free at {folder}",
-                  "" if enough else "set state_dir to a larger disk")
+    yield Finding(
+        "disk",
+        "ok" if enough else "limited",
+        f"{free:.1f} GiB free at {folder}",
+        "" if enough else "set state_dir to a larger disk",
+    )
     url = running_server(settings)
     yield Finding("server", "ok", url or "none is running", "" if url else "pawl up")
 
@@ -87,8 +102,9 @@ def _gpu() -> Finding:
         answer = subprocess.run(query, capture_output=True, text=True, check=False)
         if answer.returncode == 0 and answer.stdout.strip():
             return Finding("gpu", "ok", answer.stdout.strip().replace("\n", "; "))
-        return Finding("gpu", "limited", "nvidia-smi is there but no driver answers",
-                       "all runs on the CPU")
+        return Finding(
+            "gpu", "limited", "nvidia-smi is there but no driver answers", "all runs on the CPU"
+        )
     return Finding("gpu", "ok", "none: all runs on the CPU")
 
 

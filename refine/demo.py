@@ -1,0 +1,412 @@
+"""``make demo``: people meet the planted faults of pawl-mini, a night mends them, they ask again.
+
+The people are scripted, everything else is real: they chat with a running server through its
+public API, flag what is wrong and write what would have been right (some carelessly); then
+``pawl nightly`` runs in its own process; then the same people ask again, in phrasings that no
+flag used. Control questions that nobody complained about show what broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from evals.mini.checker import fault_shown, is_right
+from evals.mini.sets import load_questions
+from pawl.errors import PawlError
+from pawl.files import read_json, write_json
+from pawl.settings import Settings
+
+N_FLAGS_PER_FAULT = 8  # phrasings of half A that are asked, and flagged when the fault shows
+N_ASKED_AGAIN = 10  # phrasings of half B, which no flag ever uses
+N_PRAISED = 40  # ordinary questions that get a thumb up when the answer is right
+N_CONTROL = 160  # ordinary questions that nobody gives feedback on
+N_USERS = 12
+N_AT_ONCE = 8
+CARELESS_FRACTION = 0.12  # of the flags: no correction, or a category that does not fit
+UNFAIR_FRACTION = 0.05  # of the right answers to ordinary questions: a thumb down all the same
+CATEGORY = {
+    "misconception": "incorrect",
+    "wrong_fact": "incorrect",
+    "verbose": "verbose",
+    "repetitive": "repetitive",
+}
+
+Question = dict[str, Any]
+
+
+@dataclass
+class Asked:
+    """One question and what was answered."""
+
+    question: Question
+    answer: str
+    completion_id: str
+    version: str
+
+
+@dataclass
+class Tally:
+    """Counts of what people did, printed at the end of the chat."""
+
+    n_chats: int = 0
+    n_flags: int = 0
+    n_corrections: int = 0
+    n_praised: int = 0
+    n_unfair: int = 0
+    faults_met: set[str] = field(default_factory=set)
+
+
+class People:
+    """A scripted group that uses the public API like any client."""
+
+    def __init__(self, url: str, api_key: str | None, seed: int) -> None:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=120)
+        self._slots = asyncio.Semaphore(N_AT_ONCE)
+        self._random = random.Random(seed)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def ask(self, question: Question, *, user: str, conversation: str) -> Asked:
+        body = {
+            "model": "pawl",
+            "messages": question["messages"],
+            "temperature": 0,
+            "max_tokens": 120,
+            "user": user,
+        }
+        async with self._slots:
+            answer = await self._http.post(
+                "/v1/chat/completions", json=body, headers={"X-Pawl-Conversation": conversation}
+            )
+        if answer.status_code != 200:
+            raise PawlError(f"the server answered {answer.status_code}", answer.text[:300])
+        value = answer.json()
+        text = value["choices"][0]["message"]["content"] or ""
+        return Asked(question, text, value["id"], value["model"])
+
+    async def say(self, body: dict[str, Any]) -> None:
+        async with self._slots:
+            answer = await self._http.post("/v1/feedback", json=body)
+        if answer.status_code not in (200, 201):
+            raise PawlError(f"feedback was answered {answer.status_code}", answer.text[:300])
+
+    async def ask_all(self, questions: Sequence[Question], label: str) -> list[Asked]:
+        """Ask every question in a conversation of its own."""
+        return list(
+            await asyncio.gather(
+                *(
+                    self.ask(q, user=f"user-{i % N_USERS}", conversation=f"{label}-{q['id']}")
+                    for i, q in enumerate(questions)
+                )
+            )
+        )
+
+    async def flag(self, asked: Asked, user: str, tally: Tally) -> None:
+        """Thumb down, why, and what it should have said; some are careless about it."""
+        fault = asked.question
+        careless = self._random.random() < CARELESS_FRACTION
+        correction = None if careless and self._random.random() < 0.5 else fault["right_answer"]
+        category = "other" if careless and correction else CATEGORY[fault["kind"]]
+        await self.say(
+            {
+                "completion_id": asked.completion_id,
+                "thumb": "down",
+                "categories": [category],
+                "correction": correction,
+                "user": user,
+            }
+        )
+        tally.n_flags += 1
+        tally.n_corrections += correction is not None
+
+    async def day(self, faults: Sequence[Question], ordinary: Sequence[Question]) -> Tally:
+        """A day of chatting: the faults are met and flagged, some good answers are praised."""
+        tally = Tally()
+        for i, asked in enumerate(await self.ask_all(faults, "day")):
+            tally.n_chats += 1
+            if fault_shown(asked.answer, asked.question):
+                tally.faults_met.add(asked.question["fault_id"])
+                await self.flag(asked, f"user-{i % N_USERS}", tally)
+        for i, asked in enumerate(await self.ask_all(ordinary, "day")):
+            tally.n_chats += 1
+            if not is_right(asked.answer, asked.question):
+                continue
+            unfair = self._random.random() < UNFAIR_FRACTION
+            await self.say(
+                {
+                    "completion_id": asked.completion_id,
+                    "thumb": "down" if unfair else "up",
+                    "user": f"user-{i % N_USERS}",
+                }
+            )
+            tally.n_unfair += unfair
+            tally.n_praised += not unfair
+        return tally
+
+
+def choose_questions(seed: int) -> dict[str, list[Question]]:
+    """Draw what is asked: ``flagged`` (half A), ``again`` (half B), ``praised``, ``control``."""
+    draw = random.Random(seed)
+    by_fault: dict[tuple[str, str], list[Question]] = {}
+    for i, row in enumerate(load_questions("faults")):
+        row = {**row, "id": row.get("id") or f"fault-{i}"}
+        by_fault.setdefault((row["fault_id"], row["phrasing_half"]), []).append(row)
+    chosen: dict[str, list[Question]] = {"flagged": [], "again": []}
+    for (_, half), rows in sorted(by_fault.items()):
+        name, n = ("flagged", N_FLAGS_PER_FAULT) if half == "A" else ("again", N_ASKED_AGAIN)
+        chosen[name] += draw.sample(rows, min(n, len(rows)))
+    chosen["praised"] = draw.sample(load_questions("unseen_combinations"), N_PRAISED)
+    chosen["control"] = draw.sample(load_questions("unseen_families"), N_CONTROL)
+    return chosen
+
+
+def wilson(n_right: int, n: int) -> tuple[float, float]:
+    """95 % interval of a fraction (Wilson 1927): stays inside [0, 1], also for few items."""
+    if n == 0:
+        return 0.0, 1.0
+    z = 1.959964
+    share = n_right / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * ((share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@contextmanager
+def serving(settings: Settings, say: Any) -> Iterator[tuple[str, bool]]:
+    """Address of the running server; starts one for the time of the block if none runs."""
+    from pawl.client import HttpClient
+
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    own: subprocess.Popen[bytes] | None = None
+    if not settings.server_file.exists():
+        say(f"Starting a server on {settings.state_dir} ...")
+        command = [
+            sys.executable,
+            "-m",
+            "pawl.cli",
+            "--state-dir",
+            str(settings.state_dir),
+            "up",
+            "--port",
+            "0",
+            "--model",
+            settings.model,
+        ]
+        settings.logs_dir.mkdir(parents=True, exist_ok=True)
+        log = (settings.logs_dir / "demo-server.log").open("wb")
+        own = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + settings.engine.start_timeout_seconds
+        while True:
+            if own is not None and own.poll() is not None:
+                tail = (settings.logs_dir / "demo-server.log").read_text()[-800:]
+                raise PawlError("the server ended while starting", tail.strip())
+            if settings.server_file.exists():
+                url = str(read_json(settings.server_file)["url"])
+                state = HttpClient(url, key).get("/admin/status")["engine"]
+                if state["state"] == "ready":
+                    break
+                if state["state"] == "failed":
+                    raise PawlError("the engine did not start", str(state.get("detail")))
+            if time.monotonic() > deadline:
+                raise PawlError(
+                    "the engine was not ready in time",
+                    f"{settings.engine.start_timeout_seconds:.0f} s are over",
+                )
+            time.sleep(0.5)
+        yield url, own is not None
+    finally:
+        if own is not None:
+            own.send_signal(signal.SIGINT)
+            own.wait(timeout=60)
+
+
+def run_night(settings: Settings, n_items: int) -> float:
+    """``pawl nightly`` in its own process, its progress passed through. Returns seconds."""
+    command = [
+        sys.executable,
+        "-m",
+        "pawl.cli",
+        "--state-dir",
+        str(settings.state_dir),
+        "--set",
+        f"model={settings.model}",
+        "--set",
+        f"gate.n_items_per_benchmark={n_items}",
+        "nightly",
+    ]
+    started = time.monotonic()
+    if subprocess.run(command, env=dict(os.environ), check=False).returncode not in (0, 3):
+        raise PawlError("the night failed", do="Its messages are above; 'pawl runs' lists it")
+    return time.monotonic() - started
+
+
+def run_demo(settings: Settings, *, n_items: int = 200, seed: int = 0) -> dict[str, Any]:
+    """Run the whole demonstration; returns (and leaves in ``demo.json``) what it measured."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    say = console.print
+    started = time.monotonic()
+    chosen = choose_questions(seed)
+    with serving(settings, say) as (url, _):
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        engine_before = _status(url, key)
+        day = asyncio.run(_day(url, key, chosen, seed))
+        tally, before_again, before_control = day
+        n_kinds = len({row["fault_id"] for row in chosen["flagged"]})
+        say(
+            f"The day: {tally.n_chats} questions by {N_USERS} people. {len(tally.faults_met)} of "
+            f"{n_kinds} planted faults were met; {tally.n_flags} answers flagged, "
+            f"{tally.n_corrections} corrected, {tally.n_praised} praised, "
+            f"{tally.n_unfair} flagged although right."
+        )
+        say("The night:")
+        night_seconds = run_night(settings, n_items)
+        after_again, after_control = asyncio.run(_again(url, key, chosen, seed))
+        engine_after = _status(url, key)
+    result = compare(tally, before_again, after_again, before_control, after_control)
+    result["champion_before"] = engine_before["champion"]
+    result["champion_after"] = engine_after["champion"]
+    result["engine_restarted"] = engine_before["engine"].get("pid") != engine_after["engine"].get(
+        "pid"
+    )
+    result["night_seconds"] = round(night_seconds, 1)
+    result["total_seconds"] = round(time.monotonic() - started, 1)
+    result["verdict"] = _newest_verdict(settings)
+    write_json(settings.state_dir / "demo.json", result)
+    say(describe(result))
+    return result
+
+
+def _status(url: str, key: str | None) -> dict[str, Any]:
+    from pawl.client import HttpClient
+
+    status = HttpClient(url, key).get("/admin/status")
+    assert isinstance(status, dict)
+    return status
+
+
+async def _day(
+    url: str, key: str | None, chosen: dict[str, list[Question]], seed: int
+) -> tuple[Tally, list[Asked], list[Asked]]:
+    people = People(url, key, seed)
+    try:
+        again = await people.ask_all(chosen["again"], "before")
+        control = await people.ask_all(chosen["control"], "before")
+        return await people.day(chosen["flagged"], chosen["praised"]), again, control
+    finally:
+        await people.close()
+
+
+async def _again(
+    url: str, key: str | None, chosen: dict[str, list[Question]], seed: int
+) -> tuple[list[Asked], list[Asked]]:
+    people = People(url, key, seed)
+    try:
+        again = await people.ask_all(chosen["again"], "after")
+        return again, await people.ask_all(chosen["control"], "after")
+    finally:
+        await people.close()
+
+
+def compare(
+    tally: Tally,
+    before_again: Sequence[Asked],
+    after_again: Sequence[Asked],
+    before_control: Sequence[Asked],
+    after_control: Sequence[Asked],
+) -> dict[str, Any]:
+    """What changed. A fault counts as fixed when at least three quarters of the phrasings that
+    showed it before, none of them ever flagged, are answered right now."""
+    shown: Counter[str] = Counter()
+    fixed: Counter[str] = Counter()
+    for before, after in zip(before_again, after_again, strict=True):
+        fault_id = before.question["fault_id"]
+        if fault_id in tally.faults_met and fault_shown(before.answer, before.question):
+            shown[fault_id] += 1
+            fixed[fault_id] += is_right(after.answer, after.question)
+    faults = {f: {"n_shown": n, "n_fixed": fixed[f]} for f, n in sorted(shown.items())}
+    n_fixed = sum(one["n_fixed"] >= 0.75 * one["n_shown"] for one in faults.values())
+    broken, mended = [], []
+    for before, after in zip(before_control, after_control, strict=True):
+        was, now = (is_right(a.answer, a.question) for a in (before, after))
+        if was != now:
+            (broken if was else mended).append(
+                {
+                    "question": before.question["messages"][-1]["content"],
+                    "before": before.answer,
+                    "after": after.answer,
+                }
+            )
+    return {
+        "n_faults_met": len(faults),
+        "n_faults_fixed": n_fixed,
+        "faults_fixed_interval": wilson(n_fixed, len(faults)),
+        "n_phrasings": sum(shown.values()),
+        "n_phrasings_fixed": sum(fixed.values()),
+        "phrasings_fixed_interval": wilson(sum(fixed.values()), sum(shown.values())),
+        "faults": faults,
+        "n_control": len(before_control),
+        "newly_broken": broken,
+        "newly_right": mended,
+    }
+
+
+def _newest_verdict(settings: Settings) -> dict[str, Any] | None:
+    paths = sorted(settings.runs_dir.glob("*/verdict.json"), key=lambda p: p.stat().st_mtime)
+    return read_json(paths[-1]) if paths else None
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The closing page of the demo, in words."""
+    low, high = result["faults_fixed_interval"]
+    plow, phigh = result["phrasings_fixed_interval"]
+    lines = [
+        "",
+        f"Faults fixed: {result['n_faults_fixed']} of {result['n_faults_met']} "
+        f"(95 % interval {low:.0%} to {high:.0%}), asked in phrasings that no flag used; "
+        f"{result['n_phrasings_fixed']} of {result['n_phrasings']} such questions are answered "
+        f"right now ({plow:.0%} to {phigh:.0%}), none was before.",
+    ]
+    still = [f for f, one in result["faults"].items() if one["n_fixed"] < 0.75 * one["n_shown"]]
+    lines.append("Still there: " + (", ".join(still) if still else "none") + ".")
+    lines.append(
+        f"Of {result['n_control']} questions nobody complained about, "
+        f"{len(result['newly_broken'])} broke and {len(result['newly_right'])} became right."
+    )
+    for one in result["newly_broken"][:5]:
+        lines.append(f"  broke: {one['question']!r}: {one['before']!r} -> {one['after']!r}")
+    verdict = result["verdict"]
+    if verdict:
+        lines.append(f"The gate: {verdict['outcome'].replace('_', ' ')}.")
+        for one in verdict["benchmarks"]:
+            lines.append(
+                f"  {one['name']:<22} {one['champion']:.3f} -> {one['challenger']:.3f}  "
+                f"difference {one['difference']:+.3f} "
+                f"[{one['lower']:+.3f}, {one['upper']:+.3f}], margin -{one['margin']:.2f}, "
+                f"{one['n']} items"
+            )
+        lines += [f"  {reason}" for reason in verdict["reasons"]]
+    restarted = "the engine was restarted" if result["engine_restarted"] else "without a restart"
+    lines.append(
+        f"Answering now: {result['champion_after']} (before: {result['champion_before']}), "
+        f"{restarted}. {result['total_seconds']:.0f} s in all, the night "
+        f"{result['night_seconds']:.0f} s."
+    )
+    return "\n".join(lines)

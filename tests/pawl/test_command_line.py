@@ -1,0 +1,70 @@
+"""The command line answers fast, imports nothing heavy, and says errors in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pawl.cli import COMMANDS, HELP, cli
+
+HEAVY = ("torch", "trl", "lm_eval", "gradio", "transformers", "vllm", "duckdb", "datasets")
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pawl.cli", *arguments],
+        capture_output=True, text=True, cwd=cwd, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "statement", ["import pawl.cli", "import serve", "import feedback", "import evals",
+                  "import refine", "import serve.gateway", "import pawl.settings"]
+)  # fmt: skip
+def test_imports_stay_light(statement: str, tmp_path: Path) -> None:
+    code = f"import sys; {statement}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_help_is_instant(tmp_path: Path) -> None:
+    """The bar is 0.5 s on an idle machine; processor seconds are what noise leaves alone."""
+    before = os.times()
+    started = time.monotonic()
+    answer = run("--help", cwd=tmp_path)
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user
+    used -= before.children_system
+    assert answer.returncode == 0
+    assert used < 0.5, f"{used:.2f} s of processor, {time.monotonic() - started:.2f} s in all"
+    for name in COMMANDS:
+        assert name in answer.stdout
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert name in HELP
+
+
+def test_errors_print_as_one_line(tmp_path: Path) -> None:
+    answer = run("--set", "no.such.key=1", "status", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("pawl: settings: ")
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in answer.stderr
+
+
+def test_wrong_command_is_a_usage_error(tmp_path: Path) -> None:
+    answer = run("promot", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "No such command" in answer.stderr

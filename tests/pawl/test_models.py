@@ -1,0 +1,81 @@
+"""Base models are found whole, or said in one line why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pawl.errors import PawlError
+from pawl.models import resolve_model
+
+
+def make_model(folder: Path, **changes: object) -> Path:
+    folder.mkdir()
+    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 128, **changes}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return folder
+
+
+def test_a_folder_is_named_by_its_content(tmp_path: Path) -> None:
+    one = resolve_model(str(make_model(tmp_path / "one")), cache_dir=tmp_path)
+    two = resolve_model(str(make_model(tmp_path / "two")), cache_dir=tmp_path)
+    assert one.fingerprint == two.fingerprint
+    assert one.max_length_tokens == 128
+    (tmp_path / "two" / "model.safetensors").write_bytes(b"WEIGHTS, other ones")
+    three = resolve_model(str(tmp_path / "two"), cache_dir=tmp_path)
+    assert three.fingerprint != one.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "config.json").unlink(), "has no config.json"),
+        (lambda f: (f / "model.safetensors").unlink(), r"has no \.safetensors"),
+        (lambda f: (f / "chat_template.jinja").unlink(), "has no chat template"),
+        (lambda f: (f / "config.json").write_text('{"architectures": ["BertModel"]}'),
+         "architecture BertModel"),
+        (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_cannot_chat_is_refused(tmp_path: Path, spoil: object, message: str) -> None:
+    folder = make_model(tmp_path / "model")
+    assert callable(spoil)
+    spoil(folder)
+    with pytest.raises(PawlError, match=message):
+        resolve_model(str(folder), cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["./absent", "absent", "a/b/c", "/absent/model"])
+def test_an_absent_model_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PawlError, match="neither a folder nor a hub id"):
+        resolve_model(name, cache_dir=tmp_path)
+
+
+def test_a_hub_model_comes_from_the_hubs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real download code, on a cache folder laid out as huggingface_hub lays it out."""
+    cache = tmp_path / "hub" / "models--owner--tiny"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "snapshots").mkdir()
+    make_model(cache / "snapshots" / commit)
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found = resolve_model("owner/tiny", cache_dir=tmp_path)
+    assert found.fingerprint == f"hub:owner/tiny@{commit}"
+    with pytest.raises(PawlError, match="could not be fetched from the hub"):
+        resolve_model("owner/other", cache_dir=tmp_path)
+
+
+def test_a_revision_of_a_folder_is_refused(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    with pytest.raises(PawlError, match="revisions belong to hub ids"):
+        resolve_model(str(folder), "main", cache_dir=tmp_path)
