@@ -1,0 +1,122 @@
+"""``pawl nightly``, ``pawl eval``, ``pawl runs``, ``pawl show``, ``pawl demo``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pawl.cli.connect import connect, settings_of
+from pawl.files import read_json
+
+
+@click.command("nightly")
+@click.pass_context
+def nightly_command(ctx: click.Context) -> None:
+    """Retrain on the feedback, score, and promote or say why not.
+
+    A night that was killed is carried on by the next call. Exit code 0 when the night came to an
+    end, whatever its outcome.
+    """
+    from refine.nightly import run_night
+
+    settings = settings_of(ctx)
+    with connect(settings) as client:
+        result = run_night(client, settings, say=lambda line: click.echo(line, err=True))
+    click.echo(result.describe())
+
+
+@click.command("eval")
+@click.argument("model", default="pawl-mini")
+@click.option("--adapter", type=click.Path(path_type=Path), help="Adapter folder to score.")
+@click.option("--suite", type=click.Choice(["mini", "official"]), help="Default: the model's own.")
+@click.option("--limit", type=int, help="Random items per benchmark; all when left out.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Official sets laid out as on the hub, instead of the hub.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Which random items.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def eval_command(
+    ctx: click.Context,
+    model: str,
+    adapter: Path | None,
+    suite: str | None,
+    limit: int | None,
+    data_dir: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Score a model (pawl-mini, a folder or a hub id) on the benchmarks with lm-eval."""
+    from evals.scoring import describe, evaluate
+
+    settings = settings_of(ctx, {"model": model})
+    result = evaluate(
+        settings, adapter_dir=adapter, suite=suite, n_items=limit, data_dir=data_dir, seed=seed,
+        say=lambda line: click.echo(line, err=True),
+    )  # fmt: skip
+    click.echo(json.dumps(result, indent=2) if as_json else describe(result))
+
+
+@click.command("runs")
+@click.pass_context
+def runs_command(ctx: click.Context) -> None:
+    """The nightly runs, newest first."""
+    with connect(settings_of(ctx)) as client:
+        runs = client.get("/admin/runs")
+    if not runs:
+        click.echo("No night has run yet. Start one with: pawl nightly")
+    for one in runs:
+        click.echo(_line(one))
+
+
+@click.command("show")
+@click.argument("run")
+@click.pass_context
+def show_command(ctx: click.Context, run: str) -> None:
+    """One run: its verdict, and where its report lies."""
+    settings = settings_of(ctx)
+    with connect(settings) as client:
+        one = client.get(f"/admin/runs/{run}")
+    click.echo(_line(one))
+    run_dir = settings.runs_dir / one["run_id"]
+    if (run_dir / "verdict.json").exists():
+        verdict = read_json(run_dir / "verdict.json")
+        click.echo(f"verdict: {verdict['outcome'].replace('_', ' ')}")
+        for reason in verdict["reasons"]:
+            click.echo(f"  {reason}")
+        for bench in verdict["benchmarks"]:
+            click.echo(
+                f"  {bench['name']:<22} {bench['champion']:.3f} -> {bench['challenger']:.3f}  "
+                f"{bench['difference']:+.3f} [{bench['lower']:+.3f}, {bench['upper']:+.3f}]"
+            )
+    if (run_dir / "report.html").exists():
+        click.echo(f"report: {run_dir / 'report.html'}")
+
+
+def _line(run: dict[str, Any]) -> str:
+    detail = run.get("detail") or {}
+    reason = detail.get("reason") or detail.get("outcome") or ""
+    return f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {run['status']}  {reason}".rstrip()
+
+
+@click.command("demo")
+@click.option(
+    "--items", type=int, default=200, show_default=True, help="Random items scored per benchmark."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.pass_context
+def demo_command(ctx: click.Context, items: int, seed: int) -> None:
+    """A group of users meets the planted faults; a night mends them.
+
+    Uses the server running on --state-dir, or starts one on .pawl-demo for as long as it needs.
+    """
+    from refine.demo import run_demo
+
+    flags = {} if ctx.obj["flags"].get("state_dir") else {"state_dir": Path(".pawl-demo")}
+    result = run_demo(settings_of(ctx, flags), n_items=items, seed=seed)
+    ctx.exit(0 if result["champion_after"] != result["champion_before"] else 1)
