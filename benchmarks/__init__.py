@@ -1,0 +1,1 @@
+"""Speed and endurance: one command each, ratios against a named baseline in the same run."""

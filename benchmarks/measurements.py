@@ -1,0 +1,70 @@
+"""Writes figures into ``docs/measurements.md``: one section a measurement, replaced when run again.
+
+from benchmarks.measurements import record
+record("gateway", "The gateway against a bare pass-through", "python -m benchmarks.gateway",
+       {"added median": "0.8 ms"}, note="fake upstream, 32 streams")
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pawl.files import write_atomic
+
+MEASUREMENTS = Path(__file__).resolve().parent.parent / "docs" / "measurements.md"
+
+
+def machine_in_words() -> str:
+    """ "4 cores of an AMD EPYC, 23 GiB, no GPU": what a figure was measured on."""
+    import psutil
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        model = found[1].strip() if found else model
+    n_cores = len(psutil.Process().cpu_affinity())
+    memory = psutil.virtual_memory().total / 2**30
+    gpu = "an NVIDIA GPU" if Path("/proc/driver/nvidia/version").exists() else "no GPU"
+    return f"{n_cores} cores ({model}), {memory:.0f} GiB, {gpu}"
+
+
+def record(
+    key: str, title: str, command: str, figures: Mapping[str, object], *, note: str = ""
+) -> None:
+    """Replace the section ``key`` of the measurements, or append it.
+
+    Args:
+        key: stable name of the section, letters and dashes.
+        title: heading a reader understands.
+        command: what to type to measure again.
+        figures: what was measured, in words: value with unit, and against what.
+        note: what a reader must know; what fell short.
+    """
+    load = os.getloadavg()[0]
+    lines = [
+        f"<!-- {key} -->",
+        f"## {title}",
+        "",
+        f"`{command}` · {datetime.now(UTC):%Y-%m-%d} · {machine_in_words()} · "
+        f"load at the end {load:.1f}",
+        "",
+        "| what | figure |",
+        "| --- | --- |",
+    ]
+    lines += [f"| {name} | {value} |" for name, value in figures.items()]
+    if note:
+        lines += ["", note]
+    section = "\n".join([*lines, f"<!-- /{key} -->"])
+    text = MEASUREMENTS.read_text() if MEASUREMENTS.exists() else "# Measurements\n"
+    pattern = re.compile(rf"<!-- {re.escape(key)} -->.*?<!-- /{re.escape(key)} -->", re.S)
+    if pattern.search(text):
+        text = pattern.sub(lambda _: section, text)
+    else:
+        text = text.rstrip() + "\n\n" + section + "\n"
+    write_atomic(MEASUREMENTS, text)
