@@ -11,13 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +23,7 @@ from evals.mini.checker import fault_shown, is_right
 from evals.mini.sets import load_questions
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
+from pawl.server import api_key_of, serving
 from pawl.settings import Settings
 
 N_FLAGS_PER_FAULT = 8  # phrasings of half A that are asked, and flagged when the fault shows
@@ -186,56 +185,6 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-@contextmanager
-def serving(settings: Settings, say: Any) -> Iterator[tuple[str, bool]]:
-    """Address of the running server; starts one for the time of the block if none runs."""
-    from pawl.client import HttpClient
-
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    own: subprocess.Popen[bytes] | None = None
-    if not settings.server_file.exists():
-        say(f"Starting a server on {settings.state_dir} ...")
-        command = [
-            sys.executable,
-            "-m",
-            "pawl.cli",
-            "--state-dir",
-            str(settings.state_dir),
-            "up",
-            "--port",
-            "0",
-            "--model",
-            settings.model,
-        ]
-        settings.logs_dir.mkdir(parents=True, exist_ok=True)
-        log = (settings.logs_dir / "demo-server.log").open("wb")
-        own = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + settings.engine.start_timeout_seconds
-        while True:
-            if own is not None and own.poll() is not None:
-                tail = (settings.logs_dir / "demo-server.log").read_text()[-800:]
-                raise PawlError("the server ended while starting", tail.strip())
-            if settings.server_file.exists():
-                url = str(read_json(settings.server_file)["url"])
-                state = HttpClient(url, key).get("/admin/status")["engine"]
-                if state["state"] == "ready":
-                    break
-                if state["state"] == "failed":
-                    raise PawlError("the engine did not start", str(state.get("detail")))
-            if time.monotonic() > deadline:
-                raise PawlError(
-                    "the engine was not ready in time",
-                    f"{settings.engine.start_timeout_seconds:.0f} s are over",
-                )
-            time.sleep(0.5)
-        yield url, own is not None
-    finally:
-        if own is not None:
-            own.send_signal(signal.SIGINT)
-            own.wait(timeout=60)
-
-
 def run_night(settings: Settings, n_items: int) -> float:
     """``pawl nightly`` in its own process, its progress passed through. Returns seconds."""
     command = [
@@ -264,8 +213,9 @@ def run_demo(settings: Settings, *, n_items: int = 200, seed: int = 0) -> dict[s
     say = console.print
     started = time.monotonic()
     chosen = choose_questions(seed)
-    with serving(settings, say) as (url, _):
-        key = settings.api_key.get_secret_value() if settings.api_key else None
+    key = api_key_of(settings)
+    with serving(settings, say=say) as server:
+        url = server.url
         engine_before = _status(url, key)
         day = asyncio.run(_day(url, key, chosen, seed))
         tally, before_again, before_control = day

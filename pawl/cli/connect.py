@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pawl.client import HttpClient
-from pawl.files import read_json
+from pawl.server import api_key_of, running_server
 from pawl.settings import Settings, load_settings
 
 
@@ -24,23 +24,13 @@ def settings_of(ctx: click.Context, more: Mapping[str, Any] | None = None) -> Se
     return load_settings(flags, config_path=ctx.obj["config"])
 
 
-def running_server(settings: Settings) -> str | None:
-    """Address of the server that runs on this state folder, or None."""
-    import psutil
-
-    if not settings.server_file.exists():
-        return None
-    server = read_json(settings.server_file)
-    return str(server["url"]) if psutil.pid_exists(int(server["pid"])) else None
-
-
 @contextmanager
 def connect(settings: Settings) -> Iterator[HttpClient]:
     """A client of the running server; with none running, of the same app in this process."""
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    url = running_server(settings)
-    if url is not None:
-        yield HttpClient(url, key)
+    key = api_key_of(settings)
+    server = running_server(settings)
+    if server is not None:
+        yield HttpClient(server.url, key)
         return
     from serve.app import build_app
 

@@ -12,9 +12,10 @@ from typing import Literal
 
 import click
 
-from pawl.cli.connect import running_server, settings_of
+from pawl.cli.connect import settings_of
 from pawl.errors import PawlError
 from pawl.models import resolve_model
+from pawl.server import running_server
 from pawl.settings import Settings
 
 N_DISK_GIB_WANTED = 2.0
@@ -83,8 +84,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
         f"{free:.1f} GiB free at {folder}",
         "" if enough else "set state_dir to a larger disk",
     )
-    url = running_server(settings)
-    yield Finding("server", "ok", url or "none is running", "" if url else "pawl up")
+    server = running_server(settings)
+    yield Finding(
+        "server", "ok", server.url if server else "none is running", "" if server else "pawl up"
+    )
 
 
 def _engine_package() -> Finding:

@@ -1,0 +1,131 @@
+"""A server as others see it: is one running on this state folder, and start one as a child."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pawl.client import HttpClient
+from pawl.errors import PawlError
+from pawl.files import read_json
+from pawl.settings import Settings
+
+POLL_SECONDS = 0.25
+STOP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a running server is. ``child`` is None when somebody else started it."""
+
+    url: str
+    pid: int
+    child: subprocess.Popen[bytes] | None = None
+
+
+def running_server(settings: Settings) -> Server | None:
+    """The server that runs on this state folder, or None."""
+    import psutil
+
+    if not settings.server_file.exists():
+        return None
+    server = read_json(settings.server_file)
+    if not psutil.pid_exists(int(server["pid"])):
+        return None
+    return Server(str(server["url"]), int(server["pid"]))
+
+
+def api_key_of(settings: Settings) -> str | None:
+    return settings.api_key.get_secret_value() if settings.api_key else None
+
+
+def start_server(settings: Settings, arguments: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """``pawl up`` as a child with its output in ``logs/server.log``; does not wait."""
+    settings.logs_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir), "up",
+               "--port", "0", "--model", settings.model, *arguments]  # fmt: skip
+    with (settings.logs_dir / "server.log").open("ab") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def wait_ready(
+    settings: Settings,
+    child: subprocess.Popen[bytes] | None,
+    *,
+    engine: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Server:
+    """Wait until the server answers (and, unless ``engine`` is False, its engine is ready).
+
+    Raises:
+        PawlError: it ended, its engine failed, or the time is over; with the log's tail.
+    """
+    deadline = time.monotonic() + settings.engine.start_timeout_seconds
+    told = ""
+    while time.monotonic() < deadline:
+        if child is not None and child.poll() is not None:
+            raise PawlError(f"the server ended with code {child.returncode}", _tail(settings))
+        server = running_server(settings)
+        if server is not None and (child is None or server.pid == child.pid):
+            if not engine:
+                return Server(server.url, server.pid, child)
+            status = HttpClient(server.url, api_key_of(settings)).get("/admin/status")["engine"]
+            if status["state"] == "ready":
+                return Server(server.url, server.pid, child)
+            if status["state"] == "failed":
+                raise PawlError("the engine did not start", str(status.get("detail")))
+            line = f"engine {status['state']}: {status.get('detail') or ''}"
+            if line != told:
+                say(line)
+                told = line
+        time.sleep(POLL_SECONDS)
+    raise PawlError(
+        "the server was not ready in time",
+        f"{settings.engine.start_timeout_seconds:.0f} s are over; {_tail(settings)}",
+    )
+
+
+@contextmanager
+def serving(
+    settings: Settings,
+    arguments: Sequence[str] = (),
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[Server]:
+    """The running server, ready; starts one for the time of the block if none runs."""
+    found = running_server(settings)
+    if found is not None:
+        yield wait_ready(settings, None, say=say)
+        return
+    say(f"Starting a server on {settings.state_dir} ...")
+    child = start_server(settings, arguments)
+    try:
+        yield wait_ready(settings, child, say=say)
+    finally:
+        stop_server(child)
+
+
+def stop_server(child: subprocess.Popen[bytes]) -> None:
+    """Ctrl-C, and a kill if it does not end in a minute."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+    try:
+        child.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        raise PawlError(
+            "the server did not stop on Ctrl-C",
+            f"{STOP_SECONDS:.0f} s are over",
+            "It was killed; the engine ends by itself",
+        ) from None
+
+
+def _tail(settings: Settings) -> str:
+    path = settings.logs_dir / "server.log"
+    return path.read_text(errors="replace")[-1000:].strip() if path.exists() else ""
