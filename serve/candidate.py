@@ -1,0 +1,139 @@
+"""An adapter that somebody asks to promote: found, checked against the gate's verdict, copied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pawl.adapters import FILES, validate_adapter
+from pawl.errors import PawlError
+from pawl.files import read_json, sync_dir
+from pawl.models import BaseModel
+from pawl.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Where the adapter is. With a ``run_dir`` and no ``force`` the gate must have said yes."""
+
+    adapter_dir: Path
+    run_dir: Path | None
+    run_id: str | None
+    force: bool
+
+
+def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
+    """Read what ``POST /admin/promotions`` asks for: ``run_dir`` (a folder of ``runs/``, or a
+    run's id) or, with ``force``, ``adapter_dir`` (any absolute folder).
+
+    Raises:
+        PawlError: nothing or too much was named, or it is not there.
+    """
+    kinds: dict[str, type] = {"run_dir": str, "adapter_dir": str, "run_id": str, "force": bool}
+    for key, value in body.items():
+        if key not in kinds:
+            raise PawlError(f"unknown field {key!r}", f"a promotion takes {', '.join(kinds)}",
+                            "Leave it out", param=key)
+        if value is not None and not isinstance(value, kinds[key]):
+            raise PawlError(f"{key} is {value!r}", f"it must be a {kinds[key].__name__}", param=key)
+        if isinstance(value, str) and "\0" in value:
+            raise PawlError(f"{key} holds a zero byte", "no path does", param=key)
+    force, run_id = bool(body.get("force")), body.get("run_id")
+    adapter = body.get("adapter_dir")
+    run = body.get("run_dir") or (None if adapter else run_id)
+    if bool(run) == bool(adapter):
+        raise PawlError("a promotion takes either run_dir or adapter_dir", do="Name one of them")
+    if run:
+        run_dir = settings.runs_dir / run
+        if run_dir.is_symlink() or run_dir.resolve().parent != settings.runs_dir.resolve():
+            raise PawlError(f"run {run!r} is not in {settings.runs_dir}",
+                            "a verdict counts only where the gate wrote it",
+                            "Give the run's id, or adapter_dir with force", param="run_dir")
+        if not run_dir.is_dir():
+            raise PawlError(f"run {run!r} is not known", f"{settings.runs_dir} has no such folder",
+                            "List the runs with 'pawl runs'", status=404, code="unknown_run",
+                            param="run_dir")
+        return Candidate(run_dir / "adapter", run_dir, run_id or run_dir.name, force)
+    if not force:
+        raise PawlError("adapter_dir came without force", "no gate has scored a bare adapter",
+                        "Promote a run that the gate let through, or send force: true",
+                        param="force")
+    adapter_dir = Path(str(adapter))
+    if not adapter_dir.is_absolute():
+        raise PawlError(f"adapter_dir {adapter!r} is relative",
+                        "the server runs in a folder of its own", "Give the absolute path",
+                        param="adapter_dir")
+    if not adapter_dir.is_dir():
+        raise PawlError(f"adapter folder {adapter_dir} is not there", do="Check the path",
+                        status=404, code="not_found", param="adapter_dir")
+    return Candidate(adapter_dir, None, run_id, force)
+
+
+def check_verdict(run_dir: Path, fingerprint: str, champion: str) -> None:
+    """Make sure that the gate let exactly this adapter through, against today's champion.
+
+    Raises:
+        PawlError: no verdict, another outcome, another adapter, or another champion.
+    """
+
+    def refuse(what: str, why: str, do: str = "Score it again") -> PawlError:
+        return PawlError(f"run {run_dir.name}: {what}", why, do, status=409, code="not_let_through")
+
+    if not (run_dir / "verdict.json").exists():
+        raise refuse("it has no verdict", "the gate has not decided", "Run 'pawl nightly' again")
+    verdict = read_json(run_dir / "verdict.json")
+    if not isinstance(verdict, dict):
+        raise refuse("its verdict can't be read", "it is no JSON object")
+    if verdict.get("outcome") != "promote":
+        reasons = "; ".join(map(str, verdict.get("reasons") or [])) or "it names no reason"
+        raise refuse(f"its verdict is {verdict.get('outcome')}", reasons,
+                     f"Read it with 'pawl show {run_dir.name}'")
+    if verdict.get("challenger_fingerprint") != fingerprint:
+        raise refuse("its verdict is about another adapter",
+                     f"it names {verdict.get('challenger_fingerprint')}, here is {fingerprint}")
+    if verdict.get("champion_version") != champion:
+        raise refuse(f"its verdict compares with {verdict.get('champion_version')}",
+                     f"the champion is {champion} now")
+
+
+def install(
+    candidate: Candidate, version: str, champion: str, *, base: BaseModel, settings: Settings
+) -> Path:
+    """Check an adapter and copy it to ``adapters/<version>``, whole or not at all.
+
+    The copy is checked again: what is served is what was checked, whatever happens to the source.
+
+    Raises:
+        PawlError: the gate did not let it through, or it is no adapter for this base.
+    """
+    max_rank = settings.engine.max_lora_rank
+    manifest = validate_adapter(candidate.adapter_dir, base=base, max_rank=max_rank)
+    if candidate.run_dir is not None and not candidate.force:
+        check_verdict(candidate.run_dir, manifest.fingerprint, champion)
+    final = settings.adapters_dir / version
+    copy = settings.adapters_dir / f"{version}.tmp"
+    copy.mkdir(parents=True)
+    try:
+        for name in FILES:
+            shutil.copyfile(candidate.adapter_dir / name, copy / name, follow_symlinks=False)
+            with (copy / name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_dir(copy)
+        if validate_adapter(copy, base=base, max_rank=max_rank) != manifest:
+            raise PawlError(f"adapter {candidate.adapter_dir.name} changed while it was copied",
+                            do="Promote it again", code="bad_adapter")
+        copy.rename(final)
+    except BaseException:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise
+    sync_dir(settings.adapters_dir)
+    return final
+
+
+def sweep(adapters_dir: Path) -> None:
+    """Remove half-made copies of a server that died. Only for a server that just started."""
+    for path in adapters_dir.glob("pawl@*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)

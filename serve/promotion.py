@@ -1,0 +1,374 @@
+"""Moves the champion: brings a trained adapter into the running engine, and takes it back.
+
+    number -> validate, copy to adapters/pawl@N -> record `pending` -> load -> probe -> record
+
+The folder is whole before any row names it, and the row that moves the champion is written last,
+so a crash at any moment leaves the old champion, and at most a `pending` row that the next start
+carries on with. One move at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from pawl.adapters import read_probe, validate_adapter
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.records import Promotion, PromotionOutcome, utc_now
+from pawl.settings import Settings
+from serve.candidate import Candidate, find_candidate, install, sweep
+from serve.probe import ProbeResult, judge, read_live
+
+BASE = "base"
+_MOST_TRIES = 2  # of a promotion during which the engine goes away; then it is refused
+_log = logging.getLogger("pawl.promotion")
+T = TypeVar("T")
+
+
+class PromotionStore(Protocol):
+    """What a move needs of the store."""
+
+    def promotions(self) -> list[Promotion]: ...
+    def next_version(self) -> int: ...
+    def append_promotion(self, promotion: Promotion) -> Future[None]: ...
+
+
+class AdapterEngine(Protocol):
+    """What a move needs of the engine."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def loaded(self) -> Mapping[str, Path]: ...
+    async def load_adapter(self, version: str, adapter_dir: Path) -> None: ...
+    async def unload_adapter(self, version: str) -> None: ...
+
+
+def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
+    """The champion (last) and those that rollbacks go to, ``base`` first. Pure.
+
+    A promotion that went live goes on top. A rollback takes off all that is above its target; a
+    target that was itself rolled back from goes on top again. So two rollbacks go two champions
+    back, never forth and back between two.
+
+    Args:
+        promotions: every row, oldest first; only ``live`` ones move the champion.
+    """
+    stack = [BASE]
+    for row in promotions:
+        if row.outcome != "live":
+            continue
+        if row.version in stack:
+            del stack[stack.index(row.version) + 1 :]
+        else:
+            stack.append(row.version)
+    return stack
+
+
+def adapters_to_load(
+    promotions: Sequence[Promotion], adapters_dir: Path
+) -> list[tuple[str, Path]]:
+    """What an engine loads before it is ready: the champion and the one to go back to."""
+    stack = champion_stack(promotions)
+    folders = [(one, adapters_dir / one) for one in reversed(stack[-2:]) if one != BASE]
+    return [(version, folder) for version, folder in folders if folder.is_dir()]
+
+
+def moves(promotions: Sequence[Promotion]) -> list[Promotion]:
+    """Every move as it stands now, in the order in which they were begun: a move that waited for
+    the engine has several rows under one ``promotion_id``, of which the newest counts."""
+    return list({row.promotion_id: row for row in promotions}.values())
+
+
+class Promoter:
+    """Promotes and rolls back, one at a time.
+
+    Args:
+        settings: where adapters and runs lie, and the engine's greatest rank.
+        base: the base model that the engine runs.
+        store: keeps the moves; its newest ``live`` row names the champion.
+        engine: None for command-line verbs without a server.
+        drained: waits until no request is in flight on a version.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        base: BaseModel,
+        store: PromotionStore,
+        engine: AdapterEngine | None,
+        drained: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._base = base
+        self._store = store
+        self._engine = engine
+        self._drained = drained
+        self._lock = asyncio.Lock()
+        self._offered: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def offered(self) -> frozenset[str]:
+        """Adapters that requests may be sent to now: loaded, probed, and not on their way out.
+
+        Empty until ``finish_pending`` has made a fresh engine ready.
+        """
+        return frozenset(self._offered & self._engine.loaded.keys()) if self._engine else frozenset()
+
+    def history(self) -> list[Promotion]:
+        """Every move as it stands now, oldest first."""
+        return moves(self._store.promotions())
+
+    async def promote(self, body: dict[str, Any]) -> Promotion:
+        """Bring an adapter in; the answer says what became of it.
+
+        ``live``: it is champion. ``indistinguishable``: it answers like the base or the champion,
+        which stays (``force`` makes it champion all the same). ``refused``: the gate, a check, the
+        engine or the probe said no. ``pending``: no engine runs; the next start loads and probes.
+
+        Args:
+            body: as ``serve.candidate.find_candidate`` reads it.
+
+        Raises:
+            PawlError: the request itself makes no sense; nothing was tried or recorded.
+        """
+        candidate = find_candidate(body, self._settings)
+        return await self._unbroken(self._promote(candidate))
+
+    async def rollback(self, to: str | None = None) -> Promotion:
+        """Make an earlier champion the champion again: the one before this one, or ``to``.
+
+        ``refused`` when the engine can't serve it as it was trained; the base always can be.
+        Without an engine the pointer moves at once, for the target has been live before; the next
+        start loads and probes it as it does any champion.
+
+        Raises:
+            PawlError: there is nothing to go back to, or ``to`` was never champion.
+        """
+        return await self._unbroken(self._rollback(to))
+
+    async def finish_pending(self) -> list[Promotion]:
+        """Make a fresh engine ready: load and probe the champion, then carry on what was pending.
+
+        To be called whenever the engine has (re)started. A champion that can't be served any more
+        (its folder is broken, it was trained on another base) is rolled back, with the reason, to
+        the first before it that can.
+
+        Raises:
+            PawlError: the engine went away meanwhile.
+        """
+        return await self._unbroken(self._finish_pending())
+
+    async def close(self) -> None:
+        """Stop waiting for old versions to drain."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- moves, each under the lock ----
+
+    async def _promote(self, candidate: Candidate) -> Promotion:
+        async with self._lock:
+            champion = champion_stack(self._store.promotions())[-1]
+            version = f"pawl@{await asyncio.to_thread(self._store.next_version)}"
+            row = _begin("promote", version, champion, candidate.run_id)
+            row = replace(row, probe={"forced": candidate.force, "n_tries": 0})
+            try:
+                await asyncio.to_thread(
+                    install, candidate, version, champion, base=self._base, settings=self._settings
+                )
+            except PawlError as err:
+                return await self._record(row, "refused", str(err))
+            except OSError as err:
+                return await self._record(row, "refused", f"it could not be copied: {err}")
+            row = await self._record(row, "pending", "waits for the engine to load and probe it")
+            return await self._go_live(row) if self._is_ready else row
+
+    async def _rollback(self, to: str | None) -> Promotion:
+        async with self._lock:
+            rows = self._store.promotions()
+            stack = champion_stack(rows)
+            champion = stack[-1]
+            if to is None and len(stack) == 1:
+                raise PawlError("there is nothing to roll back to", "the base is the champion",
+                                "See 'pawl history'", status=409, code="no_earlier_champion")
+            target = to or stack[-2]
+            if target == champion:
+                raise PawlError(f"{target} is the champion already", do="See 'pawl history'",
+                                status=409, code="already_champion", param="to")
+            if target not in {BASE, *(row.version for row in rows if row.outcome == "live")}:
+                raise PawlError(f"{target} was never champion", "a rollback goes to one that was",
+                                "See 'pawl history'", status=404, code="unknown_version",
+                                param="to")
+            row = _begin("rollback", target, champion)
+            if target == BASE:
+                return await self._flip(row, "the base needs no probe")
+            if not self._is_ready:
+                return await self._flip(row, "no engine runs: the next start loads and probes it")
+            result = await self._bring_in(target, champion)
+            row = replace(row, probe=result.as_json())
+            if result.outcome != "failed":
+                return await self._flip(row, result.reason)
+            if target not in self._offered:
+                await self._unload(target)
+            return await self._record(row, "refused", result.reason)
+
+    async def _finish_pending(self) -> list[Promotion]:
+        async with self._lock:
+            self._offered.clear()
+            sweep(self._settings.adapters_dir)
+            finished = await self._restore()
+            for row in self.history():
+                if row.outcome != "pending":
+                    continue
+                champion = champion_stack(self._store.promotions())[-1]
+                if row.previous_version != champion and not row.probe.get("forced"):
+                    reason = f"it was let through against {row.previous_version}, not {champion}"
+                    finished.append(await self._record(row, "refused", reason))
+                else:
+                    row = replace(row, previous_version=champion)
+                    finished.append(await self._go_live(row))
+            return finished
+
+    async def _restore(self) -> list[Promotion]:
+        """Bring the champion into a fresh engine, or the first before it that can be served."""
+        stack = champion_stack(self._store.promotions())
+        champion, reason = stack[-1], ""
+        while stack[-1] != BASE:
+            result = await self._bring_in(stack[-1], BASE)
+            if result.outcome != "failed":
+                self._offered.add(stack[-1])
+                break
+            if not self._is_ready:
+                raise PawlError(f"{stack[-1]} could not be loaded", result.reason,
+                                "It is tried again when the engine is back", status=503)
+            await self._unload(stack[-1])
+            _log.error("%s can't be served: %s", stack[-1], result.reason)
+            reason = reason or f"{champion} can't be served: {result.reason}"
+            stack.pop()
+        moved = []
+        if stack[-1] != champion:
+            moved.append(await self._flip(_begin("rollback", stack[-1], champion), reason))
+        if len(stack) > 2:  # the one to go back to, so that going back is quick
+            result = await self._bring_in(stack[-2], BASE)
+            if result.outcome != "failed":
+                self._offered.add(stack[-2])
+            else:
+                _log.warning("%s can't be rolled back to: %s", stack[-2], result.reason)
+        return moved
+
+    async def _go_live(self, row: Promotion) -> Promotion:
+        """Load, probe and flip a pending promotion."""
+        forced, n_tries = bool(row.probe.get("forced")), int(row.probe.get("n_tries", 0)) + 1
+        result = await self._bring_in(row.version, row.previous_version)
+        row = replace(row, probe={**result.as_json(), "forced": forced, "n_tries": n_tries})
+        if result.outcome == "live":
+            return await self._flip(row, result.reason)
+        if result.outcome == "indistinguishable" and forced:
+            return await self._flip(row, f"forced, though {result.reason}")
+        if not self._is_ready and n_tries < _MOST_TRIES:
+            return await self._record(row, "pending", f"the engine went away: {result.reason}")
+        await self._unload(row.version)
+        outcome: PromotionOutcome = "refused" if result.outcome == "failed" else "indistinguishable"
+        return await self._record(row, outcome, result.reason)
+
+    # ---- steps of a move ----
+
+    async def _bring_in(self, version: str, champion: str) -> ProbeResult:
+        """Load a version (unless it is) and probe it; every failure is a ``failed`` result."""
+        assert self._engine is not None
+        adapter_dir = self._settings.adapters_dir / version
+        max_rank = self._settings.engine.max_lora_rank
+        try:
+            await asyncio.to_thread(
+                validate_adapter, adapter_dir, base=self._base, max_rank=max_rank
+            )
+            if version not in self._engine.loaded:
+                await self._engine.load_adapter(version, adapter_dir)
+            recorded = read_probe(adapter_dir)
+            prefixes = [one.prefix_ids for one in recorded]
+            url = self._engine.base_url
+            rival = None if champion in (BASE, version) else champion
+            return judge(
+                recorded,
+                await read_live(url, version, prefixes),
+                await read_live(url, BASE, prefixes),
+                await read_live(url, rival, prefixes) if rival else None,
+            )
+        except (PawlError, OSError) as err:
+            return ProbeResult("failed", str(err))
+
+    async def _flip(self, row: Promotion, reason: str) -> Promotion:
+        """Make a version the champion, and let go of those that nobody will go back to soon."""
+        if row.version != BASE and self._is_ready:
+            self._offered.add(row.version)
+        row = await self._record(row, "live", reason)
+        stack = champion_stack(self._store.promotions())
+        keep = {*stack[-2:], row.previous_version}
+        for version in sorted(self._offered - keep):
+            self._offered.discard(version)
+            self._start(self._retire(version))
+        return row
+
+    async def _record(
+        self, row: Promotion, outcome: PromotionOutcome, reason: str
+    ) -> Promotion:
+        row = replace(row, outcome=outcome, reason=reason, created_at=utc_now())
+        await asyncio.wrap_future(self._store.append_promotion(row))
+        _log.info("%s %s: %s (%s)", row.kind, row.version, outcome, reason)
+        return row
+
+    async def _retire(self, version: str) -> None:
+        """Unload a version once the requests that it still answers have ended."""
+        await self._drained(version)
+        async with self._lock:
+            if version not in self._offered:  # else it was brought back meanwhile
+                await self._unload(version)
+
+    async def _unload(self, version: str) -> None:
+        """Take a version out of the engine. Its folder stays: the engine may read it again."""
+        if self._engine is None or version not in self._engine.loaded:
+            return
+        try:
+            await self._engine.unload_adapter(version)
+        except (PawlError, OSError) as err:  # it only holds memory that a restart frees
+            _log.warning("%s could not be unloaded: %s", version, err)
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._engine is not None and self._engine.state == "ready"
+
+    async def _unbroken(self, move: Coroutine[Any, Any, T]) -> T:
+        """Carry a move through to its end even when the one who asked for it hangs up."""
+        return await asyncio.shield(self._start(move))
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _begin(
+    kind: Literal["promote", "rollback"], version: str, champion: str, run_id: str | None = None
+) -> Promotion:
+    return Promotion(
+        promotion_id=f"promotion-{uuid.uuid4().hex}",
+        created_at=utc_now(),
+        version=version,
+        previous_version=champion,
+        outcome="pending",
+        kind=kind,
+        run_id=run_id,
+    )
