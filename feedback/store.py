@@ -8,6 +8,8 @@ Nothing is ever edited or deleted here: what is newest counts.
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -29,6 +31,7 @@ from feedback.tables import (
     to_json,
 )
 from feedback.writer import GroupWriter, Row, Write
+from pawl.errors import PawlError
 from pawl.records import (
     Category,
     Completion,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BASE_VERSION = "base"
+_log = logging.getLogger("pawl.store")
 
 
 class Store:
@@ -83,7 +87,11 @@ class Store:
 
     def close(self) -> None:
         """Commit what is queued, fold the WAL into the file, let go of it. Safe to call twice."""
-        self._writer.close()
+        if self._writer.close():
+            try:
+                self._database.checkpoint()
+            except PawlError as err:
+                _log.warning("%s It stays in the WAL, which the next start reads.", err)
         self._database.close()
 
     def __enter__(self) -> Store:
@@ -91,6 +99,15 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def verify(self) -> None:
+        """Read every value of every table (DuckDB checks each block's checksum on the way).
+
+        Opening checks headers, length and schema only. Raises PawlError when something is damaged.
+        """
+        with self._database.reading() as cursor:
+            for table in _column_types(cursor):
+                cursor.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()
 
     # ---- writing ----
 
@@ -234,8 +251,7 @@ class Store:
     def champion(self) -> str:
         """The version that answers now: ``pawl@3`` or ``base``. From memory: free to ask.
 
-        It is that of the newest promotion that is live or pending; a pending one no longer counts
-        once its version was found refused or indistinguishable.
+        It is that of the newest move that is live; a pending one was not probed yet.
         """
         return self._champion
 
@@ -267,7 +283,7 @@ class Store:
         """The newest verdict of a run, or None."""
         rows = self._read("SELECT verdict_json FROM verdicts WHERE run_id = ?"
                           " ORDER BY seq DESC LIMIT 1", [run_id])
-        return dict(_from_json(rows[0][0])) if rows else None
+        return dict(json.loads(rows[0][0])) if rows else None
 
     def scores(self, run_id: str, role: str) -> list[ItemScore]:
         """Scores of a run's champion, challenger or anchor: the newest of each item."""
@@ -279,7 +295,7 @@ class Store:
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
-        return [dict(_from_json(text)) for (text,) in self._read(
+        return [dict(json.loads(text)) for (text,) in self._read(
             "SELECT manifest_json FROM snapshots ORDER BY seq DESC", [])]
 
     def counts(self) -> dict[str, int]:
@@ -311,13 +327,7 @@ _RUNS = ("SELECT run_id, arg_max(status, seq), arg_max(created_at, seq),"
 def _run(row: Row) -> dict[str, Any]:
     run_id, status, at, started_at, detail = row
     return {"run_id": run_id, "status": status, "at": at, "started_at": started_at,
-            "detail": _from_json(detail)}
-
-
-def _from_json(text: str) -> Any:
-    import json
-
-    return json.loads(text)
+            "detail": json.loads(detail)}
 
 
 def _where(**conditions: Any) -> tuple[str, list[Any]]:
@@ -338,13 +348,8 @@ def _number(version: str) -> int:
 
 
 def _champion_of(promotions: Sequence[Promotion]) -> str:
-    failed: set[str] = set()
-    for one in reversed(promotions):
-        if one.outcome == "live" or (one.outcome == "pending" and one.version not in failed):
-            return one.version
-        if one.outcome in ("refused", "indistinguishable"):
-            failed.add(one.version)
-    return BASE_VERSION
+    return next((one.version for one in reversed(promotions) if one.outcome == "live"),
+                BASE_VERSION)
 
 
 def _column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
