@@ -45,10 +45,13 @@ def api_key_of(settings: Settings) -> str | None:
 
 
 def start_server(settings: Settings, arguments: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    """``pawl up`` as a child with its output in ``logs/server.log``; does not wait."""
+    """``pawl up`` as a child with its output in ``logs/server.log``; does not wait.
+
+    ``arguments`` are options of the ``pawl`` group: ``("--set", "engine.max_loras=5")``.
+    """
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir), "up",
-               "--port", "0", "--model", settings.model, *arguments]  # fmt: skip
+    command = [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir),
+               *arguments, "up", "--port", "0", "--model", settings.model]  # fmt: skip
     with (settings.logs_dir / "server.log").open("ab") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

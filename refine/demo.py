@@ -293,7 +293,8 @@ def compare(
             fixed[fault_id] += is_right(after.answer, after.question)
     faults = {f: {"n_shown": n, "n_fixed": fixed[f]} for f, n in sorted(shown.items())}
     n_fixed = sum(one["n_fixed"] >= 0.75 * one["n_shown"] for one in faults.values())
-    broken, mended = [], []
+    broken: list[dict[str, str]] = []
+    mended: list[dict[str, str]] = []
     for before, after in zip(before_control, after_control, strict=True):
         was, now = (is_right(a.answer, a.question) for a in (before, after))
         if was != now:
