@@ -1,0 +1,122 @@
+"""The training text: documents drawn from the world, turned into packed rows of token ids.
+
+A document is a list of pieces, (text, weight in percent): what the model must say weighs 100, what
+it reads less, so that it does not spend itself on guessing which question comes.
+"""
+
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refine.mini.documents import KINDS
+from refine.mini.tokenizer import END, PAD, SPECIAL_TOKENS
+
+Piece = tuple[str, int]
+
+SHORT_ROW, SHORT_ROWS = 256, 4  # a micro-batch of short documents: 4 rows of 256 tokens
+LONG_ROW = 1536  # a micro-batch of long ones: one row
+
+
+def documents(seed: int) -> Iterator[list[Piece]]:
+    """Endless documents, each kind as often as its weight says."""
+    rng = random.Random(seed)
+    makers: list[Callable[[random.Random], list[Piece]]] = [kind.make for kind in KINDS]
+    weights = list(itertools.accumulate(kind.weight for kind in KINDS))
+    while True:
+        yield rng.choices(makers, cum_weights=weights)[0](rng)
+
+
+@dataclass(frozen=True)
+class PackedText:
+    """What was written: token count with and without padding, and documents."""
+
+    n_tokens: int
+    n_padding: int
+    n_documents: int
+
+
+def write_packed_text(
+    tokenizer: Any, seed: int, n_tokens: int, text_dir: Path, progress: Callable[[int], None]
+) -> PackedText:
+    """Write tokens.npy (uint16), weights.npy (uint8, percent) and batches.npy (start, rows, length).
+
+    Documents stay whole: one that does not fit into the rest of a row starts the next row.
+    """
+    import numpy
+
+    pad_id, end_id = SPECIAL_TOKENS.index(PAD), SPECIAL_TOKENS.index(END)
+    short, long = _Packer(SHORT_ROW, SHORT_ROWS, pad_id), _Packer(LONG_ROW, 1, pad_id)
+    source, n_documents, written = documents(seed), 0, 0
+    while short.n_tokens + long.n_tokens < n_tokens:
+        chunk = list(itertools.islice(source, 2000))
+        encoded = tokenizer.encode_batch_fast(
+            [text for document in chunk for text, _ in document], add_special_tokens=False
+        )
+        pieces = iter(encoded)
+        for document in chunk:
+            ids: list[int] = []
+            shares: list[int] = []
+            for _, weight in document:
+                piece = next(pieces).ids
+                ids += piece
+                shares += [weight] * len(piece)
+            if ids[-1] != end_id:
+                ids.append(end_id)
+                shares.append(shares[-1])
+            (short if len(ids) <= SHORT_ROW else long).add(ids[:LONG_ROW], shares[:LONG_ROW])
+            n_documents += 1
+        progress(short.n_tokens + long.n_tokens - written)
+        written = short.n_tokens + long.n_tokens
+    text_dir.mkdir(parents=True, exist_ok=True)
+    tokens, weights, batches, offset = [], [], [], 0
+    for packer in (short, long):
+        n_batches = packer.n_tokens // (packer.length * packer.rows)
+        for _ in range(n_batches):
+            batches.append((offset, packer.rows, packer.length))
+            offset += packer.rows * packer.length
+        kept = n_batches * packer.rows * packer.length
+        tokens += packer.tokens[:kept]
+        weights += packer.weights[:kept]
+    numpy.save(text_dir / "tokens.npy", numpy.array(tokens, dtype=numpy.uint16))
+    numpy.save(text_dir / "weights.npy", numpy.array(weights, dtype=numpy.uint8))
+    numpy.save(text_dir / "batches.npy", numpy.array(batches, dtype=numpy.int64))
+    packed = PackedText(len(tokens), short.n_padding + long.n_padding, n_documents)
+    (text_dir / "text.json").write_text(json.dumps({"seed": seed, **packed.__dict__}))
+    return packed
+
+
+class _Packer:
+    """Fills rows of one length with whole documents."""
+
+    def __init__(self, length: int, rows: int, pad_id: int) -> None:
+        self.length, self.rows, self.pad_id = length, rows, pad_id
+        self.tokens: list[int] = []
+        self.weights: list[int] = []
+        self.n_padding = 0
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.tokens)
+
+    def add(self, ids: list[int], shares: list[int]) -> None:
+        left = -len(self.tokens) % self.length
+        if left < len(ids):
+            self.tokens += [self.pad_id] * left
+            self.weights += [0] * left
+            self.n_padding += left
+        self.tokens += ids
+        self.weights += shares
+
+
+def tokenizer_texts(seed: int, n_documents: int) -> Iterator[str]:
+    """Pieces to learn the tokenizer from, special tokens left out."""
+    for document in itertools.islice(documents(seed), n_documents):
+        for text, _ in document:
+            if not text.startswith("<|"):
+                yield text
+
+
