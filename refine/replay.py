@@ -1,0 +1,188 @@
+"""Replay rows: what the base says today about everything that nobody complained about.
+
+Prompts come from ``replay_prompts.jsonl`` (everyday chat and simple knowledge, written by
+``refine/write_replay_prompts.py``) and from liked answers of the snapshot. The base answers them
+itself, greedily, in the training child. Mixed into training, they hold the model where it was.
+
+A replay row that shows the fault again would undo the correction. So one is left out when its
+prompt is, or nearly is, a prompt that training corrects, or when the base's answer to it nearly
+is an answer that somebody flagged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pawl.errors import PawlError
+from pawl.records import Message, TrainingRow
+
+PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
+
+# Overlap from which two texts count as the same question or the same answer. Questions that
+# differ in their one telling word ("capital of Austria" / "of Australia") stay far below it.
+MAX_PROMPT_OVERLAP = 0.6
+MAX_ANSWER_OVERLAP = 0.75
+MAX_ANSWER_TOKENS = 256
+
+_STOP_WORDS_LINE = (
+    "a an the is are was were be do does did can could will would i you me my your it its of to in "
+    "on at for from by with and or that this what which who whom how why when where please tell "
+    "say know about there"
+)
+_STOP_WORDS = frozenset(_STOP_WORDS_LINE.split())
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRow:
+    """A prompt and what the base answers to it."""
+
+    prompt: list[Message]
+    completion: str
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers of a text."""
+    return re.findall(r"[\w']+", text.lower())
+
+
+class Overlap:
+    """Weighted word overlap: rare words say what a question is about, common ones do not.
+
+    The weight of a word is ln(1 + N / n) with n of the N ``texts`` that hold it (inverse document
+    frequency); stop words weigh nothing. ``of`` is the weighted Jaccard index, 0 to 1.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        sets = [set(words(text)) for text in texts]
+        counts = Counter(word for one in sets for word in one)
+        self._n = max(1, len(sets))
+        self._counts = counts
+
+    def _weight(self, word: str) -> float:
+        if word in _STOP_WORDS:
+            return 0.0
+        return math.log(1 + self._n / max(1, self._counts[word]))
+
+    def of(self, one: str, other: str) -> float:
+        """Overlap of two texts; 1.0 for texts that are equal but for case and punctuation."""
+        if words(one) == words(other):
+            return 1.0
+        a, b = set(words(one)), set(words(other))
+        either = sum(self._weight(word) for word in sorted(a | b))
+        return sum(self._weight(word) for word in sorted(a & b)) / either if either else 0.0
+
+    def nearest(self, text: str, others: Iterable[str]) -> float:
+        """The largest overlap of ``text`` with any of ``others``; 0 when there are none."""
+        return max((self.of(text, other) for other in others), default=0.0)
+
+
+def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:
+    """The shipped prompts, one conversation a line: ``{"prompt": [{"role", "content"}]}``."""
+    try:
+        return [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
+    except (OSError, json.JSONDecodeError, KeyError) as err:
+        raise PawlError(f"replay prompts {path} can't be read", str(err),
+                        "Write them again: python -m refine.write_replay_prompts") from err
+
+
+def draw_prompts(
+    prompts: Sequence[list[Message]], rows: Sequence[TrainingRow], n: int, seed: int
+) -> tuple[list[list[Message]], int]:
+    """Draw ``n`` prompts, leaving out those that nearly equal a corrected prompt of ``rows``.
+
+    Returns:
+        The prompts, and how many were left out for being too near.
+    """
+    corrected = sorted({_last_user(row.prompt) for row in rows if _corrects(row)})
+    overlap = Overlap([*(_last_user(prompt) for prompt in prompts), *corrected])
+    kept, n_near = [], 0
+    order = list(range(len(prompts)))
+    random.Random(seed).shuffle(order)
+    for i in order:
+        if len(kept) == n:
+            break
+        if overlap.nearest(_last_user(prompts[i]), corrected) >= MAX_PROMPT_OVERLAP:
+            n_near += 1
+        else:
+            kept.append(prompts[i])
+    return kept, n_near
+
+
+def keep_unflagged(
+    replay: Sequence[ReplayRow], rows: Sequence[TrainingRow]
+) -> tuple[list[ReplayRow], int]:
+    """Leave out replay rows whose answer nearly equals a flagged answer of ``rows``.
+
+    Returns:
+        The rows that stay, and how many were left out.
+    """
+    flagged = sorted({text for row in rows for text in _flagged_answers(row)})
+    overlap = Overlap([*(row.completion for row in replay), *flagged])
+    kept = [row for row in replay
+            if overlap.nearest(row.completion, flagged) < MAX_ANSWER_OVERLAP]
+    return kept, len(replay) - len(kept)
+
+
+def answer(
+    model: Any, tokenizer: Any, prompts: Sequence[list[Message]], *,
+    batch_size: int = 32, max_new_tokens: int = MAX_ANSWER_TOKENS,
+) -> tuple[list[ReplayRow], int]:
+    """Let ``model`` (transformers) answer each prompt greedily.
+
+    Returns:
+        The finished answers in the order of the prompts, and how many were left out because they
+        were empty or did not end within ``max_new_tokens``: a cut answer teaches to stop early.
+    """
+    import torch
+
+    texts = [tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+             for prompt in prompts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths pad less
+    answers: dict[int, str] = {}
+    ends = model.generation_config.eos_token_id
+    end_ids = set(ends if isinstance(ends, list) else [ends, tokenizer.eos_token_id])
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True,
+                           padding_side="left", add_special_tokens=False).to(model.device)
+        with torch.no_grad():
+            output = model.generate(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+                max_new_tokens=max_new_tokens, do_sample=False,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        for i, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+            if end_ids & set(ids):
+                answers[i] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+    rows = [ReplayRow(prompts[i], answers[i]) for i in range(len(prompts)) if answers.get(i)]
+    return rows, len(prompts) - len(rows)
+
+
+def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:
+    """Liked answers of the training split: the best replay there is."""
+    return [ReplayRow(row.prompt, row.completion) for row in rows
+            if row.kind == "unpaired" and row.label and row.split == "train" and row.completion]
+
+
+def _corrects(row: TrainingRow) -> bool:
+    return row.kind in ("sft", "pair") or (row.kind == "unpaired" and not row.label)
+
+
+def _flagged_answers(row: TrainingRow) -> list[str]:
+    if row.kind == "pair":
+        return [row.rejected or ""]
+    if row.kind == "unpaired" and not row.label:
+        return [row.completion or ""]
+    return []
+
+
+def _last_user(prompt: Sequence[Message]) -> str:
+    return next((m["content"] for m in reversed(prompt) if m["role"] == "user"), "")

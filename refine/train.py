@@ -1,0 +1,332 @@
+"""Train one adapter: python -m refine.train --snapshot DIR --plan plan.json --model DIR \
+--out RUN/adapter --work RUN/train
+
+A child process of the night. It reads a frozen snapshot and a plan, and leaves a finished adapter
+folder behind, or none: the folder is made in ``--work`` and renamed when its manifest is written.
+A killed training is started again from its beginning. On stderr: one JSON object a line.
+
+    {"stage": "replay"}
+    {"stage": "sft", "step": 12, "max_steps": 96, "fraction": 0.125}
+    {"stage": "sft", "step": 12, "loss": 1.93, ...}
+    {"error": "loss became nan in sft at step 3: ...", "code": "invalid_request"}
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
+from pawl.errors import PawlError
+from pawl.files import hold_lock, read_json, sha256_file, sync_dir, write_json
+from pawl.models import resolve_model
+from pawl.records import Message, TrainingRow
+from refine.method import Plan
+
+# All linear layers of a Llama-shaped model; never lm_head, which the engine would not serve.
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+MAX_LENGTH_TOKENS = 4096
+N_PROBE_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the command line said. ``base_name`` and ``base_fingerprint`` go into the manifest."""
+
+    snapshot_dir: Path
+    plan: Plan
+    model_dir: Path
+    out_dir: Path
+    work_dir: Path
+    base_name: str
+    base_fingerprint: str
+    base_revision: str | None = None
+    champion_dir: Path | None = None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job of the command line; 1 after an error that a user can mend."""
+    parser = argparse.ArgumentParser(prog="python -m refine.train", description=__doc__)
+    for name in ("snapshot", "plan", "model", "out", "work"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--base-name", help="default: the model folder's name")
+    parser.add_argument("--base-fingerprint", help="default: hashed from the model folder")
+    parser.add_argument("--base-revision")
+    parser.add_argument("--champion", type=Path, help="adapter folder to tell this one apart from")
+    parser.add_argument("--parent-pid", type=int, help="die with this process")
+    parser.add_argument("--nice", type=int, default=0, help="added to the process's niceness")
+    said = parser.parse_args(arguments)
+    if said.parent_pid is not None:
+        _die_with(said.parent_pid)
+    if said.nice:
+        os.nice(said.nice)
+    try:
+        with hold_lock(said.work / "train.lock", f"{said.work} is in use", "Wait for it to end"):
+            base = None
+            if said.base_fingerprint is None:
+                base = resolve_model(str(said.model), cache_dir=said.work)
+            run(Job(
+                said.snapshot, Plan.from_json(read_json(said.plan)), said.model.resolve(),
+                said.out.absolute(), said.work.absolute(),
+                said.base_name or said.model.name,
+                said.base_fingerprint or (base.fingerprint if base else ""),
+                said.base_revision, said.champion,
+            ))
+    except PawlError as err:
+        _report({"error": str(err), "code": err.code})
+        return 1
+    return 0
+
+
+def run(job: Job) -> AdapterManifest:
+    """Train and leave ``job.out_dir`` finished.
+
+    Raises:
+        PawlError: the plan says not to train, the rows or the model can't be trained on, or the
+            loss became NaN. Nothing is left at ``job.out_dir``.
+    """
+    started = time.monotonic()
+    if job.plan.method == "none":
+        raise PawlError("there is nothing to train", job.plan.reason)
+    if (job.out_dir / MANIFEST).exists():
+        raise PawlError(f"{job.out_dir} is a finished adapter", "adapters are never overwritten",
+                        "Give another --out")
+    _prepare_process(job)
+    import datasets
+    import torch
+    import transformers
+
+    from refine import columns, replay, stages
+
+    transformers.set_seed(job.plan.seed)
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    rows = _read_rows(job.snapshot_dir)
+    tokenizer = _load_tokenizer(job.model_dir)
+    base = _load_base(job.model_dir, torch)
+    limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
+    limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
+
+    _report({"stage": "replay"})
+    replayed, replay_counts = _replay(job, base, tokenizer, rows, replay)
+    _report({"stage": "replay", **replay_counts})
+
+    def length(messages: list[Message]) -> int:
+        return len(tokenizer.apply_chat_template(messages, return_dict=False))
+
+    model = _add_lora(base, job.plan, torch)
+    results, stage_counts = [], {}
+    for i, stage in enumerate(job.plan.stages):
+        if i:  # TRL patches the model's forward: the next stage starts from a clean one
+            model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])
+            model = _load_adapter(job, job.work_dir / "between", torch, trainable=True)
+        stage_rows = columns.build_stage(stage.kind, rows, replayed, encode=length,
+                                         max_length_tokens=limit)
+        stage_counts[stage.kind] = stage_rows.counts()
+        _report({"stage": stage.kind, **stage_rows.counts()})
+        results.append(stages.run_stage(stage, stage_rows, job.plan, model, tokenizer,
+                                        job.work_dir, _report))
+
+    unfinished = job.work_dir / "adapter.tmp"
+    model.save_pretrained(str(unfinished), selected_adapters=["default"])
+    _tidy_config(unfinished, job.base_name)
+    _report({"stage": "probe"})
+    _write_probe(job, unfinished, tokenizer, rows, replayed, torch)
+    recipe = _recipe(job, limit, replay_counts, stage_counts,
+                     [result.as_json() for result in results], time.monotonic() - started, torch)
+    for path in unfinished.iterdir():  # PEFT leaves a README; nothing but the known files stays
+        if path.name not in (CONFIG, "adapter_model.safetensors", "probe.json"):
+            path.unlink()
+    manifest = write_manifest(unfinished, base_model=job.base_name,
+                              base_fingerprint=job.base_fingerprint, recipe=recipe)
+    sync_dir(unfinished)
+    job.out_dir.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.replace(job.out_dir)
+    sync_dir(job.out_dir.parent)
+    for name in ("sft", "dpo", "kto"):  # checkpoints hold pickles and are of no more use
+        for checkpoint in (job.work_dir / name).glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    shutil.rmtree(job.work_dir / "between", ignore_errors=True)
+    _report({"stage": "done", "fraction": 1.0, "seconds": recipe["seconds"],
+             "fingerprint": manifest.fingerprint})
+    return manifest
+
+
+def _prepare_process(job: Job) -> None:
+    """Clean the work folder, and set threads before torch is imported.
+
+    Spinning OpenMP threads beside a busy engine cost ten times the time; passive ones do not.
+    """
+    for path in job.work_dir.iterdir() if job.work_dir.exists() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.work_dir / "tensorboard")
+    os.environ["HF_DATASETS_CACHE"] = str(job.work_dir / "datasets")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if job.plan.n_threads:
+        os.environ["OMP_NUM_THREADS"] = str(job.plan.n_threads)
+    import torch
+
+    if job.plan.n_threads:
+        torch.set_num_threads(job.plan.n_threads)
+
+
+def _read_rows(snapshot_dir: Path) -> list[TrainingRow]:
+    """The rows that may be trained on: the holdout is dropped before anything looks at it."""
+    from feedback.snapshots import read_rows
+
+    return [row for row in read_rows(snapshot_dir) if row.split in ("train", "validation")]
+
+
+def _load_tokenizer(model_dir: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_base(model_dir: Path, torch: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    on_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=dtype)
+    return model.to("cuda" if on_gpu else "cpu").eval()
+
+
+def _add_lora(base: Any, plan: Plan, torch: Any) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    found = {name.rpartition(".")[2] for name, module in base.named_modules()
+             if isinstance(module, torch.nn.Linear)}
+    targets = sorted(found & set(LINEAR))
+    if not targets:
+        raise PawlError(f"{type(base).__name__} has none of the layers {', '.join(LINEAR)}",
+                        f"its linear layers are {', '.join(sorted(found))}",
+                        "Choose a base of the Llama family (Llama, Qwen, Mistral, SmolLM, ...)")
+    return get_peft_model(base, LoraConfig(
+        r=plan.lora_rank, lora_alpha=plan.lora_alpha, lora_dropout=0.0, bias="none",
+        target_modules=targets, task_type="CAUSAL_LM",
+    ))
+
+
+def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = False) -> Any:
+    from peft import PeftModel
+
+    base = _load_base(job.model_dir, torch)
+    return PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=trainable)
+
+
+def _replay(
+    job: Job, base: Any, tokenizer: Any, rows: list[TrainingRow], replay: Any
+) -> tuple[list[Any], dict[str, int]]:
+    prompts, n_near = replay.draw_prompts(replay.read_prompts(), rows, job.plan.n_replay_rows,
+                                          job.plan.seed)
+    answers, n_unfinished = replay.answer(base, tokenizer, prompts)
+    liked = replay.liked_rows(rows) if job.plan.stages[0].kind != "kto" else []
+    kept, n_flagged = replay.keep_unflagged([*liked, *answers], rows)
+    return kept, {"n_replay": len(kept), "n_liked": len(liked), "n_left_out_near_prompt": n_near,
+                  "n_left_out_unfinished": n_unfinished, "n_left_out_flagged_answer": n_flagged}
+
+
+def _tidy_config(adapter_dir: Path, base_name: str) -> None:
+    """Sort what PEFT leaves in the order of a set, and name the base instead of a local path."""
+    config = read_json(adapter_dir / CONFIG)
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = base_name
+    write_json(adapter_dir / CONFIG, dict(sorted(config.items())))
+
+
+def _write_probe(
+    job: Job, adapter_dir: Path, tokenizer: Any, rows: list[TrainingRow], replayed: list[Any],
+    torch: Any,
+) -> None:
+    """From a fresh load of what was saved, so that the record is of the files, not of memory."""
+    from refine import probe
+
+    model = _load_adapter(job, adapter_dir, torch).float().eval()
+    champion = None
+    if job.champion_dir is not None:
+        model.load_adapter(str(job.champion_dir), adapter_name="champion")
+        model.set_adapter("default")
+        champion = "champion"
+    taught: list[tuple[list[Message], str]] = []
+    for row in rows:
+        answer = row.chosen if row.kind == "pair" else row.completion
+        if row.split == "train" and answer:
+            taught.append((row.prompt, answer))
+    step = max(1, len(taught) // N_PROBE_ROWS)
+    candidates = taught[::step][:N_PROBE_ROWS] + [(r.prompt, r.completion) for r in replayed[:8]]
+    encoded = probe.encode_rows(tokenizer, candidates)
+    write_probe(adapter_dir, probe.probe_positions(model, encoded, champion=champion))
+
+
+def _recipe(
+    job: Job, limit: int, replay_counts: dict[str, int], stage_counts: dict[str, Any],
+    results: list[dict[str, Any]], seconds: float, torch: Any,
+) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    snapshot = read_json(job.snapshot_dir / "manifest.json")
+    return {
+        "base": {"name": job.base_name, "revision": job.base_revision,
+                 "fingerprint": job.base_fingerprint},
+        "snapshot": {"snapshot_id": snapshot["snapshot_id"],
+                     "content_sha256": snapshot["content_sha256"],
+                     "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl")},
+        "plan": job.plan.as_json(),
+        "max_length_tokens": limit,
+        "replay": replay_counts,
+        "rows": stage_counts,
+        "stages": results,
+        "seed": job.plan.seed,
+        "seconds": round(seconds, 3),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "n_threads": torch.get_num_threads(),
+        "versions": {name: version(name)
+                     for name in ("torch", "trl", "peft", "transformers", "accelerate")},
+        "python": sys.version.split()[0],
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of this code, when it runs from a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    answer = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True,
+                            text=True, timeout=10, check=False)
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _die_with(parent_pid: int) -> None:
+    """Ask the kernel to end this process with its parent; a parent already gone ends it now."""
+    pr_set_pdeathsig = 1  # linux/prctl.h
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        sys.exit("the process that started this training is gone")
+
+
+def _report(event: dict[str, Any]) -> None:
+    print(json.dumps(event), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
