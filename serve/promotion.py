@@ -123,7 +123,8 @@ class Promoter:
 
         Empty until ``finish_pending`` has made a fresh engine ready.
         """
-        return frozenset(self._offered & self._engine.loaded.keys()) if self._engine else frozenset()
+        return frozenset() if self._engine is None else frozenset(
+            self._offered & self._engine.loaded.keys())
 
     def history(self) -> list[Promotion]:
         """Every move as it stands now, oldest first."""
@@ -226,7 +227,7 @@ class Promoter:
 
     async def _finish_pending(self) -> list[Promotion]:
         async with self._lock:
-            self._offered.clear()
+            self._offered = set(self.offered)  # a fresh engine holds fewer
             sweep(self._settings.adapters_dir)
             finished = await self._restore()
             for row in self.history():
@@ -253,6 +254,7 @@ class Promoter:
             if not self._is_ready:
                 raise PawlError(f"{stack[-1]} could not be loaded", result.reason,
                                 "It is tried again when the engine is back", status=503)
+            self._offered.discard(stack[-1])
             await self._unload(stack[-1])
             _log.error("%s can't be served: %s", stack[-1], result.reason)
             reason = reason or f"{champion} can't be served: {result.reason}"

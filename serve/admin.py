@@ -1,0 +1,263 @@
+"""The /admin routes: what an operator, the command line and the nightly run ask of a server.
+
+Thin: each handler reads the request, calls what decides, and answers JSON. The key is checked
+before, for all routes alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pawl.errors import PawlError
+from pawl.files import read_json
+from pawl.models import BaseModel
+from pawl.records import ItemScore
+from pawl.settings import Settings
+from serve.promotion import Promoter
+
+if TYPE_CHECKING:
+    from feedback.store import Store
+    from serve.engine import Engine
+
+ROLES = ("champion", "challenger", "anchor")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """What the admin routes work on."""
+
+    settings: Settings
+    base: BaseModel
+    store: Store
+    engine: Engine | None
+    promoter: Promoter
+
+    def routes(self) -> list[Route]:
+        """Every /admin route."""
+        table: list[tuple[str, str, Handler]] = [
+            ("GET", "/admin/status", self.status),
+            ("GET", "/admin/history", self.history),
+            ("POST", "/admin/promotions", self.promote),
+            ("POST", "/admin/rollback", self.roll_back),
+            ("GET", "/admin/runs", self.list_runs),
+            ("POST", "/admin/runs", self.add_run),
+            ("GET", "/admin/runs/{run_id}", self.show_run),
+            ("POST", "/admin/runs/{run_id}/scores", self.add_scores),
+            ("POST", "/admin/runs/{run_id}/verdict", self.add_verdict),
+            ("POST", "/admin/snapshots", self.snapshot),
+            ("POST", "/admin/import", self.import_rows),
+            ("POST", "/admin/export", self.export_rows),
+        ]
+        return [Route(path, _plain_errors(handler), methods=[verb])
+                for verb, path, handler in table]
+
+    # ---- the champion ----
+
+    async def status(self, request: Request) -> Response:
+        """Which version answers, how the engine is, what is in the store."""
+        import pawl
+
+        engine, url = self.engine, None
+        if self.settings.server_file.exists():
+            url = read_json(self.settings.server_file).get("url")
+        return JSONResponse({
+            "version": pawl.__version__,
+            "base": {"name": self.base.name, "fingerprint": self.base.fingerprint,
+                     "dir": str(self.base.model_dir)},
+            "champion": self.store.champion(),
+            "engine": {
+                "state": engine.state if engine else "off",
+                "detail": engine.detail if engine else "no server runs",
+                "progress_fraction": engine.progress_fraction if engine else 0.0,
+            },
+            "adapters": sorted(self.promoter.offered),
+            "counts": await asyncio.to_thread(self.store.counts),
+            "url": url,
+        })
+
+    async def history(self, request: Request) -> Response:
+        """Every promotion and rollback, oldest first, each as it stands now."""
+        return JSONResponse([one.as_json() for one in self.promoter.history()])
+
+    async def promote(self, request: Request) -> Response:
+        """``{"run_dir"|"adapter_dir", "run_id"?, "force"?}`` -> what became of it."""
+        return JSONResponse((await self.promoter.promote(await self._body(request))).as_json())
+
+    async def roll_back(self, request: Request) -> Response:
+        """``{"to"?}`` -> what became of it."""
+        body = await self._body(request, {"to": str})
+        return JSONResponse((await self.promoter.rollback(body.get("to"))).as_json())
+
+    # ---- nightly runs ----
+
+    async def list_runs(self, request: Request) -> Response:
+        """Latest state of every run, newest first."""
+        return JSONResponse(await asyncio.to_thread(self.store.runs))
+
+    async def show_run(self, request: Request) -> Response:
+        """Latest state of one run, with its verdict."""
+        run_id = request.path_params["run_id"]
+        run = await asyncio.to_thread(self.store.run, run_id)
+        if run is None:
+            raise PawlError(f"run {run_id!r} is not known", do="List the runs with 'pawl runs'",
+                            status=404, code="unknown_run", param="run_id")
+        return JSONResponse(run)
+
+    async def add_run(self, request: Request) -> Response:
+        """``{"run_id", "status", "at"?, "detail"?}``: a state that a run came to."""
+        body = await self._body(
+            request, {"run_id": str, "status": str, "at": str, "detail": dict}, ("run_id", "status")
+        )
+        await asyncio.wrap_future(self.store.append_run(body))
+        return JSONResponse(body)
+
+    async def add_scores(self, request: Request) -> Response:
+        """``{"role", "dir"}``: the finished folder of scores that a run left."""
+        body = await self._body(request, {"role": str, "dir": str}, ("role", "dir"))
+        if body["role"] not in ROLES:
+            raise PawlError(f"role {body['role']!r}", f"it is one of {', '.join(ROLES)}",
+                            "Name whose scores they are", param="role")
+        scores = await asyncio.to_thread(read_scores, Path(body["dir"]), self.settings)
+        run_id = request.path_params["run_id"]
+        await asyncio.wrap_future(self.store.append_scores(run_id, body["role"], scores))
+        return JSONResponse({"run_id": run_id, "role": body["role"], "n_items": len(scores)})
+
+    async def add_verdict(self, request: Request) -> Response:
+        """The gate's verdict, as ``verdict.json`` has it."""
+        body = await self._body(request)
+        if not isinstance(body.get("outcome"), str):
+            raise PawlError("a verdict without outcome", "it must say what was decided",
+                            "Send verdict.json as it is", param="outcome")
+        await asyncio.wrap_future(self.store.append_verdict(request.path_params["run_id"], body))
+        return JSONResponse({"run_id": request.path_params["run_id"], "outcome": body["outcome"]})
+
+    # ---- rows ----
+
+    async def snapshot(self, request: Request) -> Response:
+        """Curate what was said so far and freeze it; answers the snapshot's manifest."""
+        await self._body(request, {})
+        return JSONResponse(await asyncio.to_thread(self._make_snapshot))
+
+    def _make_snapshot(self) -> dict[str, Any]:
+        from feedback.curation import curate
+        from feedback.snapshots import freeze
+
+        curated = curate(self.store, self.settings)
+        manifest: dict[str, Any] = freeze(curated, self.settings.snapshots_dir, self.settings)
+        self.store.append_snapshot(manifest, curated.rows).result()
+        return manifest
+
+    async def import_rows(self, request: Request) -> Response:
+        """``{"path", "format"}`` -> counts. The path is one of the server's machine."""
+        from feedback.formats import import_file
+
+        body = await self._body(request, {"path": str, "format": str}, ("path",))
+        path = _absolute(body["path"])
+        counts = await asyncio.to_thread(import_file, self.store, path, body.get("format", "auto"))
+        return JSONResponse(counts)
+
+    async def export_rows(self, request: Request) -> Response:
+        """``{"path", "format"}`` -> counts. The path is one of the server's machine."""
+        from feedback.formats import export_file
+
+        body = await self._body(request, {"path": str, "format": str}, ("path", "format"))
+        path = _absolute(body["path"])
+        counts = await asyncio.to_thread(
+            export_file, self.store, path, body["format"], self.settings
+        )
+        return JSONResponse(counts)
+
+    async def _body(
+        self,
+        request: Request,
+        kinds: dict[str, type] | None = None,
+        needed: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        """The JSON object of a request; nothing sent is an empty one. Fields that are null are
+        left out. With ``kinds``, other fields than those are refused."""
+        raw = b""
+        async for part in request.stream():
+            raw += part
+            if len(raw) > self.settings.engine.max_prompt_bytes:
+                raise PawlError("the request's body is too large",
+                                f"at most {self.settings.engine.max_prompt_bytes:,} bytes are read",
+                                "Send less at once", status=413, code="body_too_large")
+        try:
+            body = json.loads(raw or b"{}")
+        except (ValueError, RecursionError) as err:
+            raise PawlError("the request's body is not JSON", str(err), "Send a JSON object",
+                            code="invalid_json") from err
+        if not isinstance(body, dict):
+            raise PawlError(f"the request's body is a {type(body).__name__}", "",
+                            "Send a JSON object", code="invalid_json")
+        body = {key: value for key, value in body.items() if value is not None}
+        for key, value in body.items():
+            if kinds is not None and key not in kinds:
+                raise PawlError(f"unknown field {key!r}",
+                                f"this call takes {', '.join(kinds) or 'no fields'}",
+                                "Leave it out", param=key)
+            if kinds is not None and not isinstance(value, kinds[key]):
+                raise PawlError(f"{key} is {value!r}", f"it must be a {kinds[key].__name__}",
+                                param=key)
+        for key in needed:
+            if key not in body:
+                raise PawlError(f"{key} is missing", do=f"Send {', '.join(needed)}", param=key)
+        return body
+
+
+def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
+    """Read ``items.jsonl`` of a finished folder under ``runs/`` or ``scores/``.
+
+    Raises:
+        PawlError: the folder lies elsewhere, was never finished, or holds other lines.
+    """
+    folder = scores_dir.resolve()
+    homes = [settings.runs_dir.resolve(), settings.scores_dir.resolve()]
+    if not any(folder.is_relative_to(home) for home in homes):
+        raise PawlError(f"scores folder {scores_dir} is not in {settings.state_dir}",
+                        "scores are taken from runs/ and scores/ only", param="dir")
+    if not (folder / "manifest.json").exists():
+        raise PawlError(f"scores folder {scores_dir} has no manifest.json",
+                        "it is written last, so the scoring never finished", "Score again",
+                        status=404, code="not_found", param="dir")
+    scores = []
+    with (folder / "items.jsonl").open() as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                scores.append(ItemScore(**json.loads(line)))
+            except (ValueError, TypeError) as err:
+                raise PawlError(f"{scores_dir}/items.jsonl line {number} is no score", str(err),
+                                "Score again", code="bad_scores", param="dir") from err
+    return scores
+
+
+def _absolute(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute() or "\0" in text:
+        raise PawlError(f"path {text!r} is relative", "the server runs in a folder of its own",
+                        "Give the absolute path", param="path")
+    return path
+
+
+def _plain_errors(handler: Handler) -> Handler:
+    """Answer a PawlError in the shape that OpenAI's clients read."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except PawlError as err:
+            return JSONResponse(err.as_openai(), err.status)
+        except ClientDisconnect:  # nobody is left to read it
+            return Response(status_code=400)
+
+    return answer
