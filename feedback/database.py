@@ -64,7 +64,7 @@ class Database:
                             status=500, code="store_unwritable") from err
         try:
             self._root = _connect(self.path)
-            migrate(self._root, migrations)
+            _migrate(self._root, migrations, self.path)
         except BaseException:
             self.close()
             raise
@@ -116,7 +116,10 @@ class Database:
             cursor.execute("CHECKPOINT")
 
     def close(self) -> None:
-        """Close the file and let another process have it. Reads under way end first."""
+        """Close the file and let another process have it. Reads under way end first.
+
+        Does not checkpoint: a file that is found to be damaged keeps its WAL beside it.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._n_readers == 0)
             root, self._root = self._root, None
@@ -136,7 +139,7 @@ def _close(connection: DuckDBPyConnection | None) -> None:
         try:
             connection.close()
         except duckdb.Error:
-            return  # a broken database can't checkpoint; its WAL stays and is replayed
+            return  # already given up by DuckDB; what was committed is in the file and its WAL
 
 
 def _connect(path: Path) -> DuckDBPyConnection:
@@ -154,6 +157,9 @@ def _connect(path: Path) -> DuckDBPyConnection:
             raise store_failed(err, "the store can't be opened") from err
         raise _damaged(path, text.splitlines()[0]) from err
     try:
+        # Without this, merely closing a file that turns out to be cut short would fold its WAL
+        # into the wreck. close() of the store checkpoints by itself.
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         row = connection.execute(
             "SELECT block_size * total_blocks FROM pragma_database_size()").fetchone()
         needed = (int(row[0]) if row else 0) + _HEADER_BYTES
@@ -168,8 +174,19 @@ def _connect(path: Path) -> DuckDBPyConnection:
     return connection
 
 
+def _migrate(
+    connection: DuckDBPyConnection, migrations: Sequence[Migration], path: Path
+) -> None:
+    import duckdb
+
+    try:
+        migrate(connection, migrations)
+    except duckdb.Error as err:
+        raise _damaged(path, str(err).splitlines()[0]) from err
+
+
 def _damaged(path: Path, why: str) -> PawlError:
     return PawlError(
         f"the store {path} is damaged or cut short", why,
-        "Nothing was changed; put back a copy of it together with its .wal file, "
+        "It was left as it is; put back a copy of it together with its .wal file, "
         "or move both away to begin with an empty store", status=500, code="store_damaged")

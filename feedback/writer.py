@@ -87,15 +87,16 @@ class GroupWriter:
             status=503, code="store_closed"))
         return write.future
 
-    def close(self) -> None:
-        """Write what is queued, then stop."""
+    def close(self) -> bool:
+        """Write what is queued, then stop. False when it had been closed before."""
         with self._gate:
             if self._closed:
-                return
+                return False
             self._closed = True
             self._queue.put(None)
         self._thread.join()
         self._drop_connection()
+        return True
 
     def _run(self) -> None:
         stopping = False
