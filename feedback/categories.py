@@ -3,8 +3,8 @@
 They are data: a store keeps them in a table, and a wording or a treatment is changed by appending
 (``Store.append_category``), never here for an existing store.
 
-Treatments: ``train`` (learn from it), ``review`` (a thumb alone teaches nothing until somebody
-has written a correction), ``holdout_only`` (test on it, never train on it), ``ignore``.
+Treatments: ``train`` (learn from it), ``review`` (teaches nothing until somebody has written a
+correction), ``holdout_only`` (test on it, never train on it), ``ignore`` (neither).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DEFAULT_CATEGORIES: tuple[Category, ...] = (
     Category("incomplete", "Stops too early or leaves out a part of the question.",
              "Asked for two capitals, it gives one.", "train"),
     Category("other", "Wrong in a way that no other category names; say how in the comment.",
-             "", "review"),
+             "Answers in a language nobody asked for.", "train"),
 )
 
 

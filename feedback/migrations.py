@@ -77,6 +77,14 @@ MIGRATIONS: tuple[Migration, ...] = (
         """CREATE TABLE version_numbers (
             seq BIGINT NOT NULL, number BIGINT NOT NULL, created_at VARCHAR NOT NULL)""",
     )),
+    Migration(2, "imported rows, and facts that stay for the life of a store", (
+        """CREATE TABLE imported (
+            seq BIGINT NOT NULL, row_id VARCHAR NOT NULL, format VARCHAR NOT NULL,
+            file_sha256 VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
+            row_json VARCHAR NOT NULL)""",
+        """CREATE TABLE facts (
+            seq BIGINT NOT NULL, name VARCHAR NOT NULL, value VARCHAR NOT NULL)""",
+    )),
 )
 
 

@@ -1,4 +1,4 @@
-"""From a request's body to a stored row: all that is checked before feedback is kept."""
+"""What the gateway asks for: feedback checked and kept, a snapshot taken."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import uuid
 from typing import Any
 
 from feedback.categories import check_categories
+from feedback.curation import curate
+from feedback.snapshots import freeze
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.records import Feedback, utc_now
+from pawl.settings import Settings
 
 MOST_COMMENT_CHARACTERS = 10_000
 MOST_CORRECTION_CHARACTERS = 100_000
@@ -44,6 +47,19 @@ def submit_feedback(
     feedback = check_feedback(store, body, rater_id, source)
     stored = store.append_feedback(feedback).result()
     return stored, stored.feedback_id != feedback.feedback_id
+
+
+def take_snapshot(store: Store, settings: Settings) -> dict[str, Any]:
+    """Curate all there is, freeze it and record it. Answers ``freeze``'s manifest.
+
+    The same rows as before give the same snapshot, recorded once.
+    """
+    store.fix_split_salt(settings.split_salt)
+    curated = curate(store, settings)
+    manifest = freeze(curated, settings.snapshots_dir, settings)
+    if all(one["snapshot_id"] != manifest["snapshot_id"] for one in store.snapshots()):
+        store.append_snapshot(manifest, curated.rows, curated.rejected).result()
+    return manifest
 
 
 def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") -> Feedback:

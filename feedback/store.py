@@ -17,18 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedback.categories import DEFAULT_CATEGORIES
+from feedback.champion import champion_of, number_of
 from feedback.database import Database
 from feedback.migrations import MIGRATIONS, Migration
+from feedback.rows import Lesson
 from feedback.tables import (
     CATEGORY_COLUMNS,
     COMPLETION_COLUMNS,
     FEEDBACK_COLUMNS,
     PROMOTION_COLUMNS,
     SCORE_COLUMNS,
+    column_types,
     curated_row,
+    newest_seq,
     record_from,
     row_of,
     to_json,
+    where,
 )
 from feedback.writer import GroupWriter, Row, Write
 from pawl.errors import PawlError
@@ -45,7 +50,6 @@ from pawl.records import (
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-BASE_VERSION = "base"
 _log = logging.getLogger("pawl.store")
 
 
@@ -56,16 +60,16 @@ class Store:
         self._database = database
         self._state = threading.Lock()
         with database.reading() as cursor:
-            types = _column_types(cursor)
-            next_seq = 1 + max(_newest(cursor, table) for table in types)
+            types = column_types(cursor)
+            next_seq = 1 + max(newest_seq(cursor, table) for table in types)
             self._promotions = [record_from(Promotion, row) for row in cursor.execute(
                 f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq").fetchall()]
             numbers = [int(n) for (n,) in cursor.execute(
                 "SELECT number FROM version_numbers").fetchall()]
-        self._champion = _champion_of(self._promotions)
+        self._champion = champion_of(self._promotions)
         self._last_number = max([0, *numbers, *(
             n for one in self._promotions
-            for n in (_number(one.version), _number(one.previous_version)))])
+            for n in (number_of(one.version), number_of(one.previous_version)))])
         self._writer = GroupWriter(database, types, next_seq, _settle_repeats)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
@@ -106,7 +110,7 @@ class Store:
         Opening checks headers, length and schema only. Raises PawlError when something is damaged.
         """
         with self._database.reading() as cursor:
-            for table in _column_types(cursor):
+            for table in column_types(cursor):
                 cursor.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()
 
     # ---- writing ----
@@ -135,8 +139,8 @@ class Store:
         def follow() -> None:
             with self._state:
                 self._promotions = [*self._promotions, promotion]
-                self._champion = _champion_of(self._promotions)
-                self._last_number = max(self._last_number, _number(promotion.version))
+                self._champion = champion_of(self._promotions)
+                self._last_number = max(self._last_number, number_of(promotion.version))
 
         return self._writer.submit(Write({"promotions": [row_of(promotion)]}, after=follow))
 
@@ -181,6 +185,30 @@ class Store:
         """Record curated rows of a snapshot whose manifest is recorded apart."""
         return self._append("curated", [curated_row(snapshot_id, row) for row in rows])
 
+    def append_imported(
+        self, lessons: Iterable[Lesson], *, source_format: str, file_sha256: str
+    ) -> Future[None]:
+        """Record rows of a file that came from elsewhere (``feedback.formats.import_file``)."""
+        now = utc_now()
+        return self._append("imported", [
+            (one.row_id, source_format, file_sha256, now, to_json(one.as_json()))
+            for one in lessons])
+
+    def fix_split_salt(self, salt: str) -> None:
+        """Write down the salt of the split the first time; refuse another one ever after.
+
+        Raises:
+            PawlError: the store was split with another salt: rows would cross into the holdout.
+        """
+        rows = self._read("SELECT value FROM facts WHERE name = 'split_salt' ORDER BY seq", [])
+        if not rows:
+            self._append("facts", [("split_salt", salt)]).result()
+        elif rows[0][0] != salt:
+            raise PawlError(f"split_salt is {salt!r}",
+                            f"this store is split with {rows[0][0]!r}, and another salt would "
+                            "train on what is kept for testing",
+                            "Set split_salt back", status=409, code="split_salt_changed")
+
     def _append(self, table: str, rows: list[Row]) -> Future[Any]:
         return self._writer.submit(Write({table: rows}))
 
@@ -206,10 +234,10 @@ class Store:
         newest_first: bool = False,
     ) -> list[Completion]:
         """Recorded answers in the order they came (or backwards); ``limit=None`` for all."""
-        where, values = _where(conversation_id=conversation_id, rater_id=rater_id,
+        clause, values = where(conversation_id=conversation_id, rater_id=rater_id,
                                version=version, completion_id=completion_ids)
         rows = self._read(
-            f"SELECT {COMPLETION_COLUMNS} FROM completions{where}"
+            f"SELECT {COMPLETION_COLUMNS} FROM completions{clause}"
             f" ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ? OFFSET ?",
             [*values, limit, offset])
         return [record_from(Completion, row) for row in rows]
@@ -224,20 +252,25 @@ class Store:
             " ORDER BY max(seq) DESC LIMIT ? OFFSET ?", [limit, offset])]
 
     def current_feedback(
-        self, completion_id: str | None = None, rater_id: str | None = None
+        self,
+        completion_id: str | None = None,
+        rater_id: str | None = None,
+        *,
+        include_retracted: bool = False,
     ) -> list[Feedback]:
-        """What counts: each person's latest row on each answer; none where that one retracts."""
-        where, values = _where(completion_id=completion_id, rater_id=rater_id)
+        """What counts: each person's latest row on each answer; none where that one retracts
+        (unless ``include_retracted``)."""
+        clause, values = where(completion_id=completion_id, rater_id=rater_id)
         rows = self._read(
-            f"SELECT {FEEDBACK_COLUMNS} FROM (SELECT * FROM feedback{where} QUALIFY row_number()"
+            f"SELECT {FEEDBACK_COLUMNS} FROM (SELECT * FROM feedback{clause} QUALIFY row_number()"
             " OVER (PARTITION BY rater_id, completion_id, choice_index ORDER BY seq DESC) = 1)"
-            " WHERE NOT retracted ORDER BY seq", values)
+            " WHERE NOT retracted OR ? ORDER BY seq", [*values, include_retracted])
         return [record_from(Feedback, row) for row in rows]
 
     def feedback_history(self, completion_id: str | None = None) -> list[Feedback]:
         """Every row on an answer (or on all), in the order they came."""
-        where, values = _where(completion_id=completion_id)
-        rows = self._read(f"SELECT {FEEDBACK_COLUMNS} FROM feedback{where} ORDER BY seq", values)
+        clause, values = where(completion_id=completion_id)
+        rows = self._read(f"SELECT {FEEDBACK_COLUMNS} FROM feedback{clause} ORDER BY seq", values)
         return [record_from(Feedback, row) for row in rows]
 
     def categories(self) -> list[Category]:
@@ -293,6 +326,16 @@ class Store:
             " ORDER BY seq", [run_id, role])
         return [record_from(ItemScore, row) for row in rows]
 
+    def imported(self) -> list[Lesson]:
+        """All imported rows, each content once, in the order they came."""
+        rows = self._read("SELECT arg_min(row_json, seq) FROM imported GROUP BY row_id"
+                          " ORDER BY min(seq)", [])
+        return [Lesson(**json.loads(text)) for (text,) in rows]
+
+    def imported_ids(self) -> set[str]:
+        """``row_id`` of every imported row."""
+        return {row_id for (row_id,) in self._read("SELECT DISTINCT row_id FROM imported", [])}
+
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
         return [dict(json.loads(text)) for (text,) in self._read(
@@ -309,9 +352,9 @@ class Store:
             "  WHERE NOT retracted),"
             " (SELECT count(DISTINCT snapshot_id) FROM snapshots),"
             " (SELECT count(DISTINCT run_id) FROM runs),"
-            " (SELECT count(*) FROM promotions)", [])
+            " (SELECT count(*) FROM promotions), (SELECT count(*) FROM imported)", [])
         names = ("completions", "conversations", "feedback_rows", "feedback", "snapshots",
-                 "runs", "promotions")
+                 "runs", "promotions", "imported")
         return dict(zip(names, (int(n) for n in row), strict=True))
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[Row]:
@@ -328,44 +371,6 @@ def _run(row: Row) -> dict[str, Any]:
     run_id, status, at, started_at, detail = row
     return {"run_id": run_id, "status": status, "at": at, "started_at": started_at,
             "detail": json.loads(detail)}
-
-
-def _where(**conditions: Any) -> tuple[str, list[Any]]:
-    """A WHERE clause of those conditions that were given; a list means any of it."""
-    given = {name: value for name, value in conditions.items() if value is not None}
-    if not given:
-        return "", []
-    parts = [f"{name} IN (SELECT unnest(?::VARCHAR[]))" if not isinstance(value, str)
-             else f"{name} = ?" for name, value in given.items()]
-    return " WHERE " + " AND ".join(parts), [
-        list(value) if not isinstance(value, str) else value for value in given.values()]
-
-
-def _number(version: str) -> int:
-    """3 of ``pawl@3``; 0 of ``base``."""
-    tail = version.rpartition("@")[2]
-    return int(tail) if tail.isdigit() else 0
-
-
-def _champion_of(promotions: Sequence[Promotion]) -> str:
-    return next((one.version for one in reversed(promotions) if one.outcome == "live"),
-                BASE_VERSION)
-
-
-def _column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
-    types: dict[str, list[str]] = {}
-    for table, kind in cursor.execute(
-        "SELECT table_name, data_type FROM duckdb_columns()"
-        " WHERE NOT internal AND table_name != 'schema_migrations'"
-        " ORDER BY table_name, column_index"
-    ).fetchall():
-        types.setdefault(table, []).append(kind)
-    return types
-
-
-def _newest(cursor: DuckDBPyConnection, table: str) -> int:
-    row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()
-    return int(row[0]) if row else 0
 
 
 def _settle_repeats(connection: DuckDBPyConnection, batch: Sequence[Write]) -> None:

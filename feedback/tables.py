@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from feedback.writer import Row
 from pawl.records import Category, Completion, Feedback, ItemScore, Promotion, TrainingRow
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 R = TypeVar("R")
 _JSON_FIELDS = {"messages", "sampling", "categories", "probe", "detail", "prompt", "origin"}
@@ -53,3 +56,32 @@ def curated_row(snapshot_id: str, row: TrainingRow) -> Row:
     """A training row as the ``curated`` table keeps it."""
     return (snapshot_id, row.row_id, row.kind, row.group_id, row.split,
             to_json(row.as_json()), to_json(row.origin))
+
+
+def where(**conditions: Any) -> tuple[str, list[Any]]:
+    """A WHERE clause of those conditions that were given; a list means any of it."""
+    given = {name: value for name, value in conditions.items() if value is not None}
+    if not given:
+        return "", []
+    parts = [f"{name} IN (SELECT unnest(?::VARCHAR[]))" if not isinstance(value, str)
+             else f"{name} = ?" for name, value in given.items()]
+    return " WHERE " + " AND ".join(parts), [
+        list(value) if not isinstance(value, str) else value for value in given.values()]
+
+
+def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
+    """DuckDB type names of the columns of each table, in order."""
+    types: dict[str, list[str]] = {}
+    for table, kind in cursor.execute(
+        "SELECT table_name, data_type FROM duckdb_columns()"
+        " WHERE NOT internal AND table_name != 'schema_migrations'"
+        " ORDER BY table_name, column_index"
+    ).fetchall():
+        types.setdefault(table, []).append(kind)
+    return types
+
+
+def newest_seq(cursor: DuckDBPyConnection, table: str) -> int:
+    """The highest sequence number of a table; 0 when it is empty."""
+    row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,194 @@
+"""From what people said to what may be learned, or to a counted reason why not.
+
+    correction                  -> SFT row and pair (chosen = correction, rejected = the answer);
+                                   in the holdout one regression row instead
+    preferred over another      -> pair
+    thumb, categories           -> unpaired row (an error category without a thumb is a thumb down)
+    anything else               -> a rejection with its reason
+
+Nothing here writes: the same store gives the same rows. Each person's latest word on an answer
+counts. The group of a row is its conversation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from feedback.rows import Lesson, problem_of, same_text
+from feedback.splits import split_of
+from feedback.store import Store
+from pawl.files import sha256_json
+from pawl.records import Completion, Feedback, Split, TrainingRow
+from pawl.settings import Settings
+
+Rejection = tuple[str, dict[str, Any]]  # reason, origin
+Answers = dict[tuple[str, int], Completion]
+
+
+@dataclass(frozen=True, slots=True)
+class Curated:
+    """Training rows with unique content, and what was left out with its reason and origin."""
+
+    rows: list[TrainingRow]
+    rejected: list[Rejection]
+
+    @property
+    def rejections(self) -> dict[str, int]:
+        """How many were left out, by reason."""
+        return dict(sorted(Counter(reason for reason, _ in self.rejected).items()))
+
+
+def curate(store: Store, settings: Settings) -> Curated:
+    """Turn all current feedback and all imported rows into training rows.
+
+    Feedback comes before imports and earlier before later: of exact duplicates the first stays.
+    """
+    said = store.current_feedback(include_retracted=True)
+    answers = _answers(store, said)
+    treatments = {one.key: one.treatment for one in store.categories()}
+    opinions = _opinions(said)
+    lessons: list[tuple[Lesson, Split]] = []
+    rejected: list[Rejection] = []
+    for one in said:
+        split = "train" if (answer := answers.get((one.completion_id, one.choice_index))) is None \
+            else split_of(answer.conversation_id, settings.split_salt)
+        origin = _origin(one)
+        reason = _reason_against(one, answer, treatments, split, opinions)
+        if reason is not None or answer is None:
+            rejected.append((reason or "unknown completion", origin))
+            continue
+        made = _lessons(one, answer, answers, split, origin)
+        rejected += [(why, origin) for why in made if isinstance(why, str)]
+        lessons += [(lesson, split) for lesson in made if isinstance(lesson, Lesson)]
+    for lesson in store.imported():
+        lessons.append((lesson, split_of(lesson.group_id, settings.split_salt)))
+    rows, twins = _without_duplicates(lessons)
+    return Curated(rows, rejected + twins)
+
+
+def _answers(store: Store, said: Sequence[Feedback]) -> Answers:
+    wanted = {one.completion_id for one in said}
+    wanted |= {one.preferred_over for one in said if one.preferred_over}
+    found = store.completions(None, completion_ids=sorted(wanted)) if wanted else []
+    answers: Answers = {}
+    for one in found:
+        answers.setdefault((one.completion_id, one.choice_index), one)
+    return answers
+
+
+def _reason_against(
+    one: Feedback,
+    answer: Completion | None,
+    treatments: dict[str, str],
+    split: Split,
+    opinions: dict[tuple[str, int], set[bool]],
+) -> str | None:
+    """Why nothing at all is learned from this feedback; None when something may be."""
+    if one.retracted:
+        return "retracted"
+    if answer is None:
+        return "unknown completion"
+    if answer.status != "complete":
+        return f"the answer was cut short ({answer.status})"
+    if any(message.get("role") == "prompt" for message in answer.messages):
+        return "a plain completion, not a chat"
+    if one.thumb == "up" and one.correction is not None:
+        return "thumb up and a correction contradict each other"
+    if one.thumb == "up" and one.categories:
+        return "thumb up and an error category contradict each other"
+    if one.correction is not None and not one.correction.strip():
+        return "the correction is empty"
+    if one.correction is not None and same_text(one.correction, answer.completion):
+        return "the correction equals the answer"
+    wanted = {treatments.get(key, "review") for key in one.categories}
+    if "ignore" in wanted:
+        return "a category that is ignored"
+    if "holdout_only" in wanted and split != "holdout":
+        return "a category for the holdout only, in a training group"
+    if "review" in wanted and one.correction is None:
+        return "a category that needs a correction first"
+    lone = one.correction is None and one.preferred_over is None
+    if lone and _good(one) is None:
+        return "a comment alone"
+    if lone and len(opinions[(one.completion_id, one.choice_index)]) > 1:
+        return "people disagree about this answer"
+    return None
+
+
+def _good(one: Feedback) -> bool | None:
+    """Whether this person finds the answer good; None when they did not say."""
+    if one.thumb == "up":
+        return True
+    return False if one.thumb == "down" or one.categories or one.correction else None
+
+
+def _opinions(said: Iterable[Feedback]) -> dict[tuple[str, int], set[bool]]:
+    opinions: dict[tuple[str, int], set[bool]] = {}
+    for one in said:
+        good = _good(one)
+        if not one.retracted and good is not None:
+            opinions.setdefault((one.completion_id, one.choice_index), set()).add(good)
+    return opinions
+
+
+def _lessons(
+    one: Feedback, answer: Completion, answers: Answers, split: Split, origin: dict[str, Any]
+) -> list[Lesson | str]:
+    """What this feedback teaches; a text is the reason why a part of it teaches nothing."""
+    base = Lesson("sft", answer.conversation_id, answer.messages,
+                  categories=one.categories, origin=origin)
+    made: list[Lesson] = []
+    problems: list[Lesson | str] = []
+    if one.correction is not None:
+        pair = replace(base, kind="pair", chosen=one.correction, rejected=answer.completion)
+        if split == "holdout":
+            made.append(replace(pair, kind="regression"))
+        else:
+            made += [replace(base, completion=one.correction), pair]
+    if one.preferred_over is not None:
+        other = answers.get((one.preferred_over, 0))
+        if other is None:
+            problems.append("unknown completion in preferred_over")
+        elif other.status != "complete":
+            problems.append(f"the answer was cut short ({other.status})")
+        elif other.messages != answer.messages:
+            problems.append("the two answers are to different prompts")
+        else:
+            made.append(replace(base, kind="pair", chosen=answer.completion,
+                                rejected=other.completion))
+    if one.correction is None and one.preferred_over is None:
+        made.append(replace(base, kind="unpaired", completion=answer.completion,
+                            label=_good(one)))
+    return problems + [problem_of(lesson) or lesson for lesson in made]
+
+
+def _without_duplicates(
+    lessons: Iterable[tuple[Lesson, Split]],
+) -> tuple[list[TrainingRow], list[Rejection]]:
+    """The first of each content; and no prompt on both sides of the holdout.
+
+    Two people may ask the same thing in two conversations. The side where a prompt came first
+    keeps it, so that no test is trained on.
+    """
+    rows: list[TrainingRow] = []
+    rejected: list[Rejection] = []
+    seen: set[str] = set()
+    held_out: dict[str, bool] = {}
+    for lesson, split in lessons:
+        words = [[one["role"], one["content"].split()] for one in lesson.prompt]
+        if held_out.setdefault(sha256_json(words), split == "holdout") != (split == "holdout"):
+            rejected.append(("the same prompt stands across the holdout", lesson.origin))
+        elif lesson.row_id in seen:
+            rejected.append(("an exact duplicate", lesson.origin))
+        else:
+            seen.add(lesson.row_id)
+            rows.append(lesson.in_split(split))
+    return rows, rejected
+
+
+def _origin(one: Feedback) -> dict[str, Any]:
+    return {"feedback_id": one.feedback_id, "completion_id": one.completion_id,
+            "choice_index": one.choice_index, "rater_id": one.rater_id, "source": one.source}

@@ -1,0 +1,81 @@
+"""What a row teaches, apart from where it came from: its id, its checks, its twin."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pawl.files import sha256_json
+from pawl.records import Message, RowKind, Split, TrainingRow
+
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The content of a training row before it has a split. Fields by ``kind`` as TrainingRow's.
+
+    ``group_id``: rows of one group stand on one side of the split.
+    """
+
+    kind: RowKind
+    group_id: str
+    prompt: list[Message]
+    completion: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    label: bool | None = None
+    categories: list[str] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def row_id(self) -> str:
+        """16 hex digits of the content's hash; group, categories and origin don't count."""
+        return sha256_json([self.kind, self.prompt, self.completion, self.chosen, self.rejected,
+                            self.label])[:16]
+
+    def in_split(self, split: Split) -> TrainingRow:
+        """The training row of this lesson."""
+        return TrainingRow(row_id=self.row_id, split=split, **asdict(self))
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether two texts differ in white space at most."""
+    return one.split() == other.split()
+
+
+def problem_of_prompt(prompt: Any) -> str | None:
+    """Why these messages can't be trained on, in a few words to count by; None when they can."""
+    if not isinstance(prompt, list) or not prompt:
+        return "no prompt"
+    for one in prompt:
+        if not isinstance(one, dict) or not isinstance(one.get("content"), str):
+            return "a message is not text"
+        if one.get("role") not in ROLES:
+            return "a message has another role than system, user, assistant"
+    if prompt[-1]["role"] != "user":
+        return "the prompt does not end with the user"
+    return None if prompt[-1]["content"].strip() else "the question is empty"
+
+
+def problem_of(lesson: Lesson) -> str | None:
+    """Why a lesson can't be trained on, in a few words to count by; None when it can."""
+    problem = problem_of_prompt(lesson.prompt)
+    if problem:
+        return problem
+    if lesson.kind in ("sft", "unpaired"):
+        if not isinstance(lesson.completion, str) or not lesson.completion.strip():
+            return "the answer is empty"
+        if lesson.kind == "unpaired" and not isinstance(lesson.label, bool):
+            return "the label is not true or false"
+        return None
+    if not isinstance(lesson.chosen, str) or not isinstance(lesson.rejected, str):
+        return "an answer is not text"
+    if not lesson.chosen.strip():
+        return "the better answer is empty"
+    if not lesson.rejected.strip():
+        return "the worse answer is empty"
+    return "both answers are the same" if same_text(lesson.chosen, lesson.rejected) else None
