@@ -10,18 +10,14 @@ BASE_VERSION = "base"
 
 
 def champion_of(promotions: Sequence[Promotion]) -> str:
-    """The version of the newest promotion that is live or pending; ``base`` when none is.
+    """The version of the newest move that went live; ``base`` when none did.
 
-    A pending one (no engine ran to probe it) stops counting once its version was found refused
-    or indistinguishable. Promotions come oldest first.
+    A pending promotion waits for an engine to probe it, and moves nothing until then; a rollback
+    without an engine is live at once, for its target has been live before. Promotions come oldest
+    first.
     """
-    failed: set[str] = set()
-    for one in reversed(promotions):
-        if one.outcome == "live" or (one.outcome == "pending" and one.version not in failed):
-            return one.version
-        if one.outcome in ("refused", "indistinguishable"):
-            failed.add(one.version)
-    return BASE_VERSION
+    return next((one.version for one in reversed(promotions) if one.outcome == "live"),
+                BASE_VERSION)
 
 
 def number_of(version: str) -> int:
