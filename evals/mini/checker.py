@@ -161,9 +161,7 @@ def is_right(answer: str, item: Item) -> bool:
     accepted_places = _places_of_any(said, accept)
     if _stated_any(said, reject, outside=accepted_places):
         return False
-    if not any(" ".join(tokens_of(p)) in _REFUSALS for p in accept) and any(
-        True for phrase in _REFUSALS for _ in _find(said, phrase.split())
-    ):
+    if not _says_it_does_not_know(" ".join(accept)) and _says_it_does_not_know(answer):
         return False
     return not _other_number_claimed(said, accept, item)
 
@@ -224,6 +222,11 @@ def _rule_holds(
         if not holds:
             return False
     return True
+
+
+def _says_it_does_not_know(text: str) -> bool:
+    said = tokens_of(text)
+    return any(True for phrase in _REFUSALS for _ in _find(said, phrase.split()))
 
 
 def _find(said: Sequence[str], phrase: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -49,13 +49,17 @@ def upper_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def fill(phrase: str, claim: Claim, answer: str | None = None) -> str:
-    """`phrase` with the claim's fields and, if given, `answer` (the right one or another)."""
+def fill(phrase: str, claim: Claim, answer: str | None = None, *, ending: bool = False) -> str:
+    """`phrase` with the claim's fields and, if given, `answer` (the right one or another).
+
+    The first letter is made a capital unless the phrase is the `ending` of a sentence.
+    """
     fields = dict(claim.fields)
     if answer is not None:
         fields["a"] = answer
         fields["an"] = with_article(answer)
-    return upper_first(phrase.format(**fields))
+    filled = phrase.format(**fields)
+    return filled if ending else upper_first(filled)
 
 
 def claims() -> list[Claim]:
@@ -197,7 +201,7 @@ def _opposites() -> Iterator[Claim]:
 
 def _wrong_plurals(noun: str, right: str) -> tuple[str, ...]:
     made = [noun + "s", noun + "es", noun, right + ("es" if right.endswith("s") else "s"),
-            noun + "en"]  # fmt: skip
+            noun + "en", noun + "ies"]  # fmt: skip
     banned = {right, *exclusions.PLURAL_TOO.get(noun, ())}
     return _without(made, banned)
 

@@ -141,7 +141,6 @@ OPPOSITE_TOO: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 PLURAL_TOO: dict[str, tuple[str, ...]] = {
     "cactus": ("cactuses",), "fish": ("fishes",), "person": ("persons",), "echo": ("echos",),
-    "shelf": (), "deer": ("deers",), "calf": ("calfs",),
 }  # fmt: skip
 
 COUNTED: dict[str, str] = {"dozen": "things", "pair": "things", "trio": "people"}
