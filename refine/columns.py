@@ -63,9 +63,9 @@ def build_stage(
     extra = []
     for i, one in enumerate(replay):
         other = corrected[(7 * i) % len(corrected)] if corrected else None
-        columns = _replay_columns(kind, one, other)
-        if columns and _fits(stage, one.prompt, columns, encode, max_length_tokens, "replay "):
-            extra.append(columns)
+        again = _replay_columns(kind, one, other)
+        if again and _fits(stage, one.prompt, again, encode, max_length_tokens, "replay "):
+            extra.append(again)
     n_validation = min(len(stage.validation), len(extra) // 5)
     stage.validation += extra[:n_validation]
     stage.train += extra[n_validation:]

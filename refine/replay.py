@@ -103,7 +103,8 @@ def draw_prompts(
     """
     corrected = sorted({_last_user(row.prompt) for row in rows if _corrects(row)})
     overlap = Overlap([*(_last_user(prompt) for prompt in prompts), *corrected])
-    kept, n_near = [], 0
+    kept: list[list[Message]] = []
+    n_near = 0
     order = list(range(len(prompts)))
     random.Random(seed).shuffle(order)
     for i in order:

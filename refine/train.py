@@ -125,7 +125,8 @@ def run(job: Job) -> AdapterManifest:
         return len(tokenizer.apply_chat_template(messages, return_dict=False))
 
     model = _add_lora(base, job.plan, torch)
-    results, stage_counts = [], {}
+    results: list[stages.StageResult] = []
+    stage_counts: dict[str, Any] = {}
     for i, stage in enumerate(job.plan.stages):
         if i:  # TRL patches the model's forward: the next stage starts from a clean one
             model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])

@@ -1,0 +1,349 @@
+"""One night: snapshot, plan, train, score, verdict, report, promote.
+
+    with connect(settings) as client:
+        run_night(client, settings)
+
+Each step leaves a finished output (its manifest is written last), and a step whose output is
+there is skipped. So a night that was killed is carried on by the next call, where it stopped. A
+step that fails because of the machine (a killed child, a server that is gone) is tried again by
+the next call, three times at most; one that would fail again ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pawl.adapters import read_manifest, validate_adapter
+from pawl.client import Client
+from pawl.errors import PawlError
+from pawl.files import hold_lock, read_json, sha256_json, write_json
+from pawl.models import BaseModel, resolve_model
+from pawl.records import ItemScore
+from pawl.settings import Settings
+from refine.method import Plan, choose, hidden_size_of
+from refine.run_state import Run, newest_runs
+from refine.training import train
+
+MAX_ATTEMPTS = 3
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NightResult:
+    """How the night ended.
+
+    ``outcome``: promote, reject, not_enough_evidence, no_verdict (the gate's), or no_run.
+    ``promotion``: live, pending, indistinguishable, refused; None where nothing was promoted.
+    """
+
+    run_id: str
+    run_dir: Path
+    outcome: str
+    reason: str
+    promotion: str | None = None
+    version: str | None = None
+
+    def describe(self) -> str:
+        """One line for a person."""
+        what = {
+            "no_run": "No training tonight", "promote": "The challenger passed the gate",
+            "reject": "The challenger was rejected",
+            "not_enough_evidence": "Not enough evidence to promote",
+            "no_verdict": "No verdict",
+        }[self.outcome]
+        after = f" {self.version}: {self.promotion}." if self.version else ""
+        report = self.run_dir / "report.html"
+        where = f"\nReport: {report}" if report.exists() else ""
+        return f"{what}: {self.reason.rstrip('.')}.{after}{where}"
+
+
+def run_night(client: Client, settings: Settings, *, say: Say = lambda line: None) -> NightResult:
+    """Run a night, or carry on the one that was interrupted.
+
+    Args:
+        client: of the running server, or of the same app in this process.
+        say: takes one line of progress at a time.
+
+    Raises:
+        PawlError: another night is running, or a step failed; the run's folder and record say
+            which.
+    """
+    lock = settings.state_dir / "nightly.lock"
+    with hold_lock(lock, "another night is running", "Wait for it to end"):
+        status = client.get("/admin/status")
+        base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+        if base.fingerprint != status["base"]["fingerprint"]:
+            raise PawlError(
+                f"the night would train {base.name}, the server runs {status['base']['name']}",
+                "an adapter fits one base only", "Give the night the server's settings")
+        run = _carry_on(client, settings, status, say) or Run.start(
+            settings.runs_dir, client, champion=status["champion"],
+            base_fingerprint=base.fingerprint)
+        night = Night(client, settings, run, base, status["engine"]["state"] != "off", say)
+        try:
+            return night.run()
+        except PawlError as err:
+            if err.status < 500 or run.state.n_attempts >= MAX_ATTEMPTS:
+                run.move("failed", reason=str(err))
+            raise
+
+
+def _carry_on(client: Client, settings: Settings, status: dict[str, Any], say: Say) -> Run | None:
+    """The interrupted run, unless the champion or the base changed under it."""
+    run = Run.unfinished(settings.runs_dir, client)
+    if run is None:
+        return None
+    state = run.state
+    promoted = _promotion_of(client, state.run_id)
+    if promoted is None and (state.champion, state.base_fingerprint) != (
+        status["champion"], status["base"]["fingerprint"]
+    ):
+        run.move("failed", reason=f"interrupted, and meanwhile {status['champion']} answers "
+                 f"instead of {state.champion}")
+        return None
+    if state.n_attempts >= MAX_ATTEMPTS:
+        run.move("failed", reason=f"interrupted {state.n_attempts} times after '{state.status}'")
+        return None
+    run.keep(n_attempts=state.n_attempts + 1)
+    say(f"carrying on {state.run_id} after '{state.status}'")
+    return run
+
+
+def _promotion_of(client: Client, run_id: str) -> dict[str, Any] | None:
+    """The promotion that this run asked for, if it got so far."""
+    history: list[dict[str, Any]] = client.get("/admin/history")
+    return next((one for one in history if one.get("run_id") == run_id), None)
+
+
+@dataclass(slots=True)
+class Night:
+    """The steps of one run, in their order."""
+
+    client: Client
+    settings: Settings
+    state: Run
+    base: BaseModel
+    beside_engine: bool
+    say: Say
+
+    @property
+    def run_dir(self) -> Path:
+        return self.state.run_dir
+
+    @property
+    def adapter_dir(self) -> Path:
+        return self.run_dir / "adapter"
+
+    def run(self) -> NightResult:
+        snapshot_dir = self.snapshot()
+        plan = self.plan(snapshot_dir)
+        nothing_new = self.nothing_new(snapshot_dir, plan)
+        if plan.method == "none" or nothing_new:
+            return self.no_run(nothing_new or plan.reason)
+        self.train(snapshot_dir, plan)
+        champion, anchor, challenger = self.score(snapshot_dir)
+        verdict = self.decide(champion, anchor, challenger)
+        if verdict["outcome"] != "promote":
+            return self.finish(verdict)
+        return self.promote(verdict)
+
+    def snapshot(self) -> Path:
+        """Freeze what was said so far."""
+        state = self.state.state
+        if state.snapshot_dir is not None:
+            return Path(state.snapshot_dir)
+        manifest = self.client.post("/admin/snapshots", {})
+        self.state.keep(snapshot_dir=str(manifest["dir"]))
+        self.state.move("snapshot", snapshot_id=manifest["snapshot_id"],
+                        counts=manifest["counts"], rejections=manifest.get("rejections", {}))
+        self.say(f"snapshot {manifest['snapshot_id']}: {_counts(manifest['counts'])}")
+        return Path(manifest["dir"])
+
+    def plan(self, snapshot_dir: Path) -> Plan:
+        """Choose the method; what was chosen once holds for the rest of the run."""
+        from feedback.snapshots import read_rows
+
+        path = self.run_dir / "plan.json"
+        if path.exists():
+            return Plan.from_json(read_json(path))
+        plan = choose(read_rows(snapshot_dir), self.settings,
+                      hidden_size=hidden_size_of(self.base.model_dir))
+        write_json(path, plan.as_json())
+        self.state.move("planned", method=plan.method, plan_reason=plan.reason,
+                        inputs_sha256=self._inputs(snapshot_dir, plan))
+        self.say(f"method: {plan.method} ({plan.reason})")
+        return plan
+
+    def _inputs(self, snapshot_dir: Path, plan: Plan) -> str:
+        """A hash of everything that decides how a night ends."""
+        return sha256_json({
+            "snapshot": read_json(snapshot_dir / "manifest.json")["content_sha256"],
+            "plan": plan.as_json(), "base": self.base.fingerprint,
+            "champion": self.state.state.champion,
+            "gate": self.settings.gate.model_dump(mode="json"),
+        })
+
+    def nothing_new(self, snapshot_dir: Path, plan: Plan) -> str:
+        """Why training would only repeat an earlier night; empty when it would not."""
+        champion_dir = self.champion_dir(self.state.state.champion)
+        if champion_dir is not None:
+            recipe = read_manifest(champion_dir).recipe
+            content = read_json(snapshot_dir / "manifest.json")["content_sha256"]
+            if recipe.get("snapshot", {}).get("content_sha256") == content \
+                    and sha256_json(recipe.get("plan")) == sha256_json(plan.as_json()):
+                return f"{champion_dir.name} was trained on exactly these rows"
+        mine = self.state.state
+        for state in newest_runs(self.settings.runs_dir):
+            if state.run_id != mine.run_id and state.status == "finished" \
+                    and state.detail.get("inputs_sha256") == mine.detail.get("inputs_sha256") \
+                    and state.detail.get("outcome") in ("reject", "not_enough_evidence"):
+                return f"nothing new since {state.run_id}, which ended with " \
+                       f"'{state.detail['outcome'].replace('_', ' ')}'"
+        return ""
+
+    def champion_dir(self, version: str) -> Path | None:
+        return None if version == "base" else self.settings.adapters_dir / version
+
+    def train(self, snapshot_dir: Path, plan: Plan) -> None:
+        """Train the challenger in a child process, and check what it left."""
+        started = self.state.state.status
+        train(
+            snapshot_dir=snapshot_dir, plan_path=self.run_dir / "plan.json", base=self.base,
+            out_dir=self.adapter_dir, work_dir=self.run_dir / "train",
+            champion_dir=self.champion_dir(self.state.state.champion),
+            n_threads=plan.n_threads, beside_engine=self.beside_engine,
+            on_event=Progress(self.say),
+        )
+        manifest = validate_adapter(self.adapter_dir, base=self.base,
+                                    max_rank=self.settings.engine.max_lora_rank)
+        if started == "planned":
+            seconds = manifest.recipe["seconds"]
+            self.state.move("trained", challenger_fingerprint=manifest.fingerprint,
+                            training_seconds=seconds)
+            self.say(f"trained in {seconds:.0f} s: {self.adapter_dir}")
+
+    def score(
+        self, snapshot_dir: Path
+    ) -> tuple[list[ItemScore], list[ItemScore] | None, list[ItemScore]]:
+        """Champion, anchor and challenger on the same items; earlier scores are taken over."""
+        champion_version = self.state.state.champion
+        anchor_version = self.settings.gate.anchor
+        champion = self._score_one("champion", self.champion_dir(champion_version), snapshot_dir)
+        anchor = None
+        if anchor_version != champion_version:
+            anchor = self._score_one("anchor", self.champion_dir(anchor_version), snapshot_dir)
+        challenger = self._score_one("challenger", self.adapter_dir, snapshot_dir)
+        if self.state.state.status == "trained":
+            self.state.move("scored")
+        return champion, anchor, challenger
+
+    def _score_one(
+        self, role: str, adapter_dir: Path | None, snapshot_dir: Path
+    ) -> list[ItemScore]:
+        from evals.scoring import read_scores, score, suite_of
+
+        out_dir = self.run_dir / "scores" / role
+        if (out_dir / "manifest.json").exists():
+            return read_scores(out_dir).items
+        gate = self.settings.gate
+        progress = Progress(self.say)
+        scores = score(
+            self.base, adapter_dir, suite=suite_of(gate, self.settings.model),
+            scores_dir=self.settings.scores_dir, n_items=gate.n_items_per_benchmark,
+            data_dir=gate.data_dir, snapshot_dir=snapshot_dir, out_dir=out_dir,
+            beside_engine=self.beside_engine,
+            on_progress=lambda stage, done, total: progress(
+                {"stage": f"score {role}: {stage}", "fraction": done / max(1, total)}),
+        )
+        self.client.post(f"/admin/runs/{self.state.state.run_id}/scores",
+                         {"role": role, "dir": str(out_dir)})
+        self.say(f"scored {role}: {len(scores.items)} items")
+        return scores.items
+
+    def decide(
+        self, champion: list[ItemScore], anchor: list[ItemScore] | None,
+        challenger: list[ItemScore],
+    ) -> dict[str, Any]:
+        """The gate's verdict, and the report on it."""
+        from evals.report import write_report
+        from evals.scoring import suite_of
+        from evals.verdict import decide, gate_rules, write_verdict
+
+        path = self.run_dir / "verdict.json"
+        if not path.exists():
+            gate, version = self.settings.gate, self.state.state.champion
+            suite = suite_of(gate, self.settings.model)
+            write_verdict(
+                path, decide(champion, challenger, gate_rules(gate, suite), anchor),
+                champion_version=version, champion_fingerprint=self._fingerprint(version),
+                challenger_fingerprint=read_manifest(self.adapter_dir).fingerprint, suite=suite)
+        verdict = read_json(path)
+        write_report(self.run_dir)
+        if self.state.state.status == "scored":
+            self.client.post(f"/admin/runs/{self.state.state.run_id}/verdict", verdict)
+            self.state.move("decided", outcome=verdict["outcome"])
+            self.say(f"verdict: {verdict['outcome'].replace('_', ' ')}")
+        return dict(verdict)
+
+    def _fingerprint(self, version: str) -> str | None:
+        adapter_dir = self.champion_dir(version)
+        return read_manifest(adapter_dir).fingerprint if adapter_dir else None
+
+    def promote(self, verdict: dict[str, Any]) -> NightResult:
+        """Ask the server to let the challenger in; a promotion already made is not asked again."""
+        promotion = _promotion_of(self.client, self.state.state.run_id)
+        if promotion is None:
+            promotion = self.client.post("/admin/promotions", {
+                "run_dir": str(self.run_dir), "run_id": self.state.state.run_id})
+        self.say(f"promotion of {promotion['version']}: {promotion['outcome']}")
+        return self.finish(verdict, promotion)
+
+    def finish(
+        self, verdict: dict[str, Any], promotion: dict[str, Any] | None = None
+    ) -> NightResult:
+        reason = "; ".join(verdict["reasons"])
+        if promotion is not None and promotion["outcome"] in ("refused", "indistinguishable"):
+            reason = f"{reason}; {promotion['reason']}"
+        result = NightResult(
+            self.state.state.run_id, self.run_dir, verdict["outcome"], reason,
+            promotion["outcome"] if promotion else None,
+            promotion["version"] if promotion else None)
+        self.state.move("finished", outcome=result.outcome, reason=result.reason,
+                        promotion=result.promotion, version=result.version)
+        return result
+
+    def no_run(self, reason: str) -> NightResult:
+        """End without training; the record and the report say why."""
+        from evals.report import write_report
+
+        self.state.keep(detail={**self.state.state.detail, "outcome": "no_run", "reason": reason})
+        write_report(self.run_dir)
+        self.state.move("finished", outcome="no_run", reason=reason)
+        return NightResult(self.state.state.run_id, self.run_dir, "no_run", reason)
+
+
+class Progress:
+    """Turns a child's progress into a line for every new stage and every tenth of it."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._seen: tuple[str, int] | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        stage = str(event.get("stage", ""))
+        if "fraction" not in event and self._seen and self._seen[0] == stage:
+            return
+        tenths = int(float(event.get("fraction", 0.0)) * 10)
+        if self._seen == (stage, tenths) or stage == "done":
+            return
+        self._seen = (stage, tenths)
+        self._say(f"{stage}: {tenths * 10} %" if "fraction" in event else stage)
+
+
+def _counts(counts: dict[str, dict[str, int]]) -> str:
+    parts = [f"{n} {kind} {split}" for split, kinds in counts.items()
+             for kind, n in kinds.items() if n]
+    return ", ".join(parts) or "no rows"

@@ -1,0 +1,91 @@
+"""The state of one nightly run: ``runs/<run_id>/run.json``, and the same posted to the server."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pawl.client import Client
+from pawl.errors import PawlError
+from pawl.files import read_json, write_json
+from pawl.records import utc_now
+
+Status = Literal["started", "snapshot", "planned", "trained", "scored", "decided", "finished",
+                 "failed"]
+ENDED = ("finished", "failed")
+RUN = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What a run is and how far it came. ``detail`` grows: snapshot_id, method, outcome, reason."""
+
+    run_id: str
+    status: Status
+    created_at: str
+    at: str
+    champion: str
+    base_fingerprint: str
+    snapshot_dir: str | None = None
+    n_attempts: int = 1
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """A run's folder and its current state; every change is written, then posted."""
+
+    def __init__(self, run_dir: Path, state: RunState, client: Client) -> None:
+        self.run_dir = run_dir
+        self.state = state
+        self._client = client
+
+    @classmethod
+    def start(cls, runs_dir: Path, client: Client, *, champion: str, base_fingerprint: str) -> Run:
+        """Begin a run under a name that sorts by time."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        now = utc_now()
+        run_id = f"run-{stamp}-{os.urandom(2).hex()}"
+        state = RunState(run_id, "started", now, now, champion, base_fingerprint)
+        run = cls(runs_dir / run_id, state, client)
+        run.move("started")
+        return run
+
+    @classmethod
+    def unfinished(cls, runs_dir: Path, client: Client) -> Run | None:
+        """The newest run, if it has not come to an end."""
+        newest = newest_runs(runs_dir)
+        if not newest or newest[0].status in ENDED:
+            return None
+        return cls(runs_dir / newest[0].run_id, newest[0], client)
+
+    def move(self, status: Status, **detail: Any) -> None:
+        """Go to a status; ``detail`` is added to what is there."""
+        self.state = replace(self.state, status=status, at=utc_now(),
+                             detail={**self.state.detail, **detail})
+        self._write()
+        self._client.post("/admin/runs", {
+            "run_id": self.state.run_id, "status": status, "at": self.state.at,
+            "detail": self.state.detail})
+
+    def keep(self, **changes: Any) -> None:
+        """Change fields of the state without moving on."""
+        self.state = replace(self.state, **changes)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.run_dir / RUN, asdict(self.state))
+
+
+def newest_runs(runs_dir: Path) -> list[RunState]:
+    """The states of all runs, newest first. A folder without run.json never became a run."""
+    states = []
+    for path in runs_dir.glob(f"*/{RUN}"):
+        try:
+            states.append(RunState(**read_json(path)))
+        except TypeError as err:
+            raise PawlError(f"{path} has another shape", str(err),
+                            "Move that folder out of the way") from err
+    return sorted(states, key=lambda state: (state.created_at, state.run_id), reverse=True)
