@@ -1,0 +1,162 @@
+"""lm-eval's ``hf`` model, told when something is wrong and with shared prefixes computed once.
+
+Imported by the scoring child only.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lm_eval.models.huggingface import HFLM
+
+from evals.tree import continuation_logprobs
+from pawl.errors import PawlError
+
+log = logging.getLogger("evals")
+
+N_SELF_CHECK_RUNS = 8  # runs of 4 requests, scored both ways before the tree is trusted
+SELF_CHECK_TOLERANCE = 1e-3  # nats on a continuation's sum; float32 rounding gave 1e-5
+
+
+class Scorer(HFLM):
+    """lm-eval's Hugging Face model in float32 with four differences.
+
+    A request that can't be scored (empty or over-long continuation) becomes NaN instead of ending
+    the run; contexts that had to be cut to the model's length are counted; an adapter is checked
+    to be there, then merged (in float32 its effect is unchanged, and a merged forward pass is
+    twice as fast); and prefixes are shared (``evals/tree.py``) once a sample of the requests,
+    scored both ways, agrees.
+    """
+
+    def __init__(
+        self,
+        model_dir: Path,
+        adapter_dir: Path | None,
+        *,
+        device: str,
+        batch_size: int,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        super().__init__(
+            pretrained=str(model_dir),
+            peft=str(adapter_dir) if adapter_dir else None,
+            device=device,
+            dtype="float32",
+            batch_size=batch_size,
+        )
+        self._model: Any
+        self.n_truncated = 0
+        self.n_requests = 0
+        self.n_lora_modules = 0
+        self.method = "prefix tree"
+        self._on_progress = on_progress
+        if adapter_dir is not None:
+            self._apply_adapter(adapter_dir)
+
+    def _apply_adapter(self, adapter_dir: Path) -> None:
+        """Make sure that the adapter's own numbers are in the model, then merge them."""
+        from peft import PeftModel
+        from safetensors.torch import load_file
+
+        weights = load_file(adapter_dir / "adapter_model.safetensors")
+        loaded = {name: value for name, value in self._model.named_parameters() if "lora_" in name}
+        self.n_lora_modules = sum("lora_A" in name for name in loaded)
+        if not isinstance(self._model, PeftModel) or len(loaded) != len(weights):
+            raise PawlError(f"adapter {adapter_dir} was not applied",
+                            f"the model shows {len(loaded)} of its {len(weights)} tensors",
+                            "Check that it was trained on this base", code="bad_adapter")
+        for name, value in weights.items():
+            inside = loaded[name.replace(".weight", ".default.weight")]
+            # NaN equals nothing; such an adapter is caught by its scores.
+            if not bool((inside == value.to(inside)).logical_or(inside.isnan()).all()):
+                raise PawlError(f"adapter {adapter_dir} was not applied",
+                                f"{name} holds other numbers than the file", code="bad_adapter")
+        self._model = self._model.merge_and_unload()
+        self._model.eval()
+
+    def loglikelihood(
+        self, requests: list[Any], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """lm-eval's own encoding of each pair, then all pairs at once."""
+        encoded: list[tuple[list[int], list[int]]] = []
+        places: list[int] = []
+        results = [(math.nan, False)] * len(requests)
+        contexts: dict[str, list[int]] = {}
+        for place, request in enumerate(requests):
+            context, continuation = request.args
+            pair = self._encode_once(context, continuation, contexts)
+            if pair is not None:
+                encoded.append(pair)
+                places.append(place)
+        self.n_requests += len(requests)
+        for place, result in zip(places, self._score(encoded), strict=True):
+            results[place] = result
+        return results
+
+    def _encode_once(
+        self, context: str, continuation: str, contexts: dict[str, list[int]]
+    ) -> tuple[list[int], list[int]] | None:
+        """As ``TemplateLM._encode_pair``, with each context encoded once; None if unscorable."""
+        if not context:
+            before, after = [self.prefix_token_id], self.tok_encode(
+                continuation, add_special_tokens=False)
+        else:
+            stripped = context.rstrip()
+            continuation = context[len(stripped):] + continuation
+            if stripped not in contexts:
+                contexts[stripped] = self.tok_encode(stripped)
+            before = contexts[stripped]
+            after = self.tok_encode(stripped + continuation)[len(before):]
+        if not before or not after or len(after) > self.max_length:
+            return None
+        too_long = len(before) + len(after) - (self.max_length + 1)
+        if too_long > 0:  # lm-eval cuts the context's beginning off without a word
+            self.n_truncated += 1
+            before = before[too_long:]
+        return before, after
+
+    def _score(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        if self.method == "prefix tree":
+            problem = self._tree_problem(pairs)
+            if problem:
+                log.warning("scoring one sequence a row: %s", problem)
+                self.method = "one sequence a row"
+        if self.method == "prefix tree":
+            return continuation_logprobs(
+                self.model, pairs, max_tokens=self.row_tokens,
+                on_row=lambda done: self._on_progress(done, len(pairs)))
+        return self._plain(pairs, disable_tqdm=False)
+
+    @property
+    def row_tokens(self) -> int:
+        return 768
+
+    def _plain(
+        self, pairs: list[tuple[list[int], list[int]]], disable_tqdm: bool
+    ) -> list[tuple[float, bool]]:
+        requests = [(("", ""), before, after) for before, after in pairs]
+        answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(
+            requests, disable_tqdm=disable_tqdm)
+        return answers
+
+    def _tree_problem(self, pairs: list[tuple[list[int], list[int]]]) -> str:
+        """Why prefixes can't be shared with this model, empty if they can."""
+        if "logits_to_keep" not in inspect.signature(self.model.forward).parameters:
+            return "the model can't be asked for chosen positions"
+        if getattr(self.model.config, "sliding_window", None):
+            return "the model has sliding-window attention"
+        # Runs of neighbours, because neighbours share their context.
+        starts = range(0, len(pairs), max(1, len(pairs) // N_SELF_CHECK_RUNS))
+        sample = [pair for start in starts for pair in pairs[start : start + 4]]
+        plain = self._plain(sample, disable_tqdm=True)
+        tree = continuation_logprobs(self.model, sample, max_tokens=self.row_tokens)
+        for (a, _), (b, _) in zip(plain, tree, strict=True):
+            # Both NaN: the weights are, both ways say so, and the verdict will too.
+            if not (abs(a - b) <= SELF_CHECK_TOLERANCE or (math.isnan(a) and math.isnan(b))):
+                return f"log-probabilities differ by {abs(a - b):.2g}"
+        return ""

@@ -1,0 +1,260 @@
+"""Score one model on one suite and on the holdout, item by item, in a process of its own.
+
+    python -m evals.score --model DIR [--adapter DIR] --suite mini --items-per-benchmark 300 \
+        --seed 0 --holdout SNAPSHOT_DIR --out DIR
+
+Leaves ``items.jsonl`` (one ItemScore a line) and ``manifest.json``, written last. Progress goes to
+standard output, one JSON object a line; everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evals.suites import SUITES, Benchmark, SuiteName, data_hash, draw
+from pawl.errors import PawlError
+from pawl.files import write_atomic, write_json
+from pawl.records import ItemScore, utc_now
+
+ITEMS, MANIFEST = "items.jsonl", "manifest.json"
+FORMAT = 1  # goes up when the same inputs would score otherwise
+
+Progress = Callable[[str, int, int], None]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, score, write. Exit code 0, or 1 with the reason on standard error."""
+    args = _arguments(argv)
+    _die_with_parent()
+    if args.nice:
+        os.nice(args.nice)
+    progress = _progress_on_stdout()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pawl-datasets-") as cache:
+            args.cache_dir = args.cache_dir or Path(cache)
+            run(args, progress)
+    except PawlError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(args: argparse.Namespace, progress: Progress) -> None:
+    """Everything between the arguments and the finished folder."""
+    started = time.monotonic()
+    progress("loading", 0, 1)
+    suite: SuiteName = args.suite
+    data_dir = args.data_dir.resolve() if args.data_dir else None
+    out: Path = args.out.resolve()
+    adapter = args.adapter.resolve() if args.adapter else None
+    model_dir: Path = args.model.resolve()
+    snapshot = args.holdout.resolve() if args.holdout else None
+    digest = data_hash(suite, data_dir) if not args.skip_benchmarks else ""
+    _set_environment(args, digest, offline=suite == "mini" or data_dir is not None)
+    if suite == "official" and data_dir is not None:
+        os.chdir(data_dir)  # hub ids are then found as folders, offline
+
+    import torch
+
+    from evals.harness import Scorer
+
+    torch.set_num_threads(args.threads or os.cpu_count() or 1)
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    scorer = Scorer(model_dir, adapter, device=device, batch_size=args.batch_size,
+                    on_progress=lambda done, total: progress("benchmarks", done, total))
+    loaded_seconds = time.monotonic() - started
+    items: list[ItemScore] = []
+    if not args.skip_benchmarks:
+        items += score_benchmarks(scorer, suite, data_dir, args.items_per_benchmark, args.seed)
+    benchmark_seconds = time.monotonic() - started - loaded_seconds
+    if snapshot is not None:
+        from evals.holdout import regression_rows, score_rows
+
+        items += score_rows(
+            regression_rows(snapshot), model=scorer.model, tokenizer=scorer.tokenizer,
+            max_length_tokens=scorer.max_length, row_tokens=scorer.row_tokens,
+            on_progress=lambda done, total: progress("holdout", done, total))
+    seconds = time.monotonic() - started
+    manifest = {
+        "format": FORMAT,
+        "model_dir": str(model_dir),
+        "model_fingerprint": args.model_fingerprint,
+        "adapter_fingerprint": _adapter_fingerprint(adapter),
+        "suite": None if args.skip_benchmarks else suite,
+        "items_per_benchmark": args.items_per_benchmark,
+        "seed": args.seed,
+        "data_sha256": digest,
+        "n_items": _count(items),
+        "n_errors": sum(item.error is not None for item in items),
+        "n_requests": scorer.n_requests,
+        "n_truncated": scorer.n_truncated,
+        "n_lora_modules": scorer.n_lora_modules,
+        "method": scorer.method,
+        "dtype": "float32",
+        "device": device,
+        "n_threads": torch.get_num_threads(),
+        "versions": _versions(),
+        "created_at": utc_now(),
+        "seconds": {"total": round(seconds, 2), "loading": round(loaded_seconds, 2),
+                    "benchmarks": round(benchmark_seconds, 2),
+                    "holdout": round(seconds - loaded_seconds - benchmark_seconds, 2)},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(item.as_json(), ensure_ascii=False, allow_nan=False) for item in items]
+    write_atomic(out / ITEMS, "".join(line + "\n" for line in lines))
+    write_json(out / MANIFEST, manifest)
+    progress("done", 1, 1)
+
+
+def score_benchmarks(
+    scorer: Any, suite: SuiteName, data_dir: Path | None, n_items: int | None, seed: int
+) -> list[ItemScore]:
+    """Run lm-eval on the drawn items and turn its samples into item scores."""
+    import lm_eval
+
+    from evals.tasks import load_suite
+
+    with tempfile.TemporaryDirectory(prefix="pawl-tasks-") as work:
+        loaded = load_suite(suite, data_dir=data_dir, work_dir=Path(work))
+        samples: dict[str, list[int]] = {}
+        for one in SUITES[suite]:
+            samples |= draw(loaded.of(one), n_items, seed)
+        results = lm_eval.evaluate(
+            lm=scorer, task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
+            samples=samples, bootstrap_iters=0, log_samples=True)
+    assert results is not None  # None is for ranks other than 0
+    return [item_score(loaded.benchmarks[task], task, sample)
+            for task in samples for sample in results["samples"][task]]
+
+
+def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
+    """One of lm-eval's logged samples as an ItemScore.
+
+    A log-probability that is no finite number (NaN weights, an answer that could not be scored) is
+    an error without a score: lm-eval's argmax would make it a wrong or even a right answer.
+    """
+    from evals.tasks import subject_of
+
+    subject = subject_of(task)
+    item_id = f"{sample['doc_id']}-{sample['doc_hash'][:8]}"
+    if subject:
+        item_id = f"{subject}/{item_id}"
+    logprobs = [float(response[0]) for response in sample["filtered_resps"]]
+    choices = [str(arguments[1]).removeprefix(" ") for arguments in sample["arguments"]]
+    detail: dict[str, Any] = {
+        "prompt": str(sample["arguments"][0][0])[-400:], "choices": choices,
+        "target": _plain(sample["target"]),
+    }
+    score, error = None, None
+    if not all(map(math.isfinite, logprobs)):
+        error = "a log-probability is not a finite number"
+    else:
+        detail["logprobs"] = [round(value, 6) for value in logprobs]
+        lengths = [max(1, len(choice)) for choice in choices]
+        ranked = [v / n if one.metric == "acc_norm" else v
+                  for v, n in zip(logprobs, lengths, strict=True)]
+        detail["chosen"] = ranked.index(max(ranked))
+        detail |= {name: float(sample[name]) for name in ("acc", "acc_norm") if name in sample}
+        score = float(sample[one.metric])
+        if not math.isfinite(score):
+            score, error = None, f"{one.metric} is not a finite number"
+            detail.pop(one.metric)
+    return ItemScore(one.name, item_id, score, subject or item_id, error, detail)
+
+
+def _plain(target: Any) -> Any:
+    return target if isinstance(target, int | str) else str(target)
+
+
+def _count(items: list[ItemScore]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item.benchmark] = counts.get(item.benchmark, 0) + 1
+    return counts
+
+
+def _adapter_fingerprint(adapter: Path | None) -> str | None:
+    from pawl.adapters import read_manifest
+
+    return read_manifest(adapter).fingerprint if adapter else None
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    import pawl
+
+    return {"pawl": pawl.__version__} | {
+        name: version(name) for name in ("lm-eval", "torch", "transformers", "peft", "datasets")}
+
+
+def _set_environment(args: argparse.Namespace, digest: str, *, offline: bool) -> None:
+    """What the libraries read when they are imported, so before that."""
+    # Keyed by content: datasets' own key (path and time) gave old rows for changed files.
+    cache = args.cache_dir.resolve() / (digest[:16] or "none")
+    cache.mkdir(parents=True, exist_ok=True)
+    os.environ["HF_DATASETS_CACHE"] = str(cache)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+def _progress_on_stdout() -> Progress:
+    """Keep standard output for progress: whatever the libraries print goes to standard error."""
+    lines = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    last_at, last_stage = 0.0, ""
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal last_at, last_stage
+        now = time.monotonic()
+        if stage != last_stage or done >= total or now - last_at > 0.5:
+            last_at, last_stage = now, stage
+            lines.write(json.dumps({"stage": stage, "done": done, "total": total}) + "\n")
+
+    return progress
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies: a killed night leaves no scorer behind."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # linux/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m evals.score", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
+    parser.add_argument("--model-fingerprint", help="written to the manifest")
+    parser.add_argument("--adapter", type=Path, help="folder of a LoRA adapter")
+    parser.add_argument("--suite", choices=sorted(SUITES), default="mini")
+    parser.add_argument("--items-per-benchmark", type=int, help="random subset; default all")
+    parser.add_argument("--seed", type=int, default=0, help="of the random subset")
+    parser.add_argument("--data-dir", type=Path, help="benchmark data, laid out as on the hub")
+    parser.add_argument("--holdout", type=Path, help="snapshot whose regression rows are scored")
+    parser.add_argument("--skip-benchmarks", action="store_true", help="score the holdout alone")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")
+    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument("--nice", type=int, default=0, help="lower the priority by so much")
+    parser.add_argument("--device", help="default: cuda if there is one, else cpu")
+    parser.add_argument("--batch-size", type=int, default=16)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

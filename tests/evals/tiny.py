@@ -1,0 +1,120 @@
+"""Small working models, adapters and question sets for the tests of this room."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from pawl.records import TrainingRow
+from pawl.settings import Settings
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SUBJECTS = ("plurals", "sums", "capitals")
+
+
+def make_model(model_dir: Path, *, seed: int = 0, max_length_tokens: int = 512) -> Path:
+    """A random Llama of 2 layers with a byte-level tokenizer and a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    specials = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+    vocab = {token: index for index, token in enumerate(specials + alphabet)}
+    tokenizer = Tokenizer(BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(specials)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>",
+                                   bos_token="<|end|>")
+    fast.chat_template = CHAT_TEMPLATE
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(vocab), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=max_length_tokens,
+        initializer_range=0.3, tie_word_embeddings=False, bos_token_id=0, eos_token_id=0))
+    model.save_pretrained(model_dir)
+    fast.save_pretrained(model_dir)
+    return model_dir
+
+
+def make_adapter(
+    adapter_dir: Path, model_dir: Path, *, base_fingerprint: str = "sha256:tiny", seed: int = 1,
+    strength: float = 0.3,
+) -> Path:
+    """A random LoRA on all linear layers, finished with probe and manifest; NaN if asked."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForCausalLM
+
+    from pawl.adapters import ProbePosition, write_manifest, write_probe
+
+    torch.manual_seed(seed)
+    peft = get_peft_model(LlamaForCausalLM.from_pretrained(model_dir), LoraConfig(
+        r=4, lora_alpha=8, task_type="CAUSAL_LM",
+        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+                        "down_proj"]))
+    for name, value in peft.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=1.0)
+            value.data *= strength
+    peft.save_pretrained(adapter_dir)
+    write_probe(adapter_dir, [ProbePosition([1], {2: -1.0}, {2: -1.5})])
+    write_manifest(adapter_dir, base_model="tiny", base_fingerprint=base_fingerprint, recipe={})
+    return adapter_dir
+
+
+def make_sets(data_dir: Path, *, n_items: int = 24, seed: int = 0) -> Path:
+    """Four question sets in the schemas of ARC, HellaSwag, MMLU and TruthfulQA."""
+    rng = random.Random(seed)
+    words = ["cat", "stone", "river", "lamp", "seven", "blue", "Paris", "never", "goose", "tea"]
+
+    def some(n: int) -> list[str]:
+        return [" ".join(rng.sample(words, rng.randint(1, 3))) for _ in range(n)]
+
+    arc, hella, truth = [], [], []
+    for i in range(n_items):
+        arc.append({"id": f"a{i}", "question": f"Which one is number {i}?", "answerKey": "B",
+                    "choices": {"text": some(4), "label": ["A", "B", "C", "D"]}})
+        hella.append({"ind": i, "activity_label": "Tea", "ctx_a": f"She boils {i} cups.",
+                      "ctx_b": "she", "ctx": f"She boils {i} cups. she", "endings": some(4),
+                      "source_id": f"s{i}", "split": "val", "split_type": "indomain",
+                      "label": str(rng.randrange(4))})
+        right, wrong = some(2), some(3)
+        truth.append({
+            "question": f"Is it true about {i}?",
+            "mc1_targets": {"choices": [right[0], *wrong], "labels": [1, 0, 0, 0]},
+            "mc2_targets": {"choices": [*right, *wrong], "labels": [1, 1, 0, 0, 0]}})
+    _write(data_dir / "arc.jsonl", arc)
+    _write(data_dir / "hellaswag.jsonl", hella)
+    _write(data_dir / "truthfulqa.jsonl", truth)
+    for n, subject in enumerate(SUBJECTS):
+        _write(data_dir / "mmlu" / f"{subject}.jsonl", [
+            {"question": f"What of {subject} {i}?", "subject": subject, "choices": some(4),
+             "answer": rng.randrange(4)} for i in range(n_items // 2 + n)])
+    return data_dir
+
+
+def make_snapshot(snapshots_dir: Path, n_rows: int = 6) -> Path:
+    """A frozen snapshot with ``n_rows`` regression rows, two in each conversation."""
+    from feedback.curation import Curated
+    from feedback.snapshots import freeze
+
+    rows = [
+        TrainingRow(
+            row_id=f"h{i}", kind="regression", group_id=f"g{i // 2}", split="holdout",
+            prompt=[{"role": "user", "content": f"What is {i}?"}], chosen=f"It is {i}.",
+            rejected="It is a goose, is it not?", categories=["incorrect"])
+        for i in range(n_rows)
+    ]
+    return Path(freeze(Curated(rows, []), snapshots_dir, Settings())["dir"])
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
