@@ -43,7 +43,7 @@ from serve.recording import (
     read_body,
     read_stream,
 )
-from serve.requests import AskedCompletion, Kind, parse_request
+from serve.requests import Kind, parse_request
 
 if TYPE_CHECKING:
     import aiohttp

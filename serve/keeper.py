@@ -14,6 +14,7 @@ Only the standard library, and no imports of Pawl: it starts in a few millisecon
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
         if os.getppid() != me:
             os._exit(1)
 
-    with open(log_file, "ab", buffering=0) as log:
+    with Path(log_file).open("ab", buffering=0) as log:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                  stderr=subprocess.STDOUT, preexec_fn=die_with_keeper)
     pidfd = os.pidfd_open(child.pid)
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def end_session(session: int, spare: int | None = None, grace_seconds: float = GRACE_SECONDS) -> int:
+def end_session(session: int, spare: int | None = None) -> int:
     """End every process of a session but ``spare``: SIGTERM, then SIGKILL after the grace.
 
     Returns:
@@ -61,13 +62,11 @@ def end_session(session: int, spare: int | None = None, grace_seconds: float = G
     """
     found = members(session, spare)
     for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + grace_seconds
+        deadline = time.monotonic() + GRACE_SECONDS
         while (left := members(session, spare)) and time.monotonic() < deadline:
             for pid in left:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal_number)
-                except ProcessLookupError:
-                    pass
             _reap()
             time.sleep(0.02 if signal_number == signal.SIGKILL else 0.1)
     return len(found)
@@ -95,11 +94,9 @@ def read_stat(pid: int) -> tuple[str, int, int] | None:
 
 
 def _reap() -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    except ChildProcessError:
-        pass
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import uvicorn
 
 from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
@@ -44,7 +46,8 @@ def run_server(settings: Settings, say: Callable[[str], None] = print) -> None:
             the store can't be used. Nothing was started then.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    lock = hold_lock(settings.state_dir / "server.lock", "a server already runs on this state folder",
+    lock = hold_lock(settings.state_dir / "server.lock",
+                     f"a server already runs on {settings.state_dir}",
                      "Use that one ('pawl status'), stop it, or give another --state-dir")
     with lock, listen(settings.host, settings.port) as listener:
         write_log_to(settings.logs_dir / "gateway.log")
@@ -52,7 +55,7 @@ def run_server(settings: Settings, say: Callable[[str], None] = print) -> None:
 
 
 @contextlib.contextmanager
-def listen(host: str, port: int) -> Any:
+def listen(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket. Raises PawlError: the port is taken, or the address is not ours."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -76,8 +79,6 @@ def listen(host: str, port: int) -> Any:
 
 
 async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str], None]) -> None:
-    import uvicorn
-
     from serve.app import build_app
     from serve.engine import Engine
 
@@ -87,12 +88,10 @@ async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
-    server = uvicorn.Server(uvicorn.Config(
+    server = Server(uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS, timeout_keep_alive=75,
     ))  # fmt: skip
-    # uvicorn's own handlers end the process by the signal again; ours end it with code 0.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
 
     def stop() -> None:
         if server.should_exit:  # asked twice: don't wait for answers under way
@@ -104,8 +103,9 @@ async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str
         loop.add_signal_handler(number, stop)
     try:
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
+        listening = asyncio.create_task(server.listening.wait())
+        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
         if not serving.done():
             write_json(settings.server_file,
                        {"url": url, "pid": os.getpid(), "started_at": utc_now()})
@@ -122,6 +122,23 @@ async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str
         await engine.stop()
         await app.promoter.close()
         await asyncio.to_thread(app.close)
+
+
+class Server(uvicorn.Server):
+    """uvicorn that says when it listens, and leaves the signals to us: its own handlers end the
+    process by the same signal again, ours with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 async def _tell(engine: Engine, url: str, say: Callable[[str], None]) -> None:
