@@ -149,13 +149,9 @@ class Admin:
         return JSONResponse(await asyncio.to_thread(self._make_snapshot))
 
     def _make_snapshot(self) -> dict[str, Any]:
-        from feedback.curation import curate
-        from feedback.snapshots import freeze
+        from feedback.service import take_snapshot
 
-        curated = curate(self.store, self.settings)
-        manifest: dict[str, Any] = freeze(curated, self.settings.snapshots_dir, self.settings)
-        self.store.append_snapshot(manifest, curated.rows).result()
-        return manifest
+        return take_snapshot(self.store, self.settings)
 
     async def import_rows(self, request: Request) -> Response:
         """``{"path", "format"}`` -> counts. The path is one of the server's machine."""
