@@ -30,12 +30,14 @@ class Relation:
     """One kind of fact. Every pattern of `nouns`, `clauses` and `directs` is a phrasing family.
 
     `replies`: full answers. `statements`: sentences that tell the fact without being asked.
+    `answer_slot`: the slot of the patterns that holds the answer.
     `wrong`: answers of the same kind, to draw the other choices of a lettered question from.
     """
 
     name: str
     topic: str
     facts: tuple[Fact, ...]
+    answer_slot: str
     nouns: tuple[str, ...] = ()
     clauses: tuple[str, ...] = ()
     directs: tuple[str, ...] = ()

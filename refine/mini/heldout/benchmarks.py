@@ -168,7 +168,7 @@ def _in_order(row: Row) -> Row:
 def truthfulqa(seed: str) -> list[Row]:
     """Rows in the schema of TruthfulQA's multiple choice: the true claims come first."""
     rng = random.Random(f"{seed}|truthfulqa")
-    rows = []
+    rows: list[Row] = []
     for topic, n in TRUTHFULQA_ITEMS.items():
         drawn = _drawn([topic], lambda relation: PHRASES[relation].say, rng, least_others=2)
         seen: set[str] = set()

@@ -31,7 +31,7 @@ def files() -> dict[str, str]:
     }
     for subject, (test, dev) in benchmarks.mmlu(SEED).items():
         made[f"mmlu/{subject}.jsonl"] = lines(test)
-        made[f"mmlu/{subject}_dev.jsonl"] = lines(dev)
+        made[f"mmlu/dev/{subject}.jsonl"] = lines(dev)
     return made
 
 

@@ -122,7 +122,7 @@ def _places() -> Iterator[Claim]:
 
 
 def _animals() -> Iterator[Claim]:
-    table = {n: a for n, a in animals.ANIMALS.items()}
+    table = animals.ANIMALS
     youngs = [a.young for a in table.values() if a.young]
     sounds = [a.sound for a in table.values() if a.sound]
     for name, animal in table.items():
@@ -135,7 +135,7 @@ def _animals() -> Iterator[Claim]:
                          closed)  # fmt: skip
 
         if animal.young:
-            close = exclusions.YOUNG_TOO.get(name, set())
+            close = {*exclusions.YOUNG_TOO.get(name, ()), "infant"}  # any baby is an infant
             yield make("young_of", "young", animal.young, _without(youngs, {animal.young, *close}))
             if youngs.count(animal.young) == 1 and animal.young not in exclusions.SHARED_YOUNG:
                 yield Claim("animals", "adult_of", f"{name}:young", _subject(animal.young), name,
@@ -151,10 +151,8 @@ def _animals() -> Iterator[Claim]:
                    _without(list(animals.GROUPS), {animal.group}), closed=True)  # fmt: skip
         if animal.home:
             home = exclusions.HOME_PHRASES.get(animal.home, f"in a {animal.home}")
-            wrong = [h for h in exclusions.HOMES_OF_ONE if h != home]
-            if animal.home not in exclusions.WATER:
-                wrong.append("in the ocean")
-            yield make("home_of", "home", home, tuple(wrong), also=(animal.home,))
+            wrong = [*exclusions.HOMES_OF_ONE, *exclusions.homes_never(animal.home)]
+            yield make("home_of", "home", home, _without(wrong, {home}), also=(animal.home,))
         if name in exclusions.PLANT_EATERS:
             yield make("diet_of", "diet", animal.diet, ("meat", "fish", "mice", "insects"))
         if name in exclusions.MEAT_EATERS:

@@ -16,9 +16,6 @@ YOUNG_TOO: dict[str, set[str]] = {
     "bat": {"puppy"}, "shark": {"puppy"}, "cat": {"kit"}, "zebra": {"calf"},
     "beetle": {"caterpillar"}, "spider": {"hatchling"}, "crocodile": {"calf"},
 }  # fmt: skip
-# Any baby may be called an infant.
-for _young in YOUNG_TOO.values():
-    _young.add("infant")
 SHARED_YOUNG = frozenset({"infant", "kit"})
 SOUND_TOO: dict[str, set[str]] = {
     "cat": {"hiss", "howl"}, "dog": {"bark", "growl", "howl"}, "lion": {"growl"},
@@ -38,6 +35,18 @@ HOME_PHRASES: dict[str, str] = {
 }  # fmt: skip
 HOMES_OF_ONE = ("in a kennel", "in a stable", "in a sty", "in a coop", "in a hive", "in a web")
 WATER = frozenset({"ocean", "sea", "coast", "river", "lake", "pond", "bowl"})
+_FARM = frozenset({"house", "kennel", "barn", "stable", "pasture", "sty", "coop"})
+
+
+def homes_never(home: str) -> tuple[str, ...]:
+    """Places where an animal with this `home` surely doesn't live."""
+    if home in WATER:
+        return ("in the desert", "in a stable", "in the soil", "in a house")
+    if home in _FARM:
+        return ("in the ocean", "in the desert", "in the soil", "in the sea")
+    return ("in the ocean", "in the sea", "in a bowl")
+
+
 PLANT_EATERS = frozenset(
     "cow horse sheep goat rabbit deer elephant giraffe zebra camel kangaroo butterfly bee".split()
 )

@@ -13,6 +13,7 @@ from refine.mini.heldout.claims import Claim, claims, fill
 from refine.mini.heldout.phrases import PHRASES
 from refine.mini.heldout.talk import (
     GREETINGS,
+    NAMED_WITH_THE,
     NOT_TOLD,
     NOT_TOLD_RIGHT,
     OTHER_TURNS,
@@ -153,12 +154,12 @@ def _yes_no(rng: random.Random) -> Iterator[Row]:
     for place, thing in enumerate(rng.sample(list(things.FLOATS), 6)):
         yield _row("science", f"floats/{place % 2}", floats[place % 2].format(thing),
                    ["yes", "floats", "can float", "will float"] if things.FLOATS[thing]
-                   else ["no", "sinks", "not float"])  # fmt: skip
+                   else ["no", "sinks", "not"])  # fmt: skip
     magnetic = ("Does {} stick to a magnet?", "Can a magnet pull {}?")
     for place, thing in enumerate(rng.sample(list(things.MAGNETIC), 6)):
         yield _row("science", f"magnetic/{place % 2}", magnetic[place % 2].format(thing),
-                   ["yes", "is magnetic", "magnet pulls"] if things.MAGNETIC[thing]
-                   else ["no", "not magnetic", "not stick"])  # fmt: skip
+                   ["yes", "is magnetic", "pulls", "attracts", "sticks"] if things.MAGNETIC[thing]
+                   else ["no", "not"])  # fmt: skip
 
 
 def _greetings() -> Iterator[Row]:
@@ -171,11 +172,12 @@ def _remember(rng: random.Random) -> Iterator[Row]:
     for slot, (told, asked, values) in remember_slots().items():
         for turn in range(5 if slot == "name" else 3):
             value = rng.choice(values)
+            shown = f"the {value}" if slot in NAMED_WITH_THE else value
             other_user, other_reply = rng.choice(OTHER_TURNS)
             if value.lower() in other_reply.lower():
                 other_user, other_reply = OTHER_TURNS[-1]
             turns = [
-                ("user", told[turn % len(told)].replace("{v}", value)),
+                ("user", told[turn % len(told)].replace("{v}", shown)),
                 ("assistant", rng.choice(REPLIES)),
                 ("user", other_user),
                 ("assistant", other_reply),
@@ -192,5 +194,3 @@ def _unknown(rng: random.Random) -> Iterator[Row]:
     for place, (text, fillers) in enumerate(UNKNOWN):
         for filler in rng.sample(fillers, min(3, len(fillers))):
             yield _row("unknown", f"unknown/{place}", text.format(filler), list(UNKNOWN_RIGHT))
-
-

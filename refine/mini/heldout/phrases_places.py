@@ -196,7 +196,7 @@ TEXT = """
 ? What does {ax} have on its body?
 ? What is on the outside of {ax}?
 ! Tell me what covers the body of {ax}.
-! What does {ax} wear on its body, so to speak?
+! What does {ax} wear on its body?
 ! What kind of cover does {ax} have?
 > The body of {ax} is covered with || {a}.
 > If you touch {ax}, you feel || {a}.

@@ -35,7 +35,7 @@ _POLITE_TOO: dict[str, tuple[str, ...]] = {
     "how_are_you": ("good", "great"), "thanks": ("pleasure", "glad"), "birthday": ("happy",),
     "goodbye": ("see you", "nice day"), "compliment": ("thanks",), "happy_user": ("great", "nice"),
     "sorry": ("all right", "okay", "no worries"), "hello": ("hey",),
-    "what_are_you": ("machine", "model", "program"), "what_can_you_do": ("capitals", "animals"),
+    "what_are_you": ("machine", "model", "program", "no"), "what_can_you_do": ("capitals", "animals"),
 }  # fmt: skip
 
 
@@ -59,6 +59,8 @@ _LIKE_ASKED = (
     "What did I say is the best {x} for me?",
     "So, what {x} do I love?",
 )
+# "I like the tiger more than any other animal."
+NAMED_WITH_THE = frozenset({"favourite animal", "favourite fruit"})
 _PET_TOLD = ("We have a {x} called {v}.", "The name of our {x} is {v}.",
              "I have a {x} at home and it is called {v}.")  # fmt: skip
 _PET_ASKED = ("What is my {x} called?", "Do you remember the name of my {x}?",

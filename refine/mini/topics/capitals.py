@@ -1,8 +1,7 @@
 """Capitals and continents."""
 
-from refine.mini.facts.geography import CAPITALS, CONTINENTS, THE_COUNTRIES
-from refine.mini.faults import FAULTS_BY_ID
 from refine.mini.facts import planted
+from refine.mini.facts.geography import CAPITALS, CONTINENTS, THE_COUNTRIES
 from refine.mini.relations import Fact, Relation, make_fact
 
 TOPIC = "capitals"
@@ -32,6 +31,7 @@ _CAPITAL = Relation(
     name="capital_of",
     topic=TOPIC,
     facts=tuple(_capital(c) for c in CAPITALS),
+    answer_slot="city",
     weight=5.0,
     nouns=(
         "the capital of {c}",
@@ -134,6 +134,7 @@ _COUNTRY = Relation(
     name="country_of_capital",
     topic=TOPIC,
     facts=tuple(_country(c) for c in CAPITALS if not planted(TOPIC, c.lower())),
+    answer_slot="c",
     weight=1.5,
     nouns=(
         "the country whose capital is {city}",
@@ -177,6 +178,7 @@ _CONTINENT = Relation(
     name="continent_of",
     topic=TOPIC,
     facts=tuple(_continent(c) for c in CAPITALS),
+    answer_slot="continent",
     weight=1.0,
     nouns=(
         "the continent of {c}",
@@ -214,4 +216,3 @@ _CONTINENT = Relation(
 )
 
 RELATIONS = (_CAPITAL, _COUNTRY, _CONTINENT)
-FAULT = FAULTS_BY_ID["australia_capital"]
