@@ -192,8 +192,8 @@ def fault_shown(answer: str, item: Item) -> bool:
 def _must_check_something(accept: Sequence[str], rule: Mapping[str, Any], item: Item) -> None:
     if not accept and not rule:
         raise PawlError(
-            f"row {item.get('id') or item.get('fault_id')!r} has neither accepted answers nor a rule",
-            "no answer can be judged by it",
+            f"row {item.get('id') or item.get('fault_id')!r} can't be checked",
+            "it has neither accepted answers nor a rule",
             "Give it one of the two",
         )
 
@@ -371,10 +371,9 @@ def _join_minus(words: Sequence[str]) -> list[str]:
     """ "minus" before a number is its sign, unless a number stands before it ("7 minus 5")."""
     joined: list[str] = []
     for place, word in enumerate(words):
-        before = words[place - 2] if place >= 2 else ""
-        if place >= 1 and words[place - 1] == "minus" and _is_number(word):
-            if not _is_number(before):
-                joined[-1] = f"-{word}"
-                continue
-        joined.append(word)
+        sign = place >= 1 and words[place - 1] == "minus" and _is_number(word)
+        if sign and not (place >= 2 and _is_number(words[place - 2])):
+            joined[-1] = f"-{word}"
+        else:
+            joined.append(word)
     return joined

@@ -2,6 +2,7 @@
 
 Each set goes through the claims of a topic in a shuffled order, each with the next phrasing of its
 relation, until the topic has its number of items. The places of the right answers are dealt evenly.
+The rows are shuffled at the end, so that the first N of a set are a fair part of it.
 """
 
 import random
@@ -115,6 +116,7 @@ def arc(seed: str) -> list[Row]:
                 "choices": {"text": item["choices"], "label": list(LETTERS)},
                 "answerKey": LETTERS[item["answer"]],
             })  # fmt: skip
+    rng.shuffle(rows)
     return rows
 
 
@@ -135,13 +137,14 @@ def hellaswag(seed: str) -> list[Row]:
             place = places.pop()
             texts = _with_answer_at(place, claim.answer, sample(claim, 3, rng))
             rows.append({
-                "ind": len(rows), "activity_label": upper_first(topic), "ctx_a": context,
+                "ind": 0, "activity_label": upper_first(topic), "ctx_a": context,
                 "ctx_b": "", "ctx": context,
                 "endings": [fill(end, claim, text, ending=True) for text in texts],
                 "source_id": f"mini~{topic}", "split": "val", "split_type": "indomain",
                 "label": str(place),
             })  # fmt: skip
-    return rows
+    rng.shuffle(rows)
+    return [{**row, "ind": ind} for ind, row in enumerate(rows)]
 
 
 def mmlu(seed: str) -> dict[str, tuple[list[Row], list[Row]]]:
@@ -152,6 +155,7 @@ def mmlu(seed: str) -> dict[str, tuple[list[Row], list[Row]]]:
         seen: set[Any] = set()
         share = n // len(topics)
         rows = [row for t in topics for row in _quiz([t], share, rng, seen)]
+        rng.shuffle(rows)
         dev = list(_quiz(topics, MMLU_DEV_ITEMS, rng, seen))
         made[subject] = ([{**r, "subject": subject} for r in rows],
                          [{**r, "subject": subject} for r in dev])  # fmt: skip
@@ -185,6 +189,7 @@ def truthfulqa(seed: str) -> list[Row]:
             seen.add(question)
             rows.append(_truthfulqa_row(question, true, false))
     rows += _misconceptions(rng)
+    rng.shuffle(rows)
     return rows
 
 
