@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -45,7 +45,7 @@ def eval_command(
     ctx: click.Context,
     model: str,
     adapter: Path | None,
-    suite: str | None,
+    suite: Literal["mini", "official"] | None,
     limit: int | None,
     data_dir: Path | None,
     seed: int,

@@ -1,0 +1,89 @@
+"""The README's tree and commands are true. ``python tests/pawl/test_readme.py`` writes the tree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+README = REPOSITORY / "README.md"
+ROOMS = {
+    "pawl": "what everyone shares, and the command line",
+    "feedback": "what people said about answers",
+    "serve": "answers people",
+    "evals": "is the challenger better?",
+    "refine": "makes a challenger",
+    "benchmarks": "speed and endurance, one command each",
+}
+# Shown as one line: their own page or docstring says more.
+FOLDED = ("refine/mini/topics", "refine/mini/facts", "refine/mini/heldout", "evals/mini/mmlu")
+
+
+def first_sentence(path: Path) -> str:
+    """The first sentence of a module's docstring, without code marks and final stop."""
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    sentence = re.split(r"(?<=[.!?])\s|:\s{2,}", paragraph)[0]
+    return sentence.replace("``", "").replace("`", "").rstrip(".")
+
+
+def tree() -> str:
+    """Every module of the rooms with one line each, in the order of the files."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    lines = []
+    for room, what in ROOMS.items():
+        lines.append(f"{room + '/':<34}{what}")
+        folders: set[str] = set()
+        for name in sorted(n for n in tracked if n.startswith(f"{room}/")):
+            folded = next((f for f in FOLDED if name.startswith(f"{f}/")), None)
+            if folded:
+                if folded not in folders:
+                    folders.add(folded)
+                    init = REPOSITORY / folded / "__init__.py"
+                    lines.append(
+                        f"  {folded.removeprefix(room + '/') + '/':<32}"
+                        f"{first_sentence(init) if init.exists() else ''}".rstrip()
+                    )
+                continue
+            path = REPOSITORY / name
+            if path.name in ("__init__.py", "__main__.py") or not path.exists():
+                continue
+            lines.append(f"  {name.removeprefix(room + '/'):<32}{first_sentence(path)}".rstrip())
+    lines.append(f"{'tests/':<34}mirrors the rooms")
+    lines.append(f"{'docs/':<34}design, measurements, dependencies")
+    return "\n".join(lines)
+
+
+def test_tree_is_true() -> None:
+    assert tree() in README.read_text(), (
+        "The README's tree is not that of the files: run python tests/pawl/test_readme.py"
+    )
+
+
+def test_every_module_says_what_it_is() -> None:
+    bare = [line for line in tree().splitlines() if len(line.split()) < 2]
+    assert not bare
+
+
+def test_commands_in_the_readme_exist() -> None:
+    from pawl.cli import COMMANDS
+
+    shown = set(re.findall(r"(?:^|; )pawl ([a-z]+)", README.read_text(), re.M))
+    assert shown
+    assert shown <= set(COMMANDS)
+    targets = set(re.findall(r"`?make ([a-z]+)", README.read_text()))
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+
+
+if __name__ == "__main__":
+    text = README.read_text()
+    block = f"## The tree\n\n```\n{tree()}\n```\n"
+    marked = re.compile(r"## The tree\n\n```\n.*?\n```\n", re.S)
+    README.write_text(
+        marked.sub(lambda _: block, text) if marked.search(text) else text.replace("TREE\n", block)
+    )
