@@ -25,6 +25,7 @@ from pawl.errors import PawlError
 N_LOGPROBS = 20  # vLLM's --max-logprobs unless told otherwise
 NOISE = 0.0015  # nats: the largest honest mean measured
 FARTHEST = 0.05  # nats: 30 times the largest honest mean, an eighth of the smallest wrong one
+LOUDEST = 0.2  # nats: an engine whose base is this far off serves another base
 PROBE_TIMEOUT_SECONDS = 120.0
 
 Logprobs = dict[int, float]
@@ -57,8 +58,8 @@ def judge(
     larger (another precision, another device). With *gap* the recorded distance to the nearer of
     base and champion:
 
-    - failed: the live distance is above ``FARTHEST``, or above both half the gap and twice the
-      noise: something else answers under the name.
+    - failed: the live distance is above twice the noise, and above half the gap or ``FARTHEST``:
+      something else answers under the name. Or the noise is above ``LOUDEST``.
     - live: the live distance is below half the gap, and the gap at least twice the noise.
     - indistinguishable: neither; the adapter answers as base or champion do, near enough.
 
@@ -84,7 +85,10 @@ def judge(
     gap = min(distances["base"], distances.get("champion", math.inf))
     twice = 2 * distances["noise"]
     measured = f"{near:.4f} nats from what training recorded, base or champion {gap:.4f}"
-    if near > min(FARTHEST, max(twice, gap / 2)):
+    if distances["noise"] > LOUDEST:
+        why = f"the base answers {distances['noise']:.4f} nats from what training recorded of it"
+        return ProbeResult("failed", why, distances)
+    if near > max(twice, min(FARTHEST, gap / 2)):
         return ProbeResult("failed", f"something else answers in its place: {measured}", distances)
     if gap >= twice and near < gap / 2:
         return ProbeResult("live", f"it answers as it was trained to: {measured}", distances)

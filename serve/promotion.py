@@ -46,7 +46,7 @@ class AdapterEngine(Protocol):
     @property
     def base_url(self) -> str: ...
     @property
-    def state(self) -> str: ...
+    def is_ready(self) -> bool: ...
     @property
     def loaded(self) -> Mapping[str, Path]: ...
     async def load_adapter(self, version: str, adapter_dir: Path) -> None: ...
@@ -72,15 +72,6 @@ def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
         else:
             stack.append(row.version)
     return stack
-
-
-def adapters_to_load(
-    promotions: Sequence[Promotion], adapters_dir: Path
-) -> list[tuple[str, Path]]:
-    """What an engine loads before it is ready: the champion and the one to go back to."""
-    stack = champion_stack(promotions)
-    folders = [(one, adapters_dir / one) for one in reversed(stack[-2:]) if one != BASE]
-    return [(version, folder) for version, folder in folders if folder.is_dir()]
 
 
 def moves(promotions: Sequence[Promotion]) -> list[Promotion]:
@@ -251,7 +242,7 @@ class Promoter:
             if result.outcome != "failed":
                 self._offered.add(stack[-1])
                 break
-            if not self._is_ready:
+            if not await self._base_answers():
                 raise PawlError(f"{stack[-1]} could not be loaded", result.reason,
                                 "It is tried again when the engine is back", status=503)
             self._offered.discard(stack[-1])
@@ -279,7 +270,7 @@ class Promoter:
             return await self._flip(row, result.reason)
         if result.outcome == "indistinguishable" and forced:
             return await self._flip(row, f"forced, though {result.reason}")
-        if not self._is_ready and n_tries < _MOST_TRIES:
+        if n_tries < _MOST_TRIES and not await self._base_answers():
             return await self._record(row, "pending", f"the engine went away: {result.reason}")
         await self._unload(row.version)
         outcome: PromotionOutcome = "refused" if result.outcome == "failed" else "indistinguishable"
@@ -347,9 +338,17 @@ class Promoter:
         except (PawlError, OSError) as err:  # it only holds memory that a restart frees
             _log.warning("%s could not be unloaded: %s", version, err)
 
+    async def _base_answers(self) -> bool:
+        """Whether a failure was the adapter's: an engine that died answers nothing at all."""
+        assert self._engine is not None
+        try:
+            return bool(await read_live(self._engine.base_url, BASE, [[1]]))
+        except PawlError:
+            return False
+
     @property
     def _is_ready(self) -> bool:
-        return self._engine is not None and self._engine.state == "ready"
+        return self._engine is not None and self._engine.is_ready
 
     async def _unbroken(self, move: Coroutine[Any, Any, T]) -> T:
         """Carry a move through to its end even when the one who asked for it hangs up."""

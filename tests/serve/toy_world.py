@@ -1,0 +1,85 @@
+"""A store, a toy engine and a promoter together, as a running server has them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from feedback.store import Store
+from pawl.models import BaseModel
+from pawl.settings import Settings, load_settings
+from serve.engine import Engine
+from serve.in_flight import InFlight
+from serve.promotion import Promoter
+from tests.adapters_for_tests import light_adapter, light_base
+
+TOY_ENGINE = Path(__file__).with_name("toy_engine.py")
+REPOSITORY = TOY_ENGINE.parents[2]
+
+
+@dataclass
+class World:
+    """What a test acts on. ``engine`` is None in a process without a server."""
+
+    settings: Settings
+    base: BaseModel
+    store: Store
+    engine: Engine | None
+    in_flight: InFlight
+    promoter: Promoter
+
+    def adapter(self, name: str, seed: int, strength: float = 0.5) -> Path:
+        """A good adapter in a folder of its own."""
+        folder = self.settings.state_dir.parent / name
+        return light_adapter(folder, self.base, seed=seed, strength=strength)
+
+
+def toy_settings(tmp_path: Path) -> Settings:
+    model_dir = tmp_path / "base"
+    if not model_dir.exists():
+        light_base(model_dir)
+    return load_settings({"state_dir": tmp_path / "state", "model": str(model_dir)})
+
+
+@asynccontextmanager
+async def toy_world(
+    tmp_path: Path, *options: str, with_engine: bool = True
+) -> AsyncIterator[World]:
+    """Start it; ``options`` are the toy engine's. The same ``tmp_path`` finds the same store."""
+    settings = toy_settings(tmp_path)
+    base = light_base(tmp_path / "base")
+    store = Store.open(settings.database_path)
+    in_flight = InFlight()
+    engine = None
+    if with_engine:
+        engine = Engine(
+            settings, base,
+            command=lambda settings, model, port: [
+                sys.executable, "-c",
+                f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
+                f"sys.argv[1:] = {[str(port), *options]!r}; "
+                "from tests.serve.toy_engine import main; main()"])
+    promoter = Promoter(settings, base, store, engine, in_flight.drained)
+    if engine is not None:
+        engine.on_ready = promoter.finish_pending
+    try:
+        if engine is not None:
+            await engine.start()
+            await engine.wait_ready(30)
+        yield World(settings, base, store, engine, in_flight, promoter)
+    finally:
+        await promoter.close()
+        if engine is not None:
+            await engine.stop()
+        store.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition; a test fails when it does not come true in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the conditions live in another process
+            await asyncio.sleep(0.01)
