@@ -218,7 +218,7 @@ class Store:
         """The recorded answer, or None."""
         rows = self._read(
             f"SELECT {COMPLETION_COLUMNS} FROM completions"
-            " WHERE completion_id = ? AND choice_index = ? ORDER BY seq LIMIT 1",
+            " WHERE completion_id = ? AND choice_index = ? LIMIT 1",
             [completion_id, choice_index])
         return record_from(Completion, rows[0]) if rows else None
 
