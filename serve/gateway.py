@@ -15,16 +15,13 @@ import asyncio
 import contextlib
 import json
 import logging
-import re
 import time
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
@@ -44,6 +41,19 @@ from serve.recording import (
     read_stream,
 )
 from serve.requests import Kind, parse_request
+from serve.wire import (
+    DONE,
+    ClientGone,
+    connection_errors,
+    end_body,
+    engine_lost,
+    exchange_headers,
+    hung_up,
+    read_request,
+    refusal,
+    respond_error,
+    whole_events,
+)
 
 if TYPE_CHECKING:
     import aiohttp
@@ -51,10 +61,6 @@ if TYPE_CHECKING:
 
 PUBLIC_NAME = "pawl"
 BASE_NAME = "base"
-DONE = b"data: [DONE]\n\n"
-RETRY_AFTER_SECONDS = 2
-MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
-# gets to read the refusal instead of a broken connection
 _log = logging.getLogger("pawl.gateway")
 
 
@@ -71,10 +77,6 @@ class ServingEngine(Protocol):
 
 class ChampionStore(CompletionStore, Protocol):
     def champion(self) -> str: ...
-
-
-class ClientGone(Exception):
-    """The client hung up."""
 
 
 @dataclass(slots=True)
@@ -137,13 +139,22 @@ class Gateway:
         if version == BASE_NAME or version in self.offered():
             return version
         if version == champion:
-            raise PawlError(f"{champion}, the champion, is not in the engine",
-                            "it is being loaded, or could not be (see 'pawl status')",
-                            "Ask again in a few seconds; if this stays, type 'pawl rollback'",
-                            status=503, code="champion_not_loaded", param="model")
-        raise PawlError(f"the model {name!r} does not exist",
-                        f"there are {', '.join(self.names())}", "Use 'pawl' for the champion",
-                        status=404, code="model_not_found", param="model")
+            raise PawlError(
+                f"{champion}, the champion, is not in the engine",
+                "it is being loaded, or could not be (see 'pawl status')",
+                "Ask again in a few seconds; if this stays, type 'pawl rollback'",
+                status=503,
+                code="champion_not_loaded",
+                param="model",
+            )
+        raise PawlError(
+            f"the model {name!r} does not exist",
+            f"there are {', '.join(self.names())}",
+            "Use 'pawl' for the champion",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )
 
     def models(self) -> list[dict[str, Any]]:
         """What ``GET /v1/models`` lists."""
@@ -151,8 +162,16 @@ class Gateway:
         cards: list[dict[str, Any]] = []
         for name in self.names():
             version = self.store.champion() if name == PUBLIC_NAME else name
-            cards.append({"id": name, "object": "model", "created": 0, "owned_by": "pawl",
-                          "version": version, "base_model": base})
+            cards.append(
+                {
+                    "id": name,
+                    "object": "model",
+                    "created": 0,
+                    "owned_by": "pawl",
+                    "version": version,
+                    "base_model": base,
+                }
+            )
         return cards
 
     # -- one request
@@ -166,8 +185,13 @@ class Gateway:
             raw = await read_request(receive, headers, self.max_body_bytes)
             asked = parse_request(raw, kind)
             if self.engine is None or self.base is None:
-                raise PawlError("no engine runs here", "answers come from a running server",
-                                "Start one with 'pawl up'", status=503, code="engine_off")
+                raise PawlError(
+                    "no engine runs here",
+                    "answers come from a running server",
+                    "Start one with 'pawl up'",
+                    status=503,
+                    code="engine_off",
+                )
             if self.engine.state != "ready":
                 raise self.engine.unavailable()
             version = self.resolve(asked.model)
@@ -197,7 +221,7 @@ class Gateway:
         progress = Progress()
         relay = self._stream if exchange.asked.stream else self._whole
         work = asyncio.create_task(relay(exchange, engine, progress, began, scope, receive, send))
-        gone = asyncio.create_task(_hung_up(receive))
+        gone = asyncio.create_task(hung_up(receive))
         status: Status = "error"
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -228,36 +252,39 @@ class Gateway:
             async with self._ask(engine, exchange) as upstream:
                 if upstream.status != 200:
                     progress.recorded = True  # nothing was generated
-                    raise _refusal(upstream.status, await upstream.read())
-                head = [*_headers(exchange), (b"content-type", b"text/event-stream; charset=utf-8"),
-                        (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+                    raise refusal(upstream.status, await upstream.read())
+                head = [
+                    *exchange_headers(exchange),
+                    (b"content-type", b"text/event-stream; charset=utf-8"),
+                    (b"cache-control", b"no-cache"),
+                    (b"x-accel-buffering", b"no"),
+                ]
                 await send({"type": "http.response.start", "status": 200, "headers": head})
                 started = True
                 async for chunk in upstream.content.iter_any():
                     if progress.first_token_seconds is None:
                         progress.first_token_seconds = time.monotonic() - began
                     progress.raw += chunk
-                    whole, pending = _whole_events(pending + chunk, asked.include_usage)
+                    whole, pending = whole_events(pending + chunk, asked.include_usage)
                     if whole:
-                        await send({"type": "http.response.body", "body": whole,
-                                    "more_body": True})
+                        await send({"type": "http.response.body", "body": whole, "more_body": True})
             if not progress.raw.endswith(DONE):
-                raise _engine_lost("its stream ended before the answer did")
+                raise engine_lost("its stream ended before the answer did")
             answer = await self._record(exchange, progress, began, "complete")
             if answer.error:
-                return await _end(send, DONE, "error")
-            return await _end(send, DONE, "complete")
+                return await end_body(send, DONE, "error")
+            return await end_body(send, DONE, "complete")
         except PawlError as error:
             failure = error
-        except _connection_errors() as error:
-            failure = _engine_lost(f"{type(error).__name__} {error}".strip())
+        except connection_errors() as error:
+            failure = engine_lost(f"{type(error).__name__} {error}".strip())
         if not progress.recorded:
             with contextlib.suppress(PawlError):
                 await self._record(exchange, progress, began, "error")
         if started:
             event = b"data: " + json.dumps(failure.as_openai()).encode() + b"\n\n"
-            return await _end(send, event, "error")
-        await respond_error(failure, scope, receive, send, _headers(exchange))
+            return await end_body(send, event, "error")
+        await respond_error(failure, scope, receive, send, exchange_headers(exchange))
         return "error"
 
     async def _whole(
@@ -269,22 +296,25 @@ class Gateway:
                 body = await upstream.read()
                 if upstream.status != 200:
                     progress.recorded = True  # nothing was generated
-                    raise _refusal(upstream.status, body)
+                    raise refusal(upstream.status, body)
             progress.raw += body
             await self._record(exchange, progress, began, "complete")
         except PawlError as error:
             failure = error
-        except _connection_errors() as error:
-            failure = _engine_lost(f"{type(error).__name__} {error}".strip())
+        except connection_errors() as error:
+            failure = engine_lost(f"{type(error).__name__} {error}".strip())
         else:
-            head = [*_headers(exchange), (b"content-type", b"application/json"),
-                    (b"content-length", str(len(body)).encode())]
+            head = [
+                *exchange_headers(exchange),
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+            ]
             await send({"type": "http.response.start", "status": 200, "headers": head})
-            return await _end(send, body, "complete")
+            return await end_body(send, body, "complete")
         if not progress.recorded:
             with contextlib.suppress(PawlError):
                 await self._record(exchange, progress, began, "error")
-        await respond_error(failure, scope, receive, send, _headers(exchange))
+        await respond_error(failure, scope, receive, send, exchange_headers(exchange))
         return "error"
 
     def _ask(self, engine: ServingEngine, exchange: Exchange) -> Any:
@@ -312,15 +342,19 @@ class Gateway:
             answer = read_body(bytes(progress.raw), asked.kind) if progress.raw else Answer()
         if answer.error:
             status = "error"
-        for count, kind in ((answer.n_prompt_tokens, "prompt"),
-                            (answer.n_completion_tokens, "completion")):
+        for count, kind in (
+            (answer.n_prompt_tokens, "prompt"),
+            (answer.n_completion_tokens, "completion"),
+        ):
             self.metrics.tokens.labels(exchange.version, kind).inc(count or 0)
         if progress.first_token_seconds is not None:
             self.metrics.first_token_seconds.labels(exchange.version).observe(
-                progress.first_token_seconds)
+                progress.first_token_seconds
+            )
         if self.record:
-            rows = completions_of(exchange, answer, status, progress.first_token_seconds,
-                                  time.monotonic() - began)
+            rows = completions_of(
+                exchange, answer, status, progress.first_token_seconds, time.monotonic() - began
+            )
             try:
                 await commit(self.store, rows)
             except PawlError as error:
@@ -328,113 +362,3 @@ class Gateway:
                 _log.error("%s: %s", exchange.completion_id, error)
                 raise
         return answer
-
-
-# -- bytes in and out
-
-
-async def read_request(receive: Receive, headers: Headers, limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        PawlError: larger than ``limit`` bytes (413).
-        ClientGone: the client hung up before it had sent all.
-    """
-    parts: list[bytes] = []
-    size = 0
-    declared = headers.get("content-length", "")
-    n_said = int(declared) if declared.isdecimal() else 0
-    more = n_said <= MAX_DRAINED_BYTES
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        more = message.get("more_body", False) and size <= MAX_DRAINED_BYTES
-    size = max(size, n_said)
-    if size > limit:
-        raise PawlError(f"the request has {size:,} bytes", f"at most {limit:,} are taken",
-                        "Shorten the prompt", status=413, code="request_too_large")
-    return b"".join(parts)
-
-
-async def respond_error(
-    error: PawlError, scope: Scope, receive: Receive, send: Send,
-    headers: list[tuple[bytes, bytes]] | None = None,
-) -> None:  # fmt: skip
-    """Send an OpenAI-shaped error; ``Retry-After`` with a 503."""
-    response = JSONResponse(error.as_openai(), status_code=error.status)
-    response.raw_headers.extend(headers or [])
-    if error.status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    await response(scope, receive, send)
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _end(send: Send, body: bytes, status: Status) -> Status:
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-    return status
-
-
-def _whole_events(data: bytes, include_usage: bool) -> tuple[bytes, bytes]:
-    """Split off the events that are whole, without ``[DONE]``, and without the usage that only
-    we asked for (the one event that has no choices). Answers ``(to send, rest)``."""
-    end = data.rfind(b"\n\n") + 2
-    if end == 1:
-        return b"", data
-    whole, rest = data[:end], data[end:]
-    if whole.endswith(DONE):
-        whole = whole[: -len(DONE)]
-    if not include_usage and b'"choices":[]' in whole:
-        events = whole.split(b"\n\n")
-        whole = b"\n\n".join(one for one in events if b'"choices":[]' not in one)
-    return whole, rest
-
-
-def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    base = f"{quote(exchange.base.name, safe='/@:.-_ ')} {exchange.base.fingerprint}"
-    return [
-        (b"x-pawl-completion-id", exchange.completion_id.encode()),
-        (b"x-pawl-version", exchange.version.encode()),
-        (b"x-pawl-base", base.encode()),
-    ]
-
-
-def _connection_errors() -> tuple[type[BaseException], ...]:
-    import aiohttp
-
-    return (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
-
-
-def _engine_lost(why: str) -> PawlError:
-    return PawlError("the engine stopped while it answered", why,
-                     "It is started again by itself; ask again in half a minute",
-                     status=503, code="engine_lost")
-
-
-def _refusal(status: int, body: bytes) -> PawlError:
-    """The engine's own error in our words."""
-    try:
-        error = json.loads(body)["error"]
-        message, param = str(error["message"]), error.get("param")
-    except (ValueError, KeyError, TypeError):
-        message, param = body[:300].decode(errors="replace"), None
-    long = re.search(r"maximum context length is (\d+).*?(?:at least )?(\d+) input tokens", message)
-    if status == 400 and long:
-        return PawlError(f"the prompt has {long[2]} tokens or more",
-                         f"the model's context holds {long[1]}, the answer included",
-                         "Shorten the prompt", code="context_length_exceeded", param="messages")
-    if status in (400, 422):
-        return PawlError("the engine refused the request", message, param=param)
-    if status == 404:
-        return PawlError("this version has just left the engine", message, "Ask again",
-                         status=503, code="engine_not_ready")
-    return PawlError(f"the engine answered {status}", message, "Ask again", status=502,
-                     code="engine_error")

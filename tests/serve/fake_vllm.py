@@ -1,0 +1,157 @@
+"""A small working engine that speaks vLLM's protocol, for tests and for the proxy's benchmark.
+
+    python -m tests.serve.fake_vllm PORT [--quiet-start] [--fail] [--never-ready]
+
+What it says follows from the model's name and the prompt alone. The last message may be a command:
+
+    count N        N words
+    hold first     nothing comes until the client hangs up
+    hold midway    two words, then nothing until the client hangs up
+    break          two words, then the connection is cut
+    die            two words, then the process ends with exit code 3
+    too long       vLLM's refusal of a prompt beyond the context
+
+``GET /seen`` tells the requests that came, how many run, and how many were dropped by a hang-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+from aiohttp import web
+
+LORA_ALLOWED = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+
+
+class FakeVllm:
+    """The routes and what was seen."""
+
+    def __init__(self) -> None:
+        self.adapters: dict[str, str] = {}
+        self.bodies: list[dict[str, Any]] = []
+        self.n_running = 0
+        self.n_dropped = 0
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=64 * 2**20)
+        app.add_routes([
+            web.get("/health", self.health), web.get("/seen", self.seen),
+            web.post("/v1/load_lora_adapter", self.load),
+            web.post("/v1/unload_lora_adapter", self.unload),
+            web.post("/v1/chat/completions", self.answer),
+            web.post("/v1/completions", self.answer),
+        ])  # fmt: skip
+        return app
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def seen(self, request: web.Request) -> web.Response:
+        return web.json_response({"bodies": self.bodies, "n_running": self.n_running,
+                                  "n_dropped": self.n_dropped, "adapters": self.adapters})  # fmt: skip
+
+    async def load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if os.environ.get(LORA_ALLOWED) != "True" or not os.path.isabs(body["lora_path"]):
+            return web.json_response({"error": {"message": "not allowed"}}, status=400)
+        self.adapters[body["lora_name"]] = body["lora_path"]
+        return web.Response(text="Success")
+
+    async def unload(self, request: web.Request) -> web.Response:
+        self.adapters.pop((await request.json())["lora_name"], None)
+        return web.Response(text="Success")
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        self.n_running += 1
+        try:
+            return await self._answer(request, body)
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.n_dropped += 1
+            raise
+        finally:
+            self.n_running -= 1
+
+    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        chat = request.path.endswith("/chat/completions")
+        if body["model"] != "base" and body["model"] not in self.adapters:
+            return error(404, f"The model `{body['model']}` does not exist.")
+        prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        n = body.get("n", 1)
+        words = self.words(body["model"], prompt if isinstance(prompt, str) else prompt[0])
+        if prompt == "too long":
+            return error(400, "This model's maximum context length is 512 tokens. However, your "
+                         "prompt contains at least 513 input tokens, which exceeds this limit.")  # fmt: skip
+        if prompt == "hold first":
+            await asyncio.Event().wait()
+        completion_id = ("chatcmpl-" if chat else "cmpl-") + request.headers["X-Request-Id"]
+        usage = {"prompt_tokens": 7, "completion_tokens": n * len(words),
+                 "total_tokens": 7 + n * len(words)}  # fmt: skip
+        head = {"id": completion_id, "created": 1, "model": body["model"]}
+        if not body.get("stream"):
+            if prompt == "die":
+                os._exit(3)
+            text = "".join(words)
+            said = [{"index": i, "finish_reason": "stop",
+                     **({"message": {"role": "assistant", "content": text}} if chat
+                        else {"text": text})} for i in range(n)]  # fmt: skip
+            return web.json_response({**head, "object": "chat.completion", "choices": said,
+                                      "usage": usage})  # fmt: skip
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+
+        async def event(choices: list[dict[str, Any]], **more: Any) -> None:
+            data = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
+            text = json.dumps(data, separators=(",", ":"))
+            await response.write(f"data: {text}\n\n".encode())
+
+        for i, word in enumerate(words):
+            if i == 2 and prompt == "hold midway":
+                await asyncio.Event().wait()
+            if i == 2 and prompt == "break":
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            if i == 2 and prompt == "die":
+                os._exit(3)
+            last = "stop" if i == len(words) - 1 else None
+            for index in range(n):
+                said_now = {"delta": {"content": word}} if chat else {"text": word}
+                await event([{"index": index, "finish_reason": last, **said_now}])
+        if (body.get("stream_options") or {}).get("include_usage"):
+            await event([], usage=usage)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    @staticmethod
+    def words(model: str, prompt: str) -> list[str]:
+        if prompt.startswith("count "):
+            return [f"{i} " for i in range(int(prompt.split()[1]))]
+        return [f"{model} ", "heard ", f"{len(prompt)} ", "characters", "."]
+
+
+def error(status: int, message: str) -> web.Response:
+    return web.json_response(
+        {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}},
+        status=status,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    print("non-default args: a fake", flush=True)
+    if "--fail" in arguments:
+        sys.exit("ValueError: this model is not supported")
+    print("Resolved architecture: FakeForCausalLM", flush=True)
+    if "--never-ready" in arguments:
+        asyncio.run(asyncio.Event().wait())  # type: ignore[arg-type]
+    web.run_app(FakeVllm().app(), host="127.0.0.1", port=int(arguments[0]), print=None,
+                handler_cancellation=True, handle_signals=False)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,126 @@
+"""A gateway with an engine behind it, on a real port, its event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from feedback.store import Store
+from pawl.models import BaseModel
+from pawl.records import Completion, Promotion, utc_now
+from pawl.settings import Settings
+from serve.app import PublicRoutes, make_app
+from serve.engine import CommandMaker, Engine
+from serve.gateway import Gateway
+from serve.in_flight import InFlight
+from serve.metrics import Metrics
+from serve.up import Server, listen
+
+T = TypeVar("T")
+REPOSITORY = Path(__file__).resolve().parents[2]
+FAKE_BASE = BaseModel("fake", Path("/nowhere"), None, "sha256:fake", "FakeForCausalLM", 512)
+
+
+def fake_command(*more: str) -> CommandMaker:
+    """Starts ``fake_vllm`` in vLLM's place."""
+
+    def command(settings: Settings, model: BaseModel, port: int) -> list[str]:
+        return [sys.executable, str(REPOSITORY / "tests/serve/fake_vllm.py"), str(port), *more]
+
+    return command
+
+
+def eventually(holds: Callable[[], Any], what: str, seconds: float = 15) -> Any:
+    """Wait until ``holds()`` is true; its value. Fails, saying ``what``, when the time is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = holds()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def promotion(version: str, previous: str = "base") -> Promotion:
+    return Promotion(promotion_id=f"p-{version}-{utc_now()}", created_at=utc_now(),
+                     version=version, previous_version=previous, outcome="live",
+                     kind="promote")  # fmt: skip
+
+
+class Live:
+    """What a test holds of a running gateway."""
+
+    def __init__(self, settings: Settings, base: BaseModel, command: CommandMaker, store: Any):
+        self.store = store
+        self.engine = Engine(settings, base, command=command)
+        self.in_flight = InFlight()
+        self.gateway = Gateway(
+            store, self.engine, base, self.in_flight, Metrics(), lambda: self.engine.loaded,
+            settings.engine.max_prompt_bytes,
+        )  # fmt: skip
+        self.app = make_app(PublicRoutes(store, self.engine, self.gateway).routes(), settings)
+        self.url = ""
+        self.loop = asyncio.new_event_loop()
+
+    def call(self, work: Coroutine[Any, Any, T], seconds: float = 300) -> T:
+        """Run a coroutine in the gateway's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
+
+    def rows(self, completion_id: str, n: int = 1) -> list[Completion]:
+        """The rows of a completion, once ``n`` of them are there."""
+        def found() -> list[Completion]:
+            rows = [self.store.get_completion(completion_id, i) for i in range(n)]
+            return [] if None in rows else rows
+
+        return eventually(found, f"{n} rows of {completion_id}")
+
+    def seen(self) -> dict[str, Any]:
+        """What the fake engine saw."""
+        return dict(httpx.get(self.engine.base_url + "/seen").json())
+
+
+@contextmanager
+def live(
+    settings: Settings,
+    *,
+    base: BaseModel = FAKE_BASE,
+    command: CommandMaker | None = None,
+    store: Any = None,
+    wait: bool = True,
+) -> Iterator[Live]:
+    """Serve until the block ends, then stop everything and check that nothing is left."""
+    own = store is None
+    store = store or Store.open(settings.database_path)
+    one = Live(settings, base, command or fake_command(), store)
+    thread = threading.Thread(target=one.loop.run_forever, daemon=True)
+    thread.start()
+    with listen("127.0.0.1", 0) as listener:
+        import uvicorn
+
+        one.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = Server(uvicorn.Config(one.app, log_config=None, access_log=False,
+                                       timeout_graceful_shutdown=2))  # fmt: skip
+        serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listener]), one.loop)
+        try:
+            one.call(server.listening.wait(), 10)
+            one.call(one.engine.start())
+            if wait:
+                one.call(one.engine.wait_ready())
+            yield one
+        finally:
+            server.should_exit = True
+            serving.result(30)
+            one.call(one.engine.stop(), 30)
+            one.loop.call_soon_threadsafe(one.loop.stop)
+            thread.join(10)
+            one.loop.close()
+            if own:
+                store.close()
