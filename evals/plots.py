@@ -1,0 +1,87 @@
+"""The report's two plots, as SVG text to be put into the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+BLUE, ORANGE, RED, GREY, INK = "#1f6f8b", "#d9822b", "#b3261e", "#9aa5b1", "#1f2933"
+
+
+def forest(rows: list[dict[str, Any]], *, label: str) -> str:
+    """Each benchmark's difference in points with its interval, zero, and the allowed loss.
+
+    Args:
+        rows: dicts with ``name``, ``n``, ``difference``, ``lower``, ``upper``, ``margin`` (None for
+            a row without one) and ``passed``; fractions.
+        label: what a screen reader says instead.
+    """
+    figure, axes = _figure(8.2, 0.9 + 0.44 * len(rows))
+    for y, row in enumerate(reversed(rows)):
+        color = BLUE if row["passed"] else ORANGE
+        low, mid, high = (100 * row[key] for key in ("lower", "difference", "upper"))
+        axes.plot([low, high], [y, y], color=color, linewidth=2.4, solid_capstyle="round")
+        axes.plot([mid], [y], "o", color=color, markersize=7)
+        if row["margin"] is not None:
+            axes.plot([-100 * row["margin"]] * 2, [y - 0.36, y + 0.36], color=RED, linewidth=1.6)
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.set_yticks(range(len(rows)), [f"{r['name']}  ({r['n']:,})" for r in reversed(rows)])
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_xlabel("challenger minus champion, points (red: the allowed loss)")
+    axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return _svg(figure, label)
+
+
+def before_after(rows: list[dict[str, Any]], *, label: str) -> str:
+    """Score of champion and challenger on the corrected questions of each category.
+
+    Args:
+        rows: dicts with ``category``, ``n``, ``champion``, ``challenger``; fractions.
+        label: what a screen reader says instead.
+    """
+    figure, axes = _figure(8.2, 0.9 + 0.5 * len(rows))
+    for y, row in enumerate(reversed(rows)):
+        axes.barh(y + 0.17, 100 * row["champion"], height=0.3, color=GREY,
+                  label="champion" if y == 0 else None)
+        axes.barh(y - 0.17, 100 * row["challenger"], height=0.3, color=BLUE,
+                  label="challenger" if y == 0 else None)
+    axes.set_yticks(range(len(rows)), [f"{r['category']}  ({r['n']})" for r in reversed(rows)])
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("mean score on corrected questions, %")
+    axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)
+    return _svg(figure, label)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    # The object interface: pyplot keeps global state and looks for a display.
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelsize=10)
+    axes.tick_params(axis="x", labelsize=9)
+    return figure, axes
+
+
+def _svg(figure: Any, label: str) -> str:
+    """The figure as one ``<svg>`` element that scales with the page."""
+    from html import escape
+
+    from matplotlib import rc_context
+
+    out = io.StringIO()
+    with rc_context({"svg.hashsalt": "pawl"}):  # the same figures give the same file
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+    text = out.getvalue()
+    text = text[text.index("<svg"):]
+    text = re.sub(r'<svg ([^>]*?)width="[^"]*pt"', r"<svg \1", text, count=1)
+    text = re.sub(r'height="[^"]*pt"', "", text, count=1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
