@@ -1,0 +1,394 @@
+"""``kill -9`` at random moments: nothing acknowledged is lost, the pointer is always whole.
+
+    python -m benchmarks.kills [--gateway 20] [--engine 5] [--training 20] [--scoring 20]
+
+Gateway and engine are killed while people chat, give feedback and promotions go back and forth;
+training and scoring while a night runs, half of the time together with the night itself. What a
+client saw acknowledged (``[DONE]``, or the answer to its feedback) must be in the store exactly
+once, and the next start must go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurements import record
+from pawl.adapters import validate_adapter
+from pawl.errors import PawlError
+from pawl.files import read_json, write_json
+from pawl.models import resolve_model
+from pawl.server import Server, start_server, stop_server, wait_ready
+from pawl.settings import Settings, load_settings
+
+N_CLIENTS = 6
+N_ROWS = 120
+GONE_SECONDS = 20.0
+
+
+@dataclass
+class Acknowledged:
+    """What clients were told is saved."""
+
+    completions: set[str] = field(default_factory=set)
+    feedback: set[str] = field(default_factory=set)
+    n_failed: int = 0
+    n_moves: int = 0
+
+
+async def chat_on(url: str, n: int, done: Acknowledged, stop: asyncio.Event) -> None:
+    """One client: streams an answer, gives feedback on it, again and again."""
+    import httpx
+
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        while not stop.is_set():
+            body = {
+                "model": "pawl",
+                "stream": True,
+                "max_tokens": 24,
+                "user": f"client-{n}",
+                "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            }
+            try:
+                completion_id, finished = "", False
+                async with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+                    completion_id = answer.headers.get("X-Pawl-Completion-Id", "")
+                    async for line in answer.aiter_lines():
+                        finished = finished or line == "data: [DONE]"
+                if not finished:
+                    done.n_failed += 1
+                    await asyncio.sleep(0.1)
+                    continue
+                done.completions.add(completion_id)
+                said = await http.post(
+                    "/v1/feedback",
+                    json={
+                        "completion_id": completion_id,
+                        "thumb": "down",
+                        "categories": ["incorrect"],
+                        "user": f"client-{n}",
+                        "idempotency_key": f"key-{completion_id}",
+                    },
+                )
+                if said.status_code == 200:
+                    done.feedback.add(said.json()["feedback_id"])
+            except httpx.HTTPError:
+                done.n_failed += 1
+                await asyncio.sleep(0.1)
+
+
+async def move_on(url: str, adapters: list[Path], done: Acknowledged, stop: asyncio.Event) -> None:
+    """Promotions and rollbacks back and forth."""
+    import httpx
+
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        for n in range(1_000_000):
+            if stop.is_set():
+                return
+            try:
+                if n % 2:
+                    answer = await http.post("/admin/rollback", json={})
+                else:
+                    answer = await http.post(
+                        "/admin/promotions",
+                        json={"adapter_dir": str(adapters[n // 2 % len(adapters)]), "force": True},
+                    )
+                done.n_moves += answer.status_code == 200
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.3)
+
+
+async def traffic(
+    url: str, adapters: list[Path], done: Acknowledged, seconds: float, kill: Any
+) -> None:
+    """Chat and move for ``seconds``, call ``kill``, and let the clients notice."""
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(chat_on(url, n, done, stop)) for n in range(N_CLIENTS)]
+    tasks.append(asyncio.create_task(move_on(url, adapters, done, stop)))
+    await asyncio.sleep(seconds)
+    kill()
+    await asyncio.sleep(0.3)
+    stop.set()
+    await asyncio.gather(*tasks)
+
+
+def processes_of(needle: str) -> list[int]:
+    """Live processes whose command line holds ``needle``, this one left out."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if (
+            needle in line
+            and process.info["pid"] != os.getpid()
+            and process.info["status"] != psutil.STATUS_ZOMBIE
+        ):
+            found.append(process.info["pid"])
+    return found
+
+
+def wait_gone(children: list[Any]) -> None:
+    """Wait until every one of these processes has ended."""
+    import psutil
+
+    _, alive = psutil.wait_procs(children, timeout=GONE_SECONDS)
+    assert not alive, f"still there {GONE_SECONDS:.0f} s after the gateway was killed: {alive}"
+
+
+def check_pointer(settings: Settings) -> str:
+    """The champion named by the store has a whole adapter; returns it."""
+    from feedback.store import Store
+
+    with Store.open(settings.database_path) as store:
+        champion = store.champion()
+    if champion != "base":
+        base = resolve_model(settings.model, cache_dir=settings.state_dir)
+        validate_adapter(
+            settings.adapters_dir / champion, base=base, max_rank=settings.engine.max_lora_rank
+        )
+    return champion
+
+
+def check_once(settings: Settings, done: Acknowledged) -> None:
+    """Everything acknowledged is in the store exactly once."""
+    from feedback.store import Store
+
+    with Store.open(settings.database_path) as store:
+        n_completions = Counter(one.completion_id for one in store.completions(limit=10_000_000))
+        n_feedback = Counter(one.feedback_id for one in store.feedback_history())
+    lost = [i for i in done.completions if n_completions[i] != 1]
+    lost += [i for i in done.feedback if n_feedback[i] != 1]
+    assert not lost, f"{len(lost)} acknowledged rows are not there once: {lost[:5]}"
+
+
+def kill_servers(
+    n_gateway: int, n_engine: int, adapters: list[Path], settings: Settings, draw: random.Random
+) -> dict[str, object]:
+    """Kill the gateway and the engine under load; returns figures."""
+    import psutil
+
+    done = Acknowledged()
+    back: list[float] = []
+    child: subprocess.Popen[bytes] | None = None
+    try:
+        for n in range(n_gateway):
+            started = time.monotonic()
+            child = start_server(settings)
+            server = wait_ready(settings, child)
+            back.append(time.monotonic() - started)
+            family = psutil.Process(child.pid).children(recursive=True)
+            asyncio.run(traffic(server.url, adapters, done, draw.uniform(0.2, 5.0), child.kill))
+            child.wait()
+            wait_gone(family)
+            champion = check_pointer(settings)
+            check_once(settings, done)
+            print(
+                f"gateway {n + 1}/{n_gateway}: {len(done.completions)} answers, "
+                f"{len(done.feedback)} feedback rows, {done.n_moves} moves, champion "
+                f"{champion}",
+                flush=True,
+            )
+        child = start_server(settings)
+        server = wait_ready(settings, child)
+        restarts = [_kill_engine(settings, server, adapters, done, draw) for _ in range(n_engine)]
+    finally:
+        if child is not None:
+            stop_server(child)
+    check_once(settings, done)
+    check_pointer(settings)
+    return {
+        "kills of the gateway / of the engine": f"{n_gateway} / {n_engine}",
+        "acknowledged answers, in the store once each": f"{len(done.completions):,}",
+        "acknowledged feedback rows, likewise": f"{len(done.feedback):,}",
+        "promotions and rollbacks meanwhile": done.n_moves,
+        "ready again after a gateway's death": f"{max(back, default=0):.0f} s at most",
+        "ready again after an engine's death": f"{max(restarts, default=0):.0f} s at most",
+    }
+
+
+def _kill_engine(
+    settings: Settings,
+    server: Server,
+    adapters: list[Path],
+    done: Acknowledged,
+    draw: random.Random,
+) -> float:
+    """Kill all of the engine's processes; returns seconds until it is ready again."""
+    import psutil
+
+    from pawl.client import HttpClient
+
+    engine = HttpClient(server.url).get("/admin/status")["engine"]
+    victims = [psutil.Process(engine["pid"])]
+    victims += victims[0].children(recursive=True)
+
+    def kill() -> None:
+        for victim in victims:
+            victim.kill()
+
+    asyncio.run(traffic(server.url, adapters, done, draw.uniform(0.2, 5.0), kill))
+    started = time.monotonic()
+    while time.monotonic() - started < settings.engine.start_timeout_seconds:
+        now = HttpClient(server.url).get("/admin/status")["engine"]
+        if now["state"] == "ready" and now["pid"] != engine["pid"]:
+            print(f"engine back after {time.monotonic() - started:.0f} s", flush=True)
+            return time.monotonic() - started
+        time.sleep(0.25)
+    raise PawlError("the engine did not come back")
+
+
+def write_rows(path: Path) -> None:
+    """Preference pairs that give a night something to learn."""
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What comes after {n}?"}],
+            "chosen": [{"role": "assistant", "content": f"After {n} comes {n + 1}."}],
+            "rejected": [{"role": "assistant", "content": f"After {n} comes {n + 2}."}],
+        }
+        for n in range(N_ROWS)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def kill_nights(
+    stage: str, n_kills: int, settings: Settings, draw: random.Random
+) -> dict[str, object]:
+    """Kill the child of ``stage`` (refine.train, evals.score) at random moments of its life.
+
+    Half of the kills take the night too. After each, the pointer and the store are checked; after
+    the last, one more call must bring a night to its end.
+    """
+    base = [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir)]
+    night = [*base, "--set", "gate.n_items_per_benchmark=40", "nightly"]
+    log = (settings.state_dir / "nights.log").open("ab")
+    killed, longest = 0, 4.0
+    calls = 0
+    while killed < n_kills:
+        calls += 1
+        child = subprocess.Popen(night, stdout=log, stderr=log, start_new_session=True)
+        seen_at: float | None = None
+        moment = draw.uniform(0.0, longest)
+        while child.poll() is None:
+            victims = [p for p in processes_of(f"-m {stage}") if _within(p, child.pid)]
+            if victims and seen_at is None:
+                seen_at = time.monotonic()
+            if victims and seen_at is not None and time.monotonic() - seen_at >= moment:
+                for victim in victims:
+                    os.kill(victim, signal.SIGKILL)
+                killed += 1
+                if draw.random() < 0.5:
+                    os.killpg(child.pid, signal.SIGKILL)
+                break
+            if not victims and seen_at is not None:
+                longest = max(1.0, longest * 0.8)  # the stage ended before the moment came
+                seen_at, moment = None, draw.uniform(0.0, longest)
+            time.sleep(0.02)
+        child.wait()
+        check_pointer(settings)
+        print(f"{stage} {killed}/{n_kills} killed", flush=True)
+        if child.returncode == 0:  # a night came to its end: something new for the next one
+            more = settings.state_dir / f"more-{calls}.jsonl"
+            more.write_text(
+                json.dumps(
+                    {
+                        "prompt": [{"role": "user", "content": f"What is new {calls}?"}],
+                        "chosen": [{"role": "assistant", "content": "Nothing."}],
+                        "rejected": [{"role": "assistant", "content": "All."}],
+                    }
+                )
+                + "\n"
+            )
+            subprocess.run([*base, "import", str(more)], check=True, stdout=log)
+    last = subprocess.run(night, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
+    calls += 1
+    for _ in range(2):  # an interrupted night may be given up once before a new one runs through
+        if last.returncode == 0:
+            break
+        last = subprocess.run(night, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
+        calls += 1
+    assert last.returncode == 0, "no night came to its end after the kills; see nights.log"
+    champion = check_pointer(settings)
+    for run in settings.runs_dir.glob("*/run.json"):
+        read_json(run)
+    return {
+        f"kills of {stage}": n_kills,
+        f"{stage}: calls of pawl nightly": calls,
+        f"{stage}: the last night": last.stdout.strip().splitlines()[0],
+        f"{stage}: champion": champion,
+    }
+
+
+def _within(pid: int, ancestor: int) -> bool:
+    import psutil
+
+    try:
+        return any(p.pid == ancestor for p in psutil.Process(pid).parents())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, n in (("gateway", 20), ("engine", 5), ("training", 20), ("scoring", 20)):
+        parser.add_argument(f"--{name}", type=int, default=n)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    figures: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="pawl-kills-") as folder:
+        settings = load_settings({"state_dir": Path(folder) / "server"})
+        if options.gateway or options.engine:
+            from tests.adapters_for_tests import marker_adapter
+
+            base = resolve_model(settings.model, cache_dir=Path(folder))
+            adapters = [Path(folder) / name for name in ("one", "two")]
+            for adapter_dir, marker in zip(adapters, ("blue", "green"), strict=True):
+                marker_adapter(adapter_dir, base, marker)
+            figures |= kill_servers(options.gateway, options.engine, adapters, settings, draw)
+        nights = load_settings({"state_dir": Path(folder) / "nights"})
+        nights.state_dir.mkdir(parents=True)
+        write_rows(nights.state_dir / "rows.jsonl")
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pawl.cli",
+                "--state-dir",
+                str(nights.state_dir),
+                "import",
+                str(nights.state_dir / "rows.jsonl"),
+            ],
+            check=True,
+        )
+        for stage, n_kills in (
+            ("refine.train", options.training),
+            ("evals.score", options.scoring),
+        ):
+            if n_kills:
+                figures |= kill_nights(stage, n_kills, nights, draw)
+        write_json(Path(folder) / "figures.json", figures)
+    record(
+        "kills",
+        "kill -9 at random moments",
+        f"python -m benchmarks.kills --gateway {options.gateway} --engine {options.engine} "
+        f"--training {options.training} --scoring {options.scoring}",
+        figures,
+    )
+
+
+if __name__ == "__main__":
+    main()
