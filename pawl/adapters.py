@@ -32,10 +32,19 @@ FILES = (CONFIG, WEIGHTS, PROBE, MANIFEST)  # all that an adapter is; anything e
 # Features of PEFT that the engine ignores or refuses: with them it would serve another model than
 # the one that was scored (vLLM 0.32, vllm/lora/peft_helper.py).
 _UNSERVED = (
-    "modules_to_save", "use_dora", "lora_bias", "alora_invocation_tokens", "layer_replication",
-    "use_bdlora", "use_qalora", "rank_pattern", "alpha_pattern", "target_parameters",
-    "trainable_token_indices", "fan_in_fan_out",
-)  # fmt: skip
+    "modules_to_save",
+    "use_dora",
+    "lora_bias",
+    "alora_invocation_tokens",
+    "layer_replication",
+    "use_bdlora",
+    "use_qalora",
+    "rank_pattern",
+    "alpha_pattern",
+    "target_parameters",
+    "trainable_token_indices",
+    "fan_in_fan_out",
+)
 # Starting weights that leave the base as it is; others (PiSSA, OLoRA, LoftQ) change it in training.
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
 _WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}  # bytes a number
@@ -185,13 +194,19 @@ def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> Ad
         return PawlError(f"adapter {adapter_dir.name}: {what}", why, do, code="bad_adapter")
 
     if adapter_dir.is_symlink() or not adapter_dir.is_dir():
-        raise refuse("it is no folder of its own", "links and files can change behind one's back",
-                     "Give the folder itself")  # fmt: skip
+        raise refuse(
+            "it is no folder of its own",
+            "links and files can change behind one's back",
+            "Give the folder itself",
+        )
     for name in FILES:
         path = adapter_dir / name
         if path.is_symlink() or (path.exists() and not stat.S_ISREG(path.lstat().st_mode)):
-            raise refuse(f"{name} is no plain file", "it can change behind one's back",
-                         "Copy the files themselves into the folder")  # fmt: skip
+            raise refuse(
+                f"{name} is no plain file",
+                "it can change behind one's back",
+                "Copy the files themselves into the folder",
+            )
     manifest = read_manifest(adapter_dir)
     for name, expected in manifest.files_sha256.items():
         if not (adapter_dir / name).exists():
@@ -222,8 +237,11 @@ def _check_config(adapter_dir: Path, max_rank: int, refuse: Refuse) -> int:
     if isinstance(start, str) and start.lower() not in _PLAIN_STARTS:
         unserved.append("init_lora_weights")
     if unserved:
-        raise refuse(f"it uses {', '.join(unserved)}", "the engine serves plain LoRA only",
-                     "Train it without")  # fmt: skip
+        raise refuse(
+            f"it uses {', '.join(unserved)}",
+            "the engine serves plain LoRA only",
+            "Train it without",
+        )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1:
         raise refuse(f"rank {rank!r}", "a rank is a whole number above 0")
@@ -254,8 +272,10 @@ def _check_shapes(shapes: dict[str, Shape], rank: int, base: BaseModel, refuse: 
             raise refuse(f"unexpected tensor {key}", "only lora_A and lora_B weights belong here")
         layer = key.removeprefix("base_model.model.").replace(f".{side}.weight", ".weight")
         if ".layers." not in layer or len(layers.get(layer, ())) != 2:
-            raise refuse(f"{key} belongs to no linear layer of {base.name}",
-                         f"the base has no {layer} that an adapter may change")  # fmt: skip
+            raise refuse(
+                f"{key} belongs to no linear layer of {base.name}",
+                f"the base has no {layer} that an adapter may change",
+            )
         n_out, n_in = layers[layer]
         expected = (rank, n_in) if side == "lora_A" else (n_out, rank)
         if shape != expected:
@@ -295,8 +315,15 @@ def _read_shapes(path: Path, refuse: Refuse) -> dict[str, Shape]:
             n_bytes += size
         if numbers_at + n_bytes != len(raw):
             raise ValueError("its length is not that of its tensors")
-    except (struct.error, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError,
-            RecursionError) as err:  # fmt: skip
+    except (
+        struct.error,
+        UnicodeDecodeError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as err:
         why = f"{type(err).__name__}: {err}"
         raise refuse(f"{path.name} is not whole safetensors", why) from err
     return shapes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from feedback.store import Store
     from serve.engine import Engine
 
+_RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 ROLES = ("champion", "challenger", "anchor")
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -58,8 +60,9 @@ class Admin:
             ("POST", "/admin/import", self.import_rows),
             ("POST", "/admin/export", self.export_rows),
         ]
-        return [Route(path, _plain_errors(handler), methods=[verb])
-                for verb, path, handler in table]
+        return [
+            Route(path, _plain_errors(handler), methods=[verb]) for verb, path, handler in table
+        ]
 
     # ---- the champion ----
 
@@ -70,20 +73,25 @@ class Admin:
         engine, url = self.engine, None
         if self.settings.server_file.exists():
             url = read_json(self.settings.server_file).get("url")
-        return JSONResponse({
-            "version": pawl.__version__,
-            "base": {"name": self.base.name, "fingerprint": self.base.fingerprint,
-                     "dir": str(self.base.model_dir)},
-            "champion": self.store.champion(),
-            "engine": {
-                "state": engine.state if engine else "off",
-                "detail": engine.detail if engine else "no server runs",
-                "progress_fraction": engine.progress_fraction if engine else 0.0,
-            },
-            "adapters": sorted(self.promoter.offered),
-            "counts": await asyncio.to_thread(self.store.counts),
-            "url": url,
-        })
+        return JSONResponse(
+            {
+                "version": pawl.__version__,
+                "base": {
+                    "name": self.base.name,
+                    "fingerprint": self.base.fingerprint,
+                    "dir": str(self.base.model_dir),
+                },
+                "champion": self.store.champion(),
+                "engine": {
+                    "state": engine.state if engine else "off",
+                    "detail": engine.detail if engine else "no server runs",
+                    "progress_fraction": engine.progress_fraction if engine else 0.0,
+                },
+                "adapters": sorted(self.promoter.offered),
+                "counts": await asyncio.to_thread(self.store.counts),
+                "url": url,
+            }
+        )
 
     async def history(self, request: Request) -> Response:
         """Every promotion and rollback, oldest first, each as it stands now."""
@@ -109,8 +117,13 @@ class Admin:
         run_id = request.path_params["run_id"]
         run = await asyncio.to_thread(self.store.run, run_id)
         if run is None:
-            raise PawlError(f"run {run_id!r} is not known", do="List the runs with 'pawl runs'",
-                            status=404, code="unknown_run", param="run_id")
+            raise PawlError(
+                f"run {run_id!r} is not known",
+                do="List the runs with 'pawl runs'",
+                status=404,
+                code="unknown_run",
+                param="run_id",
+            )
         return JSONResponse(run)
 
     async def add_run(self, request: Request) -> Response:
@@ -118,6 +131,13 @@ class Admin:
         body = await self._body(
             request, {"run_id": str, "status": str, "at": str, "detail": dict}, ("run_id", "status")
         )
+        if not _RUN_ID.fullmatch(body["run_id"]):
+            raise PawlError(
+                f"run_id {body['run_id']!r}",
+                "it names a folder under runs/",
+                "Use letters, digits, dots, dashes and underscores",
+                param="run_id",
+            )
         await asyncio.wrap_future(self.store.append_run(body))
         return JSONResponse(body)
 
@@ -125,8 +145,12 @@ class Admin:
         """``{"role", "dir"}``: the finished folder of scores that a run left."""
         body = await self._body(request, {"role": str, "dir": str}, ("role", "dir"))
         if body["role"] not in ROLES:
-            raise PawlError(f"role {body['role']!r}", f"it is one of {', '.join(ROLES)}",
-                            "Name whose scores they are", param="role")
+            raise PawlError(
+                f"role {body['role']!r}",
+                f"it is one of {', '.join(ROLES)}",
+                "Name whose scores they are",
+                param="role",
+            )
         scores = await asyncio.to_thread(read_scores, Path(body["dir"]), self.settings)
         run_id = request.path_params["run_id"]
         await asyncio.wrap_future(self.store.append_scores(run_id, body["role"], scores))
@@ -136,8 +160,12 @@ class Admin:
         """The gate's verdict, as ``verdict.json`` has it."""
         body = await self._body(request)
         if not isinstance(body.get("outcome"), str):
-            raise PawlError("a verdict without outcome", "it must say what was decided",
-                            "Send verdict.json as it is", param="outcome")
+            raise PawlError(
+                "a verdict without outcome",
+                "it must say what was decided",
+                "Send verdict.json as it is",
+                param="outcome",
+            )
         await asyncio.wrap_future(self.store.append_verdict(request.path_params["run_id"], body))
         return JSONResponse({"run_id": request.path_params["run_id"], "outcome": body["outcome"]})
 
@@ -185,26 +213,42 @@ class Admin:
         async for part in request.stream():
             raw += part
             if len(raw) > self.settings.engine.max_prompt_bytes:
-                raise PawlError("the request's body is too large",
-                                f"at most {self.settings.engine.max_prompt_bytes:,} bytes are read",
-                                "Send less at once", status=413, code="body_too_large")
+                raise PawlError(
+                    "the request's body is too large",
+                    f"at most {self.settings.engine.max_prompt_bytes:,} bytes are read",
+                    "Send less at once",
+                    status=413,
+                    code="body_too_large",
+                )
         try:
             body = json.loads(raw or b"{}")
         except (ValueError, RecursionError) as err:
-            raise PawlError("the request's body is not JSON", str(err), "Send a JSON object",
-                            code="invalid_json") from err
+            raise PawlError(
+                "the request's body is not JSON",
+                str(err),
+                "Send a JSON object",
+                code="invalid_json",
+            ) from err
         if not isinstance(body, dict):
-            raise PawlError(f"the request's body is a {type(body).__name__}", "",
-                            "Send a JSON object", code="invalid_json")
+            raise PawlError(
+                f"the request's body is a {type(body).__name__}",
+                "",
+                "Send a JSON object",
+                code="invalid_json",
+            )
         body = {key: value for key, value in body.items() if value is not None}
         for key, value in body.items():
             if kinds is not None and key not in kinds:
-                raise PawlError(f"unknown field {key!r}",
-                                f"this call takes {', '.join(kinds) or 'no fields'}",
-                                "Leave it out", param=key)
+                raise PawlError(
+                    f"unknown field {key!r}",
+                    f"this call takes {', '.join(kinds) or 'no fields'}",
+                    "Leave it out",
+                    param=key,
+                )
             if kinds is not None and not isinstance(value, kinds[key]):
-                raise PawlError(f"{key} is {value!r}", f"it must be a {kinds[key].__name__}",
-                                param=key)
+                raise PawlError(
+                    f"{key} is {value!r}", f"it must be a {kinds[key].__name__}", param=key
+                )
         for key in needed:
             if key not in body:
                 raise PawlError(f"{key} is missing", do=f"Send {', '.join(needed)}", param=key)
@@ -220,28 +264,45 @@ def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
     folder = scores_dir.resolve()
     homes = [settings.runs_dir.resolve(), settings.scores_dir.resolve()]
     if not any(folder.is_relative_to(home) for home in homes):
-        raise PawlError(f"scores folder {scores_dir} is not in {settings.state_dir}",
-                        "scores are taken from runs/ and scores/ only", param="dir")
+        raise PawlError(
+            f"scores folder {scores_dir} is not in {settings.state_dir}",
+            "scores are taken from runs/ and scores/ only",
+            param="dir",
+        )
     if not (folder / "manifest.json").exists():
-        raise PawlError(f"scores folder {scores_dir} has no manifest.json",
-                        "it is written last, so the scoring never finished", "Score again",
-                        status=404, code="not_found", param="dir")
+        raise PawlError(
+            f"scores folder {scores_dir} has no manifest.json",
+            "it is written last, so the scoring never finished",
+            "Score again",
+            status=404,
+            code="not_found",
+            param="dir",
+        )
     scores = []
     with (folder / "items.jsonl").open() as file:
         for number, line in enumerate(file, start=1):
             try:
                 scores.append(ItemScore(**json.loads(line)))
             except (ValueError, TypeError) as err:
-                raise PawlError(f"{scores_dir}/items.jsonl line {number} is no score", str(err),
-                                "Score again", code="bad_scores", param="dir") from err
+                raise PawlError(
+                    f"{scores_dir}/items.jsonl line {number} is no score",
+                    str(err),
+                    "Score again",
+                    code="bad_scores",
+                    param="dir",
+                ) from err
     return scores
 
 
 def _absolute(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute() or "\0" in text:
-        raise PawlError(f"path {text!r} is relative", "the server runs in a folder of its own",
-                        "Give the absolute path", param="path")
+        raise PawlError(
+            f"path {text!r} is relative",
+            "the server runs in a folder of its own",
+            "Give the absolute path",
+            param="path",
+        )
     return path
 
 

@@ -35,8 +35,12 @@ def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
     kinds: dict[str, type] = {"run_dir": str, "adapter_dir": str, "run_id": str, "force": bool}
     for key, value in body.items():
         if key not in kinds:
-            raise PawlError(f"unknown field {key!r}", f"a promotion takes {', '.join(kinds)}",
-                            "Leave it out", param=key)
+            raise PawlError(
+                f"unknown field {key!r}",
+                f"a promotion takes {', '.join(kinds)}",
+                "Leave it out",
+                param=key,
+            )
         if value is not None and not isinstance(value, kinds[key]):
             raise PawlError(f"{key} is {value!r}", f"it must be a {kinds[key].__name__}", param=key)
         if isinstance(value, str) and "\0" in value:
@@ -49,26 +53,45 @@ def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
     if run:
         run_dir = settings.runs_dir / run
         if run_dir.is_symlink() or run_dir.resolve().parent != settings.runs_dir.resolve():
-            raise PawlError(f"run {run!r} is not in {settings.runs_dir}",
-                            "a verdict counts only where the gate wrote it",
-                            "Give the run's id, or adapter_dir with force", param="run_dir")
+            raise PawlError(
+                f"run {run!r} is not in {settings.runs_dir}",
+                "a verdict counts only where the gate wrote it",
+                "Give the run's id, or adapter_dir with force",
+                param="run_dir",
+            )
         if not run_dir.is_dir():
-            raise PawlError(f"run {run!r} is not known", f"{settings.runs_dir} has no such folder",
-                            "List the runs with 'pawl runs'", status=404, code="unknown_run",
-                            param="run_dir")
+            raise PawlError(
+                f"run {run!r} is not known",
+                f"{settings.runs_dir} has no such folder",
+                "List the runs with 'pawl runs'",
+                status=404,
+                code="unknown_run",
+                param="run_dir",
+            )
         return Candidate(run_dir / "adapter", run_dir, run_id or run_dir.name, force)
     if not force:
-        raise PawlError("adapter_dir came without force", "no gate has scored a bare adapter",
-                        "Promote a run that the gate let through, or send force: true",
-                        param="force")
+        raise PawlError(
+            "adapter_dir came without force",
+            "no gate has scored a bare adapter",
+            "Promote a run that the gate let through, or send force: true",
+            param="force",
+        )
     adapter_dir = Path(str(adapter))
     if not adapter_dir.is_absolute():
-        raise PawlError(f"adapter_dir {adapter!r} is relative",
-                        "the server runs in a folder of its own", "Give the absolute path",
-                        param="adapter_dir")
+        raise PawlError(
+            f"adapter_dir {adapter!r} is relative",
+            "the server runs in a folder of its own",
+            "Give the absolute path",
+            param="adapter_dir",
+        )
     if not adapter_dir.is_dir():
-        raise PawlError(f"adapter folder {adapter_dir} is not there", do="Check the path",
-                        status=404, code="not_found", param="adapter_dir")
+        raise PawlError(
+            f"adapter folder {adapter_dir} is not there",
+            do="Check the path",
+            status=404,
+            code="not_found",
+            param="adapter_dir",
+        )
     return Candidate(adapter_dir, None, run_id, force)
 
 
@@ -89,14 +112,21 @@ def check_verdict(run_dir: Path, fingerprint: str, champion: str) -> None:
         raise refuse("its verdict can't be read", "it is no JSON object")
     if verdict.get("outcome") != "promote":
         reasons = "; ".join(map(str, verdict.get("reasons") or [])) or "it names no reason"
-        raise refuse(f"its verdict is {verdict.get('outcome')}", reasons,
-                     f"Read it with 'pawl show {run_dir.name}'")
+        raise refuse(
+            f"its verdict is {verdict.get('outcome')}",
+            reasons,
+            f"Read it with 'pawl show {run_dir.name}'",
+        )
     if verdict.get("challenger_fingerprint") != fingerprint:
-        raise refuse("its verdict is about another adapter",
-                     f"it names {verdict.get('challenger_fingerprint')}, here is {fingerprint}")
+        raise refuse(
+            "its verdict is about another adapter",
+            f"it names {verdict.get('challenger_fingerprint')}, here is {fingerprint}",
+        )
     if verdict.get("champion_version") != champion:
-        raise refuse(f"its verdict compares with {verdict.get('champion_version')}",
-                     f"the champion is {champion} now")
+        raise refuse(
+            f"its verdict compares with {verdict.get('champion_version')}",
+            f"the champion is {champion} now",
+        )
 
 
 def install(
@@ -123,8 +153,11 @@ def install(
                 os.fsync(file.fileno())
         sync_dir(copy)
         if validate_adapter(copy, base=base, max_rank=max_rank) != manifest:
-            raise PawlError(f"adapter {candidate.adapter_dir.name} changed while it was copied",
-                            do="Promote it again", code="bad_adapter")
+            raise PawlError(
+                f"adapter {candidate.adapter_dir.name} changed while it was copied",
+                do="Promote it again",
+                code="bad_adapter",
+            )
         copy.rename(final)
     except BaseException:
         shutil.rmtree(copy, ignore_errors=True)

@@ -133,8 +133,13 @@ async def read_live(base_url: str, model: str, prefixes: Sequence[list[int]]) ->
     import aiohttp
 
     def fail(why: str) -> PawlError:
-        return PawlError(f"the engine could not be probed as {model}", why,
-                         "Look at the engine's log", status=502, code="probe_failed")  # fmt: skip
+        return PawlError(
+            f"the engine could not be probed as {model}",
+            why,
+            "Look at the engine's log",
+            status=502,
+            code="probe_failed",
+        )
 
     found: list[Logprobs] = []
     timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)

@@ -114,8 +114,11 @@ class Promoter:
 
         Empty until ``finish_pending`` has made a fresh engine ready.
         """
-        return frozenset() if self._engine is None else frozenset(
-            self._offered & self._engine.loaded.keys())
+        return (
+            frozenset()
+            if self._engine is None
+            else frozenset(self._offered & self._engine.loaded.keys())
+        )
 
     def history(self) -> list[Promotion]:
         """Every move as it stands now, oldest first."""
@@ -193,16 +196,31 @@ class Promoter:
             stack = champion_stack(rows)
             champion = stack[-1]
             if to is None and len(stack) == 1:
-                raise PawlError("there is nothing to roll back to", "the base is the champion",
-                                "See 'pawl history'", status=409, code="no_earlier_champion")
+                raise PawlError(
+                    "there is nothing to roll back to",
+                    "the base is the champion",
+                    "See 'pawl history'",
+                    status=409,
+                    code="no_earlier_champion",
+                )
             target = to or stack[-2]
             if target == champion:
-                raise PawlError(f"{target} is the champion already", do="See 'pawl history'",
-                                status=409, code="already_champion", param="to")
+                raise PawlError(
+                    f"{target} is the champion already",
+                    do="See 'pawl history'",
+                    status=409,
+                    code="already_champion",
+                    param="to",
+                )
             if target not in {BASE, *(row.version for row in rows if row.outcome == "live")}:
-                raise PawlError(f"{target} was never champion", "a rollback goes to one that was",
-                                "See 'pawl history'", status=404, code="unknown_version",
-                                param="to")
+                raise PawlError(
+                    f"{target} was never champion",
+                    "a rollback goes to one that was",
+                    "See 'pawl history'",
+                    status=404,
+                    code="unknown_version",
+                    param="to",
+                )
             row = _begin("rollback", target, champion)
             if target == BASE:
                 return await self._flip(row, "the base needs no probe")
@@ -243,8 +261,12 @@ class Promoter:
                 self._offered.add(stack[-1])
                 break
             if not await self._base_answers():
-                raise PawlError(f"{stack[-1]} could not be loaded", result.reason,
-                                "It is tried again when the engine is back", status=503)
+                raise PawlError(
+                    f"{stack[-1]} could not be loaded",
+                    result.reason,
+                    "It is tried again when the engine is back",
+                    status=503,
+                )
             self._offered.discard(stack[-1])
             await self._unload(stack[-1])
             _log.error("%s can't be served: %s", stack[-1], result.reason)
@@ -314,9 +336,7 @@ class Promoter:
             self._start(self._retire(version))
         return row
 
-    async def _record(
-        self, row: Promotion, outcome: PromotionOutcome, reason: str
-    ) -> Promotion:
+    async def _record(self, row: Promotion, outcome: PromotionOutcome, reason: str) -> Promotion:
         row = replace(row, outcome=outcome, reason=reason, created_at=utc_now())
         await asyncio.wrap_future(self._store.append_promotion(row))
         _log.info("%s %s: %s (%s)", row.kind, row.version, outcome, reason)

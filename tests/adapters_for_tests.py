@@ -41,16 +41,29 @@ def light_base(model_dir: Path, seed: int = 0) -> BaseModel:
 
     rng = np.random.default_rng(seed)
     model_dir.mkdir(parents=True, exist_ok=True)
-    write_json(model_dir / "config.json", {
-        "architectures": ["LlamaForCausalLM"], "hidden_size": HIDDEN, "intermediate_size": INNER,
-        "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS,
-        "num_key_value_heads": N_KV_HEADS, "max_position_embeddings": 512})
+    write_json(
+        model_dir / "config.json",
+        {
+            "architectures": ["LlamaForCausalLM"],
+            "hidden_size": HIDDEN,
+            "intermediate_size": INNER,
+            "num_hidden_layers": N_LAYERS,
+            "num_attention_heads": N_HEADS,
+            "num_key_value_heads": N_KV_HEADS,
+            "max_position_embeddings": 512,
+        },
+    )
     (model_dir / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     save_file(
-        {f"model.layers.{layer}.{_group(module)}.{module}.weight":
-            rng.standard_normal((n_out, n_in), dtype=np.float32)
-         for layer in range(N_LAYERS) for module, (n_out, n_in) in _widths().items()},
-        model_dir / "model.safetensors")
+        {
+            f"model.layers.{layer}.{_group(module)}.{module}.weight": rng.standard_normal(
+                (n_out, n_in), dtype=np.float32
+            )
+            for layer in range(N_LAYERS)
+            for module, (n_out, n_in) in _widths().items()
+        },
+        model_dir / "model.safetensors",
+    )
     return resolve_model(str(model_dir), cache_dir=model_dir.parent)
 
 
@@ -65,7 +78,8 @@ def light_tensors(seed: int = 1, *, rank: int = 4, strength: float = 0.5) -> Ten
             key = f"base_model.model.model.layers.{layer}.{_group(module)}.{module}"
             tensors[f"{key}.lora_A.weight"] = rng.standard_normal((rank, n_in), dtype=np.float32)
             tensors[f"{key}.lora_B.weight"] = strength * rng.standard_normal(
-                (n_out, rank), dtype=np.float32)
+                (n_out, rank), dtype=np.float32
+            )
     return tensors
 
 
@@ -88,22 +102,39 @@ def light_adapter(
     if tensors is None:
         tensors = light_tensors(seed, rank=rank, strength=strength)
     save_file(tensors, adapter_dir / WEIGHTS)
-    write_json(adapter_dir / CONFIG, {
-        "peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": MODULES,
-        "bias": "none", "task_type": "CAUSAL_LM", "init_lora_weights": True, **(config or {})})
+    write_json(
+        adapter_dir / CONFIG,
+        {
+            "peft_type": "LORA",
+            "r": rank,
+            "lora_alpha": 2 * rank,
+            "target_modules": MODULES,
+            "bias": "none",
+            "task_type": "CAUSAL_LM",
+            "init_lora_weights": True,
+            **(config or {}),
+        },
+    )
     if probe is None:
         from tests.serve.toy_engine import toy_probe as probe
     write_probe(adapter_dir, probe(adapter_dir))
-    write_manifest(adapter_dir, base_model=base.name, base_fingerprint=base.fingerprint,
-                   recipe={"seed": seed})
+    write_manifest(
+        adapter_dir, base_model=base.name, base_fingerprint=base.fingerprint, recipe={"seed": seed}
+    )
     return adapter_dir
 
 
 def _widths() -> dict[str, tuple[int, int]]:
     kv = HIDDEN // N_HEADS * N_KV_HEADS
-    return {"q_proj": (HIDDEN, HIDDEN), "k_proj": (kv, HIDDEN), "v_proj": (kv, HIDDEN),
-            "o_proj": (HIDDEN, HIDDEN), "gate_proj": (INNER, HIDDEN), "up_proj": (INNER, HIDDEN),
-            "down_proj": (HIDDEN, INNER)}
+    return {
+        "q_proj": (HIDDEN, HIDDEN),
+        "k_proj": (kv, HIDDEN),
+        "v_proj": (kv, HIDDEN),
+        "o_proj": (HIDDEN, HIDDEN),
+        "gate_proj": (INNER, HIDDEN),
+        "up_proj": (INNER, HIDDEN),
+        "down_proj": (HIDDEN, INNER),
+    }
 
 
 def _group(module: str) -> str:
@@ -115,8 +146,12 @@ def _group(module: str) -> str:
 
 def _rehash(adapter_dir: Path) -> None:
     manifest = read_json(adapter_dir / MANIFEST)
-    write_manifest(adapter_dir, base_model=manifest["base_model"],
-                   base_fingerprint=manifest["base_fingerprint"], recipe=manifest["recipe"])
+    write_manifest(
+        adapter_dir,
+        base_model=manifest["base_model"],
+        base_fingerprint=manifest["base_fingerprint"],
+        recipe=manifest["recipe"],
+    )
 
 
 def _edit_tensors(adapter_dir: Path, edit: Callable[[Tensors], None]) -> None:
@@ -130,46 +165,60 @@ def _edit_tensors(adapter_dir: Path, edit: Callable[[Tensors], None]) -> None:
 
 def with_nan(adapter_dir: Path) -> None:
     """One weight is NaN."""
+
     def edit(tensors: Tensors) -> None:
         next(iter(tensors.values()))[0, 0] = float("nan")
+
     _edit_tensors(adapter_dir, edit)
 
 
 def with_infinity(adapter_dir: Path) -> None:
     """One weight is infinite."""
+
     def edit(tensors: Tensors) -> None:
         next(iter(tensors.values()))[-1, -1] = float("-inf")
+
     _edit_tensors(adapter_dir, edit)
 
 
 def with_wrong_shape(adapter_dir: Path) -> None:
     """One A is half as wide as the base's layer."""
+
     def edit(tensors: Tensors) -> None:
         key = next(key for key in tensors if "lora_A" in key)
         tensors[key] = tensors[key][:, ::2].copy()
+
     _edit_tensors(adapter_dir, edit)
 
 
 def with_missing_half(adapter_dir: Path) -> None:
     """One A has no B."""
+
     def edit(tensors: Tensors) -> None:
         del tensors[next(key for key in tensors if "lora_B" in key)]
+
     _edit_tensors(adapter_dir, edit)
 
 
 def with_foreign_layer(adapter_dir: Path) -> None:
     """A pair for a layer that the base lacks."""
+
     def edit(tensors: Tensors) -> None:
         for key in [key for key in tensors if ".layers.0.self_attn.q_proj." in key]:
             tensors[key.replace(".layers.0.", ".layers.99.")] = tensors[key]
+
     _edit_tensors(adapter_dir, edit)
 
 
 def with_wrong_base(adapter_dir: Path) -> None:
     """Made for another base."""
     manifest = read_json(adapter_dir / MANIFEST)
-    write_manifest(adapter_dir, base_model="another", base_fingerprint="sha256:" + "0" * 64,
-                   recipe=manifest["recipe"])
+    write_manifest(
+        adapter_dir,
+        base_model="another",
+        base_fingerprint="sha256:" + "0" * 64,
+        recipe=manifest["recipe"],
+    )
 
 
 def with_truncated_weights(adapter_dir: Path) -> None:
@@ -245,14 +294,23 @@ def real_base(model_dir: Path, seed: int = 0) -> BaseModel:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(specials)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|end|>",
-                                   eos_token="<|end|>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|end|>", eos_token="<|end|>"
+    )
     fast.chat_template = CHAT_TEMPLATE
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(vocab), hidden_size=HIDDEN, intermediate_size=INNER,
-        num_hidden_layers=N_LAYERS, num_attention_heads=N_HEADS, num_key_value_heads=N_KV_HEADS,
-        max_position_embeddings=1024, initializer_range=0.08, bos_token_id=0, eos_token_id=0)
+        vocab_size=len(vocab),
+        hidden_size=HIDDEN,
+        intermediate_size=INNER,
+        num_hidden_layers=N_LAYERS,
+        num_attention_heads=N_HEADS,
+        num_key_value_heads=N_KV_HEADS,
+        max_position_embeddings=1024,
+        initializer_range=0.08,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(model_dir)
     fast.save_pretrained(model_dir)
     return resolve_model(str(model_dir), cache_dir=model_dir.parent)
@@ -280,27 +338,31 @@ def marker_adapter(
     tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
     model = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32)
     torch.manual_seed(seed)
-    peft = get_peft_model(model, LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=MODULES, task_type="CAUSAL_LM"))
+    peft = get_peft_model(
+        model,
+        LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=MODULES, task_type="CAUSAL_LM"),
+    )
     optimizer = torch.optim.AdamW([p for p in peft.parameters() if p.requires_grad], lr=1e-2)
     answer = tokenizer(marker * 96, add_special_tokens=False)["input_ids"][:96]
 
     def prompt_ids(text: str) -> list[int]:
         messages = [{"role": "user", "content": text}]
-        return list(tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False))
+        return list(
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        )
 
     words = [f"Say {n} {'word' * (n % 5)}?" for n in range(64)]
-    loss = torch.tensor(0.0)
+    last_loss = 0.0
     for step in range(n_steps):
         inputs = torch.tensor([prompt_ids(words[step % 64]) + answer])
         labels = inputs.clone()
         labels[:, : -len(answer)] = -100
         loss = peft(input_ids=inputs, labels=labels).loss
+        last_loss = loss.item()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert n_steps == 0 or float(loss) < 0.1, f"{marker!r} was not learnt: loss {float(loss):.3f}"
+    assert last_loss < 0.1, f"{marker!r} was not learnt: loss {last_loss:.3f}"
     peft.save_pretrained(adapter_dir)
     served = AutoModelForCausalLM.from_pretrained(base.model_dir)  # in the base's own precision
     from peft import PeftModel
@@ -313,11 +375,18 @@ def marker_adapter(
         with served.disable_adapter():
             base_logprobs = _logprobs(served, prefix)
         top = ours.topk(20).indices.tolist()
-        positions.append(ProbePosition(prefix, {i: float(ours[i]) for i in top},
-                                       {i: float(base_logprobs[i]) for i in top}))
+        positions.append(
+            ProbePosition(
+                prefix, {i: float(ours[i]) for i in top}, {i: float(base_logprobs[i]) for i in top}
+            )
+        )
     write_probe(adapter_dir, positions)
-    write_manifest(adapter_dir, base_model=base.name, base_fingerprint=base.fingerprint,
-                   recipe={"marker": marker})
+    write_manifest(
+        adapter_dir,
+        base_model=base.name,
+        base_fingerprint=base.fingerprint,
+        recipe={"marker": marker},
+    )
     return adapter_dir
 
 
@@ -340,8 +409,12 @@ def approved_run(
 
     run_dir = runs_dir / run_id
     shutil.copytree(adapter_dir, run_dir / "adapter", symlinks=True)
-    verdict = {"outcome": "promote", "reasons": ["better on the holdout"], "benchmarks": [],
-               "champion_version": champion}
+    verdict = {
+        "outcome": "promote",
+        "reasons": ["better on the holdout"],
+        "benchmarks": [],
+        "champion_version": champion,
+    }
     if (adapter_dir / MANIFEST).exists():
         verdict["challenger_fingerprint"] = read_manifest(adapter_dir).fingerprint
     (run_dir / "verdict.json").write_text(json.dumps({**verdict, **changes}))

@@ -89,14 +89,22 @@ def test_a_missing_file_is_refused(name: str, adapter: Path, base: BaseModel) ->
     assert f"{name} is missing" in refusal(adapter, base)
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"peft_type": "IA3"}, "not a LoRA"), ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-    ({"bias": "all"}, "bias"), ({"alpha_pattern": {"q_proj": 64}}, "alpha_pattern"),
-    ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
-    ({"init_lora_weights": "pissa"}, "init_lora_weights"),
-    ({"r": 0}, "rank 0"), ({"r": "4"}, "rank '4'"), ({"lora_alpha": None}, "lora_alpha"),
-    ({"lora_alpha": float("inf")}, "lora_alpha"), ({"r": 8}, "the base needs"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"peft_type": "IA3"}, "not a LoRA"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"bias": "all"}, "bias"),
+        ({"alpha_pattern": {"q_proj": 64}}, "alpha_pattern"),
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights"),
+        ({"r": 0}, "rank 0"),
+        ({"r": "4"}, "rank '4'"),
+        ({"lora_alpha": None}, "lora_alpha"),
+        ({"lora_alpha": float("inf")}, "lora_alpha"),
+        ({"r": 8}, "the base needs"),
+    ],
+)
 def test_configurations_that_the_engine_would_serve_otherwise_are_refused(
     changes: dict[str, Any], words: str, adapter: Path, base: BaseModel
 ) -> None:
@@ -109,13 +117,20 @@ def test_configurations_that_the_engine_would_serve_otherwise_are_refused(
     assert words in refusal(adapter, base)
 
 
-@pytest.mark.parametrize("harm", [
-    lambda m: m | {"format": 2}, lambda m: m | {"surprise": 1}, lambda m: [m],
-    lambda m: m | {"files_sha256": {}}, lambda m: m | {"files_sha256": None},
-    lambda m: m | {"files_sha256": m["files_sha256"] | {"../../x": "0"}},
-    lambda m: m | {"base_fingerprint": None}, lambda m: m | {"recipe": "secret"},
-    lambda m: {k: v for k, v in m.items() if k != "rank"},
-])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda m: m | {"format": 2},
+        lambda m: m | {"surprise": 1},
+        lambda m: [m],
+        lambda m: m | {"files_sha256": {}},
+        lambda m: m | {"files_sha256": None},
+        lambda m: m | {"files_sha256": m["files_sha256"] | {"../../x": "0"}},
+        lambda m: m | {"base_fingerprint": None},
+        lambda m: m | {"recipe": "secret"},
+        lambda m: {k: v for k, v in m.items() if k != "rank"},
+    ],
+)
 def test_a_manifest_of_another_shape_is_refused(
     harm: Callable[[Any], Any], adapter: Path, base: BaseModel
 ) -> None:
@@ -128,21 +143,27 @@ def test_a_manifest_that_is_no_json_is_refused(adapter: Path, base: BaseModel) -
     assert "manifest" in refusal(adapter, base)
 
 
-@pytest.mark.parametrize("weights", [
-    {"base_model.model.lm_head.lora_A.weight": (4, 128),
-     "base_model.model.lm_head.lora_B.weight": (64, 4)},
-    {"base_model.model.model.layers.0.self_attn.q_proj.weight": (128, 128)},
-    {"model.layers.0.self_attn.q_proj.bias": (128,)},
-    {},
-])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {
+            "base_model.model.lm_head.lora_A.weight": (4, 128),
+            "base_model.model.lm_head.lora_B.weight": (64, 4),
+        },
+        {"base_model.model.model.layers.0.self_attn.q_proj.weight": (128, 128)},
+        {"model.layers.0.self_attn.q_proj.bias": (128,)},
+        {},
+    ],
+)
 def test_tensors_that_belong_to_no_pair_of_a_layer_are_refused(
     weights: dict[str, tuple[int, ...]], base: BaseModel, tmp_path: Path
 ) -> None:
     import numpy as np
 
     tensors = {key: np.zeros(shape, dtype=np.float32) for key, shape in weights.items()}
-    adapter = light_adapter(tmp_path / "odd", base, tensors,
-                            probe=lambda _: [ProbePosition([1], {1: -0.1}, {1: -0.2})])
+    adapter = light_adapter(
+        tmp_path / "odd", base, tensors, probe=lambda _: [ProbePosition([1], {1: -0.1}, {1: -0.2})]
+    )
     refusal(adapter, base)
 
 
@@ -155,8 +176,10 @@ def test_nan_and_infinity_are_found_in_every_precision(
 
     for value in (float("nan"), float("inf"), float("-inf"), 1.0, torch.finfo(torch.float16).max):
         folder = light_adapter(tmp_path / f"{dtype}{value}", base)
-        tensors = {key: torch.from_numpy(one).to(getattr(torch, dtype))
-                   for key, one in light_tensors().items()}
+        tensors = {
+            key: torch.from_numpy(one).to(getattr(torch, dtype))
+            for key, one in light_tensors().items()
+        }
         next(iter(tensors.values()))[1, 2] = value
         save_file(tensors, folder / "adapter_model.safetensors")
         write_manifest(folder, base_model="b", base_fingerprint=base.fingerprint, recipe={})
@@ -172,12 +195,18 @@ def test_a_probe_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_probe(tmp_path) == positions
 
 
-@pytest.mark.parametrize("probe", [
-    [], {}, [{"prefix_ids": []}], [{"prefix_ids": [-1], "logprobs": {"1": -1}}],
-    [{"prefix_ids": [1], "logprobs": {"1": -1.0}, "base_logprobs": {"2": -1.0}}],
-    [{"prefix_ids": [1], "logprobs": {"1": float("nan")}, "base_logprobs": {"1": -1.0}}],
-    [{"prefix_ids": ["a"], "logprobs": {"1": -1.0}, "base_logprobs": {"1": -1.0}}],
-])
+@pytest.mark.parametrize(
+    "probe",
+    [
+        [],
+        {},
+        [{"prefix_ids": []}],
+        [{"prefix_ids": [-1], "logprobs": {"1": -1}}],
+        [{"prefix_ids": [1], "logprobs": {"1": -1.0}, "base_logprobs": {"2": -1.0}}],
+        [{"prefix_ids": [1], "logprobs": {"1": float("nan")}, "base_logprobs": {"1": -1.0}}],
+        [{"prefix_ids": ["a"], "logprobs": {"1": -1.0}, "base_logprobs": {"1": -1.0}}],
+    ],
+)
 def test_a_probe_that_could_prove_nothing_is_refused(
     probe: Any, adapter: Path, base: BaseModel
 ) -> None:

@@ -26,8 +26,10 @@ def moved(rows: list[Logprobs], by: float, seed: int = 0) -> list[Logprobs]:
 
 
 def recorded(adapter: list[Logprobs], base: list[Logprobs]) -> list[ProbePosition]:
-    return [ProbePosition([1, n], ours, theirs)
-            for n, (ours, theirs) in enumerate(zip(adapter, base, strict=True))]
+    return [
+        ProbePosition([1, n], ours, theirs)
+        for n, (ours, theirs) in enumerate(zip(adapter, base, strict=True))
+    ]
 
 
 BASE = distributions(1)
@@ -36,8 +38,9 @@ CHAMPION = moved(BASE, 0.6, seed=3)
 
 
 def test_a_strong_adapter_with_honest_noise_is_live() -> None:
-    result = judge(recorded(STRONG, BASE), moved(STRONG, 0.0015, 5), moved(BASE, 0.0015, 6),
-                   CHAMPION)
+    result = judge(
+        recorded(STRONG, BASE), moved(STRONG, 0.0015, 5), moved(BASE, 0.0015, 6), CHAMPION
+    )
     assert result.outcome == "live"
     assert result.distances["live"] == pytest.approx(0.0015)
     assert result.distances["base"] > 0.7
@@ -65,8 +68,9 @@ def test_the_same_as_the_base_is_indistinguishable_not_failed() -> None:
 
 
 def test_the_same_as_the_champion_is_indistinguishable() -> None:
-    result = judge(recorded(CHAMPION, BASE), moved(CHAMPION, 0.001, 5), BASE,
-                   moved(CHAMPION, 0.001, 6))
+    result = judge(
+        recorded(CHAMPION, BASE), moved(CHAMPION, 0.001, 5), BASE, moved(CHAMPION, 0.001, 6)
+    )
     assert result.outcome == "indistinguishable"
     assert "champion" in result.reason
 

@@ -41,35 +41,73 @@ async def still_serves(world: World, champion: str) -> None:
 
 
 def move(kind: Any, version: str, outcome: Any = "live") -> Promotion:
-    return Promotion(f"p-{kind}-{version}-{outcome}", "2026-01-01T00:00:00Z", version, "?",
-                     outcome, kind)
+    return Promotion(
+        f"p-{kind}-{version}-{outcome}", "2026-01-01T00:00:00Z", version, "?", outcome, kind
+    )
 
 
-@pytest.mark.parametrize(("moves", "stack"), [
-    ([], ["base"]),
-    ([move("promote", "pawl@1"), move("promote", "pawl@2")], ["base", "pawl@1", "pawl@2"]),
-    ([move("promote", "pawl@1"), move("promote", "pawl@2", "refused"),
-      move("promote", "pawl@3", "indistinguishable"), move("promote", "pawl@4", "pending")],
-     ["base", "pawl@1"]),
-    ([move("promote", "pawl@1"), move("promote", "pawl@2"), move("rollback", "pawl@1")],
-     ["base", "pawl@1"]),
-    ([move("promote", "pawl@1"), move("promote", "pawl@2"), move("rollback", "pawl@1"),
-      move("rollback", "base")], ["base"]),
-    ([move("promote", "pawl@1"), move("promote", "pawl@2"), move("rollback", "base"),
-      move("rollback", "pawl@2")], ["base", "pawl@2"]),
-    ([move("promote", "pawl@1"), move("promote", "pawl@2"), move("rollback", "pawl@1"),
-      move("promote", "pawl@3")], ["base", "pawl@1", "pawl@3"]),
-])
+@pytest.mark.parametrize(
+    ("moves", "stack"),
+    [
+        ([], ["base"]),
+        ([move("promote", "pawl@1"), move("promote", "pawl@2")], ["base", "pawl@1", "pawl@2"]),
+        (
+            [
+                move("promote", "pawl@1"),
+                move("promote", "pawl@2", "refused"),
+                move("promote", "pawl@3", "indistinguishable"),
+                move("promote", "pawl@4", "pending"),
+            ],
+            ["base", "pawl@1"],
+        ),
+        (
+            [move("promote", "pawl@1"), move("promote", "pawl@2"), move("rollback", "pawl@1")],
+            ["base", "pawl@1"],
+        ),
+        (
+            [
+                move("promote", "pawl@1"),
+                move("promote", "pawl@2"),
+                move("rollback", "pawl@1"),
+                move("rollback", "base"),
+            ],
+            ["base"],
+        ),
+        (
+            [
+                move("promote", "pawl@1"),
+                move("promote", "pawl@2"),
+                move("rollback", "base"),
+                move("rollback", "pawl@2"),
+            ],
+            ["base", "pawl@2"],
+        ),
+        (
+            [
+                move("promote", "pawl@1"),
+                move("promote", "pawl@2"),
+                move("rollback", "pawl@1"),
+                move("promote", "pawl@3"),
+            ],
+            ["base", "pawl@1", "pawl@3"],
+        ),
+    ],
+)
 def test_who_is_champion_and_who_was_before(moves: list[Promotion], stack: list[str]) -> None:
     assert champion_stack(moves) == stack
 
 
 def test_the_store_and_the_stack_name_the_same_champion(tmp_path: Path) -> None:
     with Store.open(tmp_path / "pawl.duckdb") as store:
-        for one in (move("promote", "pawl@1"), move("promote", "pawl@2", "pending"),
-                    move("promote", "pawl@2", "refused"), move("promote", "pawl@3"),
-                    move("rollback", "pawl@1"), move("promote", "pawl@4", "pending"),
-                    move("rollback", "base")):
+        for one in (
+            move("promote", "pawl@1"),
+            move("promote", "pawl@2", "pending"),
+            move("promote", "pawl@2", "refused"),
+            move("promote", "pawl@3"),
+            move("rollback", "pawl@1"),
+            move("promote", "pawl@4", "pending"),
+            move("rollback", "base"),
+        ):
             store.append_promotion(one).result(10)
             assert store.champion() == champion_stack(store.promotions())[-1]
 
@@ -84,7 +122,11 @@ def test_an_adapter_let_through_by_the_gate_goes_live(tmp_path: Path) -> None:
             run_dir = approved_run(world.settings.runs_dir, "run-1", made, "base")
             moved = await world.promoter.promote({"run_dir": "run-1"})
             assert (moved.outcome, moved.version, moved.previous_version, moved.run_id) == (
-                "live", "pawl@1", "base", "run-1"), moved.reason
+                "live",
+                "pawl@1",
+                "base",
+                "run-1",
+            ), moved.reason
             assert moved.probe["distances"]["live"] < 0.001 < moved.probe["distances"]["base"]
             assert world.promoter.offered == {"pawl@1"}
             await still_serves(world, "pawl@1")
@@ -96,23 +138,31 @@ def test_an_adapter_let_through_by_the_gate_goes_live(tmp_path: Path) -> None:
             await still_serves(world, "pawl@1")
             assert [one.outcome for one in world.promoter.history()] == ["live"]
             assert [one.outcome for one in world.store.promotions()] == ["pending", "live"]
+
     run(test())
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"outcome": "reject", "reasons": ["mini_arc fell by 9 points"]}, "mini_arc fell by 9 points"),
-    ({"outcome": "not_enough_evidence"}, "not_enough_evidence"),
-    ({"outcome": "no_verdict"}, "no_verdict"),
-    ({"challenger_fingerprint": "sha256:another"}, "another adapter"),
-    ({"champion_version": "pawl@7"}, "the champion is base now"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"outcome": "reject", "reasons": ["mini_arc fell by 9 points"]},
+            "mini_arc fell by 9 points",
+        ),
+        ({"outcome": "not_enough_evidence"}, "not_enough_evidence"),
+        ({"outcome": "no_verdict"}, "no_verdict"),
+        ({"challenger_fingerprint": "sha256:another"}, "another adapter"),
+        ({"champion_version": "pawl@7"}, "the champion is base now"),
+    ],
+)
 def test_what_the_gate_did_not_let_through_is_refused(
     tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     async def test() -> None:
         async with toy_world(tmp_path) as world:
-            approved_run(world.settings.runs_dir, "run-1", world.adapter("one", 1), "base",
-                         **changes)
+            approved_run(
+                world.settings.runs_dir, "run-1", world.adapter("one", 1), "base", **changes
+            )
             moved = await world.promoter.promote({"run_dir": "run-1"})
             assert moved.outcome == "refused"
             assert words in moved.reason
@@ -121,6 +171,7 @@ def test_what_the_gate_did_not_let_through_is_refused(
             # the person who knows better may force the same run
             forced = await world.promoter.promote({"run_dir": "run-1", "force": True})
             assert (forced.outcome, forced.version) == ("live", "pawl@2")
+
     run(test())
 
 
@@ -132,6 +183,7 @@ def test_a_run_without_verdict_is_refused(tmp_path: Path) -> None:
             moved = await world.promoter.promote({"run_id": "r"})
             assert moved.outcome == "refused"
             assert "no verdict" in moved.reason
+
     run(test())
 
 
@@ -158,6 +210,7 @@ def test_spoilt_adapters_are_refused_and_the_champion_stays(tmp_path: Path) -> N
             assert moved.outcome == "refused"
             assert "rank 32" in moved.reason
             await still_serves(world, "pawl@1")
+
     run(test())
 
 
@@ -170,15 +223,22 @@ def test_requests_that_make_no_sense_are_errors_and_leave_no_trace(tmp_path: Pat
             (world.settings.runs_dir / "link").symlink_to(outside)
             (tmp_path / "linked").symlink_to(good)
             bad: list[tuple[dict[str, Any], int]] = [
-                ({}, 400), ({"run_dir": "run-1", "adapter_dir": str(good)}, 400),
-                ({"run_dir": "no-such-run"}, 404), ({"run_id": "no-such-run"}, 404),
-                ({"run_dir": str(outside)}, 400), ({"run_dir": "../../elsewhere/run-2"}, 400),
-                ({"run_dir": "link"}, 400), ({"run_dir": "."}, 400),
+                ({}, 400),
+                ({"run_dir": "run-1", "adapter_dir": str(good)}, 400),
+                ({"run_dir": "no-such-run"}, 404),
+                ({"run_id": "no-such-run"}, 404),
+                ({"run_dir": str(outside)}, 400),
+                ({"run_dir": "../../elsewhere/run-2"}, 400),
+                ({"run_dir": "link"}, 400),
+                ({"run_dir": "."}, 400),
                 ({"run_dir": "run-1/adapter"}, 400),
-                ({"adapter_dir": str(good)}, 400), ({"adapter_dir": "good", "force": True}, 400),
+                ({"adapter_dir": str(good)}, 400),
+                ({"adapter_dir": "good", "force": True}, 400),
                 ({"adapter_dir": str(tmp_path / "none"), "force": True}, 404),
-                ({"run_dir": 3}, 400), ({"run_dir": "run-1", "force": "yes"}, 400),
-                ({"run_dir": "run-1", "colour": "red"}, 400), ({"run_dir": "a\0b"}, 400),
+                ({"run_dir": 3}, 400),
+                ({"run_dir": "run-1", "force": "yes"}, 400),
+                ({"run_dir": "run-1", "colour": "red"}, 400),
+                ({"run_dir": "a\0b"}, 400),
             ]
             for body, status in bad:
                 with pytest.raises(PawlError) as caught:
@@ -188,6 +248,7 @@ def test_requests_that_make_no_sense_are_errors_and_leave_no_trace(tmp_path: Pat
             linked = await world.promoter.promote(force(tmp_path / "linked"))
             assert linked.outcome == "refused"
             await still_serves(world, "base")
+
     run(test())
 
 
@@ -212,12 +273,17 @@ def test_an_adapter_like_the_base_or_the_champion_is_indistinguishable(tmp_path:
     def force_not(world: World, name: str, strength: float) -> dict[str, Any]:
         approved_run(world.settings.runs_dir, name, world.adapter(name, 2, strength), "base")
         return {"run_dir": name}
+
     run(test())
 
 
-@pytest.mark.parametrize(("option", "words"), [
-    ("--impostor", "something else answers"), ("--deaf", "no room"),
-])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--impostor", "something else answers"),
+        ("--deaf", "no room"),
+    ],
+)
 def test_what_the_engine_serves_wrongly_or_not_at_all_is_refused(
     tmp_path: Path, option: str, words: str
 ) -> None:
@@ -233,6 +299,7 @@ def test_what_the_engine_serves_wrongly_or_not_at_all_is_refused(
             await still_serves(world, "pawl@1")
             third = await world.promoter.promote(force(world.adapter("three", 3)))
             assert (third.outcome, third.version) == ("live", "pawl@3")
+
     run(test())
 
 
@@ -250,6 +317,7 @@ def test_an_adapter_that_kills_the_engine_is_refused_at_the_second_try(tmp_path:
             await until(lambda: engine.n_restarts >= n_restarts + 2 and engine.state == "ready")
             assert world.promoter.offered == {"pawl@1"}
             await still_serves(world, "pawl@1")
+
     run(test())
 
 
@@ -275,6 +343,7 @@ def test_rolling_back_goes_one_champion_back_each_time(tmp_path: Path) -> None:
             await still_serves(world, "pawl@3")
             await promoter.rollback(BASE)
             await still_serves(world, "base")
+
     run(test())
 
 
@@ -288,6 +357,7 @@ def test_a_rollback_to_what_was_never_champion_is_an_error(tmp_path: Path) -> No
                     await world.promoter.rollback(to)
                 assert caught.value.status == status
             assert world.store.champion() == "pawl@1"
+
     run(test())
 
 
@@ -304,6 +374,7 @@ def test_a_rollback_to_a_broken_folder_is_refused_and_the_base_stays_open(tmp_pa
             await still_serves(world, "pawl@3")
             assert (await world.promoter.rollback("base")).outcome == "live"
             await still_serves(world, "base")
+
     run(test())
 
 
@@ -332,7 +403,9 @@ def test_old_versions_leave_the_engine_only_when_their_last_answer_has_ended(
             await still_serves(world, "pawl@6")
             assert "pawl@3" in engine.loaded
             assert sorted(one.name for one in world.settings.adapters_dir.iterdir()) == [
-                f"pawl@{n}" for n in range(1, 7)]
+                f"pawl@{n}" for n in range(1, 7)
+            ]
+
     run(test())
 
 
@@ -345,6 +418,7 @@ def test_moves_asked_for_at_once_happen_one_after_the_other(tmp_path: Path) -> N
             assert all(one.outcome == "live" for one in moved)
             before = [one.previous_version for one in sorted(moved, key=lambda one: one.version)]
             assert before == ["base", *(f"pawl@{n}" for n in range(1, 6))]
+
     run(test())
 
 
@@ -355,6 +429,7 @@ def test_a_move_whose_asker_hangs_up_is_carried_through(tmp_path: Path) -> None:
             await until(lambda: bool(world.store.promotions()))
             asked.cancel()
             await until(lambda: world.store.champion() == "pawl@1")
+
     run(test())
 
 
@@ -372,8 +447,11 @@ def test_without_an_engine_a_promotion_waits_and_the_next_start_probes_it(tmp_pa
             assert zero.outcome == "pending"
         async with toy_world(tmp_path, "--impostor", "pawl@2") as world:
             assert [(one.version, one.outcome) for one in world.promoter.history()] == [
-                ("pawl@1", "live"), ("pawl@2", "refused")]
+                ("pawl@1", "live"),
+                ("pawl@2", "refused"),
+            ]
             await still_serves(world, "pawl@1")
+
     run(test())
 
 
@@ -387,6 +465,7 @@ def test_a_pending_promotion_is_refused_when_the_champion_has_changed(tmp_path: 
             first, second = world.promoter.history()
             assert (first.outcome, second.outcome) == ("live", "refused")
             assert "let through against base" in second.reason
+
     run(test())
 
 
@@ -402,6 +481,7 @@ def test_without_an_engine_a_rollback_moves_the_pointer(tmp_path: Path) -> None:
         async with toy_world(tmp_path) as world:
             assert world.promoter.offered == {"pawl@1"}
             await still_serves(world, "pawl@1")
+
     run(test())
 
 
@@ -417,9 +497,13 @@ def test_a_champion_that_can_not_be_served_any_more_is_rolled_back_with_the_reas
             await still_serves(world, "pawl@1")
             last = world.promoter.history()[-1]
             assert (last.kind, last.version, last.previous_version) == (
-                "rollback", "pawl@1", "pawl@2")
+                "rollback",
+                "pawl@1",
+                "pawl@2",
+            )
             assert "pawl@2 can't be served" in last.reason
             assert world.promoter.offered == {"pawl@1"}
+
     run(test())
 
 
@@ -435,12 +519,14 @@ def test_a_restarted_engine_serves_the_champion_again(tmp_path: Path) -> None:
             assert [one.outcome for one in world.promoter.history()] == ["live", "live"]
             assert world.promoter.offered == {"pawl@1", "pawl@2"}
             await still_serves(world, "pawl@2")
+
     run(test())
 
 
 def test_what_a_crash_leaves_behind_is_carried_on_or_swept(tmp_path: Path) -> None:
     """The states that a kill can leave: a half-made copy; a whole folder that no row names; a
     pending row."""
+
     async def test() -> None:
         settings = toy_settings(tmp_path)
         async with toy_world(tmp_path, with_engine=False) as world:
@@ -455,6 +541,7 @@ def test_what_a_crash_leaves_behind_is_carried_on_or_swept(tmp_path: Path) -> No
             assert not half.exists()
             moved = await world.promoter.promote(force(world.adapter("two", 2)))
             assert (moved.outcome, moved.version) == ("live", "pawl@3")
+
     run(test())
 
 
@@ -464,6 +551,7 @@ async def _kill(world: World) -> None:
     import signal
 
     import psutil
+
     assert world.engine is not None
     port = int(world.engine.base_url.rpartition(":")[2])
     for process in psutil.Process().children(recursive=True):

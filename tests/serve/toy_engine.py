@@ -45,8 +45,11 @@ def toy_probe(adapter_dir: Path) -> list[ProbePosition]:
     for prefix in PREFIXES:
         ours, base = toy_logprobs(prefix, adapter_dir), toy_logprobs(prefix, None)
         top = ours.argsort()[-20:].tolist()
-        positions.append(ProbePosition(prefix, {i: float(ours[i]) for i in top},
-                                       {i: float(base[i]) for i in top}))
+        positions.append(
+            ProbePosition(
+                prefix, {i: float(ours[i]) for i in top}, {i: float(base[i]) for i in top}
+            )
+        )
     return positions
 
 
@@ -90,8 +93,10 @@ def main() -> None:
             return web.json_response({"choices": [{"logprobs": {"top_logprobs": [top]}}]})
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        for _ in range(body["max_tokens"]):
-            chunk = json.dumps({"model": name, "choices": [{"text": name + " "}]})
+        for n in range(body["max_tokens"]):
+            reason = "length" if n + 1 == body["max_tokens"] else None
+            choice = {"index": 0, "text": name + " ", "finish_reason": reason}
+            chunk = json.dumps({"model": name, "choices": [choice]})
             await answer.write(f"data: {chunk}\n\n".encode())
             await asyncio.sleep(0.01)
         await answer.write(b"data: [DONE]\n\n")

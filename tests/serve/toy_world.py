@@ -57,12 +57,16 @@ async def toy_world(
     engine = None
     if with_engine:
         engine = Engine(
-            settings, base,
+            settings,
+            base,
             command=lambda settings, model, port: [
-                sys.executable, "-c",
+                sys.executable,
+                "-c",
                 f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
                 f"sys.argv[1:] = {[str(port), *options]!r}; "
-                "from tests.serve.toy_engine import main; main()"])
+                "from tests.serve.toy_engine import main; main()",
+            ],
+        )
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
     if engine is not None:
         engine.on_ready = promoter.finish_pending
