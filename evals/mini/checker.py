@@ -301,7 +301,11 @@ def _other_number_claimed(said: Sequence[str], accept: Sequence[str], item: Item
         for token in tokens_of(message["content"])
     }
     # "one" is as often a pronoun or an article as a claim.
-    return any(_is_number(t) and t not in right and t not in asked and t != "1" for t in said)
+    allowed = right | asked | {"1"}
+    return any(
+        _is_number(token) and token not in allowed and not _denied(said, place, place + 1)
+        for place, token in enumerate(said)
+    )
 
 
 def _is_number(token: str) -> bool:

@@ -43,7 +43,7 @@ def load_questions(name: str) -> list[dict[str, Any]]:
         raise PawlError(
             f"no question set {name!r}", "", f"Choose one of {', '.join(QUESTION_SETS)}"
         )
-    return _rows(_file(f"{name}.jsonl"))
+    return rows_of(_file(f"{name}.jsonl"))
 
 
 def load_benchmark(name: str) -> list[dict[str, Any]]:
@@ -55,14 +55,14 @@ def load_benchmark(name: str) -> list[dict[str, Any]]:
         raise PawlError(
             f"no benchmark set {name!r}", "", f"Choose one of {', '.join(BENCHMARK_FILES)}"
         )
-    return [row for part in BENCHMARK_FILES[name] for row in _rows(_file(part))]
+    return [row for part in BENCHMARK_FILES[name] for row in rows_of(_file(part))]
 
 
 def load_mmlu_dev(subject: str) -> list[dict[str, Any]]:
     """The five rows of an MMLU subject that may stand in a prompt as examples."""
     if subject not in MMLU_SUBJECTS:
         raise PawlError(f"no subject {subject!r}", "", f"Choose one of {', '.join(MMLU_SUBJECTS)}")
-    return _rows(_file(f"mmlu/dev/{subject}.jsonl"))
+    return rows_of(_file(f"mmlu/dev/{subject}.jsonl"))
 
 
 def folder() -> Path:
@@ -92,7 +92,8 @@ def _file(name: str) -> Traversable:
     return files("evals.mini").joinpath(*name.split("/"))
 
 
-def _rows(file: Traversable) -> list[dict[str, Any]]:
+def rows_of(file: Traversable | Path) -> list[dict[str, Any]]:
+    """The rows of one file of JSON lines; PawlError if it is missing or damaged."""
     try:
         text = file.read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]

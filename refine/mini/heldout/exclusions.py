@@ -132,7 +132,7 @@ forget lose
 OPPOSITE_TOO: dict[str, tuple[str, ...]] = {
     "easy": ("hard",), "hard": ("easy",), "old": ("young",), "young": ("old",), "light": ("dark",),
     "dark": ("light",), "short": ("long",), "sweet": ("bitter",), "simple": ("difficult",),
-    "noisy": ("quiet",), "quiet": ("noisy",), "silent": ("loud",), "clean": ("dirty",),
+    "noisy": ("quiet",), "quiet": ("noisy",), "silent": ("loud",),
     "miss": ("catch", "hit"), "find": ("lose",), "lose": ("find",), "calm": ("angry", "wild"),
     "save": ("waste",), "thick": ("narrow",), "thin": ("fat",), "empty": ("busy",),
     "raw": ("done",), "male": (), "question": ("answer",), "answer": ("question",),
