@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -49,10 +49,17 @@ class Engine:
         settings: where the state folder is, and the engine's own settings.
         model: the base model, served as ``base``.
         command: makes the command line; a test gives one that starts something smaller.
+        backoff_seconds: how long to wait before the first restart, the second, and so on; the
+            last one holds for the rest.
     """
 
     def __init__(
-        self, settings: Settings, model: BaseModel, *, command: CommandMaker = vllm_command
+        self,
+        settings: Settings,
+        model: BaseModel,
+        *,
+        command: CommandMaker = vllm_command,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
     ) -> None:
         self.model = model
         # Awaited after every start, before the state is ``ready``: loads the adapters again.
@@ -69,6 +76,7 @@ class Engine:
         self.base_url = ""
         self._settings = settings
         self._make_command = command
+        self._backoff = backoff_seconds
         self._command: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -193,7 +201,7 @@ class Engine:
                     self._set("failed", reason, 0.0)
                     return
                 self.n_restarts += 1
-                pause = BACKOFF_SECONDS[min(n_failures, len(BACKOFF_SECONDS)) - 1]
+                pause = self._backoff[min(n_failures, len(self._backoff)) - 1]
                 self._set("restarting", f"{reason}; it starts again", 0.0)
                 await asyncio.sleep(pause)
         except asyncio.CancelledError:
@@ -247,8 +255,8 @@ class Engine:
         if self.on_ready is not None:
             try:
                 await self.on_ready()
-            except PawlError as error:  # the base serves all the same
-                _log.error("adapters were not loaded: %s", error)
+            except Exception:  # the base serves all the same; 'pawl' answers 503 without its own
+                _log.exception("the adapters could not be loaded")
         self.start_seconds = time.monotonic() - began
         self._set("ready", "ready", 1.0)
 

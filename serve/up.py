@@ -16,7 +16,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -25,33 +24,37 @@ from pawl.files import hold_lock, write_json
 from pawl.models import resolve_model
 from pawl.records import utc_now
 from pawl.settings import Settings
-
-if TYPE_CHECKING:
-    from serve.engine import Engine
+from serve.engine import CommandMaker, Engine
+from serve.vllm_child import vllm_command
 
 LOG_BYTES = 10_000_000
 DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
 _log = logging.getLogger("pawl.up")
 
 
-def run_server(settings: Settings, say: Callable[[str], None] = print) -> None:
+def run_server(
+    settings: Settings, say: Callable[[str], None] = print, command: CommandMaker = vllm_command
+) -> None:
     """Serve until Ctrl-C or SIGTERM, then stop everything.
 
     Args:
         settings: one Pawl's settings; ``port`` 0 takes a free one.
         say: takes the lines that a person reads.
+        command: makes the engine's command line.
 
     Raises:
         PawlError: another server runs on the state folder, the port is taken, the base model or
             the store can't be used. Nothing was started then.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    lock = hold_lock(settings.state_dir / "server.lock",
-                     f"a server already runs on {settings.state_dir}",
-                     "Use that one ('pawl status'), stop it, or give another --state-dir")
+    lock = hold_lock(
+        settings.state_dir / "server.lock",
+        f"a server already runs on {settings.state_dir}",
+        "Use that one ('pawl status'), stop it, or give another --state-dir",
+    )
     with lock, listen(settings.host, settings.port) as listener:
         write_log_to(settings.logs_dir / "gateway.log")
-        asyncio.run(_serve(settings, listener, say))
+        asyncio.run(_serve(settings, listener, say, command))
 
 
 @contextlib.contextmanager
@@ -61,8 +64,9 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise PawlError(f"host {host!r} is no address of this machine", str(error),
-                        "Use 127.0.0.1") from error
+        raise PawlError(
+            f"host {host!r} is no address of this machine", str(error), "Use 127.0.0.1"
+        ) from error
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -70,20 +74,26 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
             listener.listen(2048)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PawlError(f"port {port} is in use", "another program listens on it",
-                                "Stop that program, or give another --port (0 takes a free one)",
-                                status=409, code="port_in_use") from error
-            raise PawlError(f"cannot listen on {host}:{port}", str(error),
-                            "Give another --host or --port") from error
+                raise PawlError(
+                    f"port {port} is in use",
+                    "another program listens on it",
+                    "Stop that program, or give another --port (0 takes a free one)",
+                    status=409,
+                    code="port_in_use",
+                ) from error
+            raise PawlError(
+                f"cannot listen on {host}:{port}", str(error), "Give another --host or --port"
+            ) from error
         yield listener
 
 
-async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str], None]) -> None:
+async def _serve(
+    settings: Settings, listener: socket.socket, say: Callable[[str], None], command: CommandMaker
+) -> None:
     from serve.app import build_app
-    from serve.engine import Engine
 
     base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
-    engine = Engine(settings, base)
+    engine = Engine(settings, base, command=command)
     app = build_app(settings, engine)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -96,6 +106,8 @@ async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str
     def stop() -> None:
         if server.should_exit:  # asked twice: don't wait for answers under way
             server.force_exit = True
+        else:
+            say("Stopping ...")
         server.should_exit = True
 
     loop = asyncio.get_running_loop()
@@ -107,14 +119,14 @@ async def _serve(settings: Settings, listener: socket.socket, say: Callable[[str
         await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         if not serving.done():
-            write_json(settings.server_file,
-                       {"url": url, "pid": os.getpid(), "started_at": utc_now()})
+            write_json(
+                settings.server_file, {"url": url, "pid": os.getpid(), "started_at": utc_now()}
+            )
             say(f"Pawl is at {url}  (Ctrl-C stops it)")
             say("The engine is starting; the page shows how far it is.")
             await engine.start()
             telling = asyncio.create_task(_tell(engine, url, say))
             await serving
-            say("Stopping ...")
             telling.cancel()
         await serving
     finally:

@@ -1,6 +1,6 @@
 """A small working engine that speaks vLLM's protocol, for tests and for the proxy's benchmark.
 
-    python -m tests.serve.fake_vllm PORT [--quiet-start] [--fail] [--never-ready]
+    python tests/serve/fake_vllm.py PORT [--fail] [--never-ready] [--with-child]
 
 What it says follows from the model's name and the prompt alone. The last message may be a command:
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from typing import Any
 
@@ -147,6 +148,9 @@ def main(arguments: list[str]) -> None:
     if "--fail" in arguments:
         sys.exit("ValueError: this model is not supported")
     print("Resolved architecture: FakeForCausalLM", flush=True)
+    if "--with-child" in arguments:  # as vLLM has its engine core and worker
+        subprocess.Popen([sys.executable, "-c", "import signal; signal.signal("
+                          "signal.SIGTERM, signal.SIG_IGN); signal.pause()"])  # fmt: skip
     if "--never-ready" in arguments:
         asyncio.run(asyncio.Event().wait())  # type: ignore[arg-type]
     web.run_app(FakeVllm().app(), host="127.0.0.1", port=int(arguments[0]), print=None,

@@ -1,0 +1,151 @@
+"""The gateway before the real vLLM: base and two adapters, streams, hang-ups, deaths."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from pawl.files import read_json
+from serve import keeper
+from tests.serve.live import Live, eventually
+
+pytestmark = pytest.mark.engine
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
+
+
+def ask(one: Live, model: str, **more: Any) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello there"}],
+            "max_tokens": 12, "temperature": 0, **more}  # fmt: skip
+    return httpx.post(one.url + CHAT, json=body, timeout=60)
+
+
+def said(answer: httpx.Response) -> str:
+    return str(answer.json()["choices"][0]["message"]["content"])
+
+
+def n_running(one: Live) -> float:
+    """Requests that vLLM has in its hands."""
+    text = httpx.get(one.engine.base_url + "/metrics", timeout=30).text
+    marks = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(marks))
+
+
+def test_base_and_two_adapters_answer_side_by_side_each_in_its_own_words(real: Live) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        names = ["base", "pawl@1", "pawl@2"] * 4
+        answers = list(pool.map(lambda name: ask(real, name), names))
+    texts = {name: {said(answer) for asked, answer in zip(names, answers, strict=True)
+                    if asked == name} for name in set(names)}  # fmt: skip
+    assert [len(one) for one in texts.values()] == [1, 1, 1]
+    assert len(set.union(*texts.values())) == 3
+    for name, answer in zip(names, answers, strict=True):
+        (row,) = real.rows(answer.headers["X-Pawl-Completion-Id"])
+        assert answer.json()["model"] == row.version == answer.headers["X-Pawl-Version"] == name
+        assert answer.json()["id"] == row.completion_id
+        assert row.completion == said(answer)
+        assert row.n_completion_tokens == 12
+
+
+def test_a_stream_says_what_the_whole_answer_says_and_both_are_recorded(real: Live) -> None:
+    whole = said(ask(real, "pawl@1"))
+    streamed = ask(real, "pawl@1", stream=True)
+    lines = [one.removeprefix("data: ") for one in streamed.text.strip().split("\n\n")]
+    assert lines[-1] == "[DONE]"
+    chunks = [json.loads(one) for one in lines[:-1]]
+    assert "".join(one["choices"][0]["delta"].get("content", "") for one in chunks) == whole
+    (row,) = real.rows(streamed.headers["X-Pawl-Completion-Id"])
+    assert row.completion == whole
+    assert (row.n_completion_tokens, row.finish_reason) == (12, "length")
+    assert {one["id"] for one in chunks} == {row.completion_id}
+
+
+def test_the_unchanged_openai_client(real: Live) -> None:
+    messages: Any = [{"role": "user", "content": "Hello there"}]
+    with openai.OpenAI(base_url=real.url + "/v1", api_key="any", max_retries=0) as client:
+        assert {one.id for one in client.models.list()} == {"pawl", "base", "pawl@1", "pawl@2"}
+        whole = client.chat.completions.create(
+            model="pawl@2", messages=messages, max_tokens=12, temperature=0, logprobs=True,
+            top_logprobs=2,
+        )  # fmt: skip
+        assert whole.choices[0].message.content == said(ask(real, "pawl@2"))
+        assert whole.choices[0].logprobs is not None
+        parts = client.chat.completions.create(
+            model="pawl@2", messages=messages, max_tokens=12, temperature=0, stream=True
+        )
+        assert "".join(one.choices[0].delta.content or "" for one in parts) \
+            == whole.choices[0].message.content  # fmt: skip
+        text = client.completions.create(model="base", prompt="Once", max_tokens=5, n=2)
+        assert [one.index for one in text.choices] == [0, 1]
+        assert len(real.rows(text.id, 2)) == 2
+        with pytest.raises(openai.NotFoundError, match="there are pawl, base, pawl@1, pawl@2"):
+            client.chat.completions.create(model="gpt-4", messages=messages)
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(
+                model="base", messages=[{"role": "user", "content": "a" * 600}])  # fmt: skip
+        assert caught.value.code == "context_length_exceeded"
+
+
+def test_every_allowed_field_is_taken_by_the_engine(real: Live) -> None:
+    fields: dict[str, Any] = {
+        "temperature": 0.7, "top_p": 0.9, "n": 2, "max_completion_tokens": 6, "seed": 3,
+        "presence_penalty": 0.5, "frequency_penalty": -0.5, "stop": ["\n"], "user": "ann",
+        "logit_bias": {"70": -100}, "logprobs": True, "top_logprobs": 3,
+        "response_format": {"type": "json_object"}, "metadata": {"k": "v"},
+    }  # fmt: skip
+    answer = ask(real, "base", **fields)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["choices"]) == 2
+
+
+def test_echo_with_logprobs_from_eight_clients_leaves_the_engine_alive(real: Live) -> None:
+    before = said(ask(real, "pawl@1"))
+    bodies: list[dict[str, Any]] = [
+        {"model": "base", "prompt": "Hello", "max_tokens": 1, "echo": True, "logprobs": 1},
+        {"model": "pawl@1", "prompt": "Hello", "max_tokens": 1, "prompt_logprobs": 1},
+    ] * 4
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda one: httpx.post(real.url + TEXT, json=one), bodies))
+    assert [one.status_code for one in answers] == [400] * 8
+    assert all("stop the whole engine" in one.text for one in answers)
+    assert said(ask(real, "pawl@1")) == before
+    assert real.engine.n_restarts == 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_hang_up_frees_the_engine(real: Live, stream: bool) -> None:
+    body = {"model": "pawl@1", "messages": [{"role": "user", "content": "Go on"}],
+            "max_tokens": 480, "logit_bias": {"2": -100}, "stream": stream}  # fmt: skip
+    n_before = len(real.store.completions(limit=10_000))
+    if stream:
+        with httpx.stream("POST", real.url + CHAT, json=body, timeout=60) as answer:
+            next(answer.iter_lines())
+            assert n_running(real) == 1
+    else:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(real.url + CHAT, json=body, timeout=0.3)
+    eventually(lambda: n_running(real) == 0, "the engine has dropped the request")
+    (row,) = eventually(lambda: real.store.completions(limit=10_000)[n_before:], "it is recorded")
+    assert row.status == "cancelled"
+    assert row.version == "pawl@1"
+
+
+def test_after_its_worker_was_killed_the_engine_comes_back_with_its_adapters(real: Live) -> None:
+    before = {name: said(ask(real, name)) for name in ("base", "pawl@1", "pawl@2")}
+    session = int(read_json(real.engine.log_path.parent.parent / "engine.json")["pid"])
+    os.kill(max(keeper.members(session)), signal.SIGKILL)  # the worker: the last one started
+    eventually(lambda: real.engine.state == "restarting", "the death is seen", 30)
+    refused = ask(real, "base")
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+    real.call(real.engine.wait_ready())
+    assert real.engine.n_restarts == 1
+    assert {name: said(ask(real, name)) for name in before} == before
+    assert keeper.members(session) == []

@@ -1,0 +1,134 @@
+"""``pawl up`` as a process: one per state folder, one per port, and nothing left when it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pawl.files import read_json
+from serve import keeper
+from tests.serve.live import REPOSITORY, eventually
+
+
+@pytest.fixture
+def model_dir(tmp_path: Path) -> Path:
+    """A folder that looks like a model; the fake engine reads none of it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": ["FakeForCausalLM"]}))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return folder
+
+
+def command(state_dir: Path, model_dir: Path, port: int = 0) -> list[str]:
+    return [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), str(port)]
+
+
+@contextmanager
+def up(state_dir: Path, model_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(command(state_dir, model_dir), cwd=REPOSITORY, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:  # fmt: skip
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def url_of(state_dir: Path) -> str:
+    eventually((state_dir / "server.json").exists, "the server listens", 30)
+    return str(read_json(state_dir / "server.json")["url"])
+
+
+def state_of(url: str) -> str:
+    return str(httpx.get(url + "/health").json()["engine"]["state"])
+
+
+def refused(*arguments: object) -> str:
+    done = subprocess.run(command(*arguments), cwd=REPOSITORY, text=True, capture_output=True,  # type: ignore[arg-type]
+                          timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_answers_shows_a_page_and_stops_cleanly(
+    tmp_path: Path, model_dir: Path, how: signal.Signals
+) -> None:
+    state_dir = tmp_path / "state"
+    with up(state_dir, model_dir) as child:
+        url = url_of(state_dir)
+        page = httpx.get(url + "/")
+        assert page.status_code == 200
+        assert "<html" in page.text.lower()
+        eventually(lambda: state_of(url) == "ready", "the engine is ready", 30)
+        body = {"model": "pawl", "messages": [{"role": "user", "content": "hi"}]}
+        answer = httpx.post(url + "/v1/chat/completions", json=body)
+        assert answer.json()["choices"][0]["message"]["content"] == "base heard 2 characters."
+        assert httpx.get(url + "/admin/status").json()["champion"] == "base"
+        session = int(read_json(state_dir / "engine.json")["pid"])
+        assert len(keeper.members(session)) == 3
+        began = time.monotonic()
+        child.send_signal(how)
+        output, _ = child.communicate(timeout=30)
+        assert child.returncode == 0, output
+        assert time.monotonic() - began < 15
+        assert keeper.members(session) == []
+        assert f"Pawl is at {url}" in output
+        assert not (state_dir / "server.json").exists()
+
+
+def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir: Path) -> None:
+    state_dir = tmp_path / "state"
+    with up(state_dir, model_dir) as child:
+        url = url_of(state_dir)
+        eventually(lambda: state_of(url) == "ready", "the engine is ready", 30)
+        body = {"model": "pawl", "messages": [{"role": "user", "content": "hi"}]}
+        answer = httpx.post(url + "/v1/chat/completions", json=body)
+        session = int(read_json(state_dir / "engine.json")["pid"])
+        child.kill()
+        child.wait(10)
+        eventually(lambda: not keeper.members(session), "the engine is gone", 10)
+    (state_dir / "server.json").unlink()
+    with up(state_dir, model_dir):
+        url = url_of(state_dir)
+        eventually(lambda: state_of(url) == "ready", "the next start works", 30)
+        completion_id = answer.headers["X-Pawl-Completion-Id"]
+        kept = httpx.get(url + "/v1/feedback", params={"completion_id": completion_id})
+        assert kept.status_code == 200
+
+
+def test_a_second_server_on_the_same_state_and_a_taken_port_are_refused_before_anything_starts(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    state_dir = tmp_path / "state"
+    with up(state_dir, model_dir) as child:
+        url_of(state_dir)
+        said = refused(state_dir, model_dir, 0)
+        assert "a server already runs on" in said
+        assert f"process {child.pid} holds" in said
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        other = tmp_path / "other"
+        said = refused(other, model_dir, port)
+        assert f"port {port} is in use" in said
+        assert not (other / "pawl.duckdb").exists()
+        assert not (other / "engine.json").exists()
+
+
+def test_a_model_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    said = refused(tmp_path / "state", tmp_path / "nothing", 0)
+    assert "is not there" in said
+    assert "Traceback" not in said
