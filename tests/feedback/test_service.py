@@ -1,0 +1,159 @@
+"""What is checked before feedback is kept, and how a repeat is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from feedback.categories import DEFAULT_CATEGORIES
+from feedback.service import (
+    MOST_COMMENT_CHARACTERS,
+    MOST_CORRECTION_CHARACTERS,
+    submit_feedback,
+    take_snapshot,
+)
+from feedback.store import Store
+from pawl.errors import PawlError
+from pawl.settings import Settings
+from tests.feedback.examples import answered, said
+
+
+def test_all_fields_are_kept(store: Store) -> None:
+    completion = answered(store)
+    other = answered(store, messages=completion.messages)
+    body = {
+        "completion_id": completion.completion_id, "choice_index": 0, "thumb": "down",
+        "categories": ["incorrect", "tone", "incorrect"], "comment": "no", "correction": "It is 3.",
+        "preferred_over": other.completion_id, "user": "ann", "idempotency_key": "k",
+    }
+    feedback, duplicate = submit_feedback(store, body, "ann", "chat_page")
+    assert not duplicate
+    assert store.current_feedback() == [feedback]
+    assert (feedback.thumb, feedback.categories) == ("down", ["incorrect", "tone"])
+    assert (feedback.comment, feedback.correction) == ("no", "It is 3.")
+    assert feedback.preferred_over == other.completion_id
+    assert (feedback.rater_id, feedback.source) == ("ann", "chat_page")
+    again, duplicate = submit_feedback(store, {**body, "thumb": "up"}, "ann")
+    assert duplicate
+    assert again == feedback
+
+
+def test_without_a_key_every_feedback_is_new(store: Store) -> None:
+    body = {"completion_id": answered(store).completion_id, "thumb": "up"}
+    assert [submit_feedback(store, body, "ann")[1] for _ in range(2)] == [False, False]
+    assert len(store.feedback_history()) == 2
+
+
+def test_taking_back(store: Store) -> None:
+    completion = answered(store)
+    said(store, completion, thumb="down")
+    body = {"completion_id": completion.completion_id, "retract": True}
+    feedback, _ = submit_feedback(store, body, "ann")
+    assert feedback.retracted
+    assert store.current_feedback() == []
+
+
+def test_null_and_blank_fields_count_as_not_given(store: Store) -> None:
+    body = {"completion_id": answered(store).completion_id, "thumb": "up", "comment": "  ",
+            "correction": "", "preferred_over": None, "categories": []}
+    feedback, _ = submit_feedback(store, body, "ann")
+    assert (feedback.comment, feedback.correction, feedback.preferred_over) == (None, None, None)
+
+
+@pytest.mark.parametrize(("change", "param", "words"), [
+    ({"thumb": "sideways"}, "thumb", "'sideways'"),
+    ({"thumb": 1}, "thumb", "thumb is int"),
+    ({"choice_index": True}, "choice_index", "whole number"),
+    ({"choice_index": -1}, "choice_index", "-1"),
+    ({"categories": "incorrect"}, "categories", "list of category keys"),
+    ({"categories": [3]}, "categories", "holds 3"),
+    ({"thum": "up", "zzz": 1}, "thum", "'thum', 'zzz'"),
+    ({"completion_id": ""}, "completion_id", "missing"),
+    ({"completion_id": None}, "completion_id", "missing"),
+    ({"thumb": None}, None, "empty"),
+    ({"retract": True}, "retract", "Send retract alone"),
+    ({"comment": "x" * (MOST_COMMENT_CHARACTERS + 1)}, "comment", "at most 10,000"),
+    ({"correction": "x" * (MOST_CORRECTION_CHARACTERS + 1)}, "correction", "at most 100,000"),
+    ({"idempotency_key": "k" * 201}, "idempotency_key", "at most 200"),
+    ({"comment": "\ud83d"}, "comment", "not valid Unicode"),
+])
+def test_bad_bodies_are_named_and_nothing_is_kept(
+    store: Store, change: dict[str, Any], param: str | None, words: str
+) -> None:
+    body = {"completion_id": answered(store).completion_id, "thumb": "down", **change}
+    with pytest.raises(PawlError) as err:
+        submit_feedback(store, body, "ann")
+    assert (err.value.status, err.value.code) == (400, "invalid_feedback")
+    assert err.value.param == param
+    assert words in str(err.value)
+    assert store.feedback_history() == []
+
+
+@pytest.mark.parametrize("body", [[], "up", None, 3])
+def test_a_body_that_is_no_object(store: Store, body: Any) -> None:
+    with pytest.raises(PawlError, match="JSON object"):
+        submit_feedback(store, body, "ann")
+
+
+def test_an_unknown_category_lists_the_known_ones(store: Store) -> None:
+    body = {"completion_id": answered(store).completion_id, "categories": ["tone", "bad"]}
+    with pytest.raises(PawlError, match="'bad'") as err:
+        submit_feedback(store, body, "ann")
+    assert err.value.code == "unknown_category"
+    assert all(one.key in str(err.value) for one in DEFAULT_CATEGORIES)
+
+
+def test_unknown_completions_are_not_found(store: Store) -> None:
+    known = answered(store).completion_id
+    for body, param in (
+        ({"completion_id": "chatcmpl-nobody", "thumb": "up"}, "completion_id"),
+        ({"completion_id": known, "choice_index": 3, "thumb": "up"}, "completion_id"),
+        ({"completion_id": known, "preferred_over": "chatcmpl-nobody"}, "preferred_over"),
+    ):
+        with pytest.raises(PawlError) as err:
+            submit_feedback(store, body, "ann")
+        assert (err.value.status, err.value.code) == (404, "completion_not_found")
+        assert err.value.param == param
+
+
+def test_what_can_be_preferred(store: Store) -> None:
+    one, stranger = answered(store), answered(store)
+    body = {"completion_id": one.completion_id, "preferred_over": one.completion_id}
+    with pytest.raises(PawlError, match="itself"):
+        submit_feedback(store, body, "ann")
+    with pytest.raises(PawlError, match="different prompts"):
+        submit_feedback(store, {**body, "preferred_over": stranger.completion_id}, "ann")
+
+
+def test_default_categories_are_whole() -> None:
+    keys = [one.key for one in DEFAULT_CATEGORIES]
+    assert len(set(keys)) == 13
+    assert {"incorrect", "invented", "verbose", "refused_wrongly", "other"} <= set(keys)
+    for one in DEFAULT_CATEGORIES:
+        assert one.definition and one.example
+        assert one.treatment in ("train", "review", "holdout_only", "ignore")
+
+
+def test_the_same_rows_are_one_snapshot(store: Store, settings: Settings) -> None:
+    completion = answered(store)
+    said(store, completion, thumb="down", correction="Better.")
+    said(store, answered(store), retracted=True)
+    first = take_snapshot(store, settings)
+    said(store, answered(store), comment="only words")
+    second = take_snapshot(store, settings)
+    assert second["snapshot_id"] == first["snapshot_id"]
+    assert second["rejections"] == {"a comment alone": 1, "retracted": 1}
+    assert len(store.snapshots()) == 1
+    with store._database.reading() as cursor:
+        kept = cursor.execute("SELECT kind, origin_json FROM curated ORDER BY seq").fetchall()
+        reasons = cursor.execute("SELECT reason FROM rejections").fetchall()
+    assert {kind for kind, _ in kept} <= {"sft", "pair", "regression"}
+    assert all(completion.completion_id in origin for _, origin in kept)
+    assert reasons == [("retracted",)]
+
+
+def test_another_salt_is_refused(store: Store, settings: Settings) -> None:
+    take_snapshot(store, settings)
+    with pytest.raises(PawlError, match="split_salt"):
+        take_snapshot(store, settings.model_copy(update={"split_salt": "other"}))

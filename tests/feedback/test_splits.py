@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from feedback.splits import split_of
+
+
+def test_the_split_never_changes() -> None:
+    """Frozen answers: a change of the hash would train on what stores keep for testing."""
+    assert [split_of(f"conversation-{n}", "pawl") for n in range(len(FROZEN))] == FROZEN
+    assert split_of("", "pawl") in ("train", "validation", "holdout")
+    assert split_of("a", "b\0c") == split_of("a", "b\0c")
+
+
+def test_eight_of_ten_are_learned_from() -> None:
+    counts = Counter(split_of(f"group {n}", "pawl") for n in range(20_000))
+    assert counts["train"] / 20_000 == pytest.approx(0.8, abs=0.015)
+    assert counts["validation"] / 20_000 == pytest.approx(0.1, abs=0.01)
+    assert counts["holdout"] / 20_000 == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_salt_matters() -> None:
+    names = [f"group {n}" for n in range(500)]
+    assert [split_of(n, "a") for n in names] != [split_of(n, "b") for n in names]
+
+
+FROZEN = [
+    "train", "train", "train", "train", "train", "train", "train", "train", "train",
+    "train", "train", "holdout", "train", "train", "train", "holdout", "train", "train",
+    "train", "train", "train", "train", "train", "train", "train", "train", "validation",
+    "validation", "holdout", "train",
+]
