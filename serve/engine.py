@@ -77,7 +77,7 @@ class Engine:
         self._settings = settings
         self._make_command = command
         self._backoff = backoff_seconds
-        self._command: list[str] = []
+        self.command: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -85,6 +85,11 @@ class Engine:
         self._changed = asyncio.Event()
 
     # -- what others ask of it
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child that holds the engine, None while there is none."""
+        return self._process.pid if self._process is not None else None
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -217,13 +222,13 @@ class Engine:
         self.failure = None
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
-        self._command = self._make_command(self._settings, self.model, port)
+        self.command = self._make_command(self._settings, self.model, port)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
         self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-S", keeper.__file__, str(self.log_path), *self._command,
+            sys.executable, "-S", keeper.__file__, str(self.log_path), *self.command,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, **engine_environment()},
@@ -355,7 +360,7 @@ class Engine:
         return PawlError(
             what,
             why,
-            f"Command: {shlex.join(self._command)}\n  Last lines of {self.log_path}:\n{tail}\n",
+            f"Command: {shlex.join(self.command)}\n  Last lines of {self.log_path}:\n{tail}\n",
             status=503,
             code="engine_failed",
         )
