@@ -15,7 +15,10 @@ def messages(talk: Talk) -> list[dict[str, Any]]:
         shown.append({"role": "user", "content": turn.question})
         if turn.state == "waiting":
             continue
-        parts = [part for part in (turn.answer, _under(turn)) if part]
+        if turn.state == "failed" and not turn.answer:
+            parts = [f'<div class="pawl-never">{_error(turn)}</div>']
+        else:
+            parts = [part for part in (turn.answer, _under(turn)) if part]
         shown.append({"role": "assistant", "content": parts})
     return shown
 
@@ -30,19 +33,21 @@ def thumbs(talk: Talk) -> list[str | None]:
 
 def _under(turn: Turn) -> str:
     """The small print under an answer: who said it, how it ended, what was said about it."""
-    facts = [escape(turn.version)] if turn.version else []
+    parts = [_error(turn)] if turn.state == "failed" else []
+    facts = [turn.version] if turn.version else []
     if turn.state == "stopped":
         facts.append("stopped")
-    parts = []
-    if turn.state == "failed":
-        parts.append(f'<div class="pawl-error" role="alert">{_flat(turn.error)}</div>')
     if facts and turn.state != "streaming":
-        parts.append(f'<div class="pawl-facts">{" · ".join(facts)}</div>')
+        parts.append(f'<div class="pawl-facts">{escape(" · ".join(facts))}</div>')
     if turn.feedback is not None:
         parts.append(_saved(turn.feedback))
     elif turn.taken_back:
         parts.append('<div class="pawl-saved">Your feedback was taken back.</div>')
     return f'<div class="pawl-under">{"".join(parts)}</div>' if parts else ""
+
+
+def _error(turn: Turn) -> str:
+    return f'<div class="pawl-error" role="alert">{_flat(turn.error)}</div>'
 
 
 def _saved(feedback: dict[str, Any]) -> str:

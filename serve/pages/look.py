@@ -54,7 +54,8 @@ main.contain > .column > * { flex: none; }
 #pawl-head { align-items: center; flex-wrap: nowrap; gap: .6rem; }
 #pawl-title { flex: 1 1 auto; }
 #pawl-title h1 { margin: 0; font-size: 1.35rem; letter-spacing: -.01em; }
-#pawl-version { flex: 0 1 16rem; min-width: 11rem !important; }
+#pawl-version { flex: 0 0 14rem; }
+#pawl-version input { padding-right: 1.2rem; text-overflow: ellipsis; }
 #pawl-new { flex: none; }
 #pawl-question { border: 1px solid var(--border-color-primary); border-radius: .8rem;
   padding: .35rem .4rem .35rem .6rem; background: var(--input-background-fill); }
@@ -67,7 +68,7 @@ main.contain > .column > * { flex: none; }
 
 .pawl-notice { border-radius: .6rem; padding: .6rem 1rem; background: #fef3c7; color: #713f12;
   display: flex; flex-wrap: wrap; gap: .3rem .8rem; align-items: center; }
-.pawl-notice strong { color: inherit; }
+.pawl-notice *, .pawl-error * { color: inherit !important; }
 .pawl-notice progress { flex: 1 1 10rem; height: .5rem; appearance: none; border: none;
   border-radius: .25rem; background: #fde68a; color: #b45309; overflow: hidden; }
 .pawl-notice progress::-webkit-progress-bar { background: #fde68a; }
@@ -75,7 +76,7 @@ main.contain > .column > * { flex: none; }
 .pawl-notice progress::-moz-progress-bar { background: #b45309; }
 .pawl-detail { overflow-wrap: anywhere; }
 .pawl-notice.pawl-failed, .pawl-notice.pawl-unreachable, .pawl-error {
-  background: #fee2e2; color: #7f1d1d; }
+  background: #fee2e2; color: #7f1d1d !important; opacity: 1; }
 .pawl-error { border-radius: .5rem; padding: .5rem .75rem; overflow-wrap: anywhere; }
 
 /* What stands under an answer is a message of its own to Gradio: no bubble, no buttons. */
@@ -84,12 +85,16 @@ main.contain > .column > * { flex: none; }
 #pawl-chat .message-row:has(.pawl-under) { margin-top: .35rem; }
 #pawl-chat .message:has(.pawl-under) { background: none; border: none; box-shadow: none;
   padding: 0 .25rem; }
+/* An error in an answer's place can be regenerated, not marked. */
+#pawl-chat .message-row:has(.pawl-never) + .message-buttons-left
+  :is(button[aria-label="Like"], button[aria-label="Dislike"]) { display: none; }
 .pawl-under { font-size: .8rem; line-height: 1.45; }
 .pawl-facts { color: var(--body-text-color-subdued); }
 .pawl-saved { border-left: 3px solid var(--primary-600); padding-left: .6rem; margin-top: .3rem;
   overflow-wrap: anywhere; }
 
-#pawl-form { flex: none !important; border: 1px solid var(--border-color-primary); border-radius: .8rem; gap: .5rem;
+#pawl-form { flex: none !important; border: 1px solid var(--border-color-primary);
+  border-radius: .8rem; gap: .5rem;
   padding: .75rem; max-height: 58dvh; overflow-y: auto; flex-wrap: nowrap; }
 #pawl-form > * { flex: none; }
 #pawl-why { gap: .5rem; }

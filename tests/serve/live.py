@@ -22,6 +22,7 @@ from serve.engine import CommandMaker, Engine
 from serve.gateway import Gateway
 from serve.in_flight import InFlight
 from serve.metrics import Metrics
+from serve.pages.mount import mount_pages
 from serve.up import Server, listen
 
 T = TypeVar("T")
@@ -95,11 +96,14 @@ def live(
     command: CommandMaker | None = None,
     store: Any = None,
     wait: bool = True,
+    pages: bool = False,
 ) -> Iterator[Live]:
     """Serve until the block ends, then stop everything and check that nothing is left."""
     own = store is None
     store = store or Store.open(settings.database_path)
     one = Live(settings, base, command or fake_command(), store)
+    if pages:
+        mount_pages(one.app, settings)
     thread = threading.Thread(target=one.loop.run_forever, daemon=True)
     thread.start()
     with listen("127.0.0.1", 0) as listener:
