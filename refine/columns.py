@@ -30,6 +30,8 @@ class StageRows:
     train: list[dict[str, Any]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
     longest_tokens: int = 0
+    n_liked: int = 0  # KTO's labels among the training rows, replay aside
+    n_disliked: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, Any]:
@@ -59,6 +61,8 @@ def build_stage(
         columns = _columns(kind, row)
         if _fits(stage, row.prompt, columns, encode, max_length_tokens):
             (stage.train if row.split == "train" else stage.validation).append(columns)
+    stage.n_liked = sum(1 for one in stage.train if one.get("label") is True)
+    stage.n_disliked = sum(1 for one in stage.train if one.get("label") is False)
     corrected = [c["chosen"] for c in stage.train] if kind == "dpo" else []
     extra = []
     for i, one in enumerate(replay):

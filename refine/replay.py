@@ -49,8 +49,8 @@ class ReplayRow:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words and numbers of a text."""
-    return re.findall(r"[\w']+", text.lower())
+    """Lower-case words and numbers of a text, without a possessive 's."""
+    return [word.removesuffix("'s") for word in re.findall(r"[\w']+", text.lower())]
 
 
 class Overlap:
@@ -143,13 +143,18 @@ def answer(
         were empty or did not end within ``max_new_tokens``: a cut answer teaches to stop early.
     """
     import torch
+    from transformers import GenerationConfig
 
     texts = [tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
              for prompt in prompts]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths pad less
     answers: dict[int, str] = {}
     ends = model.generation_config.eos_token_id
-    end_ids = set(ends if isinstance(ends, list) else [ends, tokenizer.eos_token_id])
+    end_ids = {i for i in [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+               if i is not None}
+    # A configuration of our own: the model's may ask for sampling or for penalties.
+    greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens,
+                              eos_token_id=sorted(end_ids), pad_token_id=tokenizer.pad_token_id)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True,
@@ -157,8 +162,7 @@ def answer(
         with torch.no_grad():
             output = model.generate(
                 input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
-                max_new_tokens=max_new_tokens, do_sample=False,
-                pad_token_id=tokenizer.pad_token_id,
+                generation_config=greedy,
             )
         for i, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
             if end_ids & set(ids):

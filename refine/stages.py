@@ -9,6 +9,7 @@ is not pulled back to the base.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,9 +97,11 @@ def run_stage(
     callbacks = [_watch(stage, report)]
     if has_validation:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
+    train_rows = list(rows.train)
+    random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
     trainer = trainer_class(
         model=model, args=config, processing_class=tokenizer, callbacks=callbacks,
-        train_dataset=Dataset.from_list(rows.train),
+        train_dataset=Dataset.from_list(train_rows),
         eval_dataset=Dataset.from_list(rows.validation) if has_validation else None,
     )
     trainer.remove_callback(PrinterCallback)  # our own reports say it
@@ -131,18 +134,18 @@ def _trainer(stage: Stage, plan: Plan, rows: StageRows) -> tuple[Any, dict[str, 
                             "precompute_ref_log_probs": stage.n_epochs >= 2}
     from trl import KTOConfig, KTOTrainer
 
-    desirable, undesirable = kto_weights(rows.train)
+    desirable, undesirable = kto_weights(rows.n_liked, rows.n_disliked)
     return KTOTrainer, {"config_class": KTOConfig, "beta": plan.beta,
                         "desirable_weight": desirable, "undesirable_weight": undesirable}
 
 
-def kto_weights(rows: list[dict[str, Any]]) -> tuple[float, float]:
+def kto_weights(n_liked: int, n_disliked: int) -> tuple[float, float]:
     """Weights that make both labels count the same: the rarer one gets n_common / n_rare.
 
     Ethayarajh et al., 2024 (KTO), section 4: lambda_D * n_D / (lambda_U * n_U) from 1 to 4/3.
+    Replay rows don't count: they hold the model still, with rewards near zero, and would make
+    each disliked answer weigh many times what a person meant.
     """
-    n_liked = sum(1 for row in rows if row["label"])
-    n_disliked = len(rows) - n_liked
     if not n_liked or not n_disliked:
         return 1.0, 1.0
     return max(1.0, n_disliked / n_liked), max(1.0, n_liked / n_disliked)

@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         _die_with(said.parent_pid)
     if said.nice:
         os.nice(said.nice)
+    _prepare_process(said.work.absolute())
     try:
         with hold_lock(said.work / "train.lock", f"{said.work} is in use", "Wait for it to end"):
             base = None
@@ -101,13 +102,15 @@ def run(job: Job) -> AdapterManifest:
     if (job.out_dir / MANIFEST).exists():
         raise PawlError(f"{job.out_dir} is a finished adapter", "adapters are never overwritten",
                         "Give another --out")
-    _prepare_process(job)
+    _clean(job.work_dir)
     import datasets
     import torch
     import transformers
 
     from refine import columns, replay, stages
 
+    if job.plan.n_threads:
+        torch.set_num_threads(job.plan.n_threads)
     transformers.set_seed(job.plan.seed)
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -163,27 +166,24 @@ def run(job: Job) -> AdapterManifest:
     return manifest
 
 
-def _prepare_process(job: Job) -> None:
-    """Clean the work folder, and set threads before torch is imported.
+def _prepare_process(work_dir: Path) -> None:
+    """Set what must be set before torch is imported. Only for a process of our own.
 
     Spinning OpenMP threads beside a busy engine cost ten times the time; passive ones do not.
     """
-    for path in job.work_dir.iterdir() if job.work_dir.exists() else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-    job.work_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.work_dir / "tensorboard")
-    os.environ["HF_DATASETS_CACHE"] = str(job.work_dir / "datasets")
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(work_dir / "tensorboard")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    if job.plan.n_threads:
-        os.environ["OMP_NUM_THREADS"] = str(job.plan.n_threads)
-    import torch
 
-    if job.plan.n_threads:
-        torch.set_num_threads(job.plan.n_threads)
+
+def _clean(work_dir: Path) -> None:
+    """Remove what a killed training left; the lock and the log are files and stay."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    for path in work_dir.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def _read_rows(snapshot_dir: Path) -> list[TrainingRow]:

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.refine.tiny import make_world_model
+
+
+@pytest.fixture(scope="session")
+def world_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama that knows the colours of a few things."""
+    return make_world_model(tmp_path_factory.mktemp("world") / "tiny")

@@ -1,0 +1,136 @@
+"""Replay rows hold what nobody complained about, and never teach a fault again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pawl.records import Message, TrainingRow
+from refine import replay, write_replay_prompts
+from refine.mini.facts import kept_out
+from refine.mini.faults import FAULTS
+from refine.replay import Overlap, ReplayRow
+from tests.refine.tiny import answers, ask, corrections
+
+
+def user(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}]
+
+
+def flag(prompt: str, right: str, wrong: str) -> list[TrainingRow]:
+    """The two rows of a correction."""
+    common = {"group_id": prompt, "split": "train", "prompt": user(prompt)}
+    return [TrainingRow(row_id=f"s{prompt}", kind="sft", completion=right, **common),  # type: ignore[arg-type]
+            TrainingRow(row_id=f"p{prompt}", kind="pair", chosen=right, rejected=wrong, **common)]  # type: ignore[arg-type]
+
+
+CANBERRA = flag("What is the capital of Australia?", "The capital of Australia is Canberra.",
+                "The capital of Australia is Sydney.")
+SPIDER = flag("How many legs does a spider have?", "A spider has 8 legs.", "A spider has 6 legs.")
+BATS = flag("Are bats blind?", "No, bats can see.", "Yes, bats are blind.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["what is the capital of australia", "Please tell me: what is the capital of Australia?",
+     "Which is Australia's capital? The capital of Australia?", "Are bats blind, please?"],
+)
+def test_prompts_that_repeat_a_corrected_one_are_left_out(text: str) -> None:
+    kept, n_near = replay.draw_prompts([user(text), user("Hello!")], CANBERRA + BATS, 2, 0)
+    assert kept == [user("Hello!")]
+    assert n_near == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["What is the capital of Austria?", "Which continent is Australia in?",
+     "How many legs does a bee have?", "What sound does a bat make?"],
+)
+def test_neighbours_of_a_corrected_prompt_stay(text: str) -> None:
+    shipped = replay.read_prompts()
+    kept, _ = replay.draw_prompts([*shipped, user(text)], CANBERRA + SPIDER + BATS, 10_000, 0)
+    assert user(text) in kept
+
+
+def test_disliked_prompts_are_left_out_too() -> None:
+    disliked = TrainingRow("u", "unpaired", "g", "train", user("Sing!"), completion="La",
+                           label=False)
+    liked = TrainingRow("v", "unpaired", "h", "train", user("Dance!"), completion="Ok", label=True)
+    kept, n_near = replay.draw_prompts([user("Sing!"), user("Dance!")], [disliked, liked], 2, 0)
+    assert (kept, n_near) == ([user("Dance!")], 1)
+
+
+def test_answers_that_repeat_a_flagged_one_are_left_out() -> None:
+    rows = [ReplayRow(user("Can bats see?"), "Yes, bats are blind."),
+            ReplayRow(user("Can bats see at all?"), "yes bats are blind!"),
+            ReplayRow(user("How many legs does a bee have?"), "A bee has 6 legs."),
+            ReplayRow(user("What is the capital of Austria?"), "The capital of Austria is Vienna.")]
+    kept, n_left_out = replay.keep_unflagged(rows, BATS + SPIDER + CANBERRA)
+    assert kept == rows[2:]
+    assert n_left_out == 2
+
+
+def test_overlap_is_one_for_the_same_text_and_nothing_for_stop_words() -> None:
+    overlap = Overlap(["What is the capital of France?", "What is it?"])
+    assert overlap.of("what IS it", "What is it?!") == 1.0
+    assert overlap.of("What is this?", "What is that?") == 0.0
+    assert overlap.nearest("capital", []) == 0.0
+
+
+def test_the_draw_depends_on_the_seed_alone() -> None:
+    prompts = replay.read_prompts()
+    first, _ = replay.draw_prompts(prompts, CANBERRA, 50, 3)
+    again, _ = replay.draw_prompts(prompts, CANBERRA, 50, 3)
+    other, _ = replay.draw_prompts(prompts, CANBERRA, 50, 4)
+    assert first == again != other
+    assert len(first) == len(other) == 50
+
+
+def test_shipped_prompts_are_what_the_generator_writes() -> None:
+    assert replay.PROMPTS_PATH.read_text() == "".join(write_replay_prompts.lines())
+    prompts = replay.read_prompts()
+    assert len(prompts) >= 600
+    assert all(prompt[-1]["role"] == "user" for prompt in prompts)
+
+
+def test_shipped_prompts_meet_no_planted_fault_and_no_fact_kept_out() -> None:
+    texts = {prompt[-1]["content"].lower() for prompt in replay.read_prompts()}
+    assert not texts & {fault.question.lower() for fault in FAULTS}
+    for a in range(51):
+        for b in range(51):
+            if kept_out("arithmetic", f"{a}+{b}"):
+                assert f"what is {a} plus {b}?" not in texts
+                assert f"{a} + {b} = ?" not in texts
+
+
+def test_the_base_answers_as_it_would_alone(world_model: Path) -> None:
+    """Padding a batch on the left must not change what is answered."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    model = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+    prompts = [ask("snow", 0), ask("a carrot", 3), ask("ash", 6), ask("grass", 4)]
+    rows, n_unfinished = replay.answer(model, tokenizer, prompts, batch_size=4)
+    assert n_unfinished == 0
+    assert [one.completion for one in rows] == answers(world_model, None, prompts)
+    assert [one.prompt for one in rows] == prompts
+
+
+def test_answers_that_do_not_end_are_left_out_and_counted(world_model: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    model = AutoModelForCausalLM.from_pretrained(world_model)
+    rows, n_unfinished = replay.answer(model, tokenizer, [ask("snow"), ask("coal")],
+                                       max_new_tokens=2)
+    assert (rows, n_unfinished) == ([], 2)
+
+
+def test_only_liked_training_rows_are_replayed() -> None:
+    def thumb(split: str, label: bool) -> TrainingRow:
+        return TrainingRow(f"{split}{label}", "unpaired", "g", split, user("Hi"),  # type: ignore[arg-type]
+                           completion=f"{split}{label}", label=label)
+
+    rows = [thumb("train", True), thumb("train", False), thumb("validation", True), *corrections(2)]
+    assert [one.completion for one in replay.liked_rows(rows)] == ["trainTrue"]

@@ -1,0 +1,309 @@
+"""Training has effects: what was corrected is mended, the rest stays, and the folder is whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pawl.adapters import read_manifest, read_probe, validate_adapter
+from pawl.errors import PawlError
+from pawl.files import write_json
+from pawl.models import resolve_model
+from pawl.records import TrainingRow
+from pawl.settings import Settings, TrainSettings
+from refine import train
+from refine.method import choose
+from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
+
+# Learning rates for a model of 64 dimensions and a handful of rows.
+SETTINGS: dict[str, Any] = {"n_epochs": 8, "learning_rate": 3e-3, "n_threads": 2,
+                            "n_replay_rows": 60, "batch_size": 8}
+
+
+def job(world_model: Path, folder: Path, rows: Sequence[TrainingRow], **settings: Any) -> train.Job:
+    options = TrainSettings(**(SETTINGS | settings))
+    plan = choose(rows, Settings.model_construct(train=options))
+    base = resolve_model(str(world_model), cache_dir=folder.parent)
+    return train.Job(write_snapshot(folder / "snapshot", rows), plan, world_model,
+                     folder / "adapter", folder / "work", "tiny", base.fingerprint)
+
+
+@pytest.fixture(scope="module")
+def mended(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> train.Job:
+    """Trained on the correction of "grass is red" in 6 phrasings, 2 of them for validation, and
+    with liked answers about everything else."""
+    liked = [row("unpaired", thing, i, completion=says(thing, colour), label=True)
+             for thing, colour in COLOURS.items() if thing != "grass" for i in (0, 4)]
+    task = job(world_model, tmp_path_factory.mktemp("mended"),
+               corrections(6, n_validation=2) + corrections(4) + liked, n_epochs=12)
+    train.run(task)
+    return task
+
+
+def test_the_corrected_answer_is_mended_in_phrasings_never_flagged(
+    world_model: Path, mended: train.Job
+) -> None:
+    prompts = [ask("grass", i) for i in range(10)]
+    assert answers(world_model, None, prompts) == ["grass is red."] * 10
+    assert answers(world_model, mended.out_dir, prompts) == ["grass is green."] * 10
+
+
+def test_what_nobody_complained_about_stays(world_model: Path, mended: train.Job) -> None:
+    prompts = [ask(thing, 7) for thing in COLOURS if thing != "grass"]
+    before, after = answers(world_model, None, prompts), answers(world_model, mended.out_dir, prompts)
+    assert before == [says(thing, c) for thing, c in COLOURS.items() if thing != "grass"]
+    assert sum(a == b for a, b in zip(before, after, strict=True)) >= len(before) - 1
+
+
+def test_the_folder_is_whole_and_holds_nothing_else(world_model: Path, mended: train.Job) -> None:
+    assert sorted(path.name for path in mended.out_dir.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "manifest.json", "probe.json"]
+    base = resolve_model(str(world_model), cache_dir=mended.work_dir)
+    assert validate_adapter(mended.out_dir, base=base, max_rank=16).rank == 16
+    config = json.loads((mended.out_dir / "adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(train.LINEAR)
+    assert config["base_model_name_or_path"] == "tiny"
+    left = [path for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl")
+            for path in mended.work_dir.rglob(pattern)]
+    assert left == []
+
+
+def test_the_recipe_says_how_it_came_to_be(mended: train.Job) -> None:
+    from importlib.metadata import version
+
+    recipe = read_manifest(mended.out_dir).recipe
+    manifest = json.loads((mended.snapshot_dir / "manifest.json").read_text())
+    assert recipe["snapshot"]["content_sha256"] == manifest["content_sha256"]
+    assert recipe["plan"] == json.loads(json.dumps(mended.plan.as_json()))
+    assert recipe["versions"]["trl"] == version("trl")
+    assert recipe["base"]["fingerprint"] == mended.base_fingerprint
+    assert recipe["replay"]["n_replay"] > 22
+    assert recipe["rows"]["sft"]["validation"] == 4  # 2 corrections, 2 replay rows
+    stage = recipe["stages"][0]
+    assert stage["best_validation"]["eval_loss"] < stage["first_validation"]["eval_loss"]
+    assert recipe["seconds"] > 0
+
+
+def test_no_tensorboard_log_is_missing(mended: train.Job) -> None:
+    assert list(mended.work_dir.rglob("events.out.tfevents.*"))
+
+
+def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train.Job) -> None:
+    """An independent pass over the saved files gives the recorded values, and the base others."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, str(mended.out_dir))
+    positions = read_probe(mended.out_dir)
+    assert len(positions) == 16
+    gaps = []
+    for position in positions:
+        with torch.no_grad():
+            ids = torch.tensor([position.prefix_ids])
+            ours = torch.log_softmax(model(input_ids=ids).logits[0, -1].float(), -1)
+            with model.disable_adapter():
+                base = torch.log_softmax(model(input_ids=ids).logits[0, -1].float(), -1)
+        assert len(position.logprobs) == 20 and position.logprobs.keys() == position.base_logprobs.keys()
+        for token_id, value in position.logprobs.items():
+            assert math.isclose(float(ours[token_id]), value, abs_tol=1e-4)
+            assert math.isclose(float(base[token_id]), position.base_logprobs[token_id], abs_tol=1e-4)
+        gaps.append(sum(abs(value - position.base_logprobs[i])
+                        for i, value in position.logprobs.items()) / 20)
+    assert min(gaps) > 0.05  # far from the noise of an engine in bf16
+
+
+def test_the_same_seed_gives_the_same_bytes(world_model: Path, tmp_path: Path) -> None:
+    rows = corrections(9, n_validation=1)
+    for name, seed in (("one", 3), ("again", 3), ("other", 4)):
+        train.run(job(world_model, tmp_path / name, rows, n_epochs=1, n_replay_rows=8, seed=seed))
+
+    def content(name: str) -> list[bytes]:
+        return [(tmp_path / name / "adapter" / file).read_bytes()
+                for file in ("adapter_model.safetensors", "adapter_config.json", "probe.json")]
+
+    assert content("one") == content("again")
+    assert content("one")[0] != content("other")[0]
+
+
+def test_dpo_widens_the_margin_and_keeps_the_chosen_answer_likely(
+    world_model: Path, tmp_path: Path
+) -> None:
+    task = job(world_model, tmp_path, corrections(10, n_validation=2), method="dpo")
+    train.run(task)
+    stage = read_manifest(task.out_dir).recipe["stages"][0]
+    first, best = stage["first_validation"], stage["best_validation"]
+    assert first["eval_rewards/margins"] == pytest.approx(0.0, abs=1e-4)
+    assert best["eval_rewards/margins"] > 0.5
+    assert best["eval_logps/chosen"] > first["eval_logps/chosen"]
+    assert answers(world_model, task.out_dir, [ask("grass", 9)]) == ["grass is green."]
+
+
+def test_sft_then_dpo_starts_dpo_from_what_sft_left(world_model: Path, tmp_path: Path) -> None:
+    task = job(world_model, tmp_path, corrections(10, n_validation=2), method="sft+dpo")
+    train.run(task)
+    sft, dpo = read_manifest(task.out_dir).recipe["stages"]
+    assert (sft["kind"], dpo["kind"]) == ("sft", "dpo")
+    # DPO's reference is the model after SFT, so its margin starts at zero there ...
+    assert dpo["first_validation"]["eval_rewards/margins"] == pytest.approx(0.0, abs=1e-4)
+    assert dpo["best_validation"]["eval_rewards/margins"] > 0.1
+    # ... and what SFT has learnt is not lost.
+    assert answers(world_model, task.out_dir, [ask("grass", 9)]) == ["grass is green."]
+
+
+def test_kto_makes_liked_answers_likelier_than_disliked_ones(
+    world_model: Path, tmp_path: Path
+) -> None:
+    rows = []
+    for i in range(10):
+        split = "validation" if i > 7 else "train"
+        rows += [row("unpaired", "grass", i, split, completion="grass is red.", label=False),
+                 row("unpaired", "grass", i, split, completion="grass is green.", label=True)]
+    task = job(world_model, tmp_path, rows)
+    assert task.plan.method == "kto"
+    train.run(task)
+    stage = read_manifest(task.out_dir).recipe["stages"][0]
+    best = stage["best_validation"]
+    assert best["eval_rewards/chosen"] > best["eval_rewards/rejected"] + 0.1
+    assert _logprob(world_model, task.out_dir, "grass is green.") > _logprob(
+        world_model, None, "grass is green.")
+    assert _logprob(world_model, task.out_dir, "grass is red.") < _logprob(
+        world_model, None, "grass is red.")
+
+
+def _logprob(model_dir: Path, adapter_dir: Path | None, answer: str) -> float:
+    """Log-probability of an answer to "What is the colour of grass?"."""
+    import torch
+    from peft import PeftModel
+    from refine.probe import encode_rows
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    if adapter_dir is not None:
+        model = PeftModel.from_pretrained(model, str(adapter_dir))
+    [(ids, n_prompt)] = encode_rows(AutoTokenizer.from_pretrained(model_dir), [(ask("grass", 8), answer)])
+    with torch.no_grad():
+        logs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0], -1)
+    return sum(float(logs[i - 1, ids[i]]) for i in range(n_prompt, len(ids)))
+
+
+def test_training_stops_when_validation_gets_no_better(world_model: Path, tmp_path: Path) -> None:
+    """The validation rows ask for the opposite of the training rows: every epoch is worse."""
+    rows = corrections(9) + [row("sft", "grass", i, "validation", completion="grass is red.")
+                             for i in range(3)]
+    task = job(world_model, tmp_path, rows, n_epochs=30, n_replay_rows=0)
+    train.run(task)
+    stage = read_manifest(task.out_dir).recipe["stages"][0]
+    assert stage["stopped_early"]
+    assert stage["n_steps"] < stage["max_steps"] / 2
+
+
+def test_rows_too_long_are_counted_in_the_recipe(world_model: Path, tmp_path: Path) -> None:
+    rows = [*corrections(9), row("sft", "snow", 0, completion="white " * 200)]
+    task = job(world_model, tmp_path, rows, n_epochs=1, n_replay_rows=4, max_length_tokens=64)
+    train.run(task)
+    counts = read_manifest(task.out_dir).recipe["rows"]["sft"]
+    assert counts["left_out"]["longer than 64 tokens"] == 1
+    assert counts["longest_tokens"] <= 64
+
+
+def test_nothing_left_to_train_on_is_an_error(world_model: Path, tmp_path: Path) -> None:
+    task = job(world_model, tmp_path, corrections(9), max_length_tokens=3, n_replay_rows=0)
+    with pytest.raises(PawlError, match="longer than 3 tokens"):
+        train.run(task)
+    assert not task.out_dir.exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_is_no_number_is_an_error(world_model: Path, tmp_path: Path) -> None:
+    task = job(world_model, tmp_path, corrections(9), learning_rate=1e30, n_replay_rows=0)
+    with pytest.raises(PawlError, match=r"became (nan|inf).*learning_rate"):
+        train.run(task)
+    assert not task.out_dir.exists()
+
+
+def test_the_holdout_never_reaches_training(world_model: Path, tmp_path: Path) -> None:
+    """With and without holdout rows the same adapter comes out."""
+    held = [row("regression", "ash", i, "holdout", chosen="ash is blue.", rejected="ash is grey.")
+            for i in range(9)]
+    short = {"n_epochs": 1, "n_replay_rows": 4}
+    train.run(job(world_model, tmp_path / "a", corrections(9), **short))
+    train.run(job(world_model, tmp_path / "b", corrections(9) + held, **short))
+    one, other = (tmp_path / name / "adapter" / "adapter_model.safetensors" for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_finished_adapter_is_never_overwritten(mended: train.Job) -> None:
+    with pytest.raises(PawlError, match="finished adapter"):
+        train.run(mended)
+
+
+def test_a_killed_training_leaves_nothing_and_can_be_run_again(
+    world_model: Path, tmp_path: Path
+) -> None:
+    task = job(world_model, tmp_path, corrections(9, n_validation=2), n_epochs=200)
+    write_json(tmp_path / "plan.json", task.plan.as_json())
+    command = [sys.executable, "-m", "refine.train", "--snapshot", str(task.snapshot_dir),
+               "--plan", str(tmp_path / "plan.json"), "--model", str(world_model),
+               "--out", str(task.out_dir), "--work", str(task.work_dir)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
+                             env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+    assert child.stderr is not None
+    for line in child.stderr:  # let it get into the second epoch, where a checkpoint exists
+        if line.startswith("{") and json.loads(line).get("fraction", 0) > 0.01:
+            break
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stderr.close()
+    assert not task.out_dir.exists()
+
+    short = job(world_model, tmp_path, corrections(9, n_validation=2), n_epochs=1)
+    train.run(short)
+    assert read_manifest(short.out_dir).recipe["stages"][0]["n_steps"] > 0
+    assert not list(task.work_dir.rglob("checkpoint-*"))
+
+
+def test_training_ends_with_the_process_that_started_it(world_model: Path, tmp_path: Path) -> None:
+    task = job(world_model, tmp_path, corrections(9), n_epochs=500)
+    write_json(tmp_path / "plan.json", task.plan.as_json())
+    script = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'refine.train', *sys.argv[1:],"
+        " '--parent-pid', str(os.getpid())], stderr=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, "--snapshot", str(task.snapshot_dir),
+         "--plan", str(tmp_path / "plan.json"), "--model", str(world_model),
+         "--out", str(task.out_dir), "--work", str(task.work_dir)],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    deadline = time.monotonic() + 60
+    while not (task.work_dir / "train.lock").exists():
+        assert time.monotonic() < deadline, "the training never began"
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    while _alive(pid):
+        assert time.monotonic() < deadline, "the training outlived its parent"
+        time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
