@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from feedback.splits import split_of
@@ -18,7 +19,7 @@ SALT = "pawl"
 def make_completion(**changed: Any) -> Completion:
     """A complete answer of the base; every one has an id and a question of its own."""
     n = next(_numbers)
-    values: dict[str, Any] = dict(
+    plain = Completion(
         completion_id=f"chatcmpl-{n}", choice_index=0, conversation_id=f"conversation-{n}",
         rater_id="ann", created_at=utc_now(), asked_model="pawl", version="base",
         base_model="pawl-mini", base_fingerprint="sha256:0",
@@ -26,24 +27,24 @@ def make_completion(**changed: Any) -> Completion:
         completion=f"It is {n}.", finish_reason="stop", status="complete",
         sampling={"temperature": 0.0, "stop": ["\n"]}, n_prompt_tokens=9, n_completion_tokens=None,
         first_token_seconds=0.25, total_seconds=1.5, streamed=True)
-    return Completion(**{**values, **changed})
+    return replace(plain, **changed)
 
 
 def make_feedback(completion: Completion | str, **changed: Any) -> Feedback:
     n = next(_numbers)
     completion_id = completion if isinstance(completion, str) else completion.completion_id
-    values: dict[str, Any] = dict(
+    plain = Feedback(
         feedback_id=f"fb-{n}", idempotency_key=f"key-{n}", completion_id=completion_id,
         choice_index=0, rater_id="ann", created_at=utc_now())
-    return Feedback(**{**values, **changed})
+    return replace(plain, **changed)
 
 
 def make_promotion(version: str, outcome: str, **changed: Any) -> Promotion:
     n = next(_numbers)
-    values: dict[str, Any] = dict(
+    plain = Promotion(
         promotion_id=f"p-{n}", created_at=utc_now(), version=version, previous_version="base",
-        outcome=outcome, kind="promote", run_id="run-1", reason="", probe={"distance": 0.25})
-    return Promotion(**{**values, **changed})
+        outcome="live", kind="promote", run_id="run-1", reason="", probe={"distance": 0.25})
+    return replace(plain, **{"outcome": outcome, **changed})
 
 
 def conversation_in(split: Split, salt: str = SALT) -> str:

@@ -131,7 +131,8 @@ def test_default_categories_are_whole() -> None:
     assert len(set(keys)) == 13
     assert {"incorrect", "invented", "verbose", "refused_wrongly", "other"} <= set(keys)
     for one in DEFAULT_CATEGORIES:
-        assert one.definition and one.example
+        assert one.definition
+        assert one.example
         assert one.treatment in ("train", "review", "holdout_only", "ignore")
 
 
