@@ -21,6 +21,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -52,12 +53,14 @@ class FakeVllm:
         return web.Response()
 
     async def seen(self, request: web.Request) -> web.Response:
-        return web.json_response({"bodies": self.bodies, "n_running": self.n_running,
-                                  "n_dropped": self.n_dropped, "adapters": self.adapters})  # fmt: skip
+        return web.json_response({
+            "bodies": self.bodies, "n_running": self.n_running, "n_dropped": self.n_dropped,
+            "adapters": self.adapters,
+        })  # fmt: skip
 
     async def load(self, request: web.Request) -> web.Response:
         body = await request.json()
-        if os.environ.get(LORA_ALLOWED) != "True" or not os.path.isabs(body["lora_path"]):
+        if os.environ.get(LORA_ALLOWED) != "True" or not Path(body["lora_path"]).is_absolute():
             return web.json_response({"error": {"message": "not allowed"}}, status=400)
         self.adapters[body["lora_name"]] = body["lora_path"]
         return web.Response(text="Success")
@@ -86,8 +89,11 @@ class FakeVllm:
         n = body.get("n", 1)
         words = self.words(body["model"], prompt if isinstance(prompt, str) else prompt[0])
         if prompt == "too long":
-            return error(400, "This model's maximum context length is 512 tokens. However, your "
-                         "prompt contains at least 513 input tokens, which exceeds this limit.")  # fmt: skip
+            return error(
+                400,
+                "This model's maximum context length is 512 tokens. However, your "
+                "prompt contains at least 513 input tokens, which exceeds this limit.",
+            )
         if prompt == "hold first":
             await asyncio.Event().wait()
         completion_id = ("chatcmpl-" if chat else "cmpl-") + request.headers["X-Request-Id"]

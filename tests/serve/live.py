@@ -77,6 +77,7 @@ class Live:
 
     def rows(self, completion_id: str, n: int = 1) -> list[Completion]:
         """The rows of a completion, once ``n`` of them are there."""
+
         def found() -> list[Completion]:
             rows = [self.store.get_completion(completion_id, i) for i in range(n)]
             return [] if None in rows else rows

@@ -32,8 +32,9 @@ def session_of(tmp_path: Path) -> int:
 
 
 async def until(holds: Any, what: str, seconds: float = 20) -> None:
+    """Wait until ``holds()``; ``what`` says in the traceback what was waited for."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - the state has no event of its own
             await asyncio.sleep(0.02)
 
 
@@ -167,8 +168,9 @@ def test_a_process_that_only_shares_the_number_is_left_alone(tmp_path: Path) -> 
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"],
                           start_new_session=True) as other:  # fmt: skip
         try:
-            write_json(tmp_path / "engine.json",
-                       {"pid": other.pid, "boot_id": boot_id, "start_ticks": 1})
+            write_json(
+                tmp_path / "engine.json", {"pid": other.pid, "boot_id": boot_id, "start_ticks": 1}
+            )
             assert reap_left_over(tmp_path / "engine.json") == 0
             assert other.poll() is None
         finally:

@@ -87,8 +87,10 @@ def test_every_choice_has_its_row(server: Live) -> None:
 
 
 def test_plain_completions(server: Live) -> None:
-    answer = httpx.post(server.url + "/v1/completions",
-                        json={"model": "base", "prompt": "once upon", "stream": True})
+    answer = httpx.post(
+        server.url + "/v1/completions",
+        json={"model": "base", "prompt": "once upon", "stream": True},
+    )
     (row,) = server.rows(answer.headers["X-Pawl-Completion-Id"])
     assert row.completion_id.startswith("cmpl-")
     assert row.messages == [{"role": "prompt", "content": "once upon"}]
@@ -261,8 +263,9 @@ def test_echo_with_logprobs_never_reaches_the_engine(server: Live) -> None:
     n_before = len(server.seen()["bodies"])
     body = {"model": "base", "prompt": "hello", "echo": True, "logprobs": 1}
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(
-            lambda _: httpx.post(server.url + "/v1/completions", json=body), range(8)))
+        answers = list(
+            pool.map(lambda _: httpx.post(server.url + "/v1/completions", json=body), range(8))
+        )
     assert {one.status_code for one in answers} == {400}
     assert "stop the whole engine" in answers[0].json()["error"]["message"]
     assert len(server.seen()["bodies"]) == n_before
@@ -288,9 +291,12 @@ def test_while_the_engine_starts_the_answer_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("api_key", [None, "secret"])
 def test_the_openai_client(tmp_path: Path, api_key: str | None) -> None:
     settings = Settings(state_dir=tmp_path, api_key=api_key)
-    with live(settings) as one, openai.OpenAI(
-        base_url=one.url + "/v1", api_key=api_key or "anything", max_retries=0
-    ) as client:
+    with (
+        live(settings) as one,
+        openai.OpenAI(
+            base_url=one.url + "/v1", api_key=api_key or "anything", max_retries=0
+        ) as client,
+    ):
         assert {model.id for model in client.models.list()} == {"pawl", "base"}
         assert client.models.retrieve("pawl").id == "pawl"
         messages: Any = [{"role": "user", "content": "hello"}]
