@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import shlex
-import signal
 import socket
 import sys
 import time
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pawl.errors import PawlError
-from pawl.files import read_json, write_json
 from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve import keeper
+from serve.left_over import note_process, reap_left_over
 from serve.vllm_child import STAGES, engine_environment, vllm_command
 
 if TYPE_CHECKING:
@@ -189,19 +188,26 @@ class Engine:
         try:
             await asyncio.to_thread(reap_left_over, self._process_file)
             while True:
-                began = time.monotonic()
+                ready_at = None
                 try:
                     await self._launch()
-                    ever_ready = True
+                    ever_ready, ready_at = True, time.monotonic()
                     reason = await self._watch()
                 except PawlError as error:
                     self.failure, reason = error, error.what
+                except OSError as error:  # a full disk, no room for another process
+                    reason = f"the engine could not be started ({error})"
+                    self.failure = PawlError(reason, status=503, code="engine_failed")
                 await self._end_process()
-                lived = time.monotonic() - began
                 self.loaded.clear()
-                n_failures = 1 if ever_ready and lived > STEADY_SECONDS else n_failures + 1
-                # What never worked once has a lasting cause: a model that vLLM does not serve.
-                if not ever_ready or n_failures >= N_FAILURES_TO_GIVE_UP:
+                steady = ready_at is not None and time.monotonic() - ready_at > STEADY_SECONDS
+                n_failures = 1 if steady else n_failures + 1
+                # What never worked once has a lasting cause, a model that vLLM does not serve; but
+                # another program may have taken the port between our look and vLLM's.
+                lasting = (
+                    not ever_ready and "address already in use" not in self._log_text().lower()
+                )
+                if lasting or n_failures >= N_FAILURES_TO_GIVE_UP:
                     self.failure = self.failure or self._explain(reason)
                     self._set("failed", reason, 0.0)
                     return
@@ -209,8 +215,6 @@ class Engine:
                 pause = self._backoff[min(n_failures, len(self._backoff)) - 1]
                 self._set("restarting", f"{reason}; it starts again", 0.0)
                 await asyncio.sleep(pause)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # a fault of ours must show in the status, not vanish
             self.failure = PawlError(f"the engine's supervision broke: {error!r}", status=503)
             self._set("failed", str(self.failure), 0.0)
@@ -233,15 +237,7 @@ class Engine:
             stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, **engine_environment()},
         )  # fmt: skip
-        stat = keeper.read_stat(self._process.pid)
-        write_json(
-            self._process_file,
-            {
-                "pid": self._process.pid,
-                "boot_id": _boot_id(),
-                "start_ticks": stat[2] if stat else None,
-            },
-        )
+        note_process(self._process_file, self._process.pid)
         deadline = began + self._settings.engine.start_timeout_seconds
         while not await self._answers():
             if self._process.returncode is not None:
@@ -366,34 +362,8 @@ class Engine:
         )
 
 
-def reap_left_over(process_file: Path) -> int:
-    """End what an engine of an earlier gateway left running; answers how many processes.
-
-    The session's number can't have been taken by another program while one of its processes
-    lives; where its leader lives, the leader's start time must be the one written down.
-    """
-    if not process_file.exists():
-        return 0
-    n_ended = 0
-    with contextlib.suppress(PawlError, KeyError, TypeError):
-        noted = read_json(process_file)
-        leader = keeper.read_stat(noted["pid"])
-        same = leader is None or leader[0] in "ZX" or leader[2] == noted["start_ticks"]
-        if same and noted["boot_id"] == _boot_id() and noted["pid"] != os.getsid(0):
-            with contextlib.suppress(ProcessLookupError):
-                if leader is not None:
-                    os.kill(noted["pid"], signal.SIGKILL)
-            n_ended = keeper.end_session(noted["pid"])
-    process_file.unlink(missing_ok=True)
-    return n_ended
-
-
 def free_port() -> int:
     """A port on loopback that nobody listened on a moment ago."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

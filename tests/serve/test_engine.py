@@ -18,7 +18,8 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.settings import Settings
 from serve import keeper
-from serve.engine import Engine, reap_left_over
+from serve.engine import Engine
+from serve.left_over import reap_left_over
 from tests.serve.live import FAKE_BASE, fake_command
 
 
