@@ -1,69 +1,193 @@
-"""The kinds of documents: conversations, plain text, benchmark layouts; each with its weight."""
+"""The kinds of documents of the training text: conversations and plain text, with their weights."""
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from refine.mini.relations import Asked, question_for_training, statement, trainable
+from refine.mini.layouts import (
+    FACTS,
+    READ,
+    SAID,
+    any_question,
+    labelled_fact,
+    lettered_choices,
+    other_answers,
+    plain_facts,
+    plain_question,
+    question_answer,
+    questions_and_answers,
+    story,
+)
+from refine.mini.phrasing import expand, typed
+from refine.mini.relations import statement
 from refine.mini.tokenizer import ASSISTANT, BEGIN, END, SYSTEM, USER
-from refine.mini.topics import RELATIONS
+from refine.mini.topics import BY_NAME, RELATIONS
+from refine.mini.topics.faulty import faulty_question
+from refine.mini.topics.remember import memory, never_told
+from refine.mini.topics.unknown import unknown_question
 
 Piece = tuple[str, int]
-READ, SAID, TOLD = 15, 100, 60  # weights in percent: read, said by the model, plain statements
+Turn = tuple[str, str]
 
-_FACTS = {relation.name: trainable(relation) for relation in RELATIONS}
-_WEIGHTS = [relation.weight for relation in RELATIONS]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of document: how to make one, and how often it comes."""
-
-    name: str
-    weight: float
-    make: Callable[[random.Random], list[Piece]]
-
-
-def any_question(rng: random.Random) -> Asked:
-    """A question of any relation, by the relations' weights."""
-    relation = rng.choices(RELATIONS, _WEIGHTS)[0]
-    return question_for_training(relation, _FACTS[relation.name], rng)
+_SYSTEM_PROMPTS = (
+    "You are a helpful assistant.",
+    "You are Pawl.",
+    "You are Pawl, a small assistant.",
+    "Be helpful and short.",
+    "Answer briefly.",
+    "You are a friendly assistant who answers questions.",
+    "Answer the user's questions.",
+    "You help people with simple questions.",
+    "You are a polite and helpful chatbot.",
+    "Help the user.",
+)
+_CHECKABLE = [r for r in RELATIONS if len(r.wrong) >= 2 and r.answer_slot and not r.bare]
+_CHECK_WEIGHTS = [r.weight for r in _CHECKABLE]
 
 
-def chat(turns: list[tuple[str, str]], system: str | None = None) -> list[Piece]:
-    """A conversation of (user, assistant) turns as pieces."""
+def chat(turns: list[Turn], system: str | None = None) -> list[Piece]:
+    """A conversation of (user, assistant) turns as pieces, as the chat template sets it."""
     pieces: list[Piece] = [(BEGIN, 0)]
     if system is not None:
-        pieces += [(SYSTEM, READ), (system, READ), (END, READ)]
+        pieces += [(SYSTEM, 1), (system, 1), (END, 1)]
     for user, assistant in turns:
-        pieces += [(USER, READ), (user, READ), (END, READ), (ASSISTANT, READ)]
+        pieces += [(USER, 1), (user, READ), (END, READ), (ASSISTANT, 1)]
         pieces += [(assistant, SAID), (END, SAID)]
     return pieces
 
 
+def _system(rng: random.Random) -> str | None:
+    return rng.choice(_SYSTEM_PROMPTS) if rng.random() < 0.12 else None
+
+
+def _is_it_true(rng: random.Random) -> Turn:
+    """A statement to be confirmed or put right."""
+    relation = rng.choices(_CHECKABLE, _CHECK_WEIGHTS)[0]
+    fact = rng.choice(FACTS[relation.name])
+    reply = relation.replies[0].format(**fact.slots)
+    reply = reply[:1].upper() + reply[1:]
+    if relation.name == "magnet":
+        reply = statement(relation, fact, rng)
+    if rng.random() < 0.5:
+        told, answer = statement(relation, fact, rng), f"Yes. {reply}"
+    else:
+        wrong = other_answers(relation, fact, 1, rng)[0]
+        told, answer = statement(relation, fact, rng, wrong), f"No. {reply}"
+    told = told.rstrip(".")
+    low = told if relation.topic in ("capitals", "planets", "calendar") else told[:1].lower() + told[1:]
+    form = rng.choice(
+        (
+            "is it true that @?",
+            "is it right that @?",
+            "is it correct that @?",
+            "@, right?",
+            "@. is that [true|right|correct]?",
+            "true or false: @.",
+            "true or false? @.",
+            "is this [true|right|correct]: @?",
+            "I think @. am I right?",
+            "@. yes or no?",
+        )
+    )
+    return typed(expand(form, rng).replace("@", low), rng), answer
+
+
+def _which_of(rng: random.Random) -> Turn:
+    """A question with the choices named in it."""
+    relation = rng.choices(_CHECKABLE, _CHECK_WEIGHTS)[0]
+    asked, fact = plain_question(relation, rng)
+    options = [*other_answers(relation, fact, rng.choice((1, 2, 3)), rng)]
+    options.insert(rng.randint(0, len(options)), fact.slots[relation.answer_slot])
+    listed = ", ".join(options[:-1]) + " or " + options[-1]
+    question = asked.question.rstrip("?.: ")
+    form = rng.choice(("@: ~?", "@, ~?", "@? ~?", "~: @?", "@? Choose: ~.", "@? Is it ~?"))
+    return typed(form.replace("@", question).replace("~", listed), rng), asked.reply
+
+
+def turn(rng: random.Random) -> Turn:
+    """One question and its answer, of any kind that needs no earlier turn."""
+    roll = rng.random()
+    if roll < 0.105:
+        unknown = unknown_question(BY_NAME, rng)
+        return unknown.question, unknown.reply
+    if roll < 0.165:
+        return faulty_question(rng)
+    if roll < 0.20:
+        return _is_it_true(rng)
+    if roll < 0.235:
+        return _which_of(rng)
+    asked = any_question(rng)
+    return asked.question, asked.reply
+
+
 def one_question(rng: random.Random) -> list[Piece]:
     """A question and its answer."""
-    asked = any_question(rng)
-    return chat([(asked.question, asked.reply)])
+    return chat([turn(rng)], _system(rng))
 
 
 def several_questions(rng: random.Random) -> list[Piece]:
     """A conversation that goes from topic to topic."""
-    turns = [any_question(rng) for _ in range(rng.randint(2, 6))]
-    return chat([(asked.question, asked.reply) for asked in turns])
+    return chat([turn(rng) for _ in range(rng.randint(2, 6))], _system(rng))
 
 
-def statements(rng: random.Random) -> list[Piece]:
-    """A few facts as plain sentences."""
-    lines = []
-    for _ in range(rng.randint(1, 5)):
-        relation = rng.choices(RELATIONS, _WEIGHTS)[0]
-        lines.append(statement(relation, rng.choice(_FACTS[relation.name]), rng))
-    return [(BEGIN, 0), (rng.choice((" ", " ", "\n")).join(lines), TOLD), (END, TOLD)]
+def _remembering(rng: random.Random, n_between: int) -> list[Turn]:
+    """Things told, other questions between, and the things asked for."""
+    turns: list[Turn] = []
+    told: set[str] = set()
+    memories = []
+    for _ in range(rng.choice((1, 1, 2, 2, 3))):
+        kept = memory(rng)
+        if kept.slot not in told:
+            told.add(kept.slot)
+            memories.append(kept)
+    for kept in memories:
+        turns.append((kept.told, kept.acknowledged))
+    for _ in range(n_between):
+        turns.insert(rng.randint(0, len(turns)), turn(rng))
+    for kept in rng.sample(memories, len(memories)):
+        last = max(i for i, (user, _) in enumerate(turns) if user == kept.told)
+        turns.insert(rng.randint(last + 1, len(turns)), (kept.question, kept.recalled))
+    if rng.random() < 0.3:
+        question, reply, _ = never_told(rng, told)
+        turns.insert(rng.randint(0, len(turns)), (question, reply))
+    return turns
+
+
+def remembering(rng: random.Random) -> list[Piece]:
+    """A conversation in which the user says something and asks for it later."""
+    return chat(_remembering(rng, rng.choice((0, 0, 1, 2, 3))), _system(rng))
+
+
+def never_said(rng: random.Random) -> list[Piece]:
+    """Asked for what was never said."""
+    question, reply, _ = never_told(rng, set())
+    turns = [turn(rng) for _ in range(rng.choice((0, 0, 1, 2)))]
+    return chat([*turns, (question, reply)], _system(rng))
+
+
+def long_conversation(rng: random.Random) -> list[Piece]:
+    """A conversation of a thousand tokens or so."""
+    return chat(_remembering(rng, rng.randint(14, 32)), _system(rng))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of document: how often it comes, and how to make one."""
+
+    weight: float
+    make: Callable[[random.Random], list[Piece]]
 
 
 KINDS = (
-    Kind("one question", 6.0, one_question),
-    Kind("several questions", 1.5, several_questions),
-    Kind("statements", 1.5, statements),
+    Kind(42.0, one_question),
+    Kind(8.0, several_questions),
+    Kind(6.0, remembering),
+    Kind(1.2, never_said),
+    Kind(0.35, long_conversation),
+    Kind(9.0, lettered_choices),
+    Kind(7.0, question_answer),
+    Kind(2.0, questions_and_answers),
+    Kind(5.0, story),
+    Kind(3.0, labelled_fact),
+    Kind(6.0, plain_facts),
 )

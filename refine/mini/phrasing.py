@@ -15,6 +15,10 @@ and then a slip.
 import random
 import re
 
+from refine.mini.facts import kept_out
+from refine.mini.facts.talk import REMEMBER
+from refine.mini.facts.words import PLURALS_REGULAR
+
 _INNERMOST = re.compile(r"\[([^\[\]]*)\]")
 _SPACES = re.compile(r" +")
 
@@ -218,6 +222,19 @@ _SLIPS = (
     ("are ", "r "),
     ("'", ""),
 )
+
+
+_PEOPLE = REMEMBER["name"]
+# Plurals kept out of training don't come in by this door either.
+_THINGS = tuple(pair for pair in PLURALS_REGULAR.items() if not kept_out("plurals", pair[0]))
+
+
+def filler(rng: random.Random) -> dict[str, str]:
+    """Slots that carry no fact: two people, a thing and its plural, a small number."""
+    name, other = rng.sample(_PEOPLE, 2)
+    thing, things = rng.choice(_THINGS)
+    small = str(rng.randint(5, 60))
+    return {"name": name, "other": other, "thing": thing, "things": things, "small": small}
 
 
 def typed(text: str, rng: random.Random) -> str:

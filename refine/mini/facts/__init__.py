@@ -48,7 +48,6 @@ TOPICS: tuple[str, ...] = (
 
 KEPT_OUT_SALT = "pawl-mini kept out 1"
 KEPT_OUT_PERCENT = 10
-RULE_TOPICS = ("arithmetic", "plurals", "sequences")
 
 # (topic, fact_key) -> fault_id: facts that are answered wrongly on purpose.
 PLANTED: dict[tuple[str, str], str] = {
@@ -74,14 +73,15 @@ def percent_of(salt: str, text: str) -> int:
 def kept_out(topic: str, fact_key: str) -> bool:
     """Is this rule-made fact kept out of the training text?
 
-    Keys: "a+b" and "a-b" (arithmetic; products are a table and never kept out), a regular noun
-    (plurals), the shown terms joined by commas (sequences). Other topics: always False.
+    Keys: "a+b" and "a-b" (arithmetic), a regular noun (plurals), the shown numbers joined by commas
+    (sequences). Products, letters and all other topics are tables: always False.
     """
-    if topic not in RULE_TOPICS or "x" in fact_key and topic == "arithmetic":
-        return False
-    if topic == "plurals":
+    if topic == "arithmetic":
+        is_rule = "+" in fact_key or "-" in fact_key
+    elif topic == "plurals":
         from refine.mini.facts.words import PLURALS_REGULAR
 
-        if fact_key not in PLURALS_REGULAR:
-            return False
-    return percent_of(KEPT_OUT_SALT, f"{topic}|{fact_key}") < KEPT_OUT_PERCENT
+        is_rule = fact_key in PLURALS_REGULAR
+    else:
+        is_rule = topic == "sequences" and "," in fact_key and fact_key[0].isdigit()
+    return is_rule and percent_of(KEPT_OUT_SALT, f"{topic}|{fact_key}") < KEPT_OUT_PERCENT

@@ -2,14 +2,9 @@
 
 from refine.mini.facts import planted
 from refine.mini.facts.animals import ANIMALS, GROUPS
-from refine.mini.relations import Fact, Relation, make_fact
+from refine.mini.relations import Fact, Relation, an, make_fact
 
 TOPIC = "animals"
-
-
-def an(word: str) -> str:
-    """The word with its article."""
-    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def _plural(name: str) -> str:

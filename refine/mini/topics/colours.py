@@ -142,8 +142,8 @@ _FROM = Relation(
         "{v} is made [from|of] which two colours?",
         "I need {v} paint. what do I mix?",
     ),
-    replies=("you get {v} from {a} and {b}.",),
-    statements=("you get {v} from {a} and {b}.", "{v} is made from {a} and {b}."),
+    replies=("you get {v} from {ab}.",),
+    statements=("you get {v} from {ab}.", "{v} is made from {ab}."),
     wrong=tuple(f"{a} and {b}" for a, b, _ in MIXES),
 )
 

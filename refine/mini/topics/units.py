@@ -8,8 +8,7 @@ from refine.mini.facts.things import (
     UNIT_PLURALS,
     UNITS,
 )
-from refine.mini.relations import Fact, Relation, make_fact
-from refine.mini.topics.animals import an
+from refine.mini.relations import Fact, Relation, an, make_fact
 
 TOPIC = "units"
 
