@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 3 * 4096  # DuckDB's main header and two database headers; blocks follow
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,  # the engine and the trainer need the other cores
+    "memory_limit": "1GB",  # and the memory; DuckDB's own default is 80 % of all there is
     "autoinstall_known_extensions": "false",  # never from the network
     "autoload_known_extensions": "false",
 }

@@ -33,11 +33,12 @@ def import_command(ctx: click.Context, path: Path, format_: str) -> None:
     "format_",
     default="preference",
     show_default=True,
-    help="sft, preference or unpaired (TRL's conversational formats, JSON lines).",
+    help="sft, preference, unpaired (TRL's conversational formats), sharegpt-dpo, sharegpt-kto, "
+    "oasst. A path that ends in .json gets one array, any other JSON lines.",
 )
 @click.pass_context
 def export_command(ctx: click.Context, path: Path, format_: str) -> None:
-    """Write what was curated from feedback as rows for TRL."""
+    """Write curated rows for other programs. What is kept for testing stays here."""
     with connect(settings_of(ctx)) as client:
         _say(client.post("/admin/export", {"path": str(path.absolute()), "format": format_}))
 
