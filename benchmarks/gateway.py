@@ -83,6 +83,7 @@ def serve_pass_through(port: int, upstream: str) -> None:
     async def make() -> web.Application:
         app = web.Application()
         app["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        app.on_cleanup.append(lambda app: app["session"].close())
         app.router.add_post(CHAT, handle)
         return app
 
@@ -120,16 +121,26 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
     from serve.gateway import Gateway
     from serve.in_flight import InFlight
     from serve.metrics import Metrics
+    from serve.up import Server, stop_on_signals
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(state_dir=Path(folder))
         store = Store.open(settings.database_path)
         base = BaseModel("fake", Path(folder), None, "sha256:fake", "FakeForCausalLM", 512)
-        gateway = Gateway(store, Upstream(upstream), base, InFlight(), Metrics(), lambda: (),
+        engine = Upstream(upstream)
+        gateway = Gateway(store, engine, base, InFlight(), Metrics(), lambda: (),
                           settings.engine.max_prompt_bytes, record=recording)  # fmt: skip
         routes = PublicRoutes(store, None, gateway).routes()
-        uvicorn.run(make_app(routes, settings), host="127.0.0.1", port=port, access_log=False,
-                    log_level="warning")  # fmt: skip
+        config = uvicorn.Config(make_app(routes, settings), host="127.0.0.1", port=port,
+                                access_log=False, log_level="warning")  # fmt: skip
+
+        async def serve() -> None:
+            server = Server(config)
+            stop_on_signals(server)
+            await server.serve()
+            await engine.session.close()
+
+        asyncio.run(serve())
         store.close()
 
 
@@ -276,8 +287,8 @@ def main() -> None:
             "Fake upstream that answers at once; client, upstream and each arm are processes of "
             f"their own; throughput with {CONCURRENCY} requests at a time."
         )
-        title, command = "The gateway against a bare pass-through", "python -m benchmarks.gateway"
-        record("gateway", title, command, figures, note=note)
+        title, typed = "The gateway against a bare pass-through", "python -m benchmarks.gateway"
+        record("gateway", title, typed, figures, note=note)
 
 
 if __name__ == "__main__":
