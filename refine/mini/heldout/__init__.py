@@ -4,7 +4,9 @@ The training text is made by the other modules of `refine.mini`; nothing here im
 phrasings and nothing there may import these. Shared are the fact tables alone.
 
 - `phrases_*`: how people ask, by relation (`capital_of`, `young_of` ...).
-- `claims`: which facts are asked, each with its right answer and wrong ones of the same kind.
+- `claim`, `claims`, `claims_*`: which facts are asked, each with its right answer and wrong ones of
+  the same kind; `exclusions`: what would make that unfair.
+- `talk`: greetings, remembering, questions outside of the world; `misconceptions`.
 - `families`: the chat questions of `evals/mini/unseen_families.jsonl`.
 - `benchmarks`: the four sets in the schemas of ARC, HellaSwag, MMLU and TruthfulQA.
 - `build`: writes the files: `python -m refine.mini.heldout.build`.

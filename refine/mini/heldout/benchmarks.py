@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pawl.errors import PawlError
-from refine.mini.heldout.claims import Claim, claims, fill, sample, upper_first
+from refine.mini.heldout.claim import Claim, fill, sample, upper_first
+from refine.mini.heldout.claims import claims
 from refine.mini.heldout.misconceptions import MISCONCEPTIONS
 from refine.mini.heldout.phrases import PHRASES
 

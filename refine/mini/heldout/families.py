@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from refine.mini.facts import kept_out, numbers, things, time
-from refine.mini.heldout.claims import Claim, claims, fill
+from refine.mini.heldout.claim import Claim, fill
+from refine.mini.heldout.claims import claims
 from refine.mini.heldout.phrases import PHRASES
 from refine.mini.heldout.talk import (
     GREETINGS,

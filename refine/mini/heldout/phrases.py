@@ -8,7 +8,7 @@ by its first sign:
 - `>` a sentence to be ended, `||` before the end; used in the set like HellaSwag;
 - `=` a claim; used as the choices of the set like TruthfulQA.
 
-The names in braces are the fields of `claims.Claim`.
+The names in braces are the fields of `claim.Claim`.
 """
 
 from dataclasses import dataclass

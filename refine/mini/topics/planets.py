@@ -288,7 +288,7 @@ _SKY = tuple(
         answer_slot="v",
         weight=0.15,
         directs=_SKY_QUESTIONS[key],
-        replies=(_SKY_REPLIES[key],),
+        replies=(_SKY_REPLIES[key].replace(answer, "{v}", 1),),
         wrong=tuple(SKY_FACTS.values()),
     )
     for key, answer in SKY_FACTS.items()

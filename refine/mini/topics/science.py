@@ -428,7 +428,7 @@ _ONE_OFF = tuple(
         nouns=() if content.startswith(("what", "where")) else (content,),
         clauses=(content,) if content.startswith(("what", "where")) else (),
         directs=_LINES[key][0],
-        replies=(_LINES[key][1],),
+        replies=(_LINES[key][1].replace(answer, "{v}", 1),),
         wrong=tuple(answer for _, answer in SCIENCE_LINES.values()),
     )
     for key, (content, answer) in SCIENCE_LINES.items()
