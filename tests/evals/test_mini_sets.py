@@ -208,6 +208,23 @@ def test_no_question_gives_its_own_answer_away_in_a_rejected_phrase() -> None:
         assert not overlap, row
 
 
+def test_held_out_and_training_phrasings_know_nothing_of_each_other() -> None:
+    """They share the fact tables alone: neither side imports the other's modules."""
+    ours = sorted((REPOSITORY / "refine/mini/heldout").glob("*.py"))
+    others = [p for p in (REPOSITORY / "refine").rglob("*.py") if "heldout" not in p.parts]
+    assert len(ours) > 10
+    assert len(others) > 10
+    imports = re.compile(r"^\s*(?:from|import)\s+(\S+)(?: import (.+))?", re.M)
+    for path in ours:
+        for module, _ in imports.findall(path.read_text(encoding="utf-8")):
+            assert not module.startswith("refine") or module.startswith(
+                ("refine.mini.facts", "refine.mini.faults", "refine.mini.heldout")
+            ), (path, module)
+    for path in others:
+        for module, names in imports.findall(path.read_text(encoding="utf-8")):
+            assert "heldout" not in f"{module} {names}", path
+
+
 def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
     """In a fresh process with another hash seed, so that no order hangs on hashing."""
     subprocess.run(
