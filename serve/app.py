@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 GUARDED = ("/v1", "/admin", "/metrics")
 MAX_FEEDBACK_BYTES = 1_000_000
+ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class PawlApp(Starlette):
@@ -98,7 +99,10 @@ def build_app(
     )
     public = PublicRoutes(store, engine, gateway)
     admin = Admin(settings, base, store, engine, promoter)
-    app = make_app([*public.routes(), *admin.routes()], settings)
+    nowhere = [
+        Route(path, _nowhere, methods=ALL_METHODS) for path in ("/v1/{_:path}", "/admin/{_:path}")
+    ]
+    app = make_app([*public.routes(), *admin.routes(), *nowhere], settings)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending
@@ -281,6 +285,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
         code="not_found" if error.status_code == 404 else "invalid_request",
     )
     return JSONResponse(mine.as_openai(), status_code=error.status_code, headers=error.headers)
+
+
+async def _nowhere(request: Request) -> Response:
+    """Programs get an error that they can read, not the page that stands at ``/``."""
+    raise PawlError(
+        f"there is no {request.method} {request.url.path} here",
+        "the routes are /v1/models, /v1/chat/completions, /v1/completions, /v1/feedback",
+        "Check the address and the method",
+        status=404,
+        code="not_found",
+    )
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:

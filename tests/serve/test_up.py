@@ -76,6 +76,8 @@ def test_it_answers_shows_a_page_and_stops_cleanly(
         answer = httpx.post(url + "/v1/chat/completions", json=body)
         assert answer.json()["choices"][0]["message"]["content"] == "base heard 2 characters."
         assert httpx.get(url + "/admin/status").json()["champion"] == "base"
+        nowhere = httpx.get(url + "/v1/engines")
+        assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "not_found")
         session = int(read_json(state_dir / "engine.json")["pid"])
         assert len(keeper.members(session)) == 3
         began = time.monotonic()
