@@ -202,6 +202,29 @@ def test_unseen_families_cover_every_topic_with_many_phrasings() -> None:
         )
 
 
+def test_no_question_is_one_of_the_training_phrasings() -> None:
+    """`unseen_combinations` and `faults` are made of training phrasings; none of them is here."""
+
+    def plain(text: str) -> str:
+        return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+    trained = {
+        plain(message["content"])
+        for name in ("unseen_combinations", "faults")
+        for row in sets.load_questions(name)
+        for message in row["messages"]
+        if message["role"] == "user"
+    }
+    assert len(trained) > 1000
+    lead = plain("Please say what is true.") + " "
+    ours = {
+        plain(_asked(row)).removeprefix(lead)
+        for name in sets.BENCHMARK_FILES
+        for row in sets.load_benchmark(name)
+    } | {plain(row["messages"][-1]["content"]) for row in sets.load_questions("unseen_families")}
+    assert ours & trained == set()
+
+
 def test_no_question_gives_its_own_answer_away_in_a_rejected_phrase() -> None:
     for row in sets.load_questions("unseen_families"):
         overlap = set(row.get("reject", ())) & set(row["accept"])

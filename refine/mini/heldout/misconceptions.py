@@ -20,7 +20,7 @@ MISCONCEPTIONS: dict[str, Misconception] = {
             "Can a bat see anything with its eyes?",
             "What is true about the eyes of bats?",
             "Is it right that a bat sees nothing?",
-            "Do the eyes of a bat work?",
+            "Are the eyes of a bat of any use to it?",
             "A friend says that bats have no use for their eyes. What do you say?",
             "What can bats do with their eyes?",
             "Is a bat an animal that can see?",
@@ -34,7 +34,7 @@ MISCONCEPTIONS: dict[str, Misconception] = {
     ),
     "goldfish_memory": Misconception(
         (
-            "How long can a goldfish remember something?",
+            "A goldfish learns something. How long will it still know it?",
             "Does a goldfish forget everything at once?",
             "What is the memory of a goldfish like?",
             "How good is a goldfish at remembering?",
@@ -54,7 +54,7 @@ MISCONCEPTIONS: dict[str, Misconception] = {
     ),
     "bulls_red": Misconception(
         (
-            "Why does a bull run at a red cloth?",
+            "A bull runs at a red cloth. For what reason?",
             "What makes a bull angry when it sees a red cloth?",
             "Does the colour red make bulls angry?",
             "What do bulls think of the colour red?",
@@ -99,7 +99,7 @@ MISCONCEPTIONS: dict[str, Misconception] = {
             "Is the Great Wall of China big enough to be seen from the Moon?",
             "What is true about the Great Wall of China and the Moon?",
             "Would you find the Great Wall of China if you looked down from the Moon?",
-            "Can people on the Moon see the Great Wall?",
+            "Is it possible for people on the Moon to see the Great Wall of China?",
             "How well can the Great Wall of China be seen from the Moon?",
             "Which is true of the Great Wall of China, seen from the Moon?",
             "My teacher talks about seeing the Great Wall from the Moon. Is that possible?",

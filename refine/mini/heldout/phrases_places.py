@@ -2,7 +2,7 @@
 
 TEXT = """
 # capital_of
-? {X} has a capital. What is it called?
+? {X} has many cities. What is the capital called?
 ? If I fly to {x}, which city is the capital there?
 ? What do people call the capital of {x}?
 ? Which city is marked as the capital on a map of {x}?
@@ -39,7 +39,7 @@ TEXT = """
 ? Which country has its capital in {x}?
 ? Somebody told me that {x} is a capital. Of which country?
 ! {x} is a capital, but I forgot the country. Which one is it?
-! Tell me the country that has {x} as its capital.
+! Which country is it that has {x} as its capital? Please tell me.
 ! Can you say which country {x} is the capital of?
 ! I am in {x}. This city is the capital of which country?
 > {x} is the capital city of || {a}.
@@ -52,7 +52,7 @@ TEXT = """
 # continent_of
 ? On which continent would I find {x}?
 ? {X} is a country on which continent?
-? To which continent does {x} belong?
+? {X} is a piece of which continent?
 ? Which part of the world is {x} in: what is the continent?
 ? I want to visit {x}. Which continent do I have to travel to?
 ? What continent is the country of {x} part of?

@@ -81,7 +81,7 @@ TEXT = """
 ? What is the usual colour of {x}?
 ? {X} has which colour?
 ? What colour do most people think of for {x}?
-? When you look at {x}, what colour do you see?
+? You look at {x}. Which colour is in front of your eyes?
 ! Tell me the colour of {x}.
 ! I am painting {x}. Which colour do I need?
 ! Which colour goes with {x}?

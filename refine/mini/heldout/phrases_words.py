@@ -142,7 +142,7 @@ TEXT = """
 ? If the week starts on Monday, what is the {x} day of the week?
 ? Which day comes {x} in a week that begins with Monday?
 ? What is the name of the {x} day in the week?
-! Name the {x} day of the week.
+! The {x} day of the week: what is its name?
 > A week starts with Monday. The {x} day of the week is || {a}.
 > The name of the {x} day in the week is || {a}.
 = The {x} day of the week is {a}.
@@ -176,7 +176,7 @@ TEXT = """
 ? What is the name of the {x} month in the year?
 ? Which month comes {x} in the year?
 ? If I count the months, which one is the {x}?
-! Name the {x} month of the year.
+! The {x} month of the year: what is its name?
 ! Which month has the {x} place in the calendar?
 > The name of the {x} month in the year is || {a}.
 > If you count the months from January, the {x} one is || {a}.

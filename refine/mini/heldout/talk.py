@@ -66,7 +66,7 @@ _PET_TOLD = ("We have a {x} called {v}.", "The name of our {x} is {v}.",
 _PET_ASKED = ("What is my {x} called?", "Do you remember the name of my {x}?",
               "Tell me how I call my {x}.")  # fmt: skip
 _TOLD: dict[str, tuple[str, ...]] = {
-    "name": ("I am {v}.", "People call me {v}.", "Hello, {v} here!", "You can call me {v}.",
+    "name": ("I am {v}.", "All my friends call me {v}.", "Hello, {v} here!", "You can call me {v}.",
              "Nice to meet you, I am called {v}."),
     "city": ("I live in {v}.", "My home is in {v}.", "I moved to {v} last year and live there."),
     "age": ("I am {v} years old.", "I turned {v} this year.", "I am already {v}."),
@@ -144,7 +144,10 @@ UNKNOWN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("What did {} have for breakfast today?", ("I", "my sister", "the queen")),
     ("Which team won the {} last night?", ("football match", "tennis game", "basketball game")),
     ("Who will win the election in {}?", ("Germany", "India", "Mexico")),
-    ("What is {}?", ("48371 times 2919", "87654 divided by 321", "the square root of 7531")),
+    (
+        "Please work out {} for me.",
+        ("48371 times 2919", "87654 divided by 321", "the square root of 7531"),
+    ),
     ("How high is the mountain called {}?", ("Everest", "Mont Blanc", "Fuji")),
     ("Who invented the {}?", ("telephone", "computer", "bicycle")),
     ("What is the newest song of {}?", ("Madonna", "the Beatles", "my neighbour")),
