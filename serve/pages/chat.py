@@ -46,6 +46,7 @@ class ChatPage:
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key
+        self._asking: dict[str, Talk] = {}  # by Gradio's session, while an answer comes
         with gr.Blocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
             self._lay_out()
             self._wire()
@@ -54,7 +55,7 @@ class ChatPage:
     def _lay_out(self) -> None:
         # Gradio scrambles what it stores; a fixed secret lets the id outlive a restart.
         self.rater = gr.BrowserState(None, storage_key="pawl-rater", secret="pawl-rater")
-        self.talk = gr.State(lambda: Talk())
+        self.talk = gr.State(Talk())
         self.seen = gr.State({})  # health and models as last looked at
         self.timer = gr.Timer(POLL_SECONDS)
         with gr.Row(elem_id="pawl-head"):
@@ -111,6 +112,7 @@ class ChatPage:
         self.save.click(self._save, [self.talk, *said, self.rater], both, **common)
         self.take_back.click(self._take_back, [self.talk, self.rater], both, **common)
         self.close.click(self._close, [self.talk], both, **common)
+        self.blocks.unload(self._leave)
         self.blocks.load(self._arrive, [self.rater],
                          [self.rater, self.categories, self.meanings], **common)
         gr.on([self.blocks.load, self.timer.tick], self._look,
@@ -129,7 +131,10 @@ class ChatPage:
         if reason or not text.strip():
             yield [gr.skip()] * 9
             return
+        emptied = False
         async for parts in self._ask(talk, model, rater_id, text, len(talk.turns), request):
+            if not emptied:  # once: the next question may be typed while this one is answered
+                parts[1]["value"], emptied = "", True
             yield parts
 
     async def _regenerate(
@@ -150,19 +155,26 @@ class ChatPage:
     async def _ask(
         self, talk: Talk, model: str, rater_id: str, text: str, at: int, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        first = True
-        async for _ in talk.ask(self._api(request, rater_id), model, text, at):
-            asked_in_box = first and at == len(talk.turns) - 1 and len(talk.turns) > at
-            chat, question = _drawn(talk)
-            if asked_in_box:
-                question["value"] = ""
-            # An open form is left alone, so that nothing typed there is lost.
-            yield [chat, question, *(_form(talk) if talk.open_turn is None else [gr.skip()] * 7)]
-            first = False
+        session = request.session_hash or ""
+        self._asking[session] = talk
+        try:
+            async for _ in talk.ask(self._api(request, rater_id), model, text, at):
+                # An open form is left alone, so that nothing typed there is lost.
+                form = _form(talk) if talk.open_turn is None else [gr.skip()] * 7
+                yield [*_drawn(talk), *form]
+        finally:
+            if not talk.busy:  # else the next question is being answered already
+                self._asking.pop(session, None)
 
     async def _stop(self, talk: Talk) -> list[Any]:
         await talk.stop()
         return _drawn(talk)
+
+    async def _leave(self, request: gr.Request) -> None:
+        """The page was closed: nobody waits for its answer any more."""
+        talk = self._asking.pop(request.session_hash or "", None)
+        if talk is not None:
+            await talk.stop()
 
     async def _start_over(self, talk: Talk) -> list[Any]:
         await talk.stop()

@@ -62,8 +62,7 @@ def _saved(feedback: dict[str, Any]) -> str:
     if feedback["correction"]:
         lines.append(f"It should have said: {_flat(feedback['correction'])}")
     lines.append("<i>Press the lit thumb to take it back.</i>")
-    return f'<div class="pawl-saved" data-saved="{escape(feedback["feedback_id"])}">' \
-        + "<br>".join(lines) + "</div>"
+    return f'<div class="pawl-saved">{"<br>".join(lines)}</div>'
 
 
 def category_name(key: str) -> str:
@@ -103,8 +102,7 @@ def banner(engine: dict[str, Any]) -> str:
     }.get(state, f"The engine is {state}.")
     fraction, bar = engine.get("progress_fraction"), ""
     if fraction is not None and state in ("starting", "restarting"):
-        bar = (f'<progress max="1" value="{float(fraction):.3f}" '
-               f'aria-label="Loading">{float(fraction):.0%}</progress>')
+        bar = f'<progress max="1" value="{float(fraction):.3f}">{float(fraction):.0%}</progress>'
     detail = f'<span class="pawl-detail">{_flat(str(engine.get("detail") or ""))}</span>'
     return (f'<div class="pawl-notice pawl-{escape(state)}" role="status">'
             f"<strong>{escape(words)}</strong> {detail}{bar}</div>")

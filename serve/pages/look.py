@@ -102,6 +102,10 @@ main.contain > .column > * { flex: none; }
 #pawl-form summary { cursor: pointer; font-size: .85rem; }
 #pawl-form dl { font-size: .85rem; } #pawl-form dt { font-weight: 600; }
 #pawl-form dd { margin: 0 0 .3rem 1rem; }
+@media (max-width: 40rem), (max-height: 45rem) {
+  main.contain > .column:has(#pawl-form) #pawl-about { display: none; }
+  #pawl-chat { min-height: 6rem !important; }
+}
 @media (max-width: 40rem) {
   .gradio-container > .main { padding: .5rem; }
   #pawl-question { border: 1px solid var(--border-color-primary); border-radius: .8rem;

@@ -16,7 +16,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from pawl.settings import Settings
 from serve.pages.guard import Guard
@@ -38,6 +39,7 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
     key = settings.api_key.get_secret_value() if settings.api_key else None
     pages = Pages(key)
     app.mount("/", Guard(pages, key))
+    app.state.pages = pages
     before = app.router.lifespan_context
 
     @asynccontextmanager
@@ -57,7 +59,7 @@ class Pages:
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key
-        self._app: ASGIApp | None = None
+        self._app: Starlette | None = None
         self._problem: str | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -81,6 +83,14 @@ class Pages:
         """Begin to build, beside the running server."""
         self._task = asyncio.create_task(self._run())
 
+    def hang_up(self) -> None:
+        """End the stream that every open page holds, so that a server that drains its
+        connections does not wait for pages left open."""
+        for route in self._app.routes if self._app is not None else ():
+            if isinstance(route, Mount):
+                gradio_app: Any = route.app
+                gradio_app.stop_event.set()
+
     async def stop(self) -> None:
         """Take the page down, with every stream it still runs."""
         self._stopping.set()
@@ -90,7 +100,8 @@ class Pages:
     async def _run(self) -> None:
         """Build, serve until told to stop. One task, as Gradio's lifespan must end in its own."""
         try:
-            inner = await asyncio.to_thread(self._build)
+            # In a loop of its own: Gradio opens loops that it never closes where none runs.
+            inner, blocks = await asyncio.to_thread(asyncio.run, self._build())
         except ImportError as err:
             self._problem = (f"The chat page needs Gradio, which could not be imported ({err}). "
                              "Do: pip install 'pawl-chat[pages]'. The API works without it.")
@@ -105,8 +116,9 @@ class Pages:
             self._app = inner
             await self._stopping.wait()
             self._app = None
+            blocks.close(verbose=False)
 
-    def _build(self) -> Starlette:
+    async def _build(self) -> tuple[Starlette, Any]:
         # Gradio reads this when it is imported, and posts usage figures home without it.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         import gradio
@@ -116,9 +128,10 @@ class Pages:
         from serve.pages.look import CSS, theme
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        blocks = build_chat_page(self._api_key)
         gradio.mount_gradio_app(
             inner,
-            build_chat_page(self._api_key),
+            blocks,
             path="/",
             footer_links=[],
             run_history=False,
@@ -131,4 +144,4 @@ class Pages:
             css=CSS,
             head=FAVICON_LINK,
         )
-        return inner
+        return inner, blocks

@@ -19,7 +19,7 @@ log = logging.getLogger("pawl.pages")
 FRAME_SECONDS = 0.06  # the page is redrawn at most this often while an answer streams
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
     """A question and its answer so far."""
 
@@ -35,9 +35,13 @@ class Turn:
 
 @dataclass(slots=True)
 class Talk:
-    """What one page shows. Lives in the server's memory while the page is open."""
+    """What one page shows. Lives in the server's memory while the page is open.
 
-    conversation_id: str = field(default_factory=lambda: f"chat-{uuid.uuid4().hex}")
+    Gradio copies an empty one for every page, so the conversation gets its id with its first
+    question.
+    """
+
+    conversation_id: str = ""
     turns: list[Turn] = field(default_factory=list)
     open_turn: Turn | None = None  # the answer whose feedback form is open
     open_nonce: str = ""  # changes with every saved form
@@ -59,6 +63,7 @@ class Talk:
         """Put ``question`` as turn ``at`` (dropping that turn and what follows it) and read the
         answer. Yields when there is something new to show; the last time when it is over."""
         await self.stop()
+        self.conversation_id = self.conversation_id or f"chat-{uuid.uuid4().hex}"
         if self.open_turn in self.turns[at:]:
             self.open_turn = None
         turn = Turn(question)
