@@ -23,17 +23,22 @@ MAX_ANSWER_TOKENS = 256
 MATCH_F1 = 0.8  # one word of ten may differ on both sides
 
 
-def regression_rows(snapshot_dir: Path) -> list[TrainingRow]:
-    """The rows of a snapshot that test whether a flagged answer was mended."""
+def scored_rows(snapshot_dir: Path) -> list[TrainingRow]:
+    """The holdout rows that say which of two answers is better.
+
+    Regression rows test whether a flagged answer was mended; preference pairs (a choice between
+    two answers, or imported) whether the model shares the person's preference.
+    """
     from feedback.snapshots import read_rows
 
     return [row for row in read_rows(snapshot_dir)
-            if row.kind == "regression" and row.split == "holdout"]
+            if row.kind in ("regression", "pair") and row.split == "holdout"]
 
 
 def rows_hash(rows: Sequence[TrainingRow]) -> str:
     """Hex SHA-256 of what scoring reads of the rows."""
-    return sha256_json([[r.row_id, r.group_id, r.prompt, r.chosen, r.rejected] for r in rows])
+    return sha256_json(
+        [[r.row_id, r.kind, r.group_id, r.prompt, r.chosen, r.rejected] for r in rows])
 
 
 def normalise(text: str) -> str:
@@ -77,21 +82,24 @@ def score_rows(
     row_tokens: int,
     on_progress: Callable[[int, int], None],
 ) -> list[ItemScore]:
-    """Score every regression row.
+    """Score every row.
 
-    An item's score is the mean of two marks, each 0 or 1, so 0, 0.5 or 1. Both are steps and not
-    degrees: a challenger that moves every log-probability by a hair has mended nothing.
+    A regression row's score is the mean of two marks, each 0 or 1, so 0, 0.5 or 1. Both are steps
+    and not degrees: a challenger that moves every log-probability by a hair has mended nothing.
 
     - ``prefers``: the correction is likelier than the flagged answer, by log-probability *per
       token* (the sum would favour whichever answer is shorter).
     - ``matches``: the greedy answer (temperature 0, at most 256 tokens) says what the correction
       says (:func:`matches`).
 
-    An item that does not fit into the model's context, or whose log-probability is no number,
-    has an error and no score.
+    A preference pair has only the first: there is no one answer to match. A pair that does not
+    fit into the model's context is left out, for every model of this base alike; a regression row
+    that does not fit, or a log-probability that is no number, is an error and no score.
     """
     from evals.tree import continuation_logprobs  # torch
 
+    rows = [row for row in rows
+            if row.kind != "pair" or _n_tokens(tokenizer, row) <= max_length_tokens]
     prompts = [_ids(tokenizer, row.prompt) for row in rows]
     pairs: list[tuple[list[int], list[int]]] = []
     errors: dict[int, str] = {}
@@ -120,18 +128,27 @@ def score_rows(
             if not all(map(math.isfinite, sums)):
                 error = "a log-probability is not a number"
             else:
-                answer = _greedy(model, tokenizer, prompt, max_length_tokens)
                 prefers = sums[0] / n_tokens[0] > sums[1] / n_tokens[1]
-                right = matches(answer, row.chosen or "", row.rejected or "")
-                score = (prefers + right) / 2
+                score = float(prefers)
                 detail |= {
                     "correction_logprob": sums[0], "flagged_logprob": sums[1],
                     "correction_tokens": n_tokens[0], "flagged_tokens": n_tokens[1],
-                    "prefers": prefers, "matches": right, "answer": answer,
+                    "prefers": prefers,
                 }
+                if row.kind == "regression":
+                    answer = _greedy(model, tokenizer, prompt, max_length_tokens)
+                    right = matches(answer, row.chosen or "", row.rejected or "")
+                    score = (prefers + right) / 2
+                    detail |= {"matches": right, "answer": answer}
         items.append(ItemScore(BENCHMARK, row.row_id, score, row.group_id, error, detail))
         on_progress(index + 1, len(rows))
     return items
+
+
+def _n_tokens(tokenizer: Any, row: TrainingRow) -> int:
+    """Tokens of the prompt with the longer of the two answers."""
+    answers = (len(_answer_ids(tokenizer, text)) for text in (row.chosen, row.rejected))
+    return len(_ids(tokenizer, row.prompt)) + max(answers)
 
 
 def _ids(tokenizer: Any, prompt: list[dict[str, str]]) -> list[int]:

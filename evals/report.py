@@ -128,8 +128,8 @@ def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
         return [{
             "item_id": a.item_id, "categories": a.detail.get("categories", []),
             "prompt": a.detail["prompt"], "flagged": a.detail["flagged"],
-            "correction": a.detail["correction"], "champion": a.detail["answer"],
-            "challenger": b.detail["answer"], "champion_score": a.score,
+            "correction": a.detail["correction"], "champion": a.detail.get("answer"),
+            "challenger": b.detail.get("answer"), "champion_score": a.score,
             "challenger_score": b.score} for a, b in chosen[:N_EXAMPLES]]
 
     return {

@@ -80,13 +80,17 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     if not args.skip_benchmarks:
         items += score_benchmarks(scorer, suite, data_dir, args.items_per_benchmark, args.seed)
     benchmark_seconds = time.monotonic() - started - loaded_seconds
+    n_too_long = 0
     if snapshot is not None:
-        from evals.holdout import regression_rows, score_rows
+        from evals.holdout import score_rows, scored_rows
 
-        items += score_rows(
-            regression_rows(snapshot), model=scorer.model, tokenizer=scorer.tokenizer,
+        rows = scored_rows(snapshot)
+        held_out = score_rows(
+            rows, model=scorer.model, tokenizer=scorer.tokenizer,
             max_length_tokens=scorer.max_length, row_tokens=scorer.row_tokens,
             on_progress=lambda done, total: progress("holdout", done, total))
+        n_too_long = len(rows) - len(held_out)
+        items += held_out
     seconds = time.monotonic() - started
     manifest = {
         "format": FORMAT,
@@ -101,6 +105,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         "n_errors": sum(item.error is not None for item in items),
         "n_requests": scorer.n_requests,
         "n_truncated": scorer.n_truncated,
+        "n_holdout_too_long": n_too_long,
         "n_lora_modules": scorer.n_lora_modules,
         "method": scorer.method,
         "dtype": "float32",
@@ -245,7 +250,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--items-per-benchmark", type=int, help="random subset; default all")
     parser.add_argument("--seed", type=int, default=0, help="of the random subset")
     parser.add_argument("--data-dir", type=Path, help="benchmark data, laid out as on the hub")
-    parser.add_argument("--holdout", type=Path, help="snapshot whose regression rows are scored")
+    parser.add_argument("--holdout", type=Path, help="snapshot whose holdout is scored")
     parser.add_argument("--skip-benchmarks", action="store_true", help="score the holdout alone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")

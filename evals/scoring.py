@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.holdout import BENCHMARK as HOLDOUT
-from evals.holdout import regression_rows, rows_hash
+from evals.holdout import rows_hash, scored_rows
 from evals.score import FORMAT, ITEMS, MANIFEST
 from evals.suites import SUITES, SuiteName, data_hash
 from pawl.adapters import read_manifest
@@ -78,7 +78,7 @@ def score(
             model, adapter, suite, items, seed, data, versions; for the holdout its rows.
         n_items: random subset of every benchmark; None scores all items.
         data_dir: benchmark data laid out as on the hub; None: the hub, or the embedded mini sets.
-        snapshot_dir: score the regression rows of this snapshot too, as benchmark ``holdout``.
+        snapshot_dir: score the holdout of this snapshot too, as benchmark ``holdout``.
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
         n_threads: None: 2 beside an engine, else all cores.
@@ -88,7 +88,7 @@ def score(
     Raises:
         PawlError: the child failed; the message holds the end of its log.
     """
-    rows = regression_rows(snapshot_dir) if snapshot_dir else []
+    rows = scored_rows(snapshot_dir) if snapshot_dir else []
     fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
     who = {
         "model": model.fingerprint, "adapter": fingerprint, "format": FORMAT,
@@ -225,8 +225,9 @@ def _merged(
         "items_per_benchmark": n_items,
         "seed": seed,
         "n_truncated": sum(one["n_truncated"] for one in manifests.values()),
-        "seconds": sum(one["seconds"]["total"] for part, one in manifests.items()
-                       if part not in reused),
+        # What was missing was scored by one child, whose manifest every new part holds.
+        "seconds": max((one["seconds"]["total"] for part, one in manifests.items()
+                        if part not in reused), default=0.0),
         "reused": reused,
         "parts": manifests,
     }
