@@ -6,7 +6,6 @@ build_app(settings, None)     the same routes for command-line verbs while no se
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -24,21 +22,21 @@ from starlette.routing import Route
 from pawl.errors import PawlError
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings
+from serve.door import LOOPBACK, Door
 from serve.gateway import Gateway
 from serve.in_flight import InFlight
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.recording import rater_of
 from serve.requests import Kind, parse_json
-from serve.wire import ClientGone, read_request, respond_error
+from serve.wire import ClientGone, read_request
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from feedback.store import Store
     from serve.engine import Engine
     from serve.promotion import Promoter
 
-GUARDED = ("/v1", "/admin", "/metrics")
 MAX_FEEDBACK_BYTES = 1_000_000
 ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -114,11 +112,12 @@ def build_app(
 
 
 def make_app(routes: Sequence[Route], settings: Settings) -> PawlApp:
-    """An application of these routes, behind the key if there is one, with OpenAI-shaped errors."""
+    """An application of these routes, behind the door, with OpenAI-shaped errors."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
+    own = settings.host in LOOPBACK
     return PawlApp(
         routes=routes,
-        middleware=[Middleware(KeyCheck, api_key=key)] if key else [],
+        middleware=[Middleware(Door, api_key=key, only_own_names=own)],
         exception_handlers={PawlError: _pawl_error, HTTPException: _http_error, 500: _our_fault},
     )
 
@@ -244,30 +243,6 @@ class CompletionRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._answer(scope, receive, send)
-
-
-class KeyCheck:
-    """Pure ASGI middleware: asks for the bearer key before API, admin routes and metrics."""
-
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
-        self._app = app
-        self._expected = f"Bearer {api_key}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith(GUARDED):
-            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(given, self._expected):
-                error = PawlError(
-                    "the API key is missing or wrong",
-                    "this server was started with one",
-                    "Send 'Authorization: Bearer ...' with that key",
-                    status=401,
-                    code="invalid_api_key",
-                )
-                await respond_error(error, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 async def _pawl_error(request: Request, error: Exception) -> Response:

@@ -252,7 +252,7 @@ class Engine:
             self._read_progress()
             await asyncio.sleep(POLL_SECONDS)
         self.is_ready = True
-        self._set("starting", "loading the adapters", 0.99)
+        self._set(self.state, "loading the adapters", 0.99)
         if self.on_ready is not None:
             try:
                 await self.on_ready()

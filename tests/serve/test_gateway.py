@@ -145,7 +145,7 @@ def hang_up(server: Live, body: dict[str, Any], n_bytes: int) -> str:
     raw = json.dumps(body).encode()
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as wire:
-        wire.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: "
+        wire.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
                      + str(len(raw)).encode() + b"\r\n\r\n" + raw)  # fmt: skip
         eventually(lambda: server.seen()["n_running"] == 1, "the engine got the request")
         got = b""
@@ -328,6 +328,28 @@ def test_feedback_finds_its_completion(server: Live) -> None:
     assert unknown.status_code == 404
     keys = [one["key"] for one in httpx.get(server.url + "/v1/feedback/categories").json()]
     assert "incorrect" in keys
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "rebound.example.com"}, 403),
+        ({"Host": "localhost"}, 200),
+        ({}, 200),
+    ],
+)
+def test_without_a_key_the_pages_of_others_may_not_ask(
+    server: Live, headers: dict[str, str], status: int
+) -> None:
+    answer = httpx.post(server.url + CHAT, json=chat(), headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+def test_the_servers_own_page_may_ask(server: Live) -> None:
+    answer = httpx.post(server.url + CHAT, json=chat(), headers={"Origin": server.url})
+    assert answer.status_code == 200
 
 
 def test_an_unknown_route_and_a_wrong_method_answer_in_the_same_shape(server: Live) -> None:
