@@ -119,8 +119,8 @@ def distance(one: Sequence[Logprobs], other: Sequence[Logprobs]) -> float:
 async def read_live(base_url: str, model: str, prefixes: Sequence[list[int]]) -> list[Logprobs]:
     """The likeliest next tokens after each prefix, as the engine serves ``model`` now.
 
-    One forced prefix and one new token a request, one after the other: two requests in a batch
-    that ask for *prompt* log-probabilities kill vLLM's CPU engine, those of one new token don't.
+    All prefixes in one request, one new token each. (Two requests in a batch that ask for *prompt*
+    log-probabilities kill vLLM's CPU engine; those of new tokens don't.)
 
     Args:
         base_url: the engine's own address, without ``/v1``.
@@ -141,31 +141,35 @@ async def read_live(base_url: str, model: str, prefixes: Sequence[list[int]]) ->
             code="probe_failed",
         )
 
-    found: list[Logprobs] = []
+    body = {
+        "model": model,
+        "prompt": list(prefixes),
+        "max_tokens": 1,
+        "temperature": 0,
+        "logprobs": N_LOGPROBS,
+        "return_tokens_as_token_ids": True,
+    }
     timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            for prefix in prefixes:
-                body = {
-                    "model": model,
-                    "prompt": prefix,
-                    "max_tokens": 1,
-                    "temperature": 0,
-                    "logprobs": N_LOGPROBS,
-                    "return_tokens_as_token_ids": True,
-                }
-                async with session.post(f"{base_url}/v1/completions", json=body) as answer:
-                    if answer.status != 200:
-                        raise fail(f"it answered {answer.status}: {(await answer.text())[:300]}")
-                    found.append(_top_logprobs(await answer.json()))
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(f"{base_url}/v1/completions", json=body) as answer,
+        ):
+            if answer.status != 200:
+                raise fail(f"it answered {answer.status}: {(await answer.text())[:300]}")
+            choices = (await answer.json())["choices"]
+            choices.sort(key=lambda choice: choice["index"])
+            found = [_top_logprobs(choice) for choice in choices]
     except (aiohttp.ClientError, TimeoutError) as err:
         raise fail(f"{type(err).__name__} {err}".strip()) from err
-    except (KeyError, IndexError, TypeError, ValueError) as err:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as err:
         raise fail(f"its answer has no log-probabilities ({type(err).__name__}: {err})") from err
+    if len(found) != len(prefixes):
+        raise fail(f"it answered {len(found)} of {len(prefixes)} prefixes")
     return found
 
 
-def _top_logprobs(answer: dict[str, Any]) -> Logprobs:
-    """From ``{"choices":[{"logprobs":{"top_logprobs":[{"token_id:17": -0.2}]}}]}``."""
-    (top,) = answer["choices"][0]["logprobs"]["top_logprobs"]
+def _top_logprobs(choice: dict[str, Any]) -> Logprobs:
+    """From ``{"logprobs": {"top_logprobs": [{"token_id:17": -0.2, ...}]}}``."""
+    (top,) = choice["logprobs"]["top_logprobs"]
     return {int(key.removeprefix("token_id:")): float(value) for key, value in top.items()}

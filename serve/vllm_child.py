@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
+from pathlib import Path
 
 from pawl.models import BaseModel
 from pawl.settings import Settings
@@ -38,6 +40,8 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
     if runs_on_cpu():
         kv_bytes = int(engine.kv_cache_gib * 2**30)
         command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]
+        # Without it the base answers as an adapter once all slots were used: see that module.
+        command += ["--worker-extension-cls", "serve.cpu_lora.WorkerExtension"]
     else:
         command += ["--gpu-memory-utilization", str(engine.gpu_memory_fraction)]
     return command
@@ -65,4 +69,7 @@ def engine_environment() -> dict[str, str]:
         # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
         # and the engine's death where there is no C++ compiler.
         values["TORCHDYNAMO_DISABLE"] = "1"
+        # so that the engine finds serve.cpu_lora wherever it is started from
+        path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+        values["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return values

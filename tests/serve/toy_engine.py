@@ -88,9 +88,12 @@ def main() -> None:
             return web.json_response({"error": f"{name} does not exist"}, status=404)
         if not body.get("stream"):
             folder = None if name == options.impostor else adapters[name]
-            values = toy_logprobs(body["prompt"], folder)
-            top = {f"token_id:{i}": float(values[i]) for i in values.argsort()[-20:].tolist()}
-            return web.json_response({"choices": [{"logprobs": {"top_logprobs": [top]}}]})
+            choices = []
+            for index, prefix in enumerate(body["prompt"]):
+                values = toy_logprobs(prefix, folder)
+                top = {f"token_id:{i}": float(values[i]) for i in values.argsort()[-20:].tolist()}
+                choices.append({"index": index, "logprobs": {"top_logprobs": [top]}})
+            return web.json_response({"choices": choices})
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         for n in range(body["max_tokens"]):

@@ -1,0 +1,242 @@
+"""Promotions and rollbacks under load: no answer fails or is cut, and each is of one version.
+
+    python -m benchmarks.promotions_under_load [--moves 20] [--streams 16] [--model DIR]
+
+Three adapters are trained to answer with a letter of their own over and over, so every token of an
+answer tells who wrote it. While streams run without pause, the champion is moved to and fro through
+the admin routes, with the gate's verdicts beside the adapters. What a client read must be whole,
+written from its first token to its last by the version in its header, and stored like that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurements import record
+from pawl.models import BaseModel, resolve_model
+from pawl.server import start_server, stop_server, wait_ready
+from pawl.settings import Settings, load_settings
+from tests.adapters_for_tests import approved_run, marker_adapter, real_base
+
+MARKERS = "xyz"
+MIN_TOKENS, MAX_TOKENS = 16, 96
+ROLLBACK_EVERY = 3  # moves: two promotions, one rollback
+BASE_EVERY = 10  # moves: and now and then all the way back
+
+
+@dataclass
+class Load:
+    """What the streams met. ``answers``: version and text by completion id."""
+
+    answers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    n_across_a_move: int = 0  # answers during which the champion changed
+    longest_silence_seconds: float = 0.0  # between two chunks of one answer
+
+
+@dataclass
+class Moves:
+    """What the champion did."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    markers: dict[str, str] = field(default_factory=dict)  # version -> the letter that it answers
+
+
+async def stream_on(url: str, seed: int, load: Load, moves: Moves, stop: asyncio.Event) -> None:
+    """One client that asks the champion again and again, and checks what it reads."""
+    import aiohttp
+
+    rng = random.Random(seed)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
+        while not stop.is_set():
+            n_tokens = rng.randint(MIN_TOKENS, MAX_TOKENS)
+            body = {
+                "model": "pawl",
+                "stream": True,
+                "max_tokens": n_tokens,
+                "temperature": 0,
+                "messages": [{"role": "user", "content": f"Say {rng.randrange(10**6)}?"}],
+            }
+            n_moves = len(moves.done)
+            try:
+                await _one_answer(session, url, body, n_tokens, load)
+            except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as err:
+                load.faults.append(f"{type(err).__name__}: {err}")
+            load.n_across_a_move += len(moves.done) > n_moves
+
+
+async def _one_answer(
+    session: Any, url: str, body: dict[str, Any], n_tokens: int, load: Load
+) -> None:
+    text, reason, done, last = "", None, False, 0.0
+    async with session.post(f"{url}/v1/chat/completions", json=body) as answer:
+        if answer.status != 200:
+            load.faults.append(f"{answer.status}: {await answer.text()}")
+            return
+        version = answer.headers["X-Pawl-Version"]
+        async for line in answer.content:
+            if not line.startswith(b"data: "):
+                continue
+            now = time.monotonic()
+            load.longest_silence_seconds = max(
+                load.longest_silence_seconds, now - last if last else 0.0
+            )
+            last = now
+            if line.strip() == b"data: [DONE]":
+                done = True
+                continue
+            chunk = json.loads(line[6:])
+            if "error" in chunk:
+                load.faults.append(f"an error in the stream: {chunk['error']['message']}")
+                return
+            for choice in chunk["choices"]:
+                text += choice["delta"].get("content") or ""
+                reason = choice["finish_reason"] or reason
+    completion_id = answer.headers["X-Pawl-Completion-Id"]
+    if not done or (reason == "length" and version != "base" and len(text) != n_tokens):
+        load.faults.append(f"{version} was cut: {len(text)} of {n_tokens}, {reason}, done {done}")
+    load.answers[completion_id] = (version, text)
+
+
+async def move_about(
+    url: str, settings: Settings, adapters: dict[str, Path], n_moves: int, moves: Moves
+) -> None:
+    """Promote and roll back through the admin routes, one after the other."""
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
+
+        async def call(path: str, body: dict[str, Any] | None = None) -> Any:
+            verb = "GET" if body is None else "POST"
+            async with session.request(verb, url + path, json=body) as answer:
+                return await answer.json()
+
+        for n in range(1, n_moves + 1):
+            champion = (await call("/admin/status"))["champion"]
+            began = time.monotonic()
+            if n % BASE_EVERY == 0 and champion != "base":
+                moved = await call("/admin/rollback", {"to": "base"})
+            elif n % ROLLBACK_EVERY == 0 and champion != "base":
+                moved = await call("/admin/rollback", {})
+            else:
+                others = [one for one in MARKERS if one != moves.markers.get(champion)]
+                marker = others[n % len(others)]
+                approved_run(settings.runs_dir, f"run-{n}", adapters[marker], champion)
+                moved = await call("/admin/promotions", {"run_dir": f"run-{n}"})
+                if "version" in moved:
+                    moves.markers[moved["version"]] = marker
+            moves.seconds.append(time.monotonic() - began)
+            moves.done.append(moved)
+            await asyncio.sleep(0.5)  # so that answers begin and end under every champion
+
+
+def check(load: Load, moves: Moves, settings: Settings) -> list[str]:
+    """Everything that was not as it must be: faults of the streams, of the moves, of the store."""
+    from feedback.store import Store
+
+    faults = [*load.faults]
+    faults += [
+        f"a move ended otherwise: {one}" for one in moves.done if one.get("outcome") != "live"
+    ]
+    with Store.open(settings.database_path) as store:
+        for completion_id, (version, text) in load.answers.items():
+            letters = set(text)
+            if version == "base":
+                if len(letters) == 1 and letters <= set(MARKERS):
+                    faults.append(f"{completion_id}: the base answered like an adapter")
+            elif letters != {moves.markers.get(version)}:
+                faults.append(f"{completion_id}: {version} answered {text!r}")
+            kept = store.get_completion(completion_id)
+            if kept is None or (kept.version, kept.completion) != (version, text):
+                faults.append(f"{completion_id}: stored as {kept}")
+        if store.champion() != moves.done[-1].get("version"):
+            faults.append(f"the store names {store.champion()} as champion")
+    return faults
+
+
+def run_under_load(
+    settings: Settings, adapters: dict[str, Path], n_moves: int, n_streams: int
+) -> tuple[Load, Moves, list[str]]:
+    """Start a server, move its champion under load, stop it, check.
+
+    Args:
+        settings: of a state folder without a running server.
+        adapters: a marker adapter's folder by its letter.
+    """
+    load, moves = Load(), Moves()
+
+    async def both(url: str) -> None:
+        stop = asyncio.Event()
+        streams = [
+            asyncio.create_task(stream_on(url, seed, load, moves, stop))
+            for seed in range(n_streams)
+        ]
+        try:
+            await move_about(url, settings, adapters, n_moves, moves)
+        finally:
+            stop.set()
+            await asyncio.gather(*streams)
+
+    child = start_server(settings)
+    try:
+        server = wait_ready(settings, child)
+        asyncio.run(both(server.url))
+    finally:
+        stop_server(child)
+    return load, moves, check(load, moves, settings)
+
+
+def make_adapters(folder: Path, base: BaseModel) -> dict[str, Path]:
+    """Train one marker adapter a letter."""
+    return {one: marker_adapter(folder / one, base, one) for one in MARKERS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--moves", type=int, default=20)
+    parser.add_argument("--streams", type=int, default=16)
+    parser.add_argument("--model", help="a folder or pawl-mini; a small random Llama without")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pawl-moves-") as temporary:
+        folder = Path(temporary)
+        if options.model:
+            base = resolve_model(options.model, cache_dir=folder)
+        else:
+            base = real_base(folder / "base")
+        settings = load_settings({"state_dir": folder / "state", "model": base.name})
+        adapters = make_adapters(folder / "adapters", base)
+        load, moves, faults = run_under_load(settings, adapters, options.moves, options.streams)
+    for one in faults[:20]:
+        print("FAULT", one)
+    kinds = Counter(one.get("kind") for one in moves.done)
+    versions = Counter(version for version, _ in load.answers.values())
+    figures = {
+        "moves of the champion": f"{kinds['promote']} promotions, {kinds['rollback']} rollbacks",
+        "streams at once": options.streams,
+        "answers read to their end": f"{len(load.answers):,}, by {len(versions)} versions",
+        "answers under way while the champion moved": f"{load.n_across_a_move:,}",
+        "failed, cut, mixed or wrongly recorded answers": len(faults),
+        "seconds a move, median and longest":
+            f"{statistics.median(moves.seconds):.2f}, {max(moves.seconds):.2f}",
+        "longest silence within an answer": f"{load.longest_silence_seconds:.2f} s",
+    }  # fmt: skip
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    record("promotions-under-load", "Promotions and rollbacks under load",
+           "python -m benchmarks.promotions_under_load", figures)  # fmt: skip
+    raise SystemExit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
