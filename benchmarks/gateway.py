@@ -1,11 +1,12 @@
-"""What the gateway adds to a request, against no proxy and against a bare aiohttp pass-through.
+"""What the gateway adds to a request, against no proxy, a bare aiohttp pass-through and LiteLLM.
 
-    python -m benchmarks.gateway [--rounds 8] [--requests 150] [--words 32]
+    python -m benchmarks.gateway [--rounds 8] [--requests 150] [--words 32] [--no-litellm]
 
 All arms stand before the same fake engine, which answers at once. Upstream, each arm and the
 client are processes of their own; the rounds take every arm in turn, in another order each time,
-so that a busy machine slows all of them alike. Two figures an arm: the latency of one request
-after the other, and the throughput of 32 at a time; each for whole answers and for streams.
+so that a busy machine slows all of them alike. Figures of an arm: the latency of one request
+after the other, and latency and throughput with 32 at a time; each for whole answers and for
+streams. LiteLLM is installed apart on first use (``benchmarks/litellm_proxy.py``).
 
 A further arm is one more line in ``ARMS``: a name, and the command that serves
 ``/v1/chat/completions`` on a port before an upstream.
@@ -23,11 +24,13 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import litellm_proxy
+from benchmarks.figures import added, milliseconds, ratio_in_words
 from benchmarks.measurements import record
 from pawl.errors import PawlError
 from pawl.models import BaseModel
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHAT = "/v1/chat/completions"
 CONCURRENCY = 32
-N_WARM_UP = 30
+N_WARM_UP = 64
+START_SECONDS = 180
+RATIOS = (("pawl", "pass-through"), ("pawl", "LiteLLM"), ("pawl", "pawl, not recording"))
 
 
 def own_arm(kind: str) -> Callable[[int, str], list[str]]:
@@ -166,27 +171,36 @@ async def latencies(
     return taken
 
 
-async def throughput(
+async def at_once(
     session: aiohttp.ClientSession, url: str, body: dict[str, Any], n: int
-) -> float:
-    """Requests a second with ``CONCURRENCY`` under way at a time."""
+) -> tuple[float, list[float]]:
+    """Requests a second with ``CONCURRENCY`` under way at a time, and the seconds of each."""
     waiting = iter(range(n))
+    taken: list[float] = []
 
     async def worker() -> None:
         for _ in waiting:
-            await one_request(session, url, body)
+            taken.extend(await latencies(session, url, body, 1))
 
     began = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
-    return n / (time.perf_counter() - began)
+    return n / (time.perf_counter() - began), taken
 
 
-async def measure(urls: dict[str, str], rounds: int, n: int, n_words: int) -> dict[str, str]:
-    """All figures, in words."""
+@dataclass
+class Measured:
+    """What the rounds gave, by arm and by whether the answers were streamed."""
+
+    alone: dict[tuple[str, bool], list[float]]  # seconds of each request
+    together: dict[tuple[str, bool], list[float]]
+    rates: dict[tuple[str, bool], list[float]]  # requests a second, one a round
+
+
+async def measure(urls: dict[str, str], rounds: int, n: int, n_words: int) -> Measured:
+    """Take every arm in every round, after one round that is not counted."""
     import aiohttp
 
-    seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
-    rates: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    found = Measured(defaultdict(list), defaultdict(list), defaultdict(list))
     order = list(urls)
     message = {"role": "user", "content": f"count {n_words}"}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -195,51 +209,54 @@ async def measure(urls: dict[str, str], rounds: int, n: int, n_words: int) -> di
             for name in order:
                 for stream in (False, True):
                     body = {"model": "base", "messages": [message], "stream": stream}
-                    if round_index == 0:  # caches, connections, imports: not counted
-                        await throughput(session, urls[name], body, N_WARM_UP)
+                    if round_index == 0:  # caches, connections, imports
+                        await at_once(session, urls[name], body, N_WARM_UP)
                         continue
-                    seconds[name, stream] += await latencies(session, urls[name], body, n)
-                    rates[name, stream].append(await throughput(session, urls[name], body, n * 2))
+                    arm = name, stream
+                    found.alone[arm] += await latencies(session, urls[name], body, n)
+                    rate, taken = await at_once(session, urls[name], body, n * 2)
+                    found.together[arm] += taken
+                    found.rates[arm].append(rate)
             print(f"round {round_index} of {rounds}", file=sys.stderr)
+    return found
+
+
+def figures_of(found: Measured, names: Sequence[str], n_words: int) -> dict[str, str]:
+    """All figures, in words."""
     figures = {}
     for stream in (False, True):
         what = f"stream of {n_words} tokens" if stream else "whole answer"
-        direct = sorted(seconds["direct", stream])
-        for name in urls:
-            taken = sorted(seconds[name, stream])
-            rate = statistics.median(rates[name, stream])
-            text = f"median {1e3 * middle(taken):.2f} ms, p99 {1e3 * tail(taken):.2f} ms, " \
-                   f"{rate:,.0f} requests/s"  # fmt: skip
+        for name in names:
+            arm, direct = (name, stream), ("direct", stream)
+            rate = statistics.median(found.rates[arm])
+            text = (
+                f"{CONCURRENCY} at a time: {milliseconds(found.together[arm])}, "
+                f"{rate:,.0f} requests/s; one at a time: {milliseconds(found.alone[arm])}"
+            )
             if name != "direct":
-                text += f"; adds median {1e3 * (middle(taken) - middle(direct)):.2f} ms, " \
-                        f"p99 {1e3 * (tail(taken) - tail(direct)):.2f} ms"  # fmt: skip
+                text += f", {added(found.alone[arm], found.alone[direct])}"
             figures[f"{what}: {name}"] = text
-        plain = statistics.median(rates["pass-through", stream])
-        pawl = statistics.median(rates["pawl", stream])
-        silent = statistics.median(rates["pawl, not recording", stream])
-        figures[f"{what}: ratios"] = (
-            f"gateway / pass-through throughput {pawl / plain:.2f}; "
-            f"recording on / off {pawl / silent:.2f}"
-        )
+        for upper, lower in RATIOS:
+            if upper in names and lower in names:
+                figures[f"{what}: throughput of {upper} / {lower}"] = ratio_in_words(
+                    found.rates[upper, stream], found.rates[lower, stream]
+                )
     return figures
 
 
-def middle(taken: list[float]) -> float:
-    return statistics.median(taken)
-
-
-def tail(taken: list[float]) -> float:
-    return taken[int(0.99 * (len(taken) - 1))]
-
-
-def start(command: list[str], port: int, children: list[subprocess.Popen[bytes]]) -> str:
+def start(
+    command: list[str],
+    port: int,
+    children: list[subprocess.Popen[bytes]],
+    more_environment: Mapping[str, str] | None = None,
+) -> str:
     """Start a server and wait until it takes connections; its address."""
     import socket
 
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(more_environment or {})}
     child = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
     children.append(child)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if child.poll() is not None:
             raise RuntimeError(f"{command} ended with {child.returncode}")
@@ -256,6 +273,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--requests", type=int, default=150, help="a round, an arm and a kind")
     parser.add_argument("--words", type=int, default=32, help="tokens of an answer")
+    parser.add_argument("--no-litellm", action="store_true", help="leave its arm out")
     parser.add_argument("--no-record", action="store_true", help="print only")
     parser.add_argument("--serve", nargs=3, metavar=("ARM", "PORT", "UPSTREAM"))
     options = parser.parse_args()
@@ -266,29 +284,56 @@ def main() -> None:
         else:
             serve_pawl(int(port), upstream, recording=kind == "pawl")
         return
-    children: list[subprocess.Popen[bytes]] = []
-    try:
-        port = free_port()
-        fake = str(REPOSITORY / "tests/serve/fake_vllm.py")
-        urls = {"direct": start([sys.executable, fake, str(port)], port, children)}
-        for name, command in ARMS.items():
-            port = free_port()
-            urls[name] = start(command(port, urls["direct"]), port, children)
-        figures = asyncio.run(measure(urls, options.rounds, options.requests, options.words))
-    finally:
-        for child in children:
-            child.terminate()
-        for child in children:
-            child.wait(20)
+    missing = "left out with --no-litellm" if options.no_litellm else ""
+    litellm = None
+    if not options.no_litellm:
+        try:
+            litellm = litellm_proxy.install()
+        except PawlError as error:
+            missing = str(error)
+            print(f"LITELLM IS NOT MEASURED: {error}", file=sys.stderr)
+    found, names = run_arms(options.rounds, options.requests, options.words, litellm)
+    figures = figures_of(found, names, options.words)
+    if missing:
+        figures["LiteLLM"] = f"not measured: {' '.join(missing.split())}"
     for name, text in figures.items():
         print(f"{name:<44} {text}")
     if not options.no_record:
         note = (
             "Fake upstream that answers at once; client, upstream and each arm are processes of "
-            f"their own; throughput with {CONCURRENCY} requests at a time."
+            f"their own. LiteLLM {litellm_proxy.version()}: its proxy with one worker, no database."
         )
-        title, typed = "The gateway against a bare pass-through", "python -m benchmarks.gateway"
+        typed = f"python -m benchmarks.gateway --rounds {options.rounds} " \
+                f"--requests {options.requests}"  # fmt: skip
+        title = "The gateway against a bare pass-through and LiteLLM"
         record("gateway", title, typed, figures, note=note)
+    if litellm is None and not options.no_litellm:
+        raise SystemExit(f"Measured without LiteLLM. {missing}")
+
+
+def run_arms(
+    rounds: int, n_requests: int, n_words: int, litellm: Path | None
+) -> tuple[Measured, list[str]]:
+    """Start the upstream and every arm, measure, stop them; the arms' names too."""
+    children: list[subprocess.Popen[bytes]] = []
+    with tempfile.TemporaryDirectory(prefix="pawl-proxies-") as folder:
+        try:
+            port = free_port()
+            fake = str(REPOSITORY / "tests/serve/fake_vllm.py")
+            urls = {"direct": start([sys.executable, fake, str(port)], port, children)}
+            for name, command in ARMS.items():
+                port = free_port()
+                urls[name] = start(command(port, urls["direct"]), port, children)
+            if litellm is not None:
+                port = free_port()
+                proxy = litellm_proxy.proxy_command(litellm, Path(folder), port, urls["direct"])
+                urls["LiteLLM"] = start(proxy, port, children, litellm_proxy.ENVIRONMENT)
+            return asyncio.run(measure(urls, rounds, n_requests, n_words)), list(urls)
+        finally:
+            for child in children:
+                child.terminate()
+            for child in children:
+                child.wait(20)
 
 
 if __name__ == "__main__":
