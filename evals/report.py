@@ -13,6 +13,7 @@ from evals.holdout import BENCHMARK as HOLDOUT
 from evals.page import render
 from evals.score import MANIFEST
 from evals.scoring import Scores, read_scores
+from evals.verdict import CHANGED
 from pawl.adapters import MANIFEST as ADAPTER_MANIFEST
 from pawl.files import read_json, write_atomic, write_json
 from pawl.records import ItemScore, utc_now
@@ -143,8 +144,8 @@ def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
 def _changes(pairs: list[Pair]) -> dict[str, Any]:
     """How many items of a benchmark went either way, and the clearest that broke or improved."""
     order = sorted(pairs, key=lambda pair: (_gain(pair), pair[0].item_id))
-    broke = [pair for pair in order if _gain(pair) < 0]
-    improved = [pair for pair in reversed(order) if _gain(pair) > 0]
+    broke = [pair for pair in order if _gain(pair) <= -CHANGED]
+    improved = [pair for pair in reversed(order) if _gain(pair) >= CHANGED]
 
     def examples(chosen: list[Pair]) -> list[dict[str, Any]]:
         return [{

@@ -39,6 +39,10 @@ from pawl.files import write_json
 from pawl.records import ItemScore, Outcome
 from pawl.settings import GateSettings
 
+# An item counts as improved or worsened when its score moved by so much: truthfulqa_mc2's scores
+# are shares of probability, and each of them moves by a hair. The test uses the plain differences.
+CHANGED = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
@@ -258,7 +262,7 @@ def _benchmarks(
         verdicts.append(BenchmarkVerdict(
             name, n, sum(before) / n, sum(after) / n, estimate.value, estimate.lower,
             estimate.upper, margin, p, p_worse, passed,
-            sum(d > 0 for d in differences), sum(d < 0 for d in differences),
+            sum(d >= CHANGED for d in differences), sum(d <= -CHANGED for d in differences),
             None if passed else items_needed(estimate, n, margin=margin, alpha=alpha)))
     return verdicts
 

@@ -6,7 +6,11 @@ import json
 import random
 from pathlib import Path
 
-from pawl.records import TrainingRow
+import pytest
+
+from evals.verdict import GateRules
+from pawl.models import BaseModel
+from pawl.records import ItemScore, TrainingRow
 from pawl.settings import Settings
 
 CHAT_TEMPLATE = (
@@ -14,6 +18,44 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SUBJECTS = ("plurals", "sums", "capitals")
+FINGERPRINT = "sha256:tiny"
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A random Llama with a context of 2,048 tokens."""
+    folder = make_model(tmp_path_factory.mktemp("model"), max_length_tokens=2048)
+    return BaseModel("tiny", folder, None, FINGERPRINT, "LlamaForCausalLM", 2048)
+
+
+@pytest.fixture(scope="session")
+def adapter_dir(tmp_path_factory: pytest.TempPathFactory, model: BaseModel) -> Path:
+    """A random adapter strong enough to change answers."""
+    return make_adapter(tmp_path_factory.mktemp("adapter"), model.model_dir)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small question sets laid out as ``evals/mini``."""
+    return make_sets(tmp_path_factory.mktemp("sets"))
+
+
+@pytest.fixture(scope="session")
+def snapshot_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot with six regression rows in three conversations."""
+    return make_snapshot(tmp_path_factory.mktemp("snapshots"))
+
+
+@pytest.fixture
+def rules() -> GateRules:
+    """The default margins of the mini suite."""
+    return GateRules(margin=0.03, margin_anchor=0.06, alpha=0.05)
+
+
+def bits(benchmark: str, scores: list[float | None], *, per_cluster: int = 1) -> list[ItemScore]:
+    """Item scores with ids 0, 1, 2... and a cluster for every ``per_cluster`` neighbours."""
+    return [ItemScore(benchmark, str(i), score, f"c{i // per_cluster}",
+                      None if score is not None else "it broke") for i, score in enumerate(scores)]
 
 
 def make_model(model_dir: Path, *, seed: int = 0, max_length_tokens: int = 512) -> Path:
@@ -44,8 +86,7 @@ def make_model(model_dir: Path, *, seed: int = 0, max_length_tokens: int = 512) 
 
 
 def make_adapter(
-    adapter_dir: Path, model_dir: Path, *, base_fingerprint: str = "sha256:tiny", seed: int = 1,
-    strength: float = 0.3,
+    adapter_dir: Path, model_dir: Path, *, seed: int = 1, strength: float = 0.3,
 ) -> Path:
     """A random LoRA on all linear layers, finished with probe and manifest; NaN if asked."""
     import torch
@@ -65,7 +106,7 @@ def make_adapter(
             value.data *= strength
     peft.save_pretrained(adapter_dir)
     write_probe(adapter_dir, [ProbePosition([1], {2: -1.0}, {2: -1.5})])
-    write_manifest(adapter_dir, base_model="tiny", base_fingerprint=base_fingerprint, recipe={})
+    write_manifest(adapter_dir, base_model="tiny", base_fingerprint=FINGERPRINT, recipe={})
     return adapter_dir
 
 
