@@ -23,7 +23,7 @@ from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve import keeper
 from serve.left_over import note_process, reap_left_over
-from serve.vllm_child import STAGES, engine_environment, vllm_command
+from serve.vllm_child import STAGES, engine_environment, reason_in_log, vllm_command
 
 if TYPE_CHECKING:
     import aiohttp
@@ -349,9 +349,7 @@ class Engine:
     def _explain(self, what: str) -> PawlError:
         """``what`` happened, with the last error, the exact command and the log's tail."""
         lines = [one for one in self._log_text().splitlines() if one.strip()]
-        marks = ("Error:", "error:", "Exception:", "Killed")
-        errors = [one for one in lines if any(mark in one for mark in marks)]
-        why = errors[-1].split("] ", 1)[-1].strip()[:500] if errors else "its log does not say why"
+        why = reason_in_log(lines) or "its log does not say why"
         tail = "\n".join(f"    {one[:300]}" for one in lines[-N_TAIL_LINES:])
         return PawlError(
             what,

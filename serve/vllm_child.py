@@ -73,3 +73,17 @@ def engine_environment() -> dict[str, str]:
         path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
         values["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return values
+
+
+def reason_in_log(lines: list[str]) -> str | None:
+    """The line that says why vLLM ended: the last error that is no mere consequence of another.
+
+    ``(APIServer pid=9) ... ValidationError: 1 validation error`` stands above the line that says
+    what is wrong, which begins with ``Value error,``.
+    """
+    marks = ("Error:", "error:", "Value error,", "Exception:")
+    empty = ("Engine core initialization failed", "validation error for")
+    for line in reversed(lines):
+        if any(mark in line for mark in marks) and not any(one in line for one in empty):
+            return re.sub(r"^\(\w[\w-]* pid=\d+\)\s*|^\s*Value error,\s*", "", line).strip()[:500]
+    return None
