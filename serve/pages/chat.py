@@ -127,10 +127,12 @@ class ChatPage:
     ) -> AsyncIterator[list[Any]]:
         reason = _not_ready(seen) if text.strip() else ""
         if reason:
-            gr.Warning(reason, title="Not yet", duration=6)
+            gr.Warning(reason, title="Not yet", duration=5)
         if reason or not text.strip():
             yield [gr.skip()] * 9
             return
+        if talk.open_turn is not None and not talk.open_turn.marked_bad:
+            talk.open_form(None)  # nothing is typed in it
         emptied = False
         async for parts in self._ask(talk, model, rater_id, text, len(talk.turns), request):
             if not emptied:  # once: the next question may be typed while this one is answered
@@ -280,7 +282,7 @@ def _form(talk: Talk) -> list[Any]:
     turn = talk.open_turn
     if turn is None or turn.feedback is None:
         return [gr.update(visible=False), *[gr.skip()] * 6]
-    said, bad = turn.feedback, turn.feedback["thumb"] == "down"
+    said, bad = turn.feedback, turn.marked_bad
     return [
         gr.update(visible=True), drawing.about(turn), gr.update(visible=bad),
         said["categories"], said["correction"] or "", said["comment"] or "",

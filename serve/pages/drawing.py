@@ -51,9 +51,9 @@ def _error(turn: Turn) -> str:
 
 
 def _saved(feedback: dict[str, Any]) -> str:
-    good = feedback["thumb"] == "up"
-    what = "You marked this good." if good else "You marked this bad"
-    if not good:
+    bad = feedback["thumb"] == "down"
+    what = "You marked this bad" if bad else "You marked this good."
+    if bad:
         names = ", ".join(category_name(key) for key in feedback["categories"])
         what += f": <b>{escape(names)}</b>." if names else "."
     lines = [what]
@@ -79,8 +79,7 @@ def about(turn: Turn) -> str:
     """The heading of the feedback form: what is saved already, and of which answer."""
     answer = " ".join(turn.answer.split())
     short = answer if len(answer) <= 120 else answer[:119] + "…"
-    good = (turn.feedback or {}).get("thumb") == "up"
-    what = "Saved as good" if good else "Saved as bad; say why, if you like"
+    what = "Saved as bad; say why, if you like" if turn.marked_bad else "Saved as good"
     return f'<div class="pawl-quote"><b>{what}:</b> <q>{escape(short)}</q></div>'
 
 

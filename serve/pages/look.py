@@ -52,7 +52,7 @@ main.contain > .column > * { flex: none; }
 #pawl-chat .placeholder { text-align: center; max-width: 28rem; margin: auto; }
 
 #pawl-head { align-items: center; flex-wrap: nowrap; gap: .6rem; }
-#pawl-title { flex: 1 1 auto; }
+#pawl-title { flex: 1 0 4rem; width: auto; white-space: nowrap; }
 #pawl-title h1 { margin: 0; font-size: 1.35rem; letter-spacing: -.01em; }
 #pawl-version { flex: 0 0 14rem; }
 #pawl-version input { padding-right: 1.2rem; text-overflow: ellipsis; }
@@ -85,6 +85,10 @@ main.contain > .column > * { flex: none; }
 #pawl-chat .message-row:has(.pawl-under) { margin-top: .35rem; }
 #pawl-chat .message:has(.pawl-under) { background: none; border: none; box-shadow: none;
   padding: 0 .25rem; }
+/* Notices come above the input, not over the header. */
+.toast-wrap { top: auto !important; bottom: 8.5rem !important; }
+#pawl-chat .message:has(.pawl-never) { background: none; border: none; box-shadow: none;
+  padding: 0; }
 /* An error in an answer's place can be regenerated, not marked. */
 #pawl-chat .message-row:has(.pawl-never) + .message-buttons-left
   :is(button[aria-label="Like"], button[aria-label="Dislike"]) { display: none; }
@@ -108,12 +112,7 @@ main.contain > .column > * { flex: none; }
 }
 @media (max-width: 40rem) {
   .gradio-container > .main { padding: .5rem; }
-  #pawl-question { border: 1px solid var(--border-color-primary); border-radius: .8rem;
-  padding: .35rem .4rem .35rem .6rem; background: var(--input-background-fill); }
-#pawl-question:focus-within { border-color: var(--primary-600); }
-#pawl-question textarea { border: none; box-shadow: none; background: none; }
-#pawl-question button { background: var(--button-primary-background-fill); color: white;
-  border-radius: .6rem; padding: .35rem .9rem; }
-#pawl-about p { font-size: .65rem; }
+  #pawl-version { flex: 0 1 11rem; }
+  #pawl-about p { font-size: .65rem; }
 }
 """

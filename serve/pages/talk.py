@@ -32,6 +32,10 @@ class Turn:
     feedback: dict[str, Any] | None = None  # as the server stored it; None: none, or taken back
     taken_back: bool = False
 
+    @property
+    def marked_bad(self) -> bool:
+        return self.feedback is not None and self.feedback["thumb"] == "down"
+
 
 @dataclass(slots=True)
 class Talk:

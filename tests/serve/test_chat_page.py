@@ -136,8 +136,9 @@ class Tab:
         return under.nth(answer).get_by_role("button", name=name, exact=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One person's browser: its cache makes every page after the first open fast."""
     one = browser.new_context()
     yield one
     one.close()
@@ -149,6 +150,7 @@ def tab(context: BrowserContext, server: Live) -> Iterator[Tab]:
     one.watch()
     one.open(server.url)
     yield one
+    one.page.close()
     assert one.complaints == []
     hosts = {urlsplit(url).hostname for url in one.urls if not url.startswith(("data:", "blob:"))}
     assert hosts == {"127.0.0.1"}
@@ -348,6 +350,8 @@ def test_errors_are_shown_as_they_are(server: Live, tab: Tab) -> None:
     tab.box.press("Enter")
     alert = tab.page.get_by_role("alert")
     expect(alert).to_contain_text("the prompt has 513 tokens or more")
+    expect(tab.button("Retry")).to_be_visible()
+    expect(tab.page.locator("button[aria-label=Like]").filter(visible=True)).to_have_count(0)
     tab.box.fill("break")
     tab.box.press("Enter")
     expect(alert).to_have_count(2)
