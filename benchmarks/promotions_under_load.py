@@ -165,36 +165,25 @@ def check(load: Load, moves: Moves, settings: Settings) -> list[str]:
     return faults
 
 
-def run_under_load(
-    settings: Settings, adapters: dict[str, Path], n_moves: int, n_streams: int
-) -> tuple[Load, Moves, list[str]]:
-    """Start a server, move its champion under load, stop it, check.
+async def drive(
+    url: str, settings: Settings, adapters: dict[str, Path], n_moves: int, n_streams: int
+) -> tuple[Load, Moves]:
+    """Move the champion of a running server under load.
 
     Args:
-        settings: of a state folder without a running server.
+        settings: the server's own.
         adapters: a marker adapter's folder by its letter.
     """
-    load, moves = Load(), Moves()
-
-    async def both(url: str) -> None:
-        stop = asyncio.Event()
-        streams = [
-            asyncio.create_task(stream_on(url, seed, load, moves, stop))
-            for seed in range(n_streams)
-        ]
-        try:
-            await move_about(url, settings, adapters, n_moves, moves)
-        finally:
-            stop.set()
-            await asyncio.gather(*streams)
-
-    child = start_server(settings)
+    load, moves, stop = Load(), Moves(), asyncio.Event()
+    streams = [
+        asyncio.create_task(stream_on(url, seed, load, moves, stop)) for seed in range(n_streams)
+    ]
     try:
-        server = wait_ready(settings, child)
-        asyncio.run(both(server.url))
+        await move_about(url, settings, adapters, n_moves, moves)
     finally:
-        stop_server(child)
-    return load, moves, check(load, moves, settings)
+        stop.set()
+        await asyncio.gather(*streams)
+    return load, moves
 
 
 def make_adapters(folder: Path, base: BaseModel) -> dict[str, Path]:
@@ -216,7 +205,15 @@ def main() -> None:
             base = real_base(folder / "base")
         settings = load_settings({"state_dir": folder / "state", "model": base.name})
         adapters = make_adapters(folder / "adapters", base)
-        load, moves, faults = run_under_load(settings, adapters, options.moves, options.streams)
+        child = start_server(settings)
+        try:
+            url = wait_ready(settings, child).url
+            load, moves = asyncio.run(
+                drive(url, settings, adapters, options.moves, options.streams)
+            )
+        finally:
+            stop_server(child)
+        faults = check(load, moves, settings)
     for one in faults[:20]:
         print("FAULT", one)
     kinds = Counter(one.get("kind") for one in moves.done)

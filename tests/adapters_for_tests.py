@@ -116,7 +116,9 @@ def light_adapter(
         },
     )
     if probe is None:
-        from tests.serve.toy_engine import toy_probe as probe
+        from tests.serve.toy_engine import toy_probe
+
+        probe = toy_probe
     write_probe(adapter_dir, probe(adapter_dir))
     write_manifest(
         adapter_dir, base_model=base.name, base_fingerprint=base.fingerprint, recipe={"seed": seed}

@@ -20,8 +20,8 @@ weights, inputs = torch.randn(4, 1, 8, 16), torch.randn(5, 16)
 
 def products():
     prefill, decode = torch.zeros(5, 8), torch.zeros(5, 8)
-    lora_ops.sgmv_shrink(inputs, weights, prefill, None, torch.tensor([2, -1, 3]),
-                         torch.tensor([2, 2, 1]), 3, 2, 5, 0.5)
+    lora_ops.sgmv_shrink(inputs, weights, prefill, None, torch.tensor([2, 2, 1]),
+                         torch.tensor([2, -1, 3]), 3, 2, 5, 0.5)
     lora_ops.bgmv_shrink(inputs, weights, decode, torch.tensor([2, 2, -1, -1, 3]), 0.5)
     return prefill, decode
 
