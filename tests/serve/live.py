@@ -39,7 +39,7 @@ def fake_command(*more: str) -> CommandMaker:
     return command
 
 
-def eventually(holds: Callable[[], Any], what: str, seconds: float = 15) -> Any:
+def eventually(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Wait until ``holds()`` is true; its value. Fails, saying ``what``, when the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -115,17 +115,17 @@ def live(
                                        timeout_graceful_shutdown=2))  # fmt: skip
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listener]), one.loop)
         try:
-            one.call(server.listening.wait(), 10)
+            one.call(server.listening.wait(), 60)
             one.call(one.engine.start())
             if wait:
                 one.call(one.engine.wait_ready())
             yield one
         finally:
             server.should_exit = True
-            serving.result(30)
-            one.call(one.engine.stop(), 30)
+            serving.result(60)
+            one.call(one.engine.stop(), 60)
             one.loop.call_soon_threadsafe(one.loop.stop)
-            thread.join(10)
+            thread.join(60)
             one.loop.close()
             if own:
                 store.close()

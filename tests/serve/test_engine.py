@@ -32,7 +32,7 @@ def session_of(tmp_path: Path) -> int:
     return int(read_json(tmp_path / "engine.json")["pid"])
 
 
-async def until(holds: Any, what: str, seconds: float = 20) -> None:
+async def until(holds: Any, what: str, seconds: float = 60) -> None:
     """Wait until ``holds()``; ``what`` says in the traceback what was waited for."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - the state has no event of its own

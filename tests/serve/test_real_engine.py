@@ -141,7 +141,7 @@ def test_after_its_worker_was_killed_the_engine_comes_back_with_its_adapters(rea
     before = {name: said(ask(real, name)) for name in ("base", "pawl@1", "pawl@2")}
     session = int(read_json(real.engine.log_path.parent.parent / "engine.json")["pid"])
     os.kill(max(keeper.members(session)), signal.SIGKILL)  # the worker: the last one started
-    eventually(lambda: real.engine.state == "restarting", "the death is seen", 30)
+    eventually(lambda: real.engine.state == "restarting", "the death is seen", 60)
     refused = ask(real, "base")
     assert refused.status_code == 503
     assert int(refused.headers["Retry-After"]) > 0

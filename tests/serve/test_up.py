@@ -46,7 +46,7 @@ def up(state_dir: Path, model_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def url_of(state_dir: Path) -> str:
-    eventually((state_dir / "server.json").exists, "the server listens", 30)
+    eventually((state_dir / "server.json").exists, "the server listens", 60)
     return str(read_json(state_dir / "server.json")["url"])
 
 
@@ -71,7 +71,7 @@ def test_it_answers_shows_a_page_and_stops_cleanly(
         page = httpx.get(url + "/")
         assert page.status_code == 200
         assert "<html" in page.text.lower()
-        eventually(lambda: state_of(url) == "ready", "the engine is ready", 30)
+        eventually(lambda: state_of(url) == "ready", "the engine is ready", 60)
         body = {"model": "pawl", "messages": [{"role": "user", "content": "hi"}]}
         answer = httpx.post(url + "/v1/chat/completions", json=body)
         assert answer.json()["choices"][0]["message"]["content"] == "base heard 2 characters."
@@ -82,9 +82,9 @@ def test_it_answers_shows_a_page_and_stops_cleanly(
         assert len(keeper.members(session)) == 3
         began = time.monotonic()
         child.send_signal(how)
-        output, _ = child.communicate(timeout=30)
+        output, _ = child.communicate(timeout=60)
         assert child.returncode == 0, output
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 30
         assert keeper.members(session) == []
         assert f"Pawl is at {url}" in output
         assert not (state_dir / "server.json").exists()
@@ -94,7 +94,7 @@ def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir:
     state_dir = tmp_path / "state"
     with up(state_dir, model_dir) as child:
         url = url_of(state_dir)
-        eventually(lambda: state_of(url) == "ready", "the engine is ready", 30)
+        eventually(lambda: state_of(url) == "ready", "the engine is ready", 60)
         body = {"model": "pawl", "messages": [{"role": "user", "content": "hi"}]}
         answer = httpx.post(url + "/v1/chat/completions", json=body)
         session = int(read_json(state_dir / "engine.json")["pid"])
@@ -104,7 +104,7 @@ def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir:
     (state_dir / "server.json").unlink()
     with up(state_dir, model_dir):
         url = url_of(state_dir)
-        eventually(lambda: state_of(url) == "ready", "the next start works", 30)
+        eventually(lambda: state_of(url) == "ready", "the next start works", 60)
         completion_id = answer.headers["X-Pawl-Completion-Id"]
         kept = httpx.get(url + "/v1/feedback", params={"completion_id": completion_id})
         assert kept.status_code == 200
