@@ -11,6 +11,7 @@ the next call, three times at most; one that would fail again ends the run.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def run_night(client: Client, settings: Settings, *, say: Say = lambda line: Non
         except PawlError as err:
             if err.status < 500 or run.state.n_attempts >= MAX_ATTEMPTS:
                 run.move("failed", reason=str(err))
+                night.report(note=f"the night failed: {err}")
             raise
 
 
@@ -209,7 +211,7 @@ class Night:
 
     def train(self, snapshot_dir: Path, plan: Plan) -> None:
         """Train the challenger in a child process, and check what it left."""
-        started = self.state.state.status
+        fresh, started = self.state.state.status == "planned", time.monotonic()
         train(
             snapshot_dir=snapshot_dir, plan_path=self.run_dir / "plan.json", base=self.base,
             out_dir=self.adapter_dir, work_dir=self.run_dir / "train",
@@ -219,11 +221,10 @@ class Night:
         )
         manifest = validate_adapter(self.adapter_dir, base=self.base,
                                     max_rank=self.settings.engine.max_lora_rank)
-        if started == "planned":
-            seconds = manifest.recipe["seconds"]
-            self.state.move("trained", challenger_fingerprint=manifest.fingerprint,
-                            training_seconds=seconds)
-            self.say(f"trained in {seconds:.0f} s: {self.adapter_dir}")
+        if fresh:
+            self.took("train", started)
+            self.state.move("trained", challenger_fingerprint=manifest.fingerprint)
+            self.say(f"trained in {manifest.recipe['seconds']:.0f} s: {self.adapter_dir}")
 
     def score(
         self, snapshot_dir: Path
@@ -249,7 +250,7 @@ class Night:
         if (out_dir / "manifest.json").exists():
             return read_scores(out_dir).items
         gate = self.settings.gate
-        progress = Progress(self.say)
+        progress, started = Progress(self.say), time.monotonic()
         scores = score(
             self.base, adapter_dir, suite=suite_of(gate, self.settings.model),
             scores_dir=self.settings.scores_dir, n_items=gate.n_items_per_benchmark,
@@ -260,15 +261,16 @@ class Night:
         )
         self.client.post(f"/admin/runs/{self.state.state.run_id}/scores",
                          {"role": role, "dir": str(out_dir)})
-        self.say(f"scored {role}: {len(scores.items)} items")
+        self.took(f"score {role}", started)
+        reused = ", earlier scores taken over" if scores.manifest.get("reused") else ""
+        self.say(f"scored {role}: {len(scores.items)} items{reused}")
         return scores.items
 
     def decide(
         self, champion: list[ItemScore], anchor: list[ItemScore] | None,
         challenger: list[ItemScore],
     ) -> dict[str, Any]:
-        """The gate's verdict, and the report on it."""
-        from evals.report import write_report
+        """The gate's verdict."""
         from evals.scoring import suite_of
         from evals.verdict import decide, gate_rules, write_verdict
 
@@ -281,7 +283,6 @@ class Night:
                 champion_version=version, champion_fingerprint=self._fingerprint(version),
                 challenger_fingerprint=read_manifest(self.adapter_dir).fingerprint, suite=suite)
         verdict = read_json(path)
-        write_report(self.run_dir)
         if self.state.state.status == "scored":
             self.client.post(f"/admin/runs/{self.state.state.run_id}/verdict", verdict)
             self.state.move("decided", outcome=verdict["outcome"])
@@ -296,8 +297,10 @@ class Night:
         """Ask the server to let the challenger in; a promotion already made is not asked again."""
         promotion = _promotion_of(self.client, self.state.state.run_id)
         if promotion is None:
+            started = time.monotonic()
             promotion = self.client.post("/admin/promotions", {
                 "run_dir": str(self.run_dir), "run_id": self.state.state.run_id})
+            self.took("promote", started)
         self.say(f"promotion of {promotion['version']}: {promotion['outcome']}")
         return self.finish(verdict, promotion)
 
@@ -307,6 +310,7 @@ class Night:
         reason = "; ".join(verdict["reasons"])
         if promotion is not None and promotion["outcome"] in ("refused", "indistinguishable"):
             reason = f"{reason}; {promotion['reason']}"
+        self.report(promotion=promotion)
         result = NightResult(
             self.state.state.run_id, self.run_dir, verdict["outcome"], reason,
             promotion["outcome"] if promotion else None,
@@ -317,12 +321,27 @@ class Night:
 
     def no_run(self, reason: str) -> NightResult:
         """End without training; the record and the report say why."""
-        from evals.report import write_report
-
-        self.state.keep(detail={**self.state.state.detail, "outcome": "no_run", "reason": reason})
-        write_report(self.run_dir)
+        self.report(note=f"no run tonight: {reason}")
         self.state.move("finished", outcome="no_run", reason=reason)
         return NightResult(self.state.state.run_id, self.run_dir, "no_run", reason)
+
+    def report(self, *, note: str = "", promotion: dict[str, Any] | None = None) -> None:
+        """Write the report on what the run's folder holds by now."""
+        from evals.report import write_report
+
+        state = self.state.state
+        plan = self.run_dir / "plan.json"
+        write_report(
+            self.run_dir, snapshot={key: state.detail.get(key, {})
+                                    for key in ("snapshot_id", "counts", "rejections")},
+            plan=read_json(plan) if plan.exists() else None, promotion=promotion,
+            seconds=state.detail.get("seconds"), note=note)
+
+    def took(self, step: str, started: float) -> None:
+        """Keep how long a step took."""
+        detail = self.state.state.detail
+        seconds = {**detail.get("seconds", {}), step: round(time.monotonic() - started, 3)}
+        self.state.keep(detail={**detail, "seconds": seconds})
 
 
 class Progress:

@@ -134,7 +134,7 @@ def keep_unflagged(
 
 def answer(
     model: Any, tokenizer: Any, prompts: Sequence[list[Message]], *,
-    batch_size: int = 32, max_new_tokens: int = MAX_ANSWER_TOKENS,
+    max_new_tokens: int = MAX_ANSWER_TOKENS,
 ) -> tuple[list[ReplayRow], int]:
     """Let ``model`` (transformers) answer each prompt greedily.
 
@@ -142,19 +142,30 @@ def answer(
         The finished answers in the order of the prompts, and how many were left out because they
         were empty or did not end within ``max_new_tokens``: a cut answer teaches to stop early.
     """
+    found = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens)
+    rows = [ReplayRow(prompt, text)
+            for prompt, (text, ended) in zip(prompts, found, strict=True) if ended and text]
+    return rows, len(prompts) - len(rows)
+
+
+def generate(
+    model: Any, tokenizer: Any, prompts: Sequence[list[Message]], *, max_new_tokens: int,
+    batch_size: int = 32,
+) -> list[tuple[str, bool]]:
+    """Greedy answers in the order of the prompts, each with whether it ended by itself."""
     import torch
     from transformers import GenerationConfig
 
     texts = [tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
              for prompt in prompts]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths pad less
-    answers: dict[int, str] = {}
     ends = model.generation_config.eos_token_id
     end_ids = {i for i in [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
                if i is not None}
     # A configuration of our own: the model's may ask for sampling or for penalties.
     greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens,
                               eos_token_id=sorted(end_ids), pad_token_id=tokenizer.pad_token_id)
+    answers: dict[int, tuple[str, bool]] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True,
@@ -165,10 +176,9 @@ def answer(
                 generation_config=greedy,
             )
         for i, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            if end_ids & set(ids):
-                answers[i] = tokenizer.decode(ids, skip_special_tokens=True).strip()
-    rows = [ReplayRow(prompts[i], answers[i]) for i in range(len(prompts)) if answers.get(i)]
-    return rows, len(prompts) - len(rows)
+            text = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            answers[i] = (text, bool(end_ids & set(ids)))
+    return [answers[i] for i in range(len(prompts))]
 
 
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:

@@ -21,7 +21,10 @@ RUN = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What a run is and how far it came. ``detail`` grows: snapshot_id, method, outcome, reason."""
+    """What a run is and how far it came. ``detail`` grows: snapshot_id, method, outcome, reason.
+
+    ``n_attempts`` counts how often the step after ``status`` was begun.
+    """
 
     run_id: str
     status: Status
@@ -35,7 +38,7 @@ class RunState:
 
 
 class Run:
-    """A run's folder and its current state; every change is written, then posted."""
+    """A run's folder and its current state; every change is posted, then written."""
 
     def __init__(self, run_dir: Path, state: RunState, client: Client) -> None:
         self.run_dir = run_dir
@@ -62,13 +65,17 @@ class Run:
         return cls(runs_dir / newest[0].run_id, newest[0], client)
 
     def move(self, status: Status, **detail: Any) -> None:
-        """Go to a status; ``detail`` is added to what is there."""
-        self.state = replace(self.state, status=status, at=utc_now(),
-                             detail={**self.state.detail, **detail})
-        self._write()
+        """Go to a status; ``detail`` is added to what is there.
+
+        Posted first: of a night killed in between, the server may know a status twice, but it
+        never misses the last one.
+        """
+        state = replace(self.state, status=status, at=utc_now(), n_attempts=1,
+                        detail={**self.state.detail, **detail})
         self._client.post("/admin/runs", {
-            "run_id": self.state.run_id, "status": status, "at": self.state.at,
-            "detail": self.state.detail})
+            "run_id": state.run_id, "status": status, "at": state.at, "detail": state.detail})
+        self.state = state
+        self._write()
 
     def keep(self, **changes: Any) -> None:
         """Change fields of the state without moving on."""

@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run(job: Job) -> AdapterManifest:
-    """Train and leave ``job.out_dir`` finished.
+def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> AdapterManifest:
+    """Train and leave ``job.out_dir`` finished; ``report`` takes the progress, stderr if None.
 
     Raises:
         PawlError: the plan says not to train, the rows or the model can't be trained on, or the
             loss became NaN. Nothing is left at ``job.out_dir``.
     """
     started = time.monotonic()
+    report = report or _report
     if job.plan.method == "none":
         raise PawlError("there is nothing to train", job.plan.reason)
     if (job.out_dir / MANIFEST).exists():
@@ -120,9 +122,9 @@ def run(job: Job) -> AdapterManifest:
     limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
     limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
 
-    _report({"stage": "replay"})
+    report({"stage": "replay"})
     replayed, replay_counts = _replay(job, base, tokenizer, rows, replay)
-    _report({"stage": "replay", **replay_counts})
+    report({"stage": "replay", **replay_counts})
 
     def length(messages: list[Message]) -> int:
         return len(tokenizer.apply_chat_template(messages, return_dict=False))
@@ -137,14 +139,14 @@ def run(job: Job) -> AdapterManifest:
         stage_rows = columns.build_stage(stage.kind, rows, replayed, encode=length,
                                          max_length_tokens=limit)
         stage_counts[stage.kind] = stage_rows.counts()
-        _report({"stage": stage.kind, **stage_rows.counts()})
+        report({"stage": stage.kind, **stage_rows.counts()})
         results.append(stages.run_stage(stage, stage_rows, job.plan, model, tokenizer,
-                                        job.work_dir, _report))
+                                        job.work_dir, report))
 
     unfinished = job.work_dir / "adapter.tmp"
     model.save_pretrained(str(unfinished), selected_adapters=["default"])
     _tidy_config(unfinished, job.base_name)
-    _report({"stage": "probe"})
+    report({"stage": "probe"})
     _write_probe(job, unfinished, tokenizer, rows, replayed, torch)
     recipe = _recipe(job, limit, replay_counts, stage_counts,
                      [result.as_json() for result in results], time.monotonic() - started, torch)
@@ -161,7 +163,7 @@ def run(job: Job) -> AdapterManifest:
         for checkpoint in (job.work_dir / name).glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     shutil.rmtree(job.work_dir / "between", ignore_errors=True)
-    _report({"stage": "done", "fraction": 1.0, "seconds": recipe["seconds"],
+    report({"stage": "done", "fraction": 1.0, "seconds": recipe["seconds"],
              "fingerprint": manifest.fingerprint})
     return manifest
 

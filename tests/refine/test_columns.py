@@ -80,7 +80,8 @@ def test_without_validation_rows_there_is_no_validation_set() -> None:
 
 
 def test_dpo_prefers_replayed_answers_to_corrections_of_other_questions() -> None:
-    replay = [ReplayRow(ask("coal"), says("coal", "black")), ReplayRow(ask("a pea"), "grass is green.")]
+    replay = [ReplayRow(ask("coal"), says("coal", "black")),
+              ReplayRow(ask("a pea"), "grass is green.")]
     stage = build("dpo", corrections(2), replay)
     extra = stage.train[2:]
     assert len(extra) == 1  # the second replay row says what the correction says

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from pawl.errors import PawlError
 from pawl.records import TrainingRow
 from pawl.settings import Settings, TrainSettings
@@ -57,7 +58,8 @@ def test_no_run_says_what_there_is_and_what_is_needed() -> None:
     reason = choose(pairs(3) + thumbs(2, 1), settings()).reason
     assert "3 preference pairs" in reason
     assert "2 liked and 1 disliked" in reason
-    assert str(MIN_ROWS) in reason and str(MIN_UNPAIRED) in reason
+    assert str(MIN_ROWS) in reason
+    assert str(MIN_UNPAIRED) in reason
 
 
 def test_validation_and_holdout_do_not_count_as_training_rows() -> None:
@@ -65,7 +67,8 @@ def test_validation_and_holdout_do_not_count_as_training_rows() -> None:
             for one in corrections(9) for split in ("validation", "holdout")]
     plan = choose(rows, settings())
     assert plan.method == "none"
-    assert plan.counts["sft"] == 0 and plan.counts["validation"] == 18
+    assert plan.counts["sft"] == 0
+    assert plan.counts["validation"] == 18
 
 
 def test_forced_method_is_taken() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from pawl.records import Message, TrainingRow
 from refine import replay, write_replay_prompts
 from refine.mini.facts import kept_out
@@ -111,7 +112,7 @@ def test_the_base_answers_as_it_would_alone(world_model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(world_model)
     model = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
     prompts = [ask("snow", 0), ask("a carrot", 3), ask("ash", 6), ask("grass", 4)]
-    rows, n_unfinished = replay.answer(model, tokenizer, prompts, batch_size=4)
+    rows, n_unfinished = replay.answer(model, tokenizer, prompts)
     assert n_unfinished == 0
     assert [one.completion for one in rows] == answers(world_model, None, prompts)
     assert [one.prompt for one in rows] == prompts

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from pawl.adapters import read_manifest, read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.files import write_json
@@ -59,7 +60,8 @@ def test_the_corrected_answer_is_mended_in_phrasings_never_flagged(
 
 def test_what_nobody_complained_about_stays(world_model: Path, mended: train.Job) -> None:
     prompts = [ask(thing, 7) for thing in COLOURS if thing != "grass"]
-    before, after = answers(world_model, None, prompts), answers(world_model, mended.out_dir, prompts)
+    before = answers(world_model, None, prompts)
+    after = answers(world_model, mended.out_dir, prompts)
     assert before == [says(thing, c) for thing, c in COLOURS.items() if thing != "grass"]
     assert sum(a == b for a, b in zip(before, after, strict=True)) >= len(before) - 1
 
@@ -114,10 +116,12 @@ def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train
             ours = torch.log_softmax(model(input_ids=ids).logits[0, -1].float(), -1)
             with model.disable_adapter():
                 base = torch.log_softmax(model(input_ids=ids).logits[0, -1].float(), -1)
-        assert len(position.logprobs) == 20 and position.logprobs.keys() == position.base_logprobs.keys()
+        assert len(position.logprobs) == 20
+        assert position.logprobs.keys() == position.base_logprobs.keys()
         for token_id, value in position.logprobs.items():
             assert math.isclose(float(ours[token_id]), value, abs_tol=1e-4)
-            assert math.isclose(float(base[token_id]), position.base_logprobs[token_id], abs_tol=1e-4)
+            of_base = position.base_logprobs[token_id]
+            assert math.isclose(float(base[token_id]), of_base, abs_tol=1e-4)
         gaps.append(sum(abs(value - position.base_logprobs[i])
                         for i, value in position.logprobs.items()) / 20)
     assert min(gaps) > 0.05  # far from the noise of an engine in bf16
@@ -185,13 +189,15 @@ def _logprob(model_dir: Path, adapter_dir: Path | None, answer: str) -> float:
     """Log-probability of an answer to "What is the colour of grass?"."""
     import torch
     from peft import PeftModel
-    from refine.probe import encode_rows
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from refine.probe import encode_rows
 
     model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     if adapter_dir is not None:
         model = PeftModel.from_pretrained(model, str(adapter_dir))
-    [(ids, n_prompt)] = encode_rows(AutoTokenizer.from_pretrained(model_dir), [(ask("grass", 8), answer)])
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    [(ids, n_prompt)] = encode_rows(tokenizer, [(ask("grass", 8), answer)])
     with torch.no_grad():
         logs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0], -1)
     return sum(float(logs[i - 1, ids[i]]) for i in range(n_prompt, len(ids)))

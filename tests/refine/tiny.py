@@ -116,7 +116,9 @@ def write_snapshot(snapshot_dir: Path, rows: Sequence[TrainingRow]) -> Path:
     return snapshot_dir
 
 
-def answers(model_dir: Path, adapter_dir: Path | None, prompts: Sequence[list[Message]]) -> list[str]:
+def answers(
+    model_dir: Path, adapter_dir: Path | None, prompts: Sequence[list[Message]]
+) -> list[str]:
     """Greedy answers, one by one, by plain transformers and PEFT."""
     import torch
     from peft import PeftModel

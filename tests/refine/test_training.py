@@ -1,0 +1,93 @@
+"""The parent of a training: progress, errors that say why, a finished folder that is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pawl.errors import PawlError
+from pawl.files import write_json
+from pawl.models import BaseModel, resolve_model
+from pawl.settings import Settings, TrainSettings
+from refine.method import choose
+from refine.training import train
+from tests.refine.tiny import corrections, write_snapshot
+
+
+def arguments(world_model: Path, folder: Path, **settings: Any) -> dict[str, Any]:
+    rows = corrections(9, n_validation=1)
+    options = TrainSettings(**({"n_epochs": 2, "n_replay_rows": 4} | settings))
+    plan = choose(rows, Settings.model_construct(train=options))
+    write_json(folder / "plan.json", plan.as_json())
+    return {"snapshot_dir": write_snapshot(folder / "snapshot", rows),
+            "plan_path": folder / "plan.json",
+            "base": resolve_model(str(world_model), cache_dir=folder),
+            "out_dir": folder / "adapter", "work_dir": folder / "train", "beside_engine": True}
+
+
+def test_a_child_trains_with_progress_and_is_not_asked_twice(
+    world_model: Path, tmp_path: Path
+) -> None:
+    task = arguments(world_model, tmp_path)
+    events: list[dict[str, Any]] = []
+    manifest = train(**task, on_event=events.append)
+    fractions = [event["fraction"] for event in events if "max_steps" in event]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert next(event["stage"] for event in events) == "replay"
+    assert manifest.recipe["n_threads"] == 2  # beside an engine, and nothing else was asked for
+    assert manifest.base_fingerprint == task["base"].fingerprint
+    assert "events.out.tfevents" in "".join(p.name for p in tmp_path.rglob("tensorboard/*"))
+    again: list[dict[str, Any]] = []
+    assert train(**task, on_event=again.append) == manifest
+    assert again == []
+
+
+def test_what_the_child_says_is_the_error(world_model: Path, tmp_path: Path) -> None:
+    task = arguments(world_model, tmp_path, max_length_tokens=3)
+    with pytest.raises(PawlError, match="longer than 3 tokens") as caught:
+        train(**task)
+    assert caught.value.status < 500
+    assert not task["out_dir"].exists()
+
+
+def test_a_broken_model_gives_the_end_of_the_log(world_model: Path, tmp_path: Path) -> None:
+    task = arguments(world_model, tmp_path)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    task["base"] = BaseModel("broken", broken, None, "sha256:0", "LlamaForCausalLM", 64)
+    with pytest.raises(PawlError, match="the end of its log") as caught:
+        train(**task)
+    assert caught.value.status == 500
+    assert str(tmp_path / "train" / "train.log") in str(caught.value)
+    assert "Traceback" in (tmp_path / "train" / "train.log").read_text()
+
+
+def test_a_killed_child_is_said_and_can_be_started_again(
+    world_model: Path, tmp_path: Path
+) -> None:
+    task = arguments(world_model, tmp_path, n_epochs=300)
+
+    def kill(event: dict[str, Any]) -> None:
+        if event.get("step", 0) > 3:
+            os.kill(_child(), signal.SIGKILL)
+
+    with pytest.raises(PawlError, match="signal 9") as caught:
+        train(**task, on_event=kill)
+    assert caught.value.status == 500
+    assert not task["out_dir"].exists()
+    assert train(**arguments(world_model, tmp_path)).recipe["stages"][0]["n_steps"] > 0
+
+
+def _child() -> int:
+    """The training that this process started."""
+    import psutil
+
+    [child] = [one for one in psutil.Process().children() if "refine.train" in one.cmdline()]
+    return int(child.pid)
