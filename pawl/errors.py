@@ -1,6 +1,9 @@
 """Errors that a user can mend. They print as one line; anything else keeps its traceback."""
 
 
+_MOST_CHARACTERS = 2000  # of what somebody sent, said back to them
+
+
 class PawlError(Exception):
     """Something came that can't be handled, said so that the reader knows what to do.
 
@@ -31,9 +34,9 @@ class PawlError(Exception):
         self.status = status
         self.code = code
         self.param = param
-        text = what
+        text = _bounded(what)
         if why:
-            text += f": {why}"
+            text += f": {_bounded(why).removesuffix('.')}"
         if do:
             text += f". {do}"
         super().__init__(text if text.endswith((".", "!", "?")) else text + ".")
@@ -41,6 +44,18 @@ class PawlError(Exception):
     def as_openai(self) -> dict[str, object]:
         """The body of an OpenAI-shaped error answer: ``{"error": {...}}``."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {
-            "error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        }
+        param = _bounded(self.param) if self.param is not None else None
+        return {"error": {"message": str(self), "type": kind, "param": param, "code": self.code}}
+
+
+def short(value: object, n_characters: int = 80) -> str:
+    """A value for a message: as Python writes it, cut off when it is long."""
+    text = repr(value)
+    return text if len(text) <= n_characters else text[: n_characters - 3] + "..."
+
+
+def _bounded(text: str) -> str:
+    """Neither a megabyte that came nor half a character can spoil the message about it."""
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[: _MOST_CHARACTERS - 300]} ... {text[-200:]}"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -45,8 +45,13 @@ def main(arguments: list[str]) -> int:
             os._exit(1)
 
     with Path(log_file).open("ab", buffering=0) as log:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                 stderr=subprocess.STDOUT, preexec_fn=die_with_keeper)
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_keeper,
+        )
     pidfd = os.pidfd_open(child.pid)
     readable, _, _ = select.select([sys.stdin.fileno(), pidfd], [], [])
     code = child.wait() if pidfd in readable else 0

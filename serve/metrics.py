@@ -14,25 +14,44 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "pawl_requests", "Completion requests by who answered and how they ended.",
-            ["version", "status"], registry=self.registry)
+            "pawl_requests",
+            "Completion requests by who answered and how they ended.",
+            ["version", "status"],
+            registry=self.registry,
+        )
         self.tokens = Counter(
-            "pawl_tokens", "Tokens of finished answers.", ["version", "kind"],
-            registry=self.registry)
+            "pawl_tokens",
+            "Tokens of finished answers.",
+            ["version", "kind"],
+            registry=self.registry,
+        )
         self.seconds = Histogram(
-            "pawl_request_seconds", "From the request's first byte to the answer's last.",
-            ["version"], buckets=SECONDS, registry=self.registry)
+            "pawl_request_seconds",
+            "From the request's first byte to the answer's last.",
+            ["version"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.first_token_seconds = Histogram(
-            "pawl_first_token_seconds", "From the request's first byte to a stream's first bytes.",
-            ["version"], buckets=SECONDS, registry=self.registry)
+            "pawl_first_token_seconds",
+            "From the request's first byte to a stream's first bytes.",
+            ["version"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.recording_failures = Counter(
-            "pawl_recording_failures", "Answers that the store could not take.",
-            registry=self.registry)
+            "pawl_recording_failures",
+            "Answers that the store could not take.",
+            registry=self.registry,
+        )
         self.engine_restarts = Gauge(
-            "pawl_engine_restarts", "Restarts of the engine since this server began.",
-            registry=self.registry)
+            "pawl_engine_restarts",
+            "Restarts of the engine since this server began.",
+            registry=self.registry,
+        )
         self.engine_ready = Gauge(
-            "pawl_engine_ready", "1 while the engine answers.", registry=self.registry)
+            "pawl_engine_ready", "1 while the engine answers.", registry=self.registry
+        )
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -15,6 +15,7 @@ from pawl.records import Completion, Message
 from serve.requests import AskedCompletion, Kind
 
 COMMIT_TIMEOUT_SECONDS = 30.0
+MAX_ID_CHARACTERS = 200
 Status = Literal["complete", "cancelled", "error"]
 
 
@@ -147,10 +148,30 @@ async def commit(store: CompletionStore, rows: list[Completion]) -> None:
         waiting = asyncio.gather(*(asyncio.wrap_future(one) for one in futures))
         await asyncio.wait_for(asyncio.shield(waiting), COMMIT_TIMEOUT_SECONDS)
     except Exception as error:
-        why = str(error) or f"{type(error).__name__} after {COMMIT_TIMEOUT_SECONDS:.0f} s"
-        raise PawlError("the answer could not be recorded", why,
-                        "Free some disk space or look at the server's log, then ask again",
-                        status=503, code="not_recorded") from error
+        if isinstance(error, PawlError):
+            why = error.why or error.what
+        else:
+            why = str(error) or f"{type(error).__name__} after {COMMIT_TIMEOUT_SECONDS:.0f} s"
+        raise PawlError(
+            "the answer could not be recorded",
+            why,
+            "Free some disk space or look at the server's log, then ask again",
+            status=503,
+            code="not_recorded",
+        ) from error
+
+
+def checked_id(name: str, value: str) -> str:
+    """``value``; PawlError if it is too long. Cut off, two people could become one."""
+    if len(value) > MAX_ID_CHARACTERS:
+        raise PawlError(
+            f"{name} has {len(value):,} characters",
+            f"at most {MAX_ID_CHARACTERS} are kept",
+            "Send a shorter one",
+            code="invalid_value",
+            param=name,
+        )
+    return value
 
 
 def conversation_of(header: str | None, rater_id: str, messages: list[Message]) -> str:
@@ -160,7 +181,7 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     conversation, which carries the earlier ones, gets the same id.
     """
     if header:
-        return header[:200]
+        return checked_id("X-Pawl-Conversation", header)
     beginning: list[Message] = []
     for one in messages:
         beginning.append(one)
@@ -172,8 +193,10 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
 
 def rater_of(header: str | None, user: str | None, api_key: str | None) -> str:
     """Who asks: the header, the body's ``user``, a hash of the API key, or ``anonymous``."""
-    if header or user:
-        return str(header or user)[:200]
+    if header:
+        return checked_id("X-Pawl-Rater", header)
+    if user:
+        return checked_id("user", user)
     if api_key:
         return "key-" + hashlib.sha256(api_key.encode()).hexdigest()[:16]
     return "anonymous"

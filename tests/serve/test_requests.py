@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pawl.errors import PawlError
-from serve.requests import CHAT_FIELDS, REFUSED, TEXT_FIELDS, parse_request
+from serve.fields import CHAT_FIELDS, REFUSED, TEXT_FIELDS
+from serve.requests import parse_request
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
 
