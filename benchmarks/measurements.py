@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pawl.files import write_atomic
 
+MISSED = 3  # exit code of a command that measured, and fell short of its bar
 MEASUREMENTS = Path(__file__).resolve().parent.parent / "docs" / "measurements.md"
 
 

@@ -1,0 +1,155 @@
+"""Scoring a model, against ``lm_eval --model hf`` on the same items.
+
+    python -m benchmarks.scoring [--items 150] [--rounds 3] [--threads 4]
+    python -m benchmarks.scoring --suite official --data-dir ../shared/benchmarks/hub --items 50
+
+Both arms are a process from its start to its end, in float32 with as many threads, with an empty
+datasets cache. The rounds take the arms in turn, the first one changing. What they measure must be
+the same: every item's score equal, every log-probability within 1e-4; else the command fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import lm_eval_stock
+from benchmarks.figures import ratio_in_words
+from benchmarks.measurements import record
+from evals.scoring import Scores, read_scores
+from evals.suites import SUITES, SuiteName, benchmark
+from pawl.errors import PawlError
+from pawl.models import resolve_model
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TOLERANCE = 1e-4  # nats; ours are written with six decimals
+
+
+@dataclass
+class Difference:
+    """How far the two arms' results are apart."""
+
+    n_items: int = 0
+    n_scores: int = 0  # items whose score differs
+    largest: float = 0.0  # of all log-probabilities, nats
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def same(self) -> bool:
+        return not self.missing and self.n_scores == 0 and self.largest <= TOLERANCE
+
+
+def compare(ours: Scores, theirs: lm_eval_stock.Scores) -> Difference:
+    """Item by item. MC2's score is a share of probability: equal within the tolerance."""
+    found = Difference(n_items=len(ours.items))
+    left = dict(theirs)
+    for item in ours.items:
+        subject, _, rest = item.item_id.rpartition("/")
+        task = f"{item.benchmark}__{subject}" if subject else item.benchmark
+        stock = left.pop((task, int(rest.partition("-")[0])), None)
+        if stock is None or item.score is None:
+            found.missing.append(f"{item.benchmark} {item.item_id}")
+            continue
+        metric = benchmark(item.benchmark).metric
+        allowed = TOLERANCE if item.benchmark.endswith("mc2") else 0.0
+        found.n_scores += abs(item.score - stock.metrics[metric]) > allowed
+        apart = [abs(a - b) for a, b in
+                 zip(item.detail["logprobs"], stock.logprobs, strict=True)]  # fmt: skip
+        found.largest = max(found.largest, *apart)
+    found.missing += [f"{task} {index}" for task, index in left]
+    return found
+
+
+def score_ours(
+    model_dir: Path, suite: SuiteName, n_items: int | None, seed: int, data_dir: Path | None,
+    out_dir: Path, n_threads: int,
+) -> Scores:  # fmt: skip
+    """``evals.score`` from its start to its end."""
+    typed = [
+        sys.executable, "-m", "evals.score", "--model", str(model_dir), "--suite", suite,
+        "--seed", str(seed), "--threads", str(n_threads), "--out", str(out_dir),
+        "--device", "cpu",
+    ]  # fmt: skip
+    typed += ["--items-per-benchmark", str(n_items)] if n_items else []
+    typed += ["--data-dir", str(data_dir)] if data_dir else []
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(n_threads)}
+    done = subprocess.run(typed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, check=False, env=environment,
+                          cwd=REPOSITORY)  # fmt: skip
+    if done.returncode != 0:
+        raise PawlError("evals.score failed", done.stderr[-2000:])
+    return read_scores(out_dir)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--model", default="pawl-mini")
+    parser.add_argument("--suite", choices=sorted(SUITES), default="mini")
+    parser.add_argument("--data-dir", type=Path, help="official sets laid out as on the hub")
+    parser.add_argument("--items", type=int, default=150, help="random items per benchmark")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-record", action="store_true", help="print only")
+    said = parser.parse_args()
+    suite: SuiteName = said.suite
+    data_dir = said.data_dir.resolve() if said.data_dir else None
+    seconds: dict[str, list[float]] = {"pawl": [], "lm_eval": []}
+    differences: list[Difference] = []
+    manifest: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="pawl-scoring-") as temporary:
+        folder = Path(temporary)
+        model_dir = resolve_model(said.model, cache_dir=folder).model_dir
+        tasks = lm_eval_stock.drawn_tasks(suite, said.items, said.seed, data_dir, folder)
+        for n in range(said.rounds):
+            ours: Scores | None = None
+            theirs: lm_eval_stock.Scores = {}
+            for arm in ("pawl", "lm_eval") if n % 2 == 0 else ("lm_eval", "pawl"):
+                began = time.monotonic()
+                if arm == "pawl":
+                    ours = score_ours(model_dir, suite, said.items, said.seed, data_dir,
+                                      folder / f"ours-{n}", said.threads)  # fmt: skip
+                else:
+                    theirs = lm_eval_stock.run(tasks, model_dir, None, folder / f"theirs-{n}",
+                                               n_threads=said.threads)  # fmt: skip
+                seconds[arm].append(time.monotonic() - began)
+                print(f"round {n + 1}: {arm} {seconds[arm][-1]:.1f} s", flush=True)
+            assert ours is not None
+            manifest = ours.manifest["seconds"]
+            differences.append(compare(ours, theirs))
+    same = all(one.same for one in differences)
+    worst = max(differences, key=lambda one: (len(one.missing), one.n_scores, one.largest))
+    figures = {
+        "Pawl's scoring": f"{statistics.median(seconds['pawl']):.1f} s, of which in the last round "
+        f"{manifest['loading']:.1f} s imports and loading, {manifest['benchmarks']:.1f} s tasks, "
+        "requests and scores",
+        "lm_eval --model hf": f"{statistics.median(seconds['lm_eval']):.1f} s",
+        "seconds of lm_eval / Pawl": ratio_in_words(seconds["lm_eval"], seconds["pawl"]),
+        "items": f"{worst.n_items:,} of {len(SUITES[suite])} benchmarks ({suite})",
+        "same results": f"{'yes' if same else 'NO'}: {worst.n_scores} items with another score, "
+        f"{len(worst.missing)} unmatched; log-probabilities at most {worst.largest:.1e} apart",
+    }
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    if not said.no_record:
+        typed = f"python -m benchmarks.scoring --suite {suite} --items {said.items}"
+        note = (
+            f"Whole processes, {said.threads} threads, float32, batches of "
+            f"{lm_eval_stock.BATCH_SIZE}, {Path(said.model).name}. lm_eval reads the descriptions "
+            "of all its tasks at its start, about 9 s, Pawl only those it scores; both import "
+            "torch, transformers and lm-eval."
+        )
+        record(f"scoring-{suite}", "Scoring against lm_eval --model hf", typed, figures, note=note)
+    if not same:
+        raise SystemExit(f"The results differ: {worst}")
+
+
+if __name__ == "__main__":
+    main()
