@@ -92,25 +92,21 @@ def score_rows(
     - ``matches``: the greedy answer (temperature 0, at most 256 tokens) says what the correction
       says (:func:`matches`).
 
-    A preference pair has only the first: there is no one answer to match. A pair that does not
-    fit into the model's context is left out, for every model of this base alike; a regression row
-    that does not fit, or a log-probability that is no number, is an error and no score.
+    A preference pair has only the first: there is no one answer to match. A row that does not fit
+    into the model's context is left out, for every adapter of this base alike, and the caller
+    counts it: as an error it would forbid every verdict for ever. A log-probability that is no
+    number, or a row without two answers, is an error and no score.
     """
     from evals.tree import continuation_logprobs  # torch
 
-    rows = [row for row in rows
-            if row.kind != "pair" or _n_tokens(tokenizer, row) <= max_length_tokens]
+    rows = [row for row in rows if _n_tokens(tokenizer, row) <= max_length_tokens]
     prompts = [_ids(tokenizer, row.prompt) for row in rows]
     pairs: list[tuple[list[int], list[int]]] = []
     errors: dict[int, str] = {}
     for index, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
         answers = [_answer_ids(tokenizer, text) for text in (row.chosen, row.rejected)]
-        longest = len(prompt) + max(map(len, answers))
         if not row.chosen or not row.rejected:
             errors[index] = "the row has no correction or no flagged answer"
-        elif longest > max_length_tokens:
-            errors[index] = (f"prompt and answer are {longest} tokens, the model's context is "
-                             f"{max_length_tokens}")
         else:
             pairs += [(prompt, answer) for answer in answers]
     scored = iter(continuation_logprobs(model, pairs, max_tokens=row_tokens))

@@ -169,12 +169,12 @@ def _complaints(report: dict[str, Any]) -> str:
     holdout = (report["verdict"] or {}).get("holdout")
     if holdout:
         parts.append(
-            f"<p>{holdout['n']} corrected questions of {holdout['n_conversations']} conversations "
-            f"were never trained on. Score {_percent(holdout['champion'])} before, "
+            f"<p>{holdout['n']} questions of {holdout['n_conversations']} conversations were never "
+            f"trained on. Score {_percent(holdout['champion'])} before, "
             f"<strong>{_percent(holdout['challenger'])}</strong> now ({holdout['n_improved']} "
-            f"better, {holdout['n_worsened']} worse; p = {holdout['p_better']:.3g}). Half of a "
-            f"question's score is for finding the correction likelier than the flagged answer, "
-            f"half for saying it.</p>")
+            f"better, {holdout['n_worsened']} worse; p = {holdout['p_better']:.3g}). A corrected "
+            f"question scores one half for finding the correction likelier than the flagged "
+            f"answer and one half for saying it; a preference scores for being shared.</p>")
     parts.append(before_after(complaints["by_category"],
                               label="Score by category of complaint, before and after"))
     for key, title in (("mended", "Mended"), ("broken", "Worse than before"),
@@ -191,6 +191,12 @@ def _complaint(one: dict[str, Any]) -> str:
     prompt = one["prompt"]
     asked = prompt if isinstance(prompt, str) else "\n".join(
         f"{m['role']}: {m['content']}" for m in prompt)
+    if one["champion"] is None:  # a preference: which of two answers is better, none is asked for
+        said = {1.0: "shares the preference", 0.0: "prefers the other"}
+        return _case([
+            ("asked", asked), ("preferred", one["correction"]), ("to", one["flagged"]),
+            ("champion", said.get(one["champion_score"])),
+            ("challenger", said.get(one["challenger_score"]))])
     return _case([
         ("asked", asked), ("flagged answer", one["flagged"]), ("correction", one["correction"]),
         (f"champion ({one['champion_score']:g})", one["champion"]),

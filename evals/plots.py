@@ -35,7 +35,7 @@ def forest(rows: list[dict[str, Any]], *, label: str) -> str:
 
 
 def before_after(rows: list[dict[str, Any]], *, label: str) -> str:
-    """Score of champion and challenger on the corrected questions of each category.
+    """Score of champion and challenger on the held-out questions of each category.
 
     Args:
         rows: dicts with ``category``, ``n``, ``champion``, ``challenger``; fractions.
@@ -49,7 +49,7 @@ def before_after(rows: list[dict[str, Any]], *, label: str) -> str:
                   label="challenger" if y == 0 else None)
     axes.set_yticks(range(len(rows)), [f"{r['category']}  ({r['n']})" for r in reversed(rows)])
     axes.set_xlim(0, 100)
-    axes.set_xlabel("mean score on corrected questions, %")
+    axes.set_xlabel("mean score on held-out questions, %")
     axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)

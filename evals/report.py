@@ -113,7 +113,7 @@ def _gain(pair: Pair) -> float:
 
 
 def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
-    """The corrected questions: by category, and examples of what was mended and what was not."""
+    """The held-out questions: by category, and examples of what was mended and what was not."""
     if not pairs:
         return None
     by_category: dict[str, list[Pair]] = {}

@@ -292,7 +292,7 @@ def _losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[st
 def _holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
     if holdout is None:
         return []
-    seen = (f"{holdout.n_improved} of {holdout.n} corrected questions got better and "
+    seen = (f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
             f"{holdout.n_worsened} worse")
     if holdout.p_worse <= gate.alpha:
         return [f"It is worse on what people complained about: {seen} "
@@ -332,7 +332,7 @@ def _holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[st
     if holdout.passed:
         return []
     text = (f"That it is better on what people complained about was not shown: "
-            f"{holdout.n_improved} of {holdout.n} corrected questions got better and "
+            f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
             f"{holdout.n_worsened} worse (p = {_p(holdout.p_better)}).")
     if holdout.n_conversations < least:
         return [text + f" {holdout.n_conversations} conversations can't show it, {least} are the "
@@ -356,7 +356,7 @@ def _praise(
     if holdout is not None:
         texts.append(
             f"Better on what people complained about: {holdout.n_improved} of {holdout.n} "
-            f"corrected questions got better and {holdout.n_worsened} worse "
+            f"held-out questions got better and {holdout.n_worsened} worse "
             f"(p = {_p(holdout.p_better)}).")
     worst = min(rows, key=lambda row: row.lower)
     texts.append(f"No worse on any of {len(rows)} benchmarks: at worst {_points(worst.lower)} "

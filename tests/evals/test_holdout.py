@@ -104,14 +104,16 @@ def test_log_probabilities_are_those_of_the_chat_template(
     assert item.detail["correction_tokens"] == len(answer)
 
 
-def test_a_row_that_does_not_fit_has_an_error_and_no_score(
+def test_a_row_that_does_not_fit_is_left_out_and_one_without_two_answers_is_an_error(
     snapshot_dir: Path, loaded: dict[str, Any]
 ) -> None:
     row = scored_rows(snapshot_dir)[0]
-    item = score_one(row, loaded | {"max_length_tokens": 20})
-    assert item.score is None
-    assert item.error is not None
-    assert "the model's context is 20" in item.error
+    long = replace(row, row_id="long", prompt=[{"role": "user", "content": "why? " * 500}])
+    (item,) = score_rows([long, row], **loaded)
+    assert item.item_id == row.row_id
+    broken = score_one(replace(row, rejected=None), loaded)
+    assert broken.score is None
+    assert broken.error == "the row has no correction or no flagged answer"
 
 
 def test_the_hash_follows_what_is_scored(snapshot_dir: Path) -> None:

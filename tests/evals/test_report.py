@@ -92,7 +92,7 @@ def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
     assert value["complaints"]["by_category"][0] == {
         "category": "incorrect", "n": 6, "champion": 0.0, "challenger": pytest.approx(5 / 6)}
     for said in ("Promoted: pawl@4 answers now", "pawl rollback", "back to pawl@3",
-                 "9 of 12 corrected questions got better", "2 exact duplicate", "dpo",
+                 "9 of 12 held-out questions got better", "2 exact duplicate", "dpo",
                  "mini_arc: 2 broke, 0 improved of 400", "What is 1?", "right 1",
                  "which <b>number</b> is 298?", "distance adapter", "0.0012"):
         assert said in page.text, said

@@ -54,7 +54,7 @@ def test_promote(rules: GateRules) -> None:
     after = change(change(mended(before), "mini_arc", 5, 0.0), "mini_arc", 3, 1.0, keep=400)
     verdict = decide(before, after, rules, before)
     assert verdict.outcome == "promote"
-    assert "12 of 20 corrected questions got better and 0 worse" in verdict.reasons[0]
+    assert "12 of 20 held-out questions got better and 0 worse" in verdict.reasons[0]
     assert "No worse on any of 3 benchmarks" in verdict.reasons[1]
     arc = verdict.benchmarks[0]
     assert (arc.n_worsened, arc.n_improved, arc.n) == (5, 3, N)
@@ -120,7 +120,7 @@ def test_three_corrected_questions_can_show_nothing(rules: GateRules) -> None:
     before = champion(3)
     verdict = decide(before, mended(before, 3), rules, None)
     assert verdict.outcome == "not_enough_evidence"
-    assert "3 of 3 corrected questions got better" in verdict.reasons[0]
+    assert "3 of 3 held-out questions got better" in verdict.reasons[0]
     assert "5 are the least: 2 more are needed" in verdict.reasons[0]
 
 
