@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel, resolve_model
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from serve.promotion import Promoter
 
 MAX_FEEDBACK_BYTES = 1_000_000
-ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+OURS = ("/v1", "/v1/{_:path}", "/admin", "/admin/{_:path}", "/health", "/metrics")
 
 
 class PawlApp(Starlette):
@@ -97,9 +98,7 @@ def build_app(
     )
     public = PublicRoutes(store, engine, gateway)
     admin = Admin(settings, base, store, engine, promoter)
-    nowhere = [
-        Route(path, _nowhere, methods=ALL_METHODS) for path in ("/v1/{_:path}", "/admin/{_:path}")
-    ]
+    nowhere = [Route(path, _nowhere, methods=ALL_METHODS) for path in OURS]
     app = make_app([*public.routes(), *admin.routes(), *nowhere], settings)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
@@ -172,7 +171,10 @@ class PublicRoutes:
             return Response(status_code=499)
         body = parse_json(raw)
         rater_id = self._rater(request, body.get("user"))
-        feedback, duplicate = await run_in_threadpool(submit_feedback, self.store, body, rater_id)
+        source = "chat_page" if request.headers.get("x-pawl-source") == "chat_page" else "api"
+        feedback, duplicate = await run_in_threadpool(
+            submit_feedback, self.store, body, rater_id, source
+        )
         return JSONResponse({**feedback.as_json(), "duplicate": duplicate})
 
     async def list_feedback(self, request: Request) -> Response:
@@ -264,6 +266,22 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _nowhere(request: Request) -> Response:
     """Programs get an error that they can read, not the page that stands at ``/``."""
+    allowed = sorted({
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.endpoint is not _nowhere
+        and route.matches(request.scope)[0] is Match.PARTIAL
+        for method in route.methods or ()
+    })  # fmt: skip
+    if allowed:
+        error = PawlError(
+            f"{request.method} {request.url.path}",
+            f"this address takes {', '.join(allowed)}",
+            "Send it with that method",
+            status=405,
+            code="method_not_allowed",
+        )
+        return JSONResponse(error.as_openai(), 405, {"Allow": ", ".join(allowed)})
     raise PawlError(
         f"there is no {request.method} {request.url.path} here",
         "the routes are /v1/models, /v1/chat/completions, /v1/completions, /v1/feedback",

@@ -33,7 +33,7 @@ class Api:
     rater_id: str
 
     def _headers(self, conversation_id: str | None = None) -> dict[str, str]:
-        headers = {"X-Pawl-Rater": self.rater_id}
+        headers = {"X-Pawl-Rater": self.rater_id, "X-Pawl-Source": "chat_page"}
         if conversation_id:
             headers["X-Pawl-Conversation"] = conversation_id
         if self.api_key:

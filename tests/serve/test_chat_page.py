@@ -7,11 +7,13 @@ anything from elsewhere, or posts anything home, fails here.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from starlette.applications import Starlette
 
 from pawl.models import BaseModel, resolve_model
 from pawl.records import Completion
 from pawl.settings import MINI_MODEL, Settings
 from serve.pages.api import Api
+from serve.pages.mount import mount_pages
 from serve.pages.talk import Talk, Turn
 from serve.vllm_child import vllm_command
 from tests.serve.live import REPOSITORY, Live, eventually, live, promotion
@@ -201,7 +205,7 @@ def test_a_flag_with_categories_comment_and_correction_is_stored_and_taken_back(
     expect(tab.page.locator("#pawl-chat h1")).to_have_count(0)
 
     (stored,) = feedback(server, row.completion_id)
-    assert stored["thumb"] == "down"
+    assert (stored["thumb"], stored["source"]) == ("down", "chat_page")
     assert stored["categories"] == ["incorrect", "verbose"]
     assert stored["comment"] == "two & two"
     assert stored["correction"] == "It is <b>four</b>.\n\n# really"
@@ -363,6 +367,18 @@ def test_errors_are_shown_as_they_are(server: Live, tab: Tab) -> None:
     assert [one["content"] for one in row.messages] == ["break", "pawl@1 heard ", "after all"]
 
 
+def test_no_picture_from_elsewhere_is_loaded(server: Live, context: BrowserContext) -> None:
+    one = Tab(context.new_page())
+    left: list[str] = []
+    one.page.on("requestfinished", lambda request: left.append(request.url))
+    one.open(server.url)
+    one.ask("![a](https://example.com/a.png) <img src='https://example.com/b.png'>")
+    one.page.wait_for_load_state("networkidle")
+    one.page.close()
+    assert left
+    assert {urlsplit(url).hostname for url in left if url.startswith("http")} == {"127.0.0.1"}
+
+
 def test_new_chat_is_another_conversation(server: Live, tab: Tab) -> None:
     before = ids(server)
     tab.ask("old")
@@ -418,7 +434,7 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
 
 
 def test_with_a_key_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> None:
-    settings = Settings(state_dir=tmp_path / "state", api_key="sesame-7")  # type: ignore[arg-type]
+    settings = Settings(state_dir=tmp_path / "state", api_key="sesame-7")
     with live(settings, pages=True) as server:
         asked = httpx.get(server.url)
         assert asked.status_code == 401
@@ -483,6 +499,24 @@ def test_a_form_sent_twice_is_stored_once(server: Live) -> None:
     assert turn.feedback is not None
     assert turn.feedback["duplicate"] is True
     assert len(server.store.feedback_history(turn.completion_id)) == 1
+
+
+def test_until_gradio_is_there_a_small_page_says_so_and_looks_again() -> None:
+    app = Starlette()
+    mount_pages(app, Settings())  # its lifespan never begins, so nothing is ever built
+
+    async def get(path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://pawl") as client:
+            return await client.get(path)
+
+    with ThreadPoolExecutor(1) as other_thread:  # Playwright's loop runs in this one
+        page = other_thread.submit(asyncio.run, get("/")).result()
+        config = other_thread.submit(asyncio.run, get("/config")).result()
+    assert page.status_code == 200
+    assert 'http-equiv="refresh"' in page.text
+    assert "put together" in page.text
+    assert config.status_code == 503
 
 
 @pytest.mark.engine
