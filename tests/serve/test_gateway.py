@@ -238,7 +238,7 @@ def test_when_the_store_fails_nobody_is_told_that_all_is_well(tmp_path: Path) ->
     [
         (b"{", 400, "invalid_json", "not JSON"),
         (b"\xff{}", 400, "invalid_utf8", "not UTF-8"),
-        (b"[]", 400, "invalid_json", "an object is expected"),
+        (b"[]", 400, "invalid_json", "a JSON object is expected"),
         (b'{"model": "pawl", "messages": [{"role":"user","content":"' + b"a" * 10_000_000 + b'"}]}',
          413, "request_too_large", "at most 4,000,000 are taken"),
         (json.dumps(chat("too long")).encode(), 400, "context_length_exceeded", "513 tokens"),
