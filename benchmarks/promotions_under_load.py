@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import record
+from benchmarks.measurements import MISSED, record
 from pawl.models import BaseModel, resolve_model
 from pawl.server import start_server, stop_server, wait_ready
 from pawl.settings import Settings, load_settings
@@ -232,7 +232,7 @@ def main() -> None:
         print(f"{name}: {value}")
     record("promotions-under-load", "Promotions and rollbacks under load",
            "python -m benchmarks.promotions_under_load", figures)  # fmt: skip
-    raise SystemExit(1 if faults else 0)
+    raise SystemExit(MISSED if faults else 0)
 
 
 if __name__ == "__main__":
