@@ -9,7 +9,7 @@ from feedback.categories import check_categories
 from feedback.curation import curate
 from feedback.snapshots import freeze
 from feedback.store import Store
-from pawl.errors import PawlError
+from pawl.errors import PawlError, short
 from pawl.records import Feedback, utc_now
 from pawl.settings import Settings
 
@@ -104,7 +104,7 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
 
 def _check_types(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise _refuse(None, f"feedback is a JSON object, not {type(body).__name__}", "",
+        raise _refuse(None, f"feedback is a JSON object, not {short(body)}", "",
                       'Send {"completion_id": ..., "thumb": "down", ...}')
     unknown = sorted(set(body) - set(_FIELDS))
     if unknown:
@@ -114,7 +114,7 @@ def _check_types(body: Any) -> dict[str, Any]:
     for name, value in body.items():
         kind, wanted = _FIELDS[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise _refuse(name, f"{name} is {type(value).__name__}", f"it must be {wanted}")
+            raise _refuse(name, f"{name} is {short(value)}", f"it must be {wanted}")
         if isinstance(value, str):
             _check_unicode(name, value)
     for one in body.get("categories", []):

@@ -34,10 +34,16 @@ def running_server(settings: Settings) -> Server | None:
 
     if not settings.server_file.exists():
         return None
-    server = read_json(settings.server_file)
-    if not psutil.pid_exists(int(server["pid"])):
-        return None
-    return Server(str(server["url"]), int(server["pid"]))
+    try:
+        server = read_json(settings.server_file)
+        url, pid = str(server["url"]), int(server["pid"])
+    except (PawlError, KeyError, TypeError, ValueError):
+        raise PawlError(
+            f"{settings.server_file} does not say where the server is",
+            "it is not as 'pawl up' writes it",
+            "Delete it, and start 'pawl up' again if it was running",
+        ) from None
+    return Server(url, pid) if psutil.pid_exists(pid) else None
 
 
 def api_key_of(settings: Settings) -> str | None:

@@ -157,7 +157,13 @@ def load_settings(
     try:
         if path.exists():
             tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except OSError as err:
+        raise PawlError(
+            f"settings file {path} can't be read", err.strerror or str(err), "Check the path"
+        ) from err
+    except UnicodeDecodeError as err:
+        raise PawlError(f"{path} is not UTF-8", str(err), "Save it as UTF-8") from err
+    except tomllib.TOMLDecodeError as err:
         raise PawlError(f"{path} is not TOML", str(err), "Mend that line") from err
 
     class FromFile(Settings):

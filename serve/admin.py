@@ -122,6 +122,7 @@ class Admin:
         if run is None:
             raise PawlError(
                 f"run {run_id!r} is not known",
+                "no night of that name was recorded",
                 do="List the runs with 'pawl runs'",
                 status=404,
                 code="unknown_run",

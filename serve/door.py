@@ -57,7 +57,7 @@ class Door:
             )
         host = headers.get("host", "")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return PawlError(
                 f"a page of {origin[:100]} may not ask this server",
                 "it runs without a key, for this machine alone",
@@ -65,12 +65,20 @@ class Door:
                 status=403,
                 code="foreign_origin",
             )
-        if self._only_own_names and urlsplit(f"//{host}").hostname not in OWN_NAMES:
+        if self._only_own_names and _name_of(host) not in OWN_NAMES:
             return PawlError(
-                f"this server is not {host[:100]!r}",
+                f"this server is not called {host[:100]!r}",
                 "without a key it answers to localhost and 127.0.0.1 alone",
                 "Use that address, or start the server with an api_key",
                 status=403,
                 code="foreign_host",
             )
+        return None
+
+
+def _name_of(host: str) -> str | None:
+    """``localhost`` of ``localhost:8000``; None of what is no host and port."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
         return None

@@ -195,18 +195,19 @@ class Gateway:
             if self.engine.state != "ready":
                 raise self.engine.unavailable()
             version = self.resolve(asked.model)
+            key = headers.get("authorization", "").removeprefix("Bearer ")
+            rater = rater_of(headers.get("x-pawl-rater"), asked.user, key)
+            first = asked.prompts[0]
+            conversation = conversation_of(headers.get("x-pawl-conversation"), rater, first)
         except ClientGone:
             return
         except PawlError as error:
             self.metrics.requests.labels(version or "none", str(error.status)).inc()
             await respond_error(error, scope, receive, send)
             return
-        key = headers.get("authorization", "").removeprefix("Bearer ")
-        rater = rater_of(headers.get("x-pawl-rater"), asked.user, key)
-        first = asked.prompts[0]
         exchange = Exchange(
             completion_id=("chatcmpl-" if kind == "chat" else "cmpl-") + uuid.uuid4().hex,
-            conversation_id=conversation_of(headers.get("x-pawl-conversation"), rater, first),
+            conversation_id=conversation,
             rater_id=rater, created_at=utc_now(), asked=asked, version=version, base=self.base,
         )  # fmt: skip
         with self.in_flight.running(version):

@@ -174,6 +174,14 @@ def checked_id(name: str, value: str) -> str:
     return value
 
 
+def _as_utf8(header: str) -> str:
+    """A header's text, which the server reads byte by byte as Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
+
+
 def conversation_of(header: str | None, rater_id: str, messages: list[Message]) -> str:
     """The conversation's id: the header's, else made of the rater and how the talk began.
 
@@ -181,7 +189,7 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     conversation, which carries the earlier ones, gets the same id.
     """
     if header:
-        return checked_id("X-Pawl-Conversation", header)
+        return checked_id("X-Pawl-Conversation", _as_utf8(header))
     beginning: list[Message] = []
     for one in messages:
         beginning.append(one)
@@ -194,7 +202,7 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
 def rater_of(header: str | None, user: str | None, api_key: str | None) -> str:
     """Who asks: the header, the body's ``user``, a hash of the API key, or ``anonymous``."""
     if header:
-        return checked_id("X-Pawl-Rater", header)
+        return checked_id("X-Pawl-Rater", _as_utf8(header))
     if user:
         return checked_id("user", user)
     if api_key:

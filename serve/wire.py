@@ -52,7 +52,7 @@ async def read_request(receive: Receive, headers: Headers, limit: int) -> bytes:
         raise PawlError(
             f"the request has {size:,} bytes",
             f"at most {limit:,} are taken",
-            "Shorten the prompt",
+            "Send less at once",
             status=413,
             code="request_too_large",
         )

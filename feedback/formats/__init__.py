@@ -79,7 +79,11 @@ def export_file(
                         "Make it, or choose another path", param="path")
     rows = curate(store, settings).rows
     text, n_records, skipped = render(rows, file_format, as_array=path.suffix == ".json")
-    write_atomic(path, text)
+    try:
+        write_atomic(path, text)
+    except OSError as err:
+        raise PawlError(f"{path} can't be written", err.strerror or str(err),
+                        "Choose another path, or make room there", param="path") from None
     return {"format": file_format, "path": str(path), "n_written": n_records, "skipped": skipped,
             "message": f"{n_records:,} records written to {path}, "
                        f"{sum(skipped.values()):,} rows left out"}

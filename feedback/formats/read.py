@@ -88,6 +88,9 @@ def _records(text: str, name: str) -> Iterator[tuple[str, Any, str | None]]:
         except json.JSONDecodeError as err:
             raise PawlError(f"{name} is not JSON", f"line {err.lineno}, column {err.colno}: "
                             f"{err.msg}", "Mend it there", param="path") from None
+        except (ValueError, RecursionError) as err:  # a number of thousands of digits; nesting
+            raise PawlError(f"{name} can't be read as JSON", str(err),
+                            "Give one JSON object a line", param="path") from None
         for number, value in enumerate(values, start=1):
             yield f"record {number}", value, None
         return
@@ -95,7 +98,7 @@ def _records(text: str, name: str) -> Iterator[tuple[str, Any, str | None]]:
         if line.strip():
             try:
                 yield f"line {number}", json.loads(line), None
-            except (json.JSONDecodeError, RecursionError) as err:
+            except (ValueError, RecursionError) as err:
                 yield f"line {number}", None, f"not JSON ({err})"
 
 

@@ -107,6 +107,13 @@ def main() -> None:
     except PawlError as err:
         click.echo(f"pawl: {err}", err=True)
         sys.exit(1)
+    except OSError as err:
+        if err.filename is None:
+            raise
+        why = err.strerror or type(err).__name__
+        click.echo(f"pawl: {err.filename}: {why}. Check the path, its permissions and the room on "
+                   "its disk.", err=True)  # fmt: skip
+        sys.exit(1)
     except click.exceptions.Exit as err:
         sys.exit(err.exit_code)
     except click.ClickException as err:

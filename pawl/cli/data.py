@@ -48,5 +48,8 @@ def _say(counts: dict[str, Any]) -> None:
         if isinstance(value, dict):
             for reason, n in value.items():
                 click.echo(f"{name}: {reason}: {n}")
+        elif isinstance(value, list):
+            for one in value:
+                click.echo(f"{name}: {one}")
         else:
             click.echo(f"{name}: {value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import click
 
@@ -32,7 +33,9 @@ def nightly_command(ctx: click.Context) -> None:
 @click.argument("model", default="pawl-mini")
 @click.option("--adapter", type=click.Path(path_type=Path), help="Adapter folder to score.")
 @click.option("--suite", type=click.Choice(["mini", "official"]), help="Default: the model's own.")
-@click.option("--limit", type=int, help="Random items per benchmark; all when left out.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Random items per benchmark; all when left out."
+)
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -81,7 +84,7 @@ def show_command(ctx: click.Context, run: str) -> None:
     """One run: its verdict, and where its report lies."""
     settings = settings_of(ctx)
     with connect(settings) as client:
-        one = client.get(f"/admin/runs/{run}")
+        one = client.get(f"/admin/runs/{quote(run, safe='').replace('.', '%2E')}")
     click.echo(_line(one))
     run_dir = settings.runs_dir / one["run_id"]
     if (run_dir / "verdict.json").exists():
@@ -106,7 +109,8 @@ def _line(run: dict[str, Any]) -> str:
 
 @click.command("demo")
 @click.option(
-    "--items", type=int, default=200, show_default=True, help="Random items scored per benchmark."
+    "--items", type=click.IntRange(min=1), default=200, show_default=True,
+    help="Random items scored per benchmark.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.pass_context

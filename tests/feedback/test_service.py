@@ -63,7 +63,7 @@ def test_null_and_blank_fields_count_as_not_given(store: Store) -> None:
 
 @pytest.mark.parametrize(("change", "param", "words"), [
     ({"thumb": "sideways"}, "thumb", "'sideways'"),
-    ({"thumb": 1}, "thumb", "thumb is int"),
+    ({"thumb": 1}, "thumb", "thumb is 1"),
     ({"choice_index": True}, "choice_index", "whole number"),
     ({"choice_index": -1}, "choice_index", "-1"),
     ({"categories": "incorrect"}, "categories", "list of category keys"),
