@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import litellm_proxy
 from benchmarks.figures import added, milliseconds, ratio_in_words
-from benchmarks.measurements import record
+from benchmarks.measurements import MISSED, record
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
@@ -308,7 +308,8 @@ def main() -> None:
         title = "The gateway against a bare pass-through and LiteLLM"
         record("gateway", title, typed, figures, note=note)
     if litellm is None and not options.no_litellm:
-        raise SystemExit(f"Measured without LiteLLM. {missing}")
+        print(f"Measured without LiteLLM. {missing}", file=sys.stderr)
+        raise SystemExit(MISSED)
 
 
 def run_arms(
