@@ -29,6 +29,7 @@ from refine.run_state import Run, newest_runs
 from refine.training import train
 
 MAX_ATTEMPTS = 3
+ROLES = ("champion", "anchor", "challenger")
 Say = Callable[[str], None]
 
 
@@ -154,13 +155,12 @@ class Night:
 
     def snapshot(self) -> Path:
         """Freeze what was said so far."""
-        state = self.state.state
-        if state.snapshot_dir is not None:
-            return Path(state.snapshot_dir)
+        if not self.state.is_before("snapshot"):
+            return Path(self.state.state.detail["snapshot_dir"])
         manifest = self.client.post("/admin/snapshots", {})
-        self.state.keep(snapshot_dir=str(manifest["dir"]))
-        self.state.move("snapshot", snapshot_id=manifest["snapshot_id"],
-                        counts=manifest["counts"], rejections=manifest.get("rejections", {}))
+        self.state.move(
+            "snapshot", snapshot_dir=str(manifest["dir"]), snapshot_id=manifest["snapshot_id"],
+            counts=manifest["counts"], rejections=manifest.get("rejections", {}))
         self.say(f"snapshot {manifest['snapshot_id']}: {_counts(manifest['counts'])}")
         return Path(manifest["dir"])
 
@@ -169,14 +169,15 @@ class Night:
         from feedback.snapshots import read_rows
 
         path = self.run_dir / "plan.json"
-        if path.exists():
-            return Plan.from_json(read_json(path))
-        plan = choose(read_rows(snapshot_dir), self.settings,
-                      hidden_size=hidden_size_of(self.base.model_dir))
-        write_json(path, plan.as_json())
-        self.state.move("planned", method=plan.method, plan_reason=plan.reason,
-                        inputs_sha256=self._inputs(snapshot_dir, plan))
-        self.say(f"method: {plan.method} ({plan.reason})")
+        if not path.exists():
+            plan = choose(read_rows(snapshot_dir), self.settings,
+                          hidden_size=hidden_size_of(self.base.model_dir))
+            write_json(path, plan.as_json())
+        plan = Plan.from_json(read_json(path))
+        if self.state.is_before("planned"):
+            self.state.move("planned", method=plan.method, plan_reason=plan.reason,
+                            inputs_sha256=self._inputs(snapshot_dir, plan))
+            self.say(f"method: {plan.method} ({plan.reason})")
         return plan
 
     def _inputs(self, snapshot_dir: Path, plan: Plan) -> str:
@@ -211,7 +212,7 @@ class Night:
 
     def train(self, snapshot_dir: Path, plan: Plan) -> None:
         """Train the challenger in a child process, and check what it left."""
-        fresh, started = self.state.state.status == "planned", time.monotonic()
+        started = time.monotonic()
         train(
             snapshot_dir=snapshot_dir, plan_path=self.run_dir / "plan.json", base=self.base,
             out_dir=self.adapter_dir, work_dir=self.run_dir / "train",
@@ -221,7 +222,7 @@ class Night:
         )
         manifest = validate_adapter(self.adapter_dir, base=self.base,
                                     max_rank=self.settings.engine.max_lora_rank)
-        if fresh:
+        if self.state.is_before("trained"):
             self.took("train", started)
             self.state.move("trained", challenger_fingerprint=manifest.fingerprint)
             self.say(f"trained in {manifest.recipe['seconds']:.0f} s: {self.adapter_dir}")
@@ -237,7 +238,10 @@ class Night:
         if anchor_version != champion_version:
             anchor = self._score_one("anchor", self.champion_dir(anchor_version), snapshot_dir)
         challenger = self._score_one("challenger", self.adapter_dir, snapshot_dir)
-        if self.state.state.status == "trained":
+        if self.state.is_before("scored"):
+            for role in ("champion", "challenger") if anchor is None else ROLES:
+                self.client.post(f"/admin/runs/{self.state.state.run_id}/scores",
+                                 {"role": role, "dir": str(self.run_dir / "scores" / role)})
             self.state.move("scored")
         return champion, anchor, challenger
 
@@ -259,8 +263,6 @@ class Night:
             on_progress=lambda stage, done, total: progress(
                 {"stage": f"score {role}: {stage}", "fraction": done / max(1, total)}),
         )
-        self.client.post(f"/admin/runs/{self.state.state.run_id}/scores",
-                         {"role": role, "dir": str(out_dir)})
         self.took(f"score {role}", started)
         reused = ", earlier scores taken over" if scores.manifest.get("reused") else ""
         self.say(f"scored {role}: {len(scores.items)} items{reused}")
@@ -283,7 +285,7 @@ class Night:
                 champion_version=version, champion_fingerprint=self._fingerprint(version),
                 challenger_fingerprint=read_manifest(self.adapter_dir).fingerprint, suite=suite)
         verdict = read_json(path)
-        if self.state.state.status == "scored":
+        if self.state.is_before("decided"):
             self.client.post(f"/admin/runs/{self.state.state.run_id}/verdict", verdict)
             self.state.move("decided", outcome=verdict["outcome"])
             self.say(f"verdict: {verdict['outcome'].replace('_', ' ')}")

@@ -15,13 +15,14 @@ from pawl.records import utc_now
 
 Status = Literal["started", "snapshot", "planned", "trained", "scored", "decided", "finished",
                  "failed"]
-ENDED = ("finished", "failed")
+ORDER: tuple[Status, ...] = ("started", "snapshot", "planned", "trained", "scored", "decided")
+ENDED: tuple[Status, ...] = ("finished", "failed")
 RUN = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What a run is and how far it came. ``detail`` grows: snapshot_id, method, outcome, reason.
+    """What a run is and how far it came. ``detail`` grows: snapshot_dir, method, outcome...
 
     ``n_attempts`` counts how often the step after ``status`` was begun.
     """
@@ -32,7 +33,6 @@ class RunState:
     at: str
     champion: str
     base_fingerprint: str
-    snapshot_dir: str | None = None
     n_attempts: int = 1
     detail: dict[str, Any] = field(default_factory=dict)
 
@@ -76,6 +76,10 @@ class Run:
             "run_id": state.run_id, "status": status, "at": state.at, "detail": state.detail})
         self.state = state
         self._write()
+
+    def is_before(self, status: Status) -> bool:
+        """Has the run not come to ``status`` yet?"""
+        return ORDER.index(self.state.status) < ORDER.index(status)
 
     def keep(self, **changes: Any) -> None:
         """Change fields of the state without moving on."""
