@@ -1,0 +1,118 @@
+"""Challengers that must not pass a night, each with its reason in the report.
+
+Every one is put where training would have left it, in a run that is then carried on: the rest of
+the night is the real one. (Fixed on the holdout but worse on a benchmark is a matter of scores
+alone: tests/evals/test_verdict.py.)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from feedback.snapshots import read_rows
+from pawl.adapters import MANIFEST, read_manifest
+from pawl.errors import PawlError
+from pawl.files import read_json
+from pawl.models import resolve_model
+from pawl.records import TrainingRow
+from refine import train
+from refine.method import Plan
+from refine.nightly import run_night
+from refine.run_state import newest_runs
+from tests.adapters_for_tests import with_nan, with_wrong_base, with_wrong_shape
+from tests.refine.test_nightly import DiesAt, World, night_settings
+from tests.refine.tiny import COLOURS, corrections, says, write_snapshot
+
+
+@pytest.fixture
+def planned(world_model: Path, tmp_path: Path) -> Iterator[tuple[World, Path]]:
+    """A night that died before it trained, and the folder of its run."""
+    here = World(night_settings(world_model, tmp_path))
+    here.complain(80)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(here.client, "/admin/runs", "planned", after=True), here.settings)
+    [state] = newest_runs(here.settings.runs_dir)
+    yield here, here.settings.runs_dir / state.run_id
+    here.app.close()
+
+
+def put_adapter(world: World, run_dir: Path, rows: list[TrainingRow]) -> Path:
+    """Train a challenger on ``rows`` instead of the night's, with the night's plan."""
+    plan = Plan.from_json(read_json(run_dir / "plan.json"))
+    base = resolve_model(world.settings.model, cache_dir=world.settings.state_dir)
+    snapshot = write_snapshot(run_dir.parent.parent / "other-rows", rows)
+    train.run(train.Job(snapshot, plan, base.model_dir, run_dir / "adapter", run_dir / "train",
+                        base.name, base.fingerprint))
+    return run_dir / "adapter"
+
+
+def test_trained_on_shuffled_answers(planned: tuple[World, Path]) -> None:
+    """Everybody's correction went to somebody else's question."""
+    world, run_dir = planned
+    state = newest_runs(world.settings.runs_dir)[0]
+    colours = [colour for colour in COLOURS.values() if colour != "green"]
+    shuffled = [
+        TrainingRow(row.row_id, row.kind, row.group_id, row.split, row.prompt,
+                    completion=says("grass", colours[i % len(colours)]))
+        for i, row in enumerate(read_rows(Path(state.detail["snapshot_dir"])))
+        if row.kind == "sft"
+    ]
+    put_adapter(world, run_dir, shuffled)
+    result = run_night(world.client, world.settings)
+    assert result.outcome in ("reject", "not_enough_evidence")
+    assert result.promotion is None
+    assert world.client.get("/admin/status")["champion"] == "base"
+    report = read_json(run_dir / "report.json")
+    assert report["outcome"] == result.outcome
+    assert report["reasons"]
+
+
+def test_identical_to_the_champion(planned: tuple[World, Path]) -> None:
+    """An adapter whose weights add nothing is the base again."""
+    from safetensors.torch import load_file, save_file
+
+    world, run_dir = planned
+    adapter_dir = put_adapter(world, run_dir, corrections(10))
+    weights = load_file(adapter_dir / "adapter_model.safetensors")
+    save_file({key: value * 0 for key, value in weights.items()},
+              adapter_dir / "adapter_model.safetensors")
+    _manifest_again(adapter_dir)
+    result = run_night(world.client, world.settings)
+    assert result.outcome == "reject"
+    assert world.client.get("/admin/status")["champion"] == "base"
+    assert read_json(run_dir / "report.json")["reasons"] == result.reason.split("; ")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(with_nan, "NaN"), (with_wrong_shape, "shape"), (with_wrong_base, "another")],
+)
+def test_spoilt_adapters(
+    planned: tuple[World, Path], spoil: Callable[[Path], None], words: str
+) -> None:
+    world, run_dir = planned
+    adapter_dir = put_adapter(world, run_dir, corrections(10))
+    kept = shutil.copytree(adapter_dir, run_dir.parent.parent / "good")
+    spoil(adapter_dir)
+    assert read_manifest(adapter_dir).fingerprint != read_manifest(kept).fingerprint or (
+        spoil is with_wrong_base)
+    with pytest.raises(PawlError, match=words):
+        run_night(world.client, world.settings)
+    [state] = newest_runs(world.settings.runs_dir)
+    assert state.status == "failed"
+    assert words in state.detail["reason"]
+    assert words in read_json(run_dir / "report.json")["note"]
+    assert words in (run_dir / "report.html").read_text()
+    assert world.client.get("/admin/status")["champion"] == "base"
+
+
+def _manifest_again(adapter_dir: Path) -> None:
+    from pawl.adapters import write_manifest
+
+    old = read_json(adapter_dir / MANIFEST)
+    write_manifest(adapter_dir, base_model=old["base_model"],
+                   base_fingerprint=old["base_fingerprint"], recipe=old["recipe"])
