@@ -132,8 +132,7 @@ def _logit_bias(value: Any) -> str | None:
         isinstance(value, dict)
         and len(value) <= 1024
         and all(
-            key.isdecimal() and key.isascii() and len(key) < 10
-            and _number(-100, 100)(bias) is None
+            key.isdecimal() and key.isascii() and len(key) < 10 and _number(-100, 100)(bias) is None
             for key, bias in value.items()
         )
     ):
