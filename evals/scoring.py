@@ -147,22 +147,21 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
         log_path = Path(work) / "score.log"
         command = [*command, "--out", str(Path(work).absolute() / "out")]
-        with log_path.open("wb") as log:
-            child = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
-                env=os.environ | {"PYTHONPATH": search} | environment)
-        try:
-            assert child.stdout is not None
-            for line in child.stdout:
-                with suppress(json.JSONDecodeError, KeyError):
-                    one = json.loads(line)
-                    if on_progress:
-                        on_progress(one["stage"], one["done"], one["total"])
-            code = child.wait()
-        finally:
-            if child.poll() is None:
+        with log_path.open("wb") as log, subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
+            env=os.environ | {"PYTHONPATH": search} | environment,
+        ) as child:
+            try:
+                assert child.stdout is not None
+                for line in child.stdout:
+                    with suppress(json.JSONDecodeError, KeyError):
+                        one = json.loads(line)
+                        if on_progress:
+                            on_progress(one["stage"], one["done"], one["total"])
+            except BaseException:  # also Ctrl-C: the child goes with us
                 child.kill()
-                child.wait()
+                raise
+        code = child.returncode
         if code != 0:
             raise _failure(command, code, log_path, scores_dir)
         scores = _read(Path(work) / "out")
