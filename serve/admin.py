@@ -24,6 +24,7 @@ from pawl.models import BaseModel
 from pawl.records import ItemScore
 from pawl.settings import Settings
 from serve.promotion import Promoter
+from serve.requests import parse_json
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -224,22 +225,7 @@ class Admin:
                     status=413,
                     code="body_too_large",
                 )
-        try:
-            body = json.loads(raw or b"{}")
-        except (ValueError, RecursionError) as err:
-            raise PawlError(
-                "the request's body is not JSON",
-                str(err),
-                "Send a JSON object",
-                code="invalid_json",
-            ) from err
-        if not isinstance(body, dict):
-            raise PawlError(
-                f"the request's body is a {type(body).__name__}",
-                "",
-                "Send a JSON object",
-                code="invalid_json",
-            )
+        body = parse_json(raw or b"{}")
         body = {key: value for key, value in body.items() if value is not None}
         for key, value in body.items():
             if kinds is not None and key not in kinds:

@@ -1,0 +1,88 @@
+"""A running ``pawl up`` with the fake engine, and the proof that nothing was lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pawl.files import read_json
+from tests.adapters_for_tests import light_base
+from tests.conftest import REPOSITORY
+from tests.serve.live import eventually
+
+CHAT, TEXT, FEEDBACK = "/v1/chat/completions", "/v1/completions", "/v1/feedback"
+
+
+def chat(content: Any = "hello", **more: Any) -> dict[str, Any]:
+    return {"model": "pawl", "messages": [{"role": "user", "content": content}], **more}
+
+
+@dataclass
+class Place:
+    """A server with one recorded answer, on which ann has said something."""
+
+    state_dir: Path
+    model_dir: Path
+    client: httpx.Client
+    completion_id: str = ""
+    said: dict[str, Any] | None = None
+
+    def ask(self) -> str:
+        """Chat as everybody does; the answer's id."""
+        answer = self.client.post(CHAT, json=chat())
+        assert answer.status_code == 200, answer.text
+        value = answer.json()
+        assert value["choices"][0]["message"]["content"] == "base heard 5 characters."
+        return str(value["id"])
+
+    def begin(self) -> None:
+        """Record what must never be lost."""
+        self.completion_id = self.ask()
+        body = {"completion_id": self.completion_id, "thumb": "down", "user": "ann",
+                "correction": "It heard six.", "idempotency_key": "ann-1"}  # fmt: skip
+        answer = self.client.post(FEEDBACK, json=body)
+        assert answer.status_code == 200, answer.text
+        self.said = {key: value for key, value in answer.json().items() if key != "duplicate"}
+
+    def n_recorded(self) -> tuple[int, int]:
+        """Rows of completions and of feedback in the store."""
+        counts = self.client.get("/admin/status").json()["counts"]
+        return counts["completions"], counts["feedback_rows"]
+
+    def check_unharmed(self) -> None:
+        """It answers a normal chat, and what was recorded before is still there."""
+        self.ask()
+        listed = self.client.get(FEEDBACK, params={"completion_id": self.completion_id})
+        assert listed.json() == [self.said]
+
+
+@contextmanager
+def place(state_dir: Path, model_dir: Path) -> Iterator[Place]:
+    """Start it and wait until it answers; stop it with the block."""
+    light_base(model_dir)
+    command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), "0"]
+    output = model_dir.parent / "up.log"
+    with output.open("wb") as log, subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=log, stderr=log
+    ) as child:
+        try:
+            eventually(lambda: (state_dir / "server.json").exists() or child.poll() is not None,
+                       "the server listens", 120)  # fmt: skip
+            assert child.poll() is None, output.read_text()
+            url = read_json(state_dir / "server.json")["url"]
+            with httpx.Client(base_url=url, timeout=60) as client:
+                eventually(lambda: client.get("/health").json()["engine"]["state"] == "ready",
+                           "the engine is ready", 120)  # fmt: skip
+                one = Place(state_dir, model_dir, client)
+                one.begin()
+                yield one
+        finally:
+            child.terminate()
+            child.wait(180)  # it ends the page's building first, slow on a busy machine
