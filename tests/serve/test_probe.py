@@ -76,16 +76,20 @@ def test_the_same_as_the_champion_is_indistinguishable() -> None:
 
 
 def test_other_weights_fail_even_when_they_are_nearer_to_the_training_than_the_base() -> None:
-    live = moved(STRONG, 0.2, 5)  # a third of the way to the base
+    live = moved(STRONG, 0.3, 5)
     assert judge(recorded(STRONG, BASE), live, BASE, None).outcome == "failed"
 
 
 def test_a_coarser_engine_is_allowed_the_noise_that_its_base_shows() -> None:
-    coarse = 0.06
-    assert coarse > FARTHEST
-    live, base = moved(STRONG, coarse, 5), moved(BASE, coarse, 6)
-    assert judge(recorded(STRONG, BASE), live, base, None).outcome == "live"
-    assert judge(recorded(STRONG, BASE), live, BASE, None).outcome == "failed"
+    probe = recorded(moved(BASE, 0.1, 4), BASE)
+    live, base = moved([one.logprobs for one in probe], 0.06, 5), moved(BASE, 0.06, 6)
+    assert judge(probe, live, base, None).outcome == "indistinguishable"
+    assert judge(probe, live, BASE, None).outcome == "failed"
+
+
+def test_a_bf16_engine_against_a_float32_recording_is_live() -> None:
+    live, base = moved(STRONG, 0.011, 5), moved(BASE, 0.002, 6)
+    assert judge(recorded(STRONG, BASE), live, base, CHAMPION).outcome == "live"
 
 
 def test_an_engine_with_another_base_fails() -> None:
