@@ -67,7 +67,7 @@ def train(
     error: dict[str, Any] | None = None
     try:
         assert child.stdout is not None
-        with log_path.open("w") as log:
+        with log_path.open("w") as log, child.stdout:
             for line in child.stdout:
                 log.write(line)
                 log.flush()
