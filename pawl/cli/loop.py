@@ -84,7 +84,8 @@ def show_command(ctx: click.Context, run: str) -> None:
     """One run: its verdict, and where its report lies."""
     settings = settings_of(ctx)
     with connect(settings) as client:
-        one = client.get(f"/admin/runs/{quote(run, safe='').replace('.', '%2E')}")
+        name = quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"  # of a folder, too
+        one = client.get(f"/admin/runs/{name}")
     click.echo(_line(one))
     run_dir = settings.runs_dir / one["run_id"]
     if (run_dir / "verdict.json").exists():

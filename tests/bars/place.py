@@ -69,9 +69,10 @@ def place(state_dir: Path, model_dir: Path) -> Iterator[Place]:
     light_base(model_dir)
     command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), "0"]
     output = model_dir.parent / "up.log"
-    with output.open("wb") as log, subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=log, stderr=log
-    ) as child:
+    with (
+        output.open("wb") as log,
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log) as child,
+    ):
         try:
             eventually(lambda: (state_dir / "server.json").exists() or child.poll() is not None,
                        "the server listens", 120)  # fmt: skip

@@ -366,8 +366,12 @@ def test_a_full_disk_is_said_and_what_was_recorded_stays(small_disk: Path, tmp_p
             fill(filler)
         long = chat("a" * 100_000)  # does not fit into what is left of the last page
         refused = one.client.post(CHAT, json=long)
-        check_refusal(refused, 503, "not_recorded",
-                      ("could not be recorded", "the disk is full", "Free some disk space"))
+        check_refusal(
+            refused,
+            503,
+            "not_recorded",
+            ("could not be recorded", "the disk is full", "Free some disk space"),
+        )
         streamed = one.client.post(CHAT, json={**long, "stream": True}).text
         assert "[DONE]" not in streamed
         assert "the disk is full" in json.loads(streamed.split("data: ")[-1])["error"]["message"]
