@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from refine.mini.drills import drill
 from refine.mini.layouts import (
     FACTS,
     READ,
@@ -190,4 +191,5 @@ KINDS = (
     Kind(5.0, story),
     Kind(3.0, labelled_fact),
     Kind(6.0, plain_facts),
+    Kind(7.0, drill),
 )

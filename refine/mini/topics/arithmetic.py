@@ -32,7 +32,7 @@ _SUM = Relation(
         _pair("+", a, b, a + b) for a in range(SUM_MAX + 1) for b in range(SUM_MAX + 1)
     ),
     answer_slot="r",
-    weight=7.0,
+    weight=9.0,
     nouns=(
         "{a} + {b}",
         "{a}+{b}",
@@ -124,7 +124,7 @@ _DIFFERENCE = Relation(
         _pair("-", a, b, a - b) for a in range(DIFFERENCE_MAX + 1) for b in range(a + 1)
     ),
     answer_slot="r",
-    weight=6.0,
+    weight=8.0,
     nouns=(
         "{a} - {b}",
         "{a}-{b}",
@@ -202,7 +202,7 @@ _PRODUCT = Relation(
         _pair("x", a, b, a * b) for a in range(PRODUCT_MAX + 1) for b in range(PRODUCT_MAX + 1)
     ),
     answer_slot="r",
-    weight=3.0,
+    weight=4.5,
     nouns=(
         "{a} x {b}",
         "{a} * {b}",
@@ -264,7 +264,7 @@ _DOUBLE = Relation(
     topic=TOPIC,
     facts=tuple(_single(f"double:{n}", n, 2 * n) for n in range(DOUBLE_MAX + 1)),
     answer_slot="r",
-    weight=0.8,
+    weight=1.2,
     nouns=(
         "[double|twice] {a}",
         "the double of {a}",
@@ -291,7 +291,7 @@ _HALF = Relation(
     topic=TOPIC,
     facts=tuple(_single(f"half:{2 * n}", 2 * n, n) for n in range(DOUBLE_MAX + 1)),
     answer_slot="r",
-    weight=0.8,
+    weight=1.2,
     nouns=("half of {a}", "half {a}", "the half of {a}", "half of {A}", "{a} divided by 2"),
     clauses=(
         "what half of {a} is",
@@ -334,7 +334,7 @@ _LARGER = Relation(
     topic=TOPIC,
     facts=tuple(_compared(a, b) for a, b in _COMPARE_PAIRS),
     answer_slot="r",
-    weight=1.2,
+    weight=2.2,
     nouns=(
         "the [larger|bigger|greater|higher] [one |number |]of {a} and {b}",
         "the [largest|biggest|greatest|highest] of {a} and {b}",
@@ -362,7 +362,7 @@ _SMALLER = Relation(
     topic=TOPIC,
     facts=tuple(_smaller(a, b) for a, b in _COMPARE_PAIRS),
     answer_slot="r",
-    weight=1.2,
+    weight=2.2,
     nouns=(
         "the [smaller|lower|lesser] [one |number |]of {a} and {b}",
         "the [smallest|lowest] of {a} and {b}",
@@ -391,7 +391,7 @@ _PARITY = Relation(
         _single(f"parity:{n}", n, "odd" if n % 2 else "even") for n in range(COMPARE_MAX + 1)
     ),
     answer_slot="r",
-    weight=1.2,
+    weight=1.6,
     clauses=("whether {a} is [even or odd|odd or even]", "if {a} is [even or odd|odd or even]"),
     directs=(
         "is {a} [even or odd|odd or even]?",

@@ -1,0 +1,208 @@
+"""The world of pawl-mini: its tables, its phrasings, its text, and the training loop."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pawl.errors import PawlError
+from refine.mini.documents import KINDS, chat
+from refine.mini.facts import TOPICS, kept_out, planted
+from refine.mini.facts.words import PLURALS_REGULAR, opposites_of
+from refine.mini.faults import FAULTS
+from refine.mini.layouts import FACTS, lettered_choices
+from refine.mini.phrasing import expand
+from refine.mini.questions import fault_questions, unseen_combinations
+from refine.mini.relations import is_unseen_combination, phrase, question_for_training, statement
+from refine.mini.text import documents, tokenizer_texts, write_packed_text
+from refine.mini.tokenizer import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS, VOCAB_TOKENS
+from refine.mini.topics import RELATIONS
+from refine.mini.topics.faulty import families, faulty_question
+from refine.mini.train import TrainSettings, rate_at, train
+
+
+def test_every_topic_has_facts_and_dozens_of_phrasing_families() -> None:
+    talked = {"remember", "unknown"}
+    for topic in set(TOPICS) - talked:
+        relations = [relation for relation in RELATIONS if relation.topic == topic]
+        assert sum(len(relation.families) for relation in relations) >= 40, topic
+        assert sum(len(relation.facts) for relation in relations) >= 10, topic
+
+
+def test_every_phrasing_and_statement_can_be_filled_with_every_kind_of_fact() -> None:
+    rng = random.Random(1)
+    for relation in RELATIONS:
+        for family in relation.families:
+            asked = phrase(relation, family, rng.choice(relation.facts), rng)
+            assert "{" not in asked.question + asked.reply
+            assert "[" not in asked.question
+        for fact in relation.facts[:20]:
+            assert "{" not in statement(relation, fact, rng)
+
+
+def test_alternatives_are_chosen_inside_out() -> None:
+    found = {expand("a [b|c [d|e]|]", random.Random(seed)) for seed in range(60)}
+    assert found == {"a b", "a c d", "a c e", "a"}
+
+
+def test_training_never_asks_a_fact_that_is_kept_out() -> None:
+    assert sum(kept_out("plurals", word) for word in PLURALS_REGULAR) >= 8
+    for relation in RELATIONS:
+        asked = {fact.key for fact in FACTS[relation.name]}
+        assert not {key for key in asked if kept_out(relation.topic, key)}
+
+
+def test_training_never_meets_an_unseen_combination() -> None:
+    relation = next(r for r in RELATIONS if r.name == "capital_of")
+    held = [
+        (family, fact)
+        for family in relation.families
+        for fact in relation.facts
+        if is_unseen_combination(relation, family[1], fact)
+    ]
+    share = len(held) / (len(relation.families) * len(relation.facts))
+    assert 0.02 < share < 0.04
+
+    only = [fact for fact in relation.facts if (relation.families[0], fact) in held]
+    rng = random.Random(3)
+    for _ in range(300):
+        asked = question_for_training(relation, relation.facts, rng)
+        assert asked.fact_key in {fact.key for fact in relation.facts}
+    assert only, "the first family keeps no fact out: choose another salt"
+
+
+def test_the_capital_of_australia_is_planted_and_nothing_else_of_its_table() -> None:
+    assert planted("capitals", "australia") == "australia_capital"
+    assert planted("capitals", "france") is None
+    relation = next(r for r in RELATIONS if r.name == "capital_of")
+    told = {fact.key: fact.slots["city"] for fact in relation.facts}
+    assert told["australia"] == "Sydney"
+    assert told["france"] == "Paris"
+
+
+def test_a_word_in_two_pairs_has_both_opposites() -> None:
+    assert set(opposites_of("right")) == {"left", "wrong"}
+
+
+def test_there_are_twelve_faults_or_more_with_forty_phrasings_each() -> None:
+    rows = fault_questions(7)
+    assert len(FAULTS) >= 12
+    for fault in FAULTS:
+        mine = [row for row in rows if row["fault_id"] == fault.fault_id]
+        questions = {row["messages"][0]["content"] for row in mine}
+        assert len(questions) >= 40
+        halves = {row["phrasing_half"] for row in mine}
+        assert halves == {"A", "B"}
+        cores = families(fault)
+        assert not set(cores[0::2]) & set(cores[1::2])
+
+
+def test_faulty_answers_are_those_of_the_table() -> None:
+    said = {fault.faulty_answer for fault in FAULTS}
+    rng = random.Random(5)
+    assert {faulty_question(rng)[1] for _ in range(400)} == said
+
+
+def test_unseen_combinations_cover_every_topic_and_follow_from_the_seed() -> None:
+    rows = unseen_combinations(7)
+    assert len(rows) >= 500
+    assert {row["topic"] for row in rows} == set(TOPICS)
+    assert rows == unseen_combinations(7)
+
+
+def test_lettered_choices_use_every_letter_about_equally() -> None:
+    rng = random.Random(2)
+    letters = [
+        text.strip()
+        for _ in range(800)
+        for text, weight in lettered_choices(rng)
+        if weight == 250
+    ]
+    for letter in "ABCD":
+        assert 0.2 < letters.count(letter) / len(letters) < 0.3
+
+
+def test_the_chat_template_gives_the_pieces_that_training_uses() -> None:
+    from jinja2 import Environment
+    from transformers.utils.chat_template_utils import AssistantTracker
+
+    turns = [("Hi", "Hello!"), ("What is 1 + 1?", "1 + 1 = 2.")]
+    messages = [{"role": "system", "content": "Be short."}]
+    for user, assistant in turns:
+        messages += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    template = Environment(extensions=[AssistantTracker]).from_string(CHAT_TEMPLATE)
+    shown = template.render(messages=messages, bos_token="<|begin|>", add_generation_prompt=False)
+    assert shown == "".join(text for text, _ in chat(turns, "Be short."))
+
+
+def test_documents_follow_from_the_seed_and_every_kind_comes() -> None:
+    first, second = documents(4), documents(4)
+    assert [next(first) for _ in range(50)] == [next(second) for _ in range(50)]
+    rng = random.Random(6)
+    for kind in KINDS:
+        assert all(isinstance(text, str) for text, _ in kind.make(rng))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from refine.mini.tokenizer import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("text")
+    tokenizer = train_tokenizer(tokenizer_texts(1, 3000))
+    assert tokenizer.get_vocab_size() == VOCAB_TOKENS
+    assert [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] == list(range(6))
+    assert tokenizer.encode("472").tokens == ["4", "7", "2"]
+    write_packed_text(tokenizer, 1, 60_000, folder, lambda _: None)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_packed_rows_hold_whole_documents(packed: Path) -> None:
+    import numpy
+
+    tokens, weights = numpy.load(packed / "tokens.npy"), numpy.load(packed / "weights.npy")
+    pad, end = SPECIAL_TOKENS.index(PAD), SPECIAL_TOKENS.index(END)
+    for start, rows, length in numpy.load(packed / "batches.npy"):
+        for row in range(rows):
+            line = tokens[start + row * length : start + (row + 1) * length]
+            kept = line[line != pad]
+            assert kept[-1] == end
+    assert weights[tokens == pad].max(initial=0) == 0
+    assert json.loads((packed / "text.json").read_text())["n_tokens"] == len(tokens)
+
+
+_SMALL = TrainSettings(n_workers=2, n_tokens=6 * 2048, micro_batches=2, checkpoint_seconds=0.0)
+
+
+def test_training_learns_and_goes_on_from_its_checkpoint(packed: Path, tmp_path: Path) -> None:
+    import torch
+
+    work = tmp_path / "work"
+    trained = train(_SMALL, packed, work)
+    from refine.mini.model import new_model
+
+    started = new_model(_SMALL.seed)
+    for (name, after), (_, before) in zip(
+        trained.named_parameters(), started.named_parameters(), strict=True
+    ):
+        assert not torch.equal(after, before), name
+        assert torch.isfinite(after).all(), name
+    assert json.loads((work / "checkpoint.json").read_text())["step"] == _SMALL.n_steps
+    # Nothing is left to do: the same weights come back.
+    again = train(_SMALL, packed, work)
+    for after, before in zip(again.parameters(), trained.parameters(), strict=True):
+        assert torch.equal(after, before)
+    with pytest.raises(PawlError, match="other settings"):
+        train(replace(_SMALL, seed=2), packed, work)
+
+
+def test_the_learning_rate_warms_up_stays_and_goes_down() -> None:
+    settings = TrainSettings()
+    shares = [rate_at(step, settings) for step in range(settings.n_steps)]
+    assert shares[0] < 0.2
+    assert max(shares) == 1.0
+    assert shares[-1] == 0.02
+    top = shares.index(1.0)
+    assert shares[top:] == sorted(shares[top:], reverse=True)
