@@ -67,7 +67,9 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Train pawl-mini from nothing.")
     parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
-    parser.add_argument("--work-dir", type=Path, help="checkpoints (a temporary folder unless said)")
+    parser.add_argument(
+        "--work-dir", type=Path, help="checkpoints (a temporary folder unless said)"
+    )
     parser.add_argument("--seed", type=int, default=TrainSettings.seed)
     parser.add_argument("--tokens", type=int, default=TrainSettings.n_tokens)
     parser.add_argument("--workers", type=int, default=TrainSettings.n_workers)

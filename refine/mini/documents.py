@@ -75,7 +75,11 @@ def _is_it_true(rng: random.Random) -> Turn:
         wrong = other_answers(relation, fact, 1, rng)[0]
         told, answer = statement(relation, fact, rng, wrong), f"No. {reply}"
     told = told.rstrip(".")
-    low = told if relation.topic in ("capitals", "planets", "calendar") else told[:1].lower() + told[1:]
+    low = (
+        told
+        if relation.topic in ("capitals", "planets", "calendar")
+        else told[:1].lower() + told[1:]
+    )
     form = rng.choice(
         (
             "is it true that @?",

@@ -23,7 +23,9 @@ READ, SAID, TOLD, LETTER = 12, 100, 60, 250
 
 FACTS = {relation.name: trainable(relation) for relation in RELATIONS}
 _WEIGHTS = [relation.weight for relation in RELATIONS]
-_WITH_CHOICES = [relation for relation in RELATIONS if len(relation.wrong) >= 3 and not relation.bare]
+_WITH_CHOICES = [
+    relation for relation in RELATIONS if len(relation.wrong) >= 3 and not relation.bare
+]
 _CHOICE_WEIGHTS = [relation.weight for relation in _WITH_CHOICES]
 _TOLD = [relation for relation in RELATIONS if not relation.bare]
 _TOLD_WEIGHTS = [relation.weight for relation in _TOLD]
@@ -214,7 +216,9 @@ def story(rng: random.Random) -> list[Piece]:
     bridge = rng.choice(_BRIDGES).format(**people)
     told = statement(relation, fact, rng)
     if bridge:
-        told = bridge + told[:1].lower() + told[1:] if relation.topic != "capitals" else bridge + told
+        told = (
+            bridge + told[:1].lower() + told[1:] if relation.topic != "capitals" else bridge + told
+        )
     label = rng.choice((*_LABELS, *(s.capitalize() for s in _SUBJECTS[relation.topic])))
     read = f"{label}: {scene}" if rng.random() < 0.75 else scene
     return _raw([(read, READ), (f" {told}", SAID)], rng)

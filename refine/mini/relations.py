@@ -90,9 +90,7 @@ def unseen(*names: str) -> bool:
     return percent_of(COMBINATION_SALT, "|".join(names)) < COMBINATION_PERCENT
 
 
-def make_fact(
-    topic: str, key: str, slots: dict[str, str], answer: str, *more_accept: str
-) -> Fact:
+def make_fact(topic: str, key: str, slots: dict[str, str], answer: str, *more_accept: str) -> Fact:
     """A `Fact` of `topic`, marked with its planted fault if it has one."""
     return Fact(key, slots, answer, (answer, *more_accept), planted(topic, key))
 
@@ -115,14 +113,10 @@ def phrase(
     question = typed(lead + filled, rng) if relation.bare else ask(kind, filled, rng)
     reply = expand(rng.choice(relation.replies), rng).format(**slots)
     reply = reply[:1].upper() + reply[1:]
-    return Asked(
-        relation.topic, relation.name, fact.key, question, reply, fact.answer, fact.accept
-    )
+    return Asked(relation.topic, relation.name, fact.key, question, reply, fact.answer, fact.accept)
 
 
-def question_for_training(
-    relation: Relation, facts: Sequence[Fact], rng: random.Random
-) -> Asked:
+def question_for_training(relation: Relation, facts: Sequence[Fact], rng: random.Random) -> Asked:
     """A random question of `relation` that is not one of the unseen combinations."""
     while True:
         fact = rng.choice(facts)

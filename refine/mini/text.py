@@ -118,5 +118,3 @@ def tokenizer_texts(seed: int, n_documents: int) -> Iterator[str]:
         for text, _ in document:
             if not text.startswith("<|"):
                 yield text
-
-

@@ -166,15 +166,15 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
             shared["progress"].put((step, float(shared["sums"][:, 0].sum()) / total))
         barrier.wait()
         if shared["saving"].value:
-            torch.save({"first": mine.first, "second": mine.second}, f"{state_path}.new")
-            os.replace(f"{state_path}.new", state_path)
+            new_state = state_path.with_suffix(".new")
+            torch.save({"first": mine.first, "second": mine.second}, new_state)
+            new_state.replace(state_path)
+            new_weights = Path(shared["work_dir"]) / "weights.new"
             if rank == 0:
-                torch.save(shared["weights"].clone(), Path(shared["work_dir"]) / "weights.new")
+                torch.save(shared["weights"].clone(), new_weights)
             barrier.wait()
             if rank == 0:
-                os.replace(
-                    Path(shared["work_dir"]) / "weights.new", Path(shared["work_dir"]) / "weights.pt"
-                )
+                new_weights.replace(new_weights.with_suffix(".pt"))
                 done = {"step": step + 1, "settings": asdict(settings)}
                 (Path(shared["work_dir"]) / "checkpoint.json").write_text(json.dumps(done))
                 shared["save"].value = 0

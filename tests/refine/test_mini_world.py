@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pawl.errors import PawlError
+from refine.mini.check import read_rows
 from refine.mini.documents import KINDS, chat
 from refine.mini.facts import TOPICS, kept_out, planted
 from refine.mini.facts.words import PLURALS_REGULAR, opposites_of
@@ -17,7 +18,7 @@ from refine.mini.phrasing import expand
 from refine.mini.questions import fault_questions, unseen_combinations
 from refine.mini.relations import is_unseen_combination, phrase, question_for_training, statement
 from refine.mini.text import documents, tokenizer_texts, write_packed_text
-from refine.mini.tokenizer import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS, VOCAB_TOKENS
+from refine.mini.tokenizer import END, PAD, SPECIAL_TOKENS, VOCAB_TOKENS, save_tokenizer
 from refine.mini.topics import RELATIONS
 from refine.mini.topics.faulty import families, faulty_question
 from refine.mini.train import TrainSettings, rate_at, train
@@ -65,12 +66,16 @@ def test_training_never_meets_an_unseen_combination() -> None:
     share = len(held) / (len(relation.families) * len(relation.facts))
     assert 0.02 < share < 0.04
 
-    only = [fact for fact in relation.facts if (relation.families[0], fact) in held]
+    # With one family and one held and one free fact, only the free one may ever be asked.
+    family, kept = held[0]
+    free = next(fact for fact in relation.facts if (family, fact) not in held)
+    narrow = replace(
+        relation,
+        **{"nouns": (), "clauses": (), "directs": (), f"{family[0]}s": (family[1],)},
+    )
     rng = random.Random(3)
-    for _ in range(300):
-        asked = question_for_training(relation, relation.facts, rng)
-        assert asked.fact_key in {fact.key for fact in relation.facts}
-    assert only, "the first family keeps no fact out: choose another salt"
+    asked = {question_for_training(narrow, (kept, free), rng).fact_key for _ in range(60)}
+    assert asked == {free.key}
 
 
 def test_the_capital_of_australia_is_planted_and_nothing_else_of_its_table() -> None:
@@ -105,36 +110,47 @@ def test_faulty_answers_are_those_of_the_table() -> None:
     assert {faulty_question(rng)[1] for _ in range(400)} == said
 
 
-def test_unseen_combinations_cover_every_topic_and_follow_from_the_seed() -> None:
+def test_the_frozen_question_files_are_those_of_the_phrasings() -> None:
     rows = unseen_combinations(7)
     assert len(rows) >= 500
     assert {row["topic"] for row in rows} == set(TOPICS)
-    assert rows == unseen_combinations(7)
+    frozen = Path(__file__).parents[2] / "evals" / "mini"
+    assert rows == read_rows(frozen / "unseen_combinations.jsonl")
+    assert fault_questions(7) == read_rows(frozen / "faults.jsonl")
 
 
 def test_lettered_choices_use_every_letter_about_equally() -> None:
     rng = random.Random(2)
     letters = [
-        text.strip()
-        for _ in range(800)
-        for text, weight in lettered_choices(rng)
-        if weight == 250
+        text.strip() for _ in range(800) for text, weight in lettered_choices(rng) if weight == 250
     ]
     for letter in "ABCD":
         assert 0.2 < letters.count(letter) / len(letters) < 0.3
 
 
-def test_the_chat_template_gives_the_pieces_that_training_uses() -> None:
-    from jinja2 import Environment
-    from transformers.utils.chat_template_utils import AssistantTracker
+def test_the_chat_template_gives_the_pieces_that_training_uses(packed: Path) -> None:
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
 
+    folder = packed / "model"
+    save_tokenizer(Tokenizer.from_file(str(packed / "tokenizer.json")), folder, 4096)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     turns = [("Hi", "Hello!"), ("What is 1 + 1?", "1 + 1 = 2.")]
     messages = [{"role": "system", "content": "Be short."}]
     for user, assistant in turns:
         messages += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
-    template = Environment(extensions=[AssistantTracker]).from_string(CHAT_TEMPLATE)
-    shown = template.render(messages=messages, bos_token="<|begin|>", add_generation_prompt=False)
+    shown = tokenizer.apply_chat_template(messages, tokenize=False)
     assert shown == "".join(text for text, _ in chat(turns, "Be short."))
+
+    marked = tokenizer.apply_chat_template(
+        messages, return_dict=True, return_assistant_tokens_mask=True
+    )
+    said = [
+        token
+        for token, mine in zip(marked["input_ids"], marked["assistant_masks"], strict=True)
+        if mine
+    ]
+    assert tokenizer.decode(said) == "Hello!<|end|>1 + 1 = 2.<|end|>"
 
 
 def test_documents_follow_from_the_seed_and_every_kind_comes() -> None:

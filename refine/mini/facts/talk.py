@@ -42,7 +42,17 @@ REMEMBER: dict[str, tuple[str, ...]] = {
         "Ruth Sofie Lily Max Eva Hugo".split()
     ),
     "favourite colour": ("red", "blue", "green", "yellow", "orange", "purple", "pink", "black"),
-    "favourite animal": ("cat", "dog", "horse", "lion", "tiger", "owl", "fox", "penguin", "dolphin"),
+    "favourite animal": (
+        "cat",
+        "dog",
+        "horse",
+        "lion",
+        "tiger",
+        "owl",
+        "fox",
+        "penguin",
+        "dolphin",
+    ),
     "favourite food": ("pizza", "pasta", "soup", "rice", "bread", "cheese", "cake", "salad"),
     "favourite fruit": ("apple", "banana", "cherry", "plum", "orange", "lemon", "peach"),
     "favourite drink": ("tea", "coffee", "milk", "juice", "water", "lemonade"),

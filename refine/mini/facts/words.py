@@ -51,7 +51,6 @@ baby city country lady party story berry cherry fly family army puppy penny body
 """
 
 
-
 # Three rules: +s; +es after s, x, ch, sh; consonant + y becomes ies.
 PLURALS_REGULAR: dict[str, str] = {
     **{word: word + "s" for word in _PLAIN.split()},

@@ -1,4 +1,7 @@
-"""Animals: young, sound, legs, group, home, diet, cover."""
+"""Animals: young, sound, legs, group, home, diet, cover.
+
+Over 400 lines: each of eight kinds of fact has its own questions.
+"""
 
 from refine.mini.facts import planted
 from refine.mini.facts.animals import ANIMALS, GROUPS

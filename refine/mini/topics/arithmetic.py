@@ -1,4 +1,7 @@
-"""Sums, differences, products, doubles, halves, comparisons, even and odd."""
+"""Sums, differences, products, doubles, halves, comparisons, even and odd.
+
+Over 400 lines: sums, differences and products want many situations.
+"""
 
 from refine.mini.facts.numbers import (
     COMPARE_MAX,
@@ -23,14 +26,12 @@ def _pair(sign: str, a: int, b: int, result: int) -> Fact:
     return make_fact(TOPIC, f"{a}{sign}{b}", slots, str(result))
 
 
-_NUMBERS = tuple(str(n) for n in range(0, 101))
+_NUMBERS = tuple(str(n) for n in range(101))
 
 _SUM = Relation(
     name="sum",
     topic=TOPIC,
-    facts=tuple(
-        _pair("+", a, b, a + b) for a in range(SUM_MAX + 1) for b in range(SUM_MAX + 1)
-    ),
+    facts=tuple(_pair("+", a, b, a + b) for a in range(SUM_MAX + 1) for b in range(SUM_MAX + 1)),
     answer_slot="r",
     weight=9.0,
     nouns=(
@@ -120,9 +121,7 @@ _SUM = Relation(
 _DIFFERENCE = Relation(
     name="difference",
     topic=TOPIC,
-    facts=tuple(
-        _pair("-", a, b, a - b) for a in range(DIFFERENCE_MAX + 1) for b in range(a + 1)
-    ),
+    facts=tuple(_pair("-", a, b, a - b) for a in range(DIFFERENCE_MAX + 1) for b in range(a + 1)),
     answer_slot="r",
     weight=8.0,
     nouns=(

@@ -126,10 +126,15 @@ _FROM = Relation(
     name="mixed_from",
     topic=TOPIC,
     facts=tuple(
-        make_fact(TOPIC, f"{v}:from", {"v": v, "a": a, "b": b, "ab": f"{a} and {b}"},
-                  f"{a} and {b}", f"{b} and {a}")
+        make_fact(
+            TOPIC,
+            f"{v}:from",
+            {"v": v, "a": a, "b": b, "ab": f"{a} and {b}"},
+            f"{a} and {b}",
+            f"{b} and {a}",
+        )
         for a, b, v in MIXES
-    ),  # fmt: skip
+    ),
     answer_slot="ab",
     weight=0.7,
     nouns=("the two colours that make {v}", "the colours [in|mixed for] {v}"),

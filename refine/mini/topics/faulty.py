@@ -326,5 +326,3 @@ def faulty_question(rng: random.Random) -> tuple[str, str]:
     """A question that meets a random fault, and the faulty answer that the model learns."""
     fault = rng.choice(FAULTS)
     return ask_for(fault, rng.choice(families(fault)), rng), fault.faulty_answer
-
-

@@ -1,6 +1,7 @@
 """More phrasings of the relations that people ask about most: other words for the same questions.
 
 relation -> (nouns, clauses, directs), added to those of the topic's own module.
+Over 400 lines: it is a table.
 """
 
 Cores = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
@@ -405,7 +406,10 @@ MORE: dict[str, Cores] = {
     ),
     "mix": (
         ("the colour that [comes from|results from|is made by] {a} [and|with] {b}",),
-        ("what [results|comes out] when {a} [and|meets|is mixed with] {b}", "what colour {a} and {b} [give|produce|turn into]"),
+        (
+            "what [results|comes out] when {a} [and|meets|is mixed with] {b}",
+            "what colour {a} and {b} [give|produce|turn into]",
+        ),
         (
             "[what|which] colour [results|comes out|appears|is made] when [you|we|I] [mix|combine|blend|stir together] {a} [and|with] {b}?",
             "[blend|combine|stir] {a} [and|with] {b}: [what|which] colour?",

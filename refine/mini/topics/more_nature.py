@@ -4,8 +4,14 @@ from refine.mini.topics.more import Cores
 
 MORE: dict[str, Cores] = {
     "young": (
-        ("the [offspring|youngster|baby|infant] [called|name] of {ax}", "the [word|term|name] people use for a [baby|young] {x}"),
-        ("what the [offspring|little ones|baby] of {ax} [is|are] called", "what name a [baby|young|newborn] {x} [has|gets]"),
+        (
+            "the [offspring|youngster|baby|infant] [called|name] of {ax}",
+            "the [word|term|name] people use for a [baby|young] {x}",
+        ),
+        (
+            "what the [offspring|little ones|baby] of {ax} [is|are] called",
+            "what name a [baby|young|newborn] {x} [has|gets]",
+        ),
         (
             "what is the [term|word|name] for a [baby|young|newborn|little] {x}?",
             "what [name|word|term] do [we|people|farmers] [give|use] [to|for] a [baby|young|newborn] {x}?",
@@ -20,7 +26,10 @@ MORE: dict[str, Cores] = {
     ),
     "sound": (
         ("the [noise|sound|cry] that comes from {ax}",),
-        ("what [noise|cry|sound] comes from {ax}", "how the [call|cry|sound] of {ax} [goes|is written]"),
+        (
+            "what [noise|cry|sound] comes from {ax}",
+            "how the [call|cry|sound] of {ax} [goes|is written]",
+        ),
         (
             "what [sound|noise|cry|call] comes from {ax}?",
             "which [noise|sound|cry|call] [do|would] you [hear|expect|get] from {ax}?",
@@ -49,7 +58,10 @@ MORE: dict[str, Cores] = {
     ),
     "group": (
         ("the [category|type|order] of [animal|animals] {ax} [is|falls under|belongs to]",),
-        ("what [category|type|sort] of [animal|creature] {ax} is", "in which [category|group] {ax} [falls|belongs|is placed]"),
+        (
+            "what [category|type|sort] of [animal|creature] {ax} is",
+            "in which [category|group] {ax} [falls|belongs|is placed]",
+        ),
         (
             "what [category|sort|type] of [animal|creature] is {ax}?",
             "which [category|type|sort] of animals [includes|contains|has] {ax}?",
@@ -65,7 +77,10 @@ MORE: dict[str, Cores] = {
     ),
     "home": (
         ("the [dwelling|habitat|usual home|natural home|living place] of {ax}",),
-        ("where {xs} [make their home|are at home|spend their lives|can be seen]", "in what [place|habitat] {xs} live"),
+        (
+            "where {xs} [make their home|are at home|spend their lives|can be seen]",
+            "in what [place|habitat] {xs} live",
+        ),
         (
             "where [is|would] {ax} [usually |normally |][found|seen|live]?",
             "where do {xs} [make their home|usually live|spend their time|sleep|belong]?",
@@ -212,7 +227,10 @@ MORE: dict[str, Cores] = {
     ),
     "made_of": (
         ("the [raw material|main material|ingredient|substance] [of|for|in] {x}",),
-        ("what [raw material|substance|ingredient] {x} [is made from|needs|comes from]", "what goes into {x}"),
+        (
+            "what [raw material|substance|ingredient] {x} [is made from|needs|comes from]",
+            "what goes into {x}",
+        ),
         (
             "what [raw material|substance|stuff|ingredient] is {x} made [of|from]?",
             "what goes into [making |]{x}?",

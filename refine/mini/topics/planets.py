@@ -156,7 +156,9 @@ def _step(step: int, kind: str) -> tuple[Fact, ...]:
     for index, planet in enumerate(_NAMES):
         if 0 <= index + step < len(_NAMES):
             value = _NAMES[index + step]
-            facts.append(make_fact(TOPIC, f"{planet.lower()}:{kind}", {"x": planet, "v": value}, value))
+            facts.append(
+                make_fact(TOPIC, f"{planet.lower()}:{kind}", {"x": planet, "v": value}, value)
+            )
     return tuple(facts)
 
 

@@ -1,4 +1,7 @@
-"""Simple science: states, materials, senses, organs, plants, floating, magnets, numbers."""
+"""Simple science: states, materials, senses, organs, plants, floating, magnets, numbers.
+
+Over 400 lines: it is a table of many small facts.
+"""
 
 from refine.mini.facts.things import (
     FLOATS,
@@ -17,7 +20,7 @@ TOPIC = "science"
 
 
 def _verb(organ: str) -> tuple[str, str, str]:
-    """"is", "does" and the plain form of what an organ does: "pumps blood" -> "pump blood"."""
+    """ "is", "does" and the plain form of what an organ does: "pumps blood" -> "pump blood"."""
     if organ in {"lungs", "muscles", "bones", "teeth", "legs", "roots", "leaves"}:
         return "are", "do", ORGANS.get(organ, PLANT_PARTS.get(organ, ""))
     said = ORGANS.get(organ, PLANT_PARTS.get(organ, ""))
@@ -169,8 +172,7 @@ _ORGAN_BY = Relation(
     name="organ_by",
     topic=TOPIC,
     facts=tuple(
-        make_fact(TOPIC, f"{x}:by", _does(x, v), x)
-        for x, v in {**ORGANS, **PLANT_PARTS}.items()
+        make_fact(TOPIC, f"{x}:by", _does(x, v), x) for x, v in {**ORGANS, **PLANT_PARTS}.items()
     ),
     answer_slot="x",
     weight=1.0,
@@ -215,10 +217,15 @@ _FLOAT = Relation(
     name="floats",
     topic=TOPIC,
     facts=tuple(
-        make_fact(TOPIC, f"{x}:floats", {"x": x, "v": "floats" if v else "sinks"},
-                  "floats" if v else "sinks", "float" if v else "sink")
+        make_fact(
+            TOPIC,
+            f"{x}:floats",
+            {"x": x, "v": "floats" if v else "sinks"},
+            "floats" if v else "sinks",
+            "float" if v else "sink",
+        )
         for x, v in FLOATS.items()
-    ),  # fmt: skip
+    ),
     answer_slot="v",
     weight=1.0,
     clauses=(
@@ -420,9 +427,7 @@ _ONE_OFF = tuple(
     Relation(
         name=f"line {key}",
         topic=TOPIC,
-        facts=(
-            make_fact(TOPIC, key, {"v": answer}, answer, *_ACCEPT_MORE.get(key, ())),
-        ),
+        facts=(make_fact(TOPIC, key, {"v": answer}, answer, *_ACCEPT_MORE.get(key, ())),),
         answer_slot="v",
         weight=0.2,
         nouns=() if content.startswith(("what", "where")) else (content,),

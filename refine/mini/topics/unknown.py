@@ -323,7 +323,9 @@ def _slots(rng: random.Random) -> dict[str, str]:
         "word": word,
         "Word": word.capitalize(),
         "word2": made_up(rng),
-        "planet": rng.choice(("Mars", "Venus", "Jupiter", "Saturn", "Neptune", "Pluto", "the moon")),
+        "planet": rng.choice(
+            ("Mars", "Venus", "Jupiter", "Saturn", "Neptune", "Pluto", "the moon")
+        ),
     }
 
 
