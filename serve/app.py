@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 MAX_FEEDBACK_BYTES = 1_000_000
 ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-OURS = ("/v1", "/v1/{_:path}", "/admin", "/admin/{_:path}", "/health", "/metrics")
+# Addresses for programs, the last three of clients that were told the address without its /v1.
+OURS = ("/v1", "/v1/{_:path}", "/admin", "/admin/{_:path}", "/health", "/metrics",
+        "/chat/completions", "/completions", "/models")  # fmt: skip
 
 
 class PawlApp(Starlette):

@@ -149,6 +149,8 @@ REFUSED: list[tuple[str, str, Any, int, str, tuple[str, ...]]] = [
     *[(f"unknown route {path}", f"GET {path}", b"", 404, "not_found",
        (f"no GET {path} here", "/v1/chat/completions", "Check the address"))
       for path in ("/v1", "/v1/engines", "/v1//models", "/v1/chat/completions/", "/admin/x")],
+    ("an address without its /v1", "/chat/completions", chat(), 404, "not_found",
+     ("no POST /chat/completions here", "the routes are /v1/")),
     ("OPTIONS of nowhere", "OPTIONS /v1/engines", b"", 404, "not_found", ("no OPTIONS",)),
     ("an unknown run", "GET /admin/runs/nosuch", b"", 404, "unknown_run", ("'pawl runs'",)),
 ]  # fmt: skip
