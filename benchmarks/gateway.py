@@ -203,7 +203,9 @@ async def measure(urls: dict[str, str], rounds: int, n: int, n_words: int) -> Me
     found = Measured(defaultdict(list), defaultdict(list), defaultdict(list))
     order = list(urls)
     message = {"role": "user", "content": f"count {n_words}"}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    # An arm idles while the others are measured, and uvicorn hangs up after 5 s: we do so first.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+    async with aiohttp.ClientSession(connector=connector) as session:
         for round_index in range(rounds + 1):
             random.Random(round_index).shuffle(order)
             for name in order:
