@@ -103,7 +103,7 @@ def cli(
 def main() -> None:
     """Run ``pawl``. What a user can mend prints as one line; exit code 1, 2 for a wrong call."""
     try:
-        cli(standalone_mode=False)
+        sys.exit(cli(standalone_mode=False))  # click answers the code given to ctx.exit(), or None
     except PawlError as err:
         click.echo(f"pawl: {err}", err=True)
         sys.exit(1)

@@ -186,7 +186,7 @@ def test_a_truncated_database_file_is_refused_and_left_alone(
     os.truncate(path, path.stat().st_size // 2)
     cut = path.read_bytes()
     done = type_in(folder, "--state-dir", tmp_path, "--set", "model=base", *line.split())
-    check_refused(done, str(path), "damaged or cut short", "left as it was", "put back a copy")
+    check_refused(done, str(path), "damaged or cut short", "left as it is", "put back a copy")
     assert path.read_bytes() == cut
     shutil.copy(tmp_path / "copy", path)
     with Store.open(path) as store:
