@@ -135,7 +135,7 @@ def test_weights_of_nan_give_errors_and_no_verdict(
     assert "not a finite number" in verdict.reasons[0]
 
 
-def test_a_killed_child_leaves_nothing_and_the_next_call_goes_on(
+def test_a_killed_child_leaves_nothing_and_says_how_it_ended(
     model: BaseModel, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     ours = arguments | {"scores_dir": tmp_path / "scores"}
