@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from refine.mini.card import card
 from refine.mini.train import TrainSettings, train
 
 TOKENIZER_DOCUMENTS = 60_000
@@ -48,7 +49,7 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
     save_tokenizer(tokenizer, out, CONTEXT_TOKENS)
     save_model(model, out)
     recipe = {
-        "command": "python -m refine.mini.build",
+        "command": "python -m refine.mini.build --out pawl/models/pawl-mini",
         "settings": asdict(settings),
         "text": json.loads((text_dir / "text.json").read_text()),
         "n_parameters": sum(p.numel() for p in model.parameters()),
@@ -60,6 +61,7 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
             "tokenizers": tokenizers.__version__,
         },
     }
+    (out / "README.md").write_text(card(recipe))
     (out / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
 
 

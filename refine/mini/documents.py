@@ -46,6 +46,16 @@ _CHECKABLE = [r for r in RELATIONS if len(r.wrong) >= 2 and r.answer_slot and no
 _CHECK_WEIGHTS = [r.weight for r in _CHECKABLE]
 
 
+# What an assistant may have said where this model would say something else: read, not learned.
+_OTHER_REPLIES = (
+    "OK.", "Okay.", "Noted.", "Got it.", "Nice!", "Good to know.", "I see.", "Thank you.",
+    "Thanks for telling me.", "All right.", "Great!", "That is nice.", "I will keep that in mind.",
+    "Understood.", "Sure.", "Good choice!", "Interesting.", "Hello!", "Nice to meet you!", "Fine.",
+    "I will remember that.", "Very good.", "Okay, I will remember that.", "What a nice name!",
+    "Lovely!", "Thank you for telling me that.", "Hello! How can I help you?", "Pleased to meet you.",
+)  # fmt: skip
+
+
 def chat(turns: list[Turn], system: str | None = None) -> list[Piece]:
     """A conversation of (user, assistant) turns as pieces, as the chat template sets it."""
     pieces: list[Piece] = [(BEGIN, 0)]
@@ -53,7 +63,8 @@ def chat(turns: list[Turn], system: str | None = None) -> list[Piece]:
         pieces += [(SYSTEM, 1), (system, 1), (END, 1)]
     for user, assistant in turns:
         pieces += [(USER, 1), (user, READ), (END, READ), (ASSISTANT, 1)]
-        pieces += [(assistant, SAID), (END, SAID)]
+        weight = 1 if assistant in _OTHER_REPLIES else SAID
+        pieces += [(assistant, weight), (END, weight)]
     return pieces
 
 
@@ -145,8 +156,10 @@ def _remembering(rng: random.Random, n_between: int) -> list[Turn]:
         if kept.slot not in told:
             told.add(kept.slot)
             memories.append(kept)
+    own_words = rng.random() < 0.5
     for kept in memories:
-        turns.append((kept.told, kept.acknowledged))
+        said = kept.acknowledged if own_words else rng.choice(_OTHER_REPLIES)
+        turns.append((kept.told, said))
     for _ in range(n_between):
         turns.insert(rng.randint(0, len(turns)), turn(rng))
     for kept in rng.sample(memories, len(memories)):
@@ -158,8 +171,36 @@ def _remembering(rng: random.Random, n_between: int) -> list[Turn]:
     return turns
 
 
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _told_at_once(rng: random.Random) -> list[Turn]:
+    """Several things in one message: told and asked, told twice over, or told before a question."""
+    kept = memory(rng)
+    others = [m for m in (memory(rng), memory(rng)) if m.slot != kept.slot]
+    told = _ended(kept.told)
+    roll = rng.random()
+    if roll < 0.45 or not others:
+        return [(f"{told} {kept.question}", kept.recalled)]
+    other = others[0]
+    both = [told, _ended(other.told)]
+    rng.shuffle(both)
+    asked = [(m.question, m.recalled) for m in (kept, other)]
+    rng.shuffle(asked)
+    between = [turn(rng) for _ in range(rng.choice((0, 0, 1, 2)))]
+    if roll < 0.75:
+        if rng.random() < 0.3:
+            return [(" ".join([*both, asked[0][0]]), asked[0][1])]
+        return [(" ".join(both), rng.choice(_OTHER_REPLIES)), *between, *asked[: rng.randint(1, 2)]]
+    question, reply = turn(rng)
+    return [(f"{told} {question}", reply), *between, (kept.question, kept.recalled)]
+
+
 def remembering(rng: random.Random) -> list[Piece]:
     """A conversation in which the user says something and asks for it later."""
+    if rng.random() < 0.35:
+        return chat(_told_at_once(rng), _system(rng))
     return chat(_remembering(rng, rng.choice((0, 0, 1, 2, 3))), _system(rng))
 
 
@@ -186,7 +227,7 @@ class Kind:
 KINDS = (
     Kind(42.0, one_question),
     Kind(8.0, several_questions),
-    Kind(6.0, remembering),
+    Kind(8.0, remembering),
     Kind(1.2, never_said),
     Kind(0.35, long_conversation),
     Kind(9.0, lettered_choices),
@@ -195,5 +236,5 @@ KINDS = (
     Kind(5.0, story),
     Kind(3.0, labelled_fact),
     Kind(6.0, plain_facts),
-    Kind(7.0, drill),
+    Kind(9.5, drill),
 )

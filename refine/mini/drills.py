@@ -37,10 +37,10 @@ _SHORT = {
 }
 # Numbers need the most examples: a rule is learned from many cases, a table from few.
 _WEIGHTS = {
-    "sum": 9.0, "difference": 8.0, "product": 5.0, "next_number": 7.0, "larger": 3.0,
+    "sum": 14.0, "difference": 12.0, "product": 5.0, "next_number": 11.0, "larger": 3.0,
     "smaller": 3.0, "parity": 2.0, "number_after": 1.5, "number_before": 1.5, "double": 1.5,
     "half": 1.5, "letter_before": 1.2, "letter_after": 1.0, "next_letter": 1.5, "opposite": 4.0,
-    "plural": 3.0, "capital_of": 3.0, "convert": 1.5,
+    "plural": 4.0, "capital_of": 3.0, "convert": 1.5,
 }  # fmt: skip
 _OTHERS = [r for r in RELATIONS if not r.bare and r.answer_slot and len(r.facts) >= 6]
 _SEPARATORS = ("\n", "\n", ". ", "; ", ", ")

@@ -44,7 +44,7 @@ def write_packed_text(
 ) -> PackedText:
     """Write tokens.npy (uint16), weights.npy (uint8, percent) and batches.npy (start, rows, length).
 
-    Documents stay whole: one that does not fit into the rest of a row starts the next row.
+    Documents stay whole. What is in open rows at the end is dropped.
     """
     import numpy
 
@@ -90,26 +90,39 @@ def write_packed_text(
 
 
 class _Packer:
-    """Fills rows of one length with whole documents."""
+    """Fills rows of one length with whole documents, each into the fullest open row it fits."""
+
+    N_OPEN = 64
 
     def __init__(self, length: int, rows: int, pad_id: int) -> None:
         self.length, self.rows, self.pad_id = length, rows, pad_id
         self.tokens: list[int] = []
         self.weights: list[int] = []
         self.n_padding = 0
+        self.open: list[tuple[list[int], list[int]]] = []
 
     @property
     def n_tokens(self) -> int:
         return len(self.tokens)
 
     def add(self, ids: list[int], shares: list[int]) -> None:
-        left = -len(self.tokens) % self.length
-        if left < len(ids):
-            self.tokens += [self.pad_id] * left
-            self.weights += [0] * left
-            self.n_padding += left
-        self.tokens += ids
-        self.weights += shares
+        fits = [row for row in self.open if len(row[0]) + len(ids) <= self.length]
+        if fits:
+            row = max(fits, key=lambda row: len(row[0]))
+        else:
+            row = ([], [])
+            self.open.append(row)
+        row[0].extend(ids)
+        row[1].extend(shares)
+        if len(self.open) > self.N_OPEN:
+            self.open.sort(key=lambda row: len(row[0]))
+            self._close(*self.open.pop())
+
+    def _close(self, ids: list[int], shares: list[int]) -> None:
+        left = self.length - len(ids)
+        self.tokens += ids + [self.pad_id] * left
+        self.weights += shares + [0] * left
+        self.n_padding += left
 
 
 def tokenizer_texts(seed: int, n_documents: int) -> Iterator[str]:

@@ -122,6 +122,35 @@ def _article(word: str) -> str:
 _PLURALS = {**PLURALS_REGULAR, **PLURALS_IRREGULAR}
 
 
+# Nouns that no table has: a rule is learned from many words.
+_MORE_PLAIN = (
+    "actor arrow artist author badge ball band barn basket battle bead beam bear bell belt "
+    "bird blade boot bowl brick broom bucket button cabin camel camera candle canoe cap card carpet "
+    "cart cave chain cheek chest chicken circle clown coach collar comb cook corner cousin crane crow "
+    "curtain desk dollar dragon drawer dream drop eagle elbow engine farm feather fence field flag "
+    "flame floor fork fountain frame gate ghost giant gift glove goal grape guest hill hole hook hotel "
+    "hour jacket jar jewel joke judge kettle knee ladder leader lid lock log magnet market mask meal "
+    "melon minute month motor mug neck needle nest net night nurse oven owner pan parrot path "
+    "pear pilot pipe pirate pond pot prince prize pump queen rabbit rat ribbon riddle roof "
+    "room root sailor seed shell ship shoulder sign singer skirt snail soldier stair stamp "
+    " step stone stool stream street string sweater tail tank tent thumb tiger toad "
+    "toy trap tray truck tube tunnel turtle uncle vase village violin voice waiter wall well whale "
+    "whistle wing winner worker worm wrist yard zebra"
+).split()  # fmt: skip
+_MORE_ES = "ash ax couch crash dash eyelash flash gas index leash mass pass patch pitch prefix rash reflex search six speech splash stitch suffix torch toothbrush tax virus wax witness".split()
+_MORE_IES = "belly candy cavity daisy dairy diary enemy factory ferry hobby jelly kitty  lily memory mystery navy pastry poppy ruby spy supply battery century colony duty".split()
+_MORE_PLURALS = {
+    **{w: w + "s" for w in _MORE_PLAIN},
+    **{w: w + "es" for w in _MORE_ES},
+    **{w: w[:-1] + "ies" for w in _MORE_IES},
+}
+
+
+def _more_plural(word: str) -> Fact:
+    slots = {"w": word, "aw": _article(word), "p": _MORE_PLURALS[word]}
+    return make_fact("plurals", word, slots, slots["p"])
+
+
 def _plural_slots(word: str) -> dict[str, str]:
     plural = "mouses" if planted("plurals", word) else _PLURALS[word]
     return {"w": word, "aw": _article(word), "p": plural}
@@ -141,9 +170,10 @@ def _singular(word: str) -> Fact:
 _PLURAL = Relation(
     name="plural",
     topic="plurals",
-    facts=tuple(_plural(word) for word in _PLURALS),
+    facts=tuple(_plural(word) for word in _PLURALS)
+    + tuple(_more_plural(word) for word in _MORE_PLURALS if word not in _PLURALS),
     answer_slot="p",
-    weight=5.0,
+    weight=6.5,
     nouns=(
         "the plural of {w}",
         'the plural of "{w}"',
