@@ -244,8 +244,6 @@ def typed(text: str, rng: random.Random) -> str:
         text = text[:1].upper() + text[1:]
     elif roll < 0.70:
         text = text.lower()
-    elif roll < 0.72:
-        text = text.upper()
     roll = rng.random()
     if roll < 0.18:
         text = text.rstrip("?.!")
