@@ -200,11 +200,14 @@ class Night:
                 return f"{champion_dir.name} was trained on exactly these rows"
         mine = self.state.state
         for state in newest_runs(self.settings.runs_dir):
-            if state.run_id != mine.run_id and state.status == "finished" \
-                    and state.detail.get("inputs_sha256") == mine.detail.get("inputs_sha256") \
-                    and state.detail.get("outcome") in ("reject", "not_enough_evidence"):
+            same = state.detail.get("inputs_sha256") == mine.detail.get("inputs_sha256")
+            outcome = state.detail.get("outcome", "no_run")
+            if same and state.run_id != mine.run_id and state.status == "finished" \
+                    and outcome not in ("no_run", "no_verdict"):
+                waits = "; its adapter waits for the engine's next start" \
+                    if state.detail.get("promotion") == "pending" else ""
                 return f"nothing new since {state.run_id}, which ended with " \
-                       f"'{state.detail['outcome'].replace('_', ' ')}'"
+                       f"'{outcome.replace('_', ' ')}'{waits}"
         return ""
 
     def champion_dir(self, version: str) -> Path | None:

@@ -88,7 +88,8 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     lines: list[str] = []
     result = run_night(world.client, world.settings, say=lines.append)
     assert (result.outcome, result.promotion, result.version) == ("promote", "pending", "pawl@1")
-    assert world.client.get("/admin/status")["champion"] == "pawl@1"
+    [promotion] = world.client.get("/admin/history")
+    assert (promotion["version"], promotion["run_id"]) == ("pawl@1", result.run_id)
 
     run = world.client.get(f"/admin/runs/{result.run_id}")
     assert run["status"] == "finished"
@@ -110,7 +111,8 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
 
     again = run_night(world.client, world.settings)
     assert again.outcome == "no_run"
-    assert "pawl@1 was trained on exactly these rows" in again.reason
+    assert f"nothing new since {result.run_id}" in again.reason
+    assert "waits for the engine" in again.reason
 
 
 def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> None:
