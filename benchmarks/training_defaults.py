@@ -146,7 +146,7 @@ def ask(
         model = PeftModel.from_pretrained(model, str(adapter_dir)).merge_and_unload()
     model.eval()
     answers = replay.generate(model, tokenizer, [item["messages"] for item in items],
-                              max_new_tokens=120)
+                              max_new_tokens=120, batch_size=128)
     return {item["id"]: text for item, (text, _) in zip(items, answers, strict=True)}
 
 

@@ -150,7 +150,7 @@ def answer(
 
 def generate(
     model: Any, tokenizer: Any, prompts: Sequence[list[Message]], *, max_new_tokens: int,
-    batch_size: int = 32,
+    batch_size: int = 64,
 ) -> list[tuple[str, bool]]:
     """Greedy answers in the order of the prompts, each with whether it ended by itself."""
     import torch

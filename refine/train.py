@@ -14,6 +14,7 @@ A killed training is started again from its beginning. On stderr: one JSON objec
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     if said.parent_pid is not None:
         _die_with(said.parent_pid)
     if said.nice:
-        os.nice(said.nice)
+        _step_back(said.nice)
     _prepare_process(said.work.absolute())
     try:
         with hold_lock(said.work / "train.lock", f"{said.work} is in use", "Wait for it to end"):
@@ -325,6 +326,21 @@ def _die_with(parent_pid: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent_pid:
         sys.exit("the process that started this training is gone")
+
+
+def _step_back(niceness: int) -> None:
+    """Leave the processor to others, also to those of other sessions.
+
+    Where the kernel groups processes by session (autogroup, the default of most distributions), a
+    niceness counts inside of its session only. So this process gets a session of its own, and the
+    session's group the same niceness.
+    """
+    os.nice(niceness)
+    group = Path("/proc/self/autogroup")
+    if group.exists():
+        with contextlib.suppress(OSError):  # a group leader already, or not allowed: nice is left
+            os.setsid()
+            group.write_text(str(niceness))
 
 
 def _report(event: dict[str, Any]) -> None:

@@ -35,7 +35,17 @@ def test_a_child_trains_with_progress_and_is_not_asked_twice(
 ) -> None:
     task = arguments(world_model, tmp_path)
     events: list[dict[str, Any]] = []
-    manifest = train(**task, on_event=events.append)
+    niceness: set[tuple[int, bool]] = set()
+
+    def keep(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event.get("step") == 1:
+            pid = _child()
+            niceness.add((os.getpriority(os.PRIO_PROCESS, pid), os.getsid(pid) == pid))
+
+    manifest = train(**task, on_event=keep)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness == {(min(19, before + 10), True)}  # in a session of its own
     fractions = [event["fraction"] for event in events if "max_steps" in event]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
