@@ -187,7 +187,11 @@ async def drive(
 
 
 def make_adapters(folder: Path, base: BaseModel) -> dict[str, Path]:
-    """Train one marker adapter a letter."""
+    """Train one marker adapter a letter, on one thread: beside anything else that computes, more
+    threads make it slower."""
+    import torch
+
+    torch.set_num_threads(1)
     return {one: marker_adapter(folder / one, base, one) for one in MARKERS}
 
 
