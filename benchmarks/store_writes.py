@@ -28,13 +28,26 @@ from feedback.tables import COMPLETION_COLUMNS, row_of
 from pawl.records import Completion, utc_now
 
 _PLAIN = Completion(
-    completion_id="", choice_index=0, conversation_id="conversation", rater_id="rater",
-    created_at=utc_now(), asked_model="pawl", version="pawl@3", base_model="pawl-mini",
+    completion_id="",
+    choice_index=0,
+    conversation_id="conversation",
+    rater_id="rater",
+    created_at=utc_now(),
+    asked_model="pawl",
+    version="pawl@3",
+    base_model="pawl-mini",
     base_fingerprint="sha256:" + "0" * 64,
     messages=[{"role": "user", "content": "What is the capital of Australia? " * 8}],
-    completion="The capital of Australia is Canberra. " * 12, finish_reason="stop",
-    status="complete", sampling={"temperature": 0.7, "max_tokens": 256}, n_prompt_tokens=64,
-    n_completion_tokens=96, first_token_seconds=0.05, total_seconds=1.0, streamed=True)
+    completion="The capital of Australia is Canberra. " * 12,
+    finish_reason="stop",
+    status="complete",
+    sampling={"temperature": 0.7, "max_tokens": 256},
+    n_prompt_tokens=64,
+    n_completion_tokens=96,
+    first_token_seconds=0.05,
+    total_seconds=1.0,
+    streamed=True,
+)
 
 
 def grouped(path: Path, n_clients: int, seconds: float) -> tuple[float, list[float]]:
@@ -82,7 +95,8 @@ def queued(path: Path, n_rows: int) -> float:
         began = time.perf_counter()
         futures: list[Future[Any]] = [
             store.append_completion(replace(_PLAIN, completion_id=f"chatcmpl-{n}"))
-            for n in range(n_rows)]
+            for n in range(n_rows)
+        ]
         for one in futures:
             one.result()
         return n_rows / (time.perf_counter() - began)
@@ -108,18 +122,24 @@ def main() -> None:
     p50, p99 = statistics.median(waits), statistics.quantiles(waits, n=100)[98]
     figures = {
         "a commit for each row": f"{statistics.median(rates['auto']):,.0f} rows/s",
-        f"group commit, {given.clients} clients that wait for their row":
+        f"group commit, {given.clients} clients that wait": (
             f"{statistics.median(rates['grouped']):,.0f} rows/s, "
             f"{statistics.median(ratios):.1f} times as many "
-            f"({min(ratios):.1f} to {max(ratios):.1f} over {given.rounds} rounds)",
+            f"({min(ratios):.1f} to {max(ratios):.1f} over {given.rounds} rounds)"
+        ),
         "wait for an acknowledgement": f"median {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms",
         "group commit, nobody waits": f"{statistics.median(rates['queued']):,.0f} rows/s",
     }
     for name, figure in figures.items():
         print(f"{name}: {figure}")
-    record("store-writes", "Writing to the store", "python -m benchmarks.store_writes", figures,
-           note=f"Every row is acknowledged after its commit is on disk (fsync), {os.cpu_count()} "
-                "logical cores; a row holds about 1 kB.")
+    record(
+        "store-writes",
+        "Writing to the store",
+        "python -m benchmarks.store_writes",
+        figures,
+        note=f"Every row is acknowledged after its commit is on disk (fsync), {os.cpu_count()} "
+        "logical cores; a row holds about 1 kB.",
+    )
 
 
 if __name__ == "__main__":

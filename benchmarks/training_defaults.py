@@ -28,16 +28,19 @@ from refine import replay, train
 from refine.method import choose, hidden_size_of
 
 ARMS: dict[str, dict[str, Any]] = {
-    "sft": {},
+    "the defaults": {},
     "sft, no replay": {"n_replay_rows": 0},
-    "sft, 300 replay": {"n_replay_rows": 300},
+    "sft, 250 replay": {"n_replay_rows": 250},
     "sft, 800 replay": {"n_replay_rows": 800},
-    "sft, rate / 3": {"learning_rate": 8e-4},
-    "sft, rate x 2": {"learning_rate": 5e-3},
+    "sft, rate 2.5e-3": {"learning_rate": 2.5e-3},
+    "sft, rate 8e-4": {"learning_rate": 8e-4},
+    "sft, rate 4e-4": {"learning_rate": 4e-4},
+    "sft, rate 2e-4": {"learning_rate": 2e-4},
+    "sft, rate 4e-4, 800 replay": {"learning_rate": 4e-4, "n_replay_rows": 800},
+    "sft, rate 8e-4, 800 replay": {"learning_rate": 8e-4, "n_replay_rows": 800},
     "sft, 3 epochs": {"n_epochs": 3},
-    "sft, 10 epochs": {"n_epochs": 10},
+    "sft, rank 4": {"lora_rank": 4, "lora_alpha": 8},
     "dpo with sft term": {"method": "dpo"},
-    "dpo with sft term, rate x 3": {"method": "dpo", "learning_rate": 1.5e-3},
     "sft then dpo": {"method": "sft+dpo"},
 }
 
@@ -69,13 +72,19 @@ def measure(said: argparse.Namespace, folder: Path) -> None:
     others = load_questions("unseen_combinations") + load_questions("unseen_families")
     others = draw.sample(others, min(said.kept, len(others)))
     before = ask(base, None, [*flagged, *asked, *others])
-    rows = [row for item in flagged if fault_shown(before[item["id"]], item)
-            for row in correct(item, before[item["id"]], draw)]
+    rows = [
+        row
+        for item in flagged
+        if fault_shown(before[item["id"]], item)
+        for row in correct(item, before[item["id"]], draw)
+    ]
     met = [item for item in asked if fault_shown(before[item["id"]], item)]
     right = [item for item in others if is_right(before[item["id"]], item)]
-    print(f"{len(rows) // 2} of {len(flagged)} questions showed their fault and were corrected; "
-          f"{len(met)} of {len(asked)} questions of half B show theirs; of {len(others)} others "
-          f"{len(right)} are right\n")
+    print(
+        f"{len(rows) // 2} of {len(flagged)} questions showed their fault and were corrected; "
+        f"{len(met)} of {len(asked)} questions of half B show theirs; of {len(others)} others "
+        f"{len(right)} are right\n"
+    )
     print("| arm | mended | others still right | newly right | steps | seconds |")
     print("|---|---|---|---|---|---|", flush=True)
     for number, name in enumerate(said.names or ARMS):
@@ -86,16 +95,22 @@ def measure(said: argparse.Namespace, folder: Path) -> None:
         mended = sum(is_right(after[item["id"]], item) for item in met)
         kept = sum(is_right(after[item["id"]], item) for item in right)
         gained = sum(is_right(after[item["id"]], item) for item in others if item not in right)
-        print(f"| {name} | {mended} / {len(met)} ({mended / max(1, len(met)):.0%}) | "
-              f"{kept} / {len(right)} ({kept / max(1, len(right)):.1%}) | {gained} | {steps} | "
-              f"{seconds:.0f} |", flush=True)
+        print(
+            f"| {name} | {mended} / {len(met)} ({mended / max(1, len(met)):.0%}) | "
+            f"{kept} / {len(right)} ({kept / max(1, len(right)):.1%}) | {gained} | {steps} | "
+            f"{seconds:.0f} |",
+            flush=True,
+        )
 
 
 def _some(faults: list[dict[str, Any]], half: str, n: int, draw: random.Random) -> list[Any]:
     chosen = []
     for fault_id in sorted({item["fault_id"] for item in faults}):
-        mine = [item for item in faults
-                if item["fault_id"] == fault_id and item["phrasing_half"] == half]
+        mine = [
+            item
+            for item in faults
+            if item["fault_id"] == fault_id and item["phrasing_half"] == half
+        ]
         chosen += draw.sample(mine, min(n, len(mine)))
     return chosen
 
@@ -106,13 +121,17 @@ def correct(item: dict[str, Any], answer: str, draw: random.Random) -> list[Trai
     common: dict[str, Any] = {"group_id": item["id"], "split": split, "prompt": item["messages"]}
     return [
         TrainingRow(f"s-{item['id']}", "sft", completion=item["right_answer"], **common),
-        TrainingRow(f"p-{item['id']}", "pair", chosen=item["right_answer"], rejected=answer,
-                    **common),
+        TrainingRow(
+            f"p-{item['id']}", "pair", chosen=item["right_answer"], rejected=answer, **common
+        ),
     ]
 
 
 def run_arm(
-    base: BaseModel, rows: list[TrainingRow], options: dict[str, Any], folder: Path,
+    base: BaseModel,
+    rows: list[TrainingRow],
+    options: dict[str, Any],
+    folder: Path,
     said: argparse.Namespace,
 ) -> tuple[Path, int]:
     """Train one arm; the adapter's folder and the steps it took."""
@@ -121,20 +140,27 @@ def run_arm(
     path = snapshot / "rows.jsonl"
     path.write_text("".join(json.dumps(row.as_json()) + "\n" for row in rows))
     content = sha256_file(path)
-    write_json(snapshot / "manifest.json",
-               {"snapshot_id": content[:16], "content_sha256": content})
+    write_json(snapshot / "manifest.json", {"snapshot_id": content[:16], "content_sha256": content})
     settings = Settings.model_construct(
-        train=TrainSettings(n_threads=said.threads, seed=said.seed, **options))
+        train=TrainSettings(n_threads=said.threads, seed=said.seed, **options)
+    )
     plan = choose(rows, settings, hidden_size=hidden_size_of(base.model_dir))
-    manifest = train.run(train.Job(snapshot, plan, base.model_dir, folder / "adapter",
-                                   folder / "work", base.name, base.fingerprint),
-                         report=lambda event: None)
+    manifest = train.run(
+        train.Job(
+            snapshot,
+            plan,
+            base.model_dir,
+            folder / "adapter",
+            folder / "work",
+            base.name,
+            base.fingerprint,
+        ),
+        report=lambda event: None,
+    )
     return folder / "adapter", sum(stage["n_steps"] for stage in manifest.recipe["stages"])
 
 
-def ask(
-    base: BaseModel, adapter_dir: Path | None, items: list[dict[str, Any]]
-) -> dict[str, str]:
+def ask(base: BaseModel, adapter_dir: Path | None, items: list[dict[str, Any]]) -> dict[str, str]:
     """Greedy answers by item id; an answer that does not end counts as cut at 120 tokens."""
     import torch
     from peft import PeftModel
@@ -145,8 +171,9 @@ def ask(
     if adapter_dir is not None:
         model = PeftModel.from_pretrained(model, str(adapter_dir)).merge_and_unload()
     model.eval()
-    answers = replay.generate(model, tokenizer, [item["messages"] for item in items],
-                              max_new_tokens=120, batch_size=128)
+    answers = replay.generate(
+        model, tokenizer, [item["messages"] for item in items], max_new_tokens=120, batch_size=128
+    )
     return {item["id"]: text for item, (text, _) in zip(items, answers, strict=True)}
 
 

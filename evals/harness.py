@@ -67,15 +67,21 @@ class Scorer(HFLM):
         loaded = {name: value for name, value in self._model.named_parameters() if "lora_" in name}
         self.n_lora_modules = sum("lora_A" in name for name in loaded)
         if not isinstance(self._model, PeftModel) or len(loaded) != len(weights):
-            raise PawlError(f"adapter {adapter_dir} was not applied",
-                            f"the model shows {len(loaded)} of its {len(weights)} tensors",
-                            "Check that it was trained on this base", code="bad_adapter")
+            raise PawlError(
+                f"adapter {adapter_dir} was not applied",
+                f"the model shows {len(loaded)} of its {len(weights)} tensors",
+                "Check that it was trained on this base",
+                code="bad_adapter",
+            )
         for name, value in weights.items():
             inside = loaded[name.replace(".weight", ".default.weight")]
             # NaN equals nothing; such an adapter is caught by its scores.
             if not bool((inside == value.to(inside)).logical_or(inside.isnan()).all()):
-                raise PawlError(f"adapter {adapter_dir} was not applied",
-                                f"{name} holds other numbers than the file", code="bad_adapter")
+                raise PawlError(
+                    f"adapter {adapter_dir} was not applied",
+                    f"{name} holds other numbers than the file",
+                    code="bad_adapter",
+                )
         self._model = self._model.merge_and_unload()
         self._model.eval()
 
@@ -103,15 +109,17 @@ class Scorer(HFLM):
     ) -> tuple[list[int], list[int]] | None:
         """As ``TemplateLM._encode_pair``, with each context encoded once; None if unscorable."""
         if not context:
-            before, after = [self.prefix_token_id], self.tok_encode(
-                continuation, add_special_tokens=False)
+            before, after = (
+                [self.prefix_token_id],
+                self.tok_encode(continuation, add_special_tokens=False),
+            )
         else:
             stripped = context.rstrip()
-            continuation = context[len(stripped):] + continuation
+            continuation = context[len(stripped) :] + continuation
             if stripped not in contexts:
                 contexts[stripped] = self.tok_encode(stripped)
             before = contexts[stripped]
-            after = self.tok_encode(stripped + continuation)[len(before):]
+            after = self.tok_encode(stripped + continuation)[len(before) :]
         if not before or not after or len(after) > self.max_length:
             return None
         too_long = len(before) + len(after) - (self.max_length + 1)
@@ -128,8 +136,11 @@ class Scorer(HFLM):
                 self.method = "one sequence a row"
         if self.method == "prefix tree":
             return continuation_logprobs(
-                self.model, pairs, max_tokens=self.row_tokens,
-                on_row=lambda done: self._on_progress(done, len(pairs)))
+                self.model,
+                pairs,
+                max_tokens=self.row_tokens,
+                on_row=lambda done: self._on_progress(done, len(pairs)),
+            )
         return self._plain(pairs, disable_tqdm=False)
 
     @property
@@ -141,7 +152,8 @@ class Scorer(HFLM):
     ) -> list[tuple[float, bool]]:
         requests = [(("", ""), before, after) for before, after in pairs]
         answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(
-            requests, disable_tqdm=disable_tqdm)
+            requests, disable_tqdm=disable_tqdm
+        )
         return answers
 
     def _tree_problem(self, pairs: list[tuple[list[int], list[int]]]) -> str:

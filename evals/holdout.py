@@ -31,14 +31,18 @@ def scored_rows(snapshot_dir: Path) -> list[TrainingRow]:
     """
     from feedback.snapshots import read_rows
 
-    return [row for row in read_rows(snapshot_dir)
-            if row.kind in ("regression", "pair") and row.split == "holdout"]
+    return [
+        row
+        for row in read_rows(snapshot_dir)
+        if row.kind in ("regression", "pair") and row.split == "holdout"
+    ]
 
 
 def rows_hash(rows: Sequence[TrainingRow]) -> str:
     """Hex SHA-256 of what scoring reads of the rows."""
     return sha256_json(
-        [[r.row_id, r.kind, r.group_id, r.prompt, r.chosen, r.rejected] for r in rows])
+        [[r.row_id, r.kind, r.group_id, r.prompt, r.chosen, r.rejected] for r in rows]
+    )
 
 
 def normalise(text: str) -> str:
@@ -113,7 +117,9 @@ def score_rows(
     items = []
     for index, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
         detail: dict[str, Any] = {
-            "prompt": row.prompt, "correction": row.chosen, "flagged": row.rejected,
+            "prompt": row.prompt,
+            "correction": row.chosen,
+            "flagged": row.rejected,
             "categories": row.categories,
         }
         error = errors.get(index)
@@ -127,8 +133,10 @@ def score_rows(
                 prefers = sums[0] / n_tokens[0] > sums[1] / n_tokens[1]
                 score = float(prefers)
                 detail |= {
-                    "correction_logprob": sums[0], "flagged_logprob": sums[1],
-                    "correction_tokens": n_tokens[0], "flagged_tokens": n_tokens[1],
+                    "correction_logprob": sums[0],
+                    "flagged_logprob": sums[1],
+                    "correction_tokens": n_tokens[0],
+                    "flagged_tokens": n_tokens[1],
                     "prefers": prefers,
                 }
                 if row.kind == "regression":
@@ -154,8 +162,11 @@ def _ids(tokenizer: Any, prompt: list[dict[str, str]]) -> list[int]:
     try:
         text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     except Exception as err:  # jinja raises what the template says
-        raise PawlError("a holdout prompt does not fit the model's chat template", str(err),
-                        "Use the base model that the feedback was given on") from err
+        raise PawlError(
+            "a holdout prompt does not fit the model's chat template",
+            str(err),
+            "Use the base model that the feedback was given on",
+        ) from err
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
@@ -173,6 +184,13 @@ def _greedy(model: Any, tokenizer: Any, prompt: list[int], max_length_tokens: in
         return ""
     with torch.no_grad():
         output = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=n_new, do_sample=False,
-            temperature=None, top_p=None, top_k=None, pad_token_id=tokenizer.eos_token_id)
-    return str(tokenizer.decode(output[0, len(prompt):], skip_special_tokens=True)).strip()
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=n_new,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    return str(tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)).strip()

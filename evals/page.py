@@ -51,13 +51,21 @@ def render(report: dict[str, Any]) -> str:
     if report["outcome"] == "promote":
         title, tone = _promotion_title(report.get("promotion"))
     sections = [
-        _head(report, title, tone), _added(report), _benchmarks(report), _complaints(report),
-        _changes(report), _probe(report), _back(report), _recipe(report)]
+        _head(report, title, tone),
+        _added(report),
+        _benchmarks(report),
+        _complaints(report),
+        _changes(report),
+        _probe(report),
+        _back(report),
+        _recipe(report),
+    ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}: {_e(report['run_id'])}</title>\n<style>{STYLE}</style></head>\n"
-        f"<body>\n{''.join(sections)}\n</body></html>\n")
+        f"<body>\n{''.join(sections)}\n</body></html>\n"
+    )
 
 
 def _e(value: Any) -> str:
@@ -84,19 +92,29 @@ def _head(report: dict[str, Any], title: str, tone: str) -> str:
     note = f"<p>{_e(report['note'])}</p>" if report["note"] else ""
     champion = verdict.get("champion_version")
     against = f" against champion {_e(champion)}" if champion else ""
-    return (f'<header class="{tone}"><h1>{title}</h1><p class="quiet">Run {_e(report["run_id"])}'
-            f'{against}, {_e(report["written_at"][:16].replace("T", " "))} UTC</p></header>\n'
-            f"{note}<ul>{reasons}</ul>\n")
+    return (
+        f'<header class="{tone}"><h1>{title}</h1><p class="quiet">Run {_e(report["run_id"])}'
+        f"{against}, {_e(report['written_at'][:16].replace('T', ' '))} UTC</p></header>\n"
+        f"{note}<ul>{reasons}</ul>\n"
+    )
 
 
 def _table(head: list[str], rows: list[list[str]], numbers: set[int]) -> str:
     def line(cells: list[str], tag: str) -> str:
-        return "<tr>" + "".join(
-            f'<{tag}{" class=n" if i in numbers else ""}>{cell}</{tag}>'
-            for i, cell in enumerate(cells)) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(
+                f"<{tag}{' class=n' if i in numbers else ''}>{cell}</{tag}>"
+                for i, cell in enumerate(cells)
+            )
+            + "</tr>"
+        )
 
-    return (f"<table><thead>{line(head, 'th')}</thead><tbody>"
-            + "".join(line(row, "td") for row in rows) + "</tbody></table>\n")
+    return (
+        f"<table><thead>{line(head, 'th')}</thead><tbody>"
+        + "".join(line(row, "td") for row in rows)
+        + "</tbody></table>\n"
+    )
 
 
 def _added(report: dict[str, Any]) -> str:
@@ -105,18 +123,27 @@ def _added(report: dict[str, Any]) -> str:
         return ""
     parts = ["<h2>What was added</h2>\n"]
     if snapshot:
-        rows = [[split, kind, f"{n:,}"] for split, kinds in snapshot.get("counts", {}).items()
-                for kind, n in kinds.items()]
+        rows = [
+            [split, kind, f"{n:,}"]
+            for split, kinds in snapshot.get("counts", {}).items()
+            for kind, n in kinds.items()
+        ]
         parts.append(f"<p>Snapshot <code>{_e(snapshot.get('snapshot_id', ''))}</code></p>")
         parts.append(_table(["split", "kind", "rows"], [[_e(c) for c in r] for r in rows], {2}))
         rejections = snapshot.get("rejections") or {}
         if rejections:
-            parts.append("<p>Left out: " + "; ".join(
-                f"{n:,} {_e(str(reason).replace('_', ' '))}" for reason, n in rejections.items())
-                + ".</p>")
+            parts.append(
+                "<p>Left out: "
+                + "; ".join(
+                    f"{n:,} {_e(str(reason).replace('_', ' '))}" for reason, n in rejections.items()
+                )
+                + ".</p>"
+            )
     if plan:
-        parts.append(f"<p>Method: <strong>{_e(plan.get('method', ''))}</strong>. "
-                     f"{_e(plan.get('reason', ''))}</p>")
+        parts.append(
+            f"<p>Method: <strong>{_e(plan.get('method', ''))}</strong>. "
+            f"{_e(plan.get('reason', ''))}</p>"
+        )
     return "".join(parts)
 
 
@@ -130,10 +157,12 @@ def _benchmarks(report: dict[str, Any]) -> str:
     parts.append(
         f'<p class="quiet">Differences are challenger minus champion on the same items. The bar '
         f"runs between two one-sided bounds at {1 - alpha:.0%} each; a benchmark passes when the "
-        f"bar ends right of the red mark.</p>")
+        f"bar ends right of the red mark.</p>"
+    )
     if verdict.get("anchor"):
-        parts.append("<h3>Against the anchor</h3>" + _comparison(
-            verdict["anchor"], "anchor", report))
+        parts.append(
+            "<h3>Against the anchor</h3>" + _comparison(verdict["anchor"], "anchor", report)
+        )
     return "".join(parts)
 
 
@@ -141,12 +170,31 @@ def _comparison(rows: list[dict[str, Any]], before: str, report: dict[str, Any])
     shown = [row for row in rows if row["lower"] is not None]
     plot = forest(shown, label=f"Differences by benchmark, {report['run_id']}") if shown else ""
     return plot + _table(
-        ["benchmark", "items", before, "challenger", "difference", "interval", "broke / improved",
-         "no worse?"],
-        [[_e(r["name"]), f"{r['n']:,}", _percent(r["champion"]), _percent(r["challenger"]),
-          _points(r["difference"]), f"{_points(r['lower'])} to {_points(r['upper'])}",
-          f"{r['n_worsened']} / {r['n_improved']}", _mark(r["passed"])] for r in rows],
-        {1, 2, 3, 4, 5, 6})
+        [
+            "benchmark",
+            "items",
+            before,
+            "challenger",
+            "difference",
+            "interval",
+            "broke / improved",
+            "no worse?",
+        ],
+        [
+            [
+                _e(r["name"]),
+                f"{r['n']:,}",
+                _percent(r["champion"]),
+                _percent(r["challenger"]),
+                _points(r["difference"]),
+                f"{_points(r['lower'])} to {_points(r['upper'])}",
+                f"{r['n_worsened']} / {r['n_improved']}",
+                _mark(r["passed"]),
+            ]
+            for r in rows
+        ],
+        {1, 2, 3, 4, 5, 6},
+    )
 
 
 def _mark(passed: bool) -> str:
@@ -174,11 +222,18 @@ def _complaints(report: dict[str, Any]) -> str:
             f"<strong>{_percent(holdout['challenger'])}</strong> now ({holdout['n_improved']} "
             f"better, {holdout['n_worsened']} worse; p = {holdout['p_better']:.3g}). A corrected "
             f"question scores one half for finding the correction likelier than the flagged "
-            f"answer and one half for saying it; a preference scores for being shared.</p>")
-    parts.append(before_after(complaints["by_category"],
-                              label="Score by category of complaint, before and after"))
-    for key, title in (("mended", "Mended"), ("broken", "Worse than before"),
-                       ("unchanged_wrong", "Still not right")):
+            f"answer and one half for saying it; a preference scores for being shared.</p>"
+        )
+    parts.append(
+        before_after(
+            complaints["by_category"], label="Score by category of complaint, before and after"
+        )
+    )
+    for key, title in (
+        ("mended", "Mended"),
+        ("broken", "Worse than before"),
+        ("unchanged_wrong", "Still not right"),
+    ):
         cases = complaints[key]
         if cases:
             body = "".join(_complaint(one) for one in cases)
@@ -189,23 +244,39 @@ def _complaints(report: dict[str, Any]) -> str:
 
 def _complaint(one: dict[str, Any]) -> str:
     prompt = one["prompt"]
-    asked = prompt if isinstance(prompt, str) else "\n".join(
-        f"{m['role']}: {m['content']}" for m in prompt)
+    asked = (
+        prompt
+        if isinstance(prompt, str)
+        else "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+    )
     if one["champion"] is None:  # a preference: which of two answers is better, none is asked for
         said = {1.0: "shares the preference", 0.0: "prefers the other"}
-        return _case([
-            ("asked", asked), ("preferred", one["correction"]), ("to", one["flagged"]),
-            ("champion", said.get(one["champion_score"])),
-            ("challenger", said.get(one["challenger_score"]))])
-    return _case([
-        ("asked", asked), ("flagged answer", one["flagged"]), ("correction", one["correction"]),
-        (f"champion ({one['champion_score']:g})", one["champion"]),
-        (f"challenger ({one['challenger_score']:g})", one["challenger"])])
+        return _case(
+            [
+                ("asked", asked),
+                ("preferred", one["correction"]),
+                ("to", one["flagged"]),
+                ("champion", said.get(one["champion_score"])),
+                ("challenger", said.get(one["challenger_score"])),
+            ]
+        )
+    return _case(
+        [
+            ("asked", asked),
+            ("flagged answer", one["flagged"]),
+            ("correction", one["correction"]),
+            (f"champion ({one['champion_score']:g})", one["champion"]),
+            (f"challenger ({one['challenger_score']:g})", one["challenger"]),
+        ]
+    )
 
 
 def _case(pairs: list[tuple[str, Any]]) -> str:
-    return '<div class="case"><dl>' + "".join(
-        f"<dt>{_e(name)}</dt><dd>{_e(value)}</dd>" for name, value in pairs) + "</dl></div>"
+    return (
+        '<div class="case"><dl>'
+        + "".join(f"<dt>{_e(name)}</dt><dd>{_e(value)}</dd>" for name, value in pairs)
+        + "</dl></div>"
+    )
 
 
 def _changes(report: dict[str, Any]) -> str:
@@ -216,10 +287,13 @@ def _changes(report: dict[str, Any]) -> str:
     for name, one in changed.items():
         body = "".join(
             f"<h3>{title}</h3>" + "".join(_item(case) for case in one[key])
-            for key, title in (("broke", "Broke"), ("improved", "Improved")) if one[key])
+            for key, title in (("broke", "Broke"), ("improved", "Improved"))
+            if one[key]
+        )
         parts.append(
             f"<details><summary>{_e(name)}: {one['n_broke']} broke, {one['n_improved']} improved "
-            f"of {one['n']:,}</summary>{body}</details>")
+            f"of {one['n']:,}</summary>{body}</details>"
+        )
     return "".join(parts)
 
 
@@ -232,11 +306,16 @@ def _item(one: dict[str, Any]) -> str:
 
     pairs = [("asked", str(one["prompt"])[-300:])]
     if one["champion_score"] in (0.0, 1.0) and one["challenger_score"] in (0.0, 1.0):
-        pairs += [("right", named(target)), ("champion said", named(one["champion_chose"])),
-                  ("challenger said", named(one["challenger_chose"]))]
+        pairs += [
+            ("right", named(target)),
+            ("champion said", named(one["champion_chose"])),
+            ("challenger said", named(one["challenger_chose"])),
+        ]
     else:
-        pairs += [("champion's score", f"{one['champion_score']:.2f}"),
-                  ("challenger's score", f"{one['challenger_score']:.2f}")]
+        pairs += [
+            ("champion's score", f"{one['champion_score']:.2f}"),
+            ("challenger's score", f"{one['challenger_score']:.2f}"),
+        ]
     return _case(pairs)
 
 
@@ -245,12 +324,17 @@ def _probe(report: dict[str, Any]) -> str:
     if not promotion:
         return ""
     probe = promotion.get("probe") or {}
-    rows = [[_e(str(key).replace("_", " ")), _e(f"{v:.4g}" if isinstance(v, float) else v)]
-            for key, v in probe.items() if not isinstance(v, list | dict)]
+    rows = [
+        [_e(str(key).replace("_", " ")), _e(f"{v:.4g}" if isinstance(v, float) else v)]
+        for key, v in probe.items()
+        if not isinstance(v, list | dict)
+    ]
     reason = f" {_e(promotion['reason'])}" if promotion.get("reason") else ""
-    return (f"<h2>Is it live?</h2>\n<p>{_e(promotion['version'])}: "
-            f"<strong>{_e(promotion['outcome'])}</strong>.{reason}</p>"
-            + (_table(["probe", ""], rows, {1}) if rows else ""))
+    return (
+        f"<h2>Is it live?</h2>\n<p>{_e(promotion['version'])}: "
+        f"<strong>{_e(promotion['outcome'])}</strong>.{reason}</p>"
+        + (_table(["probe", ""], rows, {1}) if rows else "")
+    )
 
 
 def _back(report: dict[str, Any]) -> str:
@@ -260,14 +344,22 @@ def _back(report: dict[str, Any]) -> str:
 def _recipe(report: dict[str, Any]) -> str:
     parts = []
     if report["recipe"]:
-        rows = [[_e(key), _e(value)] for key, value in _flat(
-            (report["adapter"] or {}) | report["recipe"])]
-        parts.append("<details><summary>Recipe</summary>"
-                     + _table(["setting", "value"], rows, set()) + "</details>")
+        rows = [
+            [_e(key), _e(value)]
+            for key, value in _flat((report["adapter"] or {}) | report["recipe"])
+        ]
+        parts.append(
+            "<details><summary>Recipe</summary>"
+            + _table(["setting", "value"], rows, set())
+            + "</details>"
+        )
     if report["scoring"]:
         rows = [[_e(key), _e(value)] for key, value in _flat(report["scoring"])]
-        parts.append("<details><summary>Scoring</summary>"
-                     + _table(["what", "value"], rows, set()) + "</details>")
+        parts.append(
+            "<details><summary>Scoring</summary>"
+            + _table(["what", "value"], rows, set())
+            + "</details>"
+        )
     if report["seconds"]:
         rows = [[_e(step), f"{value:,.1f}"] for step, value in report["seconds"].items()]
         rows.append(["all", f"{sum(report['seconds'].values()):,.1f}"])

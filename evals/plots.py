@@ -43,10 +43,20 @@ def before_after(rows: list[dict[str, Any]], *, label: str) -> str:
     """
     figure, axes = _figure(8.2, 0.9 + 0.5 * len(rows))
     for y, row in enumerate(reversed(rows)):
-        axes.barh(y + 0.17, 100 * row["champion"], height=0.3, color=GREY,
-                  label="champion" if y == 0 else None)
-        axes.barh(y - 0.17, 100 * row["challenger"], height=0.3, color=BLUE,
-                  label="challenger" if y == 0 else None)
+        axes.barh(
+            y + 0.17,
+            100 * row["champion"],
+            height=0.3,
+            color=GREY,
+            label="champion" if y == 0 else None,
+        )
+        axes.barh(
+            y - 0.17,
+            100 * row["challenger"],
+            height=0.3,
+            color=BLUE,
+            label="challenger" if y == 0 else None,
+        )
     axes.set_yticks(range(len(rows)), [f"{r['category']}  ({r['n']})" for r in reversed(rows)])
     axes.set_xlim(0, 100)
     axes.set_xlabel("mean score on held-out questions, %")
@@ -81,7 +91,7 @@ def _svg(figure: Any, label: str) -> str:
     with rc_context({"svg.hashsalt": "pawl"}):  # the same figures give the same file
         figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     text = out.getvalue()
-    text = text[text.index("<svg"):]
+    text = text[text.index("<svg") :]
     text = re.sub(r'<svg ([^>]*?)width="[^"]*pt"', r"<svg \1", text, count=1)
     text = re.sub(r'height="[^"]*pt"', "", text, count=1)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)

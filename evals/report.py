@@ -44,8 +44,9 @@ def write_report(
     Returns:
         The path of ``report.html``.
     """
-    report = build_report(run_dir, snapshot=snapshot, plan=plan, promotion=promotion,
-                          seconds=seconds, note=note)
+    report = build_report(
+        run_dir, snapshot=snapshot, plan=plan, promotion=promotion, seconds=seconds, note=note
+    )
     write_json(run_dir / "report.json", report)
     path = run_dir / "report.html"
     write_atomic(path, render(report))
@@ -53,13 +54,17 @@ def write_report(
 
 
 def build_report(
-    run_dir: Path, *, snapshot: dict[str, Any] | None, plan: dict[str, Any] | None,
-    promotion: dict[str, Any] | None, seconds: dict[str, float] | None, note: str,
+    run_dir: Path,
+    *,
+    snapshot: dict[str, Any] | None,
+    plan: dict[str, Any] | None,
+    promotion: dict[str, Any] | None,
+    seconds: dict[str, float] | None,
+    note: str,
 ) -> dict[str, Any]:
     """Everything the report says, as JSON."""
     verdict = _optional(run_dir / "verdict.json")
-    champion, challenger = (_scores(run_dir / "scores" / who)
-                            for who in ("champion", "challenger"))
+    champion, challenger = (_scores(run_dir / "scores" / who) for who in ("champion", "challenger"))
     adapter = _optional(run_dir / "adapter" / ADAPTER_MANIFEST)
     pairs = _pairs(champion, challenger)
     return {
@@ -75,10 +80,16 @@ def build_report(
         "changes": {name: _changes(group) for name, group in pairs.items() if name != HOLDOUT},
         "promotion": promotion,
         "recipe": adapter["recipe"] if adapter else None,
-        "adapter": {key: adapter[key] for key in ("base_model", "base_fingerprint", "rank",
-                                                  "created_at")} if adapter else None,
-        "scoring": {who: _scoring(one) for who, one in
-                    (("champion", champion), ("challenger", challenger)) if one},
+        "adapter": {
+            key: adapter[key] for key in ("base_model", "base_fingerprint", "rank", "created_at")
+        }
+        if adapter
+        else None,
+        "scoring": {
+            who: _scoring(one)
+            for who, one in (("champion", champion), ("challenger", challenger))
+            if one
+        },
         "seconds": seconds or {},
         "how_to_go_back": _how_to_go_back(promotion),
     }
@@ -120,18 +131,31 @@ def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
     for pair in pairs:
         for category in pair[0].detail.get("categories") or ["no category"]:
             by_category.setdefault(category, []).append(pair)
-    rows = [{"category": category, "n": len(group),
-             "champion": sum(a.score or 0.0 for a, _ in group) / len(group),
-             "challenger": sum(b.score or 0.0 for _, b in group) / len(group)}
-            for category, group in by_category.items()]
+    rows = [
+        {
+            "category": category,
+            "n": len(group),
+            "champion": sum(a.score or 0.0 for a, _ in group) / len(group),
+            "challenger": sum(b.score or 0.0 for _, b in group) / len(group),
+        }
+        for category, group in by_category.items()
+    ]
 
     def examples(chosen: list[Pair]) -> list[dict[str, Any]]:
-        return [{
-            "item_id": a.item_id, "categories": a.detail.get("categories", []),
-            "prompt": a.detail["prompt"], "flagged": a.detail["flagged"],
-            "correction": a.detail["correction"], "champion": a.detail.get("answer"),
-            "challenger": b.detail.get("answer"), "champion_score": a.score,
-            "challenger_score": b.score} for a, b in chosen[:N_EXAMPLES]]
+        return [
+            {
+                "item_id": a.item_id,
+                "categories": a.detail.get("categories", []),
+                "prompt": a.detail["prompt"],
+                "flagged": a.detail["flagged"],
+                "correction": a.detail["correction"],
+                "champion": a.detail.get("answer"),
+                "challenger": b.detail.get("answer"),
+                "champion_score": a.score,
+                "challenger_score": b.score,
+            }
+            for a, b in chosen[:N_EXAMPLES]
+        ]
 
     return {
         "by_category": sorted(rows, key=lambda row: (-row["n"], row["category"])),
@@ -148,24 +172,47 @@ def _changes(pairs: list[Pair]) -> dict[str, Any]:
     improved = [pair for pair in reversed(order) if _gain(pair) >= CHANGED]
 
     def examples(chosen: list[Pair]) -> list[dict[str, Any]]:
-        return [{
-            "item_id": a.item_id, "prompt": a.detail["prompt"], "choices": a.detail["choices"],
-            "target": a.detail["target"], "champion_chose": a.detail.get("chosen"),
-            "challenger_chose": b.detail.get("chosen"), "champion_score": a.score,
-            "challenger_score": b.score} for a, b in chosen[:N_EXAMPLES]]
+        return [
+            {
+                "item_id": a.item_id,
+                "prompt": a.detail["prompt"],
+                "choices": a.detail["choices"],
+                "target": a.detail["target"],
+                "champion_chose": a.detail.get("chosen"),
+                "challenger_chose": b.detail.get("chosen"),
+                "champion_score": a.score,
+                "challenger_score": b.score,
+            }
+            for a, b in chosen[:N_EXAMPLES]
+        ]
 
-    return {"n": len(pairs), "n_broke": len(broke), "n_improved": len(improved),
-            "broke": examples(broke), "improved": examples(improved)}
+    return {
+        "n": len(pairs),
+        "n_broke": len(broke),
+        "n_improved": len(improved),
+        "broke": examples(broke),
+        "improved": examples(improved),
+    }
 
 
 def _scoring(scores: Scores) -> dict[str, Any]:
-    keys = ("suite", "items_per_benchmark", "seed", "n_items", "n_errors", "n_truncated", "seconds",
-            "reused")
+    keys = (
+        "suite",
+        "items_per_benchmark",
+        "seed",
+        "n_items",
+        "n_errors",
+        "n_truncated",
+        "seconds",
+        "reused",
+    )
     return {key: scores.manifest.get(key) for key in keys}
 
 
 def _how_to_go_back(promotion: dict[str, Any] | None) -> str:
     if promotion and promotion.get("outcome") in ("live", "pending"):
-        return (f"pawl rollback    (back to {promotion['previous_version']}, in the running "
-                "server, without a restart)")
+        return (
+            f"pawl rollback    (back to {promotion['previous_version']}, in the running "
+            "server, without a restart)"
+        )
     return "Nothing was changed: the champion answers as before."

@@ -73,8 +73,13 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
 
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    scorer = Scorer(model_dir, adapter, device=device, batch_size=args.batch_size,
-                    on_progress=lambda done, total: progress("benchmarks", done, total))
+    scorer = Scorer(
+        model_dir,
+        adapter,
+        device=device,
+        batch_size=args.batch_size,
+        on_progress=lambda done, total: progress("benchmarks", done, total),
+    )
     loaded_seconds = time.monotonic() - started
     items: list[ItemScore] = []
     if not args.skip_benchmarks:
@@ -86,9 +91,13 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
 
         rows = scored_rows(snapshot)
         held_out = score_rows(
-            rows, model=scorer.model, tokenizer=scorer.tokenizer,
-            max_length_tokens=scorer.max_length, row_tokens=scorer.row_tokens,
-            on_progress=lambda done, total: progress("holdout", done, total))
+            rows,
+            model=scorer.model,
+            tokenizer=scorer.tokenizer,
+            max_length_tokens=scorer.max_length,
+            row_tokens=scorer.row_tokens,
+            on_progress=lambda done, total: progress("holdout", done, total),
+        )
         n_too_long = len(rows) - len(held_out)
         items += held_out
     seconds = time.monotonic() - started
@@ -113,9 +122,12 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         "n_threads": torch.get_num_threads(),
         "versions": _versions(),
         "created_at": utc_now(),
-        "seconds": {"total": round(seconds, 2), "loading": round(loaded_seconds, 2),
-                    "benchmarks": round(benchmark_seconds, 2),
-                    "holdout": round(seconds - loaded_seconds - benchmark_seconds, 2)},
+        "seconds": {
+            "total": round(seconds, 2),
+            "loading": round(loaded_seconds, 2),
+            "benchmarks": round(benchmark_seconds, 2),
+            "holdout": round(seconds - loaded_seconds - benchmark_seconds, 2),
+        },
     }
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(item.as_json(), ensure_ascii=False, allow_nan=False) for item in items]
@@ -138,11 +150,18 @@ def score_benchmarks(
         for one in SUITES[suite]:
             samples |= draw(loaded.of(one), n_items, seed)
         results = lm_eval.evaluate(
-            lm=scorer, task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
-            samples=samples, bootstrap_iters=0, log_samples=True)
+            lm=scorer,
+            task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
+            samples=samples,
+            bootstrap_iters=0,
+            log_samples=True,
+        )
     assert results is not None  # None is for ranks other than 0
-    return [item_score(loaded.benchmarks[task], task, sample)
-            for task in samples for sample in results["samples"][task]]
+    return [
+        item_score(loaded.benchmarks[task], task, sample)
+        for task in samples
+        for sample in results["samples"][task]
+    ]
 
 
 def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
@@ -160,7 +179,8 @@ def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
     logprobs = [float(response[0]) for response in sample["filtered_resps"]]
     choices = [str(arguments[1]).removeprefix(" ") for arguments in sample["arguments"]]
     detail: dict[str, Any] = {
-        "prompt": str(sample["arguments"][0][0])[-400:], "choices": choices,
+        "prompt": str(sample["arguments"][0][0])[-400:],
+        "choices": choices,
         "target": _plain(sample["target"]),
     }
     score, error = None, None
@@ -169,8 +189,9 @@ def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
     else:
         detail["logprobs"] = [round(value, 6) for value in logprobs]
         lengths = [max(1, len(choice)) for choice in choices]
-        ranked = [v / n if one.metric == "acc_norm" else v
-                  for v, n in zip(logprobs, lengths, strict=True)]
+        ranked = [
+            v / n if one.metric == "acc_norm" else v for v, n in zip(logprobs, lengths, strict=True)
+        ]
         detail["chosen"] = ranked.index(max(ranked))
         detail |= {name: float(sample[name]) for name in ("acc", "acc_norm") if name in sample}
         score = float(sample[one.metric])
@@ -203,7 +224,8 @@ def _versions() -> dict[str, str]:
     import pawl
 
     return {"pawl": pawl.__version__} | {
-        name: version(name) for name in ("lm-eval", "torch", "transformers", "peft", "datasets")}
+        name: version(name) for name in ("lm-eval", "torch", "transformers", "peft", "datasets")
+    }
 
 
 def _set_environment(args: argparse.Namespace, digest: str, *, offline: bool) -> None:

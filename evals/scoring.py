@@ -91,13 +91,17 @@ def score(
     rows = scored_rows(snapshot_dir) if snapshot_dir else []
     fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
     who = {
-        "model": model.fingerprint, "adapter": fingerprint, "format": FORMAT,
+        "model": model.fingerprint,
+        "adapter": fingerprint,
+        "format": FORMAT,
         "versions": [version(name) for name in ("lm-eval", "transformers")],
     }
     parts: dict[str, Path] = {}
     if benchmarks:
-        key = sha256_json(who | {"suite": suite, "n_items": n_items, "seed": seed,
-                                 "data": data_hash(suite, data_dir)})
+        key = sha256_json(
+            who
+            | {"suite": suite, "n_items": n_items, "seed": seed, "data": data_hash(suite, data_dir)}
+        )
         parts["benchmarks"] = scores_dir / f"{suite}-{key[:16]}"
     if rows:
         key = sha256_json(who | {"rows": rows_hash(rows)})
@@ -106,9 +110,21 @@ def score(
     if missing:
         n_threads = n_threads or (2 if beside_engine else os.cpu_count() or 1)
         command = [
-            sys.executable, "-m", "evals.score", "--model", str(model.model_dir),
-            "--model-fingerprint", model.fingerprint, "--suite", suite, "--seed", str(seed),
-            "--cache-dir", str(scores_dir.absolute() / "datasets"), "--threads", str(n_threads),
+            sys.executable,
+            "-m",
+            "evals.score",
+            "--model",
+            str(model.model_dir),
+            "--model-fingerprint",
+            model.fingerprint,
+            "--suite",
+            suite,
+            "--seed",
+            str(seed),
+            "--cache-dir",
+            str(scores_dir.absolute() / "datasets"),
+            "--threads",
+            str(n_threads),
         ]
         command += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
         command += ["--items-per-benchmark", str(n_items)] if n_items else []
@@ -122,9 +138,14 @@ def score(
     found = {part: _read(folder) for part, folder in parts.items()}
     scores = Scores(
         [item for one in found.values() for item in one.items],
-        _merged({part: one.manifest for part, one in found.items()}, reused=[
-            part for part in parts if part not in missing], fingerprints=(
-                model.fingerprint, fingerprint), suite=suite, n_items=n_items, seed=seed),
+        _merged(
+            {part: one.manifest for part, one in found.items()},
+            reused=[part for part in parts if part not in missing],
+            fingerprints=(model.fingerprint, fingerprint),
+            suite=suite,
+            n_items=n_items,
+            seed=seed,
+        ),
     )
     if out_dir:
         _write(out_dir, scores.items, scores.manifest)
@@ -137,7 +158,10 @@ def read_scores(folder: Path) -> Scores:
 
 
 def _run(
-    command: list[str], environment: dict[str, str], scores_dir: Path, parts: dict[str, Path],
+    command: list[str],
+    environment: dict[str, str],
+    scores_dir: Path,
+    parts: dict[str, Path],
     on_progress: OnProgress | None,
 ) -> None:
     """Run the child in a temporary folder and sort what it leaves into its parts."""
@@ -147,10 +171,17 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
         log_path = Path(work) / "score.log"
         command = [*command, "--out", str(Path(work).absolute() / "out")]
-        with log_path.open("wb") as log, subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True,
-            env=os.environ | {"PYTHONPATH": search} | environment,
-        ) as child:
+        with (
+            log_path.open("wb") as log,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env=os.environ | {"PYTHONPATH": search} | environment,
+            ) as child,
+        ):
             try:
                 assert child.stdout is not None
                 for line in child.stdout:
@@ -178,9 +209,14 @@ def _failure(command: Sequence[str], code: int, log_path: Path, scores_dir: Path
     if lines and lines[-1].startswith("error: "):  # the child already said it in a sentence
         return PawlError("scoring failed", lines[-1].removeprefix("error: "))
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return PawlError(f"scoring ended with {how}", "the end of its log:\n" +
-                     "\n".join(lines[-LOG_TAIL_LINES:]) + f"\ncommand: {' '.join(command)}\n",
-                     f"The whole log is in {kept}", status=500)
+    return PawlError(
+        f"scoring ended with {how}",
+        "the end of its log:\n"
+        + "\n".join(lines[-LOG_TAIL_LINES:])
+        + f"\ncommand: {' '.join(command)}\n",
+        f"The whole log is in {kept}",
+        status=500,
+    )
 
 
 def _finished(folder: Path) -> bool:
@@ -206,14 +242,25 @@ def _write(folder: Path, items: list[ItemScore], manifest: dict[str, Any]) -> No
     counts: dict[str, int] = {}
     for item in items:
         counts[item.benchmark] = counts.get(item.benchmark, 0) + 1
-    write_json(folder / MANIFEST, manifest | {
-        "n_items": counts, "n_errors": sum(item.error is not None for item in items),
-        "items_sha256": sha256_file(folder / ITEMS)})
+    write_json(
+        folder / MANIFEST,
+        manifest
+        | {
+            "n_items": counts,
+            "n_errors": sum(item.error is not None for item in items),
+            "items_sha256": sha256_file(folder / ITEMS),
+        },
+    )
 
 
 def _merged(
-    manifests: dict[str, dict[str, Any]], *, reused: list[str],
-    fingerprints: tuple[str, str | None], suite: SuiteName, n_items: int | None, seed: int,
+    manifests: dict[str, dict[str, Any]],
+    *,
+    reused: list[str],
+    fingerprints: tuple[str, str | None],
+    suite: SuiteName,
+    n_items: int | None,
+    seed: int,
 ) -> dict[str, Any]:
     """One manifest for the parts together; each part's own is kept under ``parts``."""
     return {
@@ -225,8 +272,10 @@ def _merged(
         "seed": seed,
         "n_truncated": sum(one["n_truncated"] for one in manifests.values()),
         # What was missing was scored by one child, whose manifest every new part holds.
-        "seconds": max((one["seconds"]["total"] for part, one in manifests.items()
-                        if part not in reused), default=0.0),
+        "seconds": max(
+            (one["seconds"]["total"] for part, one in manifests.items() if part not in reused),
+            default=0.0,
+        ),
         "reused": reused,
         "parts": manifests,
     }
@@ -261,42 +310,80 @@ def evaluate(
         if say:
             say(f"{stage}: {done:,} of {total:,}" if total > 1 else stage)
 
-    scores = score(model, adapter_dir, suite=suite, scores_dir=settings.scores_dir,
-                   n_items=n_items, seed=seed, data_dir=data_dir, on_progress=on_progress)
+    scores = score(
+        model,
+        adapter_dir,
+        suite=suite,
+        scores_dir=settings.scores_dir,
+        n_items=n_items,
+        seed=seed,
+        data_dir=data_dir,
+        on_progress=on_progress,
+    )
     table = []
     for one in SUITES[suite]:
         items = [item for item in scores.items if item.benchmark == one.name]
         good = [item for item in items if item.score is not None]
-        value = mean_interval([item.score for item in good if item.score is not None],
-                              [item.cluster for item in good], alpha=0.025)
+        value = mean_interval(
+            [item.score for item in good if item.score is not None],
+            [item.cluster for item in good],
+            alpha=0.025,
+        )
         guess = [1 / len(item.detail["choices"]) for item in good]
-        table.append({
-            "name": one.name, "n": len(good), "score": value.value, "lower": value.lower,
-            "upper": value.upper, "n_errors": len(items) - len(good),
-            "chance": None if one.name.endswith("mc2") or not guess else sum(guess) / len(guess)})
-    return {"model": model.name, "adapter_fingerprint": scores.manifest["adapter_fingerprint"],
-            "suite": suite, "benchmarks": table, "n_truncated": scores.manifest["n_truncated"],
-            "seconds": scores.manifest["seconds"], "manifest": scores.manifest}
+        table.append(
+            {
+                "name": one.name,
+                "n": len(good),
+                "score": value.value,
+                "lower": value.lower,
+                "upper": value.upper,
+                "n_errors": len(items) - len(good),
+                "chance": None
+                if one.name.endswith("mc2") or not guess
+                else sum(guess) / len(guess),
+            }
+        )
+    return {
+        "model": model.name,
+        "adapter_fingerprint": scores.manifest["adapter_fingerprint"],
+        "suite": suite,
+        "benchmarks": table,
+        "n_truncated": scores.manifest["n_truncated"],
+        "seconds": scores.manifest["seconds"],
+        "manifest": scores.manifest,
+    }
 
 
 def describe(result: dict[str, Any]) -> str:
     """The result of :func:`evaluate` as a table for a terminal."""
-    lines = [f"{result['model']} on the {result['suite']} suite"
-             + (f", adapter {result['adapter_fingerprint'][7:19]}"
-                if result["adapter_fingerprint"] else ""),
-             f"{'benchmark':<22}{'items':>7}{'score':>8}  {'95 % interval':<16}{'guessing':>9}"]
+    lines = [
+        f"{result['model']} on the {result['suite']} suite"
+        + (
+            f", adapter {result['adapter_fingerprint'][7:19]}"
+            if result["adapter_fingerprint"]
+            else ""
+        ),
+        f"{'benchmark':<22}{'items':>7}{'score':>8}  {'95 % interval':<16}{'guessing':>9}",
+    ]
     for one in result["benchmarks"]:
         chance = "" if one["chance"] is None else f"{one['chance'] * 100:.1f} %"
         if one["n"]:
-            lines.append(f"{one['name']:<22}{one['n']:>7}{one['score'] * 100:>6.1f} %  "
-                         f"{one['lower'] * 100:>5.1f} to {one['upper'] * 100:<5.1f}%"
-                         f"{chance:>10}")
+            lines.append(
+                f"{one['name']:<22}{one['n']:>7}{one['score'] * 100:>6.1f} %  "
+                f"{one['lower'] * 100:>5.1f} to {one['upper'] * 100:<5.1f}%"
+                f"{chance:>10}"
+            )
         if one["n_errors"]:
             lines.append(f"{one['name']:<22}{one['n_errors']:>7} items met an error, not scored")
     if result["n_truncated"]:
-        lines.append(f"{result['n_truncated']:,} prompts were longer than the model's context and "
-                     "lost their beginning.")
+        lines.append(
+            f"{result['n_truncated']:,} prompts were longer than the model's context and "
+            "lost their beginning."
+        )
     reused = result["manifest"]["reused"]
-    lines.append("from an earlier run with the same model, items and versions" if reused
-                 else f"{result['seconds']:.0f} seconds")
+    lines.append(
+        "from an earlier run with the same model, items and versions"
+        if reused
+        else f"{result['seconds']:.0f} seconds"
+    )
     return "\n".join(lines)

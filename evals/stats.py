@@ -37,9 +37,7 @@ class Estimate:
     upper: float
 
 
-def mean_interval(
-    values: Sequence[float], clusters: Sequence[str], *, alpha: float
-) -> Estimate:
+def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float) -> Estimate:
     """Mean of scores in [0, 1] with a cluster-robust interval, kept inside [0, 1].
 
     Two pseudo-items, one right and one wrong, keep a set of equal scores from having no width
@@ -68,7 +66,10 @@ def difference_interval(
 
 
 def _estimate(
-    values: Floats, clusters: Sequence[str], pseudo: tuple[float, float], alpha: float,
+    values: Floats,
+    clusters: Sequence[str],
+    pseudo: tuple[float, float],
+    alpha: float,
     bounds: tuple[float, float],
 ) -> Estimate:
     from scipy.stats import t
@@ -87,8 +88,14 @@ def _estimate(
     error = math.sqrt(max(squares, independent)) / n
     degrees = float(max(1, n_clusters - 1))
     width = float(t.ppf(1 - alpha, degrees)) * error
-    return Estimate(float(values.mean()), center, error, degrees,
-                    max(bounds[0], center - width), min(bounds[1], center + width))
+    return Estimate(
+        float(values.mean()),
+        center,
+        error,
+        degrees,
+        max(bounds[0], center - width),
+        min(bounds[1], center + width),
+    )
 
 
 def p_above(estimate: Estimate, threshold: float) -> float:

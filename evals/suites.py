@@ -78,8 +78,10 @@ def benchmark(name: str) -> Benchmark:
         for one in suite:
             if one.name == name:
                 return one
-    raise PawlError(f"benchmark {name!r} is not known",
-                    "known are " + ", ".join(b.name for s in SUITES.values() for b in s))
+    raise PawlError(
+        f"benchmark {name!r} is not known",
+        "known are " + ", ".join(b.name for s in SUITES.values() for b in s),
+    )
 
 
 def data_files(suite: SuiteName, data_dir: Path | None) -> list[Path]:
@@ -94,13 +96,20 @@ def data_files(suite: SuiteName, data_dir: Path | None) -> list[Path]:
     files: set[Path] = set()
     for one in SUITES[suite]:
         place = root / (one.mini_file if suite == "mini" else one.hub_dir)
-        found = [place] if place.is_file() else sorted(
-            path for path in place.rglob("*") if path.suffix in (".jsonl", ".parquet", ".json"))
+        found = (
+            [place]
+            if place.is_file()
+            else sorted(
+                path for path in place.rglob("*") if path.suffix in (".jsonl", ".parquet", ".json")
+            )
+        )
         if not found:
-            raise PawlError(f"benchmark data {place} is not there",
-                            f"the {suite} suite scores {one.name} on it",
-                            "Point gate.data_dir (--data-dir) at a folder laid out as on the hub, "
-                            "or leave it out")
+            raise PawlError(
+                f"benchmark data {place} is not there",
+                f"the {suite} suite scores {one.name} on it",
+                "Point gate.data_dir (--data-dir) at a folder laid out as on the hub, "
+                "or leave it out",
+            )
         files.update(found)
     return sorted(files)
 

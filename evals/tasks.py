@@ -30,8 +30,9 @@ class LoadedSuite:
 
     def of(self, benchmark: Benchmark) -> dict[str, int]:
         """Items of each of a benchmark's tasks."""
-        return {name: self.counts[name] for name, one in self.benchmarks.items()
-                if one is benchmark}
+        return {
+            name: self.counts[name] for name, one in self.benchmarks.items() if one is benchmark
+        }
 
 
 def subject_of(task: str) -> str | None:
@@ -68,10 +69,11 @@ def load_suite(suite: SuiteName, *, data_dir: Path | None, work_dir: Path) -> Lo
         try:
             tasks |= manager.load([name])["tasks"]
         except Exception as err:  # datasets and jinja raise whatever the data provoke
-            raise PawlError(f"benchmark task {name} can't be loaded",
-                            f"{type(err).__name__}: {str(err).strip()[:300]}",
-                            "Check the data's columns, or the network if they come from the hub",
-                            ) from err
+            raise PawlError(
+                f"benchmark task {name} can't be loaded",
+                f"{type(err).__name__}: {str(err).strip()[:300]}",
+                "Check the data's columns, or the network if they come from the hub",
+            ) from err
         if tasks[name].get_config("num_fewshot") is None:
             tasks[name].set_config(key="num_fewshot", value=0)  # as lm_eval.simple_evaluate does
         tasks[name].set_fewshot_seed(seed=1234)
@@ -95,7 +97,7 @@ def _task_yamls(
             yamls[f"{one.name}{SUBJECT_MARK}{subject}"] = {
                 "include": str(template),
                 "description": "The following are multiple choice questions (with answers) about "
-                               f"{subject.replace('_', ' ')}.\n\n",
+                f"{subject.replace('_', ' ')}.\n\n",
                 "fewshot_split": None,
             } | _own_data(path, one.split, work_dir)
     else:
@@ -116,12 +118,21 @@ def _own_data(path: Path, split: str, work_dir: Path) -> dict[str, Any]:
     content's hash goes into the name of a copy.
     """
     if not path.exists():
-        raise PawlError(f"benchmark data {path} is not there", "the mini suite scores it",
-                        "Restore evals/mini from the repository")
+        raise PawlError(
+            f"benchmark data {path} is not there",
+            "the mini suite scores it",
+            "Restore evals/mini from the repository",
+        )
     copy = work_dir / f"{path.stem}-{sha256_file(path)[:16]}.jsonl"
     if not copy.exists():
         shutil.copyfile(path, copy)
-    splits = {f"{other}_split": split if other == split else None
-              for other in ("training", "validation", "test")}
-    return {"dataset_path": "json", "dataset_name": None,
-            "dataset_kwargs": {"data_files": {split: str(copy)}}, **splits}
+    splits = {
+        f"{other}_split": split if other == split else None
+        for other in ("training", "validation", "test")
+    }
+    return {
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {split: str(copy)}},
+        **splits,
+    }

@@ -111,7 +111,7 @@ def continuation_logprobs(
         lines: list[tuple[int, list[int]]] = []
         for sequence, path in row.paths.items():
             for request in of_sequence[sequence]:
-                wanted = path[-len(requests[request][1]):]
+                wanted = path[-len(requests[request][1]) :]
                 lines.append((request, [nodes.setdefault(n, len(nodes)) for n in wanted]))
         mask = torch.from_numpy(row.mask()).to(device)
         bias = torch.zeros(mask.shape, dtype=dtype, device=device)
@@ -126,8 +126,9 @@ def continuation_logprobs(
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         greedy = logprobs.argmax(dim=-1)
         where = torch.tensor([n for _, one in lines for n in one], device=device)
-        tokens = torch.tensor([t for request, _ in lines for t in requests[request][1]],
-                              device=device)
+        tokens = torch.tensor(
+            [t for request, _ in lines for t in requests[request][1]], device=device
+        )
         values = logprobs[where, tokens].double().cpu().numpy()
         right = (greedy[where] == tokens).cpu().numpy()
         at = 0

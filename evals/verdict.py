@@ -135,15 +135,27 @@ def decide(
         PawlError: the two were not scored on the same items, so nothing can be compared.
     """
     pairs = _paired(champion, challenger, "champion")
-    anchored = {} if anchor is None else _paired(
-        [item for item in anchor if item.benchmark != HOLDOUT],
-        [item for item in challenger if item.benchmark != HOLDOUT], "anchor")
+    anchored = (
+        {}
+        if anchor is None
+        else _paired(
+            [item for item in anchor if item.benchmark != HOLDOUT],
+            [item for item in challenger if item.benchmark != HOLDOUT],
+            "anchor",
+        )
+    )
     errors = _errors(champion, "champion") + _errors(challenger, "challenger")
     errors += _errors([i for i in anchor or [] if i.benchmark != HOLDOUT], "anchor")
     if errors:
-        return Verdict("no_verdict", [
-            *errors, "Nothing was decided: an item that could not be scored is neither right nor "
-            "wrong. Mend the cause and score again."], alpha=gate.alpha)
+        return Verdict(
+            "no_verdict",
+            [
+                *errors,
+                "Nothing was decided: an item that could not be scored is neither right nor "
+                "wrong. Mend the cause and score again.",
+            ],
+            alpha=gate.alpha,
+        )
     holdout_pairs = pairs.pop(HOLDOUT, [])
     benchmarks = _benchmarks(pairs, gate.margin, gate.alpha)
     holdout = _holdout(holdout_pairs, gate.alpha) if holdout_pairs else None
@@ -154,9 +166,13 @@ def decide(
 
     if _identical([*pairs.values(), holdout_pairs]):
         n = sum(map(len, pairs.values())) + len(holdout_pairs)
-        return verdict("reject", [
-            f"The challenger is identical to the champion: the same score and the same "
-            f"log-probabilities on all {n:,} items. It learnt nothing."])
+        return verdict(
+            "reject",
+            [
+                f"The challenger is identical to the champion: the same score and the same "
+                f"log-probabilities on all {n:,} items. It learnt nothing."
+            ],
+        )
     against = _losses(benchmarks, gate, "the champion") + _losses(anchors, gate, "the anchor")
     against += _holdout_losses(holdout, gate)
     if against:
@@ -171,14 +187,21 @@ def decide(
 
 
 def write_verdict(
-    path: Path, verdict: Verdict, *, champion_version: str, champion_fingerprint: str | None,
-    challenger_fingerprint: str | None, suite: str,
+    path: Path,
+    verdict: Verdict,
+    *,
+    champion_version: str,
+    champion_fingerprint: str | None,
+    challenger_fingerprint: str | None,
+    suite: str,
 ) -> dict[str, Any]:
     """Write ``verdict.json`` and return it."""
     value = verdict.as_json() | {
-        "suite": suite, "champion_version": champion_version,
+        "suite": suite,
+        "champion_version": champion_version,
         "champion_fingerprint": champion_fingerprint,
-        "challenger_fingerprint": challenger_fingerprint}
+        "challenger_fingerprint": challenger_fingerprint,
+    }
     write_json(path, value)
     return value
 
@@ -186,16 +209,17 @@ def write_verdict(
 Pair = tuple[ItemScore, ItemScore]
 
 
-def _paired(
-    before: list[ItemScore], after: list[ItemScore], name: str
-) -> dict[str, list[Pair]]:
+def _paired(before: list[ItemScore], after: list[ItemScore], name: str) -> dict[str, list[Pair]]:
     """Items side by side, by benchmark. Both must hold exactly the same items."""
     sides: list[dict[tuple[str, str], ItemScore]] = []
     for who, items in ((name, before), ("challenger", after)):
         side = {(item.benchmark, item.item_id): item for item in items}
         if len(side) != len(items):
-            raise PawlError(f"the {who}'s scores hold an item twice", "each counts once",
-                            "Score again into an empty folder")
+            raise PawlError(
+                f"the {who}'s scores hold an item twice",
+                "each counts once",
+                "Score again into an empty folder",
+            )
         sides.append(side)
     first, second = sides
     if first.keys() != second.keys():
@@ -204,13 +228,17 @@ def _paired(
             f"{name} and challenger were not scored on the same items",
             f"{len(first.keys() - second.keys())} only by the {name}, "
             f"{len(second.keys() - first.keys())} only by the challenger, first {odd[0]}",
-            "Score both with the same suite, items, seed, data and snapshot")
+            "Score both with the same suite, items, seed, data and snapshot",
+        )
     pairs: dict[str, list[Pair]] = {}
     for key, item in first.items():
         if item.cluster != second[key].cluster:
-            raise PawlError(f"item {key} has cluster {item.cluster!r} under the {name} and "
-                            f"{second[key].cluster!r} under the challenger",
-                            "dependent items must be grouped alike", "Score both again")
+            raise PawlError(
+                f"item {key} has cluster {item.cluster!r} under the {name} and "
+                f"{second[key].cluster!r} under the challenger",
+                "dependent items must be grouped alike",
+                "Score both again",
+            )
         pairs.setdefault(item.benchmark, []).append((item, second[key]))
     return pairs
 
@@ -231,8 +259,10 @@ def _errors(items: list[ItemScore], who: str) -> list[str]:
     if not bad:
         return []
     first = bad[0]
-    return [f"{len(bad):,} of {len(items):,} items of the {who} met an error, the first "
-            f"{first.benchmark} {first.item_id}: {first.error or 'its score is not a number'}."]
+    return [
+        f"{len(bad):,} of {len(items):,} items of the {who} met an error, the first "
+        f"{first.benchmark} {first.item_id}: {first.error or 'its score is not a number'}."
+    ]
 
 
 def _identical(groups: list[list[Pair]]) -> bool:
@@ -241,7 +271,8 @@ def _identical(groups: list[list[Pair]]) -> bool:
     pairs = [pair for group in groups for pair in group]
     return bool(pairs) and all(
         a.score == b.score and all(a.detail.get(k) == b.detail.get(k) for k in kept)
-        for a, b in pairs)
+        for a, b in pairs
+    )
 
 
 def _benchmarks(
@@ -259,11 +290,24 @@ def _benchmarks(
         n = len(before)
         p = p_above(estimate, -margin)
         passed = p <= alpha and n >= fewest_items(margin, alpha)
-        verdicts.append(BenchmarkVerdict(
-            name, n, sum(before) / n, sum(after) / n, estimate.value, estimate.lower,
-            estimate.upper, margin, p, p_worse, passed,
-            sum(d >= CHANGED for d in differences), sum(d <= -CHANGED for d in differences),
-            None if passed else items_needed(estimate, n, margin=margin, alpha=alpha)))
+        verdicts.append(
+            BenchmarkVerdict(
+                name,
+                n,
+                sum(before) / n,
+                sum(after) / n,
+                estimate.value,
+                estimate.lower,
+                estimate.upper,
+                margin,
+                p,
+                p_worse,
+                passed,
+                sum(d >= CHANGED for d in differences),
+                sum(d <= -CHANGED for d in differences),
+                None if passed else items_needed(estimate, n, margin=margin, alpha=alpha),
+            )
+        )
     return verdicts
 
 
@@ -276,9 +320,19 @@ def _holdout(group: list[Pair], alpha: float) -> HoldoutVerdict:
     p = sign_flip_p(sums)
     n = len(group)
     return HoldoutVerdict(
-        n, len(sums), sum(before) / n, sum(after) / n, estimate.value, estimate.lower,
-        estimate.upper, p, sign_flip_p(-sums), sum(d > 0 for d in differences),
-        sum(d < 0 for d in differences), p <= alpha)
+        n,
+        len(sums),
+        sum(before) / n,
+        sum(after) / n,
+        estimate.value,
+        estimate.lower,
+        estimate.upper,
+        p,
+        sign_flip_p(-sums),
+        sum(d > 0 for d in differences),
+        sum(d < 0 for d in differences),
+        p <= alpha,
+    )
 
 
 def _losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[str]:
@@ -286,20 +340,26 @@ def _losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[st
         f"{row.name} is worse than {than}: {_points(row.difference)} on {row.n:,} items "
         f"(between {_points(row.lower)} and {_points(row.upper)}; p = {_p(row.p_worse_holm)} after "
         f"Holm), and that it stays within the allowed {_size(row.margin)} was not shown."
-        for row in rows if not row.passed and row.p_worse_holm <= gate.alpha]
+        for row in rows
+        if not row.passed and row.p_worse_holm <= gate.alpha
+    ]
 
 
 def _holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
     if holdout is None:
         return []
-    seen = (f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
-            f"{holdout.n_worsened} worse")
+    seen = (
+        f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
+        f"{holdout.n_worsened} worse"
+    )
     if holdout.p_worse <= gate.alpha:
-        return [f"It is worse on what people complained about: {seen} "
-                f"(p = {_p(holdout.p_worse)})."]
+        return [f"It is worse on what people complained about: {seen} (p = {_p(holdout.p_worse)})."]
     changed = holdout.n_improved + holdout.n_worsened
-    if changed and holdout.n_conversations >= fewest_clusters(gate.alpha) and (
-            holdout.difference <= 0):
+    if (
+        changed
+        and holdout.n_conversations >= fewest_clusters(gate.alpha)
+        and (holdout.difference <= 0)
+    ):
         return [f"It is no better on what people complained about: {seen}."]
     return []
 
@@ -309,14 +369,19 @@ def _missing(rows: list[BenchmarkVerdict], gate: GateRules, where: str) -> list[
     for row in rows:
         if row.passed:
             continue
-        text = (f"On {row.name} a loss of more than {_size(row.margin)}{where} can't be ruled out: "
-                f"{_points(row.difference)} on {row.n:,} items, at worst {_points(row.lower)}.")
+        text = (
+            f"On {row.name} a loss of more than {_size(row.margin)}{where} can't be ruled out: "
+            f"{_points(row.difference)} on {row.n:,} items, at worst {_points(row.lower)}."
+        )
         if row.n < fewest_items(row.margin, gate.alpha):
-            text += (f" Fewer than {fewest_items(row.margin, gate.alpha)} items can't show it even "
-                     "if none changes.")
+            text += (
+                f" Fewer than {fewest_items(row.margin, gate.alpha)} items can't show it even "
+                "if none changes."
+            )
         if row.n_needed is not None:
-            text += (f" About {row.n_needed - row.n:,} more items would do "
-                     f"({row.n_needed:,} in all).")
+            text += (
+                f" About {row.n_needed - row.n:,} more items would do ({row.n_needed:,} in all)."
+            )
         else:
             text += " More items alone would not help: the observed loss is beyond the margin."
         texts.append(text)
@@ -326,27 +391,37 @@ def _missing(rows: list[BenchmarkVerdict], gate: GateRules, where: str) -> list[
 def _holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
     least = fewest_clusters(gate.alpha)
     if holdout is None:
-        return ["No correction is in the holdout yet, so nothing can show that the challenger "
-                f"mends what people complained about. At least {least} conversations with a "
-                "corrected answer must fall into it (about one in ten does)."]
+        return [
+            "No correction is in the holdout yet, so nothing can show that the challenger "
+            f"mends what people complained about. At least {least} conversations with a "
+            "corrected answer must fall into it (about one in ten does)."
+        ]
     if holdout.passed:
         return []
-    text = (f"That it is better on what people complained about was not shown: "
-            f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
-            f"{holdout.n_worsened} worse (p = {_p(holdout.p_better)}).")
+    text = (
+        f"That it is better on what people complained about was not shown: "
+        f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
+        f"{holdout.n_worsened} worse (p = {_p(holdout.p_better)})."
+    )
     if holdout.n_conversations < least:
-        return [text + f" {holdout.n_conversations} conversations can't show it, {least} are the "
-                f"least: {least - holdout.n_conversations} more are needed."]
+        return [
+            text + f" {holdout.n_conversations} conversations can't show it, {least} are the "
+            f"least: {least - holdout.n_conversations} more are needed."
+        ]
     gain = holdout.n_improved - holdout.n_worsened
     if gain <= 0:
-        return [text + f" The holdout has {holdout.n_conversations} conversations; a challenger "
-                f"must mend at least {least} more than it breaks."]
+        return [
+            text + f" The holdout has {holdout.n_conversations} conversations; a challenger "
+            f"must mend at least {least} more than it breaks."
+        ]
     # A sign test needs (wins - losses) / sqrt(wins + losses) of about 1.645 + 0.84 (80 % power).
     changed = holdout.n_improved + holdout.n_worsened
     factor = (2.49 * math.sqrt(changed) / gain) ** 2
     needed = max(least, holdout.n_conversations + 1, math.ceil(holdout.n_conversations * factor))
-    return [text + f" Going on like this, about {needed - holdout.n_conversations} more "
-            "conversations with a correction would do."]
+    return [
+        text + f" Going on like this, about {needed - holdout.n_conversations} more "
+        "conversations with a correction would do."
+    ]
 
 
 def _praise(
@@ -357,17 +432,25 @@ def _praise(
         texts.append(
             f"Better on what people complained about: {holdout.n_improved} of {holdout.n} "
             f"held-out questions got better and {holdout.n_worsened} worse "
-            f"(p = {_p(holdout.p_better)}).")
+            f"(p = {_p(holdout.p_better)})."
+        )
     worst = min(rows, key=lambda row: row.lower)
-    texts.append(f"No worse on any of {len(rows)} benchmarks: at worst {_points(worst.lower)} "
-                 f"({worst.name}), allowed are {_points(-worst.margin)}.")
-    texts += [f"{row.name} lost a little, within what is allowed: {_points(row.difference)} "
-              f"(between {_points(row.lower)} and {_points(row.upper)})."
-              for row in rows if row.upper < 0]
+    texts.append(
+        f"No worse on any of {len(rows)} benchmarks: at worst {_points(worst.lower)} "
+        f"({worst.name}), allowed are {_points(-worst.margin)}."
+    )
+    texts += [
+        f"{row.name} lost a little, within what is allowed: {_points(row.difference)} "
+        f"(between {_points(row.lower)} and {_points(row.upper)})."
+        for row in rows
+        if row.upper < 0
+    ]
     if anchors:
         low = min(anchors, key=lambda row: row.lower)
-        texts.append(f"Nothing lost against the anchor beyond {_size(low.margin)}: at worst "
-                     f"{_points(low.lower)} ({low.name}).")
+        texts.append(
+            f"Nothing lost against the anchor beyond {_size(low.margin)}: at worst "
+            f"{_points(low.lower)} ({low.name})."
+        )
     return texts
 
 

@@ -16,8 +16,9 @@ def champion_of(promotions: Sequence[Promotion]) -> str:
     without an engine is live at once, for its target has been live before. Promotions come oldest
     first.
     """
-    return next((one.version for one in reversed(promotions) if one.outcome == "live"),
-                BASE_VERSION)
+    return next(
+        (one.version for one in reversed(promotions) if one.outcome == "live"), BASE_VERSION
+    )
 
 
 def number_of(version: str) -> int:

@@ -53,8 +53,11 @@ def curate(store: Store, settings: Settings) -> Curated:
     lessons: list[tuple[Lesson, Split]] = []
     rejected: list[Rejection] = []
     for one in said:
-        split = "train" if (answer := answers.get((one.completion_id, one.choice_index))) is None \
+        split = (
+            "train"
+            if (answer := answers.get((one.completion_id, one.choice_index))) is None
             else split_of(answer.conversation_id, settings.split_salt)
+        )
         origin = _origin(one)
         reason = _reason_against(one, answer, treatments, split, opinions)
         if reason is not None or answer is None:
@@ -138,8 +141,9 @@ def _lessons(
     one: Feedback, answer: Completion, answers: Answers, split: Split, origin: dict[str, Any]
 ) -> list[Lesson | str]:
     """What this feedback teaches; a text is the reason why a part of it teaches nothing."""
-    base = Lesson("sft", answer.conversation_id, answer.messages,
-                  categories=one.categories, origin=origin)
+    base = Lesson(
+        "sft", answer.conversation_id, answer.messages, categories=one.categories, origin=origin
+    )
     made: list[Lesson] = []
     problems: list[Lesson | str] = []
     if one.correction is not None:
@@ -157,11 +161,11 @@ def _lessons(
         elif other.messages != answer.messages:
             problems.append("the two answers are to different prompts")
         else:
-            made.append(replace(base, kind="pair", chosen=answer.completion,
-                                rejected=other.completion))
+            made.append(
+                replace(base, kind="pair", chosen=answer.completion, rejected=other.completion)
+            )
     if one.correction is None and one.preferred_over is None:
-        made.append(replace(base, kind="unpaired", completion=answer.completion,
-                            label=_good(one)))
+        made.append(replace(base, kind="unpaired", completion=answer.completion, label=_good(one)))
     return problems + [problem_of(lesson) or lesson for lesson in made]
 
 
@@ -190,5 +194,10 @@ def _without_duplicates(
 
 
 def _origin(one: Feedback) -> dict[str, Any]:
-    return {"feedback_id": one.feedback_id, "completion_id": one.completion_id,
-            "choice_index": one.choice_index, "rater_id": one.rater_id, "source": one.source}
+    return {
+        "feedback_id": one.feedback_id,
+        "completion_id": one.completion_id,
+        "choice_index": one.choice_index,
+        "rater_id": one.rater_id,
+        "source": one.source,
+    }

@@ -33,10 +33,14 @@ def store_failed(err: Exception, what: str = "the store could not save this") ->
     text = str(err).splitlines()[0] if str(err) else type(err).__name__
     full = "space left" in str(err)
     return PawlError(
-        what, "the disk is full" if full else text,
-        "Nothing of it was kept; make room and send it again" if full
+        what,
+        "the disk is full" if full else text,
+        "Nothing of it was kept; make room and send it again"
+        if full
         else "Nothing of it was kept; send it again, and look at the server's log if it stays",
-        status=507 if full else 503, code="store_full" if full else "store_failed")
+        status=507 if full else 503,
+        code="store_full" if full else "store_failed",
+    )
 
 
 class Database:
@@ -56,13 +60,21 @@ class Database:
         self._root: DuckDBPyConnection | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._owned.enter_context(hold_lock(
-                self.path.with_name(self.path.name + ".lock"), "the store is in use",
-                "Stop the other one, or speak to it over HTTP"))
+            self._owned.enter_context(
+                hold_lock(
+                    self.path.with_name(self.path.name + ".lock"),
+                    "the store is in use",
+                    "Stop the other one, or speak to it over HTTP",
+                )
+            )
         except OSError as err:
-            raise PawlError(f"the store's folder {self.path.parent} can't be written", str(err),
-                            "Choose another state_dir or mend its permissions",
-                            status=500, code="store_unwritable") from err
+            raise PawlError(
+                f"the store's folder {self.path.parent} can't be written",
+                str(err),
+                "Choose another state_dir or mend its permissions",
+                status=500,
+                code="store_unwritable",
+            ) from err
         try:
             self._root = _connect(self.path)
             _migrate(self._root, migrations, self.path)
@@ -83,9 +95,13 @@ class Database:
         try:
             yield cursor
         except duckdb.Error as err:
-            raise PawlError("the store could not be read", str(err).splitlines()[0],
-                            "Try again; look at the server's log if it stays",
-                            status=503, code="store_failed") from err
+            raise PawlError(
+                "the store could not be read",
+                str(err).splitlines()[0],
+                "Try again; look at the server's log if it stays",
+                status=503,
+                code="store_failed",
+            ) from err
         finally:
             cursor.close()
             with self._changed:
@@ -129,8 +145,13 @@ class Database:
 
 
 def _closed() -> PawlError:
-    return PawlError("the store is closed", "the server is stopping or its disk failed",
-                     "Try again when it is up", status=503, code="store_closed")
+    return PawlError(
+        "the store is closed",
+        "the server is stopping or its disk failed",
+        "Try again when it is up",
+        status=503,
+        code="store_closed",
+    )
 
 
 def _close(connection: DuckDBPyConnection | None) -> None:
@@ -151,9 +172,13 @@ def _connect(path: Path) -> DuckDBPyConnection:
     except duckdb.Error as err:
         text = str(err)
         if "lock" in text and "onflict" in text:
-            raise PawlError("the store is in use", text.splitlines()[0],
-                            "Stop the process that has it open, or speak to it over HTTP",
-                            status=409, code="locked") from err
+            raise PawlError(
+                "the store is in use",
+                text.splitlines()[0],
+                "Stop the process that has it open, or speak to it over HTTP",
+                status=409,
+                code="locked",
+            ) from err
         if "space left" in text:
             raise store_failed(err, "the store can't be opened") from err
         raise _damaged(path, text.splitlines()[0]) from err
@@ -162,7 +187,8 @@ def _connect(path: Path) -> DuckDBPyConnection:
         # into the wreck. close() of the store checkpoints by itself.
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         row = connection.execute(
-            "SELECT block_size * total_blocks FROM pragma_database_size()").fetchone()
+            "SELECT block_size * total_blocks FROM pragma_database_size()"
+        ).fetchone()
         needed = (int(row[0]) if row else 0) + _HEADER_BYTES
         if row and row[0] and path.stat().st_size < needed:
             raise _damaged(path, f"it has {path.stat().st_size:,} bytes of {needed:,}")
@@ -175,9 +201,7 @@ def _connect(path: Path) -> DuckDBPyConnection:
     return connection
 
 
-def _migrate(
-    connection: DuckDBPyConnection, migrations: Sequence[Migration], path: Path
-) -> None:
+def _migrate(connection: DuckDBPyConnection, migrations: Sequence[Migration], path: Path) -> None:
     import duckdb
 
     try:
@@ -188,6 +212,10 @@ def _migrate(
 
 def _damaged(path: Path, why: str) -> PawlError:
     return PawlError(
-        f"the store {path} is damaged or cut short", why,
+        f"the store {path} is damaged or cut short",
+        why,
         "It was left as it is; put back a copy of it together with its .wal file, "
-        "or move both away to begin with an empty store", status=500, code="store_damaged")
+        "or move both away to begin with an empty store",
+        status=500,
+        code="store_damaged",
+    )

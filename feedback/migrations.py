@@ -28,8 +28,11 @@ class Migration:
 
 
 MIGRATIONS: tuple[Migration, ...] = (
-    Migration(1, "first schema", (
-        """CREATE TABLE completions (
+    Migration(
+        1,
+        "first schema",
+        (
+            """CREATE TABLE completions (
             seq BIGINT NOT NULL, completion_id VARCHAR NOT NULL, choice_index BIGINT NOT NULL,
             conversation_id VARCHAR NOT NULL, rater_id VARCHAR NOT NULL,
             created_at VARCHAR NOT NULL, asked_model VARCHAR NOT NULL, version VARCHAR NOT NULL,
@@ -38,53 +41,58 @@ MIGRATIONS: tuple[Migration, ...] = (
             status VARCHAR NOT NULL, sampling_json VARCHAR NOT NULL, n_prompt_tokens BIGINT,
             n_completion_tokens BIGINT, first_token_seconds DOUBLE,
             total_seconds DOUBLE NOT NULL, streamed BOOLEAN NOT NULL)""",
-        """CREATE TABLE feedback (
+            """CREATE TABLE feedback (
             seq BIGINT NOT NULL, feedback_id VARCHAR NOT NULL, idempotency_key VARCHAR NOT NULL,
             completion_id VARCHAR NOT NULL, choice_index BIGINT NOT NULL,
             rater_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL, thumb VARCHAR,
             categories_json VARCHAR NOT NULL, comment VARCHAR, correction VARCHAR,
             preferred_over VARCHAR, retracted BOOLEAN NOT NULL, source VARCHAR NOT NULL)""",
-        """CREATE TABLE categories (
+            """CREATE TABLE categories (
             seq BIGINT NOT NULL, key VARCHAR NOT NULL, definition VARCHAR NOT NULL,
             example VARCHAR NOT NULL, treatment VARCHAR NOT NULL)""",
-        """CREATE TABLE snapshots (
+            """CREATE TABLE snapshots (
             seq BIGINT NOT NULL, snapshot_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
             content_sha256 VARCHAR NOT NULL, manifest_json VARCHAR NOT NULL)""",
-        """CREATE TABLE curated (
+            """CREATE TABLE curated (
             seq BIGINT NOT NULL, snapshot_id VARCHAR NOT NULL, row_id VARCHAR NOT NULL,
             kind VARCHAR NOT NULL, group_id VARCHAR NOT NULL, split VARCHAR NOT NULL,
             row_json VARCHAR NOT NULL, origin_json VARCHAR NOT NULL)""",
-        """CREATE TABLE rejections (
+            """CREATE TABLE rejections (
             seq BIGINT NOT NULL, snapshot_id VARCHAR NOT NULL, reason VARCHAR NOT NULL,
             origin_json VARCHAR NOT NULL)""",
-        """CREATE TABLE runs (
+            """CREATE TABLE runs (
             seq BIGINT NOT NULL, run_id VARCHAR NOT NULL, status VARCHAR NOT NULL,
             created_at VARCHAR NOT NULL, detail_json VARCHAR NOT NULL)""",
-        """CREATE TABLE scores (
+            """CREATE TABLE scores (
             seq BIGINT NOT NULL, run_id VARCHAR NOT NULL, role VARCHAR NOT NULL,
             benchmark VARCHAR NOT NULL, item_id VARCHAR NOT NULL, score DOUBLE,
             cluster VARCHAR NOT NULL, error VARCHAR, detail_json VARCHAR NOT NULL)""",
-        """CREATE TABLE verdicts (
+            """CREATE TABLE verdicts (
             seq BIGINT NOT NULL, run_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
             outcome VARCHAR NOT NULL, verdict_json VARCHAR NOT NULL)""",
-        """CREATE TABLE promotions (
+            """CREATE TABLE promotions (
             seq BIGINT NOT NULL, promotion_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
             version VARCHAR NOT NULL, previous_version VARCHAR NOT NULL,
             outcome VARCHAR NOT NULL, kind VARCHAR NOT NULL, run_id VARCHAR,
             reason VARCHAR NOT NULL, probe_json VARCHAR NOT NULL)""",
-        # A number is written down before it is used, so that not even a crash between the two
-        # lets it be given out twice.
-        """CREATE TABLE version_numbers (
+            # A number is written down before it is used, so that not even a crash between the two
+            # lets it be given out twice.
+            """CREATE TABLE version_numbers (
             seq BIGINT NOT NULL, number BIGINT NOT NULL, created_at VARCHAR NOT NULL)""",
-    )),
-    Migration(2, "imported rows, and facts that stay for the life of a store", (
-        """CREATE TABLE imported (
+        ),
+    ),
+    Migration(
+        2,
+        "imported rows, and facts that stay for the life of a store",
+        (
+            """CREATE TABLE imported (
             seq BIGINT NOT NULL, row_id VARCHAR NOT NULL, format VARCHAR NOT NULL,
             file_sha256 VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
             row_json VARCHAR NOT NULL)""",
-        """CREATE TABLE facts (
+            """CREATE TABLE facts (
             seq BIGINT NOT NULL, name VARCHAR NOT NULL, value VARCHAR NOT NULL)""",
-    )),
+        ),
+    ),
 )
 
 
@@ -119,7 +127,10 @@ def migrate(
         raise PawlError(
             f"the store has migration {newer[-1]} ({done[newer[-1]]})",
             f"this version of Pawl knows migrations up to {max(known, default=0)}",
-            "Start the newer Pawl that wrote it", status=500, code="store_newer")
+            "Start the newer Pawl that wrote it",
+            status=500,
+            code="store_newer",
+        )
     applied: list[int] = []
     for one in sorted(migrations, key=lambda migration: migration.number):
         if one.number in done:
@@ -128,18 +139,23 @@ def migrate(
         try:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS schema_migrations"
-                " (number BIGINT NOT NULL, name VARCHAR NOT NULL, applied_at VARCHAR NOT NULL)")
+                " (number BIGINT NOT NULL, name VARCHAR NOT NULL, applied_at VARCHAR NOT NULL)"
+            )
             for statement in one.statements:
                 connection.execute(statement)
             connection.execute(
-                "INSERT INTO schema_migrations VALUES (?, ?, ?)", [one.number, one.name, utc_now()])
+                "INSERT INTO schema_migrations VALUES (?, ?, ?)", [one.number, one.name, utc_now()]
+            )
             connection.execute("COMMIT")
         except duckdb.Error as err:
             _roll_back(connection)
             raise PawlError(
-                f"migration {one.number} ({one.name}) of the store failed", str(err),
+                f"migration {one.number} ({one.name}) of the store failed",
+                str(err),
                 "The store is as it was before it; mend the cause and start again",
-                status=500, code="migration_failed") from err
+                status=500,
+                code="migration_failed",
+            ) from err
         applied.append(one.number)
     if applied:
         connection.execute("CHECKPOINT")

@@ -31,8 +31,9 @@ class Lesson:
     @property
     def row_id(self) -> str:
         """16 hex digits of the content's hash; group, categories and origin don't count."""
-        return sha256_json([self.kind, self.prompt, self.completion, self.chosen, self.rejected,
-                            self.label])[:16]
+        return sha256_json(
+            [self.kind, self.prompt, self.completion, self.chosen, self.rejected, self.label]
+        )[:16]
 
     def in_split(self, split: Split) -> TrainingRow:
         """The training row of this lesson."""

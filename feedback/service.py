@@ -17,11 +17,16 @@ MOST_COMMENT_CHARACTERS = 10_000
 MOST_CORRECTION_CHARACTERS = 100_000
 _MOST_KEY_CHARACTERS = 200
 _FIELDS: dict[str, tuple[type, str]] = {
-    "completion_id": (str, "a string"), "choice_index": (int, "a whole number"),
-    "thumb": (str, '"up" or "down"'), "categories": (list, "a list of category keys"),
-    "comment": (str, "a string"), "correction": (str, "a string"),
-    "preferred_over": (str, "a completion id"), "retract": (bool, "true or false"),
-    "user": (str, "a string"), "idempotency_key": (str, "a string"),
+    "completion_id": (str, "a string"),
+    "choice_index": (int, "a whole number"),
+    "thumb": (str, '"up" or "down"'),
+    "categories": (list, "a list of category keys"),
+    "comment": (str, "a string"),
+    "correction": (str, "a string"),
+    "preferred_over": (str, "a completion id"),
+    "retract": (bool, "true or false"),
+    "user": (str, "a string"),
+    "idempotency_key": (str, "a string"),
 }
 
 
@@ -66,50 +71,83 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
     """The row that a body asks for, checked and not yet stored. Errors as ``submit_feedback``."""
     body = _check_types(body)
     thumb, categories = body.get("thumb"), list(dict.fromkeys(body.get("categories", [])))
-    comment, correction = (_text(body, "comment", MOST_COMMENT_CHARACTERS),
-                           _text(body, "correction", MOST_CORRECTION_CHARACTERS))
+    comment, correction = (
+        _text(body, "comment", MOST_COMMENT_CHARACTERS),
+        _text(body, "correction", MOST_CORRECTION_CHARACTERS),
+    )
     preferred_over, retract = body.get("preferred_over"), body.get("retract", False)
     if thumb not in (None, "up", "down"):
         raise _refuse("thumb", f"thumb is {thumb!r}", 'it is "up" or "down"')
     check_categories(categories, store.categories())
     said = (thumb, categories, comment, correction, preferred_over)
     if retract and any(said):
-        raise _refuse("retract", "retract came with other feedback",
-                      "it takes back all that this person said about the answer",
-                      "Send retract alone, or the new feedback alone: the latest counts")
+        raise _refuse(
+            "retract",
+            "retract came with other feedback",
+            "it takes back all that this person said about the answer",
+            "Send retract alone, or the new feedback alone: the latest counts",
+        )
     if not retract and not any(said):
-        raise _refuse(None, "the feedback is empty", "it says nothing about the answer",
-                      "Send thumb, categories, comment, correction, preferred_over or retract")
+        raise _refuse(
+            None,
+            "the feedback is empty",
+            "it says nothing about the answer",
+            "Send thumb, categories, comment, correction, preferred_over or retract",
+        )
     completion_id, choice_index = body["completion_id"], body.get("choice_index", 0)
     completion = store.get_completion(completion_id, choice_index)
     if completion is None:
         raise _not_found("completion_id", completion_id, choice_index)
     if preferred_over is not None:
         if preferred_over == completion_id:
-            raise _refuse("preferred_over", "an answer can't be preferred over itself", "",
-                          "Name the other answer's completion id")
+            raise _refuse(
+                "preferred_over",
+                "an answer can't be preferred over itself",
+                "",
+                "Name the other answer's completion id",
+            )
         other = store.get_completion(preferred_over)
         if other is None:
             raise _not_found("preferred_over", preferred_over, 0)
         if other.messages != completion.messages:
-            raise _refuse("preferred_over", "the two answers are to different prompts",
-                          "a preference compares answers to the same messages")
+            raise _refuse(
+                "preferred_over",
+                "the two answers are to different prompts",
+                "a preference compares answers to the same messages",
+            )
     return Feedback(
         feedback_id=f"fb-{uuid.uuid4().hex}",
         idempotency_key=body.get("idempotency_key") or uuid.uuid4().hex,
-        completion_id=completion_id, choice_index=choice_index, rater_id=rater_id,
-        created_at=utc_now(), thumb=thumb, categories=categories, comment=comment,
-        correction=correction, preferred_over=preferred_over, retracted=retract, source=source)
+        completion_id=completion_id,
+        choice_index=choice_index,
+        rater_id=rater_id,
+        created_at=utc_now(),
+        thumb=thumb,
+        categories=categories,
+        comment=comment,
+        correction=correction,
+        preferred_over=preferred_over,
+        retracted=retract,
+        source=source,
+    )
 
 
 def _check_types(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise _refuse(None, f"feedback is a JSON object, not {short(body)}", "",
-                      'Send {"completion_id": ..., "thumb": "down", ...}')
+        raise _refuse(
+            None,
+            f"feedback is a JSON object, not {short(body)}",
+            "",
+            'Send {"completion_id": ..., "thumb": "down", ...}',
+        )
     unknown = sorted(set(body) - set(_FIELDS))
     if unknown:
-        raise _refuse(unknown[0], f"unknown field {', '.join(map(repr, unknown))}",
-                      f"feedback has {', '.join(_FIELDS)}", "Remove it or mend its name")
+        raise _refuse(
+            unknown[0],
+            f"unknown field {', '.join(map(repr, unknown))}",
+            f"feedback has {', '.join(_FIELDS)}",
+            "Remove it or mend its name",
+        )
     body = {name: value for name, value in body.items() if value is not None}
     for name, value in body.items():
         kind, wanted = _FIELDS[name]
@@ -121,15 +159,22 @@ def _check_types(body: Any) -> dict[str, Any]:
         if not isinstance(one, str):
             raise _refuse("categories", f"categories holds {one!r}", "it is a list of strings")
     if not body.get("completion_id"):
-        raise _refuse("completion_id", "completion_id is missing",
-                      "feedback is about one recorded answer",
-                      "Send the id from the answer's body or its X-Pawl-Completion-Id header")
+        raise _refuse(
+            "completion_id",
+            "completion_id is missing",
+            "feedback is about one recorded answer",
+            "Send the id from the answer's body or its X-Pawl-Completion-Id header",
+        )
     if not 0 <= body.get("choice_index", 0) < 1000:
-        raise _refuse("choice_index", f"choice_index is {body['choice_index']}",
-                      "choices are counted from 0")
+        raise _refuse(
+            "choice_index", f"choice_index is {body['choice_index']}", "choices are counted from 0"
+        )
     if len(body.get("idempotency_key", "")) > _MOST_KEY_CHARACTERS:
-        raise _refuse("idempotency_key", "idempotency_key is too long",
-                      f"at most {_MOST_KEY_CHARACTERS} characters")
+        raise _refuse(
+            "idempotency_key",
+            "idempotency_key is too long",
+            f"at most {_MOST_KEY_CHARACTERS} characters",
+        )
     return body
 
 
@@ -137,15 +182,17 @@ def _check_unicode(name: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as err:
-        raise _refuse(name, f"{name} is not valid Unicode",
-                      f"half a surrogate pair at character {err.start}") from None
+        raise _refuse(
+            name, f"{name} is not valid Unicode", f"half a surrogate pair at character {err.start}"
+        ) from None
 
 
 def _text(body: dict[str, Any], name: str, most: int) -> str | None:
     text = str(body.get(name, ""))
     if len(text) > most:
-        raise _refuse(name, f"{name} has {len(text):,} characters", f"at most {most:,} are kept",
-                      "Shorten it")
+        raise _refuse(
+            name, f"{name} has {len(text):,} characters", f"at most {most:,} are kept", "Shorten it"
+        )
     return text if text.strip() else None
 
 
@@ -155,7 +202,11 @@ def _refuse(param: str | None, what: str, why: str, do: str = "") -> PawlError:
 
 def _not_found(param: str, completion_id: str, choice_index: int) -> PawlError:
     choice = f" (choice {choice_index})" if choice_index else ""
-    return PawlError(f"completion {completion_id!r}{choice} is not known",
-                     "no answer with this id was recorded here",
-                     "Send the id from the answer's body or its X-Pawl-Completion-Id header",
-                     status=404, code="completion_not_found", param=param)
+    return PawlError(
+        f"completion {completion_id!r}{choice} is not known",
+        "no answer with this id was recorded here",
+        "Send the id from the answer's body or its X-Pawl-Completion-Id header",
+        status=404,
+        code="completion_not_found",
+        param=param,
+    )

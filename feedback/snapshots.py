@@ -1,7 +1,7 @@
 """Snapshots: curated rows frozen under the hash of their content.
 
-    snapshots/<id>/rows.jsonl      one TrainingRow a line, sorted by row_id
-    snapshots/<id>/manifest.json   written last; <id> = first 16 hex digits of rows.jsonl's SHA-256
+snapshots/<id>/rows.jsonl      one TrainingRow a line, sorted by row_id
+snapshots/<id>/manifest.json   written last; <id> = first 16 hex digits of rows.jsonl's SHA-256
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ def freeze(curated: Curated, snapshots_dir: Path, settings: Settings) -> dict[st
     work_dir = Path(tempfile.mkdtemp(dir=snapshots_dir, prefix=f".part-{os.getpid()}-"))
     try:
         work_dir.chmod(0o755)
-        lines = [json.dumps(row.as_json(), ensure_ascii=False, sort_keys=True)
-                 for row in sorted(curated.rows, key=lambda row: row.row_id)]
+        lines = [
+            json.dumps(row.as_json(), ensure_ascii=False, sort_keys=True)
+            for row in sorted(curated.rows, key=lambda row: row.row_id)
+        ]
         write_atomic(work_dir / ROWS, "".join(line + "\n" for line in lines))
         content = sha256_file(work_dir / ROWS)
         final_dir = snapshots_dir / content[:16]
@@ -48,9 +50,14 @@ def freeze(curated: Curated, snapshots_dir: Path, settings: Settings) -> dict[st
         for (split, kind), n in sorted(Counter((r.split, r.kind) for r in curated.rows).items()):
             counts[split][kind] = n
         manifest = {
-            "snapshot_id": content[:16], "content_sha256": content, "created_at": utc_now(),
-            "n_rows": len(lines), "split_salt": settings.split_salt, "counts": counts,
-            "rejections": curated.rejections, "pawl_version": __version__,
+            "snapshot_id": content[:16],
+            "content_sha256": content,
+            "created_at": utc_now(),
+            "n_rows": len(lines),
+            "split_salt": settings.split_salt,
+            "counts": counts,
+            "rejections": curated.rejections,
+            "pawl_version": __version__,
         }
         write_json(work_dir / MANIFEST, manifest)
         if not (final_dir / MANIFEST).exists():
@@ -72,10 +79,13 @@ def read_manifest(snapshot_dir: Path) -> dict[str, Any]:
     manifest = read_json(snapshot_dir / MANIFEST)
     rows_path = snapshot_dir / ROWS
     if not rows_path.exists() or sha256_file(rows_path) != manifest.get("content_sha256"):
-        raise PawlError(f"snapshot {snapshot_dir.name} was changed after it was frozen",
-                        "the hash of its rows is not the manifest's",
-                        "Move the folder away and take a new snapshot",
-                        status=409, code="snapshot_changed")
+        raise PawlError(
+            f"snapshot {snapshot_dir.name} was changed after it was frozen",
+            "the hash of its rows is not the manifest's",
+            "Move the folder away and take a new snapshot",
+            status=409,
+            code="snapshot_changed",
+        )
     return dict(manifest)
 
 

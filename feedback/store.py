@@ -62,14 +62,27 @@ class Store:
         with database.reading() as cursor:
             types = column_types(cursor)
             next_seq = 1 + max(newest_seq(cursor, table) for table in types)
-            self._promotions = [record_from(Promotion, row) for row in cursor.execute(
-                f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq").fetchall()]
-            numbers = [int(n) for (n,) in cursor.execute(
-                "SELECT number FROM version_numbers").fetchall()]
+            self._promotions = [
+                record_from(Promotion, row)
+                for row in cursor.execute(
+                    f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq"
+                ).fetchall()
+            ]
+            numbers = [
+                int(n) for (n,) in cursor.execute("SELECT number FROM version_numbers").fetchall()
+            ]
         self._champion = champion_of(self._promotions)
-        self._last_number = max([0, *numbers, *(
-            n for one in self._promotions
-            for n in (number_of(one.version), number_of(one.previous_version)))])
+        self._last_number = max(
+            [
+                0,
+                *numbers,
+                *(
+                    n
+                    for one in self._promotions
+                    for n in (number_of(one.version), number_of(one.previous_version))
+                ),
+            ]
+        )
         self._writer = GroupWriter(database, types, next_seq, _settle_repeats)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
@@ -125,9 +138,13 @@ class Store:
         A repeat of this rater's ``idempotency_key`` stores nothing and resolves to the first row
         stored under it, whatever else the repeat says.
         """
-        return self._writer.submit(Write(
-            {"feedback": [row_of(feedback)]}, result=feedback,
-            key=(feedback.rater_id, feedback.idempotency_key)))
+        return self._writer.submit(
+            Write(
+                {"feedback": [row_of(feedback)]},
+                result=feedback,
+                key=(feedback.rater_id, feedback.idempotency_key),
+            )
+        )
 
     def append_category(self, category: Category) -> Future[None]:
         """Add a category, or a new wording or treatment of one (the newest by key counts)."""
@@ -146,19 +163,28 @@ class Store:
 
     def append_run(self, run: dict[str, Any]) -> Future[None]:
         """Record a run's state: ``run_id`` and ``status``, ``at`` (now if absent), ``detail``."""
-        return self._append("runs", [(run["run_id"], run["status"], run.get("at") or utc_now(),
-                                      to_json(run.get("detail", {})))])
+        return self._append(
+            "runs",
+            [
+                (
+                    run["run_id"],
+                    run["status"],
+                    run.get("at") or utc_now(),
+                    to_json(run.get("detail", {})),
+                )
+            ],
+        )
 
-    def append_scores(
-        self, run_id: str, role: str, scores: Iterable[ItemScore]
-    ) -> Future[None]:
+    def append_scores(self, run_id: str, role: str, scores: Iterable[ItemScore]) -> Future[None]:
         """Record per-item scores of a run's champion, challenger or anchor. The newest count."""
         return self._append("scores", [(run_id, role, *row_of(one)) for one in scores])
 
     def append_verdict(self, run_id: str, verdict: dict[str, Any]) -> Future[None]:
         """Record a run's verdict (``verdict.json``)."""
-        return self._append("verdicts", [(run_id, verdict.get("at") or utc_now(),
-                                          verdict["outcome"], to_json(verdict))])
+        return self._append(
+            "verdicts",
+            [(run_id, verdict.get("at") or utc_now(), verdict["outcome"], to_json(verdict))],
+        )
 
     def append_snapshot(
         self,
@@ -173,13 +199,24 @@ class Store:
             rejections: (reason, origin) of every row that was left out.
         """
         snapshot_id = manifest["snapshot_id"]
-        return self._writer.submit(Write({
-            "snapshots": [(snapshot_id, manifest["created_at"], manifest["content_sha256"],
-                           to_json(manifest))],
-            "curated": [curated_row(snapshot_id, row) for row in rows],
-            "rejections": [(snapshot_id, reason, to_json(origin))
-                           for reason, origin in rejections],
-        }))
+        return self._writer.submit(
+            Write(
+                {
+                    "snapshots": [
+                        (
+                            snapshot_id,
+                            manifest["created_at"],
+                            manifest["content_sha256"],
+                            to_json(manifest),
+                        )
+                    ],
+                    "curated": [curated_row(snapshot_id, row) for row in rows],
+                    "rejections": [
+                        (snapshot_id, reason, to_json(origin)) for reason, origin in rejections
+                    ],
+                }
+            )
+        )
 
     def append_curated(self, snapshot_id: str, rows: Iterable[TrainingRow]) -> Future[None]:
         """Record curated rows of a snapshot whose manifest is recorded apart."""
@@ -190,9 +227,13 @@ class Store:
     ) -> Future[None]:
         """Record rows of a file that came from elsewhere (``feedback.formats.import_file``)."""
         now = utc_now()
-        return self._append("imported", [
-            (one.row_id, source_format, file_sha256, now, to_json(one.as_json()))
-            for one in lessons])
+        return self._append(
+            "imported",
+            [
+                (one.row_id, source_format, file_sha256, now, to_json(one.as_json()))
+                for one in lessons
+            ],
+        )
 
     def fix_split_salt(self, salt: str) -> None:
         """Write down the salt of the split the first time; refuse another one ever after.
@@ -204,10 +245,14 @@ class Store:
         if not rows:
             self._append("facts", [("split_salt", salt)]).result()
         elif rows[0][0] != salt:
-            raise PawlError(f"split_salt is {salt!r}",
-                            f"this store is split with {rows[0][0]!r}, and another salt would "
-                            "train on what is kept for testing",
-                            "Set split_salt back", status=409, code="split_salt_changed")
+            raise PawlError(
+                f"split_salt is {salt!r}",
+                f"this store is split with {rows[0][0]!r}, and another salt would "
+                "train on what is kept for testing",
+                "Set split_salt back",
+                status=409,
+                code="split_salt_changed",
+            )
 
     def _append(self, table: str, rows: list[Row]) -> Future[Any]:
         return self._writer.submit(Write({table: rows}))
@@ -219,7 +264,8 @@ class Store:
         rows = self._read(
             f"SELECT {COMPLETION_COLUMNS} FROM completions"
             " WHERE completion_id = ? AND choice_index = ? LIMIT 1",
-            [completion_id, choice_index])
+            [completion_id, choice_index],
+        )
         return record_from(Completion, rows[0]) if rows else None
 
     def completions(
@@ -234,22 +280,32 @@ class Store:
         newest_first: bool = False,
     ) -> list[Completion]:
         """Recorded answers in the order they came (or backwards); ``limit=None`` for all."""
-        clause, values = where(conversation_id=conversation_id, rater_id=rater_id,
-                               version=version, completion_id=completion_ids)
+        clause, values = where(
+            conversation_id=conversation_id,
+            rater_id=rater_id,
+            version=version,
+            completion_id=completion_ids,
+        )
         rows = self._read(
             f"SELECT {COMPLETION_COLUMNS} FROM completions{clause}"
             f" ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ? OFFSET ?",
-            [*values, limit, offset])
+            [*values, limit, offset],
+        )
         return [record_from(Completion, row) for row in rows]
 
     def conversations(self, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
         """Conversations, newest first: ``conversation_id, rater_id, started_at, last_at,
         n_completions``. Derived from the completions."""
         names = ("conversation_id", "rater_id", "started_at", "last_at", "n_completions")
-        return [dict(zip(names, row, strict=True)) for row in self._read(
-            "SELECT conversation_id, arg_min(rater_id, seq), min(created_at), max(created_at),"
-            " count(*) FROM completions GROUP BY conversation_id"
-            " ORDER BY max(seq) DESC LIMIT ? OFFSET ?", [limit, offset])]
+        return [
+            dict(zip(names, row, strict=True))
+            for row in self._read(
+                "SELECT conversation_id, arg_min(rater_id, seq), min(created_at), max(created_at),"
+                " count(*) FROM completions GROUP BY conversation_id"
+                " ORDER BY max(seq) DESC LIMIT ? OFFSET ?",
+                [limit, offset],
+            )
+        ]
 
     def current_feedback(
         self,
@@ -264,7 +320,9 @@ class Store:
         rows = self._read(
             f"SELECT {FEEDBACK_COLUMNS} FROM (SELECT * FROM feedback{clause} QUALIFY row_number()"
             " OVER (PARTITION BY rater_id, completion_id, choice_index ORDER BY seq DESC) = 1)"
-            " WHERE NOT retracted OR ? ORDER BY seq", [*values, include_retracted])
+            " WHERE NOT retracted OR ? ORDER BY seq",
+            [*values, include_retracted],
+        )
         return [record_from(Feedback, row) for row in rows]
 
     def feedback_history(self, completion_id: str | None = None) -> list[Feedback]:
@@ -278,7 +336,9 @@ class Store:
         rows = self._read(
             f"SELECT {CATEGORY_COLUMNS} FROM (SELECT *, min(seq) OVER (PARTITION BY key) AS born"
             " FROM categories QUALIFY row_number() OVER (PARTITION BY key ORDER BY seq DESC) = 1)"
-            " ORDER BY born", [])
+            " ORDER BY born",
+            [],
+        )
         return [record_from(Category, row) for row in rows]
 
     def champion(self) -> str:
@@ -314,8 +374,9 @@ class Store:
 
     def verdict(self, run_id: str) -> dict[str, Any] | None:
         """The newest verdict of a run, or None."""
-        rows = self._read("SELECT verdict_json FROM verdicts WHERE run_id = ?"
-                          " ORDER BY seq DESC LIMIT 1", [run_id])
+        rows = self._read(
+            "SELECT verdict_json FROM verdicts WHERE run_id = ? ORDER BY seq DESC LIMIT 1", [run_id]
+        )
         return dict(json.loads(rows[0][0])) if rows else None
 
     def scores(self, run_id: str, role: str) -> list[ItemScore]:
@@ -323,13 +384,16 @@ class Store:
         rows = self._read(
             f"SELECT {SCORE_COLUMNS} FROM (SELECT * FROM scores WHERE run_id = ? AND role = ?"
             " QUALIFY row_number() OVER (PARTITION BY benchmark, item_id ORDER BY seq DESC) = 1)"
-            " ORDER BY seq", [run_id, role])
+            " ORDER BY seq",
+            [run_id, role],
+        )
         return [record_from(ItemScore, row) for row in rows]
 
     def imported(self) -> list[Lesson]:
         """All imported rows, each content once, in the order they came."""
-        rows = self._read("SELECT arg_min(row_json, seq) FROM imported GROUP BY row_id"
-                          " ORDER BY min(seq)", [])
+        rows = self._read(
+            "SELECT arg_min(row_json, seq) FROM imported GROUP BY row_id ORDER BY min(seq)", []
+        )
         return [Lesson(**json.loads(text)) for (text,) in rows]
 
     def imported_ids(self) -> set[str]:
@@ -338,8 +402,10 @@ class Store:
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
-        return [dict(json.loads(text)) for (text,) in self._read(
-            "SELECT manifest_json FROM snapshots ORDER BY seq DESC", [])]
+        return [
+            dict(json.loads(text))
+            for (text,) in self._read("SELECT manifest_json FROM snapshots ORDER BY seq DESC", [])
+        ]
 
     def counts(self) -> dict[str, int]:
         """Rows by table; ``feedback`` counts what counts now, ``feedback_rows`` all of it."""
@@ -352,9 +418,19 @@ class Store:
             "  WHERE NOT retracted),"
             " (SELECT count(DISTINCT snapshot_id) FROM snapshots),"
             " (SELECT count(DISTINCT run_id) FROM runs),"
-            " (SELECT count(*) FROM promotions), (SELECT count(*) FROM imported)", [])
-        names = ("completions", "conversations", "feedback_rows", "feedback", "snapshots",
-                 "runs", "promotions", "imported")
+            " (SELECT count(*) FROM promotions), (SELECT count(*) FROM imported)",
+            [],
+        )
+        names = (
+            "completions",
+            "conversations",
+            "feedback_rows",
+            "feedback",
+            "snapshots",
+            "runs",
+            "promotions",
+            "imported",
+        )
         return dict(zip(names, (int(n) for n in row), strict=True))
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[Row]:
@@ -362,15 +438,22 @@ class Store:
             return cursor.execute(sql, list(values)).fetchall()
 
 
-_RUNS = ("SELECT run_id, arg_max(status, seq), arg_max(created_at, seq),"
-         " arg_min(created_at, seq), arg_max(detail_json, seq)"
-         " FROM runs GROUP BY run_id")
+_RUNS = (
+    "SELECT run_id, arg_max(status, seq), arg_max(created_at, seq),"
+    " arg_min(created_at, seq), arg_max(detail_json, seq)"
+    " FROM runs GROUP BY run_id"
+)
 
 
 def _run(row: Row) -> dict[str, Any]:
     run_id, status, at, started_at, detail = row
-    return {"run_id": run_id, "status": status, "at": at, "started_at": started_at,
-            "detail": json.loads(detail)}
+    return {
+        "run_id": run_id,
+        "status": status,
+        "at": at,
+        "started_at": started_at,
+        "detail": json.loads(detail),
+    }
 
 
 def _settle_repeats(connection: DuckDBPyConnection, batch: Sequence[Write]) -> None:
@@ -382,7 +465,9 @@ def _settle_repeats(connection: DuckDBPyConnection, batch: Sequence[Write]) -> N
     rows = connection.execute(
         f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE idempotency_key IN"
         " (SELECT unnest(?::VARCHAR[])) AND rater_id IN (SELECT unnest(?::VARCHAR[]))"
-        " ORDER BY seq DESC", [list(keys), list(raters)]).fetchall()
+        " ORDER BY seq DESC",
+        [list(keys), list(raters)],
+    ).fetchall()
     first: dict[Any, Feedback] = {}
     for row in rows:
         one = record_from(Feedback, row)

@@ -18,8 +18,7 @@ _JSON_FIELDS = {"messages", "sampling", "categories", "probe", "detail", "prompt
 
 def columns_of(record: type[Any]) -> list[str]:
     """Column names of a record's table, ``seq`` left out."""
-    return [f"{one.name}_json" if one.name in _JSON_FIELDS else one.name
-            for one in fields(record)]
+    return [f"{one.name}_json" if one.name in _JSON_FIELDS else one.name for one in fields(record)]
 
 
 COMPLETION_COLUMNS = ", ".join(columns_of(Completion))
@@ -37,7 +36,8 @@ def to_json(value: Any) -> str:
 def row_of(record: Completion | Feedback | Promotion | Category | ItemScore) -> Row:
     """A record's values in column order."""
     return tuple(
-        to_json(getattr(record, one.name)) if one.name in _JSON_FIELDS
+        to_json(getattr(record, one.name))
+        if one.name in _JSON_FIELDS
         else getattr(record, one.name)
         for one in fields(record)
     )
@@ -54,8 +54,15 @@ def record_from(record: type[R], row: Row) -> R:
 
 def curated_row(snapshot_id: str, row: TrainingRow) -> Row:
     """A training row as the ``curated`` table keeps it."""
-    return (snapshot_id, row.row_id, row.kind, row.group_id, row.split,
-            to_json(row.as_json()), to_json(row.origin))
+    return (
+        snapshot_id,
+        row.row_id,
+        row.kind,
+        row.group_id,
+        row.split,
+        to_json(row.as_json()),
+        to_json(row.origin),
+    )
 
 
 def where(**conditions: Any) -> tuple[str, list[Any]]:
@@ -63,10 +70,13 @@ def where(**conditions: Any) -> tuple[str, list[Any]]:
     given = {name: value for name, value in conditions.items() if value is not None}
     if not given:
         return "", []
-    parts = [f"{name} IN (SELECT unnest(?::VARCHAR[]))" if not isinstance(value, str)
-             else f"{name} = ?" for name, value in given.items()]
+    parts = [
+        f"{name} IN (SELECT unnest(?::VARCHAR[]))" if not isinstance(value, str) else f"{name} = ?"
+        for name, value in given.items()
+    ]
     return " WHERE " + " AND ".join(parts), [
-        list(value) if not isinstance(value, str) else value for value in given.values()]
+        list(value) if not isinstance(value, str) else value for value in given.values()
+    ]
 
 
 def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:

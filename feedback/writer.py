@@ -84,9 +84,15 @@ class GroupWriter:
             if not self._closed:
                 self._queue.put(write)
                 return write.future
-        write.future.set_exception(PawlError(
-            "the store is closed", "the server is stopping", "Send it again when it is up",
-            status=503, code="store_closed"))
+        write.future.set_exception(
+            PawlError(
+                "the store is closed",
+                "the server is stopping",
+                "Send it again when it is up",
+                status=503,
+                code="store_closed",
+            )
+        )
         return write.future
 
     def close(self) -> bool:
@@ -111,8 +117,10 @@ class GroupWriter:
                 self._write(batch)
             except BaseException as err:  # the thread outlives whatever happened
                 _log.exception("the store's writer met an error it does not know")
-                _fail(batch, store_failed(err if isinstance(err, Exception)
-                                          else RuntimeError(str(err))))
+                _fail(
+                    batch,
+                    store_failed(err if isinstance(err, Exception) else RuntimeError(str(err))),
+                )
 
     def _gather(self, n_before: int) -> tuple[list[Write], bool]:
         """What is queued, and whether to stop after it.
@@ -153,8 +161,12 @@ class GroupWriter:
             self._drop_connection()
             _fail(batch, err)
             return
-        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException,
-                duckdb.OperationalError) as err:
+        except (
+            duckdb.IOException,
+            duckdb.FatalException,
+            duckdb.InternalException,
+            duckdb.OperationalError,
+        ) as err:
             _log.error("the store failed: %s", err)
             if not self._committed_after_all(last):
                 _fail(batch, store_failed(err))
@@ -165,8 +177,15 @@ class GroupWriter:
                 for write in batch:
                     self._write([write])
                 return
-            _fail(batch, PawlError("the store can't hold this", str(err).splitlines()[0],
-                                   "Send it without the value named", code="not_storable"))
+            _fail(
+                batch,
+                PawlError(
+                    "the store can't hold this",
+                    str(err).splitlines()[0],
+                    "Send it without the value named",
+                    code="not_storable",
+                ),
+            )
             return
         for write in batch:
             if write.after is not None and not write.repeats:
@@ -215,7 +234,8 @@ class GroupWriter:
         try:
             with self._database.reading() as cursor:
                 found = cursor.execute(
-                    f"SELECT count(*) FROM {last[0]} WHERE seq = ?", [last[1]]).fetchone()
+                    f"SELECT count(*) FROM {last[0]} WHERE seq = ?", [last[1]]
+                ).fetchone()
         except (PawlError, duckdb.Error):
             return False
         return bool(found and found[0])

@@ -1,6 +1,5 @@
 """Errors that a user can mend. They print as one line; anything else keeps its traceback."""
 
-
 _MOST_CHARACTERS = 2000  # of what somebody sent, said back to them
 
 

@@ -35,13 +35,21 @@ class StageRows:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, Any]:
-        return {"train": len(self.train), "validation": len(self.validation),
-                "longest_tokens": self.longest_tokens, "left_out": dict(self.left_out)}
+        return {
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "longest_tokens": self.longest_tokens,
+            "left_out": dict(self.left_out),
+        }
 
 
 def build_stage(
-    kind: StageKind, rows: Sequence[TrainingRow], replay: Sequence[ReplayRow], *,
-    encode: Encode, max_length_tokens: int,
+    kind: StageKind,
+    rows: Sequence[TrainingRow],
+    replay: Sequence[ReplayRow],
+    *,
+    encode: Encode,
+    max_length_tokens: int,
 ) -> StageRows:
     """Make the columns of one stage.
 
@@ -101,8 +109,12 @@ def _says(text: str | None) -> list[Message]:
 
 
 def _fits(
-    stage: StageRows, prompt: list[Message], columns: dict[str, Any], encode: Encode,
-    max_length_tokens: int, what: str = "",
+    stage: StageRows,
+    prompt: list[Message],
+    columns: dict[str, Any],
+    encode: Encode,
+    max_length_tokens: int,
+    what: str = "",
 ) -> bool:
     """Can the row be trained on whole? If not, count why."""
     answers = [columns[key] for key in ("completion", "chosen", "rejected") if key in columns]

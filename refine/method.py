@@ -79,8 +79,11 @@ class Plan:
             stages = tuple(Stage(**stage) for stage in value.pop("stages", ()))
             return cls(stages=stages, **value)
         except TypeError as err:
-            raise PawlError("the training plan has another shape", str(err),
-                            "Make the plan again with this version") from err
+            raise PawlError(
+                "the training plan has another shape",
+                str(err),
+                "Make the plan again with this version",
+            ) from err
 
 
 def choose(
@@ -104,23 +107,33 @@ def choose(
     else:
         problem = _lacks(forced, counts)
         if problem:
-            raise PawlError(f"training method {forced!r} was asked for", problem,
-                            "Gather more feedback, or set train.method to 'auto'")
+            raise PawlError(
+                f"training method {forced!r} was asked for",
+                problem,
+                "Gather more feedback, or set train.method to 'auto'",
+            )
         method, reason = forced, "train.method asks for it"
     if method == "none":
         return Plan("none", reason, counts, seed=settings.train.seed)
     kinds: list[StageKind] = {
-        "sft": ["sft"], "dpo": ["dpo"], "kto": ["kto"], "sft+dpo": ["sft", "dpo"],
+        "sft": ["sft"],
+        "dpo": ["dpo"],
+        "kto": ["kto"],
+        "sft+dpo": ["sft", "dpo"],
     }[method]  # type: ignore[assignment]
     train = settings.train
     n_replay = train.n_replay_rows
     return Plan(
-        method, reason, counts,
+        method,
+        reason,
+        counts,
         stages=tuple(_stage(kind, settings, hidden_size or 2048) for kind in kinds),
         n_replay_rows=_replay_rows(kinds[0], counts) if n_replay is None else n_replay,
         max_length_tokens=train.max_length_tokens,
-        lora_rank=train.lora_rank, lora_alpha=train.lora_alpha,
-        n_threads=train.n_threads, seed=train.seed,
+        lora_rank=train.lora_rank,
+        lora_alpha=train.lora_alpha,
+        n_threads=train.n_threads,
+        seed=train.seed,
     )
 
 
@@ -151,8 +164,10 @@ def _by_shape(counts: dict[str, int]) -> tuple[Method, str]:
     if n_pairs >= MIN_ROWS:
         return "dpo", f"{n_pairs} preference pairs and only {n_sft} written answers"
     if not _lacks("kto", counts):
-        return "kto", f"{counts['liked']} liked and {counts['disliked']} disliked answers, " \
-                      "no written ones"
+        return (
+            "kto",
+            f"{counts['liked']} liked and {counts['disliked']} disliked answers, no written ones",
+        )
     return "none", (
         f"nothing to learn from: {n_sft} written answers and {n_pairs} preference pairs "
         f"({MIN_ROWS} of either are needed), {counts['liked']} liked and {counts['disliked']} "
@@ -169,8 +184,10 @@ def _lacks(method: str, counts: dict[str, int]) -> str:
     if method == "kto":
         fewer = min(counts["liked"], counts["disliked"])
         if counts["unpaired"] < MIN_UNPAIRED or fewer < MIN_PER_LABEL:
-            return (f"the snapshot has {counts['liked']} liked and {counts['disliked']} disliked "
-                    f"answers, {MIN_UNPAIRED} together and {MIN_PER_LABEL} of each are needed")
+            return (
+                f"the snapshot has {counts['liked']} liked and {counts['disliked']} disliked "
+                f"answers, {MIN_UNPAIRED} together and {MIN_PER_LABEL} of each are needed"
+            )
     return ""
 
 

@@ -51,7 +51,8 @@ class NightResult:
     def describe(self) -> str:
         """One line for a person."""
         what = {
-            "no_run": "No training tonight", "promote": "The challenger passed the gate",
+            "no_run": "No training tonight",
+            "promote": "The challenger passed the gate",
             "reject": "The challenger was rejected",
             "not_enough_evidence": "Not enough evidence to promote",
             "no_verdict": "No verdict",
@@ -80,10 +81,15 @@ def run_night(client: Client, settings: Settings, *, say: Say = lambda line: Non
         if base.fingerprint != status["base"]["fingerprint"]:
             raise PawlError(
                 f"the night would train {base.name}, the server runs {status['base']['name']}",
-                "an adapter fits one base only", "Give the night the server's settings")
+                "an adapter fits one base only",
+                "Give the night the server's settings",
+            )
         run = _carry_on(client, settings, status, say) or Run.start(
-            settings.runs_dir, client, champion=status["champion"],
-            base_fingerprint=base.fingerprint)
+            settings.runs_dir,
+            client,
+            champion=status["champion"],
+            base_fingerprint=base.fingerprint,
+        )
         night = Night(client, settings, run, base, status["engine"]["state"] != "off", say)
         try:
             return night.run()
@@ -102,10 +108,14 @@ def _carry_on(client: Client, settings: Settings, status: dict[str, Any], say: S
     state = run.state
     promoted = _promotion_of(client, state.run_id)
     if promoted is None and (state.champion, state.base_fingerprint) != (
-        status["champion"], status["base"]["fingerprint"]
+        status["champion"],
+        status["base"]["fingerprint"],
     ):
-        run.move("failed", reason=f"interrupted, and meanwhile {status['champion']} answers "
-                 f"instead of {state.champion}")
+        run.move(
+            "failed",
+            reason=f"interrupted, and meanwhile {status['champion']} answers "
+            f"instead of {state.champion}",
+        )
         return None
     if state.n_attempts >= MAX_ATTEMPTS:
         run.move("failed", reason=f"interrupted {state.n_attempts} times after '{state.status}'")
@@ -159,8 +169,12 @@ class Night:
             return Path(self.state.state.detail["snapshot_dir"])
         manifest = self.client.post("/admin/snapshots", {})
         self.state.move(
-            "snapshot", snapshot_dir=str(manifest["dir"]), snapshot_id=manifest["snapshot_id"],
-            counts=manifest["counts"], rejections=manifest.get("rejections", {}))
+            "snapshot",
+            snapshot_dir=str(manifest["dir"]),
+            snapshot_id=manifest["snapshot_id"],
+            counts=manifest["counts"],
+            rejections=manifest.get("rejections", {}),
+        )
         self.say(f"snapshot {manifest['snapshot_id']}: {_counts(manifest['counts'])}")
         return Path(manifest["dir"])
 
@@ -170,24 +184,34 @@ class Night:
 
         path = self.run_dir / "plan.json"
         if not path.exists():
-            plan = choose(read_rows(snapshot_dir), self.settings,
-                          hidden_size=hidden_size_of(self.base.model_dir))
+            plan = choose(
+                read_rows(snapshot_dir),
+                self.settings,
+                hidden_size=hidden_size_of(self.base.model_dir),
+            )
             write_json(path, plan.as_json())
         plan = Plan.from_json(read_json(path))
         if self.state.is_before("planned"):
-            self.state.move("planned", method=plan.method, plan_reason=plan.reason,
-                            inputs_sha256=self._inputs(snapshot_dir, plan))
+            self.state.move(
+                "planned",
+                method=plan.method,
+                plan_reason=plan.reason,
+                inputs_sha256=self._inputs(snapshot_dir, plan),
+            )
             self.say(f"method: {plan.method} ({plan.reason})")
         return plan
 
     def _inputs(self, snapshot_dir: Path, plan: Plan) -> str:
         """A hash of everything that decides how a night ends."""
-        return sha256_json({
-            "snapshot": read_json(snapshot_dir / "manifest.json")["content_sha256"],
-            "plan": plan.as_json(), "base": self.base.fingerprint,
-            "champion": self.state.state.champion,
-            "gate": self.settings.gate.model_dump(mode="json"),
-        })
+        return sha256_json(
+            {
+                "snapshot": read_json(snapshot_dir / "manifest.json")["content_sha256"],
+                "plan": plan.as_json(),
+                "base": self.base.fingerprint,
+                "champion": self.state.state.champion,
+                "gate": self.settings.gate.model_dump(mode="json"),
+            }
+        )
 
     def nothing_new(self, snapshot_dir: Path, plan: Plan) -> str:
         """Why training would only repeat an earlier night; empty when it would not."""
@@ -195,19 +219,29 @@ class Night:
         if champion_dir is not None:
             recipe = read_manifest(champion_dir).recipe
             content = read_json(snapshot_dir / "manifest.json")["content_sha256"]
-            if recipe.get("snapshot", {}).get("content_sha256") == content \
-                    and sha256_json(recipe.get("plan")) == sha256_json(plan.as_json()):
+            if recipe.get("snapshot", {}).get("content_sha256") == content and sha256_json(
+                recipe.get("plan")
+            ) == sha256_json(plan.as_json()):
                 return f"{champion_dir.name} was trained on exactly these rows"
         mine = self.state.state
         for state in newest_runs(self.settings.runs_dir):
             same = state.detail.get("inputs_sha256") == mine.detail.get("inputs_sha256")
             outcome = state.detail.get("outcome", "no_run")
-            if same and state.run_id != mine.run_id and state.status == "finished" \
-                    and outcome not in ("no_run", "no_verdict"):
-                waits = "; its adapter waits for the engine's next start" \
-                    if state.detail.get("promotion") == "pending" else ""
-                return f"nothing new since {state.run_id}, which ended with " \
-                       f"'{outcome.replace('_', ' ')}'{waits}"
+            if (
+                same
+                and state.run_id != mine.run_id
+                and state.status == "finished"
+                and outcome not in ("no_run", "no_verdict")
+            ):
+                waits = (
+                    "; its adapter waits for the engine's next start"
+                    if state.detail.get("promotion") == "pending"
+                    else ""
+                )
+                return (
+                    f"nothing new since {state.run_id}, which ended with "
+                    f"'{outcome.replace('_', ' ')}'{waits}"
+                )
         return ""
 
     def champion_dir(self, version: str) -> Path | None:
@@ -217,14 +251,19 @@ class Night:
         """Train the challenger in a child process, and check what it left."""
         started = time.monotonic()
         train(
-            snapshot_dir=snapshot_dir, plan_path=self.run_dir / "plan.json", base=self.base,
-            out_dir=self.adapter_dir, work_dir=self.run_dir / "train",
+            snapshot_dir=snapshot_dir,
+            plan_path=self.run_dir / "plan.json",
+            base=self.base,
+            out_dir=self.adapter_dir,
+            work_dir=self.run_dir / "train",
             champion_dir=self.champion_dir(self.state.state.champion),
-            n_threads=plan.n_threads, beside_engine=self.beside_engine,
+            n_threads=plan.n_threads,
+            beside_engine=self.beside_engine,
             on_event=Progress(self.say),
         )
-        manifest = validate_adapter(self.adapter_dir, base=self.base,
-                                    max_rank=self.settings.engine.max_lora_rank)
+        manifest = validate_adapter(
+            self.adapter_dir, base=self.base, max_rank=self.settings.engine.max_lora_rank
+        )
         if self.state.is_before("trained"):
             self.took("train", started)
             self.state.move("trained", challenger_fingerprint=manifest.fingerprint)
@@ -243,8 +282,10 @@ class Night:
         challenger = self._score_one("challenger", self.adapter_dir, snapshot_dir)
         if self.state.is_before("scored"):
             for role in ("champion", "challenger") if anchor is None else ROLES:
-                self.client.post(f"/admin/runs/{self.state.state.run_id}/scores",
-                                 {"role": role, "dir": str(self.run_dir / "scores" / role)})
+                self.client.post(
+                    f"/admin/runs/{self.state.state.run_id}/scores",
+                    {"role": role, "dir": str(self.run_dir / "scores" / role)},
+                )
             self.state.move("scored")
         return champion, anchor, challenger
 
@@ -259,12 +300,18 @@ class Night:
         gate = self.settings.gate
         progress, started = Progress(self.say), time.monotonic()
         scores = score(
-            self.base, adapter_dir, suite=suite_of(gate, self.settings.model),
-            scores_dir=self.settings.scores_dir, n_items=gate.n_items_per_benchmark,
-            data_dir=gate.data_dir, snapshot_dir=snapshot_dir, out_dir=out_dir,
+            self.base,
+            adapter_dir,
+            suite=suite_of(gate, self.settings.model),
+            scores_dir=self.settings.scores_dir,
+            n_items=gate.n_items_per_benchmark,
+            data_dir=gate.data_dir,
+            snapshot_dir=snapshot_dir,
+            out_dir=out_dir,
             beside_engine=self.beside_engine,
             on_progress=lambda stage, done, total: progress(
-                {"stage": f"score {role}: {stage}", "fraction": done / max(1, total)}),
+                {"stage": f"score {role}: {stage}", "fraction": done / max(1, total)}
+            ),
         )
         self.took(f"score {role}", started)
         reused = ", earlier scores taken over" if scores.manifest.get("reused") else ""
@@ -272,7 +319,9 @@ class Night:
         return scores.items
 
     def decide(
-        self, champion: list[ItemScore], anchor: list[ItemScore] | None,
+        self,
+        champion: list[ItemScore],
+        anchor: list[ItemScore] | None,
         challenger: list[ItemScore],
     ) -> dict[str, Any]:
         """The gate's verdict."""
@@ -284,9 +333,13 @@ class Night:
             gate, version = self.settings.gate, self.state.state.champion
             suite = suite_of(gate, self.settings.model)
             write_verdict(
-                path, decide(champion, challenger, gate_rules(gate, suite), anchor),
-                champion_version=version, champion_fingerprint=self._fingerprint(version),
-                challenger_fingerprint=read_manifest(self.adapter_dir).fingerprint, suite=suite)
+                path,
+                decide(champion, challenger, gate_rules(gate, suite), anchor),
+                champion_version=version,
+                champion_fingerprint=self._fingerprint(version),
+                challenger_fingerprint=read_manifest(self.adapter_dir).fingerprint,
+                suite=suite,
+            )
         verdict = read_json(path)
         if self.state.is_before("decided"):
             self.client.post(f"/admin/runs/{self.state.state.run_id}/verdict", verdict)
@@ -303,8 +356,10 @@ class Night:
         promotion = _promotion_of(self.client, self.state.state.run_id)
         if promotion is None:
             started = time.monotonic()
-            promotion = self.client.post("/admin/promotions", {
-                "run_dir": str(self.run_dir), "run_id": self.state.state.run_id})
+            promotion = self.client.post(
+                "/admin/promotions",
+                {"run_dir": str(self.run_dir), "run_id": self.state.state.run_id},
+            )
             self.took("promote", started)
         self.say(f"promotion of {promotion['version']}: {promotion['outcome']}")
         return self.finish(verdict, promotion)
@@ -317,11 +372,20 @@ class Night:
             reason = f"{reason}; {promotion['reason']}"
         self.report(promotion=promotion)
         result = NightResult(
-            self.state.state.run_id, self.run_dir, verdict["outcome"], reason,
+            self.state.state.run_id,
+            self.run_dir,
+            verdict["outcome"],
+            reason,
             promotion["outcome"] if promotion else None,
-            promotion["version"] if promotion else None)
-        self.state.move("finished", outcome=result.outcome, reason=result.reason,
-                        promotion=result.promotion, version=result.version)
+            promotion["version"] if promotion else None,
+        )
+        self.state.move(
+            "finished",
+            outcome=result.outcome,
+            reason=result.reason,
+            promotion=result.promotion,
+            version=result.version,
+        )
         return result
 
     def no_run(self, reason: str) -> NightResult:
@@ -337,10 +401,15 @@ class Night:
         state = self.state.state
         plan = self.run_dir / "plan.json"
         write_report(
-            self.run_dir, snapshot={key: state.detail.get(key, {})
-                                    for key in ("snapshot_id", "counts", "rejections")},
-            plan=read_json(plan) if plan.exists() else None, promotion=promotion,
-            seconds=state.detail.get("seconds"), note=note)
+            self.run_dir,
+            snapshot={
+                key: state.detail.get(key, {}) for key in ("snapshot_id", "counts", "rejections")
+            },
+            plan=read_json(plan) if plan.exists() else None,
+            promotion=promotion,
+            seconds=state.detail.get("seconds"),
+            note=note,
+        )
 
     def took(self, step: str, started: float) -> None:
         """Keep how long a step took."""
@@ -368,6 +437,7 @@ class Progress:
 
 
 def _counts(counts: dict[str, dict[str, int]]) -> str:
-    parts = [f"{n} {kind} {split}" for split, kinds in counts.items()
-             for kind, n in kinds.items() if n]
+    parts = [
+        f"{n} {kind} {split}" for split, kinds in counts.items() for kind, n in kinds.items() if n
+    ]
     return ", ".join(parts) or "no rows"

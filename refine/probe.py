@@ -49,16 +49,26 @@ def probe_positions(
             others.append(_logprobs(model, inputs)[n_prompt - 1 : -1])
             model.set_adapter("default")
         top = ours.topk(min(N_TOP, ours.shape[-1]), dim=-1)
-        gaps = torch.stack([(top.values - other.gather(-1, top.indices)).abs().mean(-1)
-                            for other in others]).min(dim=0).values
+        gaps = (
+            torch.stack(
+                [(top.values - other.gather(-1, top.indices)).abs().mean(-1) for other in others]
+            )
+            .min(dim=0)
+            .values
+        )
         base_top = base.gather(-1, top.indices)
         for i in gaps.argsort(descending=True, stable=True)[:MAX_PER_ROW].tolist():
             token_ids = top.indices[i].tolist()
-            candidates.append((float(gaps[i]), ProbePosition(
-                prefix_ids=ids[: n_prompt + i],
-                logprobs=dict(zip(token_ids, top.values[i].tolist(), strict=True)),
-                base_logprobs=dict(zip(token_ids, base_top[i].tolist(), strict=True)),
-            )))
+            candidates.append(
+                (
+                    float(gaps[i]),
+                    ProbePosition(
+                        prefix_ids=ids[: n_prompt + i],
+                        logprobs=dict(zip(token_ids, top.values[i].tolist(), strict=True)),
+                        base_logprobs=dict(zip(token_ids, base_top[i].tolist(), strict=True)),
+                    ),
+                )
+            )
     candidates.sort(key=lambda one: (-one[0], one[1].prefix_ids))
     return [position for _, position in candidates[:N_POSITIONS]]
 
@@ -69,8 +79,7 @@ def encode_rows(
     """Token ids of each (prompt, answer) and the number of its prompt tokens."""
     encoded = []
     for prompt, answer in rows:
-        start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True,
-                                              return_dict=False)
+        start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
         whole = [*prompt, {"role": "assistant", "content": answer}]
         ids = tokenizer.apply_chat_template(whole, return_dict=False)
         encoded.append((list(ids), len(start)))

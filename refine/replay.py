@@ -89,8 +89,11 @@ def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:
     try:
         return [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
     except (OSError, json.JSONDecodeError, KeyError) as err:
-        raise PawlError(f"replay prompts {path} can't be read", str(err),
-                        "Write them again: python -m refine.write_replay_prompts") from err
+        raise PawlError(
+            f"replay prompts {path} can't be read",
+            str(err),
+            "Write them again: python -m refine.write_replay_prompts",
+        ) from err
 
 
 def draw_prompts(
@@ -127,13 +130,15 @@ def keep_unflagged(
     """
     flagged = sorted({text for row in rows for text in _flagged_answers(row)})
     overlap = Overlap([*(row.completion for row in replay), *flagged])
-    kept = [row for row in replay
-            if overlap.nearest(row.completion, flagged) < MAX_ANSWER_OVERLAP]
+    kept = [row for row in replay if overlap.nearest(row.completion, flagged) < MAX_ANSWER_OVERLAP]
     return kept, len(replay) - len(kept)
 
 
 def answer(
-    model: Any, tokenizer: Any, prompts: Sequence[list[Message]], *,
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[Message]],
+    *,
     max_new_tokens: int = MAX_ANSWER_TOKENS,
 ) -> tuple[list[ReplayRow], int]:
     """Let ``model`` (transformers) answer each prompt greedily.
@@ -143,36 +148,58 @@ def answer(
         were empty or did not end within ``max_new_tokens``: a cut answer teaches to stop early.
     """
     found = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens)
-    rows = [ReplayRow(prompt, text)
-            for prompt, (text, ended) in zip(prompts, found, strict=True) if ended and text]
+    rows = [
+        ReplayRow(prompt, text)
+        for prompt, (text, ended) in zip(prompts, found, strict=True)
+        if ended and text
+    ]
     return rows, len(prompts) - len(rows)
 
 
 def generate(
-    model: Any, tokenizer: Any, prompts: Sequence[list[Message]], *, max_new_tokens: int,
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[Message]],
+    *,
+    max_new_tokens: int,
     batch_size: int = 64,
 ) -> list[tuple[str, bool]]:
     """Greedy answers in the order of the prompts, each with whether it ended by itself."""
     import torch
     from transformers import GenerationConfig
 
-    texts = [tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-             for prompt in prompts]
+    texts = [
+        tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        for prompt in prompts
+    ]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths pad less
     ends = model.generation_config.eos_token_id
-    end_ids = {i for i in [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-               if i is not None}
+    end_ids = {
+        i
+        for i in [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+        if i is not None
+    }
     # A configuration of our own: the model's may ask for sampling or for penalties.
-    greedy = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens,
-                              eos_token_id=sorted(end_ids), pad_token_id=tokenizer.pad_token_id)
+    greedy = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=sorted(end_ids),
+        pad_token_id=tokenizer.pad_token_id,
+    )
     answers: dict[int, tuple[str, bool]] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True,
-                           padding_side="left", add_special_tokens=False).to(model.device)
+        inputs = tokenizer(
+            [texts[i] for i in batch],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+        ).to(model.device)
         with torch.no_grad():
             output = model.generate(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
                 generation_config=greedy,
             )
         for i, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
@@ -183,8 +210,11 @@ def generate(
 
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:
     """Liked answers of the training split: the best replay there is."""
-    return [ReplayRow(row.prompt, row.completion) for row in rows
-            if row.kind == "unpaired" and row.label and row.split == "train" and row.completion]
+    return [
+        ReplayRow(row.prompt, row.completion)
+        for row in rows
+        if row.kind == "unpaired" and row.label and row.split == "train" and row.completion
+    ]
 
 
 def _corrects(row: TrainingRow) -> bool:

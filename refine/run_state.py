@@ -13,8 +13,9 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.records import utc_now
 
-Status = Literal["started", "snapshot", "planned", "trained", "scored", "decided", "finished",
-                 "failed"]
+Status = Literal[
+    "started", "snapshot", "planned", "trained", "scored", "decided", "finished", "failed"
+]
 ORDER: tuple[Status, ...] = ("started", "snapshot", "planned", "trained", "scored", "decided")
 ENDED: tuple[Status, ...] = ("finished", "failed")
 RUN = "run.json"
@@ -70,10 +71,17 @@ class Run:
         Posted first: of a night killed in between, the server may know a status twice, but it
         never misses the last one.
         """
-        state = replace(self.state, status=status, at=utc_now(), n_attempts=1,
-                        detail={**self.state.detail, **detail})
-        self._client.post("/admin/runs", {
-            "run_id": state.run_id, "status": status, "at": state.at, "detail": state.detail})
+        state = replace(
+            self.state,
+            status=status,
+            at=utc_now(),
+            n_attempts=1,
+            detail={**self.state.detail, **detail},
+        )
+        self._client.post(
+            "/admin/runs",
+            {"run_id": state.run_id, "status": status, "at": state.at, "detail": state.detail},
+        )
         self.state = state
         self._write()
 
@@ -97,6 +105,7 @@ def newest_runs(runs_dir: Path) -> list[RunState]:
         try:
             states.append(RunState(**read_json(path)))
         except TypeError as err:
-            raise PawlError(f"{path} has another shape", str(err),
-                            "Move that folder out of the way") from err
+            raise PawlError(
+                f"{path} has another shape", str(err), "Move that folder out of the way"
+            ) from err
     return sorted(states, key=lambda state: (state.created_at, state.run_id), reverse=True)

@@ -46,7 +46,12 @@ class StageResult:
 
 
 def run_stage(
-    stage: Stage, rows: StageRows, plan: Plan, model: Any, tokenizer: Any, work_dir: Path,
+    stage: Stage,
+    rows: StageRows,
+    plan: Plan,
+    model: Any,
+    tokenizer: Any,
+    work_dir: Path,
     report: Report,
 ) -> StageResult:
     """Train ``model`` (a PeftModel) in place and leave its best checkpoint in it.
@@ -59,8 +64,11 @@ def run_stage(
     from transformers import EarlyStoppingCallback, PrinterCallback
 
     if not rows.train:
-        raise PawlError(f"no rows are left for {stage.kind}", f"left out: {dict(rows.left_out)}",
-                        "Raise train.max_length_tokens, or gather more feedback")
+        raise PawlError(
+            f"no rows are left for {stage.kind}",
+            f"left out: {dict(rows.left_out)}",
+            "Raise train.max_length_tokens, or gather more feedback",
+        )
     step_rows = _step_rows(stage, rows, model.config.get_text_config().vocab_size)
     has_validation = bool(rows.validation)
     trainer_class, arguments = _trainer(stage, plan, rows)
@@ -100,7 +108,10 @@ def run_stage(
     train_rows = list(rows.train)
     random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
     trainer = trainer_class(
-        model=model, args=config, processing_class=tokenizer, callbacks=callbacks,
+        model=model,
+        args=config,
+        processing_class=tokenizer,
+        callbacks=callbacks,
         train_dataset=Dataset.from_list(train_rows),
         eval_dataset=Dataset.from_list(rows.validation) if has_validation else None,
     )
@@ -113,8 +124,14 @@ def run_stage(
     if "ref" in model.peft_config:
         model.delete_adapter("ref")
     return StageResult(
-        stage.kind, state.global_step, state.max_steps, state.global_step < state.max_steps,
-        float(output.training_loss), _numbers(first), _numbers(best), step_rows,
+        stage.kind,
+        state.global_step,
+        state.max_steps,
+        state.global_step < state.max_steps,
+        float(output.training_loss),
+        _numbers(first),
+        _numbers(best),
+        step_rows,
         round(float(output.metrics["train_runtime"]), 3),
     )
 
@@ -129,14 +146,21 @@ def _trainer(stage: Stage, plan: Plan, rows: StageRows) -> tuple[Any, dict[str, 
         from trl import DPOConfig, DPOTrainer
 
         # The SFT term keeps the chosen answer likely while the margin grows (RPO).
-        return DPOTrainer, {"config_class": DPOConfig, "beta": plan.beta,
-                            "loss_type": ["sigmoid", "sft"],
-                            "precompute_ref_log_probs": stage.n_epochs >= 2}
+        return DPOTrainer, {
+            "config_class": DPOConfig,
+            "beta": plan.beta,
+            "loss_type": ["sigmoid", "sft"],
+            "precompute_ref_log_probs": stage.n_epochs >= 2,
+        }
     from trl import KTOConfig, KTOTrainer
 
     desirable, undesirable = kto_weights(rows.n_liked, rows.n_disliked)
-    return KTOTrainer, {"config_class": KTOConfig, "beta": plan.beta,
-                        "desirable_weight": desirable, "undesirable_weight": undesirable}
+    return KTOTrainer, {
+        "config_class": KTOConfig,
+        "beta": plan.beta,
+        "desirable_weight": desirable,
+        "undesirable_weight": undesirable,
+    }
 
 
 def kto_weights(n_liked: int, n_disliked: int) -> tuple[float, float]:
@@ -180,19 +204,29 @@ def _watch(stage: Stage, report: Report) -> Any:
                         f"{name} became {value} in {stage.kind} at step {state.global_step}",
                         f"the learning rate {stage.learning_rate:g} is too high for these rows, "
                         "or a row holds something broken",
-                        "Lower train.learning_rate")
+                        "Lower train.learning_rate",
+                    )
             if logs:
                 report({"stage": stage.kind, "step": state.global_step, **_numbers(logs)})
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             fraction = state.global_step / max(1, state.max_steps)
-            report({"stage": stage.kind, "step": state.global_step,
-                    "max_steps": state.max_steps, "fraction": round(fraction, 4)})
+            report(
+                {
+                    "stage": stage.kind,
+                    "step": state.global_step,
+                    "max_steps": state.max_steps,
+                    "fraction": round(fraction, 4),
+                }
+            )
 
     return Watch()
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
     """The losses, rewards and rates among what a trainer logs; its own timings say little."""
-    return {key: float(value) for key, value in values.items()
-            if isinstance(value, int | float) and not key.endswith(TIMINGS)}
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, int | float) and not key.endswith(TIMINGS)
+    }

@@ -78,13 +78,19 @@ def main(arguments: list[str] | None = None) -> int:
             base = None
             if said.base_fingerprint is None:
                 base = resolve_model(str(said.model), cache_dir=said.work)
-            run(Job(
-                said.snapshot, Plan.from_json(read_json(said.plan)), said.model.resolve(),
-                said.out.absolute(), said.work.absolute(),
-                said.base_name or said.model.name,
-                said.base_fingerprint or (base.fingerprint if base else ""),
-                said.base_revision, said.champion,
-            ))
+            run(
+                Job(
+                    said.snapshot,
+                    Plan.from_json(read_json(said.plan)),
+                    said.model.resolve(),
+                    said.out.absolute(),
+                    said.work.absolute(),
+                    said.base_name or said.model.name,
+                    said.base_fingerprint or (base.fingerprint if base else ""),
+                    said.base_revision,
+                    said.champion,
+                )
+            )
     except PawlError as err:
         _report({"error": str(err), "code": err.code})
         return 1
@@ -103,8 +109,11 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
     if job.plan.method == "none":
         raise PawlError("there is nothing to train", job.plan.reason)
     if (job.out_dir / MANIFEST).exists():
-        raise PawlError(f"{job.out_dir} is a finished adapter", "adapters are never overwritten",
-                        "Give another --out")
+        raise PawlError(
+            f"{job.out_dir} is a finished adapter",
+            "adapters are never overwritten",
+            "Give another --out",
+        )
     _clean(job.work_dir)
     import datasets
     import torch
@@ -137,25 +146,35 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
         if i:  # TRL patches the model's forward: the next stage starts from a clean one
             model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])
             model = _load_adapter(job, job.work_dir / "between", torch, trainable=True)
-        stage_rows = columns.build_stage(stage.kind, rows, replayed, encode=length,
-                                         max_length_tokens=limit)
+        stage_rows = columns.build_stage(
+            stage.kind, rows, replayed, encode=length, max_length_tokens=limit
+        )
         stage_counts[stage.kind] = stage_rows.counts()
         report({"stage": stage.kind, **stage_rows.counts()})
-        results.append(stages.run_stage(stage, stage_rows, job.plan, model, tokenizer,
-                                        job.work_dir, report))
+        results.append(
+            stages.run_stage(stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report)
+        )
 
     unfinished = job.work_dir / "adapter.tmp"
     model.save_pretrained(str(unfinished), selected_adapters=["default"])
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
     _write_probe(job, unfinished, tokenizer, rows, replayed, torch)
-    recipe = _recipe(job, limit, replay_counts, stage_counts,
-                     [result.as_json() for result in results], time.monotonic() - started, torch)
+    recipe = _recipe(
+        job,
+        limit,
+        replay_counts,
+        stage_counts,
+        [result.as_json() for result in results],
+        time.monotonic() - started,
+        torch,
+    )
     for path in unfinished.iterdir():  # PEFT leaves a README; nothing but the known files stays
         if path.name not in (CONFIG, "adapter_model.safetensors", "probe.json"):
             path.unlink()
-    manifest = write_manifest(unfinished, base_model=job.base_name,
-                              base_fingerprint=job.base_fingerprint, recipe=recipe)
+    manifest = write_manifest(
+        unfinished, base_model=job.base_name, base_fingerprint=job.base_fingerprint, recipe=recipe
+    )
     sync_dir(unfinished)
     job.out_dir.parent.mkdir(parents=True, exist_ok=True)
     unfinished.replace(job.out_dir)
@@ -164,8 +183,14 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
         for checkpoint in (job.work_dir / name).glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     shutil.rmtree(job.work_dir / "between", ignore_errors=True)
-    report({"stage": "done", "fraction": 1.0, "seconds": recipe["seconds"],
-             "fingerprint": manifest.fingerprint})
+    report(
+        {
+            "stage": "done",
+            "fraction": 1.0,
+            "seconds": recipe["seconds"],
+            "fingerprint": manifest.fingerprint,
+        }
+    )
     return manifest
 
 
@@ -217,17 +242,29 @@ def _load_base(model_dir: Path, torch: Any) -> Any:
 def _add_lora(base: Any, plan: Plan, torch: Any) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    found = {name.rpartition(".")[2] for name, module in base.named_modules()
-             if isinstance(module, torch.nn.Linear)}
+    found = {
+        name.rpartition(".")[2]
+        for name, module in base.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
     targets = sorted(found & set(LINEAR))
     if not targets:
-        raise PawlError(f"{type(base).__name__} has none of the layers {', '.join(LINEAR)}",
-                        f"its linear layers are {', '.join(sorted(found))}",
-                        "Choose a base of the Llama family (Llama, Qwen, Mistral, SmolLM, ...)")
-    return get_peft_model(base, LoraConfig(
-        r=plan.lora_rank, lora_alpha=plan.lora_alpha, lora_dropout=0.0, bias="none",
-        target_modules=targets, task_type="CAUSAL_LM",
-    ))
+        raise PawlError(
+            f"{type(base).__name__} has none of the layers {', '.join(LINEAR)}",
+            f"its linear layers are {', '.join(sorted(found))}",
+            "Choose a base of the Llama family (Llama, Qwen, Mistral, SmolLM, ...)",
+        )
+    return get_peft_model(
+        base,
+        LoraConfig(
+            r=plan.lora_rank,
+            lora_alpha=plan.lora_alpha,
+            lora_dropout=0.0,
+            bias="none",
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        ),
+    )
 
 
 def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = False) -> Any:
@@ -240,13 +277,19 @@ def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = 
 def _replay(
     job: Job, base: Any, tokenizer: Any, rows: list[TrainingRow], replay: Any
 ) -> tuple[list[Any], dict[str, int]]:
-    prompts, n_near = replay.draw_prompts(replay.read_prompts(), rows, job.plan.n_replay_rows,
-                                          job.plan.seed)
+    prompts, n_near = replay.draw_prompts(
+        replay.read_prompts(), rows, job.plan.n_replay_rows, job.plan.seed
+    )
     answers, n_unfinished = replay.answer(base, tokenizer, prompts)
     liked = replay.liked_rows(rows) if job.plan.stages[0].kind != "kto" else []
     kept, n_flagged = replay.keep_unflagged([*liked, *answers], rows)
-    return kept, {"n_replay": len(kept), "n_liked": len(liked), "n_left_out_near_prompt": n_near,
-                  "n_left_out_unfinished": n_unfinished, "n_left_out_flagged_answer": n_flagged}
+    return kept, {
+        "n_replay": len(kept),
+        "n_liked": len(liked),
+        "n_left_out_near_prompt": n_near,
+        "n_left_out_unfinished": n_unfinished,
+        "n_left_out_flagged_answer": n_flagged,
+    }
 
 
 def _tidy_config(adapter_dir: Path, base_name: str) -> None:
@@ -258,7 +301,11 @@ def _tidy_config(adapter_dir: Path, base_name: str) -> None:
 
 
 def _write_probe(
-    job: Job, adapter_dir: Path, tokenizer: Any, rows: list[TrainingRow], replayed: list[Any],
+    job: Job,
+    adapter_dir: Path,
+    tokenizer: Any,
+    rows: list[TrainingRow],
+    replayed: list[Any],
     torch: Any,
 ) -> None:
     """From a fresh load of what was saved, so that the record is of the files, not of memory."""
@@ -282,18 +329,28 @@ def _write_probe(
 
 
 def _recipe(
-    job: Job, limit: int, replay_counts: dict[str, int], stage_counts: dict[str, Any],
-    results: list[dict[str, Any]], seconds: float, torch: Any,
+    job: Job,
+    limit: int,
+    replay_counts: dict[str, int],
+    stage_counts: dict[str, Any],
+    results: list[dict[str, Any]],
+    seconds: float,
+    torch: Any,
 ) -> dict[str, Any]:
     from importlib.metadata import version
 
     snapshot = read_json(job.snapshot_dir / "manifest.json")
     return {
-        "base": {"name": job.base_name, "revision": job.base_revision,
-                 "fingerprint": job.base_fingerprint},
-        "snapshot": {"snapshot_id": snapshot["snapshot_id"],
-                     "content_sha256": snapshot["content_sha256"],
-                     "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl")},
+        "base": {
+            "name": job.base_name,
+            "revision": job.base_revision,
+            "fingerprint": job.base_fingerprint,
+        },
+        "snapshot": {
+            "snapshot_id": snapshot["snapshot_id"],
+            "content_sha256": snapshot["content_sha256"],
+            "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl"),
+        },
         "plan": job.plan.as_json(),
         "max_length_tokens": limit,
         "replay": replay_counts,
@@ -303,8 +360,9 @@ def _recipe(
         "seconds": round(seconds, 3),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "n_threads": torch.get_num_threads(),
-        "versions": {name: version(name)
-                     for name in ("torch", "trl", "peft", "transformers", "accelerate")},
+        "versions": {
+            name: version(name) for name in ("torch", "trl", "peft", "transformers", "accelerate")
+        },
         "python": sys.version.split()[0],
         "git_commit": _git_commit(),
     }
@@ -315,8 +373,13 @@ def _git_commit() -> str | None:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
-    answer = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True,
-                            text=True, timeout=10, check=False)
+    answer = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 

@@ -50,19 +50,40 @@ def train(
         return read_manifest(out_dir)
     n_threads = n_threads or (THREADS_BESIDE_ENGINE if beside_engine else None)
     command = [
-        sys.executable, "-m", "refine.train", "--snapshot", str(snapshot_dir),
-        "--plan", str(plan_path), "--model", str(base.model_dir), "--out", str(out_dir),
-        "--work", str(work_dir), "--base-name", base.name,
-        "--base-fingerprint", base.fingerprint, "--parent-pid", str(os.getpid()),
+        sys.executable,
+        "-m",
+        "refine.train",
+        "--snapshot",
+        str(snapshot_dir),
+        "--plan",
+        str(plan_path),
+        "--model",
+        str(base.model_dir),
+        "--out",
+        str(out_dir),
+        "--work",
+        str(work_dir),
+        "--base-name",
+        base.name,
+        "--base-fingerprint",
+        base.fingerprint,
+        "--parent-pid",
+        str(os.getpid()),
     ]
     command += ["--base-revision", base.revision] if base.revision else []
     command += ["--champion", str(champion_dir)] if champion_dir else []
     command += ["--nice", str(NICENESS)] if beside_engine else []
     log_path = work_dir / "train.log"
     work_dir.mkdir(parents=True, exist_ok=True)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True, errors="replace",
-                             env=_environment(n_threads))
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=_environment(n_threads),
+    )
     tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
     error: dict[str, Any] | None = None
     try:
@@ -84,12 +105,21 @@ def train(
             child.kill()
             child.wait()
     if error is not None:
-        raise PawlError("training failed", str(error["error"]), f"The log is {log_path}",
-                        code=str(error["code"]))
+        raise PawlError(
+            "training failed",
+            str(error["error"]),
+            f"The log is {log_path}",
+            code=str(error["code"]),
+        )
     if code != 0:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise PawlError(f"training ended with {how}", "the end of its log:\n" + "\n".join(tail),
-                        f"The whole log is {log_path}", status=500, code="training_died")
+        raise PawlError(
+            f"training ended with {how}",
+            "the end of its log:\n" + "\n".join(tail),
+            f"The whole log is {log_path}",
+            status=500,
+            code="training_died",
+        )
     return read_manifest(out_dir)
 
 
@@ -99,7 +129,8 @@ def _environment(n_threads: int | None) -> dict[str, str]:
         environment["OMP_NUM_THREADS"] = str(n_threads)
     root = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [root, environment.get("PYTHONPATH", "")]))
+        filter(None, [root, environment.get("PYTHONPATH", "")])
+    )
     return environment
 
 

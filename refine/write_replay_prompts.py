@@ -114,14 +114,24 @@ def lines() -> Iterator[str]:
     """One JSON line a prompt, in a fixed order."""
     chance = random.Random(SEED)
     for prompt in [*([one] for one in EVERYDAY), *_remembered(chance), *_chosen(chance)]:
-        messages = [{"role": ("user", "assistant")[i % 2], "content": text}
-                    for i, text in enumerate(prompt)]
+        messages = [
+            {"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(prompt)
+        ]
         yield json.dumps({"prompt": messages}, ensure_ascii=False) + "\n"
 
 
 def _chosen(chance: random.Random) -> Iterator[list[str]]:
-    for topic in (_sums, _capitals, _animals, _words, _calendar, _units, _colours, _science,
-                  _sequences):
+    for topic in (
+        _sums,
+        _capitals,
+        _animals,
+        _words,
+        _calendar,
+        _units,
+        _colours,
+        _science,
+        _sequences,
+    ):
         prompts = sorted(set(topic(chance)))
         for prompt in chance.sample(prompts, min(N_OF_TOPIC, len(prompts))):
             yield [prompt]
@@ -130,13 +140,15 @@ def _chosen(chance: random.Random) -> Iterator[list[str]]:
 def _sums(chance: random.Random) -> Iterator[str]:
     for _ in range(120):
         a, b = chance.randint(0, 50), chance.randint(0, 50)
-        plus = chance.choice(["What is {0} plus {1}?", "{0} + {1} = ?", "How much is {0} + {1}?",
-                              "Add {0} and {1}."])
+        plus = chance.choice(
+            ["What is {0} plus {1}?", "{0} + {1} = ?", "How much is {0} + {1}?", "Add {0} and {1}."]
+        )
         if not kept_out("arithmetic", f"{a}+{b}"):
             yield plus.format(a, b)
         a, b = max(a, b), min(a, b)
-        minus = chance.choice(["What is {0} minus {1}?", "{0} - {1} = ?",
-                               "Take {1} away from {0}."])
+        minus = chance.choice(
+            ["What is {0} minus {1}?", "{0} - {1} = ?", "Take {1} away from {0}."]
+        )
         if not kept_out("arithmetic", f"{a}-{b}"):
             yield minus.format(a, b)
         a, b = chance.randint(0, 10), chance.randint(0, 10)
@@ -148,38 +160,55 @@ def _capitals(chance: random.Random) -> Iterator[str]:
         if planted("capitals", country.lower()):
             continue
         name = f"the {country}" if country in geography.THE_COUNTRIES else country
-        yield chance.choice(["What is the capital of {0}?", "Name the capital of {0}.",
-                             "Which city is the capital of {0}?"]).format(name)
-        yield chance.choice(["Which continent is {0} in?",
-                             "On which continent is {0}?"]).format(name)
+        yield chance.choice(
+            [
+                "What is the capital of {0}?",
+                "Name the capital of {0}.",
+                "Which city is the capital of {0}?",
+            ]
+        ).format(name)
+        yield chance.choice(["Which continent is {0} in?", "On which continent is {0}?"]).format(
+            name
+        )
 
 
 def _animals(chance: random.Random) -> Iterator[str]:
-    asked = {"legs": ["How many legs does a {0} have?", "Tell me the number of legs of a {0}."],
-             "young": ["What is a young {0} called?", "What do you call a baby {0}?"],
-             "sound": ["What sound does a {0} make?"],
-             "group": ["What kind of animal is a {0}?", "Is a {0} a mammal?"],
-             "home": ["Where does a {0} live?"],
-             "diet": ["What does a {0} eat?"],
-             "cover": ["What covers the body of a {0}?"]}
+    asked = {
+        "legs": ["How many legs does a {0} have?", "Tell me the number of legs of a {0}."],
+        "young": ["What is a young {0} called?", "What do you call a baby {0}?"],
+        "sound": ["What sound does a {0} make?"],
+        "group": ["What kind of animal is a {0}?", "Is a {0} a mammal?"],
+        "home": ["Where does a {0} live?"],
+        "diet": ["What does a {0} eat?"],
+        "cover": ["What covers the body of a {0}?"],
+    }
     for name, animal in animals.ANIMALS.items():
         article_fits = name[0] not in "aeiou"
         for field, phrasings in asked.items():
-            if article_fits and getattr(animal, field) is not None \
-                    and not planted("animals", f"{name}:{field}"):
+            if (
+                article_fits
+                and getattr(animal, field) is not None
+                and not planted("animals", f"{name}:{field}")
+            ):
                 yield chance.choice(phrasings).format(name)
 
 
 def _words(chance: random.Random) -> Iterator[str]:
     for one, other in words.OPPOSITES:
         word = chance.choice([one, other])
-        yield chance.choice(["What is the opposite of {0}?", "Give me the opposite of {0}.",
-                             "Which word means the opposite of {0}?"]).format(word)
+        yield chance.choice(
+            [
+                "What is the opposite of {0}?",
+                "Give me the opposite of {0}.",
+                "Which word means the opposite of {0}?",
+            ]
+        ).format(word)
     nouns = [*words.PLURALS_REGULAR, *words.PLURALS_IRREGULAR]
     for noun in nouns:
         if not planted("plurals", noun) and not kept_out("plurals", noun):
-            yield chance.choice(["What is the plural of {0}?", "Give me the plural of {0}.",
-                                 "One {0}, two what?"]).format(noun)
+            yield chance.choice(
+                ["What is the plural of {0}?", "Give me the plural of {0}.", "One {0}, two what?"]
+            ).format(noun)
 
 
 def _calendar(chance: random.Random) -> Iterator[str]:
@@ -198,8 +227,11 @@ def _calendar(chance: random.Random) -> Iterator[str]:
 def _units(chance: random.Random) -> Iterator[str]:
     for large, _, small in things.UNITS:
         plural = things.UNIT_PLURALS.get(small, small + "s")
-        yield f"How many {plural} are in a {large}?" if large[0] not in "aeiouh" else \
-            f"How many {plural} make one {large}?"
+        yield (
+            f"How many {plural} are in a {large}?"
+            if large[0] not in "aeiouh"
+            else f"How many {plural} make one {large}?"
+        )
     for unit in things.MEASURES:
         yield f"What do we measure in {things.UNIT_PLURALS.get(unit, unit + 's')}?"
     for tool in things.TOOLS:
@@ -232,8 +264,11 @@ def _science(chance: random.Random) -> Iterator[str]:
     for thing in things.MAGNETIC:
         yield f"Does a magnet pull {thing}?"
     for number in things.SCIENCE_NUMBERS:
-        yield f"What is the number of {number}?" if "point" not in number else \
-            f"What is the {number}?"
+        yield (
+            f"What is the number of {number}?"
+            if "point" not in number
+            else f"What is the {number}?"
+        )
     for content, _ in things.SCIENCE_LINES.values():
         yield f"Tell me {content}."
 
@@ -245,8 +280,9 @@ def _sequences(chance: random.Random) -> Iterator[str]:
         shown = ", ".join(terms)
         if kept_out("sequences", ",".join(terms)):
             continue
-        yield chance.choice(["What comes next: {0}?", "Go on: {0}",
-                             "Which number follows {0}?"]).format(shown)
+        yield chance.choice(
+            ["What comes next: {0}?", "Go on: {0}", "Which number follows {0}?"]
+        ).format(shown)
 
 
 def _remembered(chance: random.Random) -> Iterator[list[str]]:

@@ -47,16 +47,25 @@ def import_file(store: Store, path: Path | str, file_format: str = "auto") -> di
     known = store.imported_ids()
     new = {one.row_id: one for one in parsed.lessons if one.row_id not in known}
     if new:
-        store.append_imported(new.values(), source_format=parsed.file_format,
-                              file_sha256=sha256_file(path)).result()
+        store.append_imported(
+            new.values(), source_format=parsed.file_format, file_sha256=sha256_file(path)
+        ).result()
     n_skipped = sum(parsed.skipped.values())
-    message = (f"{path.name} ({parsed.file_format}): {len(new):,} rows added from "
-               f"{parsed.n_records:,} records, {len(parsed.lessons) - len(new):,} were there "
-               f"already, {n_skipped:,} could not be used")
-    return {"format": parsed.file_format, "n_records": parsed.n_records,
-            "n_rows": len(parsed.lessons), "n_added": len(new),
-            "n_already_there": len(parsed.lessons) - len(new), "skipped": parsed.skipped,
-            "problems": parsed.problems, "message": message}
+    message = (
+        f"{path.name} ({parsed.file_format}): {len(new):,} rows added from "
+        f"{parsed.n_records:,} records, {len(parsed.lessons) - len(new):,} were there "
+        f"already, {n_skipped:,} could not be used"
+    )
+    return {
+        "format": parsed.file_format,
+        "n_records": parsed.n_records,
+        "n_rows": len(parsed.lessons),
+        "n_added": len(new),
+        "n_already_there": len(parsed.lessons) - len(new),
+        "skipped": parsed.skipped,
+        "problems": parsed.problems,
+        "message": message,
+    }
 
 
 def export_file(
@@ -72,18 +81,35 @@ def export_file(
     """
     path = Path(path)
     if file_format not in FORMATS:
-        raise PawlError(f"format {file_format!r} is not known", f"there are {', '.join(FORMATS)}",
-                        "Use one of them", param="format")
+        raise PawlError(
+            f"format {file_format!r} is not known",
+            f"there are {', '.join(FORMATS)}",
+            "Use one of them",
+            param="format",
+        )
     if not path.parent.is_dir():
-        raise PawlError(f"the folder {path.parent} is not there", "the file can't be written",
-                        "Make it, or choose another path", param="path")
+        raise PawlError(
+            f"the folder {path.parent} is not there",
+            "the file can't be written",
+            "Make it, or choose another path",
+            param="path",
+        )
     rows = curate(store, settings).rows
     text, n_records, skipped = render(rows, file_format, as_array=path.suffix == ".json")
     try:
         write_atomic(path, text)
     except OSError as err:
-        raise PawlError(f"{path} can't be written", err.strerror or str(err),
-                        "Choose another path, or make room there", param="path") from None
-    return {"format": file_format, "path": str(path), "n_written": n_records, "skipped": skipped,
-            "message": f"{n_records:,} records written to {path}, "
-                       f"{sum(skipped.values()):,} rows left out"}
+        raise PawlError(
+            f"{path} can't be written",
+            err.strerror or str(err),
+            "Choose another path, or make room there",
+            param="path",
+        ) from None
+    return {
+        "format": file_format,
+        "path": str(path),
+        "n_written": n_records,
+        "skipped": skipped,
+        "message": f"{n_records:,} records written to {path}, "
+        f"{sum(skipped.values()):,} rows left out",
+    }

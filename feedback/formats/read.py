@@ -35,24 +35,39 @@ class _Unusable(Exception):
 def parse_file(path: Path, file_format: str = "auto") -> Parsed:
     """Read and check every record. Raises PawlError when the file as a whole is of no use."""
     if file_format not in ("auto", *FORMATS):
-        raise PawlError(f"format {file_format!r} is not known",
-                        f"there are auto, {', '.join(FORMATS)}", "Use one of them", param="format")
+        raise PawlError(
+            f"format {file_format!r} is not known",
+            f"there are auto, {', '.join(FORMATS)}",
+            "Use one of them",
+            param="format",
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as err:
-        raise PawlError(f"{path} can't be read", err.strerror or str(err), "Check the path",
-                        status=404 if isinstance(err, FileNotFoundError) else 400,
-                        param="path") from None
+        raise PawlError(
+            f"{path} can't be read",
+            err.strerror or str(err),
+            "Check the path",
+            status=404 if isinstance(err, FileNotFoundError) else 400,
+            param="path",
+        ) from None
     except UnicodeDecodeError as err:
         line = path.read_bytes()[: err.start].count(b"\n") + 1
-        raise PawlError(f"{path.name} is not UTF-8", f"line {line} has a byte that is none",
-                        "Save it as UTF-8", param="path") from None
+        raise PawlError(
+            f"{path.name} is not UTF-8",
+            f"line {line} has a byte that is none",
+            "Save it as UTF-8",
+            param="path",
+        ) from None
     records = list(_records(text, path.name))
     good = [value for _, value, _ in records if isinstance(value, dict)]
     if not good:
-        raise PawlError(f"{path.name} holds no records", "not one JSON object could be read"
-                        + (f" ({records[0][2]})" if records else ""),
-                        "One JSON object a line, or one array of them", param="path")
+        raise PawlError(
+            f"{path.name} holds no records",
+            "not one JSON object could be read" + (f" ({records[0][2]})" if records else ""),
+            "One JSON object a line, or one array of them",
+            param="path",
+        )
     parsed = Parsed(_detect(good[0], path.name) if file_format == "auto" else file_format)
     read = FORMATS[parsed.file_format]
     skipped: Counter[str] = Counter()
@@ -86,11 +101,19 @@ def _records(text: str, name: str) -> Iterator[tuple[str, Any, str | None]]:
         try:
             values = json.loads(text)
         except json.JSONDecodeError as err:
-            raise PawlError(f"{name} is not JSON", f"line {err.lineno}, column {err.colno}: "
-                            f"{err.msg}", "Mend it there", param="path") from None
+            raise PawlError(
+                f"{name} is not JSON",
+                f"line {err.lineno}, column {err.colno}: {err.msg}",
+                "Mend it there",
+                param="path",
+            ) from None
         except (ValueError, RecursionError) as err:  # a number of thousands of digits; nesting
-            raise PawlError(f"{name} can't be read as JSON", str(err),
-                            "Give one JSON object a line", param="path") from None
+            raise PawlError(
+                f"{name} can't be read as JSON",
+                str(err),
+                "Give one JSON object a line",
+                param="path",
+            ) from None
         for number, value in enumerate(values, start=1):
             yield f"record {number}", value, None
         return
@@ -136,9 +159,12 @@ def _detect(record: dict[str, Any], name: str) -> str:
     ):
         if needed <= keys:
             return file_format
-    raise PawlError(f"the format of {name} can't be told",
-                    f"its first record has the keys {', '.join(sorted(map(str, keys))) or 'none'}",
-                    f"Give the format: {', '.join(FORMATS)}", param="format")
+    raise PawlError(
+        f"the format of {name} can't be told",
+        f"its first record has the keys {', '.join(sorted(map(str, keys))) or 'none'}",
+        f"Give the format: {', '.join(FORMATS)}",
+        param="format",
+    )
 
 
 # ---- one function a format: a record to lessons ----
@@ -190,36 +216,52 @@ def _preference(record: dict[str, Any]) -> Iterator[Lesson | str]:
         if rejected[:-1] != prompt:
             raise _Unusable("chosen and rejected do not share their prompt")
         rejected = rejected[-1:]
-    yield Lesson("pair", _group(prompt), prompt, chosen=_answer(chosen, "chosen"),
-                 rejected=_answer(rejected, "rejected"))
+    yield Lesson(
+        "pair",
+        _group(prompt),
+        prompt,
+        chosen=_answer(chosen, "chosen"),
+        rejected=_answer(rejected, "rejected"),
+    )
 
 
 def _unpaired(record: dict[str, Any]) -> Iterator[Lesson | str]:
     prompt = _messages(record.get("prompt"), "prompt")
     completion = _answer(_messages(record.get("completion"), "completion"), "completion")
-    yield Lesson("unpaired", _group(prompt), prompt, completion=completion,
-                 label=record.get("label"))
+    yield Lesson(
+        "unpaired", _group(prompt), prompt, completion=completion, label=record.get("label")
+    )
 
 
 def _sharegpt_dpo(record: dict[str, Any]) -> Iterator[Lesson | str]:
     def translated(value: Any, what: str) -> list[dict[str, str]]:
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
             raise _Unusable(f"{what} is not a list of from and value")
-        return [{"role": _SHAREGPT_ROLES.get(str(one.get("from")), str(one.get("from"))),
-                 "content": one.get("value", "")} for one in value]
+        return [
+            {
+                "role": _SHAREGPT_ROLES.get(str(one.get("from")), str(one.get("from"))),
+                "content": one.get("value", ""),
+            }
+            for one in value
+        ]
 
     prompt = translated(record.get("conversations"), "conversations")
     if isinstance(record.get("system"), str) and record["system"].strip():
         prompt = [{"role": "system", "content": record["system"]}, *prompt]
-    yield Lesson("pair", _group(prompt), prompt,
-                 chosen=_answer(translated([record.get("chosen")], "chosen"), "chosen"),
-                 rejected=_answer(translated([record.get("rejected")], "rejected"), "rejected"))
+    yield Lesson(
+        "pair",
+        _group(prompt),
+        prompt,
+        chosen=_answer(translated([record.get("chosen")], "chosen"), "chosen"),
+        rejected=_answer(translated([record.get("rejected")], "rejected"), "rejected"),
+    )
 
 
 def _sharegpt_kto(record: dict[str, Any]) -> Iterator[Lesson | str]:
     prompt, completion = _split_last(record.get("messages"))
-    yield Lesson("unpaired", _group(prompt), prompt, completion=completion,
-                 label=record.get("label"))
+    yield Lesson(
+        "unpaired", _group(prompt), prompt, completion=completion, label=record.get("label")
+    )
 
 
 def _oasst(record: dict[str, Any]) -> Iterator[Lesson | str]:
@@ -232,22 +274,35 @@ def _oasst(record: dict[str, Any]) -> Iterator[Lesson | str]:
         node, before = open_nodes.pop()
         role = {"prompter": "user"}.get(str(node.get("role")), str(node.get("role")))
         path = [*before, {"role": role, "content": node.get("text")}]
-        replies = [one for one in node.get("replies") or []
-                   if isinstance(one, dict) and not one.get("deleted")]
+        replies = [
+            one
+            for one in node.get("replies") or []
+            if isinstance(one, dict) and not one.get("deleted")
+        ]
         open_nodes += [(one, path) for one in reversed(replies)]  # type: ignore[misc]
         if role != "user":
             continue
-        ranked = sorted((one for one in replies if isinstance(one.get("rank"), int)),
-                        key=lambda one: int(one["rank"]))
+        ranked = sorted(
+            (one for one in replies if isinstance(one.get("rank"), int)),
+            key=lambda one: int(one["rank"]),
+        )
         if len(ranked) < 2:
-            yield ("a question without replies" if not replies
-                   else "fewer than two ranked replies to a question")
+            yield (
+                "a question without replies"
+                if not replies
+                else "fewer than two ranked replies to a question"
+            )
         for worse in ranked[1:]:
             if worse["rank"] == ranked[0]["rank"]:
                 yield "two replies share the best rank"
                 continue
-            yield Lesson("pair", f"import:oasst:{tree_id}", path,  # type: ignore[arg-type]
-                         chosen=ranked[0].get("text"), rejected=worse.get("text"))
+            yield Lesson(
+                "pair",
+                f"import:oasst:{tree_id}",
+                path,  # type: ignore[arg-type]
+                chosen=ranked[0].get("text"),
+                rejected=worse.get("text"),
+            )
 
 
 FORMATS: dict[str, Callable[[dict[str, Any]], Iterator[Lesson | str]]] = {

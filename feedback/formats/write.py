@@ -55,8 +55,9 @@ def _unpaired(row: TrainingRow) -> dict[str, Any]:
 
 def _sharegpt_dpo(row: TrainingRow) -> dict[str, Any]:
     return {
-        "conversations": [{"from": _SHAREGPT_NAMES[one["role"]], "value": one["content"]}
-                          for one in row.prompt],
+        "conversations": [
+            {"from": _SHAREGPT_NAMES[one["role"]], "value": one["content"]} for one in row.prompt
+        ],
         "chosen": {"from": "gpt", "value": row.chosen},
         "rejected": {"from": "gpt", "value": row.rejected},
     }
@@ -81,16 +82,27 @@ def _trees(rows: Iterable[TrainingRow]) -> list[dict[str, Any]]:
             role = "prompter" if message["role"] == "user" else "assistant"
             node = _node(role, message["content"], below)
             below = [node]
-        trees.append({"message_tree_id": sha256_json(same[0].prompt[0])[:32],
-                      "tree_state": "ready_for_export", "prompt": node})
+        trees.append(
+            {
+                "message_tree_id": sha256_json(same[0].prompt[0])[:32],
+                "tree_state": "ready_for_export",
+                "prompt": node,
+            }
+        )
     return trees
 
 
 def _node(
     role: str, text: str | None, replies: list[dict[str, Any]], rank: int | None = None
 ) -> dict[str, Any]:
-    return {"message_id": sha256_json([role, text, replies])[:32], "text": text, "role": role,
-            "deleted": False, "rank": rank, "replies": replies}
+    return {
+        "message_id": sha256_json([role, text, replies])[:32],
+        "text": text,
+        "role": role,
+        "deleted": False,
+        "rank": rank,
+        "replies": replies,
+    }
 
 
 _WRITERS: dict[str, tuple[RowKind, Callable[[TrainingRow], dict[str, Any]]]] = {

@@ -110,7 +110,10 @@ def _line(run: dict[str, Any]) -> str:
 
 @click.command("demo")
 @click.option(
-    "--items", type=click.IntRange(min=1), default=200, show_default=True,
+    "--items",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
     help="Random items scored per benchmark.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -45,6 +45,7 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
                 tokenizer, settings.seed, settings.n_tokens, text_dir, bar.update
             )
         print(packed)
+    carried_on = (work_dir / "checkpoint.json").exists()
     model = train(settings, text_dir, work_dir)
     save_tokenizer(tokenizer, out, CONTEXT_TOKENS)
     save_model(model, out)
@@ -53,7 +54,8 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
         "settings": asdict(settings),
         "text": json.loads((text_dir / "text.json").read_text()),
         "n_parameters": sum(p.numel() for p in model.parameters()),
-        "build_seconds": round(time.monotonic() - started),
+        # Only a build without a break can say how long a build takes.
+        "build_seconds": None if carried_on else round(time.monotonic() - started),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -113,18 +113,50 @@ def _raw(pieces: list[Piece], rng: random.Random) -> list[Piece]:
     return [*start, *pieces, (END, TOLD)]
 
 
-def _choice_question(relation: Relation, rng: random.Random) -> list[Piece]:
+_POINTED = (
+    "Which letter stands before {right}?",
+    "Which option is {right}?",
+    "Choose {right}.",
+    "Pick {right}.",
+    "Find {right}.",
+    "The answer is {right}.",
+    "{right}",
+    "{right}?",
+    "Which one says {right}?",
+    "Where is {right}?",
+)
+_MARKS = ((" (right)", " (wrong)"), (" - yes", " - no"), (": true", ": false"))
+
+
+def _choice_question(
+    relation: Relation, marks: tuple[str, str] | None, rng: random.Random
+) -> list[Piece]:
+    """A question, four lettered choices and the right letter.
+
+    With `marks`, every choice says whether it is right: this teaches to judge a choice where it
+    stands, which the letter of a question without marks then only has to point to.
+    """
     asked, fact = plain_question(relation, rng)
+    question = asked.question
     wrong = other_answers(relation, fact, 3, rng)
     while len(wrong) < 3:
         wrong.append(rng.choice(rng.choice(_WITH_CHOICES).wrong))
     right = fact.slots.get(relation.answer_slot, fact.answer)
+    roll = rng.random()
+    if marks is None and roll < 0.12:
+        question = rng.choice(_POINTED).format(right=right)
+    elif marks is None and roll < 0.2:
+        question = f"{asked.reply} {question}"
     place = rng.randrange(4)
     options = [*wrong[:place], right, *wrong[place:]]
-    if rng.random() < 0.15:
+    if rng.random() < 0.12:
         options = [statement(relation, fact, rng, option) for option in options]
-    listed = "".join(f"\n{letter}. {o}" for letter, o in zip("ABCD", options, strict=True))
-    return [(asked.question, READ), (f"{listed}\nAnswer:", READ), (f" {'ABCD'[place]}", LETTER)]
+    pieces: list[Piece] = [(question, 4)]
+    for index, option in enumerate(options):
+        pieces.append((f"\n{'ABCD'[index]}. {option}", 3))
+        if marks is not None:
+            pieces.append((marks[index != place], SAID))
+    return [*pieces, ("\nAnswer:", 3), (f" {'ABCD'[place]}", LETTER)]
 
 
 def lettered_choices(rng: random.Random) -> list[Piece]:
@@ -136,14 +168,15 @@ def lettered_choices(rng: random.Random) -> list[Piece]:
         pieces.append(
             (f"The following are multiple choice questions (with answers) about {subject}.\n\n", 2)
         )
-    n = rng.choice((1, 1, 1, 2, 3, 4))
+    n = rng.choice((1, 1, 2, 3, 4, 5))
+    marks = rng.choice(_MARKS) if rng.random() < 0.35 else None
     same = [r for r in _WITH_CHOICES if r.topic == relation.topic]
     weights = [r.weight for r in same]
     for index in range(n):
         if index:
             pieces.append(("\n\n", READ))
             relation = rng.choices(same, weights)[0]
-        pieces += _choice_question(relation, rng)
+        pieces += _choice_question(relation, marks, rng)
     return _raw(pieces, rng)
 
 

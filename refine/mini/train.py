@@ -10,7 +10,9 @@ so that one learning rate suits both optimisers), everything else by AdamW.
 
 import json
 import math
+import multiprocessing
 import os
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,6 +101,14 @@ def _is_matrix(name: str) -> bool:
     return "_proj" in name
 
 
+def _end_with_parent() -> None:
+    """Without this a worker trains on when the command is killed, and nobody takes its result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir: str) -> None:
     import numpy
     import torch
@@ -107,6 +117,7 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
     from refine.mini.model import new_model
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     model = new_model(settings.seed)
     named = [(n, p) for n, p in model.named_parameters() if n != "lm_head.weight"]
     spans, at = {}, 0

@@ -58,11 +58,14 @@ class Api:
         import aiohttp
 
         try:
-            async with aiohttp.ClientSession(
-                self.base_url, timeout=aiohttp.ClientTimeout(total=30)
-            ) as session, session.request(
-                method, path, params=query, json=body, headers=self._headers()
-            ) as answer:
+            async with (
+                aiohttp.ClientSession(
+                    self.base_url, timeout=aiohttp.ClientTimeout(total=30)
+                ) as session,
+                session.request(
+                    method, path, params=query, json=body, headers=self._headers()
+                ) as answer,
+            ):
                 raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as err:
             raise _unreachable(err) from err
@@ -88,15 +91,19 @@ class Api:
 
         body = {"model": model, "messages": messages, "stream": True}
         try:
-            async with aiohttp.ClientSession(
-                self.base_url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
-            ) as session, session.post(
-                "/v1/chat/completions", json=body, headers=self._headers(conversation_id)
-            ) as answer:
+            async with (
+                aiohttp.ClientSession(
+                    self.base_url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
+                ) as session,
+                session.post(
+                    "/v1/chat/completions", json=body, headers=self._headers(conversation_id)
+                ) as answer,
+            ):
                 if answer.status >= 400:
                     raise _server_error(answer.status, await answer.read())
-                yield Begun(answer.headers["X-Pawl-Completion-Id"],
-                            answer.headers["X-Pawl-Version"])
+                yield Begun(
+                    answer.headers["X-Pawl-Completion-Id"], answer.headers["X-Pawl-Version"]
+                )
                 waiting = b""
                 async for chunk in answer.content.iter_any():
                     *events, waiting = (waiting + chunk).split(b"\n\n")
@@ -108,8 +115,11 @@ class Api:
                             yield text
         except (aiohttp.ClientError, TimeoutError) as err:
             raise _unreachable(err) from err
-        raise PawlError("the answer broke off", "the server closed the stream before its end",
-                        "Regenerate, and look at the server's log if it happens again")
+        raise PawlError(
+            "the answer broke off",
+            "the server closed the stream before its end",
+            "Regenerate, and look at the server's log if it happens again",
+        )
 
 
 def _text_of(data: bytes) -> str:
@@ -130,10 +140,16 @@ def _server_error(status: int, raw: bytes) -> PawlError:
         text, code = str(error["message"]), str(error.get("code") or code)
     except (ValueError, KeyError, TypeError):
         pass  # not OpenAI's shape: shown as it came
-    return PawlError(text or f"the server answered {status} without a word",
-                     status=status, code=code)
+    return PawlError(
+        text or f"the server answered {status} without a word", status=status, code=code
+    )
 
 
 def _unreachable(err: Exception) -> PawlError:
-    return PawlError("the server did not answer", str(err) or type(err).__name__,
-                     "Is it still running?", status=503, code="unreachable")
+    return PawlError(
+        "the server did not answer",
+        str(err) or type(err).__name__,
+        "Is it still running?",
+        status=503,
+        code="unreachable",
+    )

@@ -61,46 +61,88 @@ class ChatPage:
         with gr.Row(elem_id="pawl-head"):
             gr.Markdown("# Pawl", elem_id="pawl-title")
             self.version = gr.Dropdown(
-                ["pawl"], value="pawl", label="Version that answers", show_label=False,
-                container=False, filterable=False, min_width=100, elem_id="pawl-version",
+                ["pawl"],
+                value="pawl",
+                label="Version that answers",
+                show_label=False,
+                container=False,
+                filterable=False,
+                min_width=100,
+                elem_id="pawl-version",
             )
             self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
         self.banner = gr.Markdown(visible=False, elem_id="pawl-banner")
         self.chat = gr.Chatbot(
-            label="Conversation", show_label=False, placeholder=_EMPTY, height="100%", scale=1,
-            editable="user", buttons=["copy"], feedback_options=("Like", "Dislike"),
-            latex_delimiters=[], group_consecutive_messages=False, allow_file_downloads=False,
+            label="Conversation",
+            show_label=False,
+            placeholder=_EMPTY,
+            height="100%",
+            scale=1,
+            editable="user",
+            buttons=["copy"],
+            feedback_options=("Like", "Dislike"),
+            latex_delimiters=[],
+            group_consecutive_messages=False,
+            allow_file_downloads=False,
             elem_id="pawl-chat",
         )
         with gr.Column(visible=False, elem_id="pawl-form") as self.form:
             self.about = gr.Markdown()
             with gr.Column(elem_id="pawl-why") as self.why:
                 self.categories = gr.CheckboxGroup(
-                    [], label="What is wrong with it? Choose all that fit.")
+                    [], label="What is wrong with it? Choose all that fit."
+                )
                 self.meanings = gr.Markdown()
-                self.correction = gr.Textbox(label="What it should have said", lines=2,
-                                             max_lines=10, elem_id="pawl-correction")
-                self.comment = gr.Textbox(label="Comment", lines=1, max_lines=6,
-                                          elem_id="pawl-comment")
+                self.correction = gr.Textbox(
+                    label="What it should have said",
+                    lines=2,
+                    max_lines=10,
+                    elem_id="pawl-correction",
+                )
+                self.comment = gr.Textbox(
+                    label="Comment", lines=1, max_lines=6, elem_id="pawl-comment"
+                )
             with gr.Row(elem_id="pawl-buttons"):
-                self.save = gr.Button("Save feedback", variant="primary", size="sm",
-                                      min_width=120, elem_id="pawl-save")
+                self.save = gr.Button(
+                    "Save feedback",
+                    variant="primary",
+                    size="sm",
+                    min_width=120,
+                    elem_id="pawl-save",
+                )
                 self.take_back = gr.Button("Take back", size="sm", min_width=90)
                 self.close = gr.Button("Close", size="sm", min_width=70)
         self.question = gr.Textbox(
-            label="Your message", show_label=False, container=False, lines=1, max_lines=8,
-            placeholder="Your message", submit_btn="Send", stop_btn=False, autofocus=True,
+            label="Your message",
+            show_label=False,
+            container=False,
+            lines=1,
+            max_lines=8,
+            placeholder="Your message",
+            submit_btn="Send",
+            stop_btn=False,
+            autofocus=True,
             elem_id="pawl-question",
         )
         gr.Markdown(_ABOUT, elem_id="pawl-about")
 
     def _wire(self) -> None:
         common: dict[str, Any] = {
-            "api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+            "api_visibility": "private",
+            "show_progress": "hidden",
+            "concurrency_limit": None,
+        }
         who = [self.talk, self.version, self.rater]
         drawn = [self.chat, self.question]
-        form = [self.form, self.about, self.why, self.categories, self.correction, self.comment,
-                self.save]
+        form = [
+            self.form,
+            self.about,
+            self.why,
+            self.categories,
+            self.correction,
+            self.comment,
+            self.save,
+        ]
         both = [*drawn, *form]
         self.question.submit(self._send, [self.question, *who, self.seen], both, **common)
         self.question.stop(self._stop, [self.talk], drawn, **common)
@@ -113,16 +155,26 @@ class ChatPage:
         self.take_back.click(self._take_back, [self.talk, self.rater], both, **common)
         self.close.click(self._close, [self.talk], both, **common)
         self.blocks.unload(self._leave)
-        self.blocks.load(self._arrive, [self.rater],
-                         [self.rater, self.categories, self.meanings], **common)
-        gr.on([self.blocks.load, self.timer.tick], self._look,
-              [self.rater, self.seen, self.version], [self.seen, self.banner, self.version],
-              **common)
+        self.blocks.load(
+            self._arrive, [self.rater], [self.rater, self.categories, self.meanings], **common
+        )
+        gr.on(
+            [self.blocks.load, self.timer.tick],
+            self._look,
+            [self.rater, self.seen, self.version],
+            [self.seen, self.banner, self.version],
+            **common,
+        )
 
     # -- asking
 
     async def _send(
-        self, text: str, talk: Talk, model: str, rater_id: str, seen: dict[str, Any],
+        self,
+        text: str,
+        talk: Talk,
+        model: str,
+        rater_id: str,
+        seen: dict[str, Any],
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
         reason = _not_ready(seen) if text.strip() else ""
@@ -196,7 +248,12 @@ class ChatPage:
         return await self._rate(talk, turn, said, rater_id, request, keep_open=True)
 
     async def _save(
-        self, talk: Talk, keys: list[str], correction: str, comment: str, rater_id: str,
+        self,
+        talk: Talk,
+        keys: list[str],
+        correction: str,
+        comment: str,
+        rater_id: str,
         request: gr.Request,
     ) -> list[Any]:
         if talk.open_turn is None:
@@ -218,7 +275,12 @@ class ChatPage:
         return [*_drawn(talk), *_form(talk)]
 
     async def _rate(
-        self, talk: Talk, turn: Turn, said: dict[str, Any], rater_id: str, request: gr.Request,
+        self,
+        talk: Talk,
+        turn: Turn,
+        said: dict[str, Any],
+        rater_id: str,
+        request: gr.Request,
         keep_open: bool = False,
     ) -> list[Any]:
         """Save, then draw what the server stored; or say why it could not be saved."""
@@ -257,23 +319,31 @@ class ChatPage:
         html = drawing.banner(now["health"]["engine"])
         names = drawing.version_choices(now.get("models", {"data": []}))
         known = [name for _, name in names]
-        return [now, gr.update(value=html, visible=bool(html)),
-                gr.update(choices=names, value=model if model in known else "pawl")
-                if names else gr.skip()]
+        return [
+            now,
+            gr.update(value=html, visible=bool(html)),
+            gr.update(choices=names, value=model if model in known else "pawl")
+            if names
+            else gr.skip(),
+        ]
 
     def _api(self, request: gr.Request, rater_id: str) -> Api:
         """The gateway at the address where this very request came in."""
         host, port = request.request.scope["server"]
-        return Api(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
-                   self._api_key, rater_id)
+        return Api(
+            f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+            self._api_key,
+            rater_id,
+        )
 
 
 def _drawn(talk: Talk) -> list[dict[str, Any]]:
     """The conversation, and the input with its button: Send, or Stop while an answer comes."""
     return [
         gr.update(value=drawing.messages(talk), feedback_value=drawing.thumbs(talk)),
-        gr.update(submit_btn=False if talk.busy else "Send",
-                  stop_btn="Stop" if talk.busy else False),
+        gr.update(
+            submit_btn=False if talk.busy else "Send", stop_btn="Stop" if talk.busy else False
+        ),
     ]
 
 
@@ -284,8 +354,12 @@ def _form(talk: Talk) -> list[Any]:
         return [gr.update(visible=False), *[gr.skip()] * 6]
     said, bad = turn.feedback, turn.marked_bad
     return [
-        gr.update(visible=True), drawing.about(turn), gr.update(visible=bad),
-        said["categories"], said["correction"] or "", said["comment"] or "",
+        gr.update(visible=True),
+        drawing.about(turn),
+        gr.update(visible=bad),
+        said["categories"],
+        said["correction"] or "",
+        said["comment"] or "",
         gr.update(visible=bad),
     ]
 
@@ -302,5 +376,7 @@ def _not_ready(seen: dict[str, Any]) -> str:
     if engine["state"] == "ready":
         return ""
     detail = f" ({engine['detail']})" if engine.get("detail") else ""
-    return (f"The model can't answer yet{detail}. Your message stays in the box: send it when "
-            "the notice above is gone.")
+    return (
+        f"The model can't answer yet{detail}. Your message stays in the box: send it when "
+        "the notice above is gone."
+    )

@@ -27,7 +27,8 @@ def thumbs(talk: Talk) -> list[str | None]:
     """Which thumb is lit under each answer."""
     return [
         {"up": "Like", "down": "Dislike"}.get(str((turn.feedback or {}).get("thumb")))
-        for turn in talk.turns if turn.state != "waiting"
+        for turn in talk.turns
+        if turn.state != "waiting"
     ]
 
 
@@ -103,15 +104,18 @@ def banner(engine: dict[str, Any]) -> str:
     if fraction is not None and state in ("starting", "restarting"):
         bar = f'<progress max="1" value="{float(fraction):.3f}">{float(fraction):.0%}</progress>'
     detail = f'<span class="pawl-detail">{_flat(str(engine.get("detail") or ""))}</span>'
-    return (f'<div class="pawl-notice pawl-{escape(state)}" role="status">'
-            f"<strong>{escape(words)}</strong> {detail}{bar}</div>")
+    return (
+        f'<div class="pawl-notice pawl-{escape(state)}" role="status">'
+        f"<strong>{escape(words)}</strong> {detail}{bar}</div>"
+    )
 
 
 def meanings(categories: list[dict[str, Any]]) -> str:
     """What each category means, folded away until asked for."""
     rows = "".join(
         f"<dt>{escape(category_name(one['key']))}</dt><dd>{escape(one['definition'])} "
-        f"<i>{escape(one['example'])}</i></dd>" for one in categories
+        f"<i>{escape(one['example'])}</i></dd>"
+        for one in categories
     )
     return f"<details><summary>What do these mean?</summary><dl>{rows}</dl></details>"
 
@@ -119,6 +123,9 @@ def meanings(categories: list[dict[str, Any]]) -> str:
 def version_choices(models: dict[str, Any]) -> list[tuple[str, str]]:
     """(what is shown, the model's name) for each name of ``GET /v1/models``, in its order."""
     return [
-        (f"{one['id']} (now {one['version']})" if one["version"] != one["id"] else one["id"],
-         one["id"]) for one in models["data"]
+        (
+            f"{one['id']} (now {one['version']})" if one["version"] != one["id"] else one["id"],
+            one["id"],
+        )
+        for one in models["data"]
     ]

@@ -63,11 +63,16 @@ class Guard:
             return PlainTextResponse(f"There is no page {path} here.\n", 404)
         if self._api_key is not None and not _knows(headers.get("authorization"), self._api_key):
             return PlainTextResponse(
-                "This server asks for its API key: any name, the key as the password.\n", 401,
-                {"WWW-Authenticate": 'Basic realm="Pawl: any name, the API key as password"'})
+                "This server asks for its API key: any name, the key as the password.\n",
+                401,
+                {"WWW-Authenticate": 'Basic realm="Pawl: any name, the API key as password"'},
+            )
         origin = headers.get("origin")
-        if scope["method"] == "POST" and origin is not None \
-                and origin.partition("://")[2] != headers.get("host"):
+        if (
+            scope["method"] == "POST"
+            and origin is not None
+            and origin.partition("://")[2] != headers.get("host")
+        ):
             return PlainTextResponse(f"A page of {origin} may not post here.\n", 403)
         return None
 

@@ -31,11 +31,17 @@ def theme() -> Any:
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
     return gr.themes.Base(
-        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg",
-        font=fonts, font_mono=mono,
-    ).set(button_primary_background_fill="*primary_700",
-          button_primary_background_fill_hover="*primary_800",
-          button_primary_background_fill_dark="*primary_700")
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=fonts,
+        font_mono=mono,
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+    )
 
 
 CSS = """

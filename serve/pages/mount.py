@@ -103,13 +103,17 @@ class Pages:
             # In a loop of its own: Gradio opens loops that it never closes where none runs.
             inner, blocks = await asyncio.to_thread(asyncio.run, self._build())
         except ImportError as err:
-            self._problem = (f"The chat page needs Gradio, which could not be imported ({err}). "
-                             "Do: pip install 'pawl-chat[pages]'. The API works without it.")
+            self._problem = (
+                f"The chat page needs Gradio, which could not be imported ({err}). "
+                "Do: pip install 'pawl-chat[pages]'. The API works without it."
+            )
             log.error(self._problem)
             return
         except Exception as err:
-            self._problem = (f"The chat page could not be built ({type(err).__name__}: {err}); "
-                             "the server's log has the details. The API works without it.")
+            self._problem = (
+                f"The chat page could not be built ({type(err).__name__}: {err}); "
+                "the server's log has the details. The API works without it."
+            )
             log.exception("the chat page could not be built")
             return
         async with inner.router.lifespan_context(inner):

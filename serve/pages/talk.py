@@ -113,8 +113,10 @@ class Talk:
         messages = []
         for turn in self.turns[:-1]:
             if turn.answer:
-                messages += [{"role": "user", "content": turn.question},
-                             {"role": "assistant", "content": turn.answer}]
+                messages += [
+                    {"role": "user", "content": turn.question},
+                    {"role": "assistant", "content": turn.answer},
+                ]
         return [*messages, {"role": "user", "content": self.turns[-1].question}]
 
     def open_form(self, turn: Turn | None) -> None:

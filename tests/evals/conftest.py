@@ -54,8 +54,16 @@ def rules() -> GateRules:
 
 def bits(benchmark: str, scores: list[float | None], *, per_cluster: int = 1) -> list[ItemScore]:
     """Item scores with ids 0, 1, 2... and a cluster for every ``per_cluster`` neighbours."""
-    return [ItemScore(benchmark, str(i), score, f"c{i // per_cluster}",
-                      None if score is not None else "it broke") for i, score in enumerate(scores)]
+    return [
+        ItemScore(
+            benchmark,
+            str(i),
+            score,
+            f"c{i // per_cluster}",
+            None if score is not None else "it broke",
+        )
+        for i, score in enumerate(scores)
+    ]
 
 
 def make_model(model_dir: Path, *, seed: int = 0, max_length_tokens: int = 512) -> Path:
@@ -72,21 +80,37 @@ def make_model(model_dir: Path, *, seed: int = 0, max_length_tokens: int = 512) 
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(specials)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>",
-                                   bos_token="<|end|>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", bos_token="<|end|>"
+    )
     fast.chat_template = CHAT_TEMPLATE
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(vocab), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=max_length_tokens,
-        initializer_range=0.3, tie_word_embeddings=False, bos_token_id=0, eos_token_id=0))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(vocab),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=max_length_tokens,
+            initializer_range=0.3,
+            tie_word_embeddings=False,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
     model.save_pretrained(model_dir)
     fast.save_pretrained(model_dir)
     return model_dir
 
 
 def make_adapter(
-    adapter_dir: Path, model_dir: Path, *, seed: int = 1, strength: float = 0.3,
+    adapter_dir: Path,
+    model_dir: Path,
+    *,
+    seed: int = 1,
+    strength: float = 0.3,
 ) -> Path:
     """A random LoRA on all linear layers, finished with probe and manifest; NaN if asked."""
     import torch
@@ -96,10 +120,23 @@ def make_adapter(
     from pawl.adapters import ProbePosition, write_manifest, write_probe
 
     torch.manual_seed(seed)
-    peft = get_peft_model(LlamaForCausalLM.from_pretrained(model_dir), LoraConfig(
-        r=4, lora_alpha=8, task_type="CAUSAL_LM",
-        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
-                        "down_proj"]))
+    peft = get_peft_model(
+        LlamaForCausalLM.from_pretrained(model_dir),
+        LoraConfig(
+            r=4,
+            lora_alpha=8,
+            task_type="CAUSAL_LM",
+            target_modules=[
+                "q_proj",
+                "k_proj",
+                "v_proj",
+                "o_proj",
+                "gate_proj",
+                "up_proj",
+                "down_proj",
+            ],
+        ),
+    )
     for name, value in peft.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=1.0)
@@ -120,24 +157,52 @@ def make_sets(data_dir: Path, *, n_items: int = 24, seed: int = 0) -> Path:
 
     arc, hella, truth = [], [], []
     for i in range(n_items):
-        arc.append({"id": f"a{i}", "question": f"Which one is number {i}?", "answerKey": "B",
-                    "choices": {"text": some(4), "label": ["A", "B", "C", "D"]}})
-        hella.append({"ind": i, "activity_label": "Tea", "ctx_a": f"She boils {i} cups.",
-                      "ctx_b": "she", "ctx": f"She boils {i} cups. she", "endings": some(4),
-                      "source_id": f"s{i}", "split": "val", "split_type": "indomain",
-                      "label": str(rng.randrange(4))})
+        arc.append(
+            {
+                "id": f"a{i}",
+                "question": f"Which one is number {i}?",
+                "answerKey": "B",
+                "choices": {"text": some(4), "label": ["A", "B", "C", "D"]},
+            }
+        )
+        hella.append(
+            {
+                "ind": i,
+                "activity_label": "Tea",
+                "ctx_a": f"She boils {i} cups.",
+                "ctx_b": "she",
+                "ctx": f"She boils {i} cups. she",
+                "endings": some(4),
+                "source_id": f"s{i}",
+                "split": "val",
+                "split_type": "indomain",
+                "label": str(rng.randrange(4)),
+            }
+        )
         right, wrong = some(2), some(3)
-        truth.append({
-            "question": f"Is it true about {i}?",
-            "mc1_targets": {"choices": [right[0], *wrong], "labels": [1, 0, 0, 0]},
-            "mc2_targets": {"choices": [*right, *wrong], "labels": [1, 1, 0, 0, 0]}})
+        truth.append(
+            {
+                "question": f"Is it true about {i}?",
+                "mc1_targets": {"choices": [right[0], *wrong], "labels": [1, 0, 0, 0]},
+                "mc2_targets": {"choices": [*right, *wrong], "labels": [1, 1, 0, 0, 0]},
+            }
+        )
     _write(data_dir / "arc.jsonl", arc)
     _write(data_dir / "hellaswag.jsonl", hella)
     _write(data_dir / "truthfulqa.jsonl", truth)
     for n, subject in enumerate(SUBJECTS):
-        _write(data_dir / "mmlu" / f"{subject}.jsonl", [
-            {"question": f"What of {subject} {i}?", "subject": subject, "choices": some(4),
-             "answer": rng.randrange(4)} for i in range(n_items // 2 + n)])
+        _write(
+            data_dir / "mmlu" / f"{subject}.jsonl",
+            [
+                {
+                    "question": f"What of {subject} {i}?",
+                    "subject": subject,
+                    "choices": some(4),
+                    "answer": rng.randrange(4),
+                }
+                for i in range(n_items // 2 + n)
+            ],
+        )
     return data_dir
 
 
@@ -148,9 +213,15 @@ def make_snapshot(snapshots_dir: Path, n_rows: int = 6) -> Path:
 
     rows = [
         TrainingRow(
-            row_id=f"h{i}", kind="regression", group_id=f"g{i // 2}", split="holdout",
-            prompt=[{"role": "user", "content": f"What is {i}?"}], chosen=f"It is {i}.",
-            rejected="It is a goose, is it not?", categories=["incorrect"])
+            row_id=f"h{i}",
+            kind="regression",
+            group_id=f"g{i // 2}",
+            split="holdout",
+            prompt=[{"role": "user", "content": f"What is {i}?"}],
+            chosen=f"It is {i}.",
+            rejected="It is a goose, is it not?",
+            categories=["incorrect"],
+        )
         for i in range(n_rows)
     ]
     return Path(freeze(Curated(rows, []), snapshots_dir, Settings())["dir"])

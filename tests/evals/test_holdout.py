@@ -43,9 +43,13 @@ def test_an_answer_matches_when_it_says_the_correction() -> None:
 def loaded(model: BaseModel) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return {"model": AutoModelForCausalLM.from_pretrained(model.model_dir).eval(),
-            "tokenizer": AutoTokenizer.from_pretrained(model.model_dir),
-            "max_length_tokens": 2048, "row_tokens": 512, "on_progress": lambda *_: None}
+    return {
+        "model": AutoModelForCausalLM.from_pretrained(model.model_dir).eval(),
+        "tokenizer": AutoTokenizer.from_pretrained(model.model_dir),
+        "max_length_tokens": 2048,
+        "row_tokens": 512,
+        "on_progress": lambda *_: None,
+    }
 
 
 def score_one(row: TrainingRow, loaded: dict[str, Any]) -> ItemScore:
@@ -63,8 +67,10 @@ def test_the_score_is_the_mean_of_preferring_and_saying(
     assert [item.cluster for item in items] == [row.group_id for row in rows]
     for item, row in zip(items, rows, strict=True):
         detail = item.detail
-        per_token = (detail["correction_logprob"] / detail["correction_tokens"],
-                     detail["flagged_logprob"] / detail["flagged_tokens"])
+        per_token = (
+            detail["correction_logprob"] / detail["correction_tokens"],
+            detail["flagged_logprob"] / detail["flagged_tokens"],
+        )
         assert detail["prefers"] == (per_token[0] > per_token[1])
         assert item.score == (detail["prefers"] + detail["matches"]) / 2
         assert detail["correction"] == row.chosen
@@ -80,7 +86,8 @@ def test_a_preference_pair_has_no_answer_to_match(
 ) -> None:
     row = replace(scored_rows(snapshot_dir)[0], kind="pair")
     item, turned = score_rows(
-        [row, replace(row, row_id="turned", chosen=row.rejected, rejected=row.chosen)], **loaded)
+        [row, replace(row, row_id="turned", chosen=row.rejected, rejected=row.chosen)], **loaded
+    )
     assert "answer" not in item.detail
     assert {item.score, turned.score} == {0.0, 1.0}
     assert score_rows([row], **(loaded | {"max_length_tokens": 20})) == []

@@ -18,14 +18,40 @@ from pawl.records import ItemScore
 
 
 def scores_of(right: int, mended: int) -> list[ItemScore]:
-    rows = [ItemScore("mini_arc", str(i), float(i < right), str(i), None, {
-        "prompt": f"Question: which <b>number</b> is {i}?\nAnswer:", "choices": ["one", "two"],
-        "target": 0, "chosen": int(i >= right), "logprobs": [-1.0, -2.0 - right]})
-        for i in range(400)]
-    return rows + [ItemScore("holdout", f"h{i}", float(i < mended), f"g{i}", None, {
-        "prompt": [{"role": "user", "content": f"What is {i}?"}], "correction": f"right {i}",
-        "flagged": "wrong", "answer": f"right {i}" if i < mended else "wrong",
-        "categories": ["incorrect"] if i % 2 else ["verbose", "tone"]}) for i in range(12)]
+    rows = [
+        ItemScore(
+            "mini_arc",
+            str(i),
+            float(i < right),
+            str(i),
+            None,
+            {
+                "prompt": f"Question: which <b>number</b> is {i}?\nAnswer:",
+                "choices": ["one", "two"],
+                "target": 0,
+                "chosen": int(i >= right),
+                "logprobs": [-1.0, -2.0 - right],
+            },
+        )
+        for i in range(400)
+    ]
+    return rows + [
+        ItemScore(
+            "holdout",
+            f"h{i}",
+            float(i < mended),
+            f"g{i}",
+            None,
+            {
+                "prompt": [{"role": "user", "content": f"What is {i}?"}],
+                "correction": f"right {i}",
+                "flagged": "wrong",
+                "answer": f"right {i}" if i < mended else "wrong",
+                "categories": ["incorrect"] if i % 2 else ["verbose", "tone"],
+            },
+        )
+        for i in range(12)
+    ]
 
 
 def make_run(run_dir: Path, before: list[ItemScore], after: list[ItemScore]) -> None:
@@ -33,11 +59,17 @@ def make_run(run_dir: Path, before: list[ItemScore], after: list[ItemScore]) -> 
         folder = run_dir / "scores" / who
         folder.mkdir(parents=True)
         (folder / "items.jsonl").write_text(
-            "".join(json.dumps(item.as_json()) + "\n" for item in items))
+            "".join(json.dumps(item.as_json()) + "\n" for item in items)
+        )
         write_json(folder / "manifest.json", {"suite": "mini", "seed": 0, "n_errors": 0})
-    write_verdict(run_dir / "verdict.json", decide(before, after, GateRules(0.03), None),
-                  champion_version="pawl@3", champion_fingerprint="sha256:a",
-                  challenger_fingerprint="sha256:b", suite="mini")
+    write_verdict(
+        run_dir / "verdict.json",
+        decide(before, after, GateRules(0.03), None),
+        champion_version="pawl@3",
+        champion_fingerprint="sha256:a",
+        challenger_fingerprint="sha256:b",
+        suite="mini",
+    )
 
 
 class Text(HTMLParser):
@@ -50,14 +82,12 @@ class Text(HTMLParser):
         assert self.open == [""], self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for key, value in attrs
-                       if key in ("src", "href", "xlink:href")]
+        self.links += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href")]
         if tag not in ("meta", "link", "br"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for key, value in attrs
-                       if key in ("src", "href", "xlink:href")]
+        self.links += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href")]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -79,22 +109,49 @@ def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
 ) -> None:
     run_dir = tmp_path / "run-1"
     make_run(run_dir, scores_of(300, 1), scores_of(298, 10))
-    promotion = {"version": "pawl@4", "previous_version": "pawl@3", "outcome": "live",
-                 "reason": "", "probe": {"distance_adapter": 0.0012, "n_positions": 16}}
-    snapshot = {"snapshot_id": "abc", "counts": {"train": {"pair": 64}},
-                "rejections": {"exact_duplicate": 2}}
-    value, page = report(run_dir, snapshot=snapshot, promotion=promotion,
-                         plan={"method": "dpo", "reason": "64 pairs"}, seconds={"train": 12.0})
+    promotion = {
+        "version": "pawl@4",
+        "previous_version": "pawl@3",
+        "outcome": "live",
+        "reason": "",
+        "probe": {"distance_adapter": 0.0012, "n_positions": 16},
+    }
+    snapshot = {
+        "snapshot_id": "abc",
+        "counts": {"train": {"pair": 64}},
+        "rejections": {"exact_duplicate": 2},
+    }
+    value, page = report(
+        run_dir,
+        snapshot=snapshot,
+        promotion=promotion,
+        plan={"method": "dpo", "reason": "64 pairs"},
+        seconds={"train": 12.0},
+    )
     assert value["outcome"] == "promote"
     assert value["changes"]["mini_arc"]["n_broke"] == 2
     assert value["changes"]["mini_arc"]["broke"][0]["champion_chose"] == 0
     assert len(value["complaints"]["mended"]) == 5
     assert value["complaints"]["by_category"][0] == {
-        "category": "incorrect", "n": 6, "champion": 0.0, "challenger": pytest.approx(5 / 6)}
-    for said in ("Promoted: pawl@4 answers now", "pawl rollback", "back to pawl@3",
-                 "9 of 12 held-out questions got better", "2 exact duplicate", "dpo",
-                 "mini_arc: 2 broke, 0 improved of 400", "What is 1?", "right 1",
-                 "which <b>number</b> is 298?", "distance adapter", "0.0012"):
+        "category": "incorrect",
+        "n": 6,
+        "champion": 0.0,
+        "challenger": pytest.approx(5 / 6),
+    }
+    for said in (
+        "Promoted: pawl@4 answers now",
+        "pawl rollback",
+        "back to pawl@3",
+        "9 of 12 held-out questions got better",
+        "2 exact duplicate",
+        "dpo",
+        "mini_arc: 2 broke, 0 improved of 400",
+        "What is 1?",
+        "right 1",
+        "which <b>number</b> is 298?",
+        "distance adapter",
+        "0.0012",
+    ):
         assert said in page.text, said
     svg = (run_dir / "report.html").read_text()
     assert len(re.findall("<svg ", svg)) == 2
@@ -102,17 +159,26 @@ def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
 
 @pytest.mark.parametrize(
     ("outcome", "title"),
-    [("indistinguishable", "Passed the gate, not promoted: indistinguishable"),
-     ("refused", "Passed the gate, refused by the server"),
-     ("pending", "Promoted, waiting for the engine")],
+    [
+        ("indistinguishable", "Passed the gate, not promoted: indistinguishable"),
+        ("refused", "Passed the gate, refused by the server"),
+        ("pending", "Promoted, waiting for the engine"),
+    ],
 )
 def test_a_passed_gate_is_not_called_live_when_it_is_not(
     tmp_path: Path, outcome: str, title: str
 ) -> None:
     run_dir = tmp_path / "run-2"
     make_run(run_dir, scores_of(300, 1), scores_of(300, 10))
-    _, page = report(run_dir, promotion={"version": "pawl@4", "previous_version": "pawl@3",
-                                         "outcome": outcome, "reason": "why not"})
+    _, page = report(
+        run_dir,
+        promotion={
+            "version": "pawl@4",
+            "previous_version": "pawl@3",
+            "outcome": outcome,
+            "reason": "why not",
+        },
+    )
     assert title in page.text
     assert "why not" in page.text
 

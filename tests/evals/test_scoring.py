@@ -41,8 +41,14 @@ def champion(model: BaseModel, arguments: dict[str, Any], snapshot_dir: Path) ->
 def challenger(
     model: BaseModel, adapter_dir: Path, arguments: dict[str, Any], snapshot_dir: Path
 ) -> Scores:
-    return score(model, adapter_dir, n_items=N_ITEMS, snapshot_dir=snapshot_dir,
-                 beside_engine=True, **arguments)
+    return score(
+        model,
+        adapter_dir,
+        n_items=N_ITEMS,
+        snapshot_dir=snapshot_dir,
+        beside_engine=True,
+        **arguments,
+    )
 
 
 def test_items_are_lm_evals_to_the_last_one(
@@ -59,11 +65,20 @@ def test_items_are_lm_evals_to_the_last_one(
     samples: dict[str, list[int]] = {}
     for one in SUITES["mini"]:
         samples |= draw(loaded.of(one), N_ITEMS, 0)
-    plain = HFLM(pretrained=str(model.model_dir), peft=str(adapter_dir), dtype="float32",
-                 device="cpu", batch_size=8)
+    plain = HFLM(
+        pretrained=str(model.model_dir),
+        peft=str(adapter_dir),
+        dtype="float32",
+        device="cpu",
+        batch_size=8,
+    )
     results = lm_eval.evaluate(
-        lm=plain, task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
-        samples=samples, bootstrap_iters=0, log_samples=True)
+        lm=plain,
+        task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
+        samples=samples,
+        bootstrap_iters=0,
+        log_samples=True,
+    )
     ours = {(item.benchmark, item.item_id): item for item in challenger.items}
     n_compared = 0
     for task in samples:
@@ -95,17 +110,32 @@ def test_the_adapter_is_applied_and_both_see_the_same_items(
         key = "logprobs" if "logprobs" in a.detail else "correction_logprob"
         assert a.detail[key] != b.detail[key]
     assert {item.benchmark for item in champion.items} == {
-        "mini_arc", "mini_hellaswag", "mini_mmlu", "mini_truthfulqa_mc1", "mini_truthfulqa_mc2",
-        "holdout"}
+        "mini_arc",
+        "mini_hellaswag",
+        "mini_mmlu",
+        "mini_truthfulqa_mc1",
+        "mini_truthfulqa_mc2",
+        "holdout",
+    }
 
 
 def test_finished_scores_are_reused_and_only_the_new_holdout_is_scored(
-    champion: Scores, model: BaseModel, arguments: dict[str, Any], snapshot_dir: Path,
+    champion: Scores,
+    model: BaseModel,
+    arguments: dict[str, Any],
+    snapshot_dir: Path,
     tmp_path: Path,
 ) -> None:
     stages: list[str] = []
-    again = score(model, None, n_items=N_ITEMS, snapshot_dir=snapshot_dir, **arguments,
-                  out_dir=tmp_path / "champion", on_progress=lambda stage, *_: stages.append(stage))
+    again = score(
+        model,
+        None,
+        n_items=N_ITEMS,
+        snapshot_dir=snapshot_dir,
+        **arguments,
+        out_dir=tmp_path / "champion",
+        on_progress=lambda stage, *_: stages.append(stage),
+    )
     assert stages == []
     assert again.items == champion.items
     assert again.manifest["reused"] == ["benchmarks", "holdout"]
@@ -117,16 +147,21 @@ def test_finished_scores_are_reused_and_only_the_new_holdout_is_scored(
 
 
 def test_weights_of_nan_give_errors_and_no_verdict(
-    champion: Scores, model: BaseModel, adapter_dir: Path, arguments: dict[str, Any],
-    snapshot_dir: Path, tmp_path: Path,
+    champion: Scores,
+    model: BaseModel,
+    adapter_dir: Path,
+    arguments: dict[str, Any],
+    snapshot_dir: Path,
+    tmp_path: Path,
 ) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "nan"
     shutil.copytree(adapter_dir, broken)
     weights = load_file(broken / "adapter_model.safetensors")
-    save_file({k: v * float("nan") for k, v in weights.items()},
-              broken / "adapter_model.safetensors")
+    save_file(
+        {k: v * float("nan") for k, v in weights.items()}, broken / "adapter_model.safetensors"
+    )
     write_manifest(broken, base_model="tiny", base_fingerprint=model.fingerprint, recipe={})
     scores = score(model, broken, n_items=N_ITEMS, snapshot_dir=snapshot_dir, **arguments)
     assert all(item.score is None and item.error for item in scores.items)
@@ -157,11 +192,18 @@ def test_bad_data_name_the_task_and_the_cause(
     broken = tmp_path / "sets"
     shutil.copytree(data_dir, broken)
     rows = [json.loads(line) for line in (broken / "arc.jsonl").read_text().splitlines()]
-    (broken / "arc.jsonl").write_text("".join(
-        json.dumps({k: v for k, v in row.items() if k != "answerKey"}) + "\n" for row in rows))
+    (broken / "arc.jsonl").write_text(
+        "".join(
+            json.dumps({k: v for k, v in row.items() if k != "answerKey"}) + "\n" for row in rows
+        )
+    )
     with pytest.raises(PawlError, match="mini_arc can't be loaded"):
-        score(model, None, n_items=N_ITEMS, **(arguments | {
-            "data_dir": broken, "scores_dir": tmp_path / "scores"}))
+        score(
+            model,
+            None,
+            n_items=N_ITEMS,
+            **(arguments | {"data_dir": broken, "scores_dir": tmp_path / "scores"}),
+        )
 
 
 def test_a_prompt_longer_than_the_context_is_counted(
@@ -172,9 +214,15 @@ def test_a_prompt_longer_than_the_context_is_counted(
     shutil.copytree(model.model_dir, short)
     config = json.loads((short / "config.json").read_text()) | {"max_position_embeddings": 300}
     (short / "config.json").write_text(json.dumps(config))
-    scores = score(BaseModel("short", short, None, "sha256:short", "LlamaForCausalLM", 300), None,
-                   suite="mini", data_dir=data_dir, scores_dir=tmp_path / "scores", n_items=4,
-                   n_threads=2)
+    scores = score(
+        BaseModel("short", short, None, "sha256:short", "LlamaForCausalLM", 300),
+        None,
+        suite="mini",
+        data_dir=data_dir,
+        scores_dir=tmp_path / "scores",
+        n_items=4,
+        n_threads=2,
+    )
     assert scores.manifest["n_truncated"] == 4 * 4 + 4 * 5  # the choices of mc1 and of mc2
     assert all(item.error is None for item in scores.items)
 
@@ -205,11 +253,19 @@ def test_official_sets_from_a_folder_laid_out_as_the_hub(
     model: BaseModel, shared_dir: Path, tmp_path: Path
 ) -> None:
     """The real ARC, HellaSwag, MMLU and TruthfulQA, offline."""
-    scores = score(model, None, suite="official", data_dir=shared_dir / "benchmarks" / "hub",
-                   scores_dir=tmp_path / "scores", n_items=57, n_threads=2)
+    scores = score(
+        model,
+        None,
+        suite="official",
+        data_dir=shared_dir / "benchmarks" / "hub",
+        scores_dir=tmp_path / "scores",
+        n_items=57,
+        n_threads=2,
+    )
     counts = scores.manifest["parts"]["benchmarks"]["n_items"]
-    assert counts == dict.fromkeys(("arc_easy", "arc_challenge", "hellaswag", "mmlu",
-                                    "truthfulqa_mc1", "truthfulqa_mc2"), 57)
+    assert counts == dict.fromkeys(
+        ("arc_easy", "arc_challenge", "hellaswag", "mmlu", "truthfulqa_mc1", "truthfulqa_mc2"), 57
+    )
     assert scores.manifest["parts"]["benchmarks"]["n_errors"] == 0
     subjects = {item.cluster for item in scores.items if item.benchmark == "mmlu"}
     assert 40 <= len(subjects) <= 57

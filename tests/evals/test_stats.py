@@ -85,8 +85,10 @@ def test_holm_by_hand() -> None:
 
 def test_sign_flips_are_exact_for_few_clusters() -> None:
     sums = np.array([1.0, 0.5, 2.0, -0.5])
-    totals = [sum(s * x for s, x in zip(signs, sums, strict=True))
-              for signs in itertools.product((1, -1), repeat=4)]
+    totals = [
+        sum(s * x for s, x in zip(signs, sums, strict=True))
+        for signs in itertools.product((1, -1), repeat=4)
+    ]
     assert sign_flip_p(sums) == sum(t >= 3.0 for t in totals) / 16
     assert sign_flip_p(np.ones(5)) == 1 / 32
     assert sign_flip_p(np.ones(4)) == 1 / 16  # four can't reach 0.05
@@ -107,9 +109,7 @@ def test_cluster_sums() -> None:
     assert cluster_sums([1, 0.5, -1], ["b", "a", "b"]).tolist() == [0.5, 0.0]
 
 
-def simulate(
-    rng: np.random.Generator, n: int, flips: float, loss: float
-) -> list[float]:
+def simulate(rng: np.random.Generator, n: int, flips: float, loss: float) -> list[float]:
     """Paired differences of n items of which a share ``flips`` changes, with a mean of -loss."""
     lost = (flips + loss) / 2
     draws = rng.random(n)
@@ -123,7 +123,9 @@ def test_a_loss_at_the_margin_seldom_passes(n: int, flips: float) -> None:
     rng = np.random.default_rng(0)
     passed = sum(
         p_above(difference_interval(simulate(rng, n, flips, 0.03), own(n), alpha=0.05), -0.03)
-        <= 0.05 for _ in range(1000))
+        <= 0.05
+        for _ in range(1000)
+    )
     assert passed / 1000 < 0.075
 
 
@@ -136,7 +138,9 @@ def test_power_is_as_the_design_says(n: int, flips: float, detectable: float) ->
     rng = np.random.default_rng(1)
     seen = sum(
         p_below(difference_interval(simulate(rng, n, flips, detectable), own(n), alpha=0.05), 0.0)
-        <= 0.05 for _ in range(500))
+        <= 0.05
+        for _ in range(500)
+    )
     assert seen / 500 == pytest.approx(0.8, abs=0.06)
 
 

@@ -15,7 +15,10 @@ def test_a_draw_is_seeded_sorted_without_repeats_and_proportional() -> None:
     one, again, other = (draw(counts, 200, seed) for seed in (0, 0, 1))
     assert one == again != other
     assert {name: len(indices) for name, indices in one.items()} == {
-        "anatomy": 14, "law": 168, "virology": 18}
+        "anatomy": 14,
+        "law": 168,
+        "virology": 18,
+    }
     for name, indices in one.items():
         assert indices == sorted(set(indices))
         assert indices[-1] < counts[name]

@@ -17,7 +17,12 @@ def test_the_example_of_the_module() -> None:
     assert row.ids == [5, 6, 7, 8, 9]
     assert row.positions == [0, 1, 2, 3, 2]
     assert row.mask().astype(int).tolist() == [
-        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
     assert row.paths == {0: [0, 1, 2, 3], 1: [0, 1, 4]}
 
 

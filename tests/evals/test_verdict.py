@@ -19,8 +19,10 @@ N = 1000
 
 
 def items(name: str, scores: list[float], *, per_cluster: int = 1) -> list[ItemScore]:
-    return [ItemScore(name, str(i), float(score), f"{name}{i // per_cluster}")
-            for i, score in enumerate(scores)]
+    return [
+        ItemScore(name, str(i), float(score), f"{name}{i // per_cluster}")
+        for i, score in enumerate(scores)
+    ]
 
 
 def champion(n_holdout: int = 20) -> list[ItemScore]:
@@ -78,8 +80,10 @@ def test_five_points_worse_on_one_benchmark_is_rejected_though_the_holdout_is_me
 
 def test_trained_on_shuffled_answers_is_rejected(rules: GateRules) -> None:
     rng = np.random.default_rng(0)
-    before = [replace(item, score=1.0) if item.benchmark == "holdout" and int(item.item_id) % 2
-              else item for item in champion()]
+    before = [
+        replace(item, score=1.0) if item.benchmark == "holdout" and int(item.item_id) % 2 else item
+        for item in champion()
+    ]
     after = [replace(item, score=float(rng.random() < 0.3)) for item in before]
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "reject"
@@ -232,11 +236,16 @@ def test_false_promotions_are_rare_when_nothing_was_mended(rules: GateRules) -> 
     rng = np.random.default_rng(4)
     promoted = 0
     for _ in range(200):
-        before = [*items("mini_arc", rng.integers(0, 2, 400).tolist()),
-                  *items("holdout", rng.integers(0, 2, 24).tolist())]
-        after = [replace(i, score=float(1 - (i.score or 0.0)))
-                 if rng.random() < (0.3 if i.benchmark == "holdout" else 0.01) else i
-                 for i in before]
+        before = [
+            *items("mini_arc", rng.integers(0, 2, 400).tolist()),
+            *items("holdout", rng.integers(0, 2, 24).tolist()),
+        ]
+        after = [
+            replace(i, score=float(1 - (i.score or 0.0)))
+            if rng.random() < (0.3 if i.benchmark == "holdout" else 0.01)
+            else i
+            for i in before
+        ]
         promoted += decide(before, after, rules, None).outcome == "promote"
     assert promoted / 200 < 0.08
 
@@ -249,12 +258,29 @@ def test_margins_follow_the_suite() -> None:
 
 def test_written_verdict_is_plain_json(rules: GateRules, tmp_path: Path) -> None:
     verdict = decide(champion(), mended(champion()), rules, champion())
-    write_verdict(tmp_path / "verdict.json", verdict, champion_version="pawl@3",
-                  champion_fingerprint="sha256:a", challenger_fingerprint="sha256:b", suite="mini")
+    write_verdict(
+        tmp_path / "verdict.json",
+        verdict,
+        champion_version="pawl@3",
+        champion_fingerprint="sha256:a",
+        challenger_fingerprint="sha256:b",
+        suite="mini",
+    )
     value = json.loads((tmp_path / "verdict.json").read_text())
     assert value["outcome"] == "promote"
     assert value["challenger_fingerprint"] == "sha256:b"
-    assert {"name", "n", "champion", "challenger", "difference", "lower", "upper", "margin",
-            "p_noninferior", "p_worse_holm", "passed"} <= value["benchmarks"][0].keys()
+    assert {
+        "name",
+        "n",
+        "champion",
+        "challenger",
+        "difference",
+        "lower",
+        "upper",
+        "margin",
+        "p_noninferior",
+        "p_worse_holm",
+        "passed",
+    } <= value["benchmarks"][0].keys()
     assert value["holdout"]["n_improved"] == 12
     assert len(value["anchor"]) == 3

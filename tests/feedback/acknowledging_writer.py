@@ -25,11 +25,15 @@ def main(path: Path, first: int) -> None:
         while True:
             completion_id = f"chatcmpl-{number}"
             # Long enough that the WAL is folded into the file several times during a test.
-            store.append_completion(make_completion(
-                completion_id=completion_id, completion=os.urandom(6000).hex())).result()
+            store.append_completion(
+                make_completion(completion_id=completion_id, completion=os.urandom(6000).hex())
+            ).result()
             os.write(1, f"c {completion_id}\n".encode())
-            store.append_feedback(make_feedback(
-                completion_id, feedback_id=f"fb-{number}", idempotency_key=f"k-{number}")).result()
+            store.append_feedback(
+                make_feedback(
+                    completion_id, feedback_id=f"fb-{number}", idempotency_key=f"k-{number}"
+                )
+            ).result()
             os.write(1, f"f k-{number}\n".encode())
             number += 8
 

@@ -48,23 +48,26 @@ def test_a_correction_in_the_holdout_is_a_test_and_nothing_else(
 
 
 @pytest.mark.parametrize("split", ["train", "holdout"])
-def test_a_choice_between_two_is_a_pair(
-    store: Store, settings: Settings, split: Split
-) -> None:
+def test_a_choice_between_two_is_a_pair(store: Store, settings: Settings, split: Split) -> None:
     worse = answered(store, conversation_id=conversation_in(split), completion="Worse.")
-    better = answered(store, conversation_id=worse.conversation_id, messages=worse.messages,
-                      completion="Better.")
+    better = answered(
+        store, conversation_id=worse.conversation_id, messages=worse.messages, completion="Better."
+    )
     said(store, better, preferred_over=worse.completion_id, thumb="up")
     (row,) = curate(store, settings).rows
     assert (row.kind, row.split) == ("pair", split)
     assert (row.chosen, row.rejected) == ("Better.", "Worse.")
 
 
-@pytest.mark.parametrize(("feedback", "label"), [
-    ({"thumb": "up"}, True), ({"thumb": "down"}, False),
-    ({"thumb": "down", "categories": ["verbose"], "comment": "too long"}, False),
-    ({"categories": ["verbose"]}, False),
-])
+@pytest.mark.parametrize(
+    ("feedback", "label"),
+    [
+        ({"thumb": "up"}, True),
+        ({"thumb": "down"}, False),
+        ({"thumb": "down", "categories": ["verbose"], "comment": "too long"}, False),
+        ({"categories": ["verbose"]}, False),
+    ],
+)
 @pytest.mark.parametrize("split", ["train", "holdout"])
 def test_a_lone_thumb_is_an_unpaired_row(
     store: Store, settings: Settings, feedback: dict[str, Any], label: bool, split: Split
@@ -76,33 +79,66 @@ def test_a_lone_thumb_is_an_unpaired_row(
     assert row.completion == answer.completion
 
 
-@pytest.mark.parametrize(("answer", "feedback", "reason"), [
-    ({}, {"thumb": "down", "correction": " \n"}, "the correction is empty"),
-    ({"completion": "It  is\n3. "}, {"correction": "It is 3."}, "the correction equals the answer"),
-    ({"status": "cancelled"}, {"thumb": "down"}, "the answer was cut short (cancelled)"),
-    ({"status": "error"}, {"correction": "x"}, "the answer was cut short (error)"),
-    ({}, {"thumb": "up", "correction": "x"}, "thumb up and a correction contradict each other"),
-    ({}, {"thumb": "up", "categories": ["tone"]},
-     "thumb up and an error category contradict each other"),
-    ({}, {"comment": "hm"}, "a comment alone"),
-    ({}, {"retracted": True}, "retracted"),
-    ({}, {"choice_index": 2, "thumb": "up"}, "unknown completion"),
-    ({"messages": [{"role": "prompt", "content": "Once upon"}]}, {"thumb": "up"},
-     "a plain completion, not a chat"),
-    ({"messages": []}, {"thumb": "up"}, "no prompt"),
-    ({"messages": [{"role": "user", "content": " "}]}, {"thumb": "up"}, "the question is empty"),
-    ({"messages": [{"role": "tool", "content": "x"}]}, {"thumb": "up"},
-     "a message has another role than system, user, assistant"),
-    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, {"thumb": "up"},
-     "a message is not text"),
-    ({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
-     {"thumb": "up"}, "the prompt does not end with the user"),
-    ({"completion": ""}, {"thumb": "down"}, "the answer is empty"),
-    ({"completion": ""}, {"preferred_over": "chatcmpl-nobody"},
-     "unknown completion in preferred_over"),
-    ({}, {"categories": ["unsafe"], "thumb": "down"}, "a category that needs a correction first"),
-    ({}, {"categories": ["gone"], "thumb": "down"}, "a category that needs a correction first"),
-])
+@pytest.mark.parametrize(
+    ("answer", "feedback", "reason"),
+    [
+        ({}, {"thumb": "down", "correction": " \n"}, "the correction is empty"),
+        (
+            {"completion": "It  is\n3. "},
+            {"correction": "It is 3."},
+            "the correction equals the answer",
+        ),
+        ({"status": "cancelled"}, {"thumb": "down"}, "the answer was cut short (cancelled)"),
+        ({"status": "error"}, {"correction": "x"}, "the answer was cut short (error)"),
+        ({}, {"thumb": "up", "correction": "x"}, "thumb up and a correction contradict each other"),
+        (
+            {},
+            {"thumb": "up", "categories": ["tone"]},
+            "thumb up and an error category contradict each other",
+        ),
+        ({}, {"comment": "hm"}, "a comment alone"),
+        ({}, {"retracted": True}, "retracted"),
+        ({}, {"choice_index": 2, "thumb": "up"}, "unknown completion"),
+        (
+            {"messages": [{"role": "prompt", "content": "Once upon"}]},
+            {"thumb": "up"},
+            "a plain completion, not a chat",
+        ),
+        ({"messages": []}, {"thumb": "up"}, "no prompt"),
+        (
+            {"messages": [{"role": "user", "content": " "}]},
+            {"thumb": "up"},
+            "the question is empty",
+        ),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            {"thumb": "up"},
+            "a message has another role than system, user, assistant",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            {"thumb": "up"},
+            "a message is not text",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
+            {"thumb": "up"},
+            "the prompt does not end with the user",
+        ),
+        ({"completion": ""}, {"thumb": "down"}, "the answer is empty"),
+        (
+            {"completion": ""},
+            {"preferred_over": "chatcmpl-nobody"},
+            "unknown completion in preferred_over",
+        ),
+        (
+            {},
+            {"categories": ["unsafe"], "thumb": "down"},
+            "a category that needs a correction first",
+        ),
+        ({}, {"categories": ["gone"], "thumb": "down"}, "a category that needs a correction first"),
+    ],
+)
 def test_what_teaches_nothing_is_counted(
     store: Store, settings: Settings, answer: dict[str, Any], feedback: dict[str, Any], reason: str
 ) -> None:
@@ -133,8 +169,10 @@ def test_preferences_that_compare_nothing(store: Store, settings: Settings) -> N
     curated = curate(store, settings)
     assert curated.rows == []
     assert curated.rejections == {
-        "both answers are the same": 1, "the answer was cut short (cancelled)": 1,
-        "the two answers are to different prompts": 1}
+        "both answers are the same": 1,
+        "the answer was cut short (cancelled)": 1,
+        "the two answers are to different prompts": 1,
+    }
 
 
 def test_treatments_of_categories(store: Store, settings: Settings) -> None:
@@ -143,13 +181,16 @@ def test_treatments_of_categories(store: Store, settings: Settings) -> None:
     train, holdout = conversation_in("train"), conversation_in("holdout")
     said(store, answered(store, conversation_id=train), categories=["ignore"], correction="x")
     said(store, answered(store, conversation_id=train), categories=["holdout_only"], correction="x")
-    said(store, answered(store, conversation_id=holdout), categories=["holdout_only"],
-         correction="x")
+    said(
+        store, answered(store, conversation_id=holdout), categories=["holdout_only"], correction="x"
+    )
     said(store, answered(store, conversation_id=train), categories=["unsafe"], correction="x")
     curated = curate(store, settings)
     assert _kinds(curated) == ["regression", "sft", "pair"]
     assert curated.rejections == {
-        "a category that is ignored": 1, "a category for the holdout only, in a training group": 1}
+        "a category that is ignored": 1,
+        "a category for the holdout only, in a training group": 1,
+    }
 
 
 def test_people_who_disagree_teach_nothing_with_a_thumb(store: Store, settings: Settings) -> None:
@@ -167,8 +208,12 @@ def test_people_who_disagree_teach_nothing_with_a_thumb(store: Store, settings: 
 
 def test_exact_duplicates_are_out(store: Store, settings: Settings) -> None:
     answer = answered(store, conversation_id=conversation_in("train"))
-    twin = answered(store, conversation_id=conversation_in("train"), messages=answer.messages,
-                    completion=answer.completion)
+    twin = answered(
+        store,
+        conversation_id=conversation_in("train"),
+        messages=answer.messages,
+        completion=answer.completion,
+    )
     said(store, answer, correction="Better.", rater_id="ann")
     said(store, answer, correction="Better.", rater_id="bob")
     said(store, twin, correction="Better.")
@@ -179,14 +224,20 @@ def test_exact_duplicates_are_out(store: Store, settings: Settings) -> None:
     assert len({row.row_id for row in curated.rows}) == 4
 
 
-@pytest.mark.parametrize(("first", "second", "kinds"), [
-    ("holdout", "train", ["regression"]), ("train", "holdout", ["sft", "pair"])])
+@pytest.mark.parametrize(
+    ("first", "second", "kinds"),
+    [("holdout", "train", ["regression"]), ("train", "holdout", ["sft", "pair"])],
+)
 def test_no_prompt_stands_on_both_sides_of_the_holdout(
     store: Store, settings: Settings, first: Split, second: Split, kinds: list[str]
 ) -> None:
     one = answered(store, conversation_id=conversation_in(first))
-    two = answered(store, conversation_id=conversation_in(second), messages=one.messages,
-                   completion="another wrong answer")
+    two = answered(
+        store,
+        conversation_id=conversation_in(second),
+        messages=one.messages,
+        completion="another wrong answer",
+    )
     said(store, one, correction="Right.")
     said(store, two, correction="Right, in other words.")
     curated = curate(store, settings)
@@ -208,14 +259,22 @@ def test_turns_of_one_conversation_stand_together(store: Store, settings: Settin
 
 def test_imported_rows_come_after_our_own(store: Store, settings: Settings) -> None:
     answer = answered(store, conversation_id=conversation_in("train"))
-    lesson = Lesson("sft", conversation_in("train"), [{"role": "user", "content": "Hi"}],
-                    completion="Hello", origin={"source": "import:sft"})
+    lesson = Lesson(
+        "sft",
+        conversation_in("train"),
+        [{"role": "user", "content": "Hi"}],
+        completion="Hello",
+        origin={"source": "import:sft"},
+    )
     twin = Lesson("sft", conversation_in("train"), answer.messages, completion="Right.")
     store.append_imported([lesson, twin], source_format="sft", file_sha256="0").result(timeout=60)
     said(store, answer, correction="Right.")
     curated = curate(store, settings)
     assert [(row.kind, row.completion) for row in curated.rows] == [
-        ("sft", "Right."), ("pair", None), ("sft", "Hello")]
+        ("sft", "Right."),
+        ("pair", None),
+        ("sft", "Hello"),
+    ]
     assert curated.rows[2].origin == {"source": "import:sft"}
     assert curated.rejections == {"an exact duplicate": 1}
 

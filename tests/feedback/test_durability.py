@@ -28,8 +28,11 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     for kill in range(8):
         n_wanted = chance.randrange(0, 1500)
-        with subprocess.Popen([sys.executable, str(WRITER), str(path), str(kill * 1_000_000)],
-                              stdout=subprocess.PIPE, env=environment) as child:
+        with subprocess.Popen(
+            [sys.executable, str(WRITER), str(path), str(kill * 1_000_000)],
+            stdout=subprocess.PIPE,
+            env=environment,
+        ) as child:
             assert child.stdout is not None
             lines = [child.stdout.readline() for _ in range(n_wanted)]
             child.kill()
@@ -55,8 +58,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)],
-                          capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode != 0:
         pytest.skip(f"NOT TESTED on a full disk: no tmpfs could be mounted ({made.stderr.strip()})")
     yield place
@@ -86,8 +93,10 @@ def test_a_full_disk_loses_nothing_and_halves_nothing(small_disk: Path) -> None:
     store = Store.open(path)
     assert [one.completion_id for one in store.completions(None)] == kept
     with pytest.raises(PawlError):
-        wait_all(store.append_completion(make_completion(completion=os.urandom(500_000).hex()))
-                 for _ in range(20))
+        wait_all(
+            store.append_completion(make_completion(completion=os.urandom(500_000).hex()))
+            for _ in range(20)
+        )
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
     late = answered(store, completion=os.urandom(500_000).hex())  # the same store, after room
     feedback = said(store, late, thumb="up")
@@ -106,8 +115,10 @@ def killed_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a kill leaves it: 300 rows in the file, 20 in the WAL."""
     live, copy = tmp_path_factory.mktemp("live"), tmp_path_factory.mktemp("copy")
     with Store.open(live / "pawl.duckdb") as store:
-        wait_all(store.append_completion(make_completion(completion=os.urandom(4000).hex()))
-                 for _ in range(300))
+        wait_all(
+            store.append_completion(make_completion(completion=os.urandom(4000).hex()))
+            for _ in range(300)
+        )
     with Store.open(live / "pawl.duckdb") as store:
         wait_all(store.append_completion(make_completion()) for _ in range(20))
         for name in ("pawl.duckdb", "pawl.duckdb.wal"):
@@ -116,12 +127,16 @@ def killed_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _state(folder: Path) -> dict[str, str]:
-    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest()
-            for one in folder.iterdir() if one.suffix != ".lock"}
+    return {
+        one.name: hashlib.sha256(one.read_bytes()).hexdigest()
+        for one in folder.iterdir()
+        if one.suffix != ".lock"
+    }
 
 
-@pytest.mark.parametrize("damage", [
-    "empty", "header only", "half", "one byte short", "not a database", "catalog", "wal"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "header only", "half", "one byte short", "not a database", "catalog", "wal"]
+)
 def test_a_damaged_file_is_refused_and_left_as_it_is(
     killed_store: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -138,8 +153,12 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(
         raw[place : place + 8] = bytes(byte ^ 255 for byte in raw[place : place + 8])
         file_path.write_bytes(raw)
     else:
-        os.truncate(path, {"empty": 0, "header only": 12_288, "half": size // 2,
-                           "one byte short": size - 1}[damage])
+        os.truncate(
+            path,
+            {"empty": 0, "header only": 12_288, "half": size // 2, "one byte short": size - 1}[
+                damage
+            ],
+        )
     before = _state(folder)
     for _ in range(2):  # the second start finds the same
         with pytest.raises(PawlError) as err:
@@ -180,10 +199,17 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
         with pytest.raises(PawlError, match=str(os.getpid())) as err:
             Store.open(path)
         assert (err.value.code, err.value.status) == ("locked", 409)
-        code = ("import sys; from pathlib import Path; from feedback.store import Store\n"
-                "Store.open(Path(sys.argv[1]))")
-        other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True,
-                               text=True, cwd=REPOSITORY, check=False)
+        code = (
+            "import sys; from pathlib import Path; from feedback.store import Store\n"
+            "Store.open(Path(sys.argv[1]))"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(path)],
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            check=False,
+        )
         assert other.returncode == 1
         assert "the store is in use" in other.stderr
         answered(store)  # the first goes on
@@ -193,10 +219,16 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_another_program_has_open_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pawl.duckdb"
     Store.open(path).close()
-    code = ("import sys, duckdb; c = duckdb.connect(sys.argv[1]); print('open', flush=True);"
-            "sys.stdin.read()")
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as other:
+    code = (
+        "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print('open', flush=True);"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
         with pytest.raises(PawlError, match=f"PID {other.pid}") as err:

@@ -27,25 +27,60 @@ def _write(path: Path, *records: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("record", "file_format", "kind", "fields"), [
-    ({"messages": [SYSTEM, USER, ANSWER]}, "sft", "sft",
-     {"prompt": [SYSTEM, USER], "completion": "Canberra."}),
-    ({"prompt": [USER], "completion": [ANSWER]}, "sft", "sft",
-     {"prompt": [USER], "completion": "Canberra."}),
-    ({"prompt": [USER], "chosen": [ANSWER], "rejected": [WRONG]}, "preference", "pair",
-     {"prompt": [USER], "chosen": "Canberra.", "rejected": "Sydney."}),
-    ({"chosen": [USER, ANSWER], "rejected": [USER, WRONG]}, "preference", "pair",
-     {"prompt": [USER], "chosen": "Canberra.", "rejected": "Sydney."}),
-    ({"prompt": [USER], "completion": [WRONG], "label": False}, "unpaired", "unpaired",
-     {"prompt": [USER], "completion": "Sydney.", "label": False}),
-    ({"conversations": [{"from": "system", "value": "Be brief."},
-                        {"from": "human", "value": "Capital of Australia?"}],
-      "chosen": {"from": "gpt", "value": "Canberra."},
-      "rejected": {"from": "gpt", "value": "Sydney."}}, "sharegpt-dpo", "pair",
-     {"prompt": [SYSTEM, USER], "chosen": "Canberra.", "rejected": "Sydney."}),
-    ({"messages": [USER, ANSWER], "label": True}, "sharegpt-kto", "unpaired",
-     {"prompt": [USER], "completion": "Canberra.", "label": True}),
-])
+@pytest.mark.parametrize(
+    ("record", "file_format", "kind", "fields"),
+    [
+        (
+            {"messages": [SYSTEM, USER, ANSWER]},
+            "sft",
+            "sft",
+            {"prompt": [SYSTEM, USER], "completion": "Canberra."},
+        ),
+        (
+            {"prompt": [USER], "completion": [ANSWER]},
+            "sft",
+            "sft",
+            {"prompt": [USER], "completion": "Canberra."},
+        ),
+        (
+            {"prompt": [USER], "chosen": [ANSWER], "rejected": [WRONG]},
+            "preference",
+            "pair",
+            {"prompt": [USER], "chosen": "Canberra.", "rejected": "Sydney."},
+        ),
+        (
+            {"chosen": [USER, ANSWER], "rejected": [USER, WRONG]},
+            "preference",
+            "pair",
+            {"prompt": [USER], "chosen": "Canberra.", "rejected": "Sydney."},
+        ),
+        (
+            {"prompt": [USER], "completion": [WRONG], "label": False},
+            "unpaired",
+            "unpaired",
+            {"prompt": [USER], "completion": "Sydney.", "label": False},
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "system", "value": "Be brief."},
+                    {"from": "human", "value": "Capital of Australia?"},
+                ],
+                "chosen": {"from": "gpt", "value": "Canberra."},
+                "rejected": {"from": "gpt", "value": "Sydney."},
+            },
+            "sharegpt-dpo",
+            "pair",
+            {"prompt": [SYSTEM, USER], "chosen": "Canberra.", "rejected": "Sydney."},
+        ),
+        (
+            {"messages": [USER, ANSWER], "label": True},
+            "sharegpt-kto",
+            "unpaired",
+            {"prompt": [USER], "completion": "Canberra.", "label": True},
+        ),
+    ],
+)
 def test_formats_are_told_and_read(
     tmp_path: Path, record: dict[str, Any], file_format: str, kind: str, fields: dict[str, Any]
 ) -> None:
@@ -54,8 +89,11 @@ def test_formats_are_told_and_read(
     (lesson,) = parsed.lessons
     assert lesson.kind == kind
     assert {name: getattr(lesson, name) for name in fields} == fields
-    assert lesson.origin == {"source": f"import:{file_format}", "file": "rows.jsonl",
-                             "place": "line 1"}
+    assert lesson.origin == {
+        "source": f"import:{file_format}",
+        "file": "rows.jsonl",
+        "place": "line 1",
+    }
     (tmp_path / "rows.json").write_text(json.dumps([record], indent=1))
     (again,) = parse_file(tmp_path / "rows.json", file_format).lessons
     assert again.row_id == lesson.row_id
@@ -70,18 +108,28 @@ def _question(text: str, *replies: Any) -> dict[str, Any]:
 
 
 def test_ranked_trees_are_pairs_of_the_best_against_the_others(tmp_path: Path) -> None:
-    tree = {"message_tree_id": "t", "prompt": _question(
-        "Q1",
-        _reply("second", 1),
-        _reply("best", 0, _question("Q2", _reply("worse", 2), _reply("better", 1))),
-        _reply("third", 2), _reply("deleted", 3, deleted=True), _reply("unranked", None,
-                                                                       _question("Q3")))}
+    tree = {
+        "message_tree_id": "t",
+        "prompt": _question(
+            "Q1",
+            _reply("second", 1),
+            _reply("best", 0, _question("Q2", _reply("worse", 2), _reply("better", 1))),
+            _reply("third", 2),
+            _reply("deleted", 3, deleted=True),
+            _reply("unranked", None, _question("Q3")),
+        ),
+    }
     parsed = parse_file(_write(tmp_path / "t.jsonl", tree))
     assert [(len(one.prompt), one.chosen, one.rejected) for one in parsed.lessons] == [
-        (1, "best", "second"), (1, "best", "third"), (3, "better", "worse")]
+        (1, "best", "second"),
+        (1, "best", "third"),
+        (3, "better", "worse"),
+    ]
     assert parsed.lessons[2].prompt == [
-        {"role": "user", "content": "Q1"}, {"role": "assistant", "content": "best"},
-        {"role": "user", "content": "Q2"}]
+        {"role": "user", "content": "Q1"},
+        {"role": "assistant", "content": "best"},
+        {"role": "user", "content": "Q2"},
+    ]
     assert {one.group_id for one in parsed.lessons} == {"import:oasst:t"}
     assert parsed.skipped == {"a question without replies": 1}
 
@@ -90,9 +138,13 @@ def test_unusable_rows_are_counted_and_named(tmp_path: Path, store: Store) -> No
     path = tmp_path / "rows.jsonl"
     good = {"prompt": [USER], "chosen": [ANSWER], "rejected": [WRONG]}
     bad = [
-        "{not json", json.dumps([1]), json.dumps({**good, "prompt": "a text"}),
-        json.dumps({**good, "chosen": [WRONG]}), json.dumps({**good, "rejected": []}),
-        json.dumps({**good, "prompt": []}), json.dumps({**good, "prompt": [ANSWER]}),
+        "{not json",
+        json.dumps([1]),
+        json.dumps({**good, "prompt": "a text"}),
+        json.dumps({**good, "chosen": [WRONG]}),
+        json.dumps({**good, "rejected": []}),
+        json.dumps({**good, "prompt": []}),
+        json.dumps({**good, "prompt": [ANSWER]}),
         json.dumps({**good, "prompt": [{"role": "tool", "content": "x"}]}),
         json.dumps({**good, "chosen": [{"role": "assistant", "content": None}]}),
         json.dumps({**good, "chosen": [{"role": "assistant", "content": "\ud83d"}]}),
@@ -103,12 +155,18 @@ def test_unusable_rows_are_counted_and_named(tmp_path: Path, store: Store) -> No
     assert (counts["n_records"], counts["n_added"]) == (12, 1)
     assert sum(counts["skipped"].values()) == 11
     assert counts["skipped"] == {
-        "not JSON": 1, "not an object": 1, "prompt is a text, not a list of messages": 1,
-        "both answers are the same": 1, "rejected is not one message of the assistant": 1,
-        "no prompt": 1, "the prompt does not end with the user": 1,
+        "not JSON": 1,
+        "not an object": 1,
+        "prompt is a text, not a list of messages": 1,
+        "both answers are the same": 1,
+        "rejected is not one message of the assistant": 1,
+        "no prompt": 1,
+        "the prompt does not end with the user": 1,
         "a message has another role than system, user, assistant": 1,
-        "an answer is not text": 1, "half a surrogate pair in the text": 1,
-        "an exact duplicate in the file": 1}
+        "an answer is not text": 1,
+        "half a surrogate pair in the text": 1,
+        "an exact duplicate in the file": 1,
+    }
     assert counts["problems"][0].startswith("line 3: not JSON (")
     assert "line 13: an exact duplicate in the file" in counts["problems"]
     assert [one.chosen for one in store.imported()] == ["Canberra."]
@@ -120,20 +178,24 @@ def test_importing_twice_adds_nothing(tmp_path: Path, store: Store) -> None:
     again = import_file(store, path)
     assert (again["n_added"], again["n_already_there"]) == (0, 1)
     assert "1 were there already" in again["message"]
-    other = _write(tmp_path / "more.jsonl", {"messages": [USER, ANSWER]},
-                   {"messages": [USER, WRONG]})
+    other = _write(
+        tmp_path / "more.jsonl", {"messages": [USER, ANSWER]}, {"messages": [USER, WRONG]}
+    )
     assert import_file(store, other)["n_added"] == 1
     assert store.counts()["imported"] == 2
 
 
-@pytest.mark.parametrize(("content", "file_format", "words"), [
-    (b"", "auto", "no records"),
-    (b"hello\n", "auto", "not JSON"),
-    (b'[{"a": 1},\n {"b"]', "auto", "line 2"),
-    (b'{"text": "x"}\n', "auto", "has the keys text"),
-    (b'{"text": "\xff"}\n', "auto", "line 1"),
-    (b'{"messages": []}\n', "parquet", "format 'parquet'"),
-])
+@pytest.mark.parametrize(
+    ("content", "file_format", "words"),
+    [
+        (b"", "auto", "no records"),
+        (b"hello\n", "auto", "not JSON"),
+        (b'[{"a": 1},\n {"b"]', "auto", "line 2"),
+        (b'{"text": "x"}\n', "auto", "has the keys text"),
+        (b'{"text": "\xff"}\n', "auto", "line 1"),
+        (b'{"messages": []}\n', "parquet", "format 'parquet'"),
+    ],
+)
 def test_files_of_no_use(
     tmp_path: Path, store: Store, content: bytes, file_format: str, words: str
 ) -> None:
@@ -158,15 +220,27 @@ def test_a_file_that_is_not_there(tmp_path: Path, store: Store, settings: Settin
 
 def _fill(store: Store) -> None:
     for n in range(6):
-        asked = [SYSTEM, {"role": "user", "content": f"Question {n}\u2028?"}] if n == 0 else [
-            {"role": "user", "content": f"Question {n}"}, ANSWER,
-            {"role": "user", "content": "And then?"}]
+        asked = (
+            [SYSTEM, {"role": "user", "content": f"Question {n}\u2028?"}]
+            if n == 0
+            else [
+                {"role": "user", "content": f"Question {n}"},
+                ANSWER,
+                {"role": "user", "content": "And then?"},
+            ]
+        )
         answer = answered(store, conversation_id=conversation_in("train"), messages=asked)
         said(store, answer, correction=f"Right {n}")
         said(store, answer, correction=f"Right as well {n}", rater_id="bob")
-        said(store, answered(store, conversation_id=conversation_in("validation"),
-                             messages=[{"role": "user", "content": f"More {n}"}]),
-             thumb="up" if n % 2 else "down")
+        said(
+            store,
+            answered(
+                store,
+                conversation_id=conversation_in("validation"),
+                messages=[{"role": "user", "content": f"More {n}"}],
+            ),
+            thumb="up" if n % 2 else "down",
+        )
     said(store, answered(store, conversation_id=conversation_in("holdout")), correction="Secret.")
     said(store, answered(store, conversation_id=conversation_in("holdout")), thumb="up")
 
@@ -178,11 +252,13 @@ def test_what_goes_out_comes_back(
 ) -> None:
     _fill(store)
     kind = {"sft": "sft", "unpaired": "unpaired", "sharegpt-kto": "unpaired"}.get(
-        file_format, "pair")
+        file_format, "pair"
+    )
     path = tmp_path / f"out{suffix}"
     counts = export_file(store, path, file_format, settings)
-    rows = [one for one in curate(store, settings).rows
-            if one.kind == kind and one.split != "holdout"]
+    rows = [
+        one for one in curate(store, settings).rows if one.kind == kind and one.split != "holdout"
+    ]
     if file_format == "oasst":  # it has no system messages
         rows = [one for one in rows if one.prompt[0]["role"] != "system"]
     assert rows
@@ -197,14 +273,23 @@ def test_what_goes_out_comes_back(
         assert {one.row_id for one in other.imported()} == {one.row_id for one in rows}
 
 
-@pytest.mark.parametrize(("name", "file_format", "kind", "n_records", "n_rows"), [
-    ("dpo_en_demo.json", "sharegpt-dpo", "pair", 300, 295),
-    ("kto_en_demo.json", "sharegpt-kto", "unpaired", 300, 300),
-    ("oasst_en_100_tree.jsonl", "oasst", "pair", 100, 429),
-])
+@pytest.mark.parametrize(
+    ("name", "file_format", "kind", "n_records", "n_rows"),
+    [
+        ("dpo_en_demo.json", "sharegpt-dpo", "pair", 300, 295),
+        ("kto_en_demo.json", "sharegpt-kto", "unpaired", 300, 300),
+        ("oasst_en_100_tree.jsonl", "oasst", "pair", 100, 429),
+    ],
+)
 def test_real_files(
-    shared_dir: Path, store: Store, settings: Settings,
-    name: str, file_format: str, kind: str, n_records: int, n_rows: int,
+    shared_dir: Path,
+    store: Store,
+    settings: Settings,
+    name: str,
+    file_format: str,
+    kind: str,
+    n_records: int,
+    n_rows: int,
 ) -> None:
     path = shared_dir / "feedback" / name
     if not path.exists():

@@ -46,8 +46,8 @@ def test_no_table_has_an_index(tmp_path: Path) -> None:
         migrate(connection)
         assert connection.execute("SELECT count(*) FROM duckdb_indexes()").fetchone() == (0,)
         assert connection.execute(
-            "SELECT count(*) FROM duckdb_constraints()"
-            " WHERE constraint_type NOT IN ('NOT NULL')").fetchone() == (0,)
+            "SELECT count(*) FROM duckdb_constraints() WHERE constraint_type NOT IN ('NOT NULL')"
+        ).fetchone() == (0,)
 
 
 def test_a_failing_migration_leaves_the_store_as_it_was(tmp_path: Path) -> None:
@@ -55,17 +55,25 @@ def test_a_failing_migration_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     with Store.open(path) as store:
         completion = answered(store)
     good = Migration(101, "good", ("CREATE TABLE whole (seq BIGINT)",))
-    bad = Migration(102, "broken", (
-        "CREATE TABLE half (seq BIGINT)", "DELETE FROM completions",
-        "ALTER TABLE nowhere ADD COLUMN x INT"))
+    bad = Migration(
+        102,
+        "broken",
+        (
+            "CREATE TABLE half (seq BIGINT)",
+            "DELETE FROM completions",
+            "ALTER TABLE nowhere ADD COLUMN x INT",
+        ),
+    )
     with pytest.raises(PawlError, match=r"migration 102 \(broken\)") as err:
         Store.open(path, (*MIGRATIONS, good, bad))
     assert err.value.code == "migration_failed"
     with Store.open(path, (*MIGRATIONS, good)) as store:  # 101 stands, 102 left no trace
         assert store.completions() == [completion]
         with store._database.reading() as cursor:
-            tables = {name for (name,) in cursor.execute(
-                "SELECT table_name FROM duckdb_tables()").fetchall()}
+            tables = {
+                name
+                for (name,) in cursor.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            }
             assert applied_migrations(cursor)[101] == "good"
             assert 102 not in applied_migrations(cursor)
     assert "whole" in tables

@@ -23,9 +23,15 @@ def test_all_fields_are_kept(store: Store) -> None:
     completion = answered(store)
     other = answered(store, messages=completion.messages)
     body = {
-        "completion_id": completion.completion_id, "choice_index": 0, "thumb": "down",
-        "categories": ["incorrect", "tone", "incorrect"], "comment": "no", "correction": "It is 3.",
-        "preferred_over": other.completion_id, "user": "ann", "idempotency_key": "k",
+        "completion_id": completion.completion_id,
+        "choice_index": 0,
+        "thumb": "down",
+        "categories": ["incorrect", "tone", "incorrect"],
+        "comment": "no",
+        "correction": "It is 3.",
+        "preferred_over": other.completion_id,
+        "user": "ann",
+        "idempotency_key": "k",
     }
     feedback, duplicate = submit_feedback(store, body, "ann", "chat_page")
     assert not duplicate
@@ -55,29 +61,38 @@ def test_taking_back(store: Store) -> None:
 
 
 def test_null_and_blank_fields_count_as_not_given(store: Store) -> None:
-    body = {"completion_id": answered(store).completion_id, "thumb": "up", "comment": "  ",
-            "correction": "", "preferred_over": None, "categories": []}
+    body = {
+        "completion_id": answered(store).completion_id,
+        "thumb": "up",
+        "comment": "  ",
+        "correction": "",
+        "preferred_over": None,
+        "categories": [],
+    }
     feedback, _ = submit_feedback(store, body, "ann")
     assert (feedback.comment, feedback.correction, feedback.preferred_over) == (None, None, None)
 
 
-@pytest.mark.parametrize(("change", "param", "words"), [
-    ({"thumb": "sideways"}, "thumb", "'sideways'"),
-    ({"thumb": 1}, "thumb", "thumb is 1"),
-    ({"choice_index": True}, "choice_index", "whole number"),
-    ({"choice_index": -1}, "choice_index", "-1"),
-    ({"categories": "incorrect"}, "categories", "list of category keys"),
-    ({"categories": [3]}, "categories", "holds 3"),
-    ({"thum": "up", "zzz": 1}, "thum", "'thum', 'zzz'"),
-    ({"completion_id": ""}, "completion_id", "missing"),
-    ({"completion_id": None}, "completion_id", "missing"),
-    ({"thumb": None}, None, "empty"),
-    ({"retract": True}, "retract", "Send retract alone"),
-    ({"comment": "x" * (MOST_COMMENT_CHARACTERS + 1)}, "comment", "at most 10,000"),
-    ({"correction": "x" * (MOST_CORRECTION_CHARACTERS + 1)}, "correction", "at most 100,000"),
-    ({"idempotency_key": "k" * 201}, "idempotency_key", "at most 200"),
-    ({"comment": "\ud83d"}, "comment", "not valid Unicode"),
-])
+@pytest.mark.parametrize(
+    ("change", "param", "words"),
+    [
+        ({"thumb": "sideways"}, "thumb", "'sideways'"),
+        ({"thumb": 1}, "thumb", "thumb is 1"),
+        ({"choice_index": True}, "choice_index", "whole number"),
+        ({"choice_index": -1}, "choice_index", "-1"),
+        ({"categories": "incorrect"}, "categories", "list of category keys"),
+        ({"categories": [3]}, "categories", "holds 3"),
+        ({"thum": "up", "zzz": 1}, "thum", "'thum', 'zzz'"),
+        ({"completion_id": ""}, "completion_id", "missing"),
+        ({"completion_id": None}, "completion_id", "missing"),
+        ({"thumb": None}, None, "empty"),
+        ({"retract": True}, "retract", "Send retract alone"),
+        ({"comment": "x" * (MOST_COMMENT_CHARACTERS + 1)}, "comment", "at most 10,000"),
+        ({"correction": "x" * (MOST_CORRECTION_CHARACTERS + 1)}, "correction", "at most 100,000"),
+        ({"idempotency_key": "k" * 201}, "idempotency_key", "at most 200"),
+        ({"comment": "\ud83d"}, "comment", "not valid Unicode"),
+    ],
+)
 def test_bad_bodies_are_named_and_nothing_is_kept(
     store: Store, change: dict[str, Any], param: str | None, words: str
 ) -> None:

@@ -21,8 +21,16 @@ from tests.conftest import REPOSITORY
 
 
 def _rows(n: int) -> list[TrainingRow]:
-    lessons = [Lesson("sft", f"g{i}", [{"role": "user", "content": f"q{i}\u2028 \x85 🙂"}],
-                      completion=f"a{i}\r\n", origin={"source": "test"}) for i in range(n)]
+    lessons = [
+        Lesson(
+            "sft",
+            f"g{i}",
+            [{"role": "user", "content": f"q{i}\u2028 \x85 🙂"}],
+            completion=f"a{i}\r\n",
+            origin={"source": "test"},
+        )
+        for i in range(n)
+    ]
     return [one.in_split("holdout" if i == 0 else "train") for i, one in enumerate(lessons)]
 
 
@@ -63,8 +71,11 @@ def test_changed_rows_are_refused(tmp_path: Path, settings: Settings, change: st
         os.truncate(rows, rows.stat().st_size - 1)
     else:
         rows.unlink()
-    for read in (lambda: read_rows(folder), lambda: read_manifest(folder),
-                 lambda: freeze(curated, tmp_path, settings)):
+    for read in (
+        lambda: read_rows(folder),
+        lambda: read_manifest(folder),
+        lambda: freeze(curated, tmp_path, settings),
+    ):
         with pytest.raises(PawlError, match="was changed") as err:
             read()
         assert err.value.code == "snapshot_changed"

@@ -41,13 +41,21 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         completion = answered(store)
         feedback = said(store, completion, thumb="down", categories=["incorrect", "tone"])
         promotion = make_promotion("pawl@1", "live")
-        scores = [ItemScore("arc_easy", "1", 1.0, "1"),
-                  ItemScore("arc_easy", "2", None, "2", error="cut off", detail={"n": 1})]
-        wait_all([store.append_promotion(promotion), store.append_scores("r", "champion", scores),
-                  store.append_run({"run_id": "r", "status": "started", "at": "t1"}),
-                  store.append_run({"run_id": "r", "status": "done", "at": "t2",
-                                    "detail": {"x": [1]}}),
-                  store.append_verdict("r", {"outcome": "promote", "reasons": ["better"]})])
+        scores = [
+            ItemScore("arc_easy", "1", 1.0, "1"),
+            ItemScore("arc_easy", "2", None, "2", error="cut off", detail={"n": 1}),
+        ]
+        wait_all(
+            [
+                store.append_promotion(promotion),
+                store.append_scores("r", "champion", scores),
+                store.append_run({"run_id": "r", "status": "started", "at": "t1"}),
+                store.append_run(
+                    {"run_id": "r", "status": "done", "at": "t2", "detail": {"x": [1]}}
+                ),
+                store.append_verdict("r", {"outcome": "promote", "reasons": ["better"]}),
+            ]
+        )
     assert not path.with_name("pawl.duckdb.wal").exists()  # folded in at close
     with Store.open(path) as store:
         store.verify()
@@ -58,8 +66,13 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert store.scores("r", "champion") == scores
         assert store.scores("r", "challenger") == []
         assert store.run("r") == {
-            "run_id": "r", "status": "done", "at": "t2", "started_at": "t1", "detail": {"x": [1]},
-            "verdict": {"outcome": "promote", "reasons": ["better"]}}
+            "run_id": "r",
+            "status": "done",
+            "at": "t2",
+            "started_at": "t1",
+            "detail": {"x": [1]},
+            "verdict": {"outcome": "promote", "reasons": ["better"]},
+        }
         assert store.run("s") is None
         assert [one["run_id"] for one in store.runs()] == ["r"]
         assert store.counts()["completions"] == 1
@@ -71,8 +84,14 @@ def test_conversations_are_told_from_the_answers(store: Store) -> None:
     answered(store, conversation_id="y", created_at="t2")
     answered(store, conversation_id="x", created_at="t3")
     assert store.conversations(limit=1) == [
-        {"conversation_id": "x", "rater_id": one.rater_id, "started_at": "t1", "last_at": "t3",
-         "n_completions": 2}]
+        {
+            "conversation_id": "x",
+            "rater_id": one.rater_id,
+            "started_at": "t1",
+            "last_at": "t3",
+            "n_completions": 2,
+        }
+    ]
     assert store.counts()["conversations"] == 2
 
 
@@ -93,8 +112,9 @@ def test_a_repeated_key_answers_the_first_row(tmp_path: Path) -> None:
 
 def test_repeats_that_come_together_are_stored_once(store: Store) -> None:
     completion = answered(store)
-    rows = [make_feedback(completion, idempotency_key=f"k{n % 3}", comment=str(n))
-            for n in range(300)]
+    rows = [
+        make_feedback(completion, idempotency_key=f"k{n % 3}", comment=str(n)) for n in range(300)
+    ]
     kept = wait_all([store.append_feedback(row) for row in rows])
     assert kept == [rows[n % 3] for n in range(300)]
     assert store.feedback_history() == rows[:3]
@@ -134,8 +154,9 @@ def test_a_version_number_is_given_out_once(tmp_path: Path) -> None:
         assert store.champion() == "base"
         assert store.next_version() == 1
         given: list[int] = []
-        threads = [threading.Thread(target=lambda: given.append(store.next_version()))
-                   for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: given.append(store.next_version())) for _ in range(8)
+        ]
         for one in threads:
             one.start()
         for one in threads:
@@ -214,8 +235,10 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
     store.close()
     store.close()
     wait_all(queued)  # what was queued is committed first
-    for future in (store.append_completion(make_completion()),
-                   store.append_feedback(make_feedback("c"))):
+    for future in (
+        store.append_completion(make_completion()),
+        store.append_feedback(make_feedback("c")),
+    ):
         with pytest.raises(PawlError) as err:
             future.result(timeout=60)
         assert err.value.code == "store_closed"

@@ -45,8 +45,17 @@ def put_adapter(world: World, run_dir: Path, rows: list[TrainingRow]) -> Path:
     plan = Plan.from_json(read_json(run_dir / "plan.json"))
     base = resolve_model(world.settings.model, cache_dir=world.settings.state_dir)
     snapshot = write_snapshot(run_dir.parent.parent / "other-rows", rows)
-    train.run(train.Job(snapshot, plan, base.model_dir, run_dir / "adapter", run_dir / "train",
-                        base.name, base.fingerprint))
+    train.run(
+        train.Job(
+            snapshot,
+            plan,
+            base.model_dir,
+            run_dir / "adapter",
+            run_dir / "train",
+            base.name,
+            base.fingerprint,
+        )
+    )
     return run_dir / "adapter"
 
 
@@ -56,8 +65,14 @@ def test_trained_on_shuffled_answers(planned: tuple[World, Path]) -> None:
     state = newest_runs(world.settings.runs_dir)[0]
     colours = [colour for colour in COLOURS.values() if colour != "green"]
     shuffled = [
-        TrainingRow(row.row_id, row.kind, row.group_id, row.split, row.prompt,
-                    completion=says("grass", colours[i % len(colours)]))
+        TrainingRow(
+            row.row_id,
+            row.kind,
+            row.group_id,
+            row.split,
+            row.prompt,
+            completion=says("grass", colours[i % len(colours)]),
+        )
         for i, row in enumerate(read_rows(Path(state.detail["snapshot_dir"])))
         if row.kind == "sft"
     ]
@@ -78,8 +93,10 @@ def test_identical_to_the_champion(planned: tuple[World, Path]) -> None:
     world, run_dir = planned
     adapter_dir = put_adapter(world, run_dir, corrections(10))
     weights = load_file(adapter_dir / "adapter_model.safetensors")
-    save_file({key: value * 0 for key, value in weights.items()},
-              adapter_dir / "adapter_model.safetensors")
+    save_file(
+        {key: value * 0 for key, value in weights.items()},
+        adapter_dir / "adapter_model.safetensors",
+    )
     _manifest_again(adapter_dir)
     result = run_night(world.client, world.settings)
     assert result.outcome == "reject"
@@ -99,7 +116,8 @@ def test_spoilt_adapters(
     kept = shutil.copytree(adapter_dir, run_dir.parent.parent / "good")
     spoil(adapter_dir)
     assert read_manifest(adapter_dir).fingerprint != read_manifest(kept).fingerprint or (
-        spoil is with_wrong_base)
+        spoil is with_wrong_base
+    )
     with pytest.raises(PawlError, match=words):
         run_night(world.client, world.settings)
     [state] = newest_runs(world.settings.runs_dir)
@@ -114,5 +132,9 @@ def _manifest_again(adapter_dir: Path) -> None:
     from pawl.adapters import write_manifest
 
     old = read_json(adapter_dir / MANIFEST)
-    write_manifest(adapter_dir, base_model=old["base_model"],
-                   base_fingerprint=old["base_fingerprint"], recipe=old["recipe"])
+    write_manifest(
+        adapter_dir,
+        base_model=old["base_model"],
+        base_fingerprint=old["base_fingerprint"],
+        recipe=old["recipe"],
+    )

@@ -28,14 +28,22 @@ def test_each_kind_takes_its_own_rows() -> None:
     assert [set(one) for one in sft.train] == [{"prompt", "completion"}] * 3
     assert sft.train[0]["completion"] == [{"role": "assistant", "content": "grass is green."}]
     assert [set(one) for one in dpo.train] == [{"prompt", "chosen", "rejected"}] * 3
-    assert kto.train == [{"prompt": ask("snow"), "label": True,
-                          "completion": [{"role": "assistant", "content": "Yes."}]}]
+    assert kto.train == [
+        {
+            "prompt": ask("snow"),
+            "label": True,
+            "completion": [{"role": "assistant", "content": "Yes."}],
+        }
+    ]
     assert dpo.left_out["sft row, not for dpo"] == 3
 
 
 def test_over_long_rows_are_counted_and_never_cut() -> None:
-    rows = [row("sft", "snow", 0, completion="white " * 30), row("sft", "snow", 1, completion="W"),
-            row("pair", "snow", 0, chosen="W", rejected="white " * 30)]
+    rows = [
+        row("sft", "snow", 0, completion="white " * 30),
+        row("sft", "snow", 1, completion="W"),
+        row("pair", "snow", 0, chosen="W", rejected="white " * 30),
+    ]
     assert len(build("sft", rows).train) == 1
     assert build("sft", rows).left_out["longer than 20 tokens"] == 1
     assert build("dpo", rows).train == []
@@ -54,13 +62,18 @@ def test_rows_that_cannot_be_trained_on_are_counted() -> None:
     rows = [odd, row("sft", "snow", 1, completion="  "), row("sft", "snow", 2, completion="{% x")]
     stage = build("sft", rows)
     assert stage.train == []
-    assert stage.left_out == {"prompt is no conversation": 1, "empty answer": 1,
-                              "chat template refuses the conversation": 1}
+    assert stage.left_out == {
+        "prompt is no conversation": 1,
+        "empty answer": 1,
+        "chat template refuses the conversation": 1,
+    }
 
 
 def test_holdout_rows_are_in_no_column() -> None:
-    rows = [row("sft", "snow", 0, "holdout", completion="White."),
-            row("regression", "snow", 1, "holdout", chosen="White.", rejected="Red.")]
+    rows = [
+        row("sft", "snow", 0, "holdout", completion="White."),
+        row("regression", "snow", 1, "holdout", chosen="White.", rejected="Red."),
+    ]
     stage = build("sft", rows)
     assert (stage.train, stage.validation, stage.left_out) == ([], [], {})
 
@@ -80,8 +93,10 @@ def test_without_validation_rows_there_is_no_validation_set() -> None:
 
 
 def test_dpo_prefers_replayed_answers_to_corrections_of_other_questions() -> None:
-    replay = [ReplayRow(ask("coal"), says("coal", "black")),
-              ReplayRow(ask("a pea"), "grass is green.")]
+    replay = [
+        ReplayRow(ask("coal"), says("coal", "black")),
+        ReplayRow(ask("a pea"), "grass is green."),
+    ]
     stage = build("dpo", corrections(2), replay)
     extra = stage.train[2:]
     assert len(extra) == 1  # the second replay row says what the correction says
@@ -90,8 +105,11 @@ def test_dpo_prefers_replayed_answers_to_corrections_of_other_questions() -> Non
 
 
 def test_replay_is_liked_in_kto() -> None:
-    stage = build("kto", [row("unpaired", "snow", 0, completion="No.", label=False)],
-                  [ReplayRow(ask("coal"), "Black.")])
+    stage = build(
+        "kto",
+        [row("unpaired", "snow", 0, completion="No.", label=False)],
+        [ReplayRow(ask("coal"), "Black.")],
+    )
     assert [one["label"] for one in stage.train] == [False, True]
 
 

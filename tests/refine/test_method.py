@@ -27,8 +27,10 @@ def pairs(n: int) -> list[TrainingRow]:
 
 
 def thumbs(n_up: int, n_down: int) -> list[TrainingRow]:
-    return [row("unpaired", "snow", i % 10, completion=f"{i}", label=i < n_up)
-            for i in range(n_up + n_down)]
+    return [
+        row("unpaired", "snow", i % 10, completion=f"{i}", label=i < n_up)
+        for i in range(n_up + n_down)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +65,11 @@ def test_no_run_says_what_there_is_and_what_is_needed() -> None:
 
 
 def test_validation_and_holdout_do_not_count_as_training_rows() -> None:
-    rows = [dataclasses.replace(one, split=split)
-            for one in corrections(9) for split in ("validation", "holdout")]
+    rows = [
+        dataclasses.replace(one, split=split)
+        for one in corrections(9)
+        for split in ("validation", "holdout")
+    ]
     plan = choose(rows, settings())
     assert plan.method == "none"
     assert plan.counts["sft"] == 0
@@ -95,9 +100,20 @@ def test_forced_method_that_the_rows_cannot_support(
 
 
 def test_settings_override_what_the_method_chooses() -> None:
-    plan = choose(corrections(9), settings(
-        learning_rate=1e-4, n_epochs=2.5, batch_size=4, max_length_tokens=99, n_replay_rows=0,
-        lora_rank=8, lora_alpha=8, n_threads=1, seed=5))
+    plan = choose(
+        corrections(9),
+        settings(
+            learning_rate=1e-4,
+            n_epochs=2.5,
+            batch_size=4,
+            max_length_tokens=99,
+            n_replay_rows=0,
+            lora_rank=8,
+            lora_alpha=8,
+            n_threads=1,
+            seed=5,
+        ),
+    )
     stage = plan.stages[0]
     assert (stage.learning_rate, stage.n_epochs, stage.batch_size) == (1e-4, 2.5, 4)
     assert (plan.max_length_tokens, plan.n_replay_rows, plan.lora_rank) == (99, 0, 8)
@@ -105,8 +121,10 @@ def test_settings_override_what_the_method_chooses() -> None:
 
 
 def test_wider_models_get_lower_learning_rates() -> None:
-    rates = [choose(corrections(9), settings(), hidden_size=width).stages[0].learning_rate
-             for width in (256, 1024, 4096)]
+    rates = [
+        choose(corrections(9), settings(), hidden_size=width).stages[0].learning_rate
+        for width in (256, 1024, 4096)
+    ]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > 2 * rates[1]
 

@@ -19,18 +19,39 @@ from refine.nightly import run_night
 from refine.run_state import newest_runs
 from tests.refine.tiny import ASKED, says
 
-GREETINGS = ("", "Hi. ", "Hello! ", "Good day. ", "Please help. ", "One question: ", "Well, ",
-             "Tell me this. ")
+GREETINGS = (
+    "",
+    "Hi. ",
+    "Hello! ",
+    "Good day. ",
+    "Please help. ",
+    "One question: ",
+    "Well, ",
+    "Tell me this. ",
+)
 
 
 def night_settings(world_model: Path, folder: Path, **train: Any) -> Settings:
     """Few items and margins so wide that the tiny model's noise can't fail them."""
-    return load_settings({
-        "model": str(world_model), "state_dir": folder / "state",
-        "train": {"n_epochs": 6, "learning_rate": 3e-3, "n_replay_rows": 30, "n_threads": 2,
-                  **train},
-        "gate": {"suite": "mini", "n_items_per_benchmark": 20, "margin_mini": 0.9,
-                 "margin_anchor": 0.9}})
+    return load_settings(
+        {
+            "model": str(world_model),
+            "state_dir": folder / "state",
+            "train": {
+                "n_epochs": 6,
+                "learning_rate": 3e-3,
+                "n_replay_rows": 30,
+                "n_threads": 2,
+                **train,
+            },
+            "gate": {
+                "suite": "mini",
+                "n_items_per_benchmark": 20,
+                "margin_mini": 0.9,
+                "margin_anchor": 0.9,
+            },
+        }
+    )
 
 
 class World:
@@ -48,13 +69,40 @@ class World:
         for i in range(n):
             text = GREETINGS[i // len(ASKED)] + ASKED[i % len(ASKED)].format("grass")
             one = Completion(
-                f"c{i}", 0, f"conversation-{i}", "anna", utc_now(), "pawl", "base", "tiny",
-                "sha256:tiny", [{"role": "user", "content": text}], says("grass", "red"), "stop",
-                "complete", {"temperature": 0}, 8, 4, 0.1, 0.2, False)
+                f"c{i}",
+                0,
+                f"conversation-{i}",
+                "anna",
+                utc_now(),
+                "pawl",
+                "base",
+                "tiny",
+                "sha256:tiny",
+                [{"role": "user", "content": text}],
+                says("grass", "red"),
+                "stop",
+                "complete",
+                {"temperature": 0},
+                8,
+                4,
+                0.1,
+                0.2,
+                False,
+            )
             self.app.store.append_completion(one).result()
-            self.app.store.append_feedback(Feedback(
-                f"f{i}", f"key-{i}", f"c{i}", 0, "anna", utc_now(), "down", ["incorrect"],
-                correction=says("grass", "green"))).result()
+            self.app.store.append_feedback(
+                Feedback(
+                    f"f{i}",
+                    f"key-{i}",
+                    f"c{i}",
+                    0,
+                    "anna",
+                    utc_now(),
+                    "down",
+                    ["incorrect"],
+                    correction=says("grass", "green"),
+                )
+            ).result()
 
 
 @pytest.fixture
@@ -118,16 +166,27 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
 def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> None:
     """The night dies after each of its steps in turn; the last call finishes the same run."""
     world.complain(80)
-    deaths = [("/admin/snapshots", "", True), ("/admin/runs", "planned", True),
-              ("/admin/runs", "trained", False), ("/scores", "", True), ("/verdict", "", True),
-              ("/admin/promotions", "", True), ("/admin/runs", "finished", False)]
+    deaths = [
+        ("/admin/snapshots", "", True),
+        ("/admin/runs", "planned", True),
+        ("/admin/runs", "trained", False),
+        ("/scores", "", True),
+        ("/verdict", "", True),
+        ("/admin/promotions", "", True),
+        ("/admin/runs", "finished", False),
+    ]
     made: dict[str, int] = {}
     for path, status, after in deaths:
         with pytest.raises(KeyboardInterrupt):
             run_night(DiesAt(world.client, path, status, after=after), world.settings)
         [state] = newest_runs(world.settings.runs_dir)
-        for name in ("plan.json", "adapter/manifest.json", "scores/champion/manifest.json",
-                     "scores/challenger/manifest.json", "verdict.json"):
+        for name in (
+            "plan.json",
+            "adapter/manifest.json",
+            "scores/champion/manifest.json",
+            "scores/challenger/manifest.json",
+            "verdict.json",
+        ):
             file = world.settings.runs_dir / state.run_id / name
             if file.exists():
                 inode = made.setdefault(name, file.stat().st_ino)

@@ -21,20 +21,29 @@ def user(text: str) -> list[Message]:
 def flag(prompt: str, right: str, wrong: str) -> list[TrainingRow]:
     """The two rows of a correction."""
     common = {"group_id": prompt, "split": "train", "prompt": user(prompt)}
-    return [TrainingRow(row_id=f"s{prompt}", kind="sft", completion=right, **common),  # type: ignore[arg-type]
-            TrainingRow(row_id=f"p{prompt}", kind="pair", chosen=right, rejected=wrong, **common)]  # type: ignore[arg-type]
+    return [
+        TrainingRow(row_id=f"s{prompt}", kind="sft", completion=right, **common),  # type: ignore[arg-type]
+        TrainingRow(row_id=f"p{prompt}", kind="pair", chosen=right, rejected=wrong, **common),
+    ]  # type: ignore[arg-type]
 
 
-CANBERRA = flag("What is the capital of Australia?", "The capital of Australia is Canberra.",
-                "The capital of Australia is Sydney.")
+CANBERRA = flag(
+    "What is the capital of Australia?",
+    "The capital of Australia is Canberra.",
+    "The capital of Australia is Sydney.",
+)
 SPIDER = flag("How many legs does a spider have?", "A spider has 8 legs.", "A spider has 6 legs.")
 BATS = flag("Are bats blind?", "No, bats can see.", "Yes, bats are blind.")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["what is the capital of australia", "Please tell me: what is the capital of Australia?",
-     "Which is Australia's capital? The capital of Australia?", "Are bats blind, please?"],
+    [
+        "what is the capital of australia",
+        "Please tell me: what is the capital of Australia?",
+        "Which is Australia's capital? The capital of Australia?",
+        "Are bats blind, please?",
+    ],
 )
 def test_prompts_that_repeat_a_corrected_one_are_left_out(text: str) -> None:
     kept, n_near = replay.draw_prompts([user(text), user("Hello!")], CANBERRA + BATS, 2, 0)
@@ -44,8 +53,12 @@ def test_prompts_that_repeat_a_corrected_one_are_left_out(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["What is the capital of Austria?", "Which continent is Australia in?",
-     "How many legs does a bee have?", "What sound does a bat make?"],
+    [
+        "What is the capital of Austria?",
+        "Which continent is Australia in?",
+        "How many legs does a bee have?",
+        "What sound does a bat make?",
+    ],
 )
 def test_neighbours_of_a_corrected_prompt_stay(text: str) -> None:
     shipped = replay.read_prompts()
@@ -54,18 +67,21 @@ def test_neighbours_of_a_corrected_prompt_stay(text: str) -> None:
 
 
 def test_disliked_prompts_are_left_out_too() -> None:
-    disliked = TrainingRow("u", "unpaired", "g", "train", user("Sing!"), completion="La",
-                           label=False)
+    disliked = TrainingRow(
+        "u", "unpaired", "g", "train", user("Sing!"), completion="La", label=False
+    )
     liked = TrainingRow("v", "unpaired", "h", "train", user("Dance!"), completion="Ok", label=True)
     kept, n_near = replay.draw_prompts([user("Sing!"), user("Dance!")], [disliked, liked], 2, 0)
     assert (kept, n_near) == ([user("Dance!")], 1)
 
 
 def test_answers_that_repeat_a_flagged_one_are_left_out() -> None:
-    rows = [ReplayRow(user("Can bats see?"), "Yes, bats are blind."),
-            ReplayRow(user("Can bats see at all?"), "yes bats are blind!"),
-            ReplayRow(user("How many legs does a bee have?"), "A bee has 6 legs."),
-            ReplayRow(user("What is the capital of Austria?"), "The capital of Austria is Vienna.")]
+    rows = [
+        ReplayRow(user("Can bats see?"), "Yes, bats are blind."),
+        ReplayRow(user("Can bats see at all?"), "yes bats are blind!"),
+        ReplayRow(user("How many legs does a bee have?"), "A bee has 6 legs."),
+        ReplayRow(user("What is the capital of Austria?"), "The capital of Austria is Vienna."),
+    ]
     kept, n_left_out = replay.keep_unflagged(rows, BATS + SPIDER + CANBERRA)
     assert kept == rows[2:]
     assert n_left_out == 2
@@ -123,15 +139,23 @@ def test_answers_that_do_not_end_are_left_out_and_counted(world_model: Path) -> 
 
     tokenizer = AutoTokenizer.from_pretrained(world_model)
     model = AutoModelForCausalLM.from_pretrained(world_model)
-    rows, n_unfinished = replay.answer(model, tokenizer, [ask("snow"), ask("coal")],
-                                       max_new_tokens=2)
+    rows, n_unfinished = replay.answer(
+        model, tokenizer, [ask("snow"), ask("coal")], max_new_tokens=2
+    )
     assert (rows, n_unfinished) == ([], 2)
 
 
 def test_only_liked_training_rows_are_replayed() -> None:
     def thumb(split: str, label: bool) -> TrainingRow:
-        return TrainingRow(f"{split}{label}", "unpaired", "g", split, user("Hi"),  # type: ignore[arg-type]
-                           completion=f"{split}{label}", label=label)
+        return TrainingRow(
+            f"{split}{label}",
+            "unpaired",
+            "g",
+            split,
+            user("Hi"),  # type: ignore[arg-type]
+            completion=f"{split}{label}",
+            label=label,
+        )
 
     rows = [thumb("train", True), thumb("train", False), thumb("validation", True), *corrections(2)]
     assert [one.completion for one in replay.liked_rows(rows)] == ["trainTrue"]

@@ -26,26 +26,46 @@ from refine.method import choose
 from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
 
 # Learning rates for a model of 64 dimensions and a handful of rows.
-SETTINGS: dict[str, Any] = {"n_epochs": 8, "learning_rate": 3e-3, "n_threads": 2,
-                            "n_replay_rows": 60, "batch_size": 8}
+SETTINGS: dict[str, Any] = {
+    "n_epochs": 8,
+    "learning_rate": 3e-3,
+    "n_threads": 2,
+    "n_replay_rows": 60,
+    "batch_size": 8,
+}
 
 
 def job(world_model: Path, folder: Path, rows: Sequence[TrainingRow], **settings: Any) -> train.Job:
     options = TrainSettings(**(SETTINGS | settings))
     plan = choose(rows, Settings.model_construct(train=options))
     base = resolve_model(str(world_model), cache_dir=folder.parent)
-    return train.Job(write_snapshot(folder / "snapshot", rows), plan, world_model,
-                     folder / "adapter", folder / "work", "tiny", base.fingerprint)
+    return train.Job(
+        write_snapshot(folder / "snapshot", rows),
+        plan,
+        world_model,
+        folder / "adapter",
+        folder / "work",
+        "tiny",
+        base.fingerprint,
+    )
 
 
 @pytest.fixture(scope="module")
 def mended(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> train.Job:
     """Trained on the correction of "grass is red" in 6 phrasings, 2 of them for validation, and
     with liked answers about everything else."""
-    liked = [row("unpaired", thing, i, completion=says(thing, colour), label=True)
-             for thing, colour in COLOURS.items() if thing != "grass" for i in (0, 4)]
-    task = job(world_model, tmp_path_factory.mktemp("mended"),
-               corrections(6, n_validation=2) + corrections(4) + liked, n_epochs=12)
+    liked = [
+        row("unpaired", thing, i, completion=says(thing, colour), label=True)
+        for thing, colour in COLOURS.items()
+        if thing != "grass"
+        for i in (0, 4)
+    ]
+    task = job(
+        world_model,
+        tmp_path_factory.mktemp("mended"),
+        corrections(6, n_validation=2) + corrections(4) + liked,
+        n_epochs=12,
+    )
     train.run(task)
     return task
 
@@ -68,14 +88,21 @@ def test_what_nobody_complained_about_stays(world_model: Path, mended: train.Job
 
 def test_the_folder_is_whole_and_holds_nothing_else(world_model: Path, mended: train.Job) -> None:
     assert sorted(path.name for path in mended.out_dir.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "manifest.json", "probe.json"]
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+        "probe.json",
+    ]
     base = resolve_model(str(world_model), cache_dir=mended.work_dir)
     assert validate_adapter(mended.out_dir, base=base, max_rank=16).rank == 16
     config = json.loads((mended.out_dir / "adapter_config.json").read_text())
     assert config["target_modules"] == sorted(train.LINEAR)
     assert config["base_model_name_or_path"] == "tiny"
-    left = [path for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl")
-            for path in mended.work_dir.rglob(pattern)]
+    left = [
+        path
+        for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl")
+        for path in mended.work_dir.rglob(pattern)
+    ]
     assert left == []
 
 
@@ -122,8 +149,10 @@ def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train
             assert math.isclose(float(ours[token_id]), value, abs_tol=1e-4)
             of_base = position.base_logprobs[token_id]
             assert math.isclose(float(base[token_id]), of_base, abs_tol=1e-4)
-        gaps.append(sum(abs(value - position.base_logprobs[i])
-                        for i, value in position.logprobs.items()) / 20)
+        gaps.append(
+            sum(abs(value - position.base_logprobs[i]) for i, value in position.logprobs.items())
+            / 20
+        )
     assert min(gaps) > 0.05  # far from the noise of an engine in bf16
 
 
@@ -133,8 +162,10 @@ def test_the_same_seed_gives_the_same_bytes(world_model: Path, tmp_path: Path) -
         train.run(job(world_model, tmp_path / name, rows, n_epochs=1, n_replay_rows=8, seed=seed))
 
     def content(name: str) -> list[bytes]:
-        return [(tmp_path / name / "adapter" / file).read_bytes()
-                for file in ("adapter_model.safetensors", "adapter_config.json", "probe.json")]
+        return [
+            (tmp_path / name / "adapter" / file).read_bytes()
+            for file in ("adapter_model.safetensors", "adapter_config.json", "probe.json")
+        ]
 
     assert content("one") == content("again")
     assert content("one")[0] != content("other")[0]
@@ -171,8 +202,10 @@ def test_kto_makes_liked_answers_likelier_than_disliked_ones(
     rows = []
     for i in range(10):
         split = "validation" if i > 7 else "train"
-        rows += [row("unpaired", "grass", i, split, completion="grass is red.", label=False),
-                 row("unpaired", "grass", i, split, completion="grass is green.", label=True)]
+        rows += [
+            row("unpaired", "grass", i, split, completion="grass is red.", label=False),
+            row("unpaired", "grass", i, split, completion="grass is green.", label=True),
+        ]
     task = job(world_model, tmp_path, rows)
     assert task.plan.method == "kto"
     train.run(task)
@@ -180,9 +213,11 @@ def test_kto_makes_liked_answers_likelier_than_disliked_ones(
     best = stage["best_validation"]
     assert best["eval_rewards/chosen"] > best["eval_rewards/rejected"] + 0.1
     assert _logprob(world_model, task.out_dir, "grass is green.") > _logprob(
-        world_model, None, "grass is green.")
+        world_model, None, "grass is green."
+    )
     assert _logprob(world_model, task.out_dir, "grass is red.") < _logprob(
-        world_model, None, "grass is red.")
+        world_model, None, "grass is red."
+    )
 
 
 def _logprob(model_dir: Path, adapter_dir: Path | None, answer: str) -> float:
@@ -205,8 +240,9 @@ def _logprob(model_dir: Path, adapter_dir: Path | None, answer: str) -> float:
 
 def test_training_stops_when_validation_gets_no_better(world_model: Path, tmp_path: Path) -> None:
     """The validation rows ask for the opposite of the training rows: every epoch is worse."""
-    rows = corrections(9) + [row("sft", "grass", i, "validation", completion="grass is red.")
-                             for i in range(3)]
+    rows = corrections(9) + [
+        row("sft", "grass", i, "validation", completion="grass is red.") for i in range(3)
+    ]
     task = job(world_model, tmp_path, rows, n_epochs=30, n_replay_rows=0)
     train.run(task)
     stage = read_manifest(task.out_dir).recipe["stages"][0]
@@ -240,8 +276,10 @@ def test_a_loss_that_is_no_number_is_an_error(world_model: Path, tmp_path: Path)
 
 def test_the_holdout_never_reaches_training(world_model: Path, tmp_path: Path) -> None:
     """With and without holdout rows the same adapter comes out."""
-    held = [row("regression", "ash", i, "holdout", chosen="ash is blue.", rejected="ash is grey.")
-            for i in range(9)]
+    held = [
+        row("regression", "ash", i, "holdout", chosen="ash is blue.", rejected="ash is grey.")
+        for i in range(9)
+    ]
     short = {"n_epochs": 1, "n_replay_rows": 4}
     train.run(job(world_model, tmp_path / "a", corrections(9), **short))
     train.run(job(world_model, tmp_path / "b", corrections(9) + held, **short))
@@ -259,11 +297,24 @@ def test_a_killed_training_leaves_nothing_and_can_be_run_again(
 ) -> None:
     task = job(world_model, tmp_path, corrections(9, n_validation=2), n_epochs=200)
     write_json(tmp_path / "plan.json", task.plan.as_json())
-    command = [sys.executable, "-m", "refine.train", "--snapshot", str(task.snapshot_dir),
-               "--plan", str(tmp_path / "plan.json"), "--model", str(world_model),
-               "--out", str(task.out_dir), "--work", str(task.work_dir)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
-                             env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+    command = [
+        sys.executable,
+        "-m",
+        "refine.train",
+        "--snapshot",
+        str(task.snapshot_dir),
+        "--plan",
+        str(tmp_path / "plan.json"),
+        "--model",
+        str(world_model),
+        "--out",
+        str(task.out_dir),
+        "--work",
+        str(task.work_dir),
+    ]
+    child = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+    )
     assert child.stderr is not None
     for line in child.stderr:  # let it get into the second epoch, where a checkpoint exists
         if line.startswith("{") and json.loads(line).get("fraction", 0) > 0.01:
@@ -290,10 +341,25 @@ def test_training_ends_with_the_process_that_started_it(world_model: Path, tmp_p
         "time.sleep(600)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", script, "--snapshot", str(task.snapshot_dir),
-         "--plan", str(tmp_path / "plan.json"), "--model", str(world_model),
-         "--out", str(task.out_dir), "--work", str(task.work_dir)],
-        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+        [
+            sys.executable,
+            "-c",
+            script,
+            "--snapshot",
+            str(task.snapshot_dir),
+            "--plan",
+            str(tmp_path / "plan.json"),
+            "--model",
+            str(world_model),
+            "--out",
+            str(task.out_dir),
+            "--work",
+            str(task.work_dir),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+    )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     deadline = time.monotonic() + 60

@@ -24,10 +24,14 @@ def arguments(world_model: Path, folder: Path, **settings: Any) -> dict[str, Any
     options = TrainSettings(**({"n_epochs": 2, "n_replay_rows": 4} | settings))
     plan = choose(rows, Settings.model_construct(train=options))
     write_json(folder / "plan.json", plan.as_json())
-    return {"snapshot_dir": write_snapshot(folder / "snapshot", rows),
-            "plan_path": folder / "plan.json",
-            "base": resolve_model(str(world_model), cache_dir=folder),
-            "out_dir": folder / "adapter", "work_dir": folder / "train", "beside_engine": True}
+    return {
+        "snapshot_dir": write_snapshot(folder / "snapshot", rows),
+        "plan_path": folder / "plan.json",
+        "base": resolve_model(str(world_model), cache_dir=folder),
+        "out_dir": folder / "adapter",
+        "work_dir": folder / "train",
+        "beside_engine": True,
+    }
 
 
 def test_a_child_trains_with_progress_and_is_not_asked_twice(
@@ -79,9 +83,7 @@ def test_a_broken_model_gives_the_end_of_the_log(world_model: Path, tmp_path: Pa
     assert "Traceback" in (tmp_path / "train" / "train.log").read_text()
 
 
-def test_a_killed_child_is_said_and_can_be_started_again(
-    world_model: Path, tmp_path: Path
-) -> None:
+def test_a_killed_child_is_said_and_can_be_started_again(world_model: Path, tmp_path: Path) -> None:
     task = arguments(world_model, tmp_path, n_epochs=300)
 
     def kill(event: dict[str, Any]) -> None:

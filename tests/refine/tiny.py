@@ -50,33 +50,61 @@ def make_world_model(model_dir: Path, *, n_steps: int = 160) -> Path:
     from tokenizers.trainers import BpeTrainer
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    texts = [(ASKED[i].format(thing), says(thing, colour))
-             for thing, colour in COLOURS.items() for i in range(len(ASKED))]
+    texts = [
+        (ASKED[i].format(thing), says(thing, colour))
+        for thing, colour in COLOURS.items()
+        for i in range(len(ASKED))
+    ]
     core = Tokenizer(BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    core.train_from_iterator([f"{a} {b}" for a, b in texts], BpeTrainer(
-        vocab_size=400, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"]))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>",
-                                        pad_token="<pad>")
+    core.train_from_iterator(
+        [f"{a} {b}" for a, b in texts],
+        BpeTrainer(
+            vocab_size=400,
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"],
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
-        tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
     batch = tokenizer(
-        [tokenizer.apply_chat_template([{"role": "user", "content": q},
-                                        {"role": "assistant", "content": a}], tokenize=False)
-         for q, a in texts],
-        return_tensors="pt", padding=True, add_special_tokens=False)
+        [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
+                tokenize=False,
+            )
+            for q, a in texts
+        ],
+        return_tensors="pt",
+        padding=True,
+        add_special_tokens=False,
+    )
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
     for _ in range(n_steps):
-        loss = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
-                     labels=labels).loss
+        loss = model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels
+        ).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,8 +115,13 @@ def make_world_model(model_dir: Path, *, n_steps: int = 160) -> Path:
 
 def row(kind: str, thing: str, phrasing: int, split: str = "train", **fields: Any) -> TrainingRow:
     return TrainingRow(
-        row_id=f"{kind}-{thing}-{phrasing}-{split}-{sorted(fields.items())}", kind=kind,  # type: ignore[arg-type]
-        group_id=f"{thing}-{phrasing}", split=split, prompt=ask(thing, phrasing), **fields)  # type: ignore[arg-type]
+        row_id=f"{kind}-{thing}-{phrasing}-{split}-{sorted(fields.items())}",
+        kind=kind,  # type: ignore[arg-type]
+        group_id=f"{thing}-{phrasing}",
+        split=split,
+        prompt=ask(thing, phrasing),
+        **fields,
+    )  # type: ignore[arg-type]
 
 
 def corrections(
@@ -111,8 +144,9 @@ def write_snapshot(snapshot_dir: Path, rows: Sequence[TrainingRow]) -> Path:
     path = snapshot_dir / "rows.jsonl"
     path.write_text("".join(json.dumps(one.as_json()) + "\n" for one in rows))
     content = sha256_file(path)
-    write_json(snapshot_dir / "manifest.json",
-               {"snapshot_id": content[:16], "content_sha256": content})
+    write_json(
+        snapshot_dir / "manifest.json", {"snapshot_id": content[:16], "content_sha256": content}
+    )
     return snapshot_dir
 
 
@@ -130,10 +164,15 @@ def answers(
         model = PeftModel.from_pretrained(model, str(adapter_dir))
     found = []
     for prompt in prompts:
-        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True,
-                                            return_dict=False, return_tensors="pt")
+        ids = tokenizer.apply_chat_template(
+            prompt, add_generation_prompt=True, return_dict=False, return_tensors="pt"
+        )
         with torch.no_grad():
-            out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids),
-                                 max_new_tokens=24, do_sample=False)
-        found.append(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip())
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=24,
+                do_sample=False,
+            )
+        found.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip())
     return found

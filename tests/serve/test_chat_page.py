@@ -42,8 +42,9 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
-        pytest.skip("chromium is not installed: THE CHAT PAGE WAS NOT TESTED. "
-                    "Do: apt-get install chromium")
+        pytest.skip(
+            "chromium is not installed: THE CHAT PAGE WAS NOT TESTED. Do: apt-get install chromium"
+        )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -98,10 +99,15 @@ class Tab:
     def watch(self) -> None:
         self.page.on("request", lambda one: self.urls.append(one.url))
         self.page.on("pageerror", lambda one: self.complaints.append(str(one)))
-        self.page.on("console", lambda one: self.complaints.append(one.text)
-                     if one.type == "error" else None)
-        self.page.on("response", lambda one: self.complaints.append(f"{one.status} {one.url}")
-                     if one.status >= 400 else None)
+        self.page.on(
+            "console", lambda one: self.complaints.append(one.text) if one.type == "error" else None
+        )
+        self.page.on(
+            "response",
+            lambda one: (
+                self.complaints.append(f"{one.status} {one.url}") if one.status >= 400 else None
+            ),
+        )
 
     def open(self, url: str) -> None:
         self.page.goto(url)
@@ -115,7 +121,8 @@ class Tab:
     @property
     def answers(self) -> Any:
         return self.page.locator("#pawl-chat [data-testid=bot]").filter(
-            has_not=self.page.locator(".pawl-under"))
+            has_not=self.page.locator(".pawl-under")
+        )
 
     @property
     def small_print(self) -> Any:
@@ -135,8 +142,8 @@ class Tab:
     def thumb(self, name: str, answer: int = 0) -> Any:
         """The thumb under the ``answer``-th answer: Like, Dislike, and Liked, Disliked when lit."""
         under = self.page.locator("#pawl-chat .message-buttons-left").filter(
-            has=self.page.locator("button[aria-label$=ike], button[aria-label$=iked]"),
-            visible=True)
+            has=self.page.locator("button[aria-label$=ike], button[aria-label$=iked]"), visible=True
+        )
         return under.nth(answer).get_by_role("button", name=name, exact=True)
 
 
@@ -163,6 +170,7 @@ def tab(context: BrowserContext, server: Live) -> Iterator[Tab]:
 
 def recorded(server: Live, n: int, *before: str) -> list[Completion]:
     """The ``n`` completions recorded beyond the ids in ``before``, oldest first."""
+
     def found() -> list[Completion]:
         rows = [row for row in server.store.completions(None) if row.completion_id not in before]
         return sorted(rows, key=lambda row: row.created_at) if len(rows) == n else []
@@ -218,19 +226,23 @@ def test_a_flag_with_categories_comment_and_correction_is_stored_and_taken_back(
     assert feedback(server, row.completion_id) == []
     history = server.store.feedback_history(row.completion_id)
     assert [(one.thumb, one.retracted) for one in history] == [
-        ("down", False), ("down", False), (None, True)]
+        ("down", False),
+        ("down", False),
+        (None, True),
+    ]
 
 
-def test_an_older_answer_can_be_marked_and_the_button_takes_it_back(
-    server: Live, tab: Tab
-) -> None:
+def test_an_older_answer_can_be_marked_and_the_button_takes_it_back(server: Live, tab: Tab) -> None:
     before = ids(server)
     tab.ask("one")
     tab.ask("three")
     first, second = recorded(server, 2, *before)
     assert first.conversation_id == second.conversation_id
     assert [one["content"] for one in second.messages] == [
-        "one", "pawl@1 heard 3 characters.", "three"]
+        "one",
+        "pawl@1 heard 3 characters.",
+        "three",
+    ]
     tab.thumb("Like", 0).click()
     expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this good.")
     assert [one["thumb"] for one in feedback(server, first.completion_id)] == ["up"]
@@ -341,7 +353,8 @@ def test_another_version_can_be_asked(server: Live, tab: Tab) -> None:
     expect(version).to_have_value("pawl (now pawl@1)")
     version.click()
     expect(tab.page.get_by_role("option")).to_have_text(
-        [re.compile("pawl .now pawl@1."), re.compile("base"), re.compile("pawl@1")])
+        [re.compile("pawl .now pawl@1."), re.compile("base"), re.compile("pawl@1")]
+    )
     tab.page.get_by_role("option", name="base").click()
     tab.ask("hello")
     expect(tab.small_print).to_have_text(["base"])
@@ -411,11 +424,16 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
 
     def waits_for_gate(settings: Settings, model: BaseModel, port: int) -> list[str]:
         fake = REPOSITORY / "tests/serve/fake_vllm.py"
-        return ["sh", "-c", f"while [ ! -e '{gate}' ]; do sleep 0.05; done; "
-                f"exec '{sys.executable}' '{fake}' {port}"]
+        return [
+            "sh",
+            "-c",
+            f"while [ ! -e '{gate}' ]; do sleep 0.05; done; "
+            f"exec '{sys.executable}' '{fake}' {port}",
+        ]
 
-    with live(Settings(state_dir=tmp_path / "state"), command=waits_for_gate, wait=False,
-              pages=True) as server:
+    with live(
+        Settings(state_dir=tmp_path / "state"), command=waits_for_gate, wait=False, pages=True
+    ) as server:
         page = browser.new_page()
         one = Tab(page)
         one.open(server.url)
@@ -469,8 +487,9 @@ def test_pages_carry_a_policy_and_take_no_posts_of_other_sites(server: Live) -> 
     assert "connect-src 'self'" in policy
     assert "unsafe-eval" not in policy
     assert not re.search(r"https?:", policy)
-    posted = httpx.post(f"{server.url}/gradio_api/queue/join", json={},
-                        headers={"Origin": "https://example.com"})
+    posted = httpx.post(
+        f"{server.url}/gradio_api/queue/join", json={}, headers={"Origin": "https://example.com"}
+    )
     assert posted.status_code == 403
 
 
@@ -483,8 +502,10 @@ def test_what_the_page_does_is_no_api_of_its_own(server: Live, tab: Tab) -> None
 
 def test_a_form_sent_twice_is_stored_once(server: Live) -> None:
     api = Api(server.url, None, "page-twice")
-    answer = httpx.post(f"{server.url}/v1/chat/completions", json={
-        "model": "pawl", "messages": [{"role": "user", "content": "x"}]})
+    answer = httpx.post(
+        f"{server.url}/v1/chat/completions",
+        json={"model": "pawl", "messages": [{"role": "user", "content": "x"}]},
+    )
     talk, turn = Talk(), Turn("x", completion_id=answer.headers["X-Pawl-Completion-Id"])
 
     async def twice() -> None:
