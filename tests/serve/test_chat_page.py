@@ -386,7 +386,11 @@ def test_no_picture_from_elsewhere_is_loaded(server: Live, context: BrowserConte
     one.page.on("requestfinished", lambda request: left.append(request.url))
     one.open(server.url)
     one.ask("![a](https://example.com/a.png) <img src='https://example.com/b.png'>")
-    one.page.wait_for_load_state("networkidle")
+    pictures = one.page.locator("#pawl-chat img[src*='example.com']")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():  # given up on, not still to be loaded
+        one.page.wait_for_function("one => one.complete", arg=picture.element_handle())
+        assert picture.evaluate("one => one.naturalWidth") == 0
     one.page.close()
     assert left
     assert {urlsplit(url).hostname for url in left if url.startswith("http")} == {"127.0.0.1"}
