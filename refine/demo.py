@@ -217,6 +217,7 @@ def run_demo(settings: Settings, *, n_items: int = 200, seed: int = 0) -> dict[s
     with serving(settings, say=say) as server:
         url = server.url
         engine_before = _status(url, key)
+        say(f"The day: {sum(map(len, chosen.values()))} questions, {N_AT_ONCE} at a time ...")
         day = asyncio.run(_day(url, key, chosen, seed))
         tally, before_again, before_control = day
         n_kinds = len({row["fault_id"] for row in chosen["flagged"]})
