@@ -75,7 +75,7 @@ def test_commands_in_the_readme_exist() -> None:
     shown = set(re.findall(r"(?:^|; )pawl ([a-z]+)", README.read_text(), re.M))
     assert shown
     assert shown <= set(COMMANDS)
-    targets = set(re.findall(r"`?make ([a-z]+)", README.read_text()))
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", README.read_text(), re.M))
     makefile = (REPOSITORY / "Makefile").read_text()
     assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
 
