@@ -214,6 +214,6 @@ def _learning_rate(kind: StageKind, hidden_size: int) -> float:
 
 
 def _replay_rows(first: StageKind, counts: dict[str, int]) -> int:
-    """Twice the rows to be learnt, 200 at least and 600 at most."""
+    """Six times the rows to be learnt, 400 at least, 800 at most (docs/training-defaults.md)."""
     n_rows = {"sft": counts["sft"], "dpo": counts["pair"], "kto": counts["unpaired"]}[first]
-    return max(200, min(600, 2 * n_rows))
+    return max(400, min(800, 6 * n_rows))

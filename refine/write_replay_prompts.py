@@ -18,7 +18,8 @@ from refine.mini.facts import animals, geography, kept_out, planted, things, tim
 from refine.replay import PROMPTS_PATH
 
 SEED = 7
-N_OF_TOPIC = 110
+N_OF_TOPIC = 150
+N_SUMS = 420  # arithmetic is the first thing that a small model loses
 
 EVERYDAY = """
 Hello!
@@ -133,26 +134,61 @@ def _chosen(chance: random.Random) -> Iterator[list[str]]:
         _sequences,
     ):
         prompts = sorted(set(topic(chance)))
-        for prompt in chance.sample(prompts, min(N_OF_TOPIC, len(prompts))):
+        n_wanted = N_SUMS if topic is _sums else N_OF_TOPIC
+        for prompt in chance.sample(prompts, min(n_wanted, len(prompts))):
             yield [prompt]
 
 
 def _sums(chance: random.Random) -> Iterator[str]:
-    for _ in range(120):
+    for _ in range(260):
         a, b = chance.randint(0, 50), chance.randint(0, 50)
         plus = chance.choice(
-            ["What is {0} plus {1}?", "{0} + {1} = ?", "How much is {0} + {1}?", "Add {0} and {1}."]
+            [
+                "What is {0} plus {1}?",
+                "{0} + {1} = ?",
+                "How much is {0} + {1}?",
+                "Add {0} and {1}.",
+                "Tell me the sum of {0} and {1}.",
+                "{0} plus {1}, please.",
+            ]
         )
         if not kept_out("arithmetic", f"{a}+{b}"):
             yield plus.format(a, b)
         a, b = max(a, b), min(a, b)
         minus = chance.choice(
-            ["What is {0} minus {1}?", "{0} - {1} = ?", "Take {1} away from {0}."]
+            [
+                "What is {0} minus {1}?",
+                "{0} - {1} = ?",
+                "How much is {0} - {1}?",
+                "Take {1} away from {0}.",
+                "{0} minus {1}, please.",
+            ]
         )
         if not kept_out("arithmetic", f"{a}-{b}"):
             yield minus.format(a, b)
         a, b = chance.randint(0, 10), chance.randint(0, 10)
-        yield chance.choice(["What is {0} times {1}?", "{0} x {1} = ?"]).format(a, b)
+        yield chance.choice(
+            [
+                "What is {0} times {1}?",
+                "{0} x {1} = ?",
+                "How much is {0} x {1}?",
+                "Multiply {0} by {1}.",
+                "{0} times {1}, please.",
+            ]
+        ).format(a, b)
+    for n in range(1, 26):
+        yield chance.choice(["What is double {0}?", "What is twice {0}?"]).format(n)
+        yield f"What is half of {2 * n}?"
+    for _ in range(40):
+        a, b = chance.sample(range(100), 2)
+        yield chance.choice(
+            [
+                "Which is larger, {0} or {1}?",
+                "Which number is smaller, {0} or {1}?",
+                "Is {0} more than {1}?",
+            ]
+        ).format(a, b)
+        yield f"Is {chance.randint(0, 99)} even or odd?"
 
 
 def _capitals(chance: random.Random) -> Iterator[str]:
@@ -289,10 +325,11 @@ def _remembered(chance: random.Random) -> Iterator[list[str]]:
     from refine.mini.facts.talk import REMEMBER
 
     for slot, values in REMEMBER.items():
-        for value in chance.sample(values, 3):
+        for value in chance.sample(values, min(5, len(values))):
             asked = "How old am I?" if slot == "age" else f"What is my {slot}?"
             said = f"I am {value} years old." if slot == "age" else f"My {slot} is {value}."
             yield [said, "Thank you for telling me.", asked]
+        yield [asked]
 
 
 if __name__ == "__main__":
