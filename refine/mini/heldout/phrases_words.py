@@ -186,7 +186,7 @@ TEXT = """
 # month_days
 ? How many days are there in {x}?
 ? How long is {x} in days?
-? {X} has how many days?
+? How many days would I count in {X}?
 ? How many days can you count in the month of {x}?
 ! I look at the calendar for {x}. How many days do I see?
 ! Tell me the number of days in {x}.

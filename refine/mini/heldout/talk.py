@@ -76,8 +76,8 @@ _ASKED: dict[str, tuple[str, ...]] = {
     "name": ("Do you remember who I am?", "What am I called?", "Which name did I tell you?",
              "Can you say my name?", "Do you still know my name?"),
     "city": ("Where do I live?", "In which city is my home?", "Do you remember where I live?"),
-    "age": ("How old am I?", "Do you remember my age?", "Tell me how old I said I am."),
-    "job": ("What do I work as?", "Do you remember my job?", "What kind of work do I do?"),
+    "age": ("What age did I give you?", "Could you remind me of my age?", "Tell me how old I said I am."),
+    "job": ("What do I work as?", "Could you remind me of my job?", "What kind of work do I do?"),
 }  # fmt: skip
 
 
