@@ -32,6 +32,7 @@ N_PRAISED = 40  # ordinary questions that get a thumb up when the answer is righ
 N_CONTROL = 160  # ordinary questions that nobody gives feedback on
 N_USERS = 12
 N_AT_ONCE = 8
+REQUEST_SECONDS = 300  # a busy machine may take long over eight answers at once
 CARELESS_FRACTION = 0.12  # of the flags: no correction, or a category that does not fit
 UNFAIR_FRACTION = 0.05  # of the right answers to ordinary questions: a thumb down all the same
 CATEGORY = {
@@ -73,7 +74,7 @@ class People:
         import httpx
 
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=120)
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=REQUEST_SECONDS)
         self._slots = asyncio.Semaphore(N_AT_ONCE)
         self._random = random.Random(seed)
 
