@@ -193,7 +193,7 @@ def _lacks(method: str, counts: dict[str, int]) -> str:
 
 def _stage(kind: StageKind, settings: Settings, hidden_size: int) -> Stage:
     train = settings.train
-    epochs = {"sft": 6.0, "dpo": 3.0, "kto": 3.0}[kind]
+    epochs = {"sft": 4.0, "dpo": 4.0, "kto": 3.0}[kind]
     return Stage(
         kind,
         learning_rate=train.learning_rate or _learning_rate(kind, hidden_size),
@@ -206,14 +206,15 @@ def _learning_rate(kind: StageKind, hidden_size: int) -> float:
     """Peak learning rate of a LoRA on a model of this width.
 
     SFT: 5e-5 * 10 * (2000 / hidden_size) ** 0.781, the fit for Llama in "LoRA Without Regret"
-    (Schulman et al., 2025). Preference losses take a fifth of it: measured, see
+    (Schulman et al., 2025). Preference losses take half of it: measured, see
     ``docs/training-defaults.md``.
     """
     rate = 5e-4 * (2000 / hidden_size) ** 0.781
-    return float(f"{rate if kind == 'sft' else rate / 5:.2g}")
+    return float(f"{rate if kind == 'sft' else rate / 2:.2g}")
 
 
 def _replay_rows(first: StageKind, counts: dict[str, int]) -> int:
-    """Six times the rows to be learnt, 400 at least, 800 at most (docs/training-defaults.md)."""
+    """Twelve times the rows to be learnt, 600 at least, 1,400 at most: there are no more, and in
+    a small model every topic that is not replayed slips (docs/training-defaults.md)."""
     n_rows = {"sft": counts["sft"], "dpo": counts["pair"], "kto": counts["unpaired"]}[first]
-    return max(400, min(800, 6 * n_rows))
+    return max(600, min(1400, 12 * n_rows))

@@ -155,12 +155,14 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
             stages.run_stage(stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report)
         )
 
+    strength = _weaken(job, model, tokenizer, rows)
+    report({"stage": "strength", "strength": strength})
     unfinished = job.work_dir / "adapter.tmp"
     model.save_pretrained(str(unfinished), selected_adapters=["default"])
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
     _write_probe(job, unfinished, tokenizer, rows, replayed, torch)
-    recipe = _recipe(
+    recipe = {"strength": strength} | _recipe(
         job,
         limit,
         replay_counts,
@@ -290,6 +292,16 @@ def _replay(
         "n_left_out_unfinished": n_unfinished,
         "n_left_out_flagged_answer": n_flagged,
     }
+
+
+def _weaken(job: Job, model: Any, tokenizer: Any, rows: list[TrainingRow]) -> float:
+    """Take the strength that the written answers need; without such rows all of it."""
+    from refine import probe, soften
+
+    corrections = [(row.prompt, row.completion or "") for row in rows if row.kind == "sft"]
+    if job.plan.stages[0].kind != "sft":
+        return 1.0
+    return soften.weaken(model, probe.encode_rows(tokenizer, corrections))
 
 
 def _tidy_config(adapter_dir: Path, base_name: str) -> None:

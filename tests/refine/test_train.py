@@ -122,6 +122,34 @@ def test_the_recipe_says_how_it_came_to_be(mended: train.Job) -> None:
     assert recipe["seconds"] > 0
 
 
+def test_the_adapter_is_as_strong_as_its_corrections_need(
+    world_model: Path, mended: train.Job, tmp_path: Path
+) -> None:
+    """Weakening what was weakened already, without its margin, would lose corrections or stop at
+    the weakest step; an adapter that changes nothing can always be weakened."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from refine import probe, soften
+
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    rows = probe.encode_rows(tokenizer, [(ask("grass", i), "grass is green.") for i in range(10)])
+    assert read_manifest(mended.out_dir).recipe["strength"] in soften.STRENGTHS
+
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+
+    model = PeftModel.from_pretrained(load(), str(mended.out_dir))
+    key, before = next((n, p.clone()) for n, p in model.named_parameters() if "lora_B" in n)
+    strength = soften.weaken(model, rows)
+    assert torch.equal(dict(model.named_parameters())[key], before * strength)
+    assert all(soften._is_likeliest(model, ids, n_prompt) for ids, n_prompt in rows)
+
+    idle = get_peft_model(load(), LoraConfig(r=2, target_modules=["q_proj"]))
+    assert soften.weaken(idle, rows) == soften.STRENGTHS[-1 - soften.MARGIN_STEPS]
+
+
 def test_no_tensorboard_log_is_missing(mended: train.Job) -> None:
     assert list(mended.work_dir.rglob("events.out.tfevents.*"))
 
@@ -295,7 +323,7 @@ def test_a_finished_adapter_is_never_overwritten(mended: train.Job) -> None:
 def test_a_killed_training_leaves_nothing_and_can_be_run_again(
     world_model: Path, tmp_path: Path
 ) -> None:
-    task = job(world_model, tmp_path, corrections(9, n_validation=2), n_epochs=200)
+    task = job(world_model, tmp_path, corrections(10, n_validation=2), n_epochs=200)
     write_json(tmp_path / "plan.json", task.plan.as_json())
     command = [
         sys.executable,
@@ -324,7 +352,7 @@ def test_a_killed_training_leaves_nothing_and_can_be_run_again(
     child.stderr.close()
     assert not task.out_dir.exists()
 
-    short = job(world_model, tmp_path, corrections(9, n_validation=2), n_epochs=1)
+    short = job(world_model, tmp_path, corrections(10, n_validation=2), n_epochs=1)
     train.run(short)
     assert read_manifest(short.out_dir).recipe["stages"][0]["n_steps"] > 0
     assert not list(task.work_dir.rglob("checkpoint-*"))
