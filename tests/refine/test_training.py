@@ -86,9 +86,12 @@ def test_a_broken_model_gives_the_end_of_the_log(world_model: Path, tmp_path: Pa
 def test_a_killed_child_is_said_and_can_be_started_again(world_model: Path, tmp_path: Path) -> None:
     task = arguments(world_model, tmp_path, n_epochs=300)
 
+    killed: list[int] = []
+
     def kill(event: dict[str, Any]) -> None:
-        if event.get("step", 0) > 3:
-            os.kill(_child(), signal.SIGKILL)
+        if event.get("step", 0) > 3 and not killed:
+            killed.append(_child())
+            os.kill(killed[0], signal.SIGKILL)
 
     with pytest.raises(PawlError, match="signal 9") as caught:
         train(**task, on_event=kill)
