@@ -20,7 +20,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -30,10 +29,11 @@ from typing import Any
 
 from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
 from pawl.errors import PawlError
-from pawl.files import hold_lock, read_json, sha256_file, sync_dir, write_json
+from pawl.files import hold_lock, read_json, sync_dir, write_json
 from pawl.models import resolve_model
 from pawl.records import Message, TrainingRow
 from refine.method import Plan
+from refine.recipe import make_recipe
 
 # All linear layers of a Llama-shaped model; never lm_head, which the engine would not serve.
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -162,7 +162,7 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
     _write_probe(job, unfinished, tokenizer, rows, replayed, torch)
-    recipe = {"strength": strength} | _recipe(
+    recipe = {"strength": strength} | make_recipe(
         job,
         limit,
         replay_counts,
@@ -338,61 +338,6 @@ def _write_probe(
     candidates = taught[::step][:N_PROBE_ROWS] + [(r.prompt, r.completion) for r in replayed[:8]]
     encoded = probe.encode_rows(tokenizer, candidates)
     write_probe(adapter_dir, probe.probe_positions(model, encoded, champion=champion))
-
-
-def _recipe(
-    job: Job,
-    limit: int,
-    replay_counts: dict[str, int],
-    stage_counts: dict[str, Any],
-    results: list[dict[str, Any]],
-    seconds: float,
-    torch: Any,
-) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    snapshot = read_json(job.snapshot_dir / "manifest.json")
-    return {
-        "base": {
-            "name": job.base_name,
-            "revision": job.base_revision,
-            "fingerprint": job.base_fingerprint,
-        },
-        "snapshot": {
-            "snapshot_id": snapshot["snapshot_id"],
-            "content_sha256": snapshot["content_sha256"],
-            "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl"),
-        },
-        "plan": job.plan.as_json(),
-        "max_length_tokens": limit,
-        "replay": replay_counts,
-        "rows": stage_counts,
-        "stages": results,
-        "seed": job.plan.seed,
-        "seconds": round(seconds, 3),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "n_threads": torch.get_num_threads(),
-        "versions": {
-            name: version(name) for name in ("torch", "trl", "peft", "transformers", "accelerate")
-        },
-        "python": sys.version.split()[0],
-        "git_commit": _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of this code, when it runs from a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    answer = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
 def _die_with(parent_pid: int) -> None:

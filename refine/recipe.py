@@ -1,0 +1,68 @@
+"""The recipe that travels in an adapter's manifest: what it was made of, with what, and how."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pawl.files import read_json, sha256_file
+
+if TYPE_CHECKING:
+    from refine.train import Job
+
+
+def make_recipe(
+    job: Job,
+    limit: int,
+    replay_counts: dict[str, int],
+    stage_counts: dict[str, Any],
+    results: list[dict[str, Any]],
+    seconds: float,
+    torch: Any,
+) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    snapshot = read_json(job.snapshot_dir / "manifest.json")
+    return {
+        "base": {
+            "name": job.base_name,
+            "revision": job.base_revision,
+            "fingerprint": job.base_fingerprint,
+        },
+        "snapshot": {
+            "snapshot_id": snapshot["snapshot_id"],
+            "content_sha256": snapshot["content_sha256"],
+            "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl"),
+        },
+        "plan": job.plan.as_json(),
+        "max_length_tokens": limit,
+        "replay": replay_counts,
+        "rows": stage_counts,
+        "stages": results,
+        "seed": job.plan.seed,
+        "seconds": round(seconds, 3),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "n_threads": torch.get_num_threads(),
+        "versions": {
+            name: version(name) for name in ("torch", "trl", "peft", "transformers", "accelerate")
+        },
+        "python": sys.version.split()[0],
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of this code, when it runs from a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    answer = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
