@@ -1,6 +1,6 @@
 """``make demo`` on a fresh state folder, with its figures written down.
 
-python -m benchmarks.demo [--items 200] [--seed 0]
+python -m benchmarks.demo [--items 1240] [--seed 0]
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def figures_of(result: dict[str, Any]) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--items", type=int, default=1000, help="random items per benchmark")
+    parser.add_argument("--items", type=int, default=1240, help="random items per benchmark")
     parser.add_argument("--seed", type=int, default=0)
     said = parser.parse_args()
     from refine.demo import run_demo

@@ -206,7 +206,7 @@ def run_night(settings: Settings, n_items: int) -> float:
     return time.monotonic() - started
 
 
-def run_demo(settings: Settings, *, n_items: int = 1000, seed: int = 0) -> dict[str, Any]:
+def run_demo(settings: Settings, *, n_items: int = 1240, seed: int = 0) -> dict[str, Any]:
     """Run the whole demonstration; returns (and leaves in ``demo.json``) what it measured."""
     from rich.console import Console
 

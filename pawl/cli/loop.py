@@ -112,7 +112,7 @@ def _line(run: dict[str, Any]) -> str:
 @click.option(
     "--items",
     type=click.IntRange(min=1),
-    default=1000,
+    default=1240,
     show_default=True,
     help="Random items scored per benchmark.",
 )
