@@ -10,12 +10,10 @@ standard output, one JSON object a line; everything else to standard error.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import logging
 import math
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from typing import Any
 from evals.suites import SUITES, Benchmark, SuiteName, data_hash, draw
 from pawl.errors import PawlError
 from pawl.files import write_atomic, write_json
+from pawl.processes import end_with_parent, step_back
 from pawl.records import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
@@ -37,9 +36,10 @@ Progress = Callable[[str, int, int], None]
 def main(argv: list[str] | None = None) -> int:
     """Parse, score, write. Exit code 0, or 1 with the reason on standard error."""
     args = _arguments(argv)
-    _die_with_parent()
+    if args.parent_pid is not None:
+        end_with_parent(args.parent_pid)
     if args.nice:
-        os.nice(args.nice)
+        step_back(args.nice)
     progress = _progress_on_stdout()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
@@ -259,13 +259,6 @@ def _progress_on_stdout() -> Progress:
     return progress
 
 
-def _die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies: a killed night leaves no scorer behind."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1  # linux/prctl.h
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m evals.score", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
@@ -280,7 +273,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")
     parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--nice", type=int, default=0, help="lower the priority by so much")
+    parser.add_argument("--parent-pid", type=int, help="die with this process")
+    parser.add_argument("--nice", type=int, default=0, help="added to the process's niceness")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     parser.add_argument("--batch-size", type=int, default=16)
     return parser.parse_args(argv)

@@ -125,6 +125,8 @@ def score(
             str(scores_dir.absolute() / "datasets"),
             "--threads",
             str(n_threads),
+            "--parent-pid",
+            str(os.getpid()),
         ]
         command += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
         command += ["--items-per-benchmark", str(n_items)] if n_items else []

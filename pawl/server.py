@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pawl.client import HttpClient
 from pawl.errors import PawlError
@@ -17,6 +18,7 @@ from pawl.settings import Settings
 
 POLL_SECONDS = 0.25
 STOP_SECONDS = 60.0
+CLOCK_SLACK_SECONDS = 2.0  # a process's beginning is known to a clock tick, and clocks are set
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,6 @@ class Server:
 
 def running_server(settings: Settings) -> Server | None:
     """The server that runs on this state folder, or None."""
-    import psutil
-
     if not settings.server_file.exists():
         return None
     try:
@@ -43,7 +43,18 @@ def running_server(settings: Settings) -> Server | None:
             "it is not as 'pawl up' writes it",
             "Delete it, and start 'pawl up' again if it was running",
         ) from None
-    return Server(url, pid) if psutil.pid_exists(pid) else None
+    return Server(url, pid) if _wrote(pid, settings.server_file) else None
+
+
+def _wrote(pid: int, path: Path) -> bool:
+    """Can the process of this number have written the file? Not if it began later: then a killed
+    server left the file, and its number was given to another process."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).create_time() <= path.stat().st_mtime + CLOCK_SLACK_SECONDS
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
 
 
 def api_key_of(settings: Settings) -> str | None:

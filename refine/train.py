@@ -14,12 +14,9 @@ A killed training is started again from its beginning. On stderr: one JSON objec
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +28,7 @@ from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, wri
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_json
 from pawl.models import resolve_model
+from pawl.processes import end_with_parent, step_back
 from pawl.records import Message, TrainingRow
 from refine.method import Plan
 from refine.recipe import make_recipe
@@ -69,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nice", type=int, default=0, help="added to the process's niceness")
     said = parser.parse_args(arguments)
     if said.parent_pid is not None:
-        _die_with(said.parent_pid)
+        end_with_parent(said.parent_pid)
     if said.nice:
-        _step_back(said.nice)
+        step_back(said.nice)
     _prepare_process(said.work.absolute())
     try:
         with hold_lock(said.work / "train.lock", f"{said.work} is in use", "Wait for it to end"):
@@ -338,29 +336,6 @@ def _write_probe(
     candidates = taught[::step][:N_PROBE_ROWS] + [(r.prompt, r.completion) for r in replayed[:8]]
     encoded = probe.encode_rows(tokenizer, candidates)
     write_probe(adapter_dir, probe.probe_positions(model, encoded, champion=champion))
-
-
-def _die_with(parent_pid: int) -> None:
-    """Ask the kernel to end this process with its parent; a parent already gone ends it now."""
-    pr_set_pdeathsig = 1  # linux/prctl.h
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        sys.exit("the process that started this training is gone")
-
-
-def _step_back(niceness: int) -> None:
-    """Leave the processor to others, also to those of other sessions.
-
-    Where the kernel groups processes by session (autogroup, the default of most distributions), a
-    niceness counts inside of its session only. So this process gets a session of its own, and the
-    session's group the same niceness.
-    """
-    os.nice(niceness)
-    group = Path("/proc/self/autogroup")
-    if group.exists():
-        with contextlib.suppress(OSError):  # a group leader already, or not allowed: nice is left
-            os.setsid()
-            group.write_text(str(niceness))
 
 
 def _report(event: dict[str, Any]) -> None:

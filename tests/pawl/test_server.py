@@ -1,0 +1,38 @@
+"""Which server is running: the file it left is believed only as far as its process bears it out."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from pawl.files import write_json
+from pawl.server import Server, running_server
+from pawl.settings import Settings, load_settings
+
+
+def _settings(folder: Path) -> Settings:
+    settings = load_settings(flags={"state_dir": str(folder)})
+    write_json(settings.server_file, {"url": "http://127.0.0.1:1", "pid": os.getpid()})
+    return settings
+
+
+def test_a_server_that_lives_is_found(tmp_path: Path) -> None:
+    assert running_server(_settings(tmp_path)) == Server("http://127.0.0.1:1", os.getpid())
+
+
+def test_a_killed_servers_file_is_not_believed_when_its_number_was_given_anew(
+    tmp_path: Path,
+) -> None:
+    settings = _settings(tmp_path)
+    day_ago = time.time() - 86_400
+    os.utime(settings.server_file, (day_ago, day_ago))  # older than the process of that number
+    assert running_server(settings) is None
+
+
+def test_no_file_and_no_process(tmp_path: Path) -> None:
+    settings = _settings(tmp_path)
+    write_json(settings.server_file, {"url": "http://127.0.0.1:1", "pid": 2**22 + 1})
+    assert running_server(settings) is None
+    settings.server_file.unlink()
+    assert running_server(settings) is None
