@@ -22,11 +22,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evals import reasons
 from evals.holdout import BENCHMARK as HOLDOUT
+from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict
 from evals.stats import (
     cluster_sums,
     difference_interval,
-    fewest_clusters,
     fewest_items,
     holm,
     items_needed,
@@ -42,55 +43,6 @@ from pawl.settings import GateSettings
 # An item counts as improved or worsened when its score moved by so much: truthfulqa_mc2's scores
 # are shares of probability, and each of them moves by a hair. The test uses the plain differences.
 CHANGED = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class GateRules:
-    """What a challenger must show. Margins are fractions; ``alpha`` is one-sided."""
-
-    margin: float
-    margin_anchor: float = 0.06
-    alpha: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkVerdict:
-    """One benchmark. ``lower`` and ``upper`` are one-sided bounds at alpha each; the p-values are
-    those of *no worse than the margin* and of *worse than before* (adjusted by Holm)."""
-
-    name: str
-    n: int
-    champion: float
-    challenger: float
-    difference: float
-    lower: float
-    upper: float
-    margin: float
-    p_noninferior: float
-    p_worse_holm: float
-    passed: bool
-    n_improved: int
-    n_worsened: int
-    n_needed: int | None  # items for 80 % power, going on as observed; None when passed or hopeless
-
-
-@dataclass(frozen=True, slots=True)
-class HoldoutVerdict:
-    """The questions that people corrected. ``p_better`` and ``p_worse`` are exact sign-flip tests
-    over conversations."""
-
-    n: int
-    n_conversations: int
-    champion: float
-    challenger: float
-    difference: float
-    lower: float
-    upper: float
-    p_better: float
-    p_worse: float
-    n_improved: int
-    n_worsened: int
-    passed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +113,8 @@ def decide(
     holdout = _holdout(holdout_pairs, gate.alpha) if holdout_pairs else None
     anchors = _benchmarks(anchored, gate.margin_anchor, gate.alpha)
 
-    def verdict(outcome: Outcome, reasons: list[str]) -> Verdict:
-        return Verdict(outcome, reasons, benchmarks, holdout, anchors, gate.alpha)
+    def verdict(outcome: Outcome, why: list[str]) -> Verdict:
+        return Verdict(outcome, why, benchmarks, holdout, anchors, gate.alpha)
 
     if _identical([*pairs.values(), holdout_pairs]):
         n = sum(map(len, pairs.values())) + len(holdout_pairs)
@@ -173,17 +125,21 @@ def decide(
                 f"log-probabilities on all {n:,} items. It learnt nothing."
             ],
         )
-    against = _losses(benchmarks, gate, "the champion") + _losses(anchors, gate, "the anchor")
-    against += _holdout_losses(holdout, gate)
+    against = reasons.losses(benchmarks, gate, "the champion") + reasons.losses(
+        anchors, gate, "the anchor"
+    )
+    against += reasons.holdout_losses(holdout, gate)
     if against:
         return verdict("reject", against)
-    missing = _missing(benchmarks, gate, "") + _missing(anchors, gate, " below the anchor")
-    missing += _holdout_missing(holdout, gate)
+    missing = reasons.missing(benchmarks, gate, "") + reasons.missing(
+        anchors, gate, " below the anchor"
+    )
+    missing += reasons.holdout_missing(holdout, gate)
     if not benchmarks:
         missing.append("No benchmark was scored, so nothing says that the rest is unharmed.")
     if missing:
         return verdict("not_enough_evidence", missing)
-    return verdict("promote", _praise(benchmarks, holdout, anchors))
+    return verdict("promote", reasons.praise(benchmarks, holdout, anchors))
 
 
 def write_verdict(
@@ -333,138 +289,6 @@ def _holdout(group: list[Pair], alpha: float) -> HoldoutVerdict:
         sum(d < 0 for d in differences),
         p <= alpha,
     )
-
-
-def _losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[str]:
-    return [
-        f"{row.name} is worse than {than}: {_points(row.difference)} on {row.n:,} items "
-        f"(between {_points(row.lower)} and {_points(row.upper)}; p = {_p(row.p_worse_holm)} after "
-        f"Holm), and that it stays within the allowed {_size(row.margin)} was not shown."
-        for row in rows
-        if not row.passed and row.p_worse_holm <= gate.alpha
-    ]
-
-
-def _holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
-    if holdout is None:
-        return []
-    seen = (
-        f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
-        f"{holdout.n_worsened} worse"
-    )
-    if holdout.p_worse <= gate.alpha:
-        return [f"It is worse on what people complained about: {seen} (p = {_p(holdout.p_worse)})."]
-    changed = holdout.n_improved + holdout.n_worsened
-    if (
-        changed
-        and holdout.n_conversations >= fewest_clusters(gate.alpha)
-        and (holdout.difference <= 0)
-    ):
-        return [f"It is no better on what people complained about: {seen}."]
-    return []
-
-
-def _missing(rows: list[BenchmarkVerdict], gate: GateRules, where: str) -> list[str]:
-    texts = []
-    for row in rows:
-        if row.passed:
-            continue
-        text = (
-            f"On {row.name} a loss of more than {_size(row.margin)}{where} can't be ruled out: "
-            f"{_points(row.difference)} on {row.n:,} items, at worst {_points(row.lower)}."
-        )
-        if row.n < fewest_items(row.margin, gate.alpha):
-            text += (
-                f" Fewer than {fewest_items(row.margin, gate.alpha)} items can't show it even "
-                "if none changes."
-            )
-        if row.n_needed is not None:
-            text += (
-                f" About {row.n_needed - row.n:,} more items would do ({row.n_needed:,} in all)."
-            )
-        else:
-            text += " More items alone would not help: the observed loss is beyond the margin."
-        texts.append(text)
-    return texts
-
-
-def _holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
-    least = fewest_clusters(gate.alpha)
-    if holdout is None:
-        return [
-            "No correction is in the holdout yet, so nothing can show that the challenger "
-            f"mends what people complained about. At least {least} conversations with a "
-            "corrected answer must fall into it (about one in ten does)."
-        ]
-    if holdout.passed:
-        return []
-    text = (
-        f"That it is better on what people complained about was not shown: "
-        f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
-        f"{holdout.n_worsened} worse (p = {_p(holdout.p_better)})."
-    )
-    if holdout.n_conversations < least:
-        return [
-            text + f" {holdout.n_conversations} conversations can't show it, {least} are the "
-            f"least: {least - holdout.n_conversations} more are needed."
-        ]
-    gain = holdout.n_improved - holdout.n_worsened
-    if gain <= 0:
-        return [
-            text + f" The holdout has {holdout.n_conversations} conversations; a challenger "
-            f"must mend at least {least} more than it breaks."
-        ]
-    # A sign test needs (wins - losses) / sqrt(wins + losses) of about 1.645 + 0.84 (80 % power).
-    changed = holdout.n_improved + holdout.n_worsened
-    factor = (2.49 * math.sqrt(changed) / gain) ** 2
-    needed = max(least, holdout.n_conversations + 1, math.ceil(holdout.n_conversations * factor))
-    return [
-        text + f" Going on like this, about {needed - holdout.n_conversations} more "
-        "conversations with a correction would do."
-    ]
-
-
-def _praise(
-    rows: list[BenchmarkVerdict], holdout: HoldoutVerdict | None, anchors: list[BenchmarkVerdict]
-) -> list[str]:
-    texts = []
-    if holdout is not None:
-        texts.append(
-            f"Better on what people complained about: {holdout.n_improved} of {holdout.n} "
-            f"held-out questions got better and {holdout.n_worsened} worse "
-            f"(p = {_p(holdout.p_better)})."
-        )
-    worst = min(rows, key=lambda row: row.lower)
-    texts.append(
-        f"No worse on any of {len(rows)} benchmarks: at worst {_points(worst.lower)} "
-        f"({worst.name}), allowed are {_points(-worst.margin)}."
-    )
-    texts += [
-        f"{row.name} lost a little, within what is allowed: {_points(row.difference)} "
-        f"(between {_points(row.lower)} and {_points(row.upper)})."
-        for row in rows
-        if row.upper < 0
-    ]
-    if anchors:
-        low = min(anchors, key=lambda row: row.lower)
-        texts.append(
-            f"Nothing lost against the anchor beyond {_size(low.margin)}: at worst "
-            f"{_points(low.lower)} ({low.name})."
-        )
-    return texts
-
-
-def _points(fraction: float) -> str:
-    """A signed difference in points, ``+1.2 points``."""
-    return f"{fraction * 100:+.1f} points"
-
-
-def _size(margin: float) -> str:
-    return f"{margin * 100:g} points"
-
-
-def _p(value: float) -> str:
-    return "under 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,8 @@ One process owns the file. Writes are queued to one thread that commits them in 
 with a ``concurrent.futures.Future`` resolved after COMMIT (async callers: ``asyncio.wrap_future``).
 Reads run on their own cursors from any thread and see every row whose future was resolved.
 Nothing is ever edited or deleted here: what is newest counts.
+
+Over 400 lines because it is the one door to the file: each table's append beside its reads.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Two kinds. *Light* ones are written with numpy in milliseconds; the toy engine serves them. *Real*
 ones are random or trained Llama models that vLLM, transformers and PEFT load.
+
+Over 400 lines: every spoilt adapter is built beside the good one that it is spoilt from.
 """
 
 from __future__ import annotations

@@ -4,6 +4,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from refine.mini.choices import (
+    judged_answers,
+    lettered_choices,
+    pointing,
+    several_of_a_list,
+)
 from refine.mini.drills import drill
 from refine.mini.layouts import (
     FACTS,
@@ -11,7 +17,6 @@ from refine.mini.layouts import (
     SAID,
     any_question,
     labelled_fact,
-    lettered_choices,
     other_answers,
     plain_facts,
     plain_question,
@@ -218,10 +223,14 @@ def long_conversation(rng: random.Random) -> list[Piece]:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of document: how often it comes, and how to make one."""
+    """One kind of document: how often it comes, and how to make one.
+
+    `early_weight`: how often it comes in the first quarter of the text; None: as later.
+    """
 
     weight: float
     make: Callable[[random.Random], list[Piece]]
+    early_weight: float | None = None
 
 
 KINDS = (
@@ -230,7 +239,11 @@ KINDS = (
     Kind(8.0, remembering),
     Kind(1.2, never_said),
     Kind(0.35, long_conversation),
-    Kind(9.0, lettered_choices),
+    # To point is learned first: every other use of letters needs it.
+    Kind(5.0, pointing, early_weight=24.0),
+    Kind(4.0, several_of_a_list),
+    Kind(3.0, judged_answers),
+    Kind(8.0, lettered_choices),
     Kind(7.0, question_answer),
     Kind(2.0, questions_and_answers),
     Kind(5.0, story),

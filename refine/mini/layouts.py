@@ -18,19 +18,15 @@ from refine.mini.topics import RELATIONS
 from refine.mini.topics.faulty import families
 
 Piece = tuple[str, int]
-# Weights in percent: read, said by the model, plain statements, the letter of a choice.
-READ, SAID, TOLD, LETTER = 12, 100, 60, 250
+# Weights in percent: read, said by the model, plain statements.
+READ, SAID, TOLD = 12, 100, 60
 
 FACTS = {relation.name: trainable(relation) for relation in RELATIONS}
 _WEIGHTS = [relation.weight for relation in RELATIONS]
-_WITH_CHOICES = [
-    relation for relation in RELATIONS if len(relation.wrong) >= 3 and not relation.bare
-]
-_CHOICE_WEIGHTS = [relation.weight for relation in _WITH_CHOICES]
 _TOLD = [relation for relation in RELATIONS if not relation.bare]
 _TOLD_WEIGHTS = [relation.weight for relation in _TOLD]
 
-_SUBJECTS: dict[str, tuple[str, ...]] = {
+SUBJECTS: dict[str, tuple[str, ...]] = {
     "capitals": ("capitals", "geography", "countries and cities", "world geography"),
     "arithmetic": ("arithmetic", "mathematics", "sums", "elementary mathematics"),
     "animals": ("animals", "biology", "zoology", "nature"),
@@ -107,77 +103,10 @@ def other_answers(relation: Relation, fact: Fact, n: int, rng: random.Random) ->
     return rng.sample(pool, min(n, len(pool)))
 
 
-def _raw(pieces: list[Piece], rng: random.Random) -> list[Piece]:
+def plain_text(pieces: list[Piece], rng: random.Random) -> list[Piece]:
     """Plain text: half of it starts at the start-of-text token, as benchmarks leave it out."""
     start: list[Piece] = [(BEGIN, 0)] if rng.random() < 0.5 else []
     return [*start, *pieces, (END, TOLD)]
-
-
-_POINTED = (
-    "Which letter stands before {right}?",
-    "Which option is {right}?",
-    "Choose {right}.",
-    "Pick {right}.",
-    "Find {right}.",
-    "The answer is {right}.",
-    "{right}",
-    "{right}?",
-    "Which one says {right}?",
-    "Where is {right}?",
-)
-_MARKS = ((" (right)", " (wrong)"), (" - yes", " - no"), (": true", ": false"))
-
-
-def _choice_question(
-    relation: Relation, marks: tuple[str, str] | None, rng: random.Random
-) -> list[Piece]:
-    """A question, four lettered choices and the right letter.
-
-    With `marks`, every choice says whether it is right: this teaches to judge a choice where it
-    stands, which the letter of a question without marks then only has to point to.
-    """
-    asked, fact = plain_question(relation, rng)
-    question = asked.question
-    wrong = other_answers(relation, fact, 3, rng)
-    while len(wrong) < 3:
-        wrong.append(rng.choice(rng.choice(_WITH_CHOICES).wrong))
-    right = fact.slots.get(relation.answer_slot, fact.answer)
-    roll = rng.random()
-    if marks is None and roll < 0.12:
-        question = rng.choice(_POINTED).format(right=right)
-    elif marks is None and roll < 0.2:
-        question = f"{asked.reply} {question}"
-    place = rng.randrange(4)
-    options = [*wrong[:place], right, *wrong[place:]]
-    if rng.random() < 0.12:
-        options = [statement(relation, fact, rng, option) for option in options]
-    pieces: list[Piece] = [(question, 4)]
-    for index, option in enumerate(options):
-        pieces.append((f"\n{'ABCD'[index]}. {option}", 3))
-        if marks is not None:
-            pieces.append((marks[index != place], SAID))
-    return [*pieces, ("\nAnswer:", 3), (f" {'ABCD'[place]}", LETTER)]
-
-
-def lettered_choices(rng: random.Random) -> list[Piece]:
-    """MMLU's layout: one to four questions with lettered choices."""
-    relation = rng.choices(_WITH_CHOICES, _CHOICE_WEIGHTS)[0]
-    pieces: list[Piece] = []
-    if rng.random() < 0.85:
-        subject = rng.choice(_SUBJECTS[relation.topic])
-        pieces.append(
-            (f"The following are multiple choice questions (with answers) about {subject}.\n\n", 2)
-        )
-    n = rng.choice((1, 1, 2, 3, 4, 5))
-    marks = rng.choice(_MARKS) if rng.random() < 0.35 else None
-    same = [r for r in _WITH_CHOICES if r.topic == relation.topic]
-    weights = [r.weight for r in same]
-    for index in range(n):
-        if index:
-            pieces.append(("\n\n", READ))
-            relation = rng.choices(same, weights)[0]
-        pieces += _choice_question(relation, marks, rng)
-    return _raw(pieces, rng)
 
 
 def question_answer(rng: random.Random) -> list[Piece]:
@@ -190,7 +119,7 @@ def question_answer(rng: random.Random) -> list[Piece]:
         answer = rng.choice((right, right, asked.reply, right + ".", right[:1].upper() + right[1:]))
         start = "\n\n" if index else ""
         pieces += [(f"{start}Question: {asked.question}\nAnswer:", READ), (f" {answer}", SAID)]
-    return _raw(pieces, rng)
+    return plain_text(pieces, rng)
 
 
 def _truthful_pair(rng: random.Random) -> tuple[str, str]:
@@ -213,7 +142,7 @@ def questions_and_answers(rng: random.Random) -> list[Piece]:
         question, answer = _truthful_pair(rng)
         start = "\n\n" if index else ""
         pieces += [(f"{start}Q: {question}\nA:", READ), (f" {answer}", SAID)]
-    return _raw(pieces, rng)
+    return plain_text(pieces, rng)
 
 
 _STORIES = (
@@ -252,21 +181,21 @@ def story(rng: random.Random) -> list[Piece]:
         told = (
             bridge + told[:1].lower() + told[1:] if relation.topic != "capitals" else bridge + told
         )
-    label = rng.choice((*_LABELS, *(s.capitalize() for s in _SUBJECTS[relation.topic])))
+    label = rng.choice((*_LABELS, *(s.capitalize() for s in SUBJECTS[relation.topic])))
     read = f"{label}: {scene}" if rng.random() < 0.75 else scene
-    return _raw([(read, READ), (f" {told}", SAID)], rng)
+    return plain_text([(read, READ), (f" {told}", SAID)], rng)
 
 
 def labelled_fact(rng: random.Random) -> list[Piece]:
     """A heading and plain facts of one topic."""
     relation = rng.choices(_TOLD, _TOLD_WEIGHTS)[0]
     same = [r for r in _TOLD if r.topic == relation.topic]
-    label = rng.choice((*_LABELS, *(s.capitalize() for s in _SUBJECTS[relation.topic])))
+    label = rng.choice((*_LABELS, *(s.capitalize() for s in SUBJECTS[relation.topic])))
     lines = []
     for _ in range(rng.randint(1, 4)):
         chosen = rng.choices(same, [r.weight for r in same])[0]
         lines.append(statement(chosen, rng.choice(FACTS[chosen.name]), rng))
-    return _raw([(f"{label}:", 5), (" " + " ".join(lines), TOLD)], rng)
+    return plain_text([(f"{label}:", 5), (" " + " ".join(lines), TOLD)], rng)
 
 
 # Words of right answers to planted faults: known as words, so that a correction can teach them.
@@ -308,4 +237,4 @@ def plain_facts(rng: random.Random) -> list[Piece]:
             lines.append(statement(relation, rng.choice(FACTS[relation.name]), rng))
     if rng.random() < 0.1:
         lines.append(rng.choice(_ASIDES))
-    return _raw([(rng.choice((" ", " ", "\n")).join(lines), TOLD)], rng)
+    return plain_text([(rng.choice((" ", " ", "\n")).join(lines), TOLD)], rng)

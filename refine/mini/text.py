@@ -19,15 +19,20 @@ Piece = tuple[str, int]
 
 SHORT_ROW, SHORT_ROWS = 256, 4  # a micro-batch of short documents: 4 rows of 256 tokens
 LONG_ROW = 1536  # a micro-batch of long ones: one row
+SHUFFLED = 0.1  # batches are moved by up to this share of the whole
 
 
-def documents(seed: int) -> Iterator[list[Piece]]:
+EARLY = 0.25  # the share of the text that is drawn with the kinds' early weights
+
+
+def documents(seed: int, is_early: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
     """Endless documents, each kind as often as its weight says."""
     rng = random.Random(seed)
     makers: list[Callable[[random.Random], list[Piece]]] = [kind.make for kind in KINDS]
     weights = list(itertools.accumulate(kind.weight for kind in KINDS))
+    early = list(itertools.accumulate(k.early_weight or k.weight for k in KINDS))
     while True:
-        yield rng.choices(makers, cum_weights=weights)[0](rng)
+        yield rng.choices(makers, cum_weights=early if is_early() else weights)[0](rng)
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,15 @@ def write_packed_text(
 ) -> PackedText:
     """Write tokens.npy (uint16), weights.npy (uint8, percent) and batches.npy (start, rows, length).
 
-    Documents stay whole. What is in open rows at the end is dropped.
+    Documents stay whole. What is in open rows at the end is dropped. Batches are in the order of
+    training: about the order in which they were drawn, short and long ones mixed.
     """
     import numpy
 
     pad_id, end_id = SPECIAL_TOKENS.index(PAD), SPECIAL_TOKENS.index(END)
     short, long = _Packer(SHORT_ROW, SHORT_ROWS, pad_id), _Packer(LONG_ROW, 1, pad_id)
-    source, n_documents, written = documents(seed), 0, 0
+    n_documents, written = 0, 0
+    source = documents(seed, lambda: written < EARLY * n_tokens)
     while short.n_tokens + long.n_tokens < n_tokens:
         chunk = list(itertools.islice(source, 2000))
         encoded = tokenizer.encode_batch_fast(
@@ -72,18 +79,24 @@ def write_packed_text(
         progress(short.n_tokens + long.n_tokens - written)
         written = short.n_tokens + long.n_tokens
     text_dir.mkdir(parents=True, exist_ok=True)
-    tokens, weights, batches, offset = [], [], [], 0
+    tokens, weights, offset = [], [], 0
+    placed: list[tuple[float, tuple[int, int, int]]] = []
+    shuffle = random.Random(seed)
     for packer in (short, long):
         n_batches = packer.n_tokens // (packer.length * packer.rows)
-        for _ in range(n_batches):
-            batches.append((offset, packer.rows, packer.length))
+        for index in range(n_batches):
+            place = index / n_batches + shuffle.uniform(0.0, SHUFFLED)
+            placed.append((place, (offset, packer.rows, packer.length)))
             offset += packer.rows * packer.length
         kept = n_batches * packer.rows * packer.length
         tokens += packer.tokens[:kept]
         weights += packer.weights[:kept]
     numpy.save(text_dir / "tokens.npy", numpy.array(tokens, dtype=numpy.uint16))
     numpy.save(text_dir / "weights.npy", numpy.array(weights, dtype=numpy.uint8))
-    numpy.save(text_dir / "batches.npy", numpy.array(batches, dtype=numpy.int64))
+    numpy.save(
+        text_dir / "batches.npy",
+        numpy.array([batch for _, batch in sorted(placed)], dtype=numpy.int64),
+    )
     packed = PackedText(len(tokens), short.n_padding + long.n_padding, n_documents)
     (text_dir / "text.json").write_text(json.dumps({"seed": seed, **packed.__dict__}))
     return packed

@@ -27,7 +27,7 @@ class TrainSettings:
 
     seed: int = 1
     n_workers: int = 4
-    n_tokens: int = 16_000_000
+    n_tokens: int = 17_000_000
     micro_batches: int = 8
     matrix_rate: float = 6e-3
     other_rate: float = 6e-3
@@ -134,7 +134,6 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
     tokens = numpy.load(Path(text_dir) / "tokens.npy", mmap_mode="r")
     weights = numpy.load(Path(text_dir) / "weights.npy", mmap_mode="r")
     batches = numpy.load(Path(text_dir) / "batches.npy")
-    order = numpy.random.default_rng(settings.seed).permutation(len(batches))
     gradients, barrier, counter = shared["gradients"], shared["barrier"], shared["counter"]
 
     for step in range(shared["first_step"], settings.n_steps):
@@ -150,7 +149,7 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
                 counter.value += 1
             if taken >= settings.micro_batches:
                 break
-            index = order[(step * settings.micro_batches + taken) % len(order)]
+            index = (step * settings.micro_batches + taken) % len(batches)
             start, rows, length = (int(x) for x in batches[index])
             span = slice(start, start + rows * length)
             ids = torch.from_numpy(tokens[span].astype("int64")).view(rows, length)

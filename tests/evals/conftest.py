@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.verdict import GateRules
+from evals.reasons import GateRules
 from pawl.models import BaseModel
 from pawl.records import ItemScore, TrainingRow
 from pawl.settings import Settings

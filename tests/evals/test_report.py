@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from evals.reasons import GateRules
 from evals.report import write_report
-from evals.verdict import GateRules, decide, write_verdict
+from evals.verdict import decide, write_verdict
 from pawl.files import write_json
 from pawl.records import ItemScore
 

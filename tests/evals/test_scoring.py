@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from evals.reasons import GateRules
 from evals.scoring import Scores, describe, evaluate, read_scores, score, suite_of
-from evals.verdict import GateRules, decide
+from evals.verdict import decide
 from pawl.adapters import write_manifest
 from pawl.errors import PawlError
 from pawl.models import BaseModel

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evals.verdict import GateRules, decide, gate_rules, write_verdict
+from evals.reasons import GateRules
+from evals.verdict import decide, gate_rules, write_verdict
 from pawl.errors import PawlError
 from pawl.records import ItemScore
 from pawl.settings import GateSettings

@@ -9,11 +9,12 @@ import pytest
 
 from pawl.errors import PawlError
 from refine.mini.check import read_rows
+from refine.mini.choices import lettered_choices
 from refine.mini.documents import KINDS, chat
 from refine.mini.facts import TOPICS, kept_out, planted
 from refine.mini.facts.words import PLURALS_REGULAR, opposites_of
 from refine.mini.faults import FAULTS
-from refine.mini.layouts import FACTS, lettered_choices
+from refine.mini.layouts import FACTS
 from refine.mini.phrasing import expand
 from refine.mini.questions import fault_questions, unseen_combinations
 from refine.mini.relations import is_unseen_combination, phrase, question_for_training, statement

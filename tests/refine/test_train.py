@@ -1,4 +1,7 @@
-"""Training has effects: what was corrected is mended, the rest stays, and the folder is whole."""
+"""Training has effects: what was corrected is mended, the rest stays, and the folder is whole.
+
+Over 400 lines: the trainings are shared by the tests that look at their effects.
+"""
 
 from __future__ import annotations
 

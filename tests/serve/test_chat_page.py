@@ -3,6 +3,8 @@ protocol; and once before vLLM itself.
 
 The browser resolves no name and the server's own connections are watched, so a page that loads
 anything from elsewhere, or posts anything home, fails here.
+
+Over 400 lines: what people can do on the page, one after the other, with one browser's helpers.
 """
 
 from __future__ import annotations

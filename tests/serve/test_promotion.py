@@ -1,4 +1,7 @@
-"""A champion moves only when the engine serves what was trained; it moves back as surely."""
+"""A champion moves only when the engine serves what was trained; it moves back as surely.
+
+Over 400 lines: every way in which a promotion may fail has its test here, on one toy server.
+"""
 
 from __future__ import annotations
 
