@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import record
+from benchmarks.measurements import MISSED, record
 from pawl.adapters import validate_adapter
 from pawl.errors import PawlError
-from pawl.files import read_json, write_json
+from pawl.files import read_json
 from pawl.models import resolve_model
 from pawl.server import Server, start_server, stop_server, wait_ready
 from pawl.settings import Settings, load_settings
@@ -36,6 +36,10 @@ from pawl.settings import Settings, load_settings
 N_CLIENTS = 6
 N_ROWS = 120
 GONE_SECONDS = 20.0
+
+
+class FellShort(Exception):
+    """What a kill left behind and must not; said in the measurements."""
 
 
 @dataclass
@@ -146,7 +150,8 @@ def wait_gone(children: list[Any]) -> None:
     import psutil
 
     _, alive = psutil.wait_procs(children, timeout=GONE_SECONDS)
-    assert not alive, f"still there {GONE_SECONDS:.0f} s after the gateway was killed: {alive}"
+    if alive:
+        raise FellShort(f"still there {GONE_SECONDS:.0f} s after the gateway was killed: {alive}")
 
 
 def check_pointer(settings: Settings) -> str:
@@ -157,9 +162,12 @@ def check_pointer(settings: Settings) -> str:
         champion = store.champion()
     if champion != "base":
         base = resolve_model(settings.model, cache_dir=settings.state_dir)
-        validate_adapter(
-            settings.adapters_dir / champion, base=base, max_rank=settings.engine.max_lora_rank
-        )
+        try:
+            validate_adapter(
+                settings.adapters_dir / champion, base=base, max_rank=settings.engine.max_lora_rank
+            )
+        except PawlError as err:
+            raise FellShort(f"the champion {champion} is not whole: {err}") from err
     return champion
 
 
@@ -172,7 +180,8 @@ def check_once(settings: Settings, done: Acknowledged) -> None:
         n_feedback = Counter(one.feedback_id for one in store.feedback_history())
     lost = [i for i in done.completions if n_completions[i] != 1]
     lost += [i for i in done.feedback if n_feedback[i] != 1]
-    assert not lost, f"{len(lost)} acknowledged rows are not there once: {lost[:5]}"
+    if lost:
+        raise FellShort(f"{len(lost)} acknowledged rows are not there once: {lost[:5]}")
 
 
 def kill_servers(
@@ -251,17 +260,17 @@ def _kill_engine(
     raise PawlError("the engine did not come back")
 
 
-def write_rows(path: Path) -> None:
-    """Preference pairs that give a night something to learn."""
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": f"What comes after {n}?"}],
-            "chosen": [{"role": "assistant", "content": f"After {n} comes {n + 1}."}],
-            "rejected": [{"role": "assistant", "content": f"After {n} comes {n + 2}."}],
-        }
-        for n in range(N_ROWS)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def pair(question: str, chosen: str, rejected: str) -> str:
+    """A preference pair as a line of a file."""
+    said = {"chosen": chosen, "rejected": rejected}
+    row: dict[str, object] = {"prompt": [{"role": "user", "content": question}]}
+    row |= {side: [{"role": "assistant", "content": text}] for side, text in said.items()}
+    return json.dumps(row) + "\n"
+
+
+def command(settings: Settings, *arguments: str) -> list[str]:
+    """A command of Pawl's on this state folder."""
+    return [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir), *arguments]
 
 
 def kill_nights(
@@ -272,8 +281,7 @@ def kill_nights(
     Half of the kills take the night too. After each, the pointer and the store are checked; after
     the last, one more call must bring a night to its end.
     """
-    base = [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir)]
-    night = [*base, "--set", "gate.n_items_per_benchmark=40", "nightly"]
+    night = command(settings, "--set", "gate.n_items_per_benchmark=40", "nightly")
     log = (settings.state_dir / "nights.log").open("ab")
     killed, longest = 0, 4.0
     calls = 0
@@ -302,17 +310,8 @@ def kill_nights(
         print(f"{stage} {killed}/{n_kills} killed", flush=True)
         if child.returncode == 0:  # a night came to its end: something new for the next one
             more = settings.state_dir / f"more-{calls}.jsonl"
-            more.write_text(
-                json.dumps(
-                    {
-                        "prompt": [{"role": "user", "content": f"What is new {calls}?"}],
-                        "chosen": [{"role": "assistant", "content": "Nothing."}],
-                        "rejected": [{"role": "assistant", "content": "All."}],
-                    }
-                )
-                + "\n"
-            )
-            subprocess.run([*base, "import", str(more)], check=True, stdout=log)
+            more.write_text(pair(f"What is new {calls}?", "Nothing.", "All."))
+            subprocess.run(command(settings, "import", str(more)), check=True, stdout=log)
     last = subprocess.run(night, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
     calls += 1
     for _ in range(2):  # an interrupted night may be given up once before a new one runs through
@@ -320,7 +319,8 @@ def kill_nights(
             break
         last = subprocess.run(night, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
         calls += 1
-    assert last.returncode == 0, "no night came to its end after the kills; see nights.log"
+    if last.returncode:
+        raise FellShort(f"no night came to its end after the kills of {stage}")
     champion = check_pointer(settings)
     for run in settings.runs_dir.glob("*/run.json"):
         read_json(run)
@@ -349,45 +349,50 @@ def main() -> None:
     options = parser.parse_args()
     draw = random.Random(options.seed)
     figures: dict[str, object] = {}
+    fell_short = ""
     with tempfile.TemporaryDirectory(prefix="pawl-kills-") as folder:
-        settings = load_settings({"state_dir": Path(folder) / "server"})
-        if options.gateway or options.engine:
-            from tests.adapters_for_tests import marker_adapter
-
-            base = resolve_model(settings.model, cache_dir=Path(folder))
-            adapters = [Path(folder) / name for name in ("one", "two")]
-            for adapter_dir, marker in zip(adapters, ("blue", "green"), strict=True):
-                marker_adapter(adapter_dir, base, marker)
-            figures |= kill_servers(options.gateway, options.engine, adapters, settings, draw)
-        nights = load_settings({"state_dir": Path(folder) / "nights"})
-        nights.state_dir.mkdir(parents=True)
-        write_rows(nights.state_dir / "rows.jsonl")
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pawl.cli",
-                "--state-dir",
-                str(nights.state_dir),
-                "import",
-                str(nights.state_dir / "rows.jsonl"),
-            ],
-            check=True,
-        )
-        for stage, n_kills in (
-            ("refine.train", options.training),
-            ("evals.score", options.scoring),
-        ):
-            if n_kills:
-                figures |= kill_nights(stage, n_kills, nights, draw)
-        write_json(Path(folder) / "figures.json", figures)
+        try:
+            kill_everything(options, Path(folder), draw, figures)
+        except FellShort as err:
+            fell_short = f"Missed: {err}."
+            print(fell_short, flush=True)
     record(
         "kills",
         "kill -9 at random moments",
         f"python -m benchmarks.kills --gateway {options.gateway} --engine {options.engine} "
-        f"--training {options.training} --scoring {options.scoring}",
+        f"--training {options.training} --scoring {options.scoring} --seed {options.seed}",
         figures,
+        note=fell_short,
     )
+    raise SystemExit(MISSED if fell_short else 0)
+
+
+def kill_everything(
+    options: argparse.Namespace, folder: Path, draw: random.Random, figures: dict[str, object]
+) -> None:
+    """Gateway and engine, then training, then scoring; ``figures`` grows as each is done."""
+    settings = load_settings({"state_dir": folder / "server"})
+    if options.gateway or options.engine:
+        from tests.adapters_for_tests import marker_adapter
+
+        base = resolve_model(settings.model, cache_dir=folder)
+        adapters = [folder / name for name in ("one", "two")]
+        for adapter_dir, marker in zip(adapters, ("blue", "green"), strict=True):
+            marker_adapter(adapter_dir, base, marker)
+        figures |= kill_servers(options.gateway, options.engine, adapters, settings, draw)
+    if not (options.training or options.scoring):
+        return
+    nights = load_settings({"state_dir": folder / "nights"})
+    nights.state_dir.mkdir(parents=True)
+    rows = nights.state_dir / "rows.jsonl"
+    rows.write_text("".join(
+        pair(f"What comes after {n}?", f"After {n} comes {n + 1}.", f"After {n} comes {n + 2}.")
+        for n in range(N_ROWS)
+    ))  # fmt: skip
+    subprocess.run(command(nights, "import", str(rows)), check=True)
+    for stage, n_kills in (("refine.train", options.training), ("evals.score", options.scoring)):
+        if n_kills:
+            figures |= kill_nights(stage, n_kills, nights, draw)
 
 
 if __name__ == "__main__":

@@ -22,21 +22,21 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 
 
-def install() -> Path:
+def install(environment_dir: Path = ENVIRONMENT_DIR) -> Path:
     """Make the environment on first use, or when the pins changed; its ``litellm`` command.
 
     Raises:
         PawlError: it could not be made; with the end of what pip said.
     """
-    stamp, wanted = ENVIRONMENT_DIR / ".installed", sha256_file(PINS)
-    command = ENVIRONMENT_DIR / "bin" / "litellm"
+    stamp, wanted = environment_dir / ".installed", sha256_file(PINS)
+    command = environment_dir / "bin" / "litellm"
     if stamp.exists() and stamp.read_text() == wanted and command.exists():
         return command
-    print(f"Installing LiteLLM into {ENVIRONMENT_DIR} (a minute or two)...", file=sys.stderr)
-    python = ENVIRONMENT_DIR / "bin" / "python"
+    print(f"Installing LiteLLM into {environment_dir} (a minute or two)...", file=sys.stderr)
+    python = environment_dir / "bin" / "python"
     steps = [[str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(PINS)]]
     if not python.exists():
-        steps.insert(0, [sys.executable, "-m", "venv", str(ENVIRONMENT_DIR)])
+        steps.insert(0, [sys.executable, "-m", "venv", str(environment_dir)])
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -36,7 +36,13 @@ def machine_in_words() -> str:
 
 
 def record(
-    key: str, title: str, command: str, figures: Mapping[str, object], *, note: str = ""
+    key: str,
+    title: str,
+    command: str,
+    figures: Mapping[str, object],
+    *,
+    note: str = "",
+    path: Path = MEASUREMENTS,
 ) -> None:
     """Replace the section ``key`` of the measurements, or append it.
 
@@ -46,6 +52,7 @@ def record(
         command: what to type to measure again.
         figures: what was measured, in words: value with unit, and against what.
         note: what a reader must know; what fell short.
+        path: the file.
     """
     load = os.getloadavg()[0]
     lines = [
@@ -62,10 +69,10 @@ def record(
     if note:
         lines += ["", note]
     section = "\n".join([*lines, f"<!-- /{key} -->"])
-    text = MEASUREMENTS.read_text() if MEASUREMENTS.exists() else "# Measurements\n"
+    text = path.read_text() if path.exists() else "# Measurements\n"
     pattern = re.compile(rf"<!-- {re.escape(key)} -->.*?<!-- /{re.escape(key)} -->", re.S)
     if pattern.search(text):
         text = pattern.sub(lambda _: section, text)
     else:
         text = text.rstrip() + "\n\n" + section + "\n"
-    write_atomic(MEASUREMENTS, text)
+    write_atomic(path, text)

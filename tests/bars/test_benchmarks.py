@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bars, demo, litellm_proxy, measurements, mini
+from benchmarks import bars, demo, litellm_proxy, mini
 from benchmarks.figures import added, milliseconds, percentile, ratio_in_words, ratios
 from benchmarks.lm_eval_stock import StockScore, StockTasks, command, read_scores
+from benchmarks.measurements import record
 from benchmarks.night import figures_of
 from benchmarks.scoring import compare
 from evals.scoring import Scores
@@ -240,14 +241,11 @@ def test_outcomes_of_earlier_calls_are_kept(tmp_path: Path) -> None:
     assert (ended["demo"], ended["night"], ended["kills"]) == ("missed", "passed", "not run")
 
 
-def test_a_section_is_replaced_and_the_others_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
     path = tmp_path / "measurements.md"
-    monkeypatch.setattr(measurements, "MEASUREMENTS", path)
-    measurements.record("one", "One", "type one", {"speed": "1 ms"})
-    measurements.record("two", "Two", "type two", {"speed": "2 ms"})
-    measurements.record("one", "One", "type one", {"speed": r"3 ms \1"}, note="Missed.")
+    record("one", "One", "type one", {"speed": "1 ms"}, path=path)
+    record("two", "Two", "type two", {"speed": "2 ms"}, path=path)
+    record("one", "One", "type one", {"speed": r"3 ms \1"}, note="Missed.", path=path)
     text = path.read_text()
     assert re.findall(r"^## (.+)$", text, re.M) == ["One", "Two"]
     assert r"| speed | 3 ms \1 |" in text
@@ -269,14 +267,11 @@ def test_the_gateway_is_measured_without_litellm() -> None:
     assert re.search(r"^LiteLLM +not measured: left out", done.stdout, re.M)
 
 
-def test_litellm_that_cannot_be_installed_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_litellm_that_cannot_be_installed_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "venv"  # has no pip, so that nothing can be installed into it
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    monkeypatch.setattr(litellm_proxy, "ENVIRONMENT_DIR", folder)
     with pytest.raises(PawlError, match=r"could not be installed.*No module named pip") as raised:
-        litellm_proxy.install()
+        litellm_proxy.install(folder)
     assert "--no-litellm" in str(raised.value)
     assert not (folder / ".installed").exists()
 
