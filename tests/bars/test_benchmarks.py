@@ -16,7 +16,7 @@ import pytest
 from benchmarks import bars, demo, litellm_proxy, mini
 from benchmarks.figures import added, milliseconds, percentile, ratio_in_words, ratios
 from benchmarks.lm_eval_stock import StockScore, StockTasks, command, read_scores
-from benchmarks.measurements import record
+from benchmarks.measurements import MISSED, record
 from benchmarks.night import figures_of
 from benchmarks.scoring import compare
 from evals.scoring import Scores
@@ -227,7 +227,7 @@ def test_a_bar_that_breaks_is_failed_and_its_log_says_why(tmp_path: Path) -> Non
 
 
 def test_missed_is_neither_passed_nor_failed() -> None:
-    codes = (0, measurements.MISSED, 1, 2, -9, None)
+    codes = (0, MISSED, 1, 2, -9, None)
     assert [bars.outcome_of(code) for code in codes] == [
         "passed", "missed", "failed", "failed", "failed", "failed"]  # fmt: skip
 
