@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from pawl.files import read_json, write_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LIMIT_SECONDS = 3 * 3600
+STOP_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,18 @@ def run_bar(bar: Bar, log_path: Path) -> tuple[str, float]:
             log.write(f"\nended after {LIMIT_SECONDS} s\n".encode())
         finally:
             if child.poll() is None:
-                child.terminate()
-                child.wait()
+                _end(child)
     return outcome_of(code), time.monotonic() - began
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Ctrl-C, so that it stops the servers it started; a kill if it does not heed that."""
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def remember(ended: Mapping[str, str], path: Path) -> dict[str, str]:

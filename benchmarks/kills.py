@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -129,19 +130,16 @@ async def traffic(
     await asyncio.gather(*tasks)
 
 
-def processes_of(needle: str) -> list[int]:
-    """Live processes whose command line holds ``needle``, this one left out."""
+def running(stage: str, night_pid: int) -> list[Any]:
+    """The processes of ``stage`` that this night started and that live."""
     import psutil
 
     found = []
-    for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if (
-            needle in line
-            and process.info["pid"] != os.getpid()
-            and process.info["status"] != psutil.STATUS_ZOMBIE
-        ):
-            found.append(process.info["pid"])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(night_pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if f"-m {stage}" in " ".join(process.cmdline()):
+                    found.append(process)
     return found
 
 
@@ -247,7 +245,8 @@ def _kill_engine(
 
     def kill() -> None:
         for victim in victims:
-            victim.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended by itself a moment before
+                victim.kill()
 
     asyncio.run(traffic(server.url, adapters, done, draw.uniform(0.2, 5.0), kill))
     started = time.monotonic()
@@ -257,7 +256,7 @@ def _kill_engine(
             print(f"engine back after {time.monotonic() - started:.0f} s", flush=True)
             return time.monotonic() - started
         time.sleep(0.25)
-    raise PawlError("the engine did not come back")
+    raise FellShort("the engine did not come back")
 
 
 def pair(question: str, chosen: str, rejected: str) -> str:
@@ -281,6 +280,8 @@ def kill_nights(
     Half of the kills take the night too. After each, the pointer and the store are checked; after
     the last, one more call must bring a night to its end.
     """
+    import psutil
+
     night = command(settings, "--set", "gate.n_items_per_benchmark=40", "nightly")
     log = (settings.state_dir / "nights.log").open("ab")
     killed, longest = 0, 4.0
@@ -291,13 +292,14 @@ def kill_nights(
         seen_at: float | None = None
         moment = draw.uniform(0.0, longest)
         while child.poll() is None:
-            victims = [p for p in processes_of(f"-m {stage}") if _within(p, child.pid)]
+            victims = running(stage, child.pid)
             if victims and seen_at is None:
                 seen_at = time.monotonic()
             if victims and seen_at is not None and time.monotonic() - seen_at >= moment:
                 for victim in victims:
-                    os.kill(victim, signal.SIGKILL)
-                killed += 1
+                    with contextlib.suppress(psutil.NoSuchProcess):  # ended a moment before
+                        victim.kill()
+                        killed += 1
                 if draw.random() < 0.5:
                     os.killpg(child.pid, signal.SIGKILL)
                 break
@@ -330,15 +332,6 @@ def kill_nights(
         f"{stage}: the last night": last.stdout.strip().splitlines()[0],
         f"{stage}: champion": champion,
     }
-
-
-def _within(pid: int, ancestor: int) -> bool:
-    import psutil
-
-    try:
-        return any(p.pid == ancestor for p in psutil.Process(pid).parents())
-    except psutil.NoSuchProcess:
-        return False
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +35,11 @@ def machine_in_words() -> str:
     memory = psutil.virtual_memory().total / 2**30
     gpu = "an NVIDIA GPU" if Path("/proc/driver/nvidia/version").exists() else "no GPU"
     return f"{n_cores} cores ({model}), {memory:.0f} GiB, {gpu}"
+
+
+def typed() -> str:
+    """The command as it was typed, ``python -m benchmarks.demo --items 300``."""
+    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
 
 
 def record(

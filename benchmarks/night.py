@@ -130,7 +130,7 @@ def pawl_night(
     steps = {name: seconds.get("promote" if name == "deploy" else name, 0.0) for name in STEPS}
     steps["in all"] = night_seconds
     stages = read_manifest(run_dir / "adapter").recipe["stages"]
-    work = Work(Path(state["snapshot_dir"]), run_dir / "plan.json", stages)
+    work = Work(Path(state["detail"]["snapshot_dir"]), run_dir / "plan.json", stages)
     return steps, work, outcome
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import MISSED, record
+from benchmarks.measurements import MISSED, record, typed
 from pawl.models import BaseModel, resolve_model
 from pawl.server import start_server, stop_server, wait_ready
 from pawl.settings import Settings, load_settings
@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=20)
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--model", help="a folder or pawl-mini; a small random Llama without")
+    parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pawl-moves-") as temporary:
         folder = Path(temporary)
@@ -234,8 +235,8 @@ def main() -> None:
     }  # fmt: skip
     for name, value in figures.items():
         print(f"{name}: {value}")
-    record("promotions-under-load", "Promotions and rollbacks under load",
-           "python -m benchmarks.promotions_under_load", figures)  # fmt: skip
+    if not options.no_record:
+        record("promotions-under-load", "Promotions and rollbacks under load", typed(), figures)
     raise SystemExit(MISSED if faults else 0)
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measurements import MISSED, record
 from pawl.files import read_json
@@ -22,6 +23,7 @@ from pawl.server import serving
 from pawl.settings import load_settings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+NOT_DECIDED: dict[str, Any] = {"outcome": "no_verdict", "reasons": [], "benchmarks": []}
 FILES = ("dpo_en_demo.json", "kto_en_demo.json", "oasst_en_100_tree.jsonl")
 
 
@@ -59,9 +61,13 @@ def main() -> None:
             night_seconds = time.monotonic() - night_started
             print(words)
         (run_dir,) = settings.runs_dir.iterdir()
-        verdict = read_json(run_dir / "verdict.json")
-        report = run_dir / "report.html"
-        has_report = report.exists() and report.stat().st_size > 0
+        report, decided = run_dir / "report.html", run_dir / "verdict.json"
+        verdict = read_json(decided) if decided.exists() else NOT_DECIDED
+        missed = []
+        if verdict["outcome"] not in ("promote", "reject", "not_enough_evidence"):
+            missed.append("the night ended without a verdict")
+        if not report.exists() or report.stat().st_size == 0:
+            missed.append("the night left no report")
         figures = {
             f"import of {name}": "; ".join(text.split("\n")).strip("; ")
             for name, text in counts.items()
@@ -81,9 +87,9 @@ def main() -> None:
             "A night on real feedback, gated on the real benchmarks",
             f"python -m benchmarks.real_data --items {n_items}",
             figures,
-            note="" if has_report else "Missed: the night left no report.",
+            note=f"Missed: {'; '.join(missed)}." if missed else "",
         )
-    raise SystemExit(0 if has_report else MISSED)
+    raise SystemExit(MISSED if missed else 0)
 
 
 if __name__ == "__main__":

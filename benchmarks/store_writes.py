@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import record
+from benchmarks.measurements import record, typed
 from feedback.migrations import migrate
 from feedback.store import Store
 from feedback.tables import COMPLETION_COLUMNS, row_of
@@ -108,6 +108,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=3.0)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--dir", type=Path, default=Path.cwd(), help="on the disk to measure")
+    options.add_argument("--no-record", action="store_true", help="print only")
     given = options.parse_args()
     rates: dict[str, list[float]] = {"auto": [], "grouped": [], "queued": []}
     waits: list[float] = []
@@ -132,10 +133,12 @@ def main() -> None:
     }
     for name, figure in figures.items():
         print(f"{name}: {figure}")
+    if given.no_record:
+        return
     record(
         "store-writes",
         "Writing to the store",
-        "python -m benchmarks.store_writes",
+        typed(),
         figures,
         note=f"Every row is acknowledged after its commit is on disk (fsync), {os.cpu_count()} "
         "logical cores; a row holds about 1 kB.",

@@ -32,6 +32,7 @@ def train(
     from feedback.snapshots import read_rows
     from refine import columns, replay
     from refine.stages import _use_bf16
+    from refine.train import MAX_LENGTH_TOKENS
 
     rows = [row for row in read_rows(snapshot_dir) if row.split in ("train", "validation")]
     tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
@@ -48,9 +49,10 @@ def train(
     }
     lora = LoraConfig(r=plan.lora_rank, lora_alpha=plan.lora_alpha, target_modules="all-linear",
                       task_type="CAUSAL_LM")  # fmt: skip
+    limit = min(plan.max_length_tokens or MAX_LENGTH_TOKENS, model.config.max_position_embeddings)
     for i, (stage, done) in enumerate(zip(plan.stages, stages, strict=True)):
         made = columns.build_stage(
-            stage.kind, rows, replayed, max_length_tokens=1024,
+            stage.kind, rows, replayed, max_length_tokens=limit,
             encode=lambda said: len(tokenizer.apply_chat_template(said, return_dict=False)),
         )  # fmt: skip
         trainer_class, config_class, more = trainers[stage.kind]
