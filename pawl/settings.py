@@ -8,12 +8,21 @@ error, and all errors are reported at once.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -37,7 +46,7 @@ class EngineSettings(BaseModel):
     max_loras: int = Field(
         4, ge=3, description="adapters live at once: champion, challenger, previous"
     )
-    max_lora_rank: int = Field(16, ge=1)
+    max_lora_rank: int = Field(16, ge=1, le=512, description="vLLM takes no rank above 512")
     max_concurrent_requests: int = Field(64, ge=1, description="vLLM's --max-num-seqs")
     kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the KV cache, GiB")
     gpu_memory_fraction: float = Field(0.85, gt=0, lt=1)
@@ -96,6 +105,26 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        """An empty key would open the server; another than this can't stand in a header."""
+        if value is not None and not re.fullmatch("[!-~]+", value.get_secret_value()):
+            raise ValueError(
+                "a key is one or more printable ASCII characters without blanks; "
+                "leave it out for none"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _engine_takes_what_is_trained(self) -> Self:
+        if self.train.lora_rank > self.engine.max_lora_rank:
+            raise ValueError(
+                f"train.lora_rank = {self.train.lora_rank} is above engine.max_lora_rank = "
+                f"{self.engine.max_lora_rank}, so the engine could not load what a night trains"
+            )
+        return self
 
     @property
     def database_path(self) -> Path:
@@ -174,10 +203,15 @@ def load_settings(
     except ValidationError as err:
         for one in err.errors():
             key = ".".join(str(part) for part in one["loc"])
+            why = one["msg"].removeprefix("Value error, ")
             if one["type"] == "extra_forbidden":
                 problems.append(f"{key}: no such setting")
+            elif not key:  # about several at once; the input is all of them, the key included
+                problems.append(why)
+            elif key == "api_key":  # a secret is not said back
+                problems.append(f"{key}: {why}")
             else:
-                problems.append(f"{key} = {one['input']!r}: {one['msg']}")
+                problems.append(f"{key} = {one['input']!r}: {why}")
         settings = None
     if problems or settings is None:
         raise PawlError(

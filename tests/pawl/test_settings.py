@@ -24,11 +24,11 @@ def test_defaults_serve_the_embedded_model_on_loopback() -> None:
 
 
 def test_flags_win_over_environment_over_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("pawl.toml").write_text("port = 1\n[engine]\nmax_loras = 5\nmax_lora_rank = 8\n")
+    Path("pawl.toml").write_text("port = 1\n[engine]\nmax_loras = 5\nmax_lora_rank = 64\n")
     monkeypatch.setenv("PAWL_PORT", "2")
     monkeypatch.setenv("PAWL_ENGINE__MAX_LORAS", "6")
     settings = load_settings({"port": 3})
-    assert (settings.port, settings.engine.max_loras, settings.engine.max_lora_rank) == (3, 6, 8)
+    assert (settings.port, settings.engine.max_loras, settings.engine.max_lora_rank) == (3, 6, 64)
     assert load_settings().port == 2
 
 
@@ -59,3 +59,33 @@ def test_a_file_asked_for_must_exist() -> None:
 def test_frozen() -> None:
     with pytest.raises(ValidationError):
         load_settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("key", ["", " ", "two words", "schl\u00fcssel", "line\n"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_said_back(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("PAWL_API_KEY", key)
+    with pytest.raises(PawlError, match="api_key: a key is one or more printable") as caught:
+        load_settings()
+    assert "= " not in str(caught.value)
+
+
+def test_a_secret_is_in_no_message() -> None:
+    Path("pawl.toml").write_text("api_key = 12345678\n[train]\nlora_rank = 32\n")
+    with pytest.raises(PawlError, match="api_key") as caught:
+        load_settings()
+    assert "12345678" not in str(caught.value)
+    Path("pawl.toml").write_text('api_key = "open-sesame"\n[train]\nlora_rank = 32\n')
+    with pytest.raises(PawlError, match="lora_rank") as caught:
+        load_settings()
+    assert "sesame" not in str(caught.value)
+    assert load_settings({"train": {"lora_rank": 8}}).api_key is not None
+
+
+def test_an_adapter_that_the_engine_would_refuse_is_not_trained() -> None:
+    with pytest.raises(PawlError, match=r"train\.lora_rank = 32 is above engine\.max_lora_rank"):
+        load_settings({"train": {"lora_rank": 32}})
+    assert load_settings({"train": {"lora_rank": 32}, "engine": {"max_lora_rank": 32}})
+    with pytest.raises(PawlError, match=r"engine\.max_lora_rank = 513"):
+        load_settings({"engine": {"max_lora_rank": 513}})
