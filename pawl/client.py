@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from pawl.errors import PawlError
 
+ANSWER_SECONDS = 600.0  # a promotion loads and probes before it answers
+
 
 class Client(Protocol):
     """What the command line and the nightly run need of a server."""
@@ -46,10 +48,19 @@ class HttpClient:
         transport = httpx.ASGITransport(self._app) if self._app is not None else None
         try:
             async with httpx.AsyncClient(
-                base_url=self.url, headers=self._headers, timeout=600, transport=transport
-            ) as client:
+                base_url=self.url, headers=self._headers, timeout=ANSWER_SECONDS,
+                transport=transport, trust_env=False,  # loopback is not behind HTTP_PROXY
+            ) as client:  # fmt: skip
                 query = {k: v for k, v in (query or {}).items() if v is not None}
                 answer = await client.request(method, path, params=query, json=body)
+        except httpx.ReadTimeout as err:
+            raise PawlError(
+                f"{method} {path} was not answered within {ANSWER_SECONDS:.0f} s",
+                "the server may still be at it",
+                "Look with 'pawl status' and 'pawl history' before asking again",
+                status=504,
+                code="no_answer_yet",
+            ) from err
         except httpx.TransportError as err:
             raise PawlError(
                 f"the server at {self.url} did not answer",
