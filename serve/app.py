@@ -22,7 +22,7 @@ from starlette.routing import Match, Route
 from pawl.errors import PawlError
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings
-from serve.door import LOOPBACK, Door
+from serve.door import Door, is_loopback
 from serve.gateway import Gateway
 from serve.in_flight import InFlight
 from serve.metrics import CONTENT_TYPE, Metrics
@@ -115,7 +115,7 @@ def build_app(
 def make_app(routes: Sequence[Route], settings: Settings) -> PawlApp:
     """An application of these routes, behind the door, with OpenAI-shaped errors."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    own = settings.host in LOOPBACK
+    own = is_loopback(settings.host)
     return PawlApp(
         routes=routes,
         middleware=[Middleware(Door, api_key=key, only_own_names=own)],

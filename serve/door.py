@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 GUARDED = ("/v1", "/admin", "/metrics")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OWN_NAMES = (*LOOPBACK, "pawl.invalid")  # the last: calls from inside this process; no DNS has it
+IN_PROCESS = "pawl.invalid"  # the host of calls from inside this process; no DNS has it
 
 
 class Door:
@@ -65,20 +65,30 @@ class Door:
                 status=403,
                 code="foreign_origin",
             )
-        if self._only_own_names and _name_of(host) not in OWN_NAMES:
-            return PawlError(
-                f"this server is not called {host[:100]!r}",
-                "without a key it answers to localhost and 127.0.0.1 alone",
-                "Use that address, or start the server with an api_key",
-                status=403,
-                code="foreign_host",
-            )
-        return None
+        return foreign_host(host) if self._only_own_names else None
 
 
-def _name_of(host: str) -> str | None:
-    """``localhost`` of ``localhost:8000``; None of what is no host and port."""
+def is_loopback(host: str) -> bool:
+    """Whether an address that a server listens on can be reached from this machine alone."""
     try:
-        return urlsplit(f"//{host}").hostname
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
+        return False
+
+
+def foreign_host(host: str) -> PawlError | None:
+    """The refusal of a ``Host`` header that is not this machine's name for itself: a page of
+    ``evil.com`` can make that name point here, and then its requests carry it."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        name = ""
+    if name == IN_PROCESS or is_loopback(name):
         return None
+    return PawlError(
+        f"this server is not called {host[:100]!r}",
+        "without a key it answers to localhost and 127.0.0.1 alone",
+        "Use that address, or start the server with an api_key",
+        status=403,
+        code="foreign_host",
+    )

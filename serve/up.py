@@ -24,6 +24,7 @@ from pawl.files import hold_lock, write_json
 from pawl.models import resolve_model
 from pawl.records import utc_now
 from pawl.settings import Settings
+from serve.door import is_loopback
 from serve.engine import CommandMaker, Engine
 from serve.vllm_child import vllm_command
 
@@ -43,9 +44,17 @@ def run_server(
         command: makes the engine's command line.
 
     Raises:
-        PawlError: another server runs on the state folder, the port is taken, the base model or
-            the store can't be used. Nothing was started then.
+        PawlError: another server runs on the state folder, the port is taken, others than this
+            machine could ask without a key, the base model or the store can't be used. Nothing
+            was started then.
     """
+    if settings.api_key is None and not is_loopback(settings.host):
+        raise PawlError(
+            f"host {settings.host!r} without an api_key",
+            "everybody who reaches that address could chat, promote, roll back and write files",
+            "Set a key (PAWL_API_KEY=...), or listen on 127.0.0.1",
+            code="no_api_key",
+        )
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     lock = hold_lock(
         settings.state_dir / "server.lock",

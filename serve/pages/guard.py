@@ -11,6 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.door import foreign_host
+
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
 # description and run history are not on the list, so they answer 404 whatever its settings are.
 _OPEN = re.compile(
@@ -38,11 +40,16 @@ class Guard:
     With an ``api_key`` the browser asks for a name and a password (HTTP Basic): the password is
     the key, the name is not looked at. The page uses that key for its own calls, so whoever
     can open the page can do with it what the key allows.
+
+    Args:
+        only_own_names: without a key, refuse a ``Host`` that is not this machine's name for
+            itself, as ``serve.door.Door`` does.
     """
 
-    def __init__(self, app: ASGIApp, api_key: str | None) -> None:
+    def __init__(self, app: ASGIApp, api_key: str | None, only_own_names: bool) -> None:
         self._app = app
         self._api_key = api_key
+        self._only_own_names = only_own_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,6 +74,10 @@ class Guard:
                 401,
                 {"WWW-Authenticate": 'Basic realm="Pawl: any name, the API key as password"'},
             )
+        if self._api_key is None and self._only_own_names:
+            stranger = foreign_host(headers.get("host", ""))
+            if stranger is not None:
+                return PlainTextResponse(f"{stranger}\n", stranger.status)
         origin = headers.get("origin")
         if (
             scope["method"] == "POST"

@@ -20,6 +20,7 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from pawl.settings import Settings
+from serve.door import is_loopback
 from serve.pages.guard import Guard
 from serve.pages.look import FAVICON_LINK, STARTING_PAGE
 
@@ -34,11 +35,11 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
 
     Args:
         app: the gateway; its API routes are registered already, its lifespan has not begun.
-        settings: asked for ``api_key`` only.
+        settings: asked for ``api_key`` and ``host`` only.
     """
     key = settings.api_key.get_secret_value() if settings.api_key else None
     pages = Pages(key)
-    app.mount("/", Guard(pages, key))
+    app.mount("/", Guard(pages, key, only_own_names=is_loopback(settings.host)))
     app.state.pages = pages
     before = app.router.lifespan_context
 

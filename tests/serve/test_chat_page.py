@@ -534,7 +534,7 @@ def test_until_gradio_is_there_a_small_page_says_so_and_looks_again() -> None:
 
     async def get(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://pawl") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get(path)
 
     with ThreadPoolExecutor(1) as other_thread:  # Playwright's loop runs in this one
