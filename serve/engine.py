@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import shlex
 import socket
 import sys
@@ -73,6 +74,8 @@ class Engine:
         self.start_seconds: float | None = None
         self.log_path = settings.logs_dir / "engine.log"
         self.base_url = ""
+        # Without it every user of this machine could ask vLLM behind the gateway's back.
+        self._key = secrets.token_hex(16)
         self._settings = settings
         self._make_command = command
         self._backoff = backoff_seconds
@@ -92,7 +95,7 @@ class Engine:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The HTTP client to the engine, shared by everyone; made on first use."""
+        """The HTTP client to the engine, which takes no others; made on first use."""
         import aiohttp
 
         if self._session is None or self._session.closed:
@@ -100,6 +103,7 @@ class Engine:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 auto_decompress=False,
+                headers={"Authorization": f"Bearer {self._key}"},
             )
         return self._session
 
@@ -235,7 +239,7 @@ class Engine:
             sys.executable, "-S", keeper.__file__, str(self.log_path), *self.command,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **engine_environment()},
+            env={**os.environ, **engine_environment(self._key)},
         )  # fmt: skip
         note_process(self._process_file, self._process.pid)
         deadline = began + self._settings.engine.start_timeout_seconds

@@ -19,10 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pawl.adapters import ProbePosition
 from pawl.errors import PawlError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 N_LOGPROBS = 20  # vLLM's --max-logprobs unless told otherwise
 NOISE = 0.0015  # nats: the largest honest mean in one precision
@@ -118,14 +121,26 @@ def distance(one: Sequence[Logprobs], other: Sequence[Logprobs]) -> float:
     return sum(differences) / len(differences)
 
 
-async def read_live(base_url: str, model: str, prefixes: Sequence[list[int]]) -> list[Logprobs]:
+class LiveEngine(Protocol):
+    """What the probe needs of the engine: its address without ``/v1``, and a client that it
+    takes requests from."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def session(self) -> aiohttp.ClientSession: ...
+
+
+async def read_live(
+    engine: LiveEngine, model: str, prefixes: Sequence[list[int]]
+) -> list[Logprobs]:
     """The likeliest next tokens after each prefix, as the engine serves ``model`` now.
 
     All prefixes in one request, one new token each. (Two requests in a batch that ask for *prompt*
     log-probabilities kill vLLM's CPU engine; those of new tokens don't.)
 
     Args:
-        base_url: the engine's own address, without ``/v1``.
+        engine: the one that is asked.
         model: the name inside the engine: ``base`` or ``pawl@3``.
         prefixes: token ids of each prefix.
 
@@ -153,10 +168,9 @@ async def read_live(base_url: str, model: str, prefixes: Sequence[list[int]]) ->
     }
     timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(f"{base_url}/v1/completions", json=body) as answer,
-        ):
+        async with engine.session.post(
+            f"{engine.base_url}/v1/completions", json=body, timeout=timeout
+        ) as answer:
             if answer.status != 200:
                 raise fail(f"it answered {answer.status}: {(await answer.text())[:300]}")
             choices = (await answer.json())["choices"]

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pawl.adapters import read_probe, validate_adapter
 from pawl.errors import PawlError
@@ -24,10 +24,13 @@ from pawl.models import BaseModel
 from pawl.records import Promotion, PromotionOutcome, utc_now
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
+from serve.champion import BASE, champion_stack, check_fits, moves
 from serve.probe import ProbeResult, judge, read_live
 
-BASE = "base"
-_MOST_TRIES = 2  # of a promotion during which the engine goes away; then it is refused
+if TYPE_CHECKING:
+    import aiohttp
+
+_MOST_TRIES = 2  # of a promotion during which the engine goes away, and of bringing a champion in
 _log = logging.getLogger("pawl.promotion")
 T = TypeVar("T")
 
@@ -46,38 +49,13 @@ class AdapterEngine(Protocol):
     @property
     def base_url(self) -> str: ...
     @property
+    def session(self) -> aiohttp.ClientSession: ...
+    @property
     def is_ready(self) -> bool: ...
     @property
     def loaded(self) -> Mapping[str, Path]: ...
     async def load_adapter(self, version: str, adapter_dir: Path) -> None: ...
     async def unload_adapter(self, version: str) -> None: ...
-
-
-def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
-    """The champion (last) and those that rollbacks go to, ``base`` first. Pure.
-
-    A promotion that went live goes on top. A rollback takes off all that is above its target; a
-    target that was itself rolled back from goes on top again. So two rollbacks go two champions
-    back, never forth and back between two.
-
-    Args:
-        promotions: every row, oldest first; only ``live`` ones move the champion.
-    """
-    stack = [BASE]
-    for row in promotions:
-        if row.outcome != "live":
-            continue
-        if row.version in stack:
-            del stack[stack.index(row.version) + 1 :]
-        else:
-            stack.append(row.version)
-    return stack
-
-
-def moves(promotions: Sequence[Promotion]) -> list[Promotion]:
-    """Every move as it stands now, in the order in which they were begun: a move that waited for
-    the engine has several rows under one ``promotion_id``, of which the newest counts."""
-    return list({row.promotion_id: row for row in promotions}.values())
 
 
 class Promoter:
@@ -155,17 +133,26 @@ class Promoter:
     async def finish_pending(self) -> list[Promotion]:
         """Make a fresh engine ready: load and probe the champion, then carry on what was pending.
 
-        To be called whenever the engine has (re)started. A champion that can't be served any more
-        (its folder is broken, it was trained on another base) is rolled back, with the reason, to
-        the first before it that can.
+        To be called whenever the engine has (re)started. A champion whose folder is broken is
+        rolled back, with the reason, to the first before it that is whole. One that is whole stays
+        champion, whatever the engine does with it.
 
         Raises:
-            PawlError: the engine went away meanwhile.
+            PawlError: the champion is whole but could not be loaded or answers wrongly; pending
+                promotions wait on.
         """
         return await self._unbroken(self._finish_pending())
 
+    def check_champion(self) -> None:
+        """Make sure that these settings serve the champion. Raises PawlError: they don't."""
+        champion = champion_stack(self._store.promotions())[-1]
+        if champion != BASE:
+            folder, engine = self._settings.adapters_dir / champion, self._settings.engine
+            check_fits(folder, base=self._base, max_rank=engine.max_lora_rank)
+
     async def close(self) -> None:
-        """Stop waiting for old versions to drain."""
+        """Stop every move under way and every wait for an old version to drain. A promotion that
+        is stopped stays pending, and the next start carries on with it."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -188,7 +175,9 @@ class Promoter:
             except OSError as err:
                 return await self._record(row, "refused", f"it could not be copied: {err}")
             row = await self._record(row, "pending", "waits for the engine to load and probe it")
-            return await self._go_live(row) if self._is_ready else row
+            # An engine that came back a moment ago has no champion yet to compare with.
+            can_compare = champion == BASE or champion in self.offered
+            return await self._go_live(row) if self._is_ready and can_compare else row
 
     async def _rollback(self, to: str | None) -> Promotion:
         async with self._lock:
@@ -252,26 +241,31 @@ class Promoter:
             return finished
 
     async def _restore(self) -> list[Promotion]:
-        """Bring the champion into a fresh engine, or the first before it that can be served."""
+        """Bring the champion into a fresh engine, or the first before it whose files are whole."""
+        self.check_champion()
         stack = champion_stack(self._store.promotions())
         champion, reason = stack[-1], ""
-        while stack[-1] != BASE:
-            result = await self._bring_in(stack[-1], BASE)
-            if result.outcome != "failed":
-                self._offered.add(stack[-1])
-                break
-            if not await self._base_answers():
-                raise PawlError(
-                    f"{stack[-1]} could not be loaded",
-                    result.reason,
-                    "It is tried again when the engine is back",
-                    status=503,
-                )
+        while stack[-1] != BASE and (broken := await self._broken(stack[-1])):
             self._offered.discard(stack[-1])
             await self._unload(stack[-1])
-            _log.error("%s can't be served: %s", stack[-1], result.reason)
-            reason = reason or f"{champion} can't be served: {result.reason}"
+            _log.error("%s can't be served: %s", stack[-1], broken)
+            reason = reason or f"{champion} can't be served: {broken}"
             stack.pop()
+        if stack[-1] != BASE:
+            for _ in range(_MOST_TRIES):
+                result = await self._bring_in(stack[-1], BASE)
+                if result.outcome != "failed":
+                    break
+            else:  # the engine's fault or a setting's, so no reason to dethrone it for good
+                self._offered.discard(stack[-1])
+                await self._unload(stack[-1])
+                raise PawlError(
+                    f"{stack[-1]} could not be brought in",
+                    result.reason,
+                    "It is tried again when the engine is back; 'pawl rollback' goes to another",
+                    status=503,
+                )
+            self._offered.add(stack[-1])
         moved = []
         if stack[-1] != champion:
             moved.append(await self._flip(_begin("rollback", stack[-1], champion), reason))
@@ -300,26 +294,34 @@ class Promoter:
 
     # ---- steps of a move ----
 
-    async def _bring_in(self, version: str, champion: str) -> ProbeResult:
-        """Load a version (unless it is) and probe it; every failure is a ``failed`` result."""
-        assert self._engine is not None
-        adapter_dir = self._settings.adapters_dir / version
-        max_rank = self._settings.engine.max_lora_rank
+    async def _broken(self, version: str) -> str:
+        """Why a version's folder is no adapter for this base; empty when it is one."""
+        folder, rank = self._settings.adapters_dir / version, self._settings.engine.max_lora_rank
         try:
-            await asyncio.to_thread(
-                validate_adapter, adapter_dir, base=self._base, max_rank=max_rank
-            )
-            if version not in self._engine.loaded:
-                await self._engine.load_adapter(version, adapter_dir)
+            await asyncio.to_thread(validate_adapter, folder, base=self._base, max_rank=rank)
+        except (PawlError, OSError) as err:
+            return str(err)
+        return ""
+
+    async def _bring_in(self, version: str, champion: str) -> ProbeResult:
+        """Load a version (unless it is) and probe it, against the champion too where the engine
+        holds it; every failure is a ``failed`` result."""
+        engine = self._engine
+        assert engine is not None
+        adapter_dir = self._settings.adapters_dir / version
+        if broken := await self._broken(version):
+            return ProbeResult("failed", broken)
+        try:
+            if version not in engine.loaded:
+                await engine.load_adapter(version, adapter_dir)
             recorded = read_probe(adapter_dir)
             prefixes = [one.prefix_ids for one in recorded]
-            url = self._engine.base_url
-            rival = None if champion in (BASE, version) else champion
+            rival = champion if champion != version and champion in engine.loaded else None
             return judge(
                 recorded,
-                await read_live(url, version, prefixes),
-                await read_live(url, BASE, prefixes),
-                await read_live(url, rival, prefixes) if rival else None,
+                await read_live(engine, version, prefixes),
+                await read_live(engine, BASE, prefixes),
+                await read_live(engine, rival, prefixes) if rival else None,
             )
         except (PawlError, OSError) as err:
             return ProbeResult("failed", str(err))
@@ -362,7 +364,7 @@ class Promoter:
         """Whether a failure was the adapter's: an engine that died answers nothing at all."""
         assert self._engine is not None
         try:
-            return bool(await read_live(self._engine.base_url, BASE, [[1]]))
+            return bool(await read_live(self._engine, BASE, [[1]]))
         except PawlError:
             return False
 

@@ -45,8 +45,8 @@ def run_server(
 
     Raises:
         PawlError: another server runs on the state folder, the port is taken, others than this
-            machine could ask without a key, the base model or the store can't be used. Nothing
-            was started then.
+            machine could ask without a key, the base model or the store can't be used, the
+            champion needs other settings. Nothing was started then.
     """
     if settings.api_key is None and not is_loopback(settings.host):
         raise PawlError(
@@ -104,6 +104,11 @@ async def _serve(
     base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
     engine = Engine(settings, base, command=command)
     app = build_app(settings, engine)
+    try:
+        app.promoter.check_champion()
+    except PawlError:
+        app.close()
+        raise
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
@@ -131,8 +136,8 @@ async def _serve(
         await serving
     finally:
         settings.server_file.unlink(missing_ok=True)
-        await engine.stop()
         await app.promoter.close()
+        await engine.stop()
         await asyncio.to_thread(app.close)
 
 

@@ -57,9 +57,11 @@ def runs_on_cpu() -> bool:
     return True
 
 
-def engine_environment() -> dict[str, str]:
-    """What the child's environment needs beyond ours."""
+def engine_environment(key: str) -> dict[str, str]:
+    """What the child's environment needs beyond ours. Under /v1, where it answers and takes
+    adapters, vLLM will want ``key`` as a bearer token, whatever our environment says."""
     values = {
+        "VLLM_API_KEY": key,  # not on the command line, which everybody can read
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",

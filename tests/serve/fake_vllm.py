@@ -29,6 +29,17 @@ from aiohttp import web
 LORA_ALLOWED = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 
 
+@web.middleware
+async def ask_for_key(request: web.Request, handler: Any) -> web.StreamResponse:
+    """As vLLM does under /v1 when it is started with a key."""
+    key = os.environ.get("VLLM_API_KEY")
+    wrong = key and request.headers.get("Authorization") != f"Bearer {key}"
+    if wrong and request.path.startswith("/v1"):
+        return web.json_response({"error": "Unauthorized"}, status=401)
+    answer: web.StreamResponse = await handler(request)
+    return answer
+
+
 class FakeVllm:
     """The routes and what was seen."""
 
@@ -39,7 +50,7 @@ class FakeVllm:
         self.n_dropped = 0
 
     def app(self) -> web.Application:
-        app = web.Application(client_max_size=64 * 2**20)
+        app = web.Application(client_max_size=64 * 2**20, middlewares=[ask_for_key])
         app.add_routes([
             web.get("/health", self.health), web.get("/seen", self.seen),
             web.post("/v1/load_lora_adapter", self.load),

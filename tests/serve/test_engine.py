@@ -176,3 +176,32 @@ def test_a_process_that_only_shares_the_number_is_left_alone(tmp_path: Path) -> 
             assert other.poll() is None
         finally:
             other.kill()
+
+
+def test_only_who_holds_its_key_may_ask_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program of this machine can't chat or load adapters behind the gateway's back; and
+    a key that somebody exported for a vLLM of their own does not lock us out of ours."""
+    monkeypatch.setenv("VLLM_API_KEY", "somebody-elses")
+
+    async def scenario() -> None:
+        engine = make(tmp_path)
+        await engine.start()
+        try:
+            await engine.wait_ready()
+            await engine.load_adapter("pawl@1", tmp_path / "pawl@1")
+            body = {"lora_name": "evil", "lora_path": str(tmp_path)}
+            for key in (None, "somebody-elses"):
+                headers = {"Authorization": f"Bearer {key}"} if key else {}
+                async with (
+                    aiohttp.ClientSession(headers=headers) as stranger,
+                    stranger.post(engine.base_url + "/v1/load_lora_adapter", json=body) as answer,
+                ):
+                    assert answer.status == 401
+            async with engine.session.get(engine.base_url + "/seen") as answer:
+                assert set((await answer.json())["adapters"]) == {"pawl@1"}
+        finally:
+            await engine.stop()
+
+    run(scenario())

@@ -18,7 +18,7 @@ from pawl.adapters import WEIGHTS
 from pawl.errors import PawlError
 from pawl.files import sha256_file
 from pawl.records import Promotion
-from serve.promotion import BASE, champion_stack
+from serve.champion import BASE, champion_stack
 from tests.adapters_for_tests import SPOILT, approved_run, light_adapter
 from tests.serve.toy_world import World, toy_settings, toy_world, until
 
@@ -37,7 +37,7 @@ async def still_serves(world: World, champion: str) -> None:
 
     assert world.store.champion() == champion
     assert world.engine is not None
-    assert await read_live(world.engine.base_url, champion, [[1, 2, 3]])
+    assert await read_live(world.engine, champion, [[1, 2, 3]])
 
 
 # ---- the rule of who is champion ----

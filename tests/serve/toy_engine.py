@@ -56,6 +56,8 @@ def toy_probe(adapter_dir: Path) -> list[ProbePosition]:
 def main() -> None:
     from aiohttp import web
 
+    from tests.serve.fake_vllm import ask_for_key
+
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--impostor")
@@ -105,7 +107,7 @@ def main() -> None:
         await answer.write(b"data: [DONE]\n\n")
         return answer
 
-    app = web.Application()
+    app = web.Application(middlewares=[ask_for_key])
     app.router.add_get("/health", health)
     app.router.add_post("/v1/load_lora_adapter", load)
     app.router.add_post("/v1/unload_lora_adapter", unload)

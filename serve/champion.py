@@ -1,0 +1,77 @@
+"""Which version is the champion, which come after it when it is rolled back, and whether a server
+with these settings can serve it at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pawl.adapters import read_manifest
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.records import Promotion
+
+BASE = "base"
+
+
+def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
+    """The champion (last) and those that rollbacks go to, ``base`` first. Pure.
+
+    A promotion that went live goes on top. A rollback takes off all that is above its target; a
+    target that was itself rolled back from goes on top again. So two rollbacks go two champions
+    back, never forth and back between two.
+
+    Args:
+        promotions: every row, oldest first; only ``live`` ones move the champion.
+    """
+    stack = [BASE]
+    for row in promotions:
+        if row.outcome != "live":
+            continue
+        if row.version in stack:
+            del stack[stack.index(row.version) + 1 :]
+        else:
+            stack.append(row.version)
+    return stack
+
+
+def moves(promotions: Sequence[Promotion]) -> list[Promotion]:
+    """Every move as it stands now, in the order in which they were begun: a move that waited for
+    the engine has several rows under one ``promotion_id``, of which the newest counts."""
+    return list({row.promotion_id: row for row in promotions}.values())
+
+
+def check_fits(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> None:
+    """Make sure that a champion is one for this base and this engine's rank.
+
+    A server started with other settings than the champion needs must say so, not go back to the
+    base: that would take the champion down for the starts after it, too.
+
+    Raises:
+        PawlError: it was trained on another base, or its rank is higher. A folder whose manifest
+            can't be read passes: that is no matter of settings.
+    """
+    version = adapter_dir.name
+    try:
+        manifest = read_manifest(adapter_dir)
+    except (PawlError, OSError):
+        return
+    away = "or go back to the base with 'pawl rollback --to base', or give another --state-dir"
+    if manifest.base_fingerprint != base.fingerprint:
+        raise PawlError(
+            f"the champion {version} was trained on {manifest.base_model}, "
+            f"this start would serve {base.name}",
+            f"an adapter fits one base only ({manifest.base_fingerprint[:19]} is not "
+            f"{base.fingerprint[:19]})",
+            f"Start with --model {manifest.base_model}, {away}",
+            status=409,
+            code="champion_misfit",
+        )
+    if manifest.rank > max_rank:
+        raise PawlError(
+            f"the champion {version} has the rank {manifest.rank}",
+            f"the engine would take at most {max_rank}",
+            f"Start with --set engine.max_lora_rank={manifest.rank}, {away}",
+            status=409,
+            code="champion_misfit",
+        )
