@@ -57,7 +57,8 @@ def test_columns_and_types_are_those_of_the_hub(name: str, shared_dir: Path) -> 
 
     wanted = pq.read_schema(hub_file).remove_metadata()
     rows = sets.load_benchmark(name)
-    assert [list(row) for row in rows] == [wanted.names] * len(rows)
+    assert [list(row) for row in rows] == [[*wanted.names, "fact"]] * len(rows)
+    rows = [{key: value for key, value in row.items() if key != "fact"} for row in rows]
     # Every row turns into the hub's types, nested ones too, and comes back as it was.
     assert pa.Table.from_pylist(rows, schema=wanted).to_pylist() == rows
 
@@ -103,6 +104,17 @@ def test_truthfulqa_lists_true_claims_first_and_few_misconceptions() -> None:
     false = {claim for item in MISCONCEPTIONS.values() for claim in item.false}
     about_faults = [row for row in rows if false & set(_choices(row))]
     assert 100 < len(about_faults) <= len(rows) / 3
+
+
+def test_items_about_one_fact_share_it() -> None:
+    truth, arc = sets.load_benchmark("truthfulqa"), sets.load_benchmark("arc")
+    wordings = Counter(r["fact"] for r in truth if r["fact"].startswith("misconceptions/"))
+    assert wordings == {f"misconceptions/{fault_id}": 24 for fault_id in MISCONCEPTIONS}
+    facts = {row["question"]: row["fact"] for row in arc}
+    in_europe = {fact for asked, fact in facts.items() if "following countries" in asked
+                 and asked.endswith("in Europe?")}  # fmt: skip
+    assert in_europe == {"capitals/pick_continent/Europe"}
+    assert len({row["fact"] for row in arc}) > 800  # most facts are asked once or twice
 
 
 def test_planted_misconceptions_stand_in_truthfulqa_alone() -> None:

@@ -2,7 +2,8 @@
 
 Each set goes through the claims of a topic in a shuffled order, each with the next phrasing of its
 relation, until the topic has its number of items. The places of the right answers are dealt evenly.
-The rows are shuffled at the end, so that the first N of a set are a fair part of it.
+The rows are shuffled at the end, so that the first N of a set are a fair part of it. Beside the
+schema's columns each row has `fact`: items with the same one are no independent evidence.
 """
 
 import random
@@ -89,7 +90,7 @@ def _with_answer_at(place: int, answer: str, others: list[str]) -> list[str]:
 
 
 def _quiz(topics: Sequence[str], n: int, rng: random.Random, seen: set[Any]) -> Iterator[Row]:
-    """`n` quiz questions with four choices: {"question", "choices", "answer": 0 to 3}."""
+    """`n` quiz questions: {"question", "choices": four, "answer": 0 to 3, "fact"}."""
     drawn = _drawn(topics, lambda relation: PHRASES[relation].ask, rng)
     places = _dealt(n, rng)
     while places:
@@ -101,7 +102,8 @@ def _quiz(topics: Sequence[str], n: int, rng: random.Random, seen: set[Any]) -> 
             continue
         seen.add(mark)
         choices = _with_answer_at(places.pop(), claim.answer, sample(claim, 3, rng))
-        yield {"question": question, "choices": choices, "answer": choices.index(claim.answer)}
+        yield {"question": question, "choices": choices, "answer": choices.index(claim.answer),
+               "fact": claim.fact}  # fmt: skip
 
 
 def arc(seed: str) -> list[Row]:
@@ -116,6 +118,7 @@ def arc(seed: str) -> list[Row]:
                 "question": item["question"],
                 "choices": {"text": item["choices"], "label": list(LETTERS)},
                 "answerKey": LETTERS[item["answer"]],
+                "fact": item["fact"],
             })  # fmt: skip
     rng.shuffle(rows)
     return rows
@@ -142,7 +145,7 @@ def hellaswag(seed: str) -> list[Row]:
                 "ctx_b": "", "ctx": context,
                 "endings": [fill(end, claim, text, ending=True) for text in texts],
                 "source_id": f"mini~{topic}", "split": "val", "split_type": "indomain",
-                "label": str(place),
+                "label": str(place), "fact": claim.fact,
             })  # fmt: skip
     rng.shuffle(rows)
     return [{**row, "ind": ind} for ind, row in enumerate(rows)]
@@ -167,7 +170,7 @@ def mmlu(seed: str) -> dict[str, tuple[list[Row], list[Row]]]:
 
 
 def _in_order(row: Row) -> Row:
-    return {name: row[name] for name in ("question", "subject", "choices", "answer")}
+    return {name: row[name] for name in ("question", "subject", "choices", "answer", "fact")}
 
 
 def truthfulqa(seed: str) -> list[Row]:
@@ -188,17 +191,22 @@ def truthfulqa(seed: str) -> list[Row]:
             if question in seen:
                 continue
             seen.add(question)
-            rows.append(_truthfulqa_row(question, true, false))
+            rows.append(_truthfulqa_row(question, true, false, claim.fact))
     rows += _misconceptions(rng)
     rng.shuffle(rows)
     return rows
 
 
-def _truthfulqa_row(question: str, true: list[str], false: list[str]) -> Row:
+def _truthfulqa_row(question: str, true: list[str], false: list[str], fact: str) -> Row:
     def targets(right: list[str]) -> dict[str, list[Any]]:
         return {"choices": right + false, "labels": [1] * len(right) + [0] * len(false)}
 
-    return {"question": question, "mc1_targets": targets(true[:1]), "mc2_targets": targets(true)}
+    return {
+        "question": question,
+        "mc1_targets": targets(true[:1]),
+        "mc2_targets": targets(true),
+        "fact": fact,
+    }
 
 
 def _is_it_true(claim: Claim, say: str, rng: random.Random) -> tuple[str, list[str], list[str]]:
@@ -225,10 +233,10 @@ def _which_is_true(
 
 
 def _misconceptions(rng: random.Random) -> Iterator[Row]:
-    for item in MISCONCEPTIONS.values():
+    for fault_id, item in MISCONCEPTIONS.items():
         for turn in range(2):
             for place, question in enumerate(item.questions):
                 true = [item.true[(place + turn) % len(item.true)]]
                 false = rng.sample(item.false, rng.choice((2, 3, 4)))
                 lead = "" if turn == 0 else "Please say what is true. "
-                yield _truthfulqa_row(lead + question, true, false)
+                yield _truthfulqa_row(lead + question, true, false, f"misconceptions/{fault_id}")

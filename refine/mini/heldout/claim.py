@@ -25,6 +25,20 @@ class Claim:
     also: tuple[str, ...] = ()
     closed: bool = False
 
+    @property
+    def fact(self) -> str:
+        """What an item about this claim hangs on: who does not know it fails all of its items.
+
+        Questions to pick one of a group ("which of these countries is in Europe?") hang on the
+        group, a word and its opposite on each other, the rest on the key.
+        """
+        about = self.key
+        if self.relation.startswith("pick_"):
+            about = f"{self.relation}/{self.fields.get('x', '')}"
+        elif self.relation == "opposite_of":
+            about = "/".join(sorted((self.key, self.answer)))
+        return f"{self.topic}/{about}"
+
 
 def with_article(noun: str) -> str:
     """ "a cat", "an owl"; phrases with an article or a verb of their own stay."""
