@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -62,10 +63,12 @@ class TrainSettings(BaseModel):
     method: Literal["auto", "sft", "dpo", "kto", "sft+dpo"] = "auto"
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
-    learning_rate: float | None = None
-    n_epochs: float | None = None
-    batch_size: int | None = None
-    max_length_tokens: int | None = Field(None, description="longer rows are counted and left out")
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="peak")
+    n_epochs: float | None = Field(None, gt=0, allow_inf_nan=False)
+    batch_size: int | None = Field(None, ge=1, description="rows a step")
+    max_length_tokens: int | None = Field(
+        None, ge=1, description="longer rows are counted and left out"
+    )
     n_replay_rows: int | None = Field(None, ge=0, description="rows of the base's own behaviour")
     n_threads: int | None = Field(
         None, ge=1, description="None: 2 beside an engine, else all cores"
@@ -85,7 +88,20 @@ class GateSettings(BaseModel):
     n_items_per_benchmark: int | None = Field(None, ge=20, description="random subset; None: all")
     data_dir: Path | None = Field(None, description="benchmarks laid out as on the hub")
     anchor: str = Field("base", description="the version whose scores bound the sum of losses")
-    margin_anchor: float = Field(0.06, gt=0, lt=1)
+    margin_anchor: float = Field(0.06, gt=0, lt=1, validate_default=True)
+
+    @field_validator("margin_anchor")
+    @classmethod
+    def _no_tighter_than_one_night(cls, value: float, info: ValidationInfo) -> float:
+        """The anchor bounds the sum of many nights' losses, so no less than one night's."""
+        for suite in ("mini", "official"):
+            margin = info.data.get(f"margin_{suite}", 0.0)
+            if info.data.get("suite") in ("auto", suite) and value < margin:
+                raise ValueError(
+                    f"the anchor would allow less than a single night may lose "
+                    f"(gate.margin_{suite} = {margin:g}); raise this one or lower that one"
+                )
+        return value
 
 
 class Settings(BaseSettings):
