@@ -42,15 +42,25 @@ _STOP_WORDS = frozenset(_STOP_WORDS_LINE.split())
 
 @dataclass(frozen=True, slots=True)
 class ReplayRow:
-    """A prompt and what the base answers to it."""
+    """A prompt and what the base answers to it, or an answer that somebody liked."""
 
     prompt: list[Message]
     completion: str
+    is_liked: bool = False
 
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers of a text, without a possessive 's."""
     return [word.removesuffix("'s") for word in re.findall(r"[\w']+", text.lower())]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A text's words in their order, those that weigh something, and what they weigh."""
+
+    order: list[str]
+    telling: frozenset[str]
+    weight: float
 
 
 class Overlap:
@@ -61,6 +71,7 @@ class Overlap:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
+        self._read: dict[str, _Read] = {}  # each text is compared with thousands of others
         sets = [set(words(text)) for text in texts]
         counts = Counter(word for one in sets for word in one)
         self._n = max(1, len(sets))
@@ -71,13 +82,27 @@ class Overlap:
             return 0.0
         return math.log(1 + self._n / max(1, self._counts[word]))
 
+    def _of(self, text: str) -> _Read:
+        if text not in self._read:
+            order = words(text)
+            telling = frozenset(order) - _STOP_WORDS
+            self._read[text] = _Read(order, telling, self._sum(telling))
+        return self._read[text]
+
+    def _sum(self, some: Iterable[str]) -> float:
+        # Sorted: the order of a sum changes its last digit, and that of a set every run.
+        return sum(self._weight(word) for word in sorted(some))
+
     def of(self, one: str, other: str) -> float:
         """Overlap of two texts; 1.0 for texts that are equal but for case and punctuation."""
-        if words(one) == words(other):
+        a, b = self._of(one), self._of(other)
+        common = a.telling & b.telling
+        if not common:
+            return float(a.order == b.order)
+        if a.order == b.order:
             return 1.0
-        a, b = set(words(one)), set(words(other))
-        either = sum(self._weight(word) for word in sorted(a | b))
-        return sum(self._weight(word) for word in sorted(a & b)) / either if either else 0.0
+        shared = self._sum(common)
+        return shared / (a.weight + b.weight - shared)
 
     def nearest(self, text: str, others: Iterable[str]) -> float:
         """The largest overlap of ``text`` with any of ``others``; 0 when there are none."""
@@ -211,7 +236,7 @@ def generate(
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:
     """Liked answers of the training split: the best replay there is."""
     return [
-        ReplayRow(row.prompt, row.completion)
+        ReplayRow(row.prompt, row.completion, is_liked=True)
         for row in rows
         if row.kind == "unpaired" and row.label and row.split == "train" and row.completion
     ]

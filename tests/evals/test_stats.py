@@ -17,6 +17,7 @@ from evals.stats import (
     mean_interval,
     p_above,
     p_below,
+    quantiles,
     sign_flip_p,
 )
 
@@ -166,3 +167,23 @@ def test_items_needed_grows_with_flips_and_ends_at_the_margin() -> None:
     assert needed[1] is not None
     assert 300 < needed[0] < needed[1]
     assert needed[2] is None
+
+
+def test_a_thousand_changed_conversations_need_little_memory() -> None:
+    import tracemalloc
+
+    sums = np.random.default_rng(1).normal(0.05, 1.0, 1000)
+    tracemalloc.start()
+    p = sign_flip_p(sums)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 150_000_000  # all signs at once were 900 MB
+    z = float(sums.sum() / np.sqrt((sums**2).sum()))
+    from scipy.stats import norm
+
+    assert p == pytest.approx(float(norm.sf(z)), abs=0.01)
+
+
+def test_quantiles_of_a_test_and_its_power() -> None:
+    assert quantiles(0.05) == pytest.approx(1.6449 + 0.8416, abs=1e-3)
+    assert quantiles(0.01) == pytest.approx(2.3263 + 0.8416, abs=1e-3)

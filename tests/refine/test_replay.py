@@ -159,3 +159,23 @@ def test_only_liked_training_rows_are_replayed() -> None:
 
     rows = [thumb("train", True), thumb("train", False), thumb("validation", True), *corrections(2)]
     assert [one.completion for one in replay.liked_rows(rows)] == ["trainTrue"]
+
+
+def test_thousands_of_flagged_answers_are_compared_in_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each text is read once for the weights and once to be compared, not once a pair."""
+    n_read = 0
+    read = replay.words
+
+    def counted(text: str) -> list[str]:
+        nonlocal n_read
+        n_read += 1
+        return read(text)
+
+    monkeypatch.setattr(replay, "words", counted)
+    rows = [row for i in range(50) for row in flag(f"q{i}", "right", f"wrong answer number {i}")]
+    base = [ReplayRow(user(f"p{i}"), f"some other words about {i}") for i in range(40)]
+    kept, n_left_out = replay.keep_unflagged(base, rows)
+    assert (kept, n_left_out) == (base, 0)
+    assert n_read <= 2 * (50 + 40)
