@@ -54,6 +54,7 @@ class Scorer(HFLM):
         self.n_requests = 0
         self.n_lora_modules = 0
         self.method = "prefix tree"
+        self._checked = False
         self._on_progress = on_progress
         if adapter_dir is not None:
             self._apply_adapter(adapter_dir)
@@ -129,11 +130,9 @@ class Scorer(HFLM):
         return before, after
 
     def _score(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
-        if self.method == "prefix tree":
-            problem = self._tree_problem(pairs)
-            if problem:
-                log.warning("scoring one sequence a row: %s", problem)
-                self.method = "one sequence a row"
+        # Runs of neighbours, because neighbours share their context.
+        starts = range(0, len(pairs), max(1, len(pairs) // N_SELF_CHECK_RUNS))
+        self._check([pair for start in starts for pair in pairs[start : start + 4]])
         if self.method == "prefix tree":
             return continuation_logprobs(
                 self.model,
@@ -143,29 +142,55 @@ class Scorer(HFLM):
             )
         return self._plain(pairs, disable_tqdm=False)
 
+    def answer_logprobs(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        """Whole answers after their prompts, which may be as long as the context.
+
+        The self-check is made with the shortest prompts (pairs of one prompt stay neighbours), and
+        one sequence a row is then one a batch: without chosen positions every token's logits are
+        made, 1.2 GB for 2,000 tokens and a vocabulary of 150,000.
+        """
+        self._check(sorted(pairs, key=lambda pair: len(pair[0]))[: 4 * N_SELF_CHECK_RUNS], 1)
+        if self.method == "prefix tree":
+            return continuation_logprobs(self.model, pairs, max_tokens=self.row_tokens)
+        return self._plain(pairs, disable_tqdm=True, batch_size=1)
+
     @property
     def row_tokens(self) -> int:
         return 768
 
     def _plain(
-        self, pairs: list[tuple[list[int], list[int]]], disable_tqdm: bool
+        self,
+        pairs: list[tuple[list[int], list[int]]],
+        disable_tqdm: bool,
+        batch_size: int | None = None,
     ) -> list[tuple[float, bool]]:
         requests = [(("", ""), before, after) for before, after in pairs]
         answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(
-            requests, disable_tqdm=disable_tqdm
+            requests, disable_tqdm=disable_tqdm, override_bs=batch_size
         )
         return answers
 
-    def _tree_problem(self, pairs: list[tuple[list[int], list[int]]]) -> str:
+    def _check(
+        self, sample: list[tuple[list[int], list[int]]], batch_size: int | None = None
+    ) -> None:
+        """Before the first scores: share prefixes only if that gives the same on a sample."""
+        if self._checked or not sample:
+            return
+        self._checked = True
+        problem = self._tree_problem(sample, batch_size)
+        if problem:
+            log.warning("scoring one sequence a row: %s", problem)
+            self.method = "one sequence a row"
+
+    def _tree_problem(
+        self, sample: list[tuple[list[int], list[int]]], batch_size: int | None
+    ) -> str:
         """Why prefixes can't be shared with this model, empty if they can."""
         if "logits_to_keep" not in inspect.signature(self.model.forward).parameters:
             return "the model can't be asked for chosen positions"
         if getattr(self.model.config, "sliding_window", None):
             return "the model has sliding-window attention"
-        # Runs of neighbours, because neighbours share their context.
-        starts = range(0, len(pairs), max(1, len(pairs) // N_SELF_CHECK_RUNS))
-        sample = [pair for start in starts for pair in pairs[start : start + 4]]
-        plain = self._plain(sample, disable_tqdm=True)
+        plain = self._plain(sample, disable_tqdm=True, batch_size=batch_size)
         tree = continuation_logprobs(self.model, sample, max_tokens=self.row_tokens)
         for (a, _), (b, _) in zip(plain, tree, strict=True):
             # Both NaN: the weights are, both ways say so, and the verdict will too.

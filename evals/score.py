@@ -3,8 +3,9 @@
     python -m evals.score --model DIR [--adapter DIR] --suite mini --items-per-benchmark 300 \
         --seed 0 --holdout SNAPSHOT_DIR --out DIR
 
-Leaves ``items.jsonl`` (one ItemScore a line) and ``manifest.json``, written last. Progress goes to
-standard output, one JSON object a line; everything else to standard error.
+Leaves ``items.jsonl`` (one ItemScore a line) and ``manifest.json``, written last; or, of an error
+that has a sentence, ``error.json`` (``{"error", "status", "code"}``). Progress goes to standard
+output, one JSON object a line; everything else to standard error.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from pawl.files import write_atomic, write_json
 from pawl.processes import end_with_parent, step_back
 from pawl.records import ItemScore, utc_now
 
-ITEMS, MANIFEST = "items.jsonl", "manifest.json"
-FORMAT = 1  # goes up when the same inputs would score otherwise
+ITEMS, MANIFEST, ERROR = "items.jsonl", "manifest.json", "error.json"
+FORMAT = 2  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         end_with_parent(args.parent_pid)
     if args.nice:
         step_back(args.nice)
+    args.out = args.out.resolve()
     progress = _progress_on_stdout()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
@@ -48,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
             run(args, progress)
     except PawlError as err:
         print(f"error: {err}", file=sys.stderr)
+        args.out.mkdir(parents=True, exist_ok=True)
+        said = {"error": str(err), "status": err.status, "code": err.code}
+        write_json(args.out / ERROR, said)
         return 1
     return 0
 
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     progress("loading", 0, 1)
     suite: SuiteName = args.suite
     data_dir = args.data_dir.resolve() if args.data_dir else None
-    out: Path = args.out.resolve()
+    out: Path = args.out
     adapter = args.adapter.resolve() if args.adapter else None
     model_dir: Path = args.model.resolve()
     snapshot = args.holdout.resolve() if args.holdout else None
@@ -85,20 +90,19 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     if not args.skip_benchmarks:
         items += score_benchmarks(scorer, suite, data_dir, args.items_per_benchmark, args.seed)
     benchmark_seconds = time.monotonic() - started - loaded_seconds
-    n_too_long = 0
+    n_left_out: dict[str, int] = {}
     if snapshot is not None:
         from evals.holdout import score_rows, scored_rows
 
-        rows = scored_rows(snapshot)
-        held_out = score_rows(
-            rows,
+        held_out, left_out = score_rows(
+            scored_rows(snapshot),
+            logprobs=scorer.answer_logprobs,
             model=scorer.model,
             tokenizer=scorer.tokenizer,
             max_length_tokens=scorer.max_length,
-            row_tokens=scorer.row_tokens,
             on_progress=lambda done, total: progress("holdout", done, total),
         )
-        n_too_long = len(rows) - len(held_out)
+        n_left_out = {"too_long": left_out.n_too_long, "refused": left_out.n_refused}
         items += held_out
     seconds = time.monotonic() - started
     manifest = {
@@ -114,7 +118,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         "n_errors": sum(item.error is not None for item in items),
         "n_requests": scorer.n_requests,
         "n_truncated": scorer.n_truncated,
-        "n_holdout_too_long": n_too_long,
+        "n_holdout_left_out": n_left_out,
         "n_lora_modules": scorer.n_lora_modules,
         "method": scorer.method,
         "dtype": "float32",
@@ -167,6 +171,9 @@ def score_benchmarks(
 def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
     """One of lm-eval's logged samples as an ItemScore.
 
+    Items that hang together are one cluster: those of an MMLU subject, and in the mini sets those
+    that ask one fact in other words (their column ``fact``); a model that loses it fails them all.
+
     A log-probability that is no finite number (NaN weights, an answer that could not be scored) is
     an error without a score: lm-eval's argmax would make it a wrong or even a right answer.
     """
@@ -198,7 +205,8 @@ def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
         if not math.isfinite(score):
             score, error = None, f"{one.metric} is not a finite number"
             detail.pop(one.metric)
-    return ItemScore(one.name, item_id, score, subject or item_id, error, detail)
+    cluster = subject or sample["doc"].get("fact") or item_id
+    return ItemScore(one.name, item_id, score, cluster, error, detail)
 
 
 def _plain(target: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 
 from evals.holdout import BENCHMARK as HOLDOUT
 from evals.holdout import rows_hash, scored_rows
-from evals.score import FORMAT, ITEMS, MANIFEST
+from evals.score import ERROR, FORMAT, ITEMS, MANIFEST
 from evals.suites import SUITES, SuiteName, data_hash
 from pawl.adapters import read_manifest
 from pawl.errors import PawlError
@@ -63,6 +63,7 @@ def score(
     n_items: int | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
+    mini_dir: Path | None = None,
     snapshot_dir: Path | None = None,
     out_dir: Path | None = None,
     benchmarks: bool = True,
@@ -77,7 +78,9 @@ def score(
         scores_dir: where finished scores are kept, under a key of everything that decides them:
             model, adapter, suite, items, seed, data, versions; for the holdout its rows.
         n_items: random subset of every benchmark; None scores all items.
-        data_dir: benchmark data laid out as on the hub; None: the hub, or the embedded mini sets.
+        data_dir: the official suite's data, laid out as on the hub; None: the hub. The mini suite
+            has its own and takes no notice.
+        mini_dir: the mini suite's data, laid out as ``evals/mini``; None: these.
         snapshot_dir: score the holdout of this snapshot too, as benchmark ``holdout``.
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
@@ -86,8 +89,10 @@ def score(
         on_progress: called with the child's progress.
 
     Raises:
-        PawlError: the child failed; the message holds the end of its log.
+        PawlError: the child failed, with the status that it gave (503: the hub can't be reached);
+            where it could not say why, status 500 and the end of its log.
     """
+    sets_dir = mini_dir if suite == "mini" else data_dir
     rows = scored_rows(snapshot_dir) if snapshot_dir else []
     fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
     who = {
@@ -100,7 +105,7 @@ def score(
     if benchmarks:
         key = sha256_json(
             who
-            | {"suite": suite, "n_items": n_items, "seed": seed, "data": data_hash(suite, data_dir)}
+            | {"suite": suite, "n_items": n_items, "seed": seed, "data": data_hash(suite, sets_dir)}
         )
         parts["benchmarks"] = scores_dir / f"{suite}-{key[:16]}"
     if rows:
@@ -110,27 +115,15 @@ def score(
     if missing:
         n_threads = n_threads or (2 if beside_engine else os.cpu_count() or 1)
         command = [
-            sys.executable,
-            "-m",
-            "evals.score",
-            "--model",
-            str(model.model_dir),
-            "--model-fingerprint",
-            model.fingerprint,
-            "--suite",
-            suite,
-            "--seed",
-            str(seed),
-            "--cache-dir",
-            str(scores_dir.absolute() / "datasets"),
-            "--threads",
-            str(n_threads),
-            "--parent-pid",
-            str(os.getpid()),
-        ]
+            sys.executable, "-m", "evals.score",
+            "--model", str(model.model_dir), "--model-fingerprint", model.fingerprint,
+            "--suite", suite, "--seed", str(seed),
+            "--cache-dir", str(scores_dir.absolute() / "datasets"),
+            "--threads", str(n_threads), "--parent-pid", str(os.getpid()),
+        ]  # fmt: skip
         command += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
         command += ["--items-per-benchmark", str(n_items)] if n_items else []
-        command += ["--data-dir", str(data_dir.absolute())] if data_dir else []
+        command += ["--data-dir", str(sets_dir.absolute())] if sets_dir else []
         command += ["--skip-benchmarks"] if "benchmarks" not in missing else []
         if "holdout" in missing and snapshot_dir:
             command += ["--holdout", str(snapshot_dir.absolute())]
@@ -196,20 +189,23 @@ def _run(
                 raise
         code = child.returncode
         if code != 0:
-            raise _failure(command, code, log_path, scores_dir)
+            raise _failure(command, code, log_path, Path(work) / "out" / ERROR, scores_dir)
         scores = _read(Path(work) / "out")
         for part, folder in parts.items():
             items = [i for i in scores.items if (i.benchmark == HOLDOUT) == (part == "holdout")]
             _write(folder, items, scores.manifest)
 
 
-def _failure(command: Sequence[str], code: int, log_path: Path, scores_dir: Path) -> PawlError:
+def _failure(
+    command: Sequence[str], code: int, log_path: Path, error_path: Path, scores_dir: Path
+) -> PawlError:
     lines = log_path.read_text(errors="replace").replace("\r", "\n").splitlines()
     lines = [line for line in lines if line.strip()]
     kept = scores_dir / "failed-scoring.log"
     shutil.copyfile(log_path, kept)
-    if lines and lines[-1].startswith("error: "):  # the child already said it in a sentence
-        return PawlError("scoring failed", lines[-1].removeprefix("error: "))
+    if error_path.exists():  # the child already said it in a sentence
+        said = read_json(error_path)
+        return PawlError("scoring failed", said["error"], status=said["status"], code=said["code"])
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return PawlError(
         f"scoring ended with {how}",
@@ -272,7 +268,9 @@ def _merged(
         "suite": suite,
         "items_per_benchmark": n_items,
         "seed": seed,
-        "n_truncated": sum(one["n_truncated"] for one in manifests.values()),
+        # Only benchmarks are cut, only holdout rows left out; one child may have scored both.
+        "n_truncated": manifests.get("benchmarks", {}).get("n_truncated", 0),
+        "n_holdout_left_out": manifests.get("holdout", {}).get("n_holdout_left_out", {}),
         # What was missing was scored by one child, whose manifest every new part holds.
         "seconds": max(
             (one["seconds"]["total"] for part, one in manifests.items() if part not in reused),
@@ -295,6 +293,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """What ``pawl eval`` shows: each benchmark's mean with its 95 % interval.
 
+    Args:
+        data_dir: the suite's data; None: the settings' folder for the official one, the embedded
+            sets for the mini one.
+
     Returns:
         ``{"model", "adapter_fingerprint", "suite", "benchmarks": [{"name", "n", "score", "lower",
         "upper", "chance", "n_errors"}], "n_truncated", "seconds", "manifest"}``. Scores are
@@ -305,8 +307,6 @@ def evaluate(
 
     model = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
     suite = suite or suite_of(settings.gate, model.name)
-    if data_dir is None and suite == "official":
-        data_dir = settings.gate.data_dir
 
     def on_progress(stage: str, done: int, total: int) -> None:
         if say:
@@ -319,7 +319,8 @@ def evaluate(
         scores_dir=settings.scores_dir,
         n_items=n_items,
         seed=seed,
-        data_dir=data_dir,
+        data_dir=data_dir or settings.gate.data_dir,
+        mini_dir=data_dir,
         on_progress=on_progress,
     )
     table = []

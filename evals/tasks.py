@@ -69,15 +69,44 @@ def load_suite(suite: SuiteName, *, data_dir: Path | None, work_dir: Path) -> Lo
         try:
             tasks |= manager.load([name])["tasks"]
         except Exception as err:  # datasets and jinja raise whatever the data provoke
+            why = f"{type(err).__name__}: {str(err).strip()[:300]}"
+            if _is_unreachable(err):
+                raise PawlError(
+                    f"the data of benchmark task {name} can't be fetched from the hub",
+                    why,
+                    "Check the network and try again, or point gate.data_dir at a copy of them",
+                    status=503,
+                    code="hub_unreachable",
+                ) from err
             raise PawlError(
-                f"benchmark task {name} can't be loaded",
-                f"{type(err).__name__}: {str(err).strip()[:300]}",
-                "Check the data's columns, or the network if they come from the hub",
+                f"benchmark task {name} can't be loaded", why, "Check the data's columns"
             ) from err
         if tasks[name].get_config("num_fewshot") is None:
             tasks[name].set_config(key="num_fewshot", value=0)  # as lm_eval.simple_evaluate does
         tasks[name].set_fewshot_seed(seed=1234)
     return LoadedSuite(tasks, benchmarks, {n: len(t.eval_docs) for n, t in tasks.items()})
+
+
+def _is_unreachable(err: BaseException | None) -> bool:
+    """Whether the network or the hub is at fault, which may be over by the next night.
+
+    ``datasets`` raises Python's ConnectionError; the clients below it have errors of their own,
+    recognised by their status or by their names.
+    """
+    while err is not None:
+        status = getattr(getattr(err, "response", None), "status_code", None)
+        if isinstance(status, int) and (status == 429 or status >= 500):
+            return True
+        if isinstance(err, ConnectionError | TimeoutError):
+            return True
+        module = type(err).__module__.partition(".")[0]
+        names = [one.__name__ for one in type(err).__mro__]
+        if module in ("requests", "httpx", "aiohttp", "urllib3", "fsspec") and any(
+            "Connect" in name or "Timeout" in name for name in names
+        ):
+            return True
+        err = err.__cause__ or err.__context__
+    return False
 
 
 def _task_yamls(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def scores_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arguments(data_dir: Path, scores_dir: Path) -> dict[str, Any]:
-    return {"suite": "mini", "data_dir": data_dir, "scores_dir": scores_dir, "n_threads": 2}
+    return {"suite": "mini", "mini_dir": data_dir, "scores_dir": scores_dir, "n_threads": 2}
 
 
 @pytest.fixture(scope="module")
@@ -198,13 +199,123 @@ def test_bad_data_name_the_task_and_the_cause(
             json.dumps({k: v for k, v in row.items() if k != "answerKey"}) + "\n" for row in rows
         )
     )
-    with pytest.raises(PawlError, match="mini_arc can't be loaded"):
+    with pytest.raises(PawlError, match="mini_arc can't be loaded") as caught:
         score(
             model,
             None,
             n_items=N_ITEMS,
-            **(arguments | {"data_dir": broken, "scores_dir": tmp_path / "scores"}),
+            **(arguments | {"mini_dir": broken, "scores_dir": tmp_path / "scores"}),
         )
+
+    assert caught.value.status == 400  # it would fail again
+    assert (tmp_path / "scores" / "failed-scoring.log").exists()
+
+
+def test_a_hub_that_can_not_be_reached_is_worth_another_try(
+    model: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:  # bound and not listening: every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(PawlError, match="can't be fetched from the hub") as caught:
+            score(model, None, suite="official", scores_dir=tmp_path / "scores", n_items=20)
+    assert (caught.value.status, caught.value.code) == (503, "hub_unreachable")
+
+
+@pytest.mark.parametrize("method", ["prefix tree", "one sequence a row"])
+def test_the_holdout_is_scored_the_way_that_was_checked(
+    model: BaseModel, snapshot_dir: Path, tmp_path: Path, method: str
+) -> None:
+    """A model that looks back eight tokens only sees other things in a tree."""
+    import torch
+    from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
+
+    folder = tmp_path / "window"
+    shutil.copytree(model.model_dir, folder)
+    (folder / "model.safetensors").unlink()
+    torch.manual_seed(0)
+    narrow = MistralForCausalLM(
+        MistralConfig(
+            vocab_size=260,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.3,
+            max_position_embeddings=2048,
+            sliding_window=8 if method == "one sequence a row" else None,
+        )
+    ).eval()
+    narrow.save_pretrained(folder)
+    scores = score(
+        BaseModel("window", folder, None, f"sha256:{method}", "MistralForCausalLM", 2048),
+        None,
+        suite="mini",
+        scores_dir=tmp_path / "scores",
+        snapshot_dir=snapshot_dir,
+        benchmarks=False,
+        n_threads=1,
+    )
+    assert scores.manifest["parts"]["holdout"]["method"] == method
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for item in scores.items:
+        prompt = f"<|user|>{item.detail['prompt'][0]['content']}<|end|><|assistant|>"
+        before = tokenizer.encode(prompt)
+        after = tokenizer.encode(f"{item.detail['correction']}<|end|>")
+        with torch.no_grad():
+            logprobs = narrow(torch.tensor([before + after])).logits[0].log_softmax(-1)
+        expected = sum(float(logprobs[len(before) - 1 + i, t]) for i, t in enumerate(after))
+        assert item.detail["correction_logprob"] == pytest.approx(expected, abs=1e-2)
+
+
+def test_what_one_child_counted_is_not_counted_twice(
+    model: BaseModel, data_dir: Path, snapshot_dir: Path, tmp_path: Path
+) -> None:
+    """A context of 30 tokens cuts every prompt of the benchmarks and holds no holdout row."""
+    short = tmp_path / "short"
+    shutil.copytree(model.model_dir, short)
+    config = json.loads((short / "config.json").read_text()) | {"max_position_embeddings": 30}
+    (short / "config.json").write_text(json.dumps(config))
+    base = BaseModel("short", short, None, "sha256:30", "LlamaForCausalLM", 30)
+    scores = score(
+        base,
+        None,
+        suite="mini",
+        data_dir=tmp_path / "laid out as on the hub",
+        mini_dir=data_dir,
+        scores_dir=tmp_path / "scores",
+        snapshot_dir=snapshot_dir,
+        n_items=4,
+        n_threads=1,
+    )
+    assert scores.manifest["n_holdout_left_out"] == {"too_long": 6, "refused": 0}
+    n_truncated = scores.manifest["n_truncated"]
+    assert n_truncated == scores.manifest["parts"]["benchmarks"]["n_truncated"] > 0
+
+
+def test_items_about_one_fact_are_one_cluster() -> None:
+    from evals.score import item_score
+    from evals.suites import benchmark
+
+    sample: dict[str, Any] = {
+        "doc_id": 3,
+        "doc_hash": "0123456789abcdef",
+        "doc": {"question": "Can bats see?", "fact": "misconceptions/bats_blind"},
+        "filtered_resps": [(-1.0, False), (-2.0, False)],
+        "arguments": [("Can bats see?", " yes"), ("Can bats see?", " no")],
+        "target": 0,
+        "acc": 1.0,
+    }
+    one = benchmark("mini_truthfulqa_mc1")
+    assert item_score(one, one.name, sample).cluster == "misconceptions/bats_blind"
+    official = sample | {"doc": {"question": "Can bats see?"}}
+    assert item_score(one, one.name, official).cluster == "3-01234567"
+    mmlu = benchmark("mini_mmlu")
+    assert item_score(mmlu, "mini_mmlu__animals", sample).cluster == "animals"
 
 
 def test_a_prompt_longer_than_the_context_is_counted(
@@ -219,7 +330,7 @@ def test_a_prompt_longer_than_the_context_is_counted(
         BaseModel("short", short, None, "sha256:short", "LlamaForCausalLM", 300),
         None,
         suite="mini",
-        data_dir=data_dir,
+        mini_dir=data_dir,
         scores_dir=tmp_path / "scores",
         n_items=4,
         n_threads=2,
@@ -232,7 +343,7 @@ def test_evaluate_makes_the_table_of_pawl_eval(
     champion: Scores, model: BaseModel, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     settings = load_settings({"model": str(model.model_dir), "state_dir": str(tmp_path)})
-    result = evaluate(settings, suite="mini", n_items=N_ITEMS, data_dir=arguments["data_dir"])
+    result = evaluate(settings, suite="mini", n_items=N_ITEMS, data_dir=arguments["mini_dir"])
     assert next(one["name"] for one in result["benchmarks"]) == "mini_arc"
     arc = result["benchmarks"][0]
     scores = [i.score for i in champion.items if i.benchmark == "mini_arc"]
