@@ -13,6 +13,7 @@ TITLES = {
     "not_enough_evidence": ("Not enough evidence", "open"),
     "no_verdict": ("No verdict", "bad"),
     "no_run": ("No run", "open"),
+    "failed": ("The night failed", "bad"),
 }
 
 STYLE = """
@@ -211,9 +212,12 @@ def _points(value: float | None) -> str:
 
 def _complaints(report: dict[str, Any]) -> str:
     complaints = report["complaints"]
-    if not complaints:
+    left_out = _left_out(report)
+    if not complaints and not left_out:
         return ""
-    parts = ["<h2>Is it better at what people complained about?</h2>\n"]
+    parts = ["<h2>Is it better at what people complained about?</h2>\n", left_out]
+    if not complaints:
+        return "".join(parts)
     holdout = (report["verdict"] or {}).get("holdout")
     if holdout:
         parts.append(
@@ -240,6 +244,16 @@ def _complaints(report: dict[str, Any]) -> str:
             opened = " open" if key == "mended" else ""
             parts.append(f"<details{opened}><summary>{title}: examples</summary>{body}</details>")
     return "".join(parts)
+
+
+def _left_out(report: dict[str, Any]) -> str:
+    counts = (report["scoring"].get("challenger") or {}).get("n_holdout_left_out") or {}
+    why = {
+        "too_long": "longer than the model's context",
+        "refused": "refused by the model's chat template",
+    }
+    said = [f"{n:,} {why[key]}" for key, n in counts.items() if n]
+    return f"<p>Held-out questions left out: {', '.join(said)}.</p>" if said else ""
 
 
 def _complaint(one: dict[str, Any]) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from evals.stats import fewest_clusters, fewest_items
+from evals.stats import fewest_clusters, fewest_items, quantiles
 
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """What a challenger must show. Margins are fractions; ``alpha`` is one-sided."""
+    """What a challenger must show. Margins are fractions; ``alpha`` is one-sided.
+
+    ``all_items`` says that every item of the benchmarks was scored, so there are no more to ask.
+    """
 
     margin: float
     margin_anchor: float = 0.06
     alpha: float = 0.05
+    all_items: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,12 @@ def missing(rows: list[BenchmarkVerdict], gate: GateRules, where: str) -> list[s
                 f" Fewer than {fewest_items(row.margin, gate.alpha)} items can't show it even "
                 "if none changes."
             )
-        if row.n_needed is not None:
+        if row.n_needed is not None and gate.all_items:
+            text += (
+                " All its items were scored, there are no more: a challenger that moves fewer of "
+                "them, or a wider margin, would pass."
+            )
+        elif row.n_needed is not None:
             text += (
                 f" About {row.n_needed - row.n:,} more items would do ({row.n_needed:,} in all)."
             )
@@ -121,9 +130,10 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
     least = fewest_clusters(gate.alpha)
     if holdout is None:
         return [
-            "No correction is in the holdout yet, so nothing can show that the challenger "
-            f"mends what people complained about. At least {least} conversations with a "
-            "corrected answer must fall into it (about one in ten does)."
+            "No correction in the holdout could be scored, so nothing can show that the "
+            f"challenger mends what people complained about. At least {least} conversations with "
+            "a corrected answer that fits into the model's context must fall into it (about one "
+            "in ten does)."
         ]
     if holdout.passed:
         return []
@@ -143,9 +153,9 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
             text + f" The holdout has {holdout.n_conversations} conversations; a challenger "
             f"must mend at least {least} more than it breaks."
         ]
-    # A sign test needs (wins - losses) / sqrt(wins + losses) of about 1.645 + 0.84 (80 % power).
+    # A sign test needs (wins - losses) / sqrt(wins + losses) of these quantiles' sum.
     changed = holdout.n_improved + holdout.n_worsened
-    factor = (2.49 * math.sqrt(changed) / gain) ** 2
+    factor = (quantiles(gate.alpha) * math.sqrt(changed) / gain) ** 2
     needed = max(least, holdout.n_conversations + 1, math.ceil(holdout.n_conversations * factor))
     return [
         text + f" Going on like this, about {needed - holdout.n_conversations} more "

@@ -33,8 +33,8 @@ def write_report(
     """Write ``report.json`` and ``report.html`` into a run's folder.
 
     Args:
-        run_dir: holds, as far as the run came, ``verdict.json``, ``scores/champion``,
-            ``scores/challenger`` and ``adapter``.
+        run_dir: holds, as far as the run came, ``run.json``, ``verdict.json``,
+            ``scores/champion``, ``scores/challenger`` and ``adapter``.
         snapshot: its manifest (``counts``, ``rejections``).
         plan: the method that was chosen and why (``method``, ``reason``).
         promotion: the Promotion as JSON when one was tried: its outcome and probe.
@@ -70,7 +70,7 @@ def build_report(
     return {
         "run_id": run_dir.name,
         "written_at": utc_now(),
-        "outcome": verdict["outcome"] if verdict else "no_run",
+        "outcome": _outcome(run_dir, verdict),
         "note": note,
         "reasons": verdict["reasons"] if verdict else [],
         "snapshot": snapshot,
@@ -96,6 +96,14 @@ def build_report(
 
 
 Pair = tuple[ItemScore, ItemScore]
+
+
+def _outcome(run_dir: Path, verdict: dict[str, Any] | None) -> str:
+    """The gate's outcome; without one, whether the night failed or had nothing to do."""
+    if verdict:
+        return str(verdict["outcome"])
+    state = _optional(run_dir / "run.json")
+    return "failed" if state and state["status"] == "failed" else "no_run"
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
@@ -203,6 +211,7 @@ def _scoring(scores: Scores) -> dict[str, Any]:
         "n_items",
         "n_errors",
         "n_truncated",
+        "n_holdout_left_out",
         "seconds",
         "reused",
     )
@@ -210,9 +219,16 @@ def _scoring(scores: Scores) -> dict[str, Any]:
 
 
 def _how_to_go_back(promotion: dict[str, Any] | None) -> str:
-    if promotion and promotion.get("outcome") in ("live", "pending"):
-        return (
-            f"pawl rollback    (back to {promotion['previous_version']}, in the running "
-            "server, without a restart)"
-        )
+    match (promotion or {}).get("outcome"):
+        case "live":
+            return (
+                f"pawl rollback    (back to {(promotion or {})['previous_version']}, in the "
+                "running server, without a restart)"
+            )
+        case "pending":
+            return (
+                f"Nothing has moved yet: {(promotion or {})['version']} answers from the engine's "
+                "next start on, if it is found whole there. Until then the champion answers as "
+                "before."
+            )
     return "Nothing was changed: the champion answers as before."

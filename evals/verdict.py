@@ -65,7 +65,8 @@ class Verdict:
 def gate_rules(gate: GateSettings, suite: str) -> GateRules:
     """The settings' margins for a suite."""
     margin = gate.margin_mini if suite == "mini" else gate.margin_official
-    return GateRules(margin, max(gate.margin_anchor, margin), gate.alpha)
+    all_items = gate.n_items_per_benchmark is None
+    return GateRules(margin, gate.margin_anchor, gate.alpha, all_items)
 
 
 def decide(

@@ -206,6 +206,36 @@ def test_a_night_without_a_run_has_a_report_with_the_reason(tmp_path: Path) -> N
     assert "No run tonight: 3 rows are too few to learn." in page.text
 
 
+def test_a_night_that_failed_is_not_called_quiet(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run-9"
+    run_dir.mkdir()
+    write_json(run_dir / "run.json", {"run_id": "run-9", "status": "failed"})
+    value, page = report(run_dir, note="the night failed: the disk is full")
+    assert value["outcome"] == "failed"
+    assert "The night failed" in page.text
+    assert "No run" not in page.text
+
+
+def test_a_promotion_that_waits_has_moved_nothing_yet(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run-2"
+    make_run(run_dir, scores_of(300, 1), scores_of(300, 10))
+    promotion = {"version": "pawl@4", "previous_version": "pawl@3", "outcome": "pending"}
+    value, page = report(run_dir, promotion=promotion)
+    assert "Nothing has moved yet: pawl@4 answers from the engine's next start" in page.text
+    assert "pawl rollback" not in value["how_to_go_back"]
+
+
+def test_left_out_holdout_rows_are_counted_where_people_look(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run-3"
+    make_run(run_dir, scores_of(300, 1), scores_of(300, 10))
+    for who in ("champion", "challenger"):
+        left_out = {"n_holdout_left_out": {"too_long": 3, "refused": 1}}
+        write_json(run_dir / "scores" / who / "manifest.json", {"suite": "mini"} | left_out)
+    value, page = report(run_dir)
+    assert value["scoring"]["challenger"]["n_holdout_left_out"] == {"too_long": 3, "refused": 1}
+    assert "left out: 3 longer than the model's context, 1 refused by the model's" in page.text
+
+
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     make_run(tmp_path / "run", scores_of(300, 1), scores_of(298, 10))
     first = write_report(tmp_path / "run").read_text()

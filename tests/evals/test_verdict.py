@@ -148,7 +148,7 @@ def test_no_holdout_at_all(rules: GateRules) -> None:
     before = champion(0)
     verdict = decide(before, change(before, "mini_arc", 2, 1.0), rules, None)
     assert verdict.outcome == "not_enough_evidence"
-    assert "No correction is in the holdout yet" in verdict.reasons[0]
+    assert "No correction in the holdout could be scored" in verdict.reasons[0]
     assert verdict.holdout is None
 
 
@@ -285,3 +285,37 @@ def test_written_verdict_is_plain_json(rules: GateRules, tmp_path: Path) -> None
     } <= value["benchmarks"][0].keys()
     assert value["holdout"]["n_improved"] == 12
     assert len(value["anchor"]) == 3
+
+
+def test_a_stricter_alpha_asks_for_more_conversations() -> None:
+    before = change(champion(40), "holdout", 3, 1.0)
+    after = change(champion(40), "holdout", 5, 1.0, keep=3)  # 5 mended, 3 broken
+
+    def asked(alpha: float) -> int:
+        verdict = decide(before, after, GateRules(0.03, 0.06, alpha), None)
+        (text,) = [reason for reason in verdict.reasons if "Going on like this" in reason]
+        return int(text.rsplit("about ", 1)[1].split()[0])
+
+    assert asked(0.01) > 1.4 * asked(0.05)  # (2.326 + 0.842)**2 over (1.645 + 0.842)**2 is 1.62
+
+
+def test_a_set_that_was_scored_whole_has_no_more_items(rules: GateRules) -> None:
+    before = champion()
+    after = change(change(mended(before), "mini_arc", 60, 0.0), "mini_arc", 45, 1.0, keep=300)
+    asks = decide(before, after, rules, None)
+    assert "more items would do" in asks.reasons[0]
+    whole = decide(before, after, replace(rules, all_items=True), None)
+    assert whole.outcome == "not_enough_evidence"
+    assert "more items would do" not in whole.reasons[0]
+    assert "All its items were scored" in whole.reasons[0]
+
+
+def test_the_settings_say_whether_all_items_are_scored_and_hold_as_they_stand() -> None:
+    assert gate_rules(GateSettings(), "mini") == GateRules(0.03, 0.06, 0.05, all_items=True)
+    some = GateSettings(n_items_per_benchmark=300)
+    assert gate_rules(some, "official") == GateRules(0.02, 0.06, 0.05, all_items=False)
+    with pytest.raises(ValueError, match="less than a single night may lose"):
+        GateSettings(margin_anchor=0.01)
+    with pytest.raises(ValueError, match=r"gate\.margin_mini = 0\.1"):
+        GateSettings(margin_mini=0.1)
+    assert GateSettings(suite="official", margin_mini=0.1).margin_anchor == 0.06
