@@ -89,7 +89,11 @@ def wait_ready(
     told = ""
     while time.monotonic() < deadline:
         if child is not None and child.poll() is not None:
-            raise PawlError(f"the server ended with code {child.returncode}", _tail(settings))
+            raise PawlError(
+                f"the server ended with code {child.returncode}",
+                _tail(settings),
+                f"Mend that, or look at {settings.logs_dir / 'server.log'}",
+            )
         server = running_server(settings)
         if server is not None and (child is None or server.pid == child.pid):
             if not engine:
@@ -98,7 +102,11 @@ def wait_ready(
             if status["state"] == "ready":
                 return Server(server.url, server.pid, child)
             if status["state"] == "failed":
-                raise PawlError("the engine did not start", str(status.get("detail")))
+                raise PawlError(
+                    "the engine did not start",
+                    str(status.get("detail")),
+                    f"Look at {settings.logs_dir / 'engine.log'}",
+                )
             line = f"engine {status['state']}: {status.get('detail') or ''}"
             if line != told:
                 say(line)
@@ -107,6 +115,7 @@ def wait_ready(
     raise PawlError(
         "the server was not ready in time",
         f"{settings.engine.start_timeout_seconds:.0f} s are over; {_tail(settings)}",
+        "Give it longer with --set engine.start_timeout_seconds=...",
     )
 
 

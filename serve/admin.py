@@ -7,6 +7,7 @@ before, for all routes alike.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -14,17 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pawl.errors import PawlError
-from pawl.files import read_json
 from pawl.models import BaseModel
 from pawl.records import ItemScore
+from pawl.server import running_server
 from pawl.settings import Settings
 from serve.promotion import Promoter
-from serve.requests import parse_json
+from serve.requests import KINDS_IN_WORDS, parse_json
+from serve.wire import read_request
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -61,9 +63,7 @@ class Admin:
             ("POST", "/admin/import", self.import_rows),
             ("POST", "/admin/export", self.export_rows),
         ]
-        return [
-            Route(path, _plain_errors(handler), methods=[verb]) for verb, path, handler in table
-        ]
+        return [Route(path, handler, methods=[verb]) for verb, path, handler in table]
 
     # ---- the champion ----
 
@@ -71,9 +71,10 @@ class Admin:
         """Which version answers, how the engine is, what is in the store."""
         import pawl
 
-        engine, url = self.engine, None
-        if self.settings.server_file.exists():
-            url = read_json(self.settings.server_file).get("url")
+        engine, server = self.engine, None
+        if engine is not None:  # else a file that is there was left by a server that was killed
+            with contextlib.suppress(PawlError):
+                server = running_server(self.settings)
         return JSONResponse(
             {
                 "version": pawl.__version__,
@@ -93,7 +94,7 @@ class Admin:
                 },
                 "adapters": sorted(self.promoter.offered),
                 "counts": await asyncio.to_thread(self.store.counts),
-                "url": url,
+                "url": server.url if server else None,
             }
         )
 
@@ -156,7 +157,8 @@ class Admin:
                 "Name whose scores they are",
                 param="role",
             )
-        scores = await asyncio.to_thread(read_scores, Path(body["dir"]), self.settings)
+        scores_dir = _absolute(body["dir"], "dir")
+        scores = await asyncio.to_thread(read_scores, scores_dir, self.settings)
         run_id = request.path_params["run_id"]
         await asyncio.wrap_future(self.store.append_scores(run_id, body["role"], scores))
         return JSONResponse({"run_id": run_id, "role": body["role"], "n_items": len(scores)})
@@ -214,17 +216,9 @@ class Admin:
     ) -> dict[str, Any]:
         """The JSON object of a request; nothing sent is an empty one. Fields that are null are
         left out. With ``kinds``, other fields than those are refused."""
-        raw = b""
-        async for part in request.stream():
-            raw += part
-            if len(raw) > self.settings.engine.max_prompt_bytes:
-                raise PawlError(
-                    "the request's body is too large",
-                    f"at most {self.settings.engine.max_prompt_bytes:,} bytes are read",
-                    "Send less at once",
-                    status=413,
-                    code="body_too_large",
-                )
+        raw = await read_request(
+            request.receive, request.headers, self.settings.engine.max_prompt_bytes
+        )
         body = parse_json(raw or b"{}")
         body = {key: value for key, value in body.items() if value is not None}
         for key, value in body.items():
@@ -237,7 +231,10 @@ class Admin:
                 )
             if kinds is not None and not isinstance(value, kinds[key]):
                 raise PawlError(
-                    f"{key} is {value!r}", f"it must be a {kinds[key].__name__}", param=key
+                    f"{key} is {value!r}",
+                    f"{KINDS_IN_WORDS[kinds[key]]} is expected",
+                    "Send that",
+                    param=key,
                 )
         for key in needed:
             if key not in body:
@@ -268,8 +265,17 @@ def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
             code="not_found",
             param="dir",
         )
+    if not (folder / "items.jsonl").is_file():
+        raise PawlError(
+            f"scores folder {scores_dir} has no items.jsonl",
+            "that file holds the scores",
+            "Score again",
+            status=404,
+            code="not_found",
+            param="dir",
+        )
     scores = []
-    with (folder / "items.jsonl").open() as file:
+    with (folder / "items.jsonl").open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 scores.append(ItemScore(**json.loads(line)))
@@ -284,27 +290,20 @@ def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
     return scores
 
 
-def _absolute(text: str) -> Path:
+def _absolute(text: str, param: str = "path") -> Path:
     path = Path(text)
-    if not path.is_absolute() or "\0" in text:
+    if "\0" in text:
         raise PawlError(
-            f"path {text!r} is relative",
+            f"{param} {text!r} holds a zero byte",
+            "no path of a file does",
+            "Give the path without it",
+            param=param,
+        )
+    if not path.is_absolute():
+        raise PawlError(
+            f"{param} {text!r} is relative",
             "the server runs in a folder of its own",
             "Give the absolute path",
-            param="path",
+            param=param,
         )
     return path
-
-
-def _plain_errors(handler: Handler) -> Handler:
-    """Answer a PawlError in the shape that OpenAI's clients read."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except PawlError as err:
-            return JSONResponse(err.as_openai(), err.status)
-        except ClientDisconnect:  # nobody is left to read it
-            return Response(status_code=400)
-
-    return answer

@@ -119,8 +119,11 @@ def make_app(routes: Sequence[Route], settings: Settings) -> PawlApp:
     return PawlApp(
         routes=routes,
         middleware=[Middleware(Door, api_key=key, only_own_names=own)],
-        exception_handlers={PawlError: _pawl_error, HTTPException: _http_error, 500: _our_fault},
-    )
+        exception_handlers={
+            PawlError: _pawl_error, HTTPException: _http_error, ClientGone: _client_gone,
+            500: _our_fault,
+        },
+    )  # fmt: skip
 
 
 class PublicRoutes:
@@ -167,11 +170,7 @@ class PublicRoutes:
         """Store one feedback; answers the stored row and whether it had been sent before."""
         from feedback.service import submit_feedback
 
-        try:
-            raw = await read_request(request.receive, request.headers, MAX_FEEDBACK_BYTES)
-        except ClientGone:
-            return Response(status_code=499)
-        body = parse_json(raw)
+        body = parse_json(await read_request(request.receive, request.headers, MAX_FEEDBACK_BYTES))
         rater_id = self._rater(request, body.get("user"))
         source = "chat_page" if request.headers.get("x-pawl-source") == "chat_page" else "api"
         feedback, duplicate = await run_in_threadpool(
@@ -253,6 +252,10 @@ async def _pawl_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PawlError)
     headers = {"Retry-After": "2"} if error.status == 503 else None
     return JSONResponse(error.as_openai(), status_code=error.status, headers=headers)
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody is left to read it
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

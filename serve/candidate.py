@@ -13,6 +13,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sync_dir
 from pawl.models import BaseModel
 from pawl.settings import Settings
+from serve.requests import KINDS_IN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,12 @@ def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
                 param=key,
             )
         if value is not None and not isinstance(value, kinds[key]):
-            raise PawlError(f"{key} is {value!r}", f"it must be a {kinds[key].__name__}", param=key)
+            raise PawlError(
+                f"{key} is {value!r}",
+                f"{KINDS_IN_WORDS[kinds[key]]} is expected",
+                "Send that",
+                param=key,
+            )
         if isinstance(value, str) and "\0" in value:
             raise PawlError(f"{key} holds a zero byte", "no path does", param=key)
     force, run_id = bool(body.get("force")), body.get("run_id")
@@ -167,6 +173,7 @@ def install(
 
 
 def sweep(adapters_dir: Path) -> None:
-    """Remove half-made copies of a server that died. Only for a server that just started."""
+    """Remove half-made copies that a server left when it died. Called whenever the engine has
+    started, while no promotion copies."""
     for path in adapters_dir.glob("pawl@*.tmp"):
         shutil.rmtree(path, ignore_errors=True)

@@ -78,9 +78,10 @@ def _messages(value: Any) -> str | None:
             return f"message {i} is no object"
         if one.get("role") not in ROLES:
             return f"message {i} has the role {one.get('role')!r}; roles are {', '.join(ROLES)}"
-        unknown = set(one) - {"role", "content", "name", "refusal"}
-        if any(one[field] for field in unknown):
-            return f"message {i} has the field {min(unknown)!r}; only role and content are used"
+        known = ("role", "content", "name", "refusal")
+        unknown = sorted(field for field in one if field not in known and one[field])
+        if unknown:
+            return f"message {i} has the field {unknown[0]!r}; only role and content are used"
         problem = _content(one.get("content"))
         if problem:
             return f"message {i}: {problem}"

@@ -253,7 +253,7 @@ class Gateway:
             async with self._ask(engine, exchange) as upstream:
                 if upstream.status != 200:
                     progress.recorded = True  # nothing was generated
-                    raise refusal(upstream.status, await upstream.read())
+                    raise refusal(upstream.status, await upstream.read(), exchange.asked.kind)
                 head = [
                     *exchange_headers(exchange),
                     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -297,7 +297,7 @@ class Gateway:
                 body = await upstream.read()
                 if upstream.status != 200:
                     progress.recorded = True  # nothing was generated
-                    raise refusal(upstream.status, body)
+                    raise refusal(upstream.status, body, exchange.asked.kind)
             progress.raw += body
             await self._record(exchange, progress, began, "complete")
         except PawlError as error:

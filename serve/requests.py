@@ -36,6 +36,9 @@ class AskedCompletion:
     body: dict[str, Any]
 
 
+KINDS_IN_WORDS = {str: "a text", bool: "true or false", dict: "an object"}
+
+
 def parse_json(raw: bytes) -> dict[str, Any]:
     """The JSON object in ``raw``.
 

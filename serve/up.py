@@ -190,7 +190,8 @@ async def _tell(engine: Engine, url: str, say: Callable[[str], None]) -> None:
 
 
 def write_log_to(path: Path) -> None:
-    """Send the log of this process to a file, which is begun anew when it has grown large."""
+    """Send the log of this process to a file. One that an earlier server let grow large is put
+    aside as ``.log.1`` first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LOG_BYTES:
         path.replace(path.with_suffix(".log.1"))

@@ -16,6 +16,8 @@ from serve.recording import Exchange, Status
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from serve.requests import Kind
+
 DONE = b"data: [DONE]\n\n"
 RETRY_AFTER_SECONDS = 2
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
@@ -121,7 +123,7 @@ def engine_lost(why: str) -> PawlError:
     )
 
 
-def refusal(status: int, body: bytes) -> PawlError:
+def refusal(status: int, body: bytes, kind: Kind) -> PawlError:
     """The engine's own error in our words."""
     try:
         error = json.loads(body)["error"]
@@ -135,7 +137,7 @@ def refusal(status: int, body: bytes) -> PawlError:
             f"the model's context holds {long[1]}, the answer included",
             "Shorten the prompt",
             code="context_length_exceeded",
-            param="messages",
+            param="messages" if kind == "chat" else "prompt",
         )
     if status in (400, 422):
         return PawlError("the engine refused the request", message, param=param)

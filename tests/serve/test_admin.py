@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -167,6 +168,10 @@ def test_an_adapter_promoted_without_a_server_waits(tmp_path: Path) -> None:
         ("/admin/runs", {"run_id": "r", "status": "training", "detail": "x"}, 400, "detail"),
         ("/admin/runs/r/scores", {"role": "judge", "dir": "/tmp"}, 400, "role"),
         ("/admin/runs/r/scores", {"role": "anchor", "dir": "/etc"}, 400, "dir"),
+        ("/admin/runs/r/scores", {"role": "anchor", "dir": "/a\0b"}, 400, "dir"),
+        ("/admin/runs/r/scores", {"role": "anchor", "dir": "scores"}, 400, "dir"),
+        ("/admin/import", {"path": "/a\0b"}, 400, "path"),
+        ("/admin/promotions", {"run_dir": 7}, 400, "run_dir"),
         ("/admin/runs/r/verdict", {"reasons": []}, 400, "outcome"),
         ("/admin/snapshots", {"all": True}, 400, "all"),
         ("/admin/import", {"path": "relative.json"}, 400, "path"),
@@ -179,7 +184,9 @@ def test_requests_that_make_no_sense(
 ) -> None:
     async def test() -> None:
         async with admin(tmp_path) as client:
-            assert error_of(await client.post(path, json=body), status)["param"] == param
+            error = error_of(await client.post(path, json=body), status)
+            assert error["param"] == param
+            assert not re.search(r"\b(str|dict|bool)\b", error["message"])  # Python's own words
 
     run(test())
 
@@ -200,7 +207,18 @@ def test_a_body_that_is_too_large_is_refused(tmp_path: Path) -> None:
     async def test() -> None:
         async with admin(tmp_path) as client:
             answer = await client.post("/admin/runs", content=b" " * 10_000_000)
-            assert error_of(answer, 413)["code"] == "body_too_large"
+            assert error_of(answer, 413)["code"] == "request_too_large"
+
+    run(test())
+
+
+@pytest.mark.parametrize("left", ['{"url": "http://127.0.0.1:1", "pid": 1}', "[]", "{"])
+def test_status_shows_no_address_of_a_server_that_is_gone(tmp_path: Path, left: str) -> None:
+    async def test() -> None:
+        async with admin(tmp_path) as client:
+            toy_settings(tmp_path).server_file.write_text(left)
+            answer = await client.get("/admin/status")
+            assert (answer.status_code, answer.json()["url"]) == (200, None)
 
     run(test())
 
@@ -246,8 +264,11 @@ def test_a_nights_states_scores_and_verdict_are_kept(tmp_path: Path) -> None:
             assert shown["detail"] == {"step": "scoring"}
             assert shown["verdict"]["reasons"] == ["worse"]
             assert error_of(await client.get("/admin/runs/night-2"), 404)["code"] == "unknown_run"
-            (scores_dir / "items.jsonl").write_text('{"benchmark": "x"}\n')
-            assert "line 1" in error_of(await client.post(path, json=body), 400)["message"]
+            for spoilt in (b'{"benchmark": "x"}\n', b"\xff\n"):
+                (scores_dir / "items.jsonl").write_bytes(spoilt)
+                assert "line 1" in error_of(await client.post(path, json=body), 400)["message"]
+            (scores_dir / "items.jsonl").unlink()
+            assert "no items.jsonl" in error_of(await client.post(path, json=body), 404)["message"]
         from feedback.store import Store
 
         with Store.open(settings.database_path) as store:

@@ -314,6 +314,18 @@ def test_the_openai_client(tmp_path: Path, api_key: str | None) -> None:
             assert httpx.get(one.url + "/health").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [(CHAT, chat("too long"), "messages"),
+     ("/v1/completions", {"model": "base", "prompt": "too long"}, "prompt")],
+)  # fmt: skip
+def test_a_prompt_that_is_too_long_is_blamed_where_it_stood(
+    server: Live, path: str, body: dict[str, Any], param: str
+) -> None:
+    error = httpx.post(server.url + path, json=body).json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", param)
+
+
 def test_feedback_finds_its_completion(server: Live) -> None:
     answer = httpx.post(server.url + CHAT, json=chat(stream=True))
     completion_id = answer.headers["X-Pawl-Completion-Id"]

@@ -67,6 +67,11 @@ def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
     assert field in str(error)
 
 
+def test_the_field_that_is_set_is_named_not_the_empty_one_beside_it() -> None:
+    message = {"role": "assistant", "content": "x", "annotations": None, "tool_calls": [{}]}
+    assert "'tool_calls'" in str(refusal(messages=[message]))
+
+
 @pytest.mark.parametrize("field", ["temprature", "top_k", "ignore_eos", "chat_template", "lora"])
 def test_an_unknown_field_is_named(field: str) -> None:
     error = refusal(**{field: 1})
