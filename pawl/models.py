@@ -9,13 +9,21 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_json
 from pawl.settings import MINI_MODEL, MINI_MODEL_DIR
 
+# Beside the weights: what turns a chat into token ids, and what the engine takes for defaults.
+_DECIDING = (
+    "config.json", "generation_config.json", "chat_template.jinja", "chat_template.json",
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
     """A base model that was found whole.
 
-    ``fingerprint`` is ``sha256:...`` over the weights and the tokenizer of a folder, or
-    ``hub:ID@COMMIT`` for a model of the hub, whose commit names its content.
+    ``fingerprint`` is ``sha256:...`` over all in a folder that decides what a chat is answered
+    (weights, tokenizer, chat template, configuration), or ``hub:ID@COMMIT`` for a model of the
+    hub, whose commit names its content.
     """
 
     name: str
@@ -26,13 +34,16 @@ class BaseModel:
     max_length_tokens: int
 
 
-def resolve_model(name: str, revision: str | None = None, *, cache_dir: Path) -> BaseModel:
+def resolve_model(
+    name: str, revision: str | None = None, *, cache_dir: Path, download: bool = True
+) -> BaseModel:
     """Find a base model: the embedded one, a folder, or a model of the hub (downloaded once).
 
     Args:
         name: ``pawl-mini``, a folder, or a hub id ``owner/name``.
         revision: hub branch, tag or commit; only for hub ids.
-        cache_dir: where the hashes of large weight files are remembered.
+        cache_dir: where the hashes of large weight files are remembered, if it is there.
+        download: whether a model of the hub that is not on this machine yet may be fetched.
 
     Raises:
         PawlError: absent, without weights, without a chat template, or not a causal model.
@@ -54,18 +65,30 @@ def resolve_model(name: str, revision: str | None = None, *, cache_dir: Path) ->
             "it is neither a folder nor a hub id of the form owner/name",
             "Give --model a folder that holds config.json, or a hub id",
         )
-    path = _download(name, revision)
+    path = _download(name, revision, only_look=not download)
     return _inspect(name, path, revision, f"hub:{name}@{path.name}", cache_dir)
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, only_look: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=patterns, local_files_only=only_look
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as err:
+        if only_look:
+            raise PawlError(
+                f"model {name!r} is not on this machine yet",
+                "it was never fetched from the hub, and this command fetches nothing",
+                f"'pawl up --model {name}' fetches it",
+                status=404,
+                code="model_not_here",
+            ) from err
         first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
         raise PawlError(
             f"model {name!r} could not be fetched from the hub",
@@ -124,7 +147,7 @@ def _fingerprint(model_dir: Path, weights: list[Path], cache_dir: Path) -> str:
     cache = read_json(cache_path) if cache_path.exists() else {}
     parts: dict[str, str] = {}
     changed = False
-    for path in [*weights, model_dir / "config.json", model_dir / "tokenizer.json"]:
+    for path in [*weights, *(model_dir / name for name in _DECIDING)]:
         if not path.exists():
             continue
         stat = path.stat()
@@ -133,6 +156,6 @@ def _fingerprint(model_dir: Path, weights: list[Path], cache_dir: Path) -> str:
             cache[key] = sha256_file(path)
             changed = True
         parts[path.name] = cache[key]
-    if changed:
+    if changed and cache_dir.is_dir():  # who only looks leaves no folder behind
         write_json(cache_path, cache)
     return f"sha256:{sha256_json(parts)}"

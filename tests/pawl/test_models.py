@@ -31,6 +31,25 @@ def test_a_folder_is_named_by_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["chat_template.jinja", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt",
+     "generation_config.json", "config.json"],
+)  # fmt: skip
+def test_what_decides_the_prompt_is_part_of_the_name(tmp_path: Path, name: str) -> None:
+    folder = make_model(tmp_path / "one")
+    before = resolve_model(str(folder), cache_dir=tmp_path).fingerprint
+    path = folder / name
+    path.write_text((path.read_text() if path.exists() else "{}") + "\n")
+    assert resolve_model(str(folder), cache_dir=tmp_path).fingerprint != before
+
+
+def test_looking_leaves_no_folder_behind(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "one")
+    resolve_model(str(folder), cache_dir=tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda f: (f / "config.json").unlink(), "has no config.json"),
@@ -71,8 +90,11 @@ def test_a_hub_model_comes_from_the_hubs_cache(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     found = resolve_model("owner/tiny", cache_dir=tmp_path)
     assert found.fingerprint == f"hub:owner/tiny@{commit}"
+    assert resolve_model("owner/tiny", cache_dir=tmp_path, download=False) == found
     with pytest.raises(PawlError, match="could not be fetched from the hub"):
         resolve_model("owner/other", cache_dir=tmp_path)
+    with pytest.raises(PawlError, match=r"not on this machine yet.*'pawl up --model owner/other'"):
+        resolve_model("owner/other", cache_dir=tmp_path, download=False)
 
 
 def test_a_revision_of_a_folder_is_refused(tmp_path: Path) -> None:
