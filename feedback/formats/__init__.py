@@ -78,6 +78,10 @@ def export_file(
 
     Returns:
         ``{"format", "path", "n_written", "skipped": {reason: n}, "message"}``.
+
+    Raises:
+        PawlError: no such format, the file can't be written, or the store is split with another
+            ``split_salt`` (409, ``split_salt_changed``).
     """
     path = Path(path)
     if file_format not in FORMATS:
@@ -94,6 +98,8 @@ def export_file(
             "Make it, or choose another path",
             param="path",
         )
+    # As a snapshot does: split with another salt, the tests would be in the file.
+    store.fix_split_salt(settings.split_salt)
     rows = curate(store, settings).rows
     text, n_records, skipped = render(rows, file_format, as_array=path.suffix == ".json")
     try:

@@ -274,11 +274,11 @@ def _oasst(record: dict[str, Any]) -> Iterator[Lesson | str]:
         node, before = open_nodes.pop()
         role = {"prompter": "user"}.get(str(node.get("role")), str(node.get("role")))
         path = [*before, {"role": role, "content": node.get("text")}]
-        replies = [
-            one
-            for one in node.get("replies") or []
-            if isinstance(one, dict) and not one.get("deleted")
-        ]
+        below = node.get("replies") or []
+        if not isinstance(below, list):
+            yield "replies is not a list"
+            continue
+        replies = [one for one in below if isinstance(one, dict) and not one.get("deleted")]
         open_nodes += [(one, path) for one in reversed(replies)]  # type: ignore[misc]
         if role != "user":
             continue

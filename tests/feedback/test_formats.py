@@ -99,6 +99,31 @@ def test_formats_are_told_and_read(
     assert again.row_id == lesson.row_id
 
 
+def test_a_file_is_not_written_with_another_split(
+    tmp_path: Path, store: Store, settings: Settings
+) -> None:
+    answer = answered(store, conversation_id=conversation_in("holdout"))
+    said(store, answer, correction="Secret.")
+    path = tmp_path / "out.jsonl"
+    assert export_file(store, path, "sft", settings)["n_written"] == 0
+    for n in range(40):  # among so many salts some would put the conversation into train
+        with pytest.raises(PawlError, match="split_salt") as err:
+            export_file(
+                store, path, "sft", settings.model_copy(update={"split_salt": f"other {n}"})
+            )
+        assert err.value.code == "split_salt_changed"
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("replies", [5, "text", {"a": 1}, True])
+def test_a_tree_whose_replies_are_no_list(tmp_path: Path, replies: Any) -> None:
+    broken = {"message_tree_id": "t", "prompt": {**_question("Q"), "replies": replies}}
+    whole = {"message_tree_id": "u", "prompt": _question("Q", _reply("a", 0), _reply("b", 1))}
+    parsed = parse_file(_write(tmp_path / "t.jsonl", broken, whole))
+    assert [(one.chosen, one.rejected) for one in parsed.lessons] == [("a", "b")]
+    assert parsed.skipped == {"replies is not a list": 1}
+
+
 def _reply(text: str, rank: int | None, *replies: Any, **more: Any) -> dict[str, Any]:
     return {"text": text, "role": "assistant", "rank": rank, "replies": list(replies), **more}
 
