@@ -6,7 +6,6 @@ snapshots/<id>/manifest.json   written last; <id> = first 16 hex digits of rows.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -61,8 +60,7 @@ def freeze(curated: Curated, snapshots_dir: Path, settings: Settings) -> dict[st
         }
         write_json(work_dir / MANIFEST, manifest)
         if not (final_dir / MANIFEST).exists():
-            with contextlib.suppress(OSError):  # somebody was faster, or the folder is broken:
-                work_dir.replace(final_dir)  # read_manifest tells
+            _move_in(work_dir, final_dir)
             sync_dir(snapshots_dir)
     finally:
         shutil.rmtree(work_dir, ignore_errors=True)
@@ -95,6 +93,20 @@ def read_rows(snapshot_dir: Path) -> list[TrainingRow]:
     # Not splitlines(): a text may hold U+2028, which is no end of a line in JSON Lines.
     lines = (snapshot_dir / ROWS).read_text(encoding="utf-8").split("\n")
     return [TrainingRow(**json.loads(line)) for line in lines if line]
+
+
+def _move_in(work_dir: Path, final_dir: Path) -> None:
+    """Give a finished folder its name; stay with the one that somebody finished meanwhile."""
+    try:
+        work_dir.replace(final_dir)
+    except OSError:
+        if (final_dir / MANIFEST).exists():
+            return
+        if not final_dir.is_dir():
+            raise
+        # No snapshot: those come with their manifest. Left there it would stop every night.
+        shutil.rmtree(final_dir)
+        work_dir.replace(final_dir)
 
 
 def _remove_leftovers(snapshots_dir: Path) -> None:

@@ -87,6 +87,16 @@ def test_a_folder_without_manifest_is_no_snapshot(tmp_path: Path) -> None:
         read_rows(tmp_path)
 
 
+def test_a_folder_without_manifest_stops_no_night(tmp_path: Path, settings: Settings) -> None:
+    curated = Curated(_rows(3), [])
+    folder = Path(freeze(curated, tmp_path, settings)["dir"])
+    (folder / "manifest.json").unlink()
+    (folder / "rows.jsonl").write_text("half")
+    assert Path(freeze(curated, tmp_path, settings)["dir"]) == folder
+    assert {one.row_id for one in read_rows(folder)} == {one.row_id for one in curated.rows}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_a_killed_freeze_leaves_no_snapshot(tmp_path: Path, settings: Settings) -> None:
     code = """
 import os, signal, sys
