@@ -56,6 +56,7 @@ class Database:
         self.path = path.absolute()
         self._changed = threading.Condition()
         self._n_readers = 0
+        self._stopping_reads = False  # new ones wait, so that those under way come to an end
         self._owned = ExitStack()
         self._root: DuckDBPyConnection | None = None
         try:
@@ -84,10 +85,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[DuckDBPyConnection]:
-        """A cursor that sees all committed rows. Raises PawlError when the store can't be read."""
+        """A cursor that sees all committed rows. Raises PawlError when the store can't be read.
+
+        Not to be asked for inside another one: it may wait for that one's end.
+        """
         import duckdb
 
         with self._changed:
+            self._changed.wait_for(lambda: not self._stopping_reads)
             if self._root is None:
                 raise _closed()
             cursor = self._root.cursor()
@@ -121,8 +126,7 @@ class Database:
         Reads under way end first; new ones wait. When opening fails, reads answer with an error
         and the next ``writing()`` tries again.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._n_readers == 0)
+        with self._without_readers():
             root, self._root = self._root, None
             _close(root)
             self._root = _connect(self.path)
@@ -137,11 +141,22 @@ class Database:
 
         Does not checkpoint: a file that is found to be damaged keeps its WAL beside it.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._n_readers == 0)
+        with self._without_readers():
             root, self._root = self._root, None
             _close(root)
         self._owned.close()
+
+    @contextmanager
+    def _without_readers(self) -> Iterator[None]:
+        """Waits for the end of the reads under way; new ones wait until this is over."""
+        with self._changed:
+            self._stopping_reads = True
+            try:
+                self._changed.wait_for(lambda: self._n_readers == 0)
+                yield
+            finally:
+                self._stopping_reads = False
+                self._changed.notify_all()
 
 
 def _closed() -> PawlError:
