@@ -24,7 +24,7 @@ DEFAULT_CATEGORIES: tuple[Category, ...] = (
     Category(
         "invented",
         "Makes up a fact, a source, a quotation or a name.",
-        "As Dr. Harlan showed in 1987 ... (there is no such study)",
+        "As a 1987 study showed ... (there is no such study)",
         "train",
     ),
     Category(

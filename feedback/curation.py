@@ -7,7 +7,8 @@
     anything else               -> a rejection with its reason
 
 Nothing here writes: the same store gives the same rows. Each person's latest word on an answer
-counts. The group of a row is its conversation.
+counts. The group of a row is its conversation; a prompt is used in one split only, that of the
+group in which it came first (``feedback.splits.splits_of_prompts``).
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from feedback.rows import Lesson, problem_of, same_text
-from feedback.splits import split_of
+from feedback.splits import prompt_key, split_of, splits_of_prompts
 from feedback.store import Store
-from pawl.files import sha256_json
 from pawl.records import Completion, Feedback, Split, TrainingRow
 from pawl.settings import Settings
 
@@ -68,8 +68,11 @@ def curate(store: Store, settings: Settings) -> Curated:
         lessons += [(lesson, split) for lesson in made if isinstance(lesson, Lesson)]
     for lesson in store.imported():
         lessons.append((lesson, split_of(lesson.group_id, settings.split_salt)))
-    rows, twins = _without_duplicates(lessons)
-    return Curated(rows, rejected + twins)
+    # Read last: whatever came in meanwhile, each lesson's prompt is among these.
+    sides = splits_of_prompts(store.prompts_in_order(), settings.split_salt)
+    lessons, contradicted = _without_contradictions(lessons)
+    rows, twins = _without_duplicates(lessons, sides)
+    return Curated(rows, rejected + contradicted + twins)
 
 
 def _answers(store: Store, said: Sequence[Feedback]) -> Answers:
@@ -153,7 +156,7 @@ def _lessons(
         else:
             made += [replace(base, completion=one.correction), pair]
     if one.preferred_over is not None:
-        other = answers.get((one.preferred_over, 0))
+        other = answers.get((one.preferred_over, one.preferred_over_choice_index))
         if other is None:
             problems.append("unknown completion in preferred_over")
         elif other.status != "complete":
@@ -169,22 +172,45 @@ def _lessons(
     return problems + [problem_of(lesson) or lesson for lesson in made]
 
 
-def _without_duplicates(
+def _without_contradictions(
     lessons: Iterable[tuple[Lesson, Split]],
-) -> tuple[list[TrainingRow], list[Rejection]]:
-    """The first of each content; and no prompt on both sides of the holdout.
+) -> tuple[list[tuple[Lesson, Split]], list[Rejection]]:
+    """Without the pairs of which the reverse was said too: there is nothing to learn from both."""
+    lessons = list(lessons)
+    said = {key for lesson, _ in lessons if (key := _comparison(lesson)) is not None}
+    kept: list[tuple[Lesson, Split]] = []
+    rejected: list[Rejection] = []
+    for lesson, split in lessons:
+        key = _comparison(lesson)
+        if key is not None and (key[0], key[2], key[1]) in said:
+            rejected.append(("people disagree about which answer is better", lesson.origin))
+        else:
+            kept.append((lesson, split))
+    return kept, rejected
 
-    Two people may ask the same thing in two conversations. The side where a prompt came first
-    keeps it, so that no test is trained on.
-    """
+
+def _comparison(lesson: Lesson) -> tuple[str, str, str] | None:
+    """Prompt, better and worse answer, white space folded; None where nothing is compared."""
+    if lesson.chosen is None or lesson.rejected is None:
+        return None
+    return (
+        prompt_key(lesson.prompt),
+        " ".join(lesson.chosen.split()),
+        " ".join(lesson.rejected.split()),
+    )
+
+
+def _without_duplicates(
+    lessons: Iterable[tuple[Lesson, Split]], sides: dict[str, Split]
+) -> tuple[list[TrainingRow], list[Rejection]]:
+    """The first of each content; and no prompt in another split than its own (``sides``)."""
     rows: list[TrainingRow] = []
     rejected: list[Rejection] = []
     seen: set[str] = set()
-    held_out: dict[str, bool] = {}
     for lesson, split in lessons:
-        words = [[one["role"], one["content"].split()] for one in lesson.prompt]
-        if held_out.setdefault(sha256_json(words), split == "holdout") != (split == "holdout"):
-            rejected.append(("the same prompt stands across the holdout", lesson.origin))
+        side = sides[prompt_key(lesson.prompt)]
+        if side != split:
+            rejected.append((f"the same prompt came first in the {side} split", lesson.origin))
         elif lesson.row_id in seen:
             rejected.append(("an exact duplicate", lesson.origin))
         else:

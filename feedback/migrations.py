@@ -93,6 +93,12 @@ MIGRATIONS: tuple[Migration, ...] = (
             seq BIGINT NOT NULL, name VARCHAR NOT NULL, value VARCHAR NOT NULL)""",
         ),
     ),
+    Migration(
+        3,
+        "which choice of the other completion an answer was preferred over",
+        # Until now it was always the first.
+        ("ALTER TABLE feedback ADD COLUMN preferred_over_choice_index BIGINT DEFAULT 0",),
+    ),
 )
 
 

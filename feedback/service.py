@@ -24,6 +24,7 @@ _FIELDS: dict[str, tuple[type, str]] = {
     "comment": (str, "a string"),
     "correction": (str, "a string"),
     "preferred_over": (str, "a completion id"),
+    "preferred_over_choice_index": (int, "a whole number"),
     "retract": (bool, "true or false"),
     "user": (str, "a string"),
     "idempotency_key": (str, "a string"),
@@ -98,17 +99,25 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
     completion = store.get_completion(completion_id, choice_index)
     if completion is None:
         raise _not_found("completion_id", completion_id, choice_index)
+    other_index = body.get("preferred_over_choice_index", 0)
+    if preferred_over is None and "preferred_over_choice_index" in body:
+        raise _refuse(
+            "preferred_over_choice_index",
+            "preferred_over_choice_index came alone",
+            "it says which choice of the completion in preferred_over is the worse one",
+            "Send preferred_over with it, or neither",
+        )
     if preferred_over is not None:
-        if preferred_over == completion_id:
+        if (preferred_over, other_index) == (completion_id, choice_index):
             raise _refuse(
                 "preferred_over",
                 "an answer can't be preferred over itself",
-                "",
-                "Name the other answer's completion id",
+                f"both are choice {choice_index} of this completion",
+                "Name the other answer's completion id, or its preferred_over_choice_index",
             )
-        other = store.get_completion(preferred_over)
+        other = store.get_completion(preferred_over, other_index)
         if other is None:
-            raise _not_found("preferred_over", preferred_over, 0)
+            raise _not_found("preferred_over", preferred_over, other_index)
         if other.messages != completion.messages:
             raise _refuse(
                 "preferred_over",
@@ -127,6 +136,7 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
         comment=comment,
         correction=correction,
         preferred_over=preferred_over,
+        preferred_over_choice_index=other_index,
         retracted=retract,
         source=source,
     )
@@ -165,10 +175,9 @@ def _check_types(body: Any) -> dict[str, Any]:
             "feedback is about one recorded answer",
             "Send the id from the answer's body or its X-Pawl-Completion-Id header",
         )
-    if not 0 <= body.get("choice_index", 0) < 1000:
-        raise _refuse(
-            "choice_index", f"choice_index is {body['choice_index']}", "choices are counted from 0"
-        )
+    for name in ("choice_index", "preferred_over_choice_index"):
+        if not 0 <= body.get(name, 0) < 1000:
+            raise _refuse(name, f"{name} is {body[name]}", "choices are counted from 0")
     if len(body.get("idempotency_key", "")) > _MOST_KEY_CHARACTERS:
         raise _refuse(
             "idempotency_key",

@@ -22,7 +22,7 @@ from feedback.categories import DEFAULT_CATEGORIES
 from feedback.champion import champion_of, number_of
 from feedback.database import Database
 from feedback.migrations import MIGRATIONS, Migration
-from feedback.rows import Lesson
+from feedback.rows import Lesson, problem_of_prompt
 from feedback.tables import (
     CATEGORY_COLUMNS,
     COMPLETION_COLUMNS,
@@ -44,6 +44,7 @@ from pawl.records import (
     Completion,
     Feedback,
     ItemScore,
+    Message,
     Promotion,
     TrainingRow,
     utc_now,
@@ -220,10 +221,6 @@ class Store:
             )
         )
 
-    def append_curated(self, snapshot_id: str, rows: Iterable[TrainingRow]) -> Future[None]:
-        """Record curated rows of a snapshot whose manifest is recorded apart."""
-        return self._append("curated", [curated_row(snapshot_id, row) for row in rows])
-
     def append_imported(
         self, lessons: Iterable[Lesson], *, source_format: str, file_sha256: str
     ) -> Future[None]:
@@ -397,6 +394,29 @@ class Store:
             "SELECT arg_min(row_json, seq) FROM imported GROUP BY row_id ORDER BY min(seq)", []
         )
         return [Lesson(**json.loads(text)) for (text,) in rows]
+
+    def prompts_in_order(self) -> list[tuple[str, list[Message]]]:
+        """(group_id, prompt) of every row of feedback ever given and of every imported row, in
+        the order they came. Each prompt that can't be trained on is left out."""
+        rows = self._read(
+            "SELECT conversation_id, text FROM ("
+            " SELECT feedback.seq AS seq, completions.seq AS answer_seq, conversation_id,"
+            "  messages_json AS text"
+            " FROM feedback JOIN completions USING (completion_id, choice_index)"
+            " UNION ALL SELECT seq, 0, NULL, row_json FROM imported) ORDER BY seq, answer_seq",
+            [],
+        )
+        found: list[tuple[str, list[Message]]] = []
+        for conversation_id, text in rows:
+            value = json.loads(text)
+            group_id, prompt = (
+                (value["group_id"], value["prompt"])
+                if conversation_id is None
+                else (conversation_id, value)
+            )
+            if problem_of_prompt(prompt) is None:
+                found.append((group_id, prompt))
+        return found
 
     def imported_ids(self) -> set[str]:
         """``row_id`` of every imported row."""

@@ -55,7 +55,8 @@ class Feedback:
     """What one person said about one answer. Appended, never edited.
 
     ``retracted`` takes back all that this person said about the answer before. A preference
-    names the worse answer in ``preferred_over``; both must be recorded completions.
+    names the worse answer in ``preferred_over`` and ``preferred_over_choice_index``; both must be
+    recorded completions, and may be two choices of one.
     """
 
     feedback_id: str
@@ -71,6 +72,7 @@ class Feedback:
     preferred_over: str | None = None  # completion_id of the answer this one was preferred to
     retracted: bool = False
     source: str = "api"  # "api", "chat_page", "import:<format>"
+    preferred_over_choice_index: int = 0  # says nothing where preferred_over is None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -242,7 +243,109 @@ def test_no_prompt_stands_on_both_sides_of_the_holdout(
     said(store, two, correction="Right, in other words.")
     curated = curate(store, settings)
     assert _kinds(curated) == kinds
-    assert set(curated.rejections) == {"the same prompt stands across the holdout"}
+    assert set(curated.rejections) == {f"the same prompt came first in the {first} split"}
+
+
+def _sides(store: Store, settings: Settings) -> dict[str, list[str]]:
+    sides: dict[str, list[str]] = {}
+    for row in curate(store, settings).rows:
+        sides.setdefault(row.split, []).append(row.kind)
+    return sides
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("holdout", "train", {"holdout": ["regression"]}),
+        ("train", "holdout", {"train": ["sft", "pair"]}),
+        ("validation", "train", {"validation": ["sft", "pair"]}),
+    ],
+)
+def test_a_prompt_keeps_its_side_from_night_to_night(
+    store: Store, settings: Settings, first: Split, second: Split, kept: dict[str, list[str]]
+) -> None:
+    one = answered(store, conversation_id=conversation_in(first))
+    two = answered(store, conversation_id=conversation_in(second), messages=one.messages)
+    said(store, one, correction="Right.", rater_id="ann")
+    said(store, two, correction="Right, in other words.", rater_id="bob")
+    assert _sides(store, settings) == kept
+    said(store, one, correction="Right, reworded.", rater_id="ann")  # now behind bob's
+    assert _sides(store, settings) == kept
+    said(store, one, retracted=True, rater_id="ann")
+    assert _sides(store, settings) == {}
+    said(store, two, correction="Right, once more.", rater_id="eve")
+    assert _sides(store, settings) == {}
+
+
+@pytest.mark.parametrize(("first", "second"), [("holdout", "train"), ("train", "holdout")])
+def test_an_imported_prompt_keeps_its_side(
+    store: Store, settings: Settings, first: Split, second: Split
+) -> None:
+    answer = answered(store, conversation_id=conversation_in(second))
+    lesson = Lesson(
+        "pair", conversation_in(first), answer.messages, chosen="Right.", rejected="Wrong."
+    )
+    store.append_imported([lesson], source_format="preference", file_sha256="0").result(timeout=60)
+    assert _sides(store, settings) == {first: ["pair"]}
+    said(store, answer, correction="Right, in other words.")
+    assert _sides(store, settings) == {first: ["pair"]}
+
+
+def test_a_prompt_in_other_case_and_punctuation_is_the_same(
+    store: Store, settings: Settings
+) -> None:
+    def ask(split: Split, text: str) -> None:
+        answer = answered(
+            store,
+            conversation_id=conversation_in(split),
+            messages=[{"role": "user", "content": text}],
+        )
+        said(store, answer, correction="Right.")
+
+    ask("holdout", "what is  y?")
+    ask("train", "What is Y?")
+    ask("train", "“What is y” ...")
+    assert _sides(store, settings) == {"holdout": ["regression"]}
+    ask("holdout", "What is 2+2?")
+    ask("train", "What is 2-2?")
+    ask("train", "What is -2 + 2?")
+    ask("train", "What is 2 + 2?")
+    assert _sides(store, settings) == {
+        "holdout": ["regression"] * 2,
+        "train": ["sft", "pair"] * 3,
+    }
+
+
+def test_preferences_that_contradict_each_other_teach_nothing(
+    store: Store, settings: Settings
+) -> None:
+    train = conversation_in("train")
+    one = answered(store, conversation_id=train, completion="one")
+    two = answered(store, conversation_id=train, messages=one.messages, completion="two")
+    three = answered(store, conversation_id=train, messages=one.messages, completion="three")
+    said(store, one, preferred_over=two.completion_id, rater_id="ann")
+    said(store, two, preferred_over=one.completion_id, rater_id="bob")
+    said(store, three, preferred_over=one.completion_id, rater_id="ann")
+    curated = curate(store, settings)
+    assert [(row.chosen, row.rejected) for row in curated.rows] == [("three", "one")]
+    assert curated.rejections == {"people disagree about which answer is better": 2}
+    said(store, two, retracted=True, rater_id="bob")
+    assert [row.chosen for row in curate(store, settings).rows] == ["one", "three"]
+
+
+def test_choices_of_one_completion_are_compared(store: Store, settings: Settings) -> None:
+    zero = answered(store, conversation_id=conversation_in("train"), completion="zero")
+    for index, text in ((1, "one"), (2, "two")):
+        store.append_completion(replace(zero, choice_index=index, completion=text)).result(60)
+    said(
+        store,
+        zero,
+        choice_index=1,
+        preferred_over=zero.completion_id,
+        preferred_over_choice_index=2,
+    )
+    (row,) = curate(store, settings).rows
+    assert (row.chosen, row.rejected) == ("one", "two")
 
 
 def test_turns_of_one_conversation_stand_together(store: Store, settings: Settings) -> None:

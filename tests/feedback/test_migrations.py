@@ -9,19 +9,31 @@ import pytest
 from feedback.migrations import MIGRATIONS, Migration, applied_migrations, migrate
 from feedback.rows import Lesson
 from feedback.store import Store
+from feedback.tables import row_of
 from pawl.errors import PawlError
-from tests.feedback.examples import answered, said
+from tests.feedback.examples import answered, make_completion, make_feedback, said
 
 
 def test_a_store_of_the_first_schema_is_brought_up(tmp_path: Path) -> None:
+    import duckdb
+
     path = tmp_path / "pawl.duckdb"
-    with Store.open(path, MIGRATIONS[:1]) as store:
-        completion = answered(store)
-        feedback = said(store, completion, thumb="down")
-        assert store.next_version() == 1
+    completion = make_completion()
+    feedback = make_feedback(completion, preferred_over="chatcmpl-other")
+    with duckdb.connect(str(path)) as connection:
+        migrate(connection, MIGRATIONS[:1])
+        for table, row in (
+            ("completions", (1, *row_of(completion))),
+            ("feedback", (2, *row_of(feedback)[:-1])),  # the last column came with migration 3
+            ("version_numbers", (3, 1, "t")),
+        ):
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} VALUES ({marks})", list(row))
     with Store.open(path) as store:
         assert store.completions() == [completion]
         assert store.current_feedback() == [feedback]
+        later = said(store, completion, rater_id="bob", preferred_over_choice_index=2)
+        assert store.current_feedback() == [feedback, later]
         assert store.next_version() == 2
         lesson = Lesson("sft", "g", [{"role": "user", "content": "Hi"}], completion="Hello")
         store.append_imported([lesson], source_format="sft", file_sha256="0").result(timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def test_taking_back(store: Store) -> None:
 
 
 def test_null_and_blank_fields_count_as_not_given(store: Store) -> None:
-    body = {
+    body: dict[str, Any] = {
         "completion_id": answered(store).completion_id,
         "thumb": "up",
         "comment": "  ",
@@ -91,6 +92,8 @@ def test_null_and_blank_fields_count_as_not_given(store: Store) -> None:
         ({"correction": "x" * (MOST_CORRECTION_CHARACTERS + 1)}, "correction", "at most 100,000"),
         ({"idempotency_key": "k" * 201}, "idempotency_key", "at most 200"),
         ({"comment": "\ud83d"}, "comment", "not valid Unicode"),
+        ({"preferred_over_choice_index": 1}, "preferred_over_choice_index", "came alone"),
+        ({"preferred_over_choice_index": -1}, "preferred_over_choice_index", "is -1"),
     ],
 )
 def test_bad_bodies_are_named_and_nothing_is_kept(
@@ -125,6 +128,14 @@ def test_unknown_completions_are_not_found(store: Store) -> None:
         ({"completion_id": "chatcmpl-nobody", "thumb": "up"}, "completion_id"),
         ({"completion_id": known, "choice_index": 3, "thumb": "up"}, "completion_id"),
         ({"completion_id": known, "preferred_over": "chatcmpl-nobody"}, "preferred_over"),
+        (
+            {
+                "completion_id": known,
+                "preferred_over": known,
+                "preferred_over_choice_index": 1,
+            },
+            "preferred_over",
+        ),
     ):
         with pytest.raises(PawlError) as err:
             submit_feedback(store, body, "ann")
@@ -139,6 +150,19 @@ def test_what_can_be_preferred(store: Store) -> None:
         submit_feedback(store, body, "ann")
     with pytest.raises(PawlError, match="different prompts"):
         submit_feedback(store, {**body, "preferred_over": stranger.completion_id}, "ann")
+
+
+def test_a_choice_is_preferred_over_another_of_the_same_completion(store: Store) -> None:
+    zero = answered(store)
+    store.append_completion(replace(zero, choice_index=1, completion="other")).result(timeout=60)
+    body = {"completion_id": zero.completion_id, "preferred_over": zero.completion_id}
+    one, _ = submit_feedback(store, {**body, "choice_index": 1}, "ann")
+    assert (one.choice_index, one.preferred_over_choice_index) == (1, 0)
+    other, _ = submit_feedback(store, {**body, "preferred_over_choice_index": 1}, "bob")
+    assert (other.choice_index, other.preferred_over_choice_index) == (0, 1)
+    assert store.current_feedback() == [one, other]
+    with pytest.raises(PawlError, match="itself"):
+        submit_feedback(store, {**body, "choice_index": 1, "preferred_over_choice_index": 1}, "eve")
 
 
 def test_default_categories_are_whole() -> None:
