@@ -22,8 +22,8 @@ from pawl.cli.connect import connect, settings_of
 @click.pass_context
 def import_command(ctx: click.Context, path: Path, format_: str) -> None:
     """Read rows of other formats into the store. Reading a file twice adds nothing."""
-    with connect(settings_of(ctx)) as client:
-        _say(client.post("/admin/import", {"path": str(path.absolute()), "format": format_}))
+    client = connect(settings_of(ctx))
+    _say(client.post("/admin/import", {"path": str(path.absolute()), "format": format_}))
 
 
 @click.command("export")
@@ -39,8 +39,8 @@ def import_command(ctx: click.Context, path: Path, format_: str) -> None:
 @click.pass_context
 def export_command(ctx: click.Context, path: Path, format_: str) -> None:
     """Write curated rows for other programs. What is kept for testing stays here."""
-    with connect(settings_of(ctx)) as client:
-        _say(client.post("/admin/export", {"path": str(path.absolute()), "format": format_}))
+    client = connect(settings_of(ctx), only_reads=True)
+    _say(client.post("/admin/export", {"path": str(path.absolute()), "format": format_}))
 
 
 def _say(counts: dict[str, Any]) -> None:

@@ -69,7 +69,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "" if chromium else "only the browser tests need it: apt-get install chromium",
     )
     try:
-        base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+        base = resolve_model(
+            settings.model, settings.model_revision, cache_dir=settings.state_dir, download=False
+        )
         yield Finding("model", "ok", f"{base.name}, {base.architecture}, {base.model_dir}")
     except PawlError as err:
         yield Finding("model", "missing", err.what, f"{err.why}. {err.do}".strip(". "))
@@ -84,10 +86,30 @@ def examine(settings: Settings) -> Iterator[Finding]:
         f"{free:.1f} GiB free at {folder}",
         "" if enough else "set state_dir to a larger disk",
     )
-    server = running_server(settings)
-    yield Finding(
-        "server", "ok", server.url if server else "none is running", "" if server else "pawl up"
-    )
+    try:
+        server = running_server(settings)
+        url, do = (server.url, "") if server else ("none is running", "pawl up")
+        yield Finding("server", "ok", url, do)
+    except PawlError as err:
+        server = None
+        yield Finding("server", "missing", err.what, f"{err.why}. {err.do}")
+    if server is None and settings.database_path.exists():
+        yield _store(settings)
+
+
+def _store(settings: Settings) -> Finding:
+    """Every value of the store is read: opening it, as a start does, reads far from all."""
+    from feedback.store import Store
+
+    try:
+        with Store.open(settings.database_path) as store:
+            store.verify()
+            counts = store.counts()
+    except PawlError as err:
+        state: Literal["limited", "missing"] = "limited" if err.code == "locked" else "missing"
+        return Finding("store", state, f"{err.what}: {err.why}", err.do)
+    said = f"{counts['completions']:,} answers, {counts['feedback']:,} pieces of feedback"
+    return Finding("store", "ok", f"whole: {said}")
 
 
 def _engine_package() -> Finding:

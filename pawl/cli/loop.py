@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import connect, group_arguments, settings_of
 from pawl.files import read_json
 
 
@@ -24,8 +24,7 @@ def nightly_command(ctx: click.Context) -> None:
     from refine.nightly import run_night
 
     settings = settings_of(ctx)
-    with connect(settings) as client:
-        result = run_night(client, settings, say=lambda line: click.echo(line, err=True))
+    result = run_night(connect(settings), settings, say=lambda line: click.echo(line, err=True))
     click.echo(result.describe())
 
 
@@ -69,8 +68,7 @@ def eval_command(
 @click.pass_context
 def runs_command(ctx: click.Context) -> None:
     """The nightly runs, newest first."""
-    with connect(settings_of(ctx)) as client:
-        runs = client.get("/admin/runs")
+    runs = connect(settings_of(ctx), only_reads=True).get("/admin/runs")
     if not runs:
         click.echo("No night has run yet. Start one with: pawl nightly")
     for one in runs:
@@ -83,9 +81,9 @@ def runs_command(ctx: click.Context) -> None:
 def show_command(ctx: click.Context, run: str) -> None:
     """One run: its verdict, and where its report lies."""
     settings = settings_of(ctx)
-    with connect(settings) as client:
-        name = quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"  # of a folder, too
-        one = client.get(f"/admin/runs/{name}")
+    client = connect(settings, only_reads=True)
+    name = quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"  # of a folder, too
+    one = client.get(f"/admin/runs/{name}")
     click.echo(_line(one))
     run_dir = settings.runs_dir / one["run_id"]
     if (run_dir / "verdict.json").exists():
@@ -126,5 +124,7 @@ def demo_command(ctx: click.Context, items: int, seed: int) -> None:
     from refine.demo import run_demo
 
     flags = {} if ctx.obj["flags"].get("state_dir") else {"state_dir": Path(".pawl-demo")}
-    result = run_demo(settings_of(ctx, flags), n_items=items, seed=seed)
+    result = run_demo(
+        settings_of(ctx, flags), n_items=items, seed=seed, arguments=group_arguments(ctx)
+    )
     ctx.exit(0 if result["champion_after"] != result["champion_before"] else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,8 +16,10 @@ from pawl.cli.connect import connect, settings_of
 @click.pass_context
 def promote_command(ctx: click.Context, run: str, force: bool) -> None:
     """Make the adapter of RUN (a run id or a run folder) the champion, if its gate said so."""
-    with connect(settings_of(ctx)) as client:
-        promotion = client.post("/admin/promotions", {"run_dir": run, "force": force})
+    settings = settings_of(ctx)
+    if not (settings.runs_dir / run).is_dir() and Path(run).is_dir():
+        run = str(Path(run).absolute())  # the server runs in a folder of its own
+    promotion = connect(settings).post("/admin/promotions", {"run_dir": run, "force": force})
     _say(promotion)
     ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
 
@@ -26,8 +29,7 @@ def promote_command(ctx: click.Context, run: str, force: bool) -> None:
 @click.pass_context
 def rollback_command(ctx: click.Context, to: str | None) -> None:
     """Go back to the version that answered before."""
-    with connect(settings_of(ctx)) as client:
-        promotion = client.post("/admin/rollback", {"to": to} if to else {})
+    promotion = connect(settings_of(ctx)).post("/admin/rollback", {"to": to} if to else {})
     _say(promotion)
     ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
 
@@ -36,8 +38,7 @@ def rollback_command(ctx: click.Context, to: str | None) -> None:
 @click.pass_context
 def history_command(ctx: click.Context) -> None:
     """Every promotion and rollback, oldest first."""
-    with connect(settings_of(ctx)) as client:
-        promotions = client.get("/admin/history")
+    promotions = connect(settings_of(ctx), only_reads=True).get("/admin/history")
     if not promotions:
         click.echo("Nothing was promoted yet: the base answers.")
     for one in promotions:

@@ -36,9 +36,7 @@ def up_command(
 @click.pass_context
 def status_command(ctx: click.Context, as_json: bool) -> None:
     """Which version answers, how the engine is, what is in the store."""
-    settings = settings_of(ctx)
-    with connect(settings) as client:
-        status = client.get("/admin/status")
+    status = connect(settings_of(ctx), only_reads=True).get("/admin/status")
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
