@@ -9,6 +9,8 @@ TRL cuts a row longer than ``max_length`` without a word; here such a row is lef
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +35,8 @@ class StageRows:
     n_liked: int = 0  # KTO's labels among the training rows, replay aside
     n_disliked: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    kept: list[TrainingRow] = field(default_factory=list)  # of which the columns were made
+    kept_replay: list[ReplayRow] = field(default_factory=list)
 
     def counts(self) -> dict[str, Any]:
         return {
@@ -54,8 +58,9 @@ def build_stage(
     """Make the columns of one stage.
 
     The validation set is the snapshot's, plus as many replay rows as it has rows of its own (a
-    fifth of the replay at most): early stopping then sees both what should change and what should
-    stay. Without validation rows in the snapshot there is none.
+    fifth of the base's own answers at most): early stopping then sees both what should change and
+    what should stay. They are spread evenly over the base's answers; answers that people liked are
+    all trained on. Without validation rows in the snapshot there is no validation set.
     """
     stage = StageRows()
     wanted = {"sft": "sft", "dpo": "pair", "kto": "unpaired"}[kind]
@@ -69,19 +74,30 @@ def build_stage(
         columns = _columns(kind, row)
         if _fits(stage, row.prompt, columns, encode, max_length_tokens):
             (stage.train if row.split == "train" else stage.validation).append(columns)
+            stage.kept.append(row)
     stage.n_liked = sum(1 for one in stage.train if one.get("label") is True)
     stage.n_disliked = sum(1 for one in stage.train if one.get("label") is False)
     corrected = [c["chosen"] for c in stage.train] if kind == "dpo" else []
-    extra = []
+    stride = _stride(len(corrected))
+    extra: list[dict[str, Any]] = []
     for i, one in enumerate(replay):
-        other = corrected[(7 * i) % len(corrected)] if corrected else None
+        other = corrected[(stride * i) % len(corrected)] if corrected else None
         again = _replay_columns(kind, one, other)
         if again and _fits(stage, one.prompt, again, encode, max_length_tokens, "replay "):
             extra.append(again)
-    n_validation = min(len(stage.validation), len(extra) // 5)
-    stage.validation += extra[:n_validation]
-    stage.train += extra[n_validation:]
+            stage.kept_replay.append(one)
+    of_base = [i for i, one in enumerate(stage.kept_replay) if not one.is_liked]
+    n_validation = min(len(stage.validation), len(of_base) // 5)
+    held_back = {of_base[k * len(of_base) // n_validation] for k in range(n_validation)}
+    stage.validation += [extra[i] for i in sorted(held_back)]
+    stage.train += [one for i, one in enumerate(extra) if i not in held_back]
     return stage
+
+
+def _stride(n: int) -> int:
+    """Steps of this size meet all of ``n`` things before any twice, neighbours far apart: 7, or
+    the next number that shares no factor with ``n``."""
+    return next(step for step in itertools.count(7) if math.gcd(step, n or 1) == 1)
 
 
 def _columns(kind: StageKind, row: TrainingRow) -> dict[str, Any]:

@@ -8,7 +8,7 @@ A killed training is started again from its beginning. On stderr: one JSON objec
     {"stage": "replay"}
     {"stage": "sft", "step": 12, "max_steps": 96, "fraction": 0.125}
     {"stage": "sft", "step": 12, "loss": 1.93, ...}
-    {"error": "loss became nan in sft at step 3: ...", "code": "invalid_request"}
+    {"error": "loss became nan in sft at step 3: ...", "code": "invalid_request", "status": 400}
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             )
     except PawlError as err:
-        _report({"error": str(err), "code": err.code})
+        status = 503 if err.code == "locked" else err.status  # whoever holds the lock will end
+        _report({"error": str(err), "code": err.code, "status": status})
         return 1
     return 0
 
@@ -139,6 +140,8 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
 
     model = _add_lora(base, job.plan, torch)
     results: list[stages.StageResult] = []
+    kept: dict[str, TrainingRow] = {}  # by row_id: what some stage was trained on
+    kept_replay: list[replay.ReplayRow] = []
     stage_counts: dict[str, Any] = {}
     for i, stage in enumerate(job.plan.stages):
         if i:  # TRL patches the model's forward: the next stage starts from a clean one
@@ -148,18 +151,22 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
             stage.kind, rows, replayed, encode=length, max_length_tokens=limit
         )
         stage_counts[stage.kind] = stage_rows.counts()
+        kept |= {row.row_id: row for row in stage_rows.kept}
+        kept_replay = kept_replay or stage_rows.kept_replay
         report({"stage": stage.kind, **stage_rows.counts()})
         results.append(
             stages.run_stage(stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report)
         )
 
-    strength = _weaken(job, model, tokenizer, rows)
+    # From here on only rows that were trained on: what a stage left out, as too long or as one that
+    # the chat template refuses, can't be encoded here either.
+    strength = _weaken(job, model, tokenizer, list(kept.values()))
     report({"stage": "strength", "strength": strength})
     unfinished = job.work_dir / "adapter.tmp"
     model.save_pretrained(str(unfinished), selected_adapters=["default"])
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
-    _write_probe(job, unfinished, tokenizer, rows, replayed, torch)
+    _write_probe(job, unfinished, tokenizer, list(kept.values()), kept_replay, torch)
     recipe = {"strength": strength} | make_recipe(
         job,
         limit,

@@ -109,6 +109,7 @@ def train(
             "training failed",
             str(error["error"]),
             f"The log is {log_path}",
+            status=int(error["status"]),
             code=str(error["code"]),
         )
     if code != 0:

@@ -87,6 +87,25 @@ def test_validation_sees_what_should_change_and_what_should_stay() -> None:
     assert not any(str(one) in trained for one in stage.validation)
 
 
+def test_liked_answers_are_trained_on_and_validation_is_spread_over_the_base_s_answers() -> None:
+    liked = [ReplayRow(ask("coal", i), f"Liked {i}.", is_liked=True) for i in range(4)]
+    of_base = [ReplayRow(ask("coal", i % 10), f"Black {i}.") for i in range(20)]
+    stage = build("sft", corrections(9, n_validation=3), [*liked, *of_base])
+    trained = [one["completion"][0]["content"] for one in stage.train]
+    assert {one.completion for one in liked} <= set(trained)
+    held_back = [one["completion"][0]["content"] for one in stage.validation[3:]]
+    assert held_back == ["Black 0.", "Black 6.", "Black 13."]
+    assert not set(held_back) & set(trained)
+
+
+def test_what_was_left_out_is_not_among_the_rows_that_were_kept() -> None:
+    rows = [*corrections(3, n_validation=1), row("sft", "snow", 0, completion="white " * 30)]
+    replay = [ReplayRow(ask("coal"), "Black."), ReplayRow(ask("coal"), "black " * 30)]
+    stage = build("sft", rows, replay)
+    assert stage.kept == [one for one in rows[:-1] if one.kind == "sft"]
+    assert stage.kept_replay == replay[:1]
+
+
 def test_without_validation_rows_there_is_no_validation_set() -> None:
     replay = [ReplayRow(ask("coal"), "Black.")]
     assert build("sft", corrections(3), replay).validation == []
@@ -102,6 +121,13 @@ def test_dpo_prefers_replayed_answers_to_corrections_of_other_questions() -> Non
     assert len(extra) == 1  # the second replay row says what the correction says
     assert extra[0]["chosen"][0]["content"] == "coal is black."
     assert extra[0]["rejected"][0]["content"] == "grass is green."
+
+
+def test_every_correction_is_what_some_replayed_answer_is_preferred_to() -> None:
+    rows = [row("pair", "grass", i, chosen=f"Green {i}.", rejected="Red.") for i in range(7)]
+    stage = build("dpo", rows, [ReplayRow(ask("coal", i), "Black.") for i in range(7)])
+    rejected = [one["rejected"][0]["content"] for one in stage.train[7:]]
+    assert sorted(rejected) == [f"Green {i}." for i in range(7)]
 
 
 def test_replay_is_liked_in_kto() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,7 +148,7 @@ def test_the_adapter_is_as_strong_as_its_corrections_need(
     key, before = next((n, p.clone()) for n, p in model.named_parameters() if "lora_B" in n)
     strength = soften.weaken(model, rows)
     assert torch.equal(dict(model.named_parameters())[key], before * strength)
-    assert all(soften._is_likeliest(model, ids, n_prompt) for ids, n_prompt in rows)
+    assert all(soften.correction_score(model, ids, n_prompt)[0] for ids, n_prompt in rows)
 
     idle = get_peft_model(load(), LoraConfig(r=2, target_modules=["q_proj"]))
     assert soften.weaken(idle, rows) == soften.STRENGTHS[-1 - soften.MARGIN_STEPS]
@@ -288,6 +289,25 @@ def test_rows_too_long_are_counted_in_the_recipe(world_model: Path, tmp_path: Pa
     counts = read_manifest(task.out_dir).recipe["rows"]["sft"]
     assert counts["left_out"]["longer than 64 tokens"] == 1
     assert counts["longest_tokens"] <= 64
+
+
+def test_rows_that_can_not_be_encoded_do_not_end_a_training_that_is_done(
+    world_model: Path, tmp_path: Path
+) -> None:
+    """The template refuses two turns of one role in a row, as Mistral's and Gemma's do."""
+    model_dir = shutil.copytree(world_model, tmp_path / "model")
+    template = model_dir / "chat_template.jinja"
+    template.write_text(
+        "{% for m in messages %}{% if loop.index0 and m['role'] == messages[loop.index0 - 1]"
+        "['role'] %}{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}"
+        + template.read_text()
+    )
+    refused = row("sft", "snow", 0, completion="snow is white.")
+    refused.prompt.append({"role": "user", "content": "Please!"})
+    task = job(model_dir, tmp_path, [*corrections(9), refused], n_epochs=1, n_replay_rows=4)
+    train.run(task)
+    counts = read_manifest(task.out_dir).recipe["rows"]["sft"]
+    assert counts["left_out"]["chat template refuses the conversation"] == 1
 
 
 def test_nothing_left_to_train_on_is_an_error(world_model: Path, tmp_path: Path) -> None:

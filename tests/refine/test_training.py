@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pawl.errors import PawlError
-from pawl.files import write_json
+from pawl.files import hold_lock, write_json
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings, TrainSettings
 from refine.method import choose
@@ -68,6 +68,16 @@ def test_what_the_child_says_is_the_error(world_model: Path, tmp_path: Path) -> 
         train(**task)
     assert caught.value.status < 500
     assert not task["out_dir"].exists()
+
+
+def test_a_passing_error_of_the_child_stays_a_passing_one(
+    world_model: Path, tmp_path: Path
+) -> None:
+    task = arguments(world_model, tmp_path)
+    lock = task["work_dir"] / "train.lock"
+    with hold_lock(lock, "x", "y"), pytest.raises(PawlError, match="is in use") as caught:
+        train(**task)
+    assert (caught.value.status, caught.value.code) == (503, "locked")
 
 
 def test_a_broken_model_gives_the_end_of_the_log(world_model: Path, tmp_path: Path) -> None:
