@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pawl.errors import PawlError
-from pawl.files import read_json
+from pawl.files import read_json, sha256_json
 from pawl.records import TrainingRow
 from pawl.settings import Settings
 
@@ -144,23 +144,37 @@ def hidden_size_of(model_dir: Path) -> int:
 
 
 def _count(rows: Sequence[TrainingRow]) -> dict[str, int]:
-    """Rows of the training and validation split by kind; unpaired ones also by label."""
+    """Rows of the training and validation split by kind; unpaired ones also by label, and of the
+    pairs how many are a choice alone, not the twin of a correction's written answer."""
     found: Counter[str] = Counter()
+    written = {
+        sha256_json([row.prompt, row.completion])
+        for row in rows
+        if row.kind == "sft" and row.split == "train"
+    }
     for row in rows:
         if row.split == "train":
             found[row.kind] += 1
+            if row.kind == "pair":
+                found["choice"] += sha256_json([row.prompt, row.chosen]) not in written
             if row.kind == "unpaired":
                 found["liked" if row.label else "disliked"] += 1
         elif row.split == "validation":
             found["validation"] += 1
-    keys = ("sft", "pair", "unpaired", "liked", "disliked", "validation")
+    keys = ("sft", "pair", "choice", "unpaired", "liked", "disliked", "validation")
     return {key: found[key] for key in keys}
 
 
 def _by_shape(counts: dict[str, int]) -> tuple[Method, str]:
     n_sft, n_pairs = counts["sft"], counts["pair"]
     if n_sft >= MIN_ROWS:
-        return "sft", f"{n_sft} written answers to learn from ({n_pairs} preference pairs)"
+        unused = (
+            f"; {counts['choice']} preference pairs without a written answer are not used "
+            "(train.method 'sft+dpo' takes all pairs too)"
+            if counts["choice"]
+            else ""
+        )
+        return "sft", f"{n_sft} written answers to learn from{unused}"
     if n_pairs >= MIN_ROWS:
         return "dpo", f"{n_pairs} preference pairs and only {n_sft} written answers"
     if not _lacks("kto", counts):
@@ -196,9 +210,13 @@ def _stage(kind: StageKind, settings: Settings, hidden_size: int) -> Stage:
     epochs = {"sft": 4.0, "dpo": 4.0, "kto": 3.0}[kind]
     return Stage(
         kind,
-        learning_rate=train.learning_rate or _learning_rate(kind, hidden_size),
-        n_epochs=train.n_epochs or epochs,
-        batch_size=train.batch_size or 16,
+        learning_rate=(
+            _learning_rate(kind, hidden_size)
+            if train.learning_rate is None
+            else train.learning_rate
+        ),
+        n_epochs=epochs if train.n_epochs is None else train.n_epochs,
+        batch_size=16 if train.batch_size is None else train.batch_size,
     )
 
 

@@ -99,6 +99,23 @@ def test_forced_method_that_the_rows_cannot_support(
     assert method in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "n_epochs", "batch_size", "max_length_tokens"])
+@pytest.mark.parametrize("value", [0, -4])
+def test_settings_that_can_not_be_trained_with_are_refused(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name}\n.*greater than"):
+        settings(**{name: value})
+
+
+def test_pairs_that_no_training_uses_are_named() -> None:
+    alone = choose(corrections(9), settings())
+    assert alone.counts["pair"] == 9
+    assert alone.counts["choice"] == 0  # each is the twin of a written answer
+    assert "not used" not in alone.reason
+    beside = choose(corrections(9) + pairs(10), settings())
+    assert (beside.method, beside.counts["choice"]) == ("sft", 10)
+    assert "10 preference pairs without a written answer are not used" in beside.reason
+
+
 def test_settings_override_what_the_method_chooses() -> None:
     plan = choose(
         corrections(9),
