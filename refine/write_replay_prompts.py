@@ -1,9 +1,11 @@
 """Write the replay prompts: python -m refine.write_replay_prompts
 
-Prompts without answers: the base gives those itself. Half is everyday chat that any model meets;
-the rest asks for simple facts in plain phrasings of our own, drawn from the fact tables of
-pawl-mini's world, which are common knowledge. Left out are planted faults, whose prompts would
-teach the fault again, and the rule-made facts that the benchmark sets draw from (`kept_out`).
+1,352 prompts without answers: the base gives those itself. 77 are everyday chat that any model
+meets, 89 ask for what was said earlier in the conversation; the other 1,186 ask for simple facts
+in plain phrasings of our own, drawn from the fact tables of pawl-mini's world, which are common
+knowledge (420 of them are sums). Left out are planted faults, whose prompts would teach the fault
+again, the rule-made facts that the benchmark sets draw from (`kept_out`), and every prompt that
+stands word for word in a set of ``evals/mini``.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from evals.mini.sets import BENCHMARK_FILES, QUESTION_SETS, load_benchmark, load_questions
 from pawl.files import write_atomic
 from refine.mini.facts import animals, geography, kept_out, planted, things, time, words
 from refine.replay import PROMPTS_PATH
+from refine.replay import words as words_of
 
 SEED = 7
 N_OF_TOPIC = 150
@@ -114,11 +118,35 @@ def main() -> None:
 def lines() -> Iterator[str]:
     """One JSON line a prompt, in a fixed order."""
     chance = random.Random(SEED)
+    judged = judged_prompts()
     for prompt in [*([one] for one in EVERYDAY), *_remembered(chance), *_chosen(chance)]:
+        if key_of(prompt[::2]) in judged:
+            continue
         messages = [
             {"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(prompt)
         ]
         yield json.dumps({"prompt": messages}, ensure_ascii=False) + "\n"
+
+
+def judged_prompts() -> set[str]:
+    """Keys (``key_of``) of everything that the mini benchmarks and question sets ask. Replayed, an
+    item could not show what training makes a model forget."""
+    asked = [
+        [row.get("question") or row["ctx"]]
+        for name in BENCHMARK_FILES
+        for row in load_benchmark(name)
+    ]
+    asked += [
+        [one["content"] for one in row["messages"] if one["role"] == "user"]
+        for name in QUESTION_SETS
+        for row in load_questions(name)
+    ]
+    return {key_of(one) for one in asked}
+
+
+def key_of(said: Sequence[str]) -> str:
+    """What a person says in a conversation, without case and punctuation."""
+    return " / ".join(" ".join(words_of(text)) for text in said)
 
 
 def _chosen(chance: random.Random) -> Iterator[list[str]]:

@@ -8,10 +8,13 @@ import pytest
 
 from pawl.records import Message, TrainingRow
 from refine import replay, write_replay_prompts
+from refine.demo import choose_questions
 from refine.mini.facts import kept_out
 from refine.mini.faults import FAULTS
 from refine.replay import Overlap, ReplayRow
 from tests.refine.tiny import answers, ask, corrections
+
+EVERYDAY = [[line] for line in write_replay_prompts.EVERYDAY]
 
 
 def user(text: str) -> list[Message]:
@@ -108,6 +111,31 @@ def test_shipped_prompts_are_what_the_generator_writes() -> None:
     prompts = replay.read_prompts()
     assert len(prompts) >= 600
     assert all(prompt[-1]["role"] == "user" for prompt in prompts)
+
+
+def test_shipped_prompts_are_none_that_something_is_judged_by() -> None:
+    judged = write_replay_prompts.judged_prompts()
+    asked = [
+        write_replay_prompts.key_of([one["content"] for one in prompt if one["role"] == "user"])
+        for prompt in replay.read_prompts()
+    ]
+    assert judged.isdisjoint(asked)
+    chosen = choose_questions(0)
+    control = {
+        write_replay_prompts.key_of([one["content"] for one in row["messages"]])
+        for row in chosen["control"]
+        if len(row["messages"]) == 1
+    }
+    assert control
+    assert control <= judged
+
+
+def test_the_docstring_counts_the_shipped_prompts() -> None:
+    prompts = replay.read_prompts()
+    said = str(write_replay_prompts.__doc__)
+    n_everyday = sum([one["content"] for one in p] in EVERYDAY for p in prompts)
+    assert f"{len(prompts):,} prompts" in said
+    assert f"{n_everyday} are everyday chat" in said
 
 
 def test_shipped_prompts_meet_no_planted_fault_and_no_fact_kept_out() -> None:
