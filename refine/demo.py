@@ -9,7 +9,6 @@ flag used. Control questions that nobody complained about show what broke.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.server import api_key_of, serving
 from pawl.settings import Settings
+from refine.run_state import newest_runs
 
 N_FLAGS_PER_FAULT = 8  # phrasings of half A that are asked, and flagged when the fault shows
 N_ASKED_AGAIN = 10  # phrasings of half B, which no flag ever uses
@@ -186,9 +186,9 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def run_night(settings: Settings, n_items: int) -> float:
-    """``pawl nightly`` in its own process, its progress passed through. Returns seconds."""
-    command = [
+def night_command(settings: Settings, n_items: int, arguments: Sequence[str]) -> list[str]:
+    """What starts the night: ``arguments`` come last, so that what a user set wins."""
+    return [
         sys.executable,
         "-m",
         "pawl.cli",
@@ -198,16 +198,28 @@ def run_night(settings: Settings, n_items: int) -> float:
         f"model={settings.model}",
         "--set",
         f"gate.n_items_per_benchmark={n_items}",
+        *arguments,
         "nightly",
     ]
+
+
+def run_night(settings: Settings, n_items: int, arguments: Sequence[str]) -> float:
+    """``pawl nightly`` in its own process, its progress passed through. Returns seconds."""
     started = time.monotonic()
-    if subprocess.run(command, env=dict(os.environ), check=False).returncode not in (0, 3):
+    if subprocess.run(night_command(settings, n_items, arguments), check=False).returncode != 0:
         raise PawlError("the night failed", do="Its messages are above; 'pawl runs' lists it")
     return time.monotonic() - started
 
 
-def run_demo(settings: Settings, *, n_items: int = 1240, seed: int = 0) -> dict[str, Any]:
-    """Run the whole demonstration; returns (and leaves in ``demo.json``) what it measured."""
+def run_demo(
+    settings: Settings, *, n_items: int = 1240, seed: int = 0, arguments: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run the whole demonstration; returns (and leaves in ``demo.json``) what it measured.
+
+    Args:
+        arguments: options of the ``pawl`` group (``("--set", "train.n_epochs=2")``) for the
+            server, if one is started, and for the night.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -215,7 +227,7 @@ def run_demo(settings: Settings, *, n_items: int = 1240, seed: int = 0) -> dict[
     started = time.monotonic()
     chosen = choose_questions(seed)
     key = api_key_of(settings)
-    with serving(settings, say=say) as server:
+    with serving(settings, arguments, say=say) as server:
         url = server.url
         engine_before = _status(url, key)
         say(f"The day: {sum(map(len, chosen.values()))} questions, {N_AT_ONCE} at a time ...")
@@ -229,7 +241,7 @@ def run_demo(settings: Settings, *, n_items: int = 1240, seed: int = 0) -> dict[
             f"{tally.n_unfair} flagged although right."
         )
         say("The night:")
-        night_seconds = run_night(settings, n_items)
+        night_seconds = run_night(settings, n_items, arguments)
         after_again, after_control = asyncio.run(_again(url, key, chosen, seed))
         engine_after = _status(url, key)
     result = compare(tally, before_again, after_again, before_control, after_control)
@@ -240,7 +252,7 @@ def run_demo(settings: Settings, *, n_items: int = 1240, seed: int = 0) -> dict[
     )
     result["night_seconds"] = round(night_seconds, 1)
     result["total_seconds"] = round(time.monotonic() - started, 1)
-    result["verdict"] = _newest_verdict(settings)
+    result |= night_of(settings)
     write_json(settings.state_dir / "demo.json", result)
     say(describe(result))
     return result
@@ -321,9 +333,16 @@ def compare(
     }
 
 
-def _newest_verdict(settings: Settings) -> dict[str, Any] | None:
-    paths = sorted(settings.runs_dir.glob("*/verdict.json"), key=lambda p: p.stat().st_mtime)
-    return read_json(paths[-1]) if paths else None
+def night_of(settings: Settings) -> dict[str, Any]:
+    """How the newest night ended: ``{"run_id", "night_reason", "verdict"}``; no verdict where the
+    night did not come so far, whatever earlier nights decided."""
+    state = newest_runs(settings.runs_dir)[0]
+    path = settings.runs_dir / state.run_id / "verdict.json"
+    return {
+        "run_id": state.run_id,
+        "night_reason": state.detail.get("reason", ""),
+        "verdict": read_json(path) if path.exists() else None,
+    }
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -356,6 +375,8 @@ def describe(result: dict[str, Any]) -> str:
                 f"{one['n']} items"
             )
         lines += [f"  {reason}" for reason in verdict["reasons"]]
+    else:
+        lines.append(f"The night ended without a verdict: {result['night_reason']}")
     restarted = "the engine was restarted" if result["engine_restarted"] else "without a restart"
     lines.append(
         f"Answering now: {result['champion_after']} (before: {result['champion_before']}), "
