@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from feedback.champion import BASE_VERSION
 from pawl.adapters import read_manifest, validate_adapter
 from pawl.client import Client
 from pawl.errors import PawlError
@@ -24,8 +25,9 @@ from pawl.models import BaseModel, resolve_model
 from pawl.records import ItemScore
 from pawl.settings import Settings
 from refine.method import Plan, choose, hidden_size_of
+from refine.night_checks import check_settings
 from refine.progress import NightResult, Progress, Say, describe_counts
-from refine.run_state import Run, newest_runs
+from refine.run_state import Run, newest_runs, promotion_of, what_became_of
 from refine.training import train
 
 MAX_ATTEMPTS = 3
@@ -51,8 +53,10 @@ def run_night(client: Client, settings: Settings, *, say: Say = lambda line: Non
             raise PawlError(
                 f"the night would train {base.name}, the server runs {status['base']['name']}",
                 "an adapter fits one base only",
-                "Give the night the server's settings",
+                "Give the night the server's model: "
+                f"pawl --set model={status['base']['name']} nightly",
             )
+        check_settings(settings, base)
         run = _carry_on(client, settings, status, say) or Run.start(
             settings.runs_dir,
             client,
@@ -75,7 +79,7 @@ def _carry_on(client: Client, settings: Settings, status: dict[str, Any], say: S
     if run is None:
         return None
     state = run.state
-    promoted = _promotion_of(client, state.run_id)
+    promoted = promotion_of(client, state.run_id)
     if promoted is None and (state.champion, state.base_fingerprint) != (
         status["champion"],
         status["base"]["fingerprint"],
@@ -92,12 +96,6 @@ def _carry_on(client: Client, settings: Settings, status: dict[str, Any], say: S
     run.keep(n_attempts=state.n_attempts + 1)
     say(f"carrying on {state.run_id} after '{state.status}'")
     return run
-
-
-def _promotion_of(client: Client, run_id: str) -> dict[str, Any] | None:
-    """The promotion that this run asked for, if it got so far."""
-    history: list[dict[str, Any]] = client.get("/admin/history")
-    return next((one for one in history if one.get("run_id") == run_id), None)
 
 
 @dataclass(slots=True)
@@ -202,19 +200,15 @@ class Night:
                 and state.status == "finished"
                 and outcome not in ("no_run", "no_verdict")
             ):
-                waits = (
-                    "; its adapter waits for the engine's next start"
-                    if state.detail.get("promotion") == "pending"
-                    else ""
-                )
-                return (
-                    f"nothing new since {state.run_id}, which ended with "
-                    f"'{outcome.replace('_', ' ')}'{waits}"
-                )
+                ended = f"'{outcome.replace('_', ' ')}'"
+                promotion = promotion_of(self.client, state.run_id)
+                if promotion is not None:
+                    ended += f"; {what_became_of(promotion, state.run_id)}"
+                return f"nothing new since {state.run_id}, which ended with {ended}"
         return ""
 
     def champion_dir(self, version: str) -> Path | None:
-        return None if version == "base" else self.settings.adapters_dir / version
+        return None if version == BASE_VERSION else self.settings.adapters_dir / version
 
     def train(self, snapshot_dir: Path, plan: Plan) -> None:
         """Train the challenger in a child process, and check what it left."""
@@ -247,7 +241,8 @@ class Night:
         champion = self._score_one("champion", self.champion_dir(champion_version), snapshot_dir)
         anchor = None
         if anchor_version != champion_version:
-            anchor = self._score_one("anchor", self.champion_dir(anchor_version), snapshot_dir)
+            # The gate asks of the anchor what it knows in general, nothing of the holdout.
+            anchor = self._score_one("anchor", self.champion_dir(anchor_version), None)
         challenger = self._score_one("challenger", self.adapter_dir, snapshot_dir)
         if self.state.is_before("scored"):
             for role in ("champion", "challenger") if anchor is None else ROLES:
@@ -259,7 +254,7 @@ class Night:
         return champion, anchor, challenger
 
     def _score_one(
-        self, role: str, adapter_dir: Path | None, snapshot_dir: Path
+        self, role: str, adapter_dir: Path | None, snapshot_dir: Path | None
     ) -> list[ItemScore]:
         from evals.scoring import read_scores, score, suite_of
 
@@ -322,7 +317,7 @@ class Night:
 
     def promote(self, verdict: dict[str, Any]) -> NightResult:
         """Ask the server to let the challenger in; a promotion already made is not asked again."""
-        promotion = _promotion_of(self.client, self.state.state.run_id)
+        promotion = promotion_of(self.client, self.state.state.run_id)
         if promotion is None:
             started = time.monotonic()
             promotion = self.client.post(
@@ -338,7 +333,7 @@ class Night:
     ) -> NightResult:
         reason = "; ".join(verdict["reasons"])
         if promotion is not None and promotion["outcome"] in ("refused", "indistinguishable"):
-            reason = f"{reason}; {promotion['reason']}"
+            reason = f"{reason}; {what_became_of(promotion, self.state.state.run_id)}"
         self.report(promotion=promotion)
         result = NightResult(
             self.state.state.run_id,

@@ -109,3 +109,22 @@ def newest_runs(runs_dir: Path) -> list[RunState]:
                 f"{path} has another shape", str(err), "Move that folder out of the way"
             ) from err
     return sorted(states, key=lambda state: (state.created_at, state.run_id), reverse=True)
+
+
+def promotion_of(client: Client, run_id: str) -> dict[str, Any] | None:
+    """The newest promotion of this run's adapter as it stands now, if there is any."""
+    history: list[dict[str, Any]] = client.get("/admin/history")
+    return next((one for one in reversed(history) if one.get("run_id") == run_id), None)
+
+
+def what_became_of(promotion: dict[str, Any], run_id: str) -> str:
+    """Why a run that the gate let through changes nothing tonight either."""
+    version, outcome = promotion["version"], promotion["outcome"]
+    if outcome == "pending":
+        return "its adapter waits for the engine's next start"
+    if outcome == "live":
+        return f"{version} answered for a time and was rolled back"
+    return (
+        f"{version} was {outcome}: {str(promotion['reason']).rstrip('.')}; "
+        f"'pawl promote {run_id}' tries again"
+    )

@@ -16,7 +16,7 @@ from pawl.files import hold_lock
 from pawl.records import Completion, Feedback, utc_now
 from pawl.settings import Settings, load_settings
 from refine.nightly import run_night
-from refine.run_state import newest_runs
+from refine.run_state import Run, newest_runs
 from tests.refine.tiny import ASKED, says
 
 GREETINGS = (
@@ -258,6 +258,37 @@ def test_a_step_that_keeps_dying_is_given_up(world: World) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_night(DiesAt(world.client, "/admin/runs", "started", after=True), world.settings)
     assert world.client.get(f"/admin/runs/{state.run_id}")["status"] == "failed"
+
+
+@pytest.mark.parametrize("anchor", ["Base", "pawl@9"])
+def test_an_anchor_that_is_not_there_is_said_before_anything_is_done(
+    world: World, anchor: str
+) -> None:
+    gate = world.settings.gate.model_copy(update={"anchor": anchor})
+    settings = world.settings.model_copy(update={"gate": gate})
+    with pytest.raises(PawlError, match=f"gate.anchor is '{anchor}'.*one of: base"):
+        run_night(world.client, settings)
+    assert newest_runs(world.settings.runs_dir) == []
+
+
+def test_a_refused_promotion_is_said_the_next_night(world: World) -> None:
+    """The gate let a run through, and the server refused it (its adapter is not whole)."""
+    world.complain(20)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "planned", after=True), world.settings)
+    with pytest.raises(KeyboardInterrupt):  # the first was posted, not written: the second is
+        run_night(DiesAt(world.client, "/admin/runs", "trained", after=False), world.settings)
+    earlier = Run.unfinished(world.settings.runs_dir, world.client)
+    assert earlier is not None
+    (earlier.run_dir / "adapter" / "manifest.json").unlink()
+    promotion = world.client.post("/admin/promotions", {"run_dir": earlier.state.run_id})
+    assert promotion["outcome"] == "refused"
+    earlier.move("finished", outcome="promote", promotion="pending")
+    result = run_night(world.client, world.settings)
+    assert result.outcome == "no_run"
+    assert f"{promotion['version']} was refused: " in result.reason
+    assert f"pawl promote {earlier.state.run_id}" in result.reason
+    assert "waits for the engine" not in result.reason
 
 
 def test_a_night_for_another_base_is_refused(world: World, tmp_path: Path) -> None:
