@@ -59,6 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "binary.jsonl": bytes(range(256)), "empty.jsonl": b"", "text.txt": b"hello\nworld\n",
         "deep.json": b"[" * 100_000, "keys.jsonl": b'{"question": "a", "answer": "b"}\n',
         "a-file": b"in the way",
+        "tree.jsonl": b'{"message_tree_id": "t", "prompt": '
+                      b'{"text": "Q", "role": "prompter", "replies": 5}}\n',
     }.items():  # fmt: skip
         (folder / name).write_bytes(content)
     (folder / "broken").mkdir()
@@ -132,6 +134,16 @@ def test_refused_where_no_server_runs(folder: Path, line: str, words: tuple[str,
                   *words)  # fmt: skip
     with Store.open(state / "pawl.duckdb") as store:
         assert store.get_completion(kept.completion_id) == kept
+
+
+def test_a_broken_record_is_counted_and_named(folder: Path, tmp_path: Path) -> None:
+    """Whatever else the file holds could be used, so it is no error."""
+    done = type_in(folder, "--state-dir", tmp_path, "--set", "model=base", "import", "tree.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "skipped: replies is not a list: 1" in done.stdout
+    assert "problems: line 1: replies is not a list" in done.stdout
+    assert "n_added: 0" in done.stdout
 
 
 def test_a_port_in_use(folder: Path, tmp_path: Path) -> None:
