@@ -146,8 +146,8 @@ class ChatPage:
         both = [*drawn, *form]
         self.question.submit(self._send, [self.question, *who, self.seen], both, **common)
         self.question.stop(self._stop, [self.talk], drawn, **common)
-        self.chat.retry(self._regenerate, who, both, **common)
-        self.chat.edit(self._resend, who, both, **common)
+        self.chat.retry(self._regenerate, [*who, self.seen], both, **common)
+        self.chat.edit(self._resend, [*who, self.seen], both, **common)
         self.new.click(self._start_over, [self.talk], [self.talk, *both], **common)
         self.chat.like(self._thumb, [self.talk, self.rater], both, **common)
         said = [self.categories, self.correction, self.comment]
@@ -177,10 +177,7 @@ class ChatPage:
         seen: dict[str, Any],
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
-        reason = _not_ready(seen) if text.strip() else ""
-        if reason:
-            gr.Warning(reason, title="Not yet", duration=5)
-        if reason or not text.strip():
+        if not text.strip() or _too_early(seen, "Your message stays in the box: send it"):
             yield [gr.skip()] * 9
             return
         if talk.open_turn is not None and not talk.open_turn.marked_bad:
@@ -192,16 +189,34 @@ class ChatPage:
             yield parts
 
     async def _regenerate(
-        self, talk: Talk, model: str, rater_id: str, event: gr.RetryData, request: gr.Request
+        self,
+        talk: Talk,
+        model: str,
+        rater_id: str,
+        seen: dict[str, Any],
+        event: gr.RetryData,
+        request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
+        if _too_early(seen, "The answer stays as it is: ask again"):
+            yield [*_drawn(talk), *[gr.skip()] * 7]
+            return
         at = _turn_index(event.index)
         text = talk.turns[at].question
         async for parts in self._ask(talk, model, rater_id, text, at, request):
             yield parts
 
     async def _resend(
-        self, talk: Talk, model: str, rater_id: str, event: gr.EditData, request: gr.Request
+        self,
+        talk: Talk,
+        model: str,
+        rater_id: str,
+        seen: dict[str, Any],
+        event: gr.EditData,
+        request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
+        if _too_early(seen, "Your question stays as it was: edit it"):
+            yield [*_drawn(talk), *[gr.skip()] * 7]  # the page shows the edited one by now
+            return
         at = _turn_index(event.index)
         async for parts in self._ask(talk, model, rater_id, str(event.value), at, request):
             yield parts
@@ -370,13 +385,12 @@ def _turn_index(message_index: Any) -> int:
     return int(index) // 2
 
 
-def _not_ready(seen: dict[str, Any]) -> str:
-    """Why a message would not be answered now; empty when it would."""
+def _too_early(seen: dict[str, Any], then: str) -> bool:
+    """Whether nothing would be answered now, in which case it is said, and ``then`` what stays."""
     engine = seen.get("health", {}).get("engine", {"state": "unknown"})
     if engine["state"] == "ready":
-        return ""
+        return False
     detail = f" ({engine['detail']})" if engine.get("detail") else ""
-    return (
-        f"The model can't answer yet{detail}. Your message stays in the box: send it when "
-        "the notice above is gone."
-    )
+    text = f"The model can't answer yet{detail}. {then} when the notice above is gone."
+    gr.Warning(text, title="Not yet", duration=5)
+    return True

@@ -454,6 +454,19 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
         expect(notice).to_be_hidden()
         one.box.press("Enter")
         expect(one.answers).to_have_text(["base heard 9 characters."])
+        gate.unlink()
+        one.ask("die")  # and the engine does; it comes back when the gate opens
+        expect(notice).to_be_visible()
+        n_messages = page.locator("#pawl-chat [data-testid=bot]").count()
+        page.locator("#pawl-chat").get_by_role("button", name="Edit").first.click()
+        page.locator("#pawl-chat textarea").fill("edited")
+        page.locator("#pawl-chat").get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("Your question stays as it was")).to_be_visible()
+        one.button("Retry").click()
+        expect(page.get_by_text("The answer stays as it is")).to_be_visible()
+        questions = page.locator("#pawl-chat [data-testid=user]")
+        expect(questions).to_have_text(["too early", "die"])
+        expect(page.locator("#pawl-chat [data-testid=bot]")).to_have_count(n_messages)
         page.close()
 
 
