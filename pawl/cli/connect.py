@@ -50,7 +50,7 @@ def connect(settings: Settings, *, only_reads: bool = False) -> Client:
     Raises:
         PawlError: with ``only_reads``, there is nothing to look at.
     """
-    if only_reads and running_server(settings) is None and not settings.state_dir.is_dir():
+    if only_reads and running_server(settings) is None and not settings.state_dir.exists():
         raise PawlError(
             f"there is nothing in {settings.state_dir}",
             "no Pawl has served or imported here yet",

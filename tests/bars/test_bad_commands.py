@@ -100,7 +100,8 @@ ALONE: list[tuple[str, tuple[str, ...]]] = [
     ("up --port 0 --model a-file", ("model 'a-file' is not there",)),
     ("up --port 0 --model broken", ("has no config.json", "Point --model")),
     ("up --port 99999", ("port = 99999", "65535", "'pawl settings'")),
-    ("up --port 0 --host 192.0.2.1", ("cannot listen on 192.0.2.1", "--host")),
+    ("up --port 0 --host 192.0.2.1", ("host '192.0.2.1' without an api_key", "PAWL_API_KEY=")),
+    ("--set api_key=k up --port 0 --host 192.0.2.1", ("cannot listen on 192.0.2.1", "--host")),
     ("--config wrong.toml status", ("prot: no such setting", "engine.max_loras = 1",
                                     "wrong.toml", "'pawl settings'")),
     ("--config cut.toml status", ("cut.toml is not TOML", "line 1", "Mend that line")),
@@ -108,7 +109,7 @@ ALONE: list[tuple[str, tuple[str, ...]]] = [
     ("--config absent.toml status", ("absent.toml is not there", "--config")),
     ("--config . status", ("can't be read", "Is a directory")),
     ("--set engine status", ("--set engine", "KEY=VALUE")),
-    ("--state-dir a-file status", ("a-file", "Check the path")),
+    ("--state-dir a-file status", ("a-file", "can't be written", "another state_dir")),
     ("--state-dir a-file/x up --port 0 --model base", ("a-file/x", "Check the path")),
     ("--state-dir broken status", ("server.json does not say where", "Delete it")),
 ]  # fmt: skip
