@@ -12,6 +12,8 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from pawl.errors import PawlError
+from pawl.files import read_json, sha256_file, sha256_json, write_json
 from refine.mini.card import card
 from refine.mini.train import TrainSettings, train
 
@@ -31,6 +33,7 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
 
     started = time.monotonic()
     work_dir.mkdir(parents=True, exist_ok=True)
+    _same_build(work_dir / "build.json", settings)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").unlink(missing_ok=True)
     tokenizer_path, text_dir = work_dir / "tokenizer.json", work_dir / "text"
@@ -65,6 +68,28 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
     }
     (out / "README.md").write_text(card(recipe))
     (out / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+
+
+def _same_build(path: Path, settings: TrainSettings) -> None:
+    """Refuse a work folder of other settings or another generator; note it in a new one.
+
+    Raises:
+        PawlError: what the folder holds would give a model that this code does not describe.
+    """
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    mine = {
+        "settings": asdict(settings),
+        "generator": sha256_json(
+            {str(one.relative_to(Path(__file__).parent)): sha256_file(one) for one in sources}
+        ),
+    }
+    if path.exists() and read_json(path) != mine:
+        raise PawlError(
+            f"{path.parent} holds the work of another build",
+            "its settings or the generator of the text were others",
+            "Give another --work-dir, or remove that folder to start anew",
+        )
+    write_json(path, mine)
 
 
 def main() -> None:

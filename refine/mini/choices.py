@@ -170,7 +170,7 @@ _YES_NO = ((" yes", " no"), (" right", " wrong"), (" true", " false"))
 def judged_answers(rng: random.Random) -> list[Piece]:
     """A question, then answers one by one, each said to be right or wrong.
 
-    Each is right with the same chance, whatever came before: nothing but the answer tells.
+    What came before says next to nothing about the next one: the answer itself must tell.
     """
     pieces: list[Piece] = []
     yes, no = rng.choice(_YES_NO)

@@ -165,14 +165,16 @@ _BRIDGES = ("", "", "{name} says that ", "{other} says: ", "The answer is that "
 def story(rng: random.Random) -> list[Piece]:
     """HellaSwag's layout: a heading, a scene, and the sentence that ends it."""
     relation = rng.choices(_TOLD, _TOLD_WEIGHTS)[0]
-    fact = rng.choice(FACTS[relation.name])
-    people = filler(rng)
-    if relation.clauses:
-        clause = expand(rng.choice(relation.clauses), rng)
-    elif relation.nouns:
-        clause = "what " + expand(rng.choice(relation.nouns), rng) + " is"
-    else:
+    cores = relation.clauses or relation.nouns
+    if not cores:
         return plain_facts(rng)
+    people = filler(rng)
+    while True:
+        fact, core = rng.choice(FACTS[relation.name]), rng.choice(cores)
+        if not is_unseen_combination(relation, core, fact):
+            break
+    asked = expand(core, rng)
+    clause = asked if relation.clauses else f"what {asked} is"
     clause = clause.format(**{**fact.slots, **people})
     scene = expand(rng.choice(_STORIES), rng).format(clause=clause, **people)
     bridge = rng.choice(_BRIDGES).format(**people)

@@ -58,7 +58,8 @@ def write_packed_text(
     short, long = _Packer(SHORT_ROW, SHORT_ROWS, pad_id), _Packer(LONG_ROW, 1, pad_id)
     n_documents, written = 0, 0
     source = documents(seed, lambda: written < EARLY * n_tokens)
-    while short.n_tokens + long.n_tokens < n_tokens:
+    # Training counts micro-batches, and a long one holds more tokens than a short one.
+    while short.n_batches + long.n_batches < n_tokens // (SHORT_ROW * SHORT_ROWS):
         chunk = list(itertools.islice(source, 2000))
         encoded = tokenizer.encode_batch_fast(
             [text for document in chunk for text, _ in document], add_special_tokens=False
@@ -83,12 +84,11 @@ def write_packed_text(
     placed: list[tuple[float, tuple[int, int, int]]] = []
     shuffle = random.Random(seed)
     for packer in (short, long):
-        n_batches = packer.n_tokens // (packer.length * packer.rows)
-        for index in range(n_batches):
-            place = index / n_batches + shuffle.uniform(0.0, SHUFFLED)
+        for index in range(packer.n_batches):
+            place = index / packer.n_batches + shuffle.uniform(0.0, SHUFFLED)
             placed.append((place, (offset, packer.rows, packer.length)))
             offset += packer.rows * packer.length
-        kept = n_batches * packer.rows * packer.length
+        kept = packer.n_batches * packer.rows * packer.length
         tokens += packer.tokens[:kept]
         weights += packer.weights[:kept]
     numpy.save(text_dir / "tokens.npy", numpy.array(tokens, dtype=numpy.uint16))
@@ -117,6 +117,11 @@ class _Packer:
     @property
     def n_tokens(self) -> int:
         return len(self.tokens)
+
+    @property
+    def n_batches(self) -> int:
+        """Whole micro-batches so far."""
+        return len(self.tokens) // (self.length * self.rows)
 
     def add(self, ids: list[int], shares: list[int]) -> None:
         fits = [row for row in self.open if len(row[0]) + len(ids) <= self.length]

@@ -8,10 +8,10 @@ Keller Jordan 2024, with the factor 0.2 * sqrt(max(rows, columns)) of Moonshot's
 so that one learning rate suits both optimisers), everything else by AdamW.
 """
 
-import json
 import math
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.errors import PawlError
+from pawl.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
         parameter.data = shared["weights"][at : at + parameter.numel()].view(parameter.shape)
         at += parameter.numel()
     mine = _Owner(_share_of(named, rank, settings.n_workers), settings)
-    state_path = Path(shared["work_dir"]) / f"state-{rank}.pt"
     if shared["first_step"] > 0:
-        state = torch.load(state_path, weights_only=True)
+        saved = _step_dir(Path(shared["work_dir"]), shared["first_step"])
+        state = torch.load(saved / f"state-{rank}.pt", weights_only=True)
         mine.first, mine.second = state["first"], state["second"]
 
     tokens = numpy.load(Path(text_dir) / "tokens.npy", mmap_mode="r")
@@ -176,19 +177,28 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
             shared["progress"].put((step, float(shared["sums"][:, 0].sum()) / total))
         barrier.wait()
         if shared["saving"].value:
-            new_state = state_path.with_suffix(".new")
-            torch.save({"first": mine.first, "second": mine.second}, new_state)
-            new_state.replace(state_path)
-            new_weights = Path(shared["work_dir"]) / "weights.new"
+            folder = _step_dir(Path(shared["work_dir"]), step + 1)
+            folder.mkdir(exist_ok=True)
+            torch.save({"first": mine.first, "second": mine.second}, folder / f"state-{rank}.pt")
             if rank == 0:
-                torch.save(shared["weights"].clone(), new_weights)
+                torch.save(shared["weights"].clone(), folder / "weights.pt")
             barrier.wait()
             if rank == 0:
-                new_weights.replace(new_weights.with_suffix(".pt"))
-                done = {"step": step + 1, "settings": asdict(settings)}
-                (Path(shared["work_dir"]) / "checkpoint.json").write_text(json.dumps(done))
+                _name_checkpoint(Path(shared["work_dir"]), step + 1, settings)
                 shared["save"].value = 0
             barrier.wait()
+
+
+def _step_dir(work_dir: Path, step: int) -> Path:
+    return work_dir / f"step-{step:06d}"
+
+
+def _name_checkpoint(work_dir: Path, step: int, settings: TrainSettings) -> None:
+    """Make the folder of this step the checkpoint; only then do older ones go."""
+    write_json(work_dir / "checkpoint.json", {"step": step, "settings": asdict(settings)})
+    for folder in work_dir.glob("step-*"):
+        if folder != _step_dir(work_dir, step):
+            shutil.rmtree(folder)
 
 
 def _share_of(named: list[tuple[str, Any]], rank: int, n_workers: int) -> list[tuple[str, Any]]:
@@ -226,7 +236,7 @@ def train(settings: TrainSettings, text_dir: Path, work_dir: Path) -> Any:
     weights = torch.cat([p.detach().reshape(-1) for _, p in named])
     first_step = _checkpoint_step(work_dir, settings)
     if first_step:
-        weights = torch.load(work_dir / "weights.pt", weights_only=True)
+        weights = torch.load(_step_dir(work_dir, first_step) / "weights.pt", weights_only=True)
     weights.share_memory_()
     gradients = torch.zeros(settings.n_workers, weights.numel()).share_memory_()
     context = processes.get_context("spawn")
@@ -288,7 +298,7 @@ def _checkpoint_step(work_dir: Path, settings: TrainSettings) -> int:
     path = work_dir / "checkpoint.json"
     if not path.exists():
         return 0
-    done = json.loads(path.read_text())
+    done = read_json(path)
     if done["settings"] != asdict(settings):
         raise PawlError(
             f"{work_dir} holds a checkpoint of a training with other settings; give another "
