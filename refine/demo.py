@@ -74,7 +74,9 @@ class People:
         import httpx
 
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=REQUEST_SECONDS)
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=REQUEST_SECONDS, trust_env=False
+        )
         self._slots = asyncio.Semaphore(N_AT_ONCE)
         self._random = random.Random(seed)
 

@@ -180,7 +180,8 @@ def _by_shape(counts: dict[str, int]) -> tuple[Method, str]:
     if not _lacks("kto", counts):
         return (
             "kto",
-            f"{counts['liked']} liked and {counts['disliked']} disliked answers, no written ones",
+            f"{counts['liked']} liked and {counts['disliked']} disliked answers, no written ones; "
+            "the gate needs corrections or preferences in the holdout to promote what comes of it",
         )
     return "none", (
         f"nothing to learn from: {n_sft} written answers and {n_pairs} preference pairs "
