@@ -169,7 +169,7 @@ def main(arguments: list[str]) -> None:
         subprocess.Popen([sys.executable, "-c", "import signal; signal.signal("
                           "signal.SIGTERM, signal.SIG_IGN); signal.pause()"])  # fmt: skip
     if "--never-ready" in arguments:
-        asyncio.run(asyncio.Event().wait())  # type: ignore[arg-type]
+        asyncio.run(asyncio.Event().wait())
     web.run_app(FakeVllm().app(), host="127.0.0.1", port=int(arguments[0]), print=None,
                 handler_cancellation=True, handle_signals=False)  # fmt: skip
 
