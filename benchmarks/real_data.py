@@ -1,6 +1,6 @@
 """A night on real feedback, gated on the real benchmarks.
 
-    python -m benchmarks.real_data [--items 200]
+    python -m benchmarks.real_data [--items 200] [--max-length-tokens N] [--epochs N]
 
 Imports the three files of ``../shared/feedback``, runs ``pawl nightly`` on them beside a serving
 engine, and gates on the real ARC, HellaSwag, MMLU and TruthfulQA with random items per benchmark
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import MISSED, record
+from benchmarks.measurements import MISSED, record, typed
 from pawl.files import read_json
 from pawl.server import serving
 from pawl.settings import load_settings
@@ -36,7 +36,13 @@ def pawl(state_dir: Path, *arguments: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=200)
-    n_items = parser.parse_args().items
+    parser.add_argument("--max-length-tokens", type=int, help="longer rows are left out")
+    parser.add_argument("--epochs", type=float, help="default: the settings'")
+    said = parser.parse_args()
+    n_items = said.items
+    more: list[str] = []
+    for name, value in (("max_length_tokens", said.max_length_tokens), ("n_epochs", said.epochs)):
+        more += ["--set", f"train.{name}={value}"] if value is not None else []
     if not SHARED.is_dir():
         sys.exit(f"{SHARED} is absent: nothing was measured on real data.")
     with tempfile.TemporaryDirectory(prefix="pawl-real-") as folder:
@@ -56,6 +62,7 @@ def main() -> None:
                 f"gate.data_dir={SHARED / 'benchmarks' / 'hub'}",
                 "--set",
                 f"gate.n_items_per_benchmark={n_items}",
+                *more,
                 "nightly",
             )
             night_seconds = time.monotonic() - night_started
@@ -85,7 +92,7 @@ def main() -> None:
         record(
             "real-data",
             "A night on real feedback, gated on the real benchmarks",
-            f"python -m benchmarks.real_data --items {n_items}",
+            typed(),
             figures,
             note=f"Missed: {'; '.join(missed)}." if missed else "",
         )
