@@ -201,8 +201,10 @@ def _connect(path: Path) -> DuckDBPyConnection:
         # Without this, merely closing a file that turns out to be cut short would fold its WAL
         # into the wreck. close() of the store checkpoints by itself.
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        # Of the blocks in use, not of all: DuckDB cuts free blocks off the end of the file after
+        # it has written their number into its header, so that a whole file may have fewer.
         row = connection.execute(
-            "SELECT block_size * total_blocks FROM pragma_database_size()"
+            "SELECT block_size * used_blocks FROM pragma_database_size()"
         ).fetchone()
         needed = (int(row[0]) if row else 0) + _HEADER_BYTES
         if row and row[0] and path.stat().st_size < needed:

@@ -6,6 +6,8 @@ import threading
 import time
 from pathlib import Path
 
+import duckdb
+
 from feedback.database import Database
 
 
@@ -35,3 +37,27 @@ def test_opening_again_waits_for_old_reads_and_new_reads_wait_for_it(tmp_path: P
     reader.join(timeout=30)
     assert seen == [True]
     database.close()
+
+
+def test_a_file_that_duckdb_made_shorter_itself_opens(tmp_path: Path) -> None:
+    """After a checkpoint DuckDB cuts free blocks off the file's end, which its header still counts:
+    such a file was once called cut short, and nothing could open it."""
+    path = tmp_path / "store.duckdb"
+    was_shorter = 0
+    for n in range(32):
+        database = Database(path)
+        connection = database.writing()
+        connection.execute("CREATE TABLE IF NOT EXISTS t (i BIGINT, s VARCHAR)")
+        rows = f"SELECT range, md5(range::VARCHAR || '{n}') FROM range({200 + n * 37})"
+        connection.execute(f"INSERT INTO t {rows}")
+        database.checkpoint()
+        database.close()
+        with duckdb.connect(str(path), read_only=True) as plain:
+            row = plain.execute(
+                "SELECT block_size * total_blocks FROM pragma_database_size()"
+            ).fetchone()
+        assert row is not None
+        was_shorter += path.stat().st_size < row[0]
+    assert was_shorter, (
+        "DuckDB no longer does it: see feedback/database.py"
+    )
