@@ -76,7 +76,7 @@ def main() -> None:
         if not report.exists() or report.stat().st_size == 0:
             missed.append("the night left no report")
         figures = {
-            f"import of {name}": "; ".join(text.split("\n")).strip("; ")
+            f"import of {name}": text.strip().splitlines()[-1].removeprefix("message: ")
             for name, text in counts.items()
         }
         figures["verdict"] = verdict["outcome"].replace("_", " ")
