@@ -124,9 +124,10 @@ async def traffic(
     stop, before = asyncio.Event(), len(done.completions)
     tasks = [asyncio.create_task(chat_on(url, n, done, stop)) for n in range(N_CLIENTS)]
     tasks.append(asyncio.create_task(move_on(url, adapters, done, stop)))
-    deadline = time.monotonic() + FIRST_ANSWER_SECONDS
-    while len(done.completions) == before and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
+    for _ in range(round(FIRST_ANSWER_SECONDS / 0.1)):
+        if len(done.completions) > before:
+            break
+        await asyncio.sleep(0.1)
     await asyncio.sleep(seconds)
     kill()
     await asyncio.sleep(0.3)
