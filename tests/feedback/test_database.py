@@ -58,6 +58,4 @@ def test_a_file_that_duckdb_made_shorter_itself_opens(tmp_path: Path) -> None:
             ).fetchone()
         assert row is not None
         was_shorter += path.stat().st_size < row[0]
-    assert was_shorter, (
-        "DuckDB no longer does it: see feedback/database.py"
-    )
+    assert was_shorter, "DuckDB no longer does it: see feedback/database.py"
