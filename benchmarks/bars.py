@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from benchmarks.measurements import MISSED, record
 from pawl.files import read_json, write_json
+from pawl.server import interrupt
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LIMIT_SECONDS = 3 * 3600
@@ -79,19 +79,8 @@ def run_bar(bar: Bar, log_path: Path) -> tuple[str, float]:
         except subprocess.TimeoutExpired:
             log.write(f"\nended after {LIMIT_SECONDS} s\n".encode())
         finally:
-            if child.poll() is None:
-                _end(child)
+            interrupt(child, STOP_SECONDS)  # stops the servers that it started
     return outcome_of(code), time.monotonic() - began
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C, so that it stops the servers it started; a kill if it does not heed that."""
-    child.send_signal(signal.SIGINT)
-    try:
-        child.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def remember(ended: Mapping[str, str], path: Path) -> dict[str, str]:

@@ -141,18 +141,26 @@ def serving(
 
 def stop_server(child: subprocess.Popen[bytes]) -> None:
     """Ctrl-C, and a kill if it does not end in a minute."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGINT)
-    try:
-        child.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    if not interrupt(child, STOP_SECONDS):
         raise PawlError(
             "the server did not stop on Ctrl-C",
             f"{STOP_SECONDS:.0f} s are over",
             "It was killed; the engine ends by itself",
-        ) from None
+        )
+
+
+def interrupt(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Ctrl-C to a child, so that it stops what it started, and wait; False when it had to be
+    killed after ``seconds``."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+    try:
+        child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return False
+    return True
 
 
 def _tail(settings: Settings) -> str:
