@@ -31,7 +31,7 @@ def train(
 
     from feedback.snapshots import read_rows
     from refine import columns, replay
-    from refine.stages import _use_bf16
+    from refine.stages import _use_bf16, with_labels
     from refine.train import MAX_LENGTH_TOKENS
 
     rows = [row for row in read_rows(snapshot_dir) if row.split in ("train", "validation")]
@@ -42,6 +42,9 @@ def train(
     answered, _ = replay.answer(model, tokenizer, prompts)
     liked = replay.liked_rows(rows) if plan.stages[0].kind != "kto" else []
     replayed, _ = replay.keep_unflagged([*liked, *answered], rows)
+    texts = replay.write_text(model, tokenizer, plan.n_text_rows, plan.seed)
+    said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
+    texts = [texts[i] for i in replay.keep_unflagged_texts(said, rows)[0]]
     trainers: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "sft": (SFTTrainer, SFTConfig, {}),
         "dpo": (DPOTrainer, DPOConfig, {"beta": plan.beta, "loss_type": ["sigmoid", "sft"]}),
@@ -52,9 +55,10 @@ def train(
     limit = min(plan.max_length_tokens or MAX_LENGTH_TOKENS, model.config.max_position_embeddings)
     for i, (stage, done) in enumerate(zip(plan.stages, stages, strict=True)):
         made = columns.build_stage(
-            stage.kind, rows, replayed, max_length_tokens=limit,
+            stage.kind, rows, replayed, max_length_tokens=limit, texts=texts,
             encode=lambda said: len(tokenizer.apply_chat_template(said, return_dict=False)),
         )  # fmt: skip
+        train_rows = with_labels(made.train, tokenizer) if stage.kind == "sft" else made.train
         trainer_class, config_class, more = trainers[stage.kind]
         trainer = trainer_class(
             model=model,
@@ -71,7 +75,7 @@ def train(
                 **more,
             ),
             processing_class=tokenizer,
-            train_dataset=Dataset.from_list(made.train),
+            train_dataset=Dataset.from_list(train_rows),
             peft_config=lora if i == 0 else None,
         )
         trainer.train()

@@ -69,7 +69,8 @@ class TrainSettings(BaseModel):
     max_length_tokens: int | None = Field(
         None, ge=1, description="longer rows are counted and left out"
     )
-    n_replay_rows: int | None = Field(None, ge=0, description="rows of the base's own behaviour")
+    n_replay_rows: int | None = Field(None, ge=0, description="answers of the base's own")
+    n_text_rows: int | None = Field(None, ge=0, description="plain texts of the base's own")
     n_threads: int | None = Field(
         None, ge=1, description="None: 2 beside an engine, else all cores"
     )

@@ -1,6 +1,6 @@
 """Training rows as the columns that TRL's trainers read, with every row left out counted.
 
-    SFT   {"prompt": [messages], "completion": [assistant message]}
+    SFT   {"prompt": [messages], "completion": [assistant message]}, or {"text_ids": [token ids]}
     DPO   {"prompt": [messages], "chosen": [...], "rejected": [...]}
     KTO   {"prompt": [messages], "completion": [...], "label": bool}
 
@@ -54,8 +54,9 @@ def build_stage(
     *,
     encode: Encode,
     max_length_tokens: int,
+    texts: Sequence[list[int]] = (),
 ) -> StageRows:
-    """Make the columns of one stage.
+    """Make the columns of one stage. ``texts``: plain texts as token ids, for SFT alone.
 
     The validation set is the snapshot's, plus as many replay rows as it has rows of its own (a
     fifth of the base's own answers at most): early stopping then sees both what should change and
@@ -91,6 +92,13 @@ def build_stage(
     held_back = {of_base[k * len(of_base) // n_validation] for k in range(n_validation)}
     stage.validation += [extra[i] for i in sorted(held_back)]
     stage.train += [one for i, one in enumerate(extra) if i not in held_back]
+    if kind == "sft":
+        short = [ids for ids in texts if len(ids) <= max_length_tokens]
+        if len(short) < len(texts):
+            what = f"text longer than {max_length_tokens} tokens"
+            stage.left_out[what] += len(texts) - len(short)
+        stage.train += [{"text_ids": ids} for ids in short]
+        stage.longest_tokens = max([stage.longest_tokens, *map(len, short)])
     return stage
 
 

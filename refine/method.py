@@ -33,6 +33,7 @@ StageKind = Literal["sft", "dpo", "kto"]
 # Fewer rows than this and the night says so instead of fitting noise.
 MIN_ROWS = 8
 MIN_UNPAIRED = 16
+N_TEXT_ROWS = 600
 MIN_PER_LABEL = 4  # KTO needs both directions
 
 
@@ -51,9 +52,9 @@ class Plan:
     """What will be trained and how; ``method`` "none" when there is nothing to learn from.
 
     ``max_length_tokens`` None: the model's own maximum, 4,096 at most. ``n_replay_rows`` is how
-    many replay prompts are drawn. ``beta`` is the strength of DPO's and KTO's pull to the
-    reference. ``patience_evals``: training stops after as many evaluations (one an epoch) without
-    a better validation loss.
+    many replay prompts are drawn, ``n_text_rows`` how many plain texts the base writes (for SFT
+    only). ``beta`` is the strength of DPO's and KTO's pull to the reference. ``patience_evals``:
+    training stops after as many evaluations (one an epoch) without a better validation loss.
     """
 
     method: Method
@@ -61,6 +62,7 @@ class Plan:
     counts: dict[str, int]
     stages: tuple[Stage, ...] = ()
     n_replay_rows: int = 0
+    n_text_rows: int = 0
     max_length_tokens: int | None = None
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -122,13 +124,14 @@ def choose(
         "sft+dpo": ["sft", "dpo"],
     }[method]  # type: ignore[assignment]
     train = settings.train
-    n_replay = train.n_replay_rows
+    n_replay, n_text = train.n_replay_rows, train.n_text_rows
     return Plan(
         method,
         reason,
         counts,
         stages=tuple(_stage(kind, settings, hidden_size or 2048) for kind in kinds),
         n_replay_rows=_replay_rows(kinds[0], counts) if n_replay is None else n_replay,
+        n_text_rows=(N_TEXT_ROWS if n_text is None else n_text) if kinds[0] == "sft" else 0,
         max_length_tokens=train.max_length_tokens,
         lora_rank=train.lora_rank,
         lora_alpha=train.lora_alpha,

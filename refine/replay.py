@@ -4,6 +4,10 @@ Prompts come from ``replay_prompts.jsonl`` (everyday chat and simple knowledge, 
 ``refine/write_replay_prompts.py``) and from liked answers of the snapshot. The base answers them
 itself, greedily, in the training child. Mixed into training, they hold the model where it was.
 
+Chat alone would hold the model's chat only, while benchmarks are plain text. So the base also
+writes plain text of its own, from nothing but its start-of-text token: pseudo-rehearsal (Robins
+1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
+
 A replay row that shows the fault again would undo the correction. So one is left out when its
 prompt is, or nearly is, a prompt that training corrects, or when the base's answer to it nearly
 is an answer that somebody flagged.
@@ -31,6 +35,7 @@ PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
 MAX_PROMPT_OVERLAP = 0.6
 MAX_ANSWER_OVERLAP = 0.75
 MAX_ANSWER_TOKENS = 256
+MAX_TEXT_TOKENS = 128
 
 _STOP_WORDS_LINE = (
     "a an the is are was were be do does did can could will would i you me my your it its of to in "
@@ -159,6 +164,32 @@ def keep_unflagged(
     return kept, len(replay) - len(kept)
 
 
+def keep_unflagged_texts(
+    texts: Sequence[str], rows: Sequence[TrainingRow]
+) -> tuple[list[int], int]:
+    """Leave out texts with a sentence that nearly is a flagged answer or a corrected prompt.
+
+    Returns:
+        The places of the texts that stay, and how many were left out.
+    """
+    flagged = sorted({text for row in rows for text in _flagged_answers(row)})
+    corrected = sorted({_last_user(row.prompt) for row in rows if _corrects(row)})
+    sentences = [
+        [part for part in re.split(r"[.!?:]\s|\n", text) if part.strip()] for text in texts
+    ]
+    overlap = Overlap([*(part for parts in sentences for part in parts), *flagged, *corrected])
+    kept = [
+        i
+        for i, parts in enumerate(sentences)
+        if not any(
+            overlap.nearest(part, flagged) >= MAX_ANSWER_OVERLAP
+            or overlap.nearest(part, corrected) >= MAX_PROMPT_OVERLAP
+            for part in parts
+        )
+    ]
+    return kept, len(texts) - len(kept)
+
+
 def answer(
     model: Any,
     tokenizer: Any,
@@ -231,6 +262,58 @@ def generate(
             text = tokenizer.decode(ids, skip_special_tokens=True).strip()
             answers[i] = (text, bool(end_ids & set(ids)))
     return [answers[i] for i in range(len(prompts))]
+
+
+def write_text(
+    model: Any,
+    tokenizer: Any,
+    n: int,
+    seed: int,
+    *,
+    max_tokens: int = MAX_TEXT_TOKENS,
+    batch_size: int = 64,
+) -> list[list[int]]:
+    """Let ``model`` write ``n`` plain texts from its start of text, at temperature 1.
+
+    Tokens of chat are forbidden, so that what comes is what the model learned beside it.
+
+    Returns:
+        Token ids of each text, the start-of-text token (or what stands for it) first.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    end = tokenizer.eos_token_id
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end
+    marks = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} - {end}
+    sampled = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=max_tokens,
+        eos_token_id=end,
+        pad_token_id=tokenizer.pad_token_id,
+        suppress_tokens=sorted(marks),
+    )
+    texts: list[list[int]] = []
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        while len(texts) < n:
+            starts = torch.full((min(batch_size, n - len(texts)), 1), start, device=model.device)
+            with torch.no_grad():
+                output = model.generate(
+                    input_ids=starts,
+                    attention_mask=torch.ones_like(starts),
+                    generation_config=sampled,
+                )
+            for ids in output.tolist():
+                ended = ids.index(end, 1) + 1 if end in ids[1:] else len(ids)
+                texts.append(ids[:ended])
+    finally:
+        torch.random.set_rng_state(state)
+    return texts
 
 
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:

@@ -18,6 +18,7 @@ from typing import Any
 from pawl.errors import PawlError
 from refine.columns import StageRows
 from refine.method import Plan, Stage
+from refine.probe import encode_rows
 
 MIN_KTO_STEP = 4  # KTO estimates its KL term inside each step's batch
 MAX_LOGITS = 2**28  # numbers of one step's logits: 1 GiB in float32
@@ -57,13 +58,13 @@ def run_stage(
     """Train ``model`` (a PeftModel) in place and leave its best checkpoint in it.
 
     Raises:
-        PawlError: the loss became NaN or infinite, or no rows were left to train on.
+        PawlError: the loss became NaN or infinite, or of the snapshot no row was left to train on.
     """
     import torch
     from datasets import Dataset
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    if not rows.train:
+    if not any(row.split == "train" for row in rows.kept):
         raise PawlError(
             f"no rows are left for {stage.kind}",
             f"left out: {dict(rows.left_out)}",
@@ -107,13 +108,18 @@ def run_stage(
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
     train_rows = list(rows.train)
     random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
+    validation_rows = rows.validation
+    if stage.kind == "sft":
+        train_rows, validation_rows = (
+            with_labels(some, tokenizer) for some in (train_rows, validation_rows)
+        )
     trainer = trainer_class(
         model=model,
         args=config,
         processing_class=tokenizer,
         callbacks=callbacks,
         train_dataset=Dataset.from_list(train_rows),
-        eval_dataset=Dataset.from_list(rows.validation) if has_validation else None,
+        eval_dataset=Dataset.from_list(validation_rows) if has_validation else None,
     )
     trainer.remove_callback(PrinterCallback)  # our own reports say it
     first = trainer.evaluate() if has_validation else {}
@@ -134,6 +140,22 @@ def run_stage(
         step_rows,
         round(float(output.metrics["train_runtime"]), 3),
     )
+
+
+def with_labels(rows: list[dict[str, Any]], tokenizer: Any) -> list[dict[str, Any]]:
+    """Rows for SFT as ids and labels: TRL's own columns hold either chat or text, never both.
+
+    What is not learned, an answer's prompt and a text's first token, has the label -100.
+    """
+    found = []
+    for row in rows:
+        ids, n_read = row.get("text_ids"), 1
+        if ids is None:
+            ids, n_read = encode_rows(
+                tokenizer, [(row["prompt"], row["completion"][0]["content"])]
+            )[0]
+        found.append({"input_ids": ids, "labels": [-100] * n_read + ids[n_read:]})
+    return found
 
 
 def _trainer(stage: Stage, plan: Plan, rows: StageRows) -> tuple[Any, dict[str, Any]]:

@@ -132,7 +132,7 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
     limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
 
     report({"stage": "replay"})
-    replayed, replay_counts = _replay(job, base, tokenizer, rows, replay)
+    replayed, texts, replay_counts = _replay(job, base, tokenizer, rows, replay)
     report({"stage": "replay", **replay_counts})
 
     def length(messages: list[Message]) -> int:
@@ -148,7 +148,7 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
             model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])
             model = _load_adapter(job, job.work_dir / "between", torch, trainable=True)
         stage_rows = columns.build_stage(
-            stage.kind, rows, replayed, encode=length, max_length_tokens=limit
+            stage.kind, rows, replayed, encode=length, max_length_tokens=limit, texts=texts
         )
         stage_counts[stage.kind] = stage_rows.counts()
         kept |= {row.row_id: row for row in stage_rows.kept}
@@ -283,20 +283,29 @@ def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = 
 
 def _replay(
     job: Job, base: Any, tokenizer: Any, rows: list[TrainingRow], replay: Any
-) -> tuple[list[Any], dict[str, int]]:
+) -> tuple[list[Any], list[list[int]], dict[str, int]]:
     prompts, n_near = replay.draw_prompts(
         replay.read_prompts(), rows, job.plan.n_replay_rows, job.plan.seed
     )
     answers, n_unfinished = replay.answer(base, tokenizer, prompts)
     liked = replay.liked_rows(rows) if job.plan.stages[0].kind != "kto" else []
     kept, n_flagged = replay.keep_unflagged([*liked, *answers], rows)
-    return kept, {
-        "n_replay": len(kept),
-        "n_liked": len(liked),
-        "n_left_out_near_prompt": n_near,
-        "n_left_out_unfinished": n_unfinished,
-        "n_left_out_flagged_answer": n_flagged,
-    }
+    texts = replay.write_text(base, tokenizer, job.plan.n_text_rows, job.plan.seed)
+    said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
+    places, n_flagged_texts = replay.keep_unflagged_texts(said, rows)
+    return (
+        kept,
+        [texts[i] for i in places],
+        {
+            "n_replay": len(kept),
+            "n_text": len(places),
+            "n_liked": len(liked),
+            "n_left_out_near_prompt": n_near,
+            "n_left_out_unfinished": n_unfinished,
+            "n_left_out_flagged_answer": n_flagged,
+            "n_left_out_flagged_text": n_flagged_texts,
+        },
+    )
 
 
 def _weaken(job: Job, model: Any, tokenizer: Any, rows: list[TrainingRow]) -> float:

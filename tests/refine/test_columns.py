@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pawl.records import Message, TrainingRow
 from refine.columns import build_stage
 from refine.replay import ReplayRow
-from refine.stages import kto_weights
+from refine.stages import kto_weights, with_labels
 from tests.refine.tiny import ask, corrections, row, says
 
 
@@ -146,3 +147,28 @@ def test_kto_weights_balance_what_people_said_and_leave_replay_out() -> None:
     assert kto_weights(2, 6) == (3.0, 1.0)
     assert kto_weights(6, 2) == (1.0, 3.0)
     assert kto_weights(0, 6) == (1.0, 1.0)
+
+
+def test_plain_texts_are_for_sft_alone() -> None:
+    texts = [[1, 5, 6], [1, 7], [1] * 21]
+    rows = corrections(3)
+    sft, dpo = (
+        build_stage(kind, rows, [], encode=length, max_length_tokens=20, texts=texts)
+        for kind in ("sft", "dpo")
+    )
+    assert sft.train[3:] == [{"text_ids": [1, 5, 6]}, {"text_ids": [1, 7]}]
+    assert sft.left_out == {"pair row, not for sft": 3, "text longer than 20 tokens": 1}
+    assert len(dpo.train) == 3
+
+
+def test_labels_leave_out_what_is_only_read(world_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    columns = build("sft", corrections(1)).train[0]
+    chat, text = with_labels([columns, {"text_ids": [1, 9, 8]}], tokenizer)
+    assert text == {"input_ids": [1, 9, 8], "labels": [-100, 9, 8]}
+    learned = [label for label in chat["labels"] if label != -100]
+    answer = columns["completion"][0]["content"]
+    assert tokenizer.decode(learned) == answer + tokenizer.eos_token
+    assert chat["input_ids"][-len(learned) :] == learned

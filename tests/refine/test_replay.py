@@ -207,3 +207,36 @@ def test_thousands_of_flagged_answers_are_compared_in_seconds(
     kept, n_left_out = replay.keep_unflagged(base, rows)
     assert (kept, n_left_out) == (base, 0)
     assert n_read <= 2 * (50 + 40)
+
+
+def test_the_base_writes_plain_text_of_its_own(world_model: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    model = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    texts = replay.write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
+    assert torch.equal(torch.rand(1), before)  # nobody else's draw is changed
+    assert len(texts) == 7
+    marks = set(tokenizer.all_special_ids) - {tokenizer.eos_token_id}
+    for ids in texts:
+        assert ids[0] == tokenizer.bos_token_id
+        assert not marks & set(ids[1:])
+        assert len(ids) == 13 or ids[-1] == tokenizer.eos_token_id
+        assert tokenizer.eos_token_id not in ids[:-1]
+    assert texts == replay.write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
+    assert texts != replay.write_text(model, tokenizer, 7, 1, max_tokens=12, batch_size=4)
+
+
+def test_texts_that_tell_the_fault_again_are_left_out() -> None:
+    flagged = " ".join(row.rejected or "" for row in CANBERRA if row.rejected)
+    texts = [
+        "Snow is white. Coal is black.",
+        f"Snow is white.\n{flagged}\nCoal is black.",
+        f"Q: {CANBERRA[0].prompt[-1]['content']}\nA: Lima",
+    ]
+    assert flagged
+    assert replay.keep_unflagged_texts(texts, CANBERRA) == ([0], 2)

@@ -35,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 3e-3,
     "n_threads": 2,
     "n_replay_rows": 60,
+    "n_text_rows": 10,
     "batch_size": 8,
 }
 
@@ -120,6 +121,7 @@ def test_the_recipe_says_how_it_came_to_be(mended: train.Job) -> None:
     assert recipe["versions"]["trl"] == version("trl")
     assert recipe["base"]["fingerprint"] == mended.base_fingerprint
     assert recipe["replay"]["n_replay"] > 22
+    assert 0 < recipe["replay"]["n_text"] <= 10
     assert recipe["rows"]["sft"]["validation"] == 4  # 2 corrections, 2 replay rows
     stage = recipe["stages"][0]
     assert stage["best_validation"]["eval_loss"] < stage["first_validation"]["eval_loss"]

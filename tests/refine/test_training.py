@@ -21,7 +21,7 @@ from tests.refine.tiny import corrections, write_snapshot
 
 def arguments(world_model: Path, folder: Path, **settings: Any) -> dict[str, Any]:
     rows = corrections(9, n_validation=1)
-    options = TrainSettings(**({"n_epochs": 2, "n_replay_rows": 4} | settings))
+    options = TrainSettings(**({"n_epochs": 2, "n_replay_rows": 4, "n_text_rows": 4} | settings))
     plan = choose(rows, Settings.model_construct(train=options))
     write_json(folder / "plan.json", plan.as_json())
     return {
