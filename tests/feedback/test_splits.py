@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from feedback.splits import split_of
+from feedback.splits import prompt_key, split_of
 
 
 def test_the_split_never_changes() -> None:
@@ -58,3 +58,12 @@ FROZEN = [
     "holdout",
     "train",
 ]
+
+
+def test_the_key_of_a_prompt_never_changes() -> None:
+    """A row of an old night carries its split under this key: with another one a question that
+    was kept to test on would be trained on."""
+    asked = [{"role": "user", "content": "What is the capital of Australia?"}]
+    assert prompt_key(asked) == "a7c431330f02e3780b00bc47a29293309bdd2de33a52cea60dcaadcdb6c5e510"
+    asked = [{"role": "user", "content": "“Straße”  2+2, don't!"}]
+    assert prompt_key(asked) == "4221078481368432a48488527df83b1bc234ce73b168317c520f5e439c281a95"
