@@ -46,8 +46,12 @@ def store_failed(err: Exception, what: str = "the store could not save this") ->
 class Database:
     """One open DuckDB file. Reads run on cursors of their own, from any thread."""
 
-    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    def __init__(
+        self, path: Path, migrations: Sequence[Migration] = MIGRATIONS, wait_seconds: float = 0.0
+    ) -> None:
         """Open, check and migrate ``path`` (made when it isn't there).
+
+        ``wait_seconds``: how long to wait for another process that owns it.
 
         Raises:
             PawlError: another process owns it, it is cut short or damaged, or a migration failed.
@@ -66,6 +70,7 @@ class Database:
                     self.path.with_name(self.path.name + ".lock"),
                     "the store is in use",
                     "Stop the other one, or speak to it over HTTP",
+                    wait_seconds=wait_seconds,
                 )
             )
         except OSError as err:

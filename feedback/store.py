@@ -91,14 +91,18 @@ class Store:
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
 
     @classmethod
-    def open(cls, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> Store:
+    def open(
+        cls, path: Path, migrations: Sequence[Migration] = MIGRATIONS, wait_seconds: float = 0.0
+    ) -> Store:
         """Open or make the store at ``path``, check it and bring its schema up to date.
+
+        ``wait_seconds``: how long to wait for another process that owns it.
 
         Raises:
             PawlError: another process owns it (409, ``locked``), it is damaged or cut short
                 (``store_damaged``; the files are left as they are), or a migration failed.
         """
-        database = Database(path, migrations)
+        database = Database(path, migrations, wait_seconds)
         try:
             return cls(database)
         except BaseException:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,18 +78,30 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _locked_within(seconds: float, descriptor: int) -> bool:
+    """Lock an open file; False when somebody else holds it all that time."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.05)
+
+
 @contextmanager
-def hold_lock(path: Path, what: str, do: str) -> Iterator[None]:
+def hold_lock(path: Path, what: str, do: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` until the block ends or the process dies.
 
     Raises:
-        PawlError: somebody else holds it; the message names the holder's process id.
+        PawlError: somebody else holds it, after ``wait_seconds`` still; the message names the
+            holder's process id.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked_within(wait_seconds, file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise PawlError(
@@ -97,7 +110,7 @@ def hold_lock(path: Path, what: str, do: str) -> Iterator[None]:
                 do,
                 status=409,
                 code="locked",
-            ) from None
+            )
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))

@@ -30,6 +30,9 @@ from serve.vllm_child import vllm_command
 
 LOG_BYTES = 10_000_000
 DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
+# A night, an import or an export without a server holds the store for moments; a start that comes
+# in one of them waits.
+STORE_SECONDS = 10.0
 _log = logging.getLogger("pawl.up")
 
 
@@ -99,11 +102,13 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 async def _serve(
     settings: Settings, listener: socket.socket, say: Callable[[str], None], command: CommandMaker
 ) -> None:
+    from feedback.store import Store
     from serve.app import build_app
 
     base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
     engine = Engine(settings, base, command=command)
-    app = build_app(settings, engine)
+    store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
+    app = build_app(settings, engine, base=base, store=store)
     try:
         app.promoter.check_champion()
     except PawlError:

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,6 +215,17 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
         assert "the store is in use" in other.stderr
         answered(store)  # the first goes on
     Store.open(path).close()  # and lets go
+
+
+def test_who_may_wait_gets_the_store_when_its_owner_lets_go(tmp_path: Path) -> None:
+    path = tmp_path / "pawl.duckdb"
+    first = Store.open(path)
+    closing = threading.Timer(0.4, first.close)
+    closing.start()
+    with pytest.raises(PawlError, match="in use"):
+        Store.open(path, wait_seconds=0.1)
+    Store.open(path, wait_seconds=30).close()
+    closing.join()
 
 
 def test_a_file_that_another_program_has_open_is_refused(tmp_path: Path) -> None:
