@@ -55,7 +55,8 @@ BARS = (
     Bar("night", "a night against TRL's defaults, lm-eval and an engine restart"),
     Bar("promotions_under_load", "20 promotions and rollbacks under 16 streams"),
     Bar("real_data", "a night on real feedback, gated on the real benchmarks"),
-    Bar("kills", "kill -9 at random moments: nothing acknowledged is lost"),
+    Bar("kills", "kill -9 of gateway and engine: nothing acknowledged is lost"),
+    Bar("night_kills", "kill -9 of training and scoring: the next night goes on"),
 )
 
 

@@ -1,11 +1,10 @@
 """``kill -9`` at random moments: nothing acknowledged is lost, the pointer is always whole.
 
-    python -m benchmarks.kills [--gateway 20] [--engine 5] [--training 20] [--scoring 20]
+    python -m benchmarks.kills [--gateway 20] [--engine 5] [--seed 0]
 
-Gateway and engine are killed while people chat, give feedback and promotions go back and forth;
-training and scoring while a night runs, half of the time together with the night itself. What a
-client saw acknowledged (``[DONE]``, or the answer to its feedback) must be in the store exactly
-once, and the next start must go on.
+Gateway and engine are killed while people chat, give feedback and promotions go back and forth.
+What a client saw acknowledged (``[DONE]``, or the answer to its feedback) must be in the store
+exactly once, and the next start must go on. ``benchmarks.night_kills`` does so with a night.
 """
 
 from __future__ import annotations
@@ -13,15 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
 import random
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,13 +25,11 @@ from typing import Any
 from benchmarks.measurements import MISSED, record
 from pawl.adapters import validate_adapter
 from pawl.errors import PawlError
-from pawl.files import read_json
 from pawl.models import resolve_model
 from pawl.server import Server, start_server, stop_server, wait_ready
 from pawl.settings import Settings, load_settings
 
 N_CLIENTS = 6
-N_ROWS = 120
 GONE_SECONDS = 20.0
 FIRST_ANSWER_SECONDS = 30.0  # a busy machine answers late; a kill before is no test of anything
 
@@ -135,19 +129,6 @@ async def traffic(
     await asyncio.gather(*tasks)
 
 
-def running(stage: str, night_pid: int) -> list[Any]:
-    """The processes of ``stage`` that this night started and that live."""
-    import psutil
-
-    found = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for process in psutil.Process(night_pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if f"-m {stage}" in " ".join(process.cmdline()):
-                    found.append(process)
-    return found
-
-
 def wait_gone(children: list[Any]) -> None:
     """Wait until every one of these processes has ended."""
     import psutil
@@ -187,12 +168,18 @@ def check_once(settings: Settings, done: Acknowledged) -> None:
         raise FellShort(f"{len(lost)} acknowledged rows are not there once: {lost[:5]}")
 
 
-def kill_servers(
-    n_gateway: int, n_engine: int, adapters: list[Path], settings: Settings, draw: random.Random
-) -> dict[str, object]:
-    """Kill the gateway and the engine under load; returns figures."""
+def kill_servers(n_gateway: int, n_engine: int, folder: Path, seed: int) -> dict[str, object]:
+    """Kill the gateway and the engine under load, two adapters in turn; returns figures."""
     import psutil
 
+    from tests.adapters_for_tests import marker_adapter
+
+    draw = random.Random(seed)
+    settings = load_settings({"state_dir": folder / "server"})
+    base = resolve_model(settings.model, cache_dir=folder)
+    adapters = [folder / name for name in ("one", "two")]
+    for adapter_dir, marker in zip(adapters, ("blue", "green"), strict=True):
+        marker_adapter(adapter_dir, base, marker)
     done = Acknowledged()
     back: list[float] = []
     child: subprocess.Popen[bytes] | None = None
@@ -264,133 +251,33 @@ def _kill_engine(
     raise FellShort("the engine did not come back")
 
 
-def pair(question: str, chosen: str, rejected: str) -> str:
-    """A preference pair as a line of a file."""
-    said = {"chosen": chosen, "rejected": rejected}
-    row: dict[str, object] = {"prompt": [{"role": "user", "content": question}]}
-    row |= {side: [{"role": "assistant", "content": text}] for side, text in said.items()}
-    return json.dumps(row) + "\n"
-
-
-def command(settings: Settings, *arguments: str) -> list[str]:
-    """A command of Pawl's on this state folder."""
-    return [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir), *arguments]
-
-
-def kill_nights(
-    stage: str, n_kills: int, settings: Settings, draw: random.Random
-) -> dict[str, object]:
-    """Kill the child of ``stage`` (refine.train, evals.score) at random moments of its life.
-
-    Half of the kills take the night too. After each, the pointer and the store are checked; after
-    the last, one more call must bring a night to its end.
-    """
-    import psutil
-
-    night = command(settings, "--set", "gate.n_items_per_benchmark=40", "nightly")
-    log = (settings.state_dir / "nights.log").open("ab")
-    killed, longest = 0, 4.0
-    calls = 0
-    while killed < n_kills:
-        calls += 1
-        child = subprocess.Popen(night, stdout=log, stderr=log, start_new_session=True)
-        seen_at: float | None = None
-        moment = draw.uniform(0.0, longest)
-        while child.poll() is None:
-            victims = running(stage, child.pid)
-            if victims and seen_at is None:
-                seen_at = time.monotonic()
-            if victims and seen_at is not None and time.monotonic() - seen_at >= moment:
-                for victim in victims:
-                    with contextlib.suppress(psutil.NoSuchProcess):  # ended a moment before
-                        victim.kill()
-                        killed += 1
-                if draw.random() < 0.5:
-                    os.killpg(child.pid, signal.SIGKILL)
-                break
-            if not victims and seen_at is not None:
-                longest = max(1.0, longest * 0.8)  # the stage ended before the moment came
-                seen_at, moment = None, draw.uniform(0.0, longest)
-            time.sleep(0.02)
-        child.wait()
-        check_pointer(settings)
-        print(f"{stage} {killed}/{n_kills} killed", flush=True)
-        if child.returncode == 0:  # a night came to its end: something new for the next one
-            more = settings.state_dir / f"more-{calls}.jsonl"
-            more.write_text(pair(f"What is new {calls}?", "Nothing.", "All."))
-            subprocess.run(command(settings, "import", str(more)), check=True, stdout=log)
-    last = subprocess.run(night, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
-    calls += 1
-    for _ in range(2):  # an interrupted night may be given up once before a new one runs through
-        if last.returncode == 0:
-            break
-        last = subprocess.run(night, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
-        calls += 1
-    if last.returncode:
-        raise FellShort(f"no night came to its end after the kills of {stage}")
-    champion = check_pointer(settings)
-    for run in settings.runs_dir.glob("*/run.json"):
-        read_json(run)
-    return {
-        f"kills of {stage}": n_kills,
-        f"{stage}: calls of pawl nightly": calls,
-        f"{stage}: the last night": last.stdout.strip().splitlines()[0],
-        f"{stage}: champion": champion,
-    }
+def measured(key: str, what: str, typed: str, figures: Callable[[], dict[str, object]]) -> bool:
+    """Do one part and write it down; False when a kill left what it must not."""
+    note, found = "", {}
+    try:
+        found = figures()
+    except FellShort as err:
+        note = f"Missed: {err}."
+        print(note, flush=True)
+    record(f"kills-{key}", f"kill -9 of {what} at random moments", typed, found, note=note)
+    return not note
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, n in (("gateway", 20), ("engine", 5), ("training", 20), ("scoring", 20)):
-        parser.add_argument(f"--{name}", type=int, default=n)
+    parser.add_argument("--gateway", type=int, default=20)
+    parser.add_argument("--engine", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    draw = random.Random(options.seed)
-    figures: dict[str, object] = {}
-    fell_short = ""
+    said = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pawl-kills-") as folder:
-        try:
-            kill_everything(options, Path(folder), draw, figures)
-        except FellShort as err:
-            fell_short = f"Missed: {err}."
-            print(fell_short, flush=True)
-    record(
-        "kills",
-        "kill -9 at random moments",
-        f"python -m benchmarks.kills --gateway {options.gateway} --engine {options.engine} "
-        f"--training {options.training} --scoring {options.scoring} --seed {options.seed}",
-        figures,
-        note=fell_short,
-    )
-    raise SystemExit(MISSED if fell_short else 0)
-
-
-def kill_everything(
-    options: argparse.Namespace, folder: Path, draw: random.Random, figures: dict[str, object]
-) -> None:
-    """Gateway and engine, then training, then scoring; ``figures`` grows as each is done."""
-    settings = load_settings({"state_dir": folder / "server"})
-    if options.gateway or options.engine:
-        from tests.adapters_for_tests import marker_adapter
-
-        base = resolve_model(settings.model, cache_dir=folder)
-        adapters = [folder / name for name in ("one", "two")]
-        for adapter_dir, marker in zip(adapters, ("blue", "green"), strict=True):
-            marker_adapter(adapter_dir, base, marker)
-        figures |= kill_servers(options.gateway, options.engine, adapters, settings, draw)
-    if not (options.training or options.scoring):
-        return
-    nights = load_settings({"state_dir": folder / "nights"})
-    nights.state_dir.mkdir(parents=True)
-    rows = nights.state_dir / "rows.jsonl"
-    rows.write_text("".join(
-        pair(f"What comes after {n}?", f"After {n} comes {n + 1}.", f"After {n} comes {n + 2}.")
-        for n in range(N_ROWS)
-    ))  # fmt: skip
-    subprocess.run(command(nights, "import", str(rows)), check=True)
-    for stage, n_kills in (("refine.train", options.training), ("evals.score", options.scoring)):
-        if n_kills:
-            figures |= kill_nights(stage, n_kills, nights, draw)
+        kept = measured(
+            "servers",
+            "gateway and engine",
+            f"python -m benchmarks.kills --gateway {said.gateway} --engine {said.engine} "
+            f"--seed {said.seed}",
+            lambda: kill_servers(said.gateway, said.engine, Path(folder), said.seed),
+        )
+    raise SystemExit(0 if kept else MISSED)
 
 
 if __name__ == "__main__":
