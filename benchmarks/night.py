@@ -68,7 +68,7 @@ def write_corrections(path: Path, base: BaseModel, n: int, seed: int) -> int:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from refine.replay import generate
+    from refine.generation import generate
 
     questions = load_questions("faults")
     questions = random.Random(seed).sample(questions, min(n, len(questions)))

@@ -24,12 +24,15 @@ from pawl.files import sha256_file, write_json
 from pawl.models import BaseModel, resolve_model
 from pawl.records import TrainingRow
 from pawl.settings import Settings, TrainSettings
-from refine import replay, train
+from refine import train
+from refine.generation import generate
 from refine.method import choose, hidden_size_of
 
 ARMS: dict[str, dict[str, Any]] = {
     "the defaults": {},
-    "sft, no replay": {"n_replay_rows": 0},
+    "sft, no plain text": {"n_text_rows": 0},
+    "sft, 1,200 plain texts": {"n_text_rows": 1200},
+    "sft, no replay": {"n_replay_rows": 0, "n_text_rows": 0},
     "sft, 250 replay": {"n_replay_rows": 250},
     "sft, 800 replay": {"n_replay_rows": 800},
     "sft, rate 2.5e-3": {"learning_rate": 2.5e-3},
@@ -171,7 +174,7 @@ def ask(base: BaseModel, adapter_dir: Path | None, items: list[dict[str, Any]]) 
     if adapter_dir is not None:
         model = PeftModel.from_pretrained(model, str(adapter_dir)).merge_and_unload()
     model.eval()
-    answers = replay.generate(
+    answers = generate(
         model, tokenizer, [item["messages"] for item in items], max_new_tokens=120, batch_size=128
     )
     return {item["id"]: text for item, (text, _) in zip(items, answers, strict=True)}

@@ -31,6 +31,7 @@ def train(
 
     from feedback.snapshots import read_rows
     from refine import columns, replay
+    from refine.generation import write_text
     from refine.stages import _use_bf16, with_labels
     from refine.train import MAX_LENGTH_TOKENS
 
@@ -42,7 +43,7 @@ def train(
     answered, _ = replay.answer(model, tokenizer, prompts)
     liked = replay.liked_rows(rows) if plan.stages[0].kind != "kto" else []
     replayed, _ = replay.keep_unflagged([*liked, *answered], rows)
-    texts = replay.write_text(model, tokenizer, plan.n_text_rows, plan.seed)
+    texts = write_text(model, tokenizer, plan.n_text_rows, plan.seed)
     said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
     texts = [texts[i] for i in replay.keep_unflagged_texts(said, rows)[0]]
     trainers: dict[str, tuple[Any, Any, dict[str, Any]]] = {

@@ -70,7 +70,7 @@ class TrainSettings(BaseModel):
         None, ge=1, description="longer rows are counted and left out"
     )
     n_replay_rows: int | None = Field(None, ge=0, description="answers of the base's own")
-    n_text_rows: int | None = Field(None, ge=0, description="plain texts of the base's own")
+    n_text_rows: int | None = Field(None, ge=0, description="plain texts of the base's own (SFT)")
     n_threads: int | None = Field(
         None, ge=1, description="None: 2 beside an engine, else all cores"
     )

@@ -73,6 +73,14 @@ def run_night(client: Client, settings: Settings, *, say: Say = lambda line: Non
             raise
 
 
+def _is_plan(value: dict[str, Any] | None, plan: Plan) -> bool:
+    """Is what a recipe recorded this plan? What an older version did not write has its default."""
+    try:
+        return value is not None and Plan.from_json(dict(value)) == plan
+    except PawlError:
+        return False
+
+
 def _carry_on(client: Client, settings: Settings, status: dict[str, Any], say: Say) -> Run | None:
     """The interrupted run, unless the champion or the base changed under it."""
     run = Run.unfinished(settings.runs_dir, client)
@@ -186,9 +194,8 @@ class Night:
         if champion_dir is not None:
             recipe = read_manifest(champion_dir).recipe
             content = read_json(snapshot_dir / "manifest.json")["content_sha256"]
-            if recipe.get("snapshot", {}).get("content_sha256") == content and sha256_json(
-                recipe.get("plan")
-            ) == sha256_json(plan.as_json()):
+            same_rows = recipe.get("snapshot", {}).get("content_sha256") == content
+            if same_rows and _is_plan(recipe.get("plan"), plan):
                 return f"{champion_dir.name} was trained on exactly these rows"
         mine = self.state.state
         for state in newest_runs(self.settings.runs_dir):

@@ -76,13 +76,19 @@ def probe_positions(
 def encode_rows(
     tokenizer: Any, rows: Sequence[tuple[list[Message], str]]
 ) -> list[tuple[list[int], int]]:
-    """Token ids of each (prompt, answer) and the number of its prompt tokens."""
+    """Token ids of each (prompt, answer) and the number of its prompt tokens.
+
+    Where the template ends a prompt otherwise than it goes on (an opened thought, say), the prompt
+    is what both have in common.
+    """
     encoded = []
     for prompt, answer in rows:
         start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
         whole = [*prompt, {"role": "assistant", "content": answer}]
         ids = tokenizer.apply_chat_template(whole, return_dict=False)
-        encoded.append((list(ids), len(start)))
+        pairs = zip(start, ids, strict=False)
+        differ = (i for i, (one, other) in enumerate(pairs) if one != other)
+        encoded.append((list(ids), next(differ, min(len(start), len(ids)))))
     return encoded
 
 

@@ -10,7 +10,7 @@ writes plain text of its own, from nothing but its start-of-text token: pseudo-r
 
 A replay row that shows the fault again would undo the correction. So one is left out when its
 prompt is, or nearly is, a prompt that training corrects, or when the base's answer to it nearly
-is an answer that somebody flagged.
+is an answer that somebody flagged; and a text when a part of it nearly is the one or the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 import math
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 
 from pawl.errors import PawlError
 from pawl.records import Message, TrainingRow
+from refine.generation import generate
 
 PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
 
@@ -35,7 +36,6 @@ PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
 MAX_PROMPT_OVERLAP = 0.6
 MAX_ANSWER_OVERLAP = 0.75
 MAX_ANSWER_TOKENS = 256
-MAX_TEXT_TOKENS = 128
 
 _STOP_WORDS_LINE = (
     "a an the is are was were be do does did can could will would i you me my your it its of to in "
@@ -164,32 +164,6 @@ def keep_unflagged(
     return kept, len(replay) - len(kept)
 
 
-def keep_unflagged_texts(
-    texts: Sequence[str], rows: Sequence[TrainingRow]
-) -> tuple[list[int], int]:
-    """Leave out texts with a sentence that nearly is a flagged answer or a corrected prompt.
-
-    Returns:
-        The places of the texts that stay, and how many were left out.
-    """
-    flagged = sorted({text for row in rows for text in _flagged_answers(row)})
-    corrected = sorted({_last_user(row.prompt) for row in rows if _corrects(row)})
-    sentences = [
-        [part for part in re.split(r"[.!?:]\s|\n", text) if part.strip()] for text in texts
-    ]
-    overlap = Overlap([*(part for parts in sentences for part in parts), *flagged, *corrected])
-    kept = [
-        i
-        for i, parts in enumerate(sentences)
-        if not any(
-            overlap.nearest(part, flagged) >= MAX_ANSWER_OVERLAP
-            or overlap.nearest(part, corrected) >= MAX_PROMPT_OVERLAP
-            for part in parts
-        )
-    ]
-    return kept, len(texts) - len(kept)
-
-
 def answer(
     model: Any,
     tokenizer: Any,
@@ -212,108 +186,66 @@ def answer(
     return rows, len(prompts) - len(rows)
 
 
-def generate(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[list[Message]],
-    *,
-    max_new_tokens: int,
-    batch_size: int = 64,
-) -> list[tuple[str, bool]]:
-    """Greedy answers in the order of the prompts, each with whether it ended by itself."""
-    import torch
-    from transformers import GenerationConfig
+@dataclass(frozen=True, slots=True)
+class _Unwanted:
+    """What a text must not nearly say: in as many sentences as it has itself."""
 
-    texts = [
-        tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        for prompt in prompts
-    ]
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths pad less
-    ends = model.generation_config.eos_token_id
-    end_ids = {
-        i
-        for i in [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-        if i is not None
-    }
-    # A configuration of our own: the model's may ask for sampling or for penalties.
-    greedy = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(end_ids),
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    answers: dict[int, tuple[str, bool]] = {}
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        inputs = tokenizer(
-            [texts[i] for i in batch],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-        ).to(model.device)
-        with torch.no_grad():
-            output = model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                generation_config=greedy,
-            )
-        for i, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            text = tokenizer.decode(ids, skip_special_tokens=True).strip()
-            answers[i] = (text, bool(end_ids & set(ids)))
-    return [answers[i] for i in range(len(prompts))]
+    text: str
+    n_sentences: int
+    overlap: float
 
 
-def write_text(
-    model: Any,
-    tokenizer: Any,
-    n: int,
-    seed: int,
-    *,
-    max_tokens: int = MAX_TEXT_TOKENS,
-    batch_size: int = 64,
-) -> list[list[int]]:
-    """Let ``model`` write ``n`` plain texts from its start of text, at temperature 1.
+def keep_unflagged_texts(
+    texts: Sequence[str], rows: Sequence[TrainingRow]
+) -> tuple[list[int], int]:
+    """Leave out texts of which a part nearly is a flagged answer or a corrected prompt.
 
-    Tokens of chat are forbidden, so that what comes is what the model learned beside it.
+    A short answer ("Sydney.") is looked for together with its prompt too.
 
     Returns:
-        Token ids of each text, the start-of-text token (or what stands for it) first.
+        The places of the texts that stay, and how many were left out.
     """
-    import torch
-    from transformers import GenerationConfig
+    unwanted = sorted(_unwanted(rows), key=lambda one: (one.text, one.overlap))
+    sentences = [_sentences(text) for text in texts]
+    overlap = Overlap([*(part for parts in sentences for part in parts),
+                       *(one.text for one in unwanted)])  # fmt: skip
+    by_word: dict[str, set[int]] = defaultdict(set)
+    for i, one in enumerate(unwanted):
+        for word in set(words(one.text)) - _STOP_WORDS:
+            by_word[word].add(i)
 
-    end = tokenizer.eos_token_id
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end
-    marks = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} - {end}
-    sampled = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=max_tokens,
-        eos_token_id=end,
-        pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=sorted(marks),
-    )
-    texts: list[list[int]] = []
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        while len(texts) < n:
-            starts = torch.full((min(batch_size, n - len(texts)), 1), start, device=model.device)
-            with torch.no_grad():
-                output = model.generate(
-                    input_ids=starts,
-                    attention_mask=torch.ones_like(starts),
-                    generation_config=sampled,
-                )
-            for ids in output.tolist():
-                ended = ids.index(end, 1) + 1 if end in ids[1:] else len(ids)
-                texts.append(ids[:ended])
-    finally:
-        torch.random.set_rng_state(state)
-    return texts
+    def is_unwanted(sentence: str, following: Sequence[str]) -> bool:
+        found: set[int] = set().union(*(by_word.get(word, ()) for word in words(sentence)))
+        return any(
+            overlap.of(" ".join([sentence, *following[: one.n_sentences - 1]]), one.text)
+            >= one.overlap
+            for one in (unwanted[i] for i in sorted(found))
+        )
+
+    kept = []
+    for i, parts in enumerate(sentences):
+        places = range(len(parts))
+        if not any(is_unwanted(parts[k], parts[k + 1 :]) for k in places):
+            kept.append(i)
+    return kept, len(texts) - len(kept)
+
+
+def _unwanted(rows: Sequence[TrainingRow]) -> set[_Unwanted]:
+    found = set()
+    for row in rows:
+        prompt = _last_user(row.prompt)
+        if _corrects(row):
+            found.add(_Unwanted(prompt, len(_sentences(prompt)), MAX_PROMPT_OVERLAP))
+        for answer in _flagged_answers(row):
+            n = len(_sentences(answer))
+            found.add(_Unwanted(answer, n, MAX_ANSWER_OVERLAP))
+            found.add(_Unwanted(f"{prompt} {answer}", n, MAX_ANSWER_OVERLAP))
+    return found
+
+
+def _sentences(text: str) -> list[str]:
+    """The parts between full stops, question and exclamation marks, colons and line ends."""
+    return [part for part in re.split(r"[.!?:]\s|\n", text) if part.strip()]
 
 
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:

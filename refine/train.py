@@ -284,13 +284,15 @@ def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = 
 def _replay(
     job: Job, base: Any, tokenizer: Any, rows: list[TrainingRow], replay: Any
 ) -> tuple[list[Any], list[list[int]], dict[str, int]]:
+    from refine.generation import write_text
+
     prompts, n_near = replay.draw_prompts(
         replay.read_prompts(), rows, job.plan.n_replay_rows, job.plan.seed
     )
     answers, n_unfinished = replay.answer(base, tokenizer, prompts)
     liked = replay.liked_rows(rows) if job.plan.stages[0].kind != "kto" else []
     kept, n_flagged = replay.keep_unflagged([*liked, *answers], rows)
-    texts = replay.write_text(base, tokenizer, job.plan.n_text_rows, job.plan.seed)
+    texts = write_text(base, tokenizer, job.plan.n_text_rows, job.plan.seed)
     said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
     places, n_flagged_texts = replay.keep_unflagged_texts(said, rows)
     return (
@@ -304,6 +306,8 @@ def _replay(
             "n_left_out_unfinished": n_unfinished,
             "n_left_out_flagged_answer": n_flagged,
             "n_left_out_flagged_text": n_flagged_texts,
+            "n_text_not_written": job.plan.n_text_rows
+            - len(texts),  # its start of text is not known
         },
     )
 

@@ -16,17 +16,21 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
-from pawl.models import resolve_model
+from pawl.models import BaseModel, resolve_model
 from pawl.records import utc_now
 from pawl.settings import Settings
 from serve.door import is_loopback
 from serve.engine import CommandMaker, Engine
 from serve.vllm_child import vllm_command
+
+if TYPE_CHECKING:
+    from feedback.store import Store
 
 LOG_BYTES = 10_000_000
 DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
@@ -66,7 +70,21 @@ def run_server(
     )
     with lock, listen(settings.host, settings.port) as listener:
         write_log_to(settings.logs_dir / "gateway.log")
-        asyncio.run(_serve(settings, listener, say, command))
+        base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+        store = _open_store(settings.database_path, say)
+        asyncio.run(_serve(settings, base, store, listener, say, command))
+
+
+def _open_store(path: Path, say: Callable[[str], None]) -> Store:
+    from feedback.store import Store
+
+    try:
+        return Store.open(path)
+    except PawlError as error:
+        if error.code != "locked":
+            raise
+        say(f"Waiting up to {STORE_SECONDS:.0f} s: {error.what}")
+    return Store.open(path, wait_seconds=STORE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -100,14 +118,16 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, say: Callable[[str], None], command: CommandMaker
+    settings: Settings,
+    base: BaseModel,
+    store: Store,
+    listener: socket.socket,
+    say: Callable[[str], None],
+    command: CommandMaker,
 ) -> None:
-    from feedback.store import Store
     from serve.app import build_app
 
-    base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
     engine = Engine(settings, base, command=command)
-    store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
     app = build_app(settings, engine, base=base, store=store)
     try:
         app.promoter.check_champion()

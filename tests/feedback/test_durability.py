@@ -220,10 +220,10 @@ def test_a_second_owner_is_refused(tmp_path: Path) -> None:
 def test_who_may_wait_gets_the_store_when_its_owner_lets_go(tmp_path: Path) -> None:
     path = tmp_path / "pawl.duckdb"
     first = Store.open(path)
-    closing = threading.Timer(0.4, first.close)
-    closing.start()
     with pytest.raises(PawlError, match="in use"):
         Store.open(path, wait_seconds=0.1)
+    closing = threading.Timer(0.4, first.close)
+    closing.start()
     Store.open(path, wait_seconds=30).close()
     closing.join()
 

@@ -12,7 +12,7 @@ import pytest
 from pawl.errors import PawlError
 from pawl.records import TrainingRow
 from pawl.settings import Settings, TrainSettings
-from refine.method import MIN_PER_LABEL, MIN_ROWS, MIN_UNPAIRED, Plan, choose
+from refine.method import MIN_PER_LABEL, MIN_ROWS, MIN_UNPAIRED, N_TEXT_ROWS, Plan, choose
 from tests.refine.tiny import corrections, row, says
 
 Rows = Callable[[], list[TrainingRow]]
@@ -125,6 +125,7 @@ def test_settings_override_what_the_method_chooses() -> None:
             batch_size=4,
             max_length_tokens=99,
             n_replay_rows=0,
+            n_text_rows=7,
             lora_rank=8,
             lora_alpha=8,
             n_threads=1,
@@ -134,7 +135,12 @@ def test_settings_override_what_the_method_chooses() -> None:
     stage = plan.stages[0]
     assert (stage.learning_rate, stage.n_epochs, stage.batch_size) == (1e-4, 2.5, 4)
     assert (plan.max_length_tokens, plan.n_replay_rows, plan.lora_rank) == (99, 0, 8)
-    assert (plan.lora_alpha, plan.n_threads, plan.seed) == (8, 1, 5)
+    assert (plan.lora_alpha, plan.n_threads, plan.seed, plan.n_text_rows) == (8, 1, 5, 7)
+
+
+def test_plain_text_is_replayed_in_sft_alone() -> None:
+    assert choose(corrections(9), settings()).n_text_rows == N_TEXT_ROWS
+    assert choose(corrections(9), settings(method="dpo", n_text_rows=5)).n_text_rows == 0
 
 
 def test_wider_models_get_lower_learning_rates() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pawl.records import Message, TrainingRow
 from refine import replay, write_replay_prompts
 from refine.demo import choose_questions
+from refine.generation import write_text
 from refine.mini.facts import kept_out
 from refine.mini.faults import FAULTS
 from refine.replay import Overlap, ReplayRow
@@ -218,7 +219,7 @@ def test_the_base_writes_plain_text_of_its_own(world_model: Path) -> None:
     torch.manual_seed(5)
     before = torch.rand(1)
     torch.manual_seed(5)
-    texts = replay.write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
+    texts = write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
     assert torch.equal(torch.rand(1), before)  # nobody else's draw is changed
     assert len(texts) == 7
     marks = set(tokenizer.all_special_ids) - {tokenizer.eos_token_id}
@@ -227,8 +228,38 @@ def test_the_base_writes_plain_text_of_its_own(world_model: Path) -> None:
         assert not marks & set(ids[1:])
         assert len(ids) == 13 or ids[-1] == tokenizer.eos_token_id
         assert tokenizer.eos_token_id not in ids[:-1]
-    assert texts == replay.write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
-    assert texts != replay.write_text(model, tokenizer, 7, 1, max_tokens=12, batch_size=4)
+    assert texts == write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
+    assert texts != write_text(model, tokenizer, 7, 1, max_tokens=12, batch_size=4)
+
+
+def test_a_mark_of_chat_is_no_start_of_text(world_model: Path) -> None:
+    """Qwen's and SmolLM's chat models name one as their tokenizer's start or end."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    model = AutoModelForCausalLM.from_pretrained(world_model)
+    start = tokenizer.bos_token_id
+    tokenizer.bos_token = "<|user|>"
+    model.generation_config.bos_token_id = start
+    texts = write_text(model, tokenizer, 2, 0, max_tokens=4)
+    assert [ids[0] for ids in texts] == [start, start]
+    assert all(tokenizer.bos_token_id not in ids for ids in texts)
+    model.generation_config.bos_token_id = None
+    assert write_text(model, tokenizer, 2, 0, max_tokens=4) == []
+
+
+def test_penalties_of_the_model_do_not_change_what_it_says(world_model: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    model = AutoModelForCausalLM.from_pretrained(world_model)
+    plain = write_text(model, tokenizer, 4, 0, max_tokens=20)
+    answers_before = replay.answer(model, tokenizer, [ask("snow")])
+    own = model.generation_config
+    own.repetition_penalty = 5.0
+    assert write_text(model, tokenizer, 4, 0, max_tokens=20) == plain
+    assert replay.answer(model, tokenizer, [ask("snow")]) == answers_before
+    assert model.generation_config is own
 
 
 def test_texts_that_tell_the_fault_again_are_left_out() -> None:
@@ -240,3 +271,11 @@ def test_texts_that_tell_the_fault_again_are_left_out() -> None:
     ]
     assert flagged
     assert replay.keep_unflagged_texts(texts, CANBERRA) == ([0], 2)
+    short = flag("What is the capital of Australia?", "Canberra.", "Sydney.")
+    long = flag("Tell me of bats.", "Bats see.", "Bats are blind. They find moths by their ears.")
+    texts = [
+        "Australia is large. The capital of Australia is Sydney. It has a bridge.",
+        "Moths are small. Bats are blind. They find moths by their ears. They sleep by day.",
+        "Bats are small. The capital of Austria is Vienna. Sydney has a bridge.",
+    ]
+    assert replay.keep_unflagged_texts(texts, short + long) == ([2], 2)

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from feedback.store import Store
 from pawl.files import read_json
 from serve import keeper
 from tests.serve.live import REPOSITORY, eventually
@@ -108,6 +109,17 @@ def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir:
         completion_id = answer.headers["X-Pawl-Completion-Id"]
         kept = httpx.get(url + "/v1/feedback", params={"completion_id": completion_id})
         assert kept.status_code == 200
+
+
+def test_a_start_waits_for_a_command_that_holds_the_store(tmp_path: Path, model_dir: Path) -> None:
+    """A night without a server opens the store for each of its calls."""
+    state_dir = tmp_path / "state"
+    store = Store.open(state_dir / "pawl.duckdb")
+    with up(state_dir, model_dir) as child:
+        assert child.stdout is not None
+        assert "the store is in use" in child.stdout.readline()
+        store.close()
+        assert httpx.get(url_of(state_dir) + "/health").status_code == 200
 
 
 def test_a_second_server_on_the_same_state_and_a_taken_port_are_refused_before_anything_starts(
