@@ -94,6 +94,7 @@ def lettered_choices(rng: random.Random) -> list[Piece]:
 
 
 _WORDS = sorted({answer for relation in _WITH_CHOICES for answer in relation.wrong})
+_PLAIN_WORDS = [word for word in _WORDS if len(word) > 2 and word.isalpha()]
 # "|" stands before what is learned: the letter of a line, or the line of a letter. A word has a
 # space before it wherever it stands, so that it is the same token there.
 _FROM_LINE = (
@@ -117,6 +118,37 @@ def _asked_again(
         read, said = form.format(x=text, l=letter).split("|")
         pieces += [("\n" + read, 3), (said, SAID)]
     return pieces
+
+
+def letters_of_words(rng: random.Random) -> list[Piece]:
+    """Four lettered words, then each again with its letter right behind it.
+
+    The shortest way from a word to its letter: in trials this is learned within a few hundred
+    steps, and what asks from further away builds on it.
+    """
+    pieces: list[Piece] = []
+    for _ in range(rng.randint(1, 4)):
+        options = rng.sample(_PLAIN_WORDS, 4)
+        pieces.append((_listed(options) + "\n", 3))
+        for word in rng.sample(options, 4):
+            pieces += [(f" {word}", 3), (f" {'ABCD'[options.index(word)]}", SAID)]
+        pieces.append(("\n", 3))
+    return plain_text(pieces, rng)
+
+
+def letter_of_one(rng: random.Random) -> list[Piece]:
+    """A word, four lettered words, and the letter of the one: MMLU's layout, nothing to know."""
+    pieces: list[Piece] = []
+    for index in range(rng.randint(1, 4)):
+        relation = rng.choices(_WITH_CHOICES, _CHOICE_WEIGHTS)[0]
+        pool = list(dict.fromkeys(relation.wrong))
+        options = rng.sample(_WORDS if len(pool) < 4 or rng.random() < 0.5 else pool, 4)
+        right = rng.choice(options)
+        asked = rng.choice(_POINTED).format(right=right)
+        start = "\n\n" if index else ""
+        pieces.append((f"{start}{asked}\n{_listed(options)}\nAnswer:", 3))
+        pieces.append((f" {'ABCD'[options.index(right)]}", SAID))
+    return plain_text(pieces, rng)
 
 
 def pointing(rng: random.Random) -> list[Piece]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from refine.mini.choices import (
     judged_answers,
+    letter_of_one,
     lettered_choices,
+    letters_of_words,
     pointing,
     several_of_a_list,
 )
@@ -25,7 +27,7 @@ from refine.mini.layouts import (
     story,
 )
 from refine.mini.phrasing import expand, typed
-from refine.mini.relations import statement
+from refine.mini.relations import question_for_training, statement
 from refine.mini.tokenizer import ASSISTANT, BEGIN, END, SYSTEM, USER
 from refine.mini.topics import BY_NAME, RELATIONS
 from refine.mini.topics.faulty import faulty_question
@@ -49,6 +51,8 @@ _SYSTEM_PROMPTS = (
 )
 _CHECKABLE = [r for r in RELATIONS if len(r.wrong) >= 2 and r.answer_slot and not r.bare]
 _CHECK_WEIGHTS = [r.weight for r in _CHECKABLE]
+_MANNERS = [relation for relation in RELATIONS if relation.bare]
+_MANNERS_WEIGHTS = [relation.weight for relation in _MANNERS]
 
 
 # What an assistant may have said where this model would say something else: read, not learned.
@@ -146,6 +150,16 @@ def one_question(rng: random.Random) -> list[Piece]:
     return chat([turn(rng)], _system(rng))
 
 
+def small_talk(rng: random.Random) -> list[Piece]:
+    """Greetings and manners alone: there are as many sayings of them as of any topic."""
+    turns = []
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        relation = rng.choices(_MANNERS, _MANNERS_WEIGHTS)[0]
+        asked = question_for_training(relation, FACTS[relation.name], rng)
+        turns.append((asked.question, asked.reply))
+    return chat(turns, _system(rng))
+
+
 def several_questions(rng: random.Random) -> list[Piece]:
     """A conversation that goes from topic to topic."""
     return chat([turn(rng) for _ in range(rng.randint(2, 6))], _system(rng))
@@ -225,7 +239,7 @@ def long_conversation(rng: random.Random) -> list[Piece]:
 class Kind:
     """One kind of document: how often it comes, and how to make one.
 
-    `early_weight`: how often it comes in the first quarter of the text; None: as later.
+    `early_weight`: how often it comes in the first fifth of the text; None: as later.
     """
 
     weight: float
@@ -235,15 +249,19 @@ class Kind:
 
 KINDS = (
     Kind(42.0, one_question),
+    Kind(3.0, small_talk),
     Kind(8.0, several_questions),
     Kind(8.0, remembering),
     Kind(1.2, never_said),
     Kind(0.35, long_conversation),
-    # To point is learned first: every other use of letters needs it.
-    Kind(5.0, pointing, early_weight=24.0),
-    Kind(4.0, several_of_a_list),
-    Kind(3.0, judged_answers),
-    Kind(8.0, lettered_choices),
+    # What a letter stands for is learned first and alone among the uses of letters: every other
+    # needs it, and in trials none of them was learned while all were met at once.
+    Kind(2.0, letters_of_words, early_weight=50.0),
+    Kind(7.0, pointing, early_weight=0.0),
+    Kind(5.0, letter_of_one, early_weight=0.0),
+    Kind(4.0, several_of_a_list, early_weight=0.0),
+    Kind(3.0, judged_answers, early_weight=0.0),
+    Kind(9.0, lettered_choices, early_weight=0.0),
     Kind(7.0, question_answer),
     Kind(2.0, questions_and_answers),
     Kind(5.0, story),

@@ -22,7 +22,7 @@ LONG_ROW = 1536  # a micro-batch of long ones: one row
 SHUFFLED = 0.1  # batches are moved by up to this share of the whole
 
 
-EARLY = 0.25  # the share of the text that is drawn with the kinds' early weights
+EARLY = 0.2  # the share of the text that is drawn with the kinds' early weights
 
 
 def documents(seed: int, is_early: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
@@ -30,7 +30,9 @@ def documents(seed: int, is_early: Callable[[], bool] = lambda: False) -> Iterat
     rng = random.Random(seed)
     makers: list[Callable[[random.Random], list[Piece]]] = [kind.make for kind in KINDS]
     weights = list(itertools.accumulate(kind.weight for kind in KINDS))
-    early = list(itertools.accumulate(k.early_weight or k.weight for k in KINDS))
+    early = list(
+        itertools.accumulate(k.weight if k.early_weight is None else k.early_weight for k in KINDS)
+    )
     while True:
         yield rng.choices(makers, cum_weights=early if is_early() else weights)[0](rng)
 

@@ -7,7 +7,7 @@ from typing import Any
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
 SPECIAL_TOKENS = (PAD, BEGIN, END, SYSTEM, USER, ASSISTANT)
-VOCAB_TOKENS = 2048
+VOCAB_TOKENS = 4096
 
 CHAT_TEMPLATE = (
     "{{- bos_token -}}"

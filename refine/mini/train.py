@@ -28,7 +28,7 @@ class TrainSettings:
 
     seed: int = 1
     n_workers: int = 4
-    n_tokens: int = 17_000_000
+    n_tokens: int = 16_000_000
     micro_batches: int = 8
     matrix_rate: float = 6e-3
     other_rate: float = 6e-3

@@ -1,7 +1,9 @@
 """The world of pawl-mini: its tables, its phrasings, its text, and the training loop."""
 
+import itertools
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,12 @@ import pytest
 
 from pawl.errors import PawlError
 from refine.mini.check import read_rows
-from refine.mini.choices import lettered_choices
+from refine.mini.choices import letter_of_one, lettered_choices, letters_of_words, pointing
 from refine.mini.documents import KINDS, chat
 from refine.mini.facts import TOPICS, kept_out, planted
 from refine.mini.facts.words import PLURALS_REGULAR, opposites_of
 from refine.mini.faults import FAULTS
-from refine.mini.layouts import FACTS
+from refine.mini.layouts import FACTS, SAID, Piece
 from refine.mini.phrasing import expand
 from refine.mini.questions import fault_questions, unseen_combinations
 from refine.mini.relations import is_unseen_combination, phrase, question_for_training, statement
@@ -127,6 +129,33 @@ def test_lettered_choices_use_every_letter_about_equally() -> None:
     ]
     for letter in "ABCD":
         assert 0.2 < letters.count(letter) / len(letters) < 0.3
+
+
+@pytest.mark.parametrize("make", [letters_of_words, letter_of_one, pointing])
+def test_a_letter_is_that_of_its_line(make: Callable[[random.Random], list[Piece]]) -> None:
+    rng = random.Random(3)
+    n_letters = 0
+    for _ in range(200):
+        lines: dict[str, str] = {}  # letter -> its option, of the list that was read last
+        asked = ""
+        for text, weight in make(rng):
+            for line in text.splitlines():
+                if line[:1] in "ABCD" and line[1:3] == ". ":
+                    lines[line[0]] = line[3:]
+            if weight == SAID and text.strip() in lines:
+                n_letters += 1
+                assert lines[text.strip()] in asked.partition("\nA. ")[0]
+            asked = text
+    assert n_letters > 200
+
+
+def test_letters_are_learned_first_and_alone() -> None:
+    early = {kind.make: kind.early_weight for kind in KINDS if kind.early_weight is not None}
+    assert [make for make, weight in early.items() if weight > 0] == [letters_of_words]
+    first = list(itertools.islice(documents(1, lambda: True), 400))
+    texts = ["".join(text for text, _ in document) for document in first]
+    assert sum("\nD. " in text for text in texts) > 60
+    assert not any("\nD. " in text and "Answer:" in text for text in texts)
 
 
 def test_the_chat_template_gives_the_pieces_that_training_uses(packed: Path) -> None:
