@@ -338,9 +338,9 @@ class Night:
     def finish(
         self, verdict: dict[str, Any], promotion: dict[str, Any] | None = None
     ) -> NightResult:
-        reason = "; ".join(verdict["reasons"])
+        reason = " ".join(verdict["reasons"])
         if promotion is not None and promotion["outcome"] in ("refused", "indistinguishable"):
-            reason = f"{reason}; {what_became_of(promotion, self.state.state.run_id)}"
+            reason = f"{reason} But {what_became_of(promotion, self.state.state.run_id)}."
         self.report(promotion=promotion)
         result = NightResult(
             self.state.state.run_id,

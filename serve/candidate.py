@@ -117,10 +117,10 @@ def check_verdict(run_dir: Path, fingerprint: str, champion: str) -> None:
     if not isinstance(verdict, dict):
         raise refuse("its verdict can't be read", "it is no JSON object")
     if verdict.get("outcome") != "promote":
-        reasons = "; ".join(map(str, verdict.get("reasons") or [])) or "it names no reason"
+        reasons = " ".join(map(str, verdict.get("reasons") or []))
         raise refuse(
             f"its verdict is {verdict.get('outcome')}",
-            reasons,
+            reasons.rstrip(".") or "it names no reason",
             f"Read it with 'pawl show {run_dir.name}'",
         )
     if verdict.get("challenger_fingerprint") != fingerprint:
