@@ -176,8 +176,8 @@ def praise(
         )
     worst = min(rows, key=lambda row: row.lower)
     texts.append(
-        f"No worse on any of {len(rows)} benchmarks: at worst {_points(worst.lower)} "
-        f"({worst.name}), allowed are {_points(-worst.margin)}."
+        f"None of {len(rows)} benchmarks lost more than is allowed ({_size(worst.margin)}): the "
+        f"nearest to it is {worst.name}, at worst {_points(worst.lower)}."
     )
     texts += [
         f"{row.name} lost a little, within what is allowed: {_points(row.difference)} "

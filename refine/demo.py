@@ -24,6 +24,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.server import api_key_of, serving
 from pawl.settings import Settings
+from refine.demo_words import describe
 from refine.run_state import newest_runs
 
 N_FLAGS_PER_FAULT = 8  # phrasings of half A that are asked, and flagged when the fault shows
@@ -35,6 +36,7 @@ N_AT_ONCE = 8
 REQUEST_SECONDS = 300  # a busy machine may take long over eight answers at once
 CARELESS_FRACTION = 0.12  # of the flags: no correction, or a category that does not fit
 UNFAIR_FRACTION = 0.05  # of the right answers to ordinary questions: a thumb down all the same
+FIXED_SHARE = 0.75  # of the phrasings that showed a fault
 CATEGORY = {
     "misconception": "incorrect",
     "wrong_fact": "incorrect",
@@ -229,22 +231,30 @@ def run_demo(
     started = time.monotonic()
     chosen = choose_questions(seed)
     key = api_key_of(settings)
+    n_faults = len({row["fault_id"] for row in chosen["flagged"]})
+    say(
+        f"pawl-mini has {n_faults} faults planted in it. {N_USERS} scripted people chat with it "
+        "and complain (the day), a new adapter is trained and judged (the night), and they ask "
+        "again in other words. About ten minutes on four cores.\n"
+    )
     with serving(settings, arguments, say=say) as server:
         url = server.url
         engine_before = _status(url, key)
-        say(f"The day: {sum(map(len, chosen.values()))} questions, {N_AT_ONCE} at a time ...")
-        day = asyncio.run(_day(url, key, chosen, seed))
-        tally, before_again, before_control = day
-        n_kinds = len({row["fault_id"] for row in chosen["flagged"]})
+        n_again = len(chosen["again"]) + len(chosen["control"])
+        say(f"\n1 of 4. Before: {n_again} questions that will be asked again at the end ...")
+        before_again, before_control = asyncio.run(_ask_tests(url, key, chosen, seed, "before"))
+        say(f"2 of 4. The day: {N_USERS} people ask {len(chosen['flagged'])} questions about the "
+            f"faults and {len(chosen['praised'])} others ...")  # fmt: skip
+        tally = asyncio.run(_day(url, key, chosen, seed))
         say(
-            f"The day: {tally.n_chats} questions by {N_USERS} people. {len(tally.faults_met)} of "
-            f"{n_kinds} planted faults were met; {tally.n_flags} answers flagged, "
-            f"{tally.n_corrections} corrected, {tally.n_praised} praised, "
-            f"{tally.n_unfair} flagged although right."
+            f"        {len(tally.faults_met)} of {n_faults} faults were met; {tally.n_flags} wrong "
+            f"answers flagged, {tally.n_corrections} of them with a correction; of right answers "
+            f"{tally.n_praised} praised, {tally.n_unfair} flagged unfairly."
         )
-        say("The night:")
+        say("3 of 4. The night: 'pawl nightly' beside the running server ...")
         night_seconds = run_night(settings, n_items, arguments)
-        after_again, after_control = asyncio.run(_again(url, key, chosen, seed))
+        say("4 of 4. After: the same questions once more ...")
+        after_again, after_control = asyncio.run(_ask_tests(url, key, chosen, seed, "after"))
         engine_after = _status(url, key)
     result = compare(tally, before_again, after_again, before_control, after_control)
     result["champion_before"] = engine_before["champion"]
@@ -256,7 +266,7 @@ def run_demo(
     result["total_seconds"] = round(time.monotonic() - started, 1)
     result |= night_of(settings)
     write_json(settings.state_dir / "demo.json", result)
-    say(describe(result))
+    say(describe(result, settings), soft_wrap=True)
     return result
 
 
@@ -268,25 +278,21 @@ def _status(url: str, key: str | None) -> dict[str, Any]:
     return status
 
 
-async def _day(
-    url: str, key: str | None, chosen: dict[str, list[Question]], seed: int
-) -> tuple[Tally, list[Asked], list[Asked]]:
+async def _day(url: str, key: str | None, chosen: dict[str, list[Question]], seed: int) -> Tally:
     people = People(url, key, seed)
     try:
-        again = await people.ask_all(chosen["again"], "before")
-        control = await people.ask_all(chosen["control"], "before")
-        return await people.day(chosen["flagged"], chosen["praised"]), again, control
+        return await people.day(chosen["flagged"], chosen["praised"])
     finally:
         await people.close()
 
 
-async def _again(
-    url: str, key: str | None, chosen: dict[str, list[Question]], seed: int
+async def _ask_tests(
+    url: str, key: str | None, chosen: dict[str, list[Question]], seed: int, label: str
 ) -> tuple[list[Asked], list[Asked]]:
     people = People(url, key, seed)
     try:
-        again = await people.ask_all(chosen["again"], "after")
-        return again, await people.ask_all(chosen["control"], "after")
+        again = await people.ask_all(chosen["again"], label)
+        return again, await people.ask_all(chosen["control"], label)
     finally:
         await people.close()
 
@@ -298,29 +304,35 @@ def compare(
     before_control: Sequence[Asked],
     after_control: Sequence[Asked],
 ) -> dict[str, Any]:
-    """What changed. A fault counts as fixed when at least three quarters of the phrasings that
-    showed it before, none of them ever flagged, are answered right now."""
+    """What changed. A fault counts as fixed when at least ``FIXED_SHARE`` of the phrasings that
+    showed it before, none of them ever flagged, are answered rightly now."""
     shown: Counter[str] = Counter()
     fixed: Counter[str] = Counter()
+    examples: dict[str, dict[bool, dict[str, str]]] = {}
     for before, after in zip(before_again, after_again, strict=True):
         fault_id = before.question["fault_id"]
         if fault_id in tally.faults_met and fault_shown(before.answer, before.question):
             shown[fault_id] += 1
-            fixed[fault_id] += is_right(after.answer, after.question)
-    faults = {f: {"n_shown": n, "n_fixed": fixed[f]} for f, n in sorted(shown.items())}
-    n_fixed = sum(one["n_fixed"] >= 0.75 * one["n_shown"] for one in faults.values())
+            now = is_right(after.answer, after.question)
+            fixed[fault_id] += now
+            examples.setdefault(fault_id, {})[now] = _change(before, after)
+    faults = {
+        fault_id: {
+            "n_shown": n,
+            "n_fixed": fixed[fault_id],
+            "is_fixed": fixed[fault_id] >= FIXED_SHARE * n,
+            "right": examples[fault_id].get(True),
+            "wrong": examples[fault_id].get(False),
+        }
+        for fault_id, n in sorted(shown.items())
+    }
+    n_fixed = sum(bool(one["is_fixed"]) for one in faults.values())
     broken: list[dict[str, str]] = []
     mended: list[dict[str, str]] = []
     for before, after in zip(before_control, after_control, strict=True):
         was, now = (is_right(a.answer, a.question) for a in (before, after))
         if was != now:
-            (broken if was else mended).append(
-                {
-                    "question": before.question["messages"][-1]["content"],
-                    "before": before.answer,
-                    "after": after.answer,
-                }
-            )
+            (broken if was else mended).append(_change(before, after))
     return {
         "n_faults_met": len(faults),
         "n_faults_fixed": n_fixed,
@@ -330,9 +342,16 @@ def compare(
         "phrasings_fixed_interval": wilson(sum(fixed.values()), sum(shown.values())),
         "faults": faults,
         "n_control": len(before_control),
+        "n_control_right": sum(is_right(a.answer, a.question) for a in before_control),
         "newly_broken": broken,
         "newly_right": mended,
     }
+
+
+def _change(before: Asked, after: Asked) -> dict[str, str]:
+    """The last question and its two answers."""
+    asked = before.question["messages"][-1]["content"]
+    return {"question": asked, "before": before.answer, "after": after.answer}
 
 
 def night_of(settings: Settings) -> dict[str, Any]:
@@ -345,44 +364,3 @@ def night_of(settings: Settings) -> dict[str, Any]:
         "night_reason": state.detail.get("reason", ""),
         "verdict": read_json(path) if path.exists() else None,
     }
-
-
-def describe(result: dict[str, Any]) -> str:
-    """The closing page of the demo, in words."""
-    low, high = result["faults_fixed_interval"]
-    plow, phigh = result["phrasings_fixed_interval"]
-    lines = [
-        "",
-        f"Faults fixed: {result['n_faults_fixed']} of {result['n_faults_met']} "
-        f"(95 % interval {low:.0%} to {high:.0%}), asked in phrasings that no flag used; "
-        f"{result['n_phrasings_fixed']} of {result['n_phrasings']} such questions are answered "
-        f"right now ({plow:.0%} to {phigh:.0%}), none was before.",
-    ]
-    still = [f for f, one in result["faults"].items() if one["n_fixed"] < 0.75 * one["n_shown"]]
-    lines.append("Still there: " + (", ".join(still) if still else "none") + ".")
-    lines.append(
-        f"Of {result['n_control']} questions nobody complained about, "
-        f"{len(result['newly_broken'])} broke and {len(result['newly_right'])} became right."
-    )
-    for one in result["newly_broken"][:5]:
-        lines.append(f"  broke: {one['question']!r}: {one['before']!r} -> {one['after']!r}")
-    verdict = result["verdict"]
-    if verdict:
-        lines.append(f"The gate: {verdict['outcome'].replace('_', ' ')}.")
-        for one in verdict["benchmarks"]:
-            lines.append(
-                f"  {one['name']:<22} {one['champion']:.3f} -> {one['challenger']:.3f}  "
-                f"difference {one['difference']:+.3f} "
-                f"[{one['lower']:+.3f}, {one['upper']:+.3f}], margin -{one['margin']:.2f}, "
-                f"{one['n']} items"
-            )
-        lines += [f"  {reason}" for reason in verdict["reasons"]]
-    else:
-        lines.append(f"The night ended without a verdict: {result['night_reason']}")
-    restarted = "the engine was restarted" if result["engine_restarted"] else "without a restart"
-    lines.append(
-        f"Answering now: {result['champion_after']} (before: {result['champion_before']}), "
-        f"{restarted}. {result['total_seconds']:.0f} s in all, the night "
-        f"{result['night_seconds']:.0f} s."
-    )
-    return "\n".join(lines)

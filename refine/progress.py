@@ -9,6 +9,16 @@ from typing import Any
 
 Say = Callable[[str], None]
 
+# What a stage of training does, for a reader who does not know its name.
+WORDS = {
+    "replay": "training: what the base says itself, to hold the rest in place",
+    "sft": "training (SFT)",
+    "dpo": "training (DPO)",
+    "kto": "training (KTO)",
+    "strength": "training: as strong as the corrections need",
+    "probe": "training: a record by which the live adapter is recognised",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class NightResult:
@@ -55,7 +65,8 @@ class Progress:
         if self._seen == (stage, tenths) or stage == "done":
             return
         self._seen = (stage, tenths)
-        self._say(f"{stage}: {tenths * 10} %" if "fraction" in event else stage)
+        words = WORDS.get(stage, stage)
+        self._say(f"{words}: {tenths * 10} %" if "fraction" in event else words)
 
 
 def describe_counts(counts: dict[str, dict[str, int]]) -> str:

@@ -58,7 +58,7 @@ def test_promote(rules: GateRules) -> None:
     verdict = decide(before, after, rules, before)
     assert verdict.outcome == "promote"
     assert "12 of 20 held-out questions got better and 0 worse" in verdict.reasons[0]
-    assert "No worse on any of 3 benchmarks" in verdict.reasons[1]
+    assert "None of 3 benchmarks lost more than is allowed" in verdict.reasons[1]
     arc = verdict.benchmarks[0]
     assert (arc.n_worsened, arc.n_improved, arc.n) == (5, 3, N)
     assert arc.difference == pytest.approx(-0.002)
