@@ -150,7 +150,7 @@ def kill_nights(stage: str, n_kills: int, state_dir: Path, seed: int) -> dict[st
     return {
         f"kills of {stage}": n_kills,
         f"{stage}: calls of pawl nightly": calls,
-        f"{stage}: the last night": last.stdout.strip().splitlines()[0],
+        f"{stage}: the last night": last.stdout.partition(":")[0].strip(),
         f"{stage}: champion": champion,
     }
 
