@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 State = Literal["starting", "ready", "restarting", "failed", "off"]
 CommandMaker = Callable[[Settings, BaseModel, int], list[str]]
 
-N_FAILURES_TO_GIVE_UP = 5
+N_FAILURES_TO_GIVE_UP = 5  # of an engine that never worked; one that did is tried for ever
 STEADY_SECONDS = 60.0  # an engine that lived this long starts the count of failures anew
-BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0)
+BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0, 120.0)
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 5.0
 N_TAIL_LINES = 25
@@ -211,7 +211,7 @@ class Engine:
                 lasting = (
                     not ever_ready and "address already in use" not in self._log_text().lower()
                 )
-                if lasting or n_failures >= N_FAILURES_TO_GIVE_UP:
+                if lasting or (not ever_ready and n_failures >= N_FAILURES_TO_GIVE_UP):
                     self.failure = self.failure or self._explain(reason)
                     self._set("failed", reason, 0.0)
                     return
