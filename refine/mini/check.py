@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.mini.checker import fault_shown, is_right
+from refine.generation import generate
 
 Row = dict[str, Any]
 N_SEEN = 600
@@ -48,34 +49,11 @@ def answers(model_dir: Path, rows: Sequence[Row], max_new_tokens: int = 150) -> 
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
-    prompts = [
-        tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, tokenize=False)
-        for row in rows
-    ]
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    found = [""] * len(prompts)
-    for start in range(0, len(order), BATCH):
-        batch = order[start : start + BATCH]
-        encoded = tokenizer(
-            [prompts[index] for index in batch],
-            return_tensors="pt",
-            padding=True,
-            add_special_tokens=False,
-        )
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=encoded["input_ids"],
-                attention_mask=encoded["attention_mask"],
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                max_new_tokens=max_new_tokens,
-            )
-        for index, tokens in zip(batch, out[:, encoded["input_ids"].shape[1] :], strict=True):
-            found[index] = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-    return found
+    prompts = [row["messages"] for row in rows]
+    said = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=BATCH)
+    return [text for text, _ in said]
 
 
 def report(title: str, rows: Sequence[Row], said: Sequence[str], group: str, good: Any) -> float:
