@@ -31,7 +31,6 @@ def train(
 
     from feedback.snapshots import read_rows
     from refine import columns, replay
-    from refine.generation import write_text
     from refine.stages import _use_bf16, with_labels
     from refine.train import MAX_LENGTH_TOKENS
 
@@ -39,13 +38,7 @@ def train(
     tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model: Any = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=torch.float32)
-    prompts, _ = replay.draw_prompts(replay.read_prompts(), rows, plan.n_replay_rows, plan.seed)
-    answered, _ = replay.answer(model, tokenizer, prompts)
-    liked = replay.liked_rows(rows) if plan.stages[0].kind != "kto" else []
-    replayed, _ = replay.keep_unflagged([*liked, *answered], rows)
-    texts = write_text(model, tokenizer, plan.n_text_rows, plan.seed)
-    said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
-    texts = [texts[i] for i in replay.keep_unflagged_texts(said, rows)[0]]
+    replayed, texts, _ = replay.make_replay(plan, model, tokenizer, rows)
     trainers: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "sft": (SFTTrainer, SFTConfig, {}),
         "dpo": (DPOTrainer, DPOConfig, {"beta": plan.beta, "loss_type": ["sigmoid", "sft"]}),

@@ -27,7 +27,8 @@ from typing import Any
 
 from pawl.errors import PawlError
 from pawl.records import Message, TrainingRow
-from refine.generation import generate
+from refine.generation import generate, write_text
+from refine.method import Plan
 
 PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
 
@@ -112,6 +113,37 @@ class Overlap:
     def nearest(self, text: str, others: Iterable[str]) -> float:
         """The largest overlap of ``text`` with any of ``others``; 0 when there are none."""
         return max((self.of(text, other) for other in others), default=0.0)
+
+
+def make_replay(
+    plan: Plan, base: Any, tokenizer: Any, rows: Sequence[TrainingRow]
+) -> tuple[list[ReplayRow], list[list[int]], dict[str, int]]:
+    """The replay of a training on ``rows``: chat, texts as token ids, and how many of what.
+
+    The counts name what was kept and what was left out, and why.
+    """
+    prompts, n_near = draw_prompts(read_prompts(), rows, plan.n_replay_rows, plan.seed)
+    answers, n_unfinished = answer(base, tokenizer, prompts)
+    liked = liked_rows(rows) if plan.stages[0].kind != "kto" else []
+    kept, n_flagged = keep_unflagged([*liked, *answers], rows)
+    texts = write_text(base, tokenizer, plan.n_text_rows, plan.seed)
+    said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
+    places, n_flagged_texts = keep_unflagged_texts(said, rows)
+    return (
+        kept,
+        [texts[i] for i in places],
+        {
+            "n_replay": len(kept),
+            "n_text": len(places),
+            "n_liked": len(liked),
+            "n_left_out_near_prompt": n_near,
+            "n_left_out_unfinished": n_unfinished,
+            "n_left_out_flagged_answer": n_flagged,
+            "n_left_out_flagged_text": n_flagged_texts,
+            # All of them where the base's start of text is not known.
+            "n_text_not_written": plan.n_text_rows - len(texts),
+        },
+    )
 
 
 def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:

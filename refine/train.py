@@ -132,7 +132,7 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
     limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
 
     report({"stage": "replay"})
-    replayed, texts, replay_counts = _replay(job, base, tokenizer, rows, replay)
+    replayed, texts, replay_counts = replay.make_replay(job.plan, base, tokenizer, rows)
     report({"stage": "replay", **replay_counts})
 
     def length(messages: list[Message]) -> int:
@@ -279,37 +279,6 @@ def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = 
 
     base = _load_base(job.model_dir, torch)
     return PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=trainable)
-
-
-def _replay(
-    job: Job, base: Any, tokenizer: Any, rows: list[TrainingRow], replay: Any
-) -> tuple[list[Any], list[list[int]], dict[str, int]]:
-    from refine.generation import write_text
-
-    prompts, n_near = replay.draw_prompts(
-        replay.read_prompts(), rows, job.plan.n_replay_rows, job.plan.seed
-    )
-    answers, n_unfinished = replay.answer(base, tokenizer, prompts)
-    liked = replay.liked_rows(rows) if job.plan.stages[0].kind != "kto" else []
-    kept, n_flagged = replay.keep_unflagged([*liked, *answers], rows)
-    texts = write_text(base, tokenizer, job.plan.n_text_rows, job.plan.seed)
-    said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
-    places, n_flagged_texts = replay.keep_unflagged_texts(said, rows)
-    return (
-        kept,
-        [texts[i] for i in places],
-        {
-            "n_replay": len(kept),
-            "n_text": len(places),
-            "n_liked": len(liked),
-            "n_left_out_near_prompt": n_near,
-            "n_left_out_unfinished": n_unfinished,
-            "n_left_out_flagged_answer": n_flagged,
-            "n_left_out_flagged_text": n_flagged_texts,
-            "n_text_not_written": job.plan.n_text_rows
-            - len(texts),  # its start of text is not known
-        },
-    )
 
 
 def _weaken(job: Job, model: Any, tokenizer: Any, rows: list[TrainingRow]) -> float:

@@ -154,7 +154,7 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     assert report["promotion"]["outcome"] == "pending"
     assert report["plan"]["method"] == "sft"
     assert (result.run_dir / "report.html").stat().st_size > 1000
-    assert any(line.startswith("sft:") for line in lines)
+    assert any(line.startswith("training (SFT): ") for line in lines)
     assert "pawl@1" in result.describe()
     assert "report.html" in result.describe()
 
