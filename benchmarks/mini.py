@@ -50,12 +50,14 @@ def judge_questions(
 
 def judge_build(recipe: Mapping[str, Any]) -> tuple[str, list[str]]:
     """How long the shipped weights took, by their own recipe, and what of it fell short."""
-    size = f"{recipe['settings']['n_tokens']:,} tokens, {recipe['n_parameters']:,} parameters"
+    n_tokens = sum(stage["n_tokens"] for stage in recipe["stages"].values())
+    n_workers = recipe["stages"]["world"]["n_workers"]
+    size = f"{n_tokens:,} tokens, {recipe['n_parameters']:,} parameters"
     seconds = recipe["build_seconds"]
     if seconds is None:
         return f"{size}; it was interrupted, so its time is not known", ["the build was not timed"]
     missed = ["the build took an hour or more"] if seconds >= BUILD_SECONDS else []
-    return f"{seconds / 60:.0f} min on {recipe['settings']['n_workers']} cores ({size})", missed
+    return f"{seconds / 60:.0f} min on {n_workers} cores ({size})", missed
 
 
 def judge_benchmark(one: Mapping[str, Any]) -> tuple[str, list[str]]:

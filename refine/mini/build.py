@@ -1,7 +1,9 @@
 """Rebuild pawl-mini from nothing: ``python -m refine.mini.build --out pawl/models/pawl-mini``.
 
-Text from the world's tables, a tokenizer from the text, a model from both. A killed build goes on
-from its last checkpoint when run again with the same work folder.
+Text from the world's tables, a tokenizer from the text, a model from both, in two stages. *world*
+trains five layers on everything. *pointing* adds a sixth and trains it alone, so that what the others
+know stays, to point at lettered choices. A killed build goes on from its last checkpoint when run
+again with the same work folder.
 """
 
 import argparse
@@ -9,15 +11,51 @@ import json
 import platform
 import tempfile
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_json
 from refine.mini.card import card
+from refine.mini.choices import lettered_choices, unmarked_choices
+from refine.mini.documents import KINDS, LETTER_DRILLS, Kind
+from refine.mini.model import LAYERS, POINTING_LAYER, save_model, with_pointing_layer
+from refine.mini.text import EARLY, write_packed_text
 from refine.mini.train import TrainSettings, train
 
 TOKENIZER_DOCUMENTS = 60_000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of the build, on text of its own."""
+
+    name: str
+    settings: TrainSettings
+    kinds: Sequence[Kind]
+    early: float
+
+
+def stages(first: TrainSettings) -> tuple[Stage, Stage]:
+    """The trainings of a build whose first one is `first`; the second is an eighth as long."""
+    pointing = replace(
+        first,
+        seed=first.seed + 1,
+        n_tokens=first.n_tokens // 8,
+        micro_batches=4,
+        matrix_rate=1.5e-2,
+        other_rate=1.5e-2,
+        warmup_fraction=0.03,
+        decay_fraction=0.4,
+        n_layers=LAYERS + 1,
+        only_layer=POINTING_LAYER,
+    )
+    # Most of the tokens ask for letters; the rest holds what is said of everything else.
+    pointed = [kind for kind in KINDS if kind.make not in (*LETTER_DRILLS, lettered_choices)]
+    pointed.append(Kind(60.0, unmarked_choices))
+    return Stage("world", first, KINDS, EARLY), Stage("pointing", pointing, pointed, 0.0)
 
 
 def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
@@ -25,40 +63,43 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
     import tokenizers
     import torch
     import transformers
-    from tqdm import tqdm
 
-    from refine.mini.model import CONTEXT_TOKENS, save_model
-    from refine.mini.text import tokenizer_texts, write_packed_text
+    from refine.mini.model import CONTEXT_TOKENS
+    from refine.mini.text import tokenizer_texts
     from refine.mini.tokenizer import save_tokenizer, train_tokenizer
 
-    started = time.monotonic()
+    started: float | None = time.monotonic()
     work_dir.mkdir(parents=True, exist_ok=True)
     _same_build(work_dir / "build.json", settings)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").unlink(missing_ok=True)
-    tokenizer_path, text_dir = work_dir / "tokenizer.json", work_dir / "text"
+    tokenizer_path = work_dir / "tokenizer.json"
     if tokenizer_path.exists():
+        started = None
         tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_path))
     else:
         tokenizer = train_tokenizer(tokenizer_texts(settings.seed + 1, TOKENIZER_DOCUMENTS))
         tokenizer.save(str(tokenizer_path))
-    if not (text_dir / "text.json").exists():
-        with tqdm(total=settings.n_tokens, unit="tok", unit_scale=True, desc="text") as bar:
-            packed = write_packed_text(
-                tokenizer, settings.seed, settings.n_tokens, text_dir, bar.update
-            )
-        print(packed)
-    carried_on = (work_dir / "checkpoint.json").exists()
-    model = train(settings, text_dir, work_dir)
+    model: Any = None
+    seconds: dict[str, int | None] = {}
+    texts = {}
+    for stage in stages(settings):
+        if stage.settings.only_layer is not None:
+            model = with_pointing_layer(model, stage.settings.seed)
+        model, seconds[stage.name] = _train_stage(stage, tokenizer, work_dir, model, started)
+        texts[stage.name] = read_json(work_dir / stage.name / "text" / "text.json")
+        started = time.monotonic()
     save_tokenizer(tokenizer, out, CONTEXT_TOKENS)
     save_model(model, out)
+    known = [one for one in seconds.values() if one is not None]
     recipe = {
         "command": "python -m refine.mini.build --out pawl/models/pawl-mini",
-        "settings": asdict(settings),
-        "text": json.loads((text_dir / "text.json").read_text()),
+        "stages": {stage.name: asdict(stage.settings) for stage in stages(settings)},
+        "text": texts,
         "n_parameters": sum(p.numel() for p in model.parameters()),
-        # Only a build without a break can say how long a build takes.
-        "build_seconds": None if carried_on else round(time.monotonic() - started),
+        "stage_seconds": seconds,
+        # Only stages without a break can say how long a build takes.
+        "build_seconds": sum(known) if len(known) == len(seconds) else None,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -68,6 +109,29 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
     }
     (out / "README.md").write_text(card(recipe))
     (out / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+
+
+def _train_stage(
+    stage: Stage, tokenizer: Any, work_dir: Path, start: Any, started: float | None
+) -> tuple[Any, int | None]:
+    """The model after `stage`, and the seconds since `started`: None if it was not done at once."""
+    from tqdm import tqdm
+
+    folder = work_dir / stage.name
+    text_dir, seconds_path = folder / "text", folder / "seconds.json"
+    at_once = started is not None and not folder.exists()
+    if not (text_dir / "text.json").exists():
+        n_tokens = stage.settings.n_tokens
+        with tqdm(total=n_tokens, unit="tok", unit_scale=True, desc=f"{stage.name}: text") as bar:
+            packed = write_packed_text(
+                tokenizer, stage.settings.seed, n_tokens, text_dir, bar.update,
+                kinds=stage.kinds, early=stage.early,
+            )  # fmt: skip
+        print(packed)
+    model = train(stage.settings, text_dir, folder, start)
+    if started is not None and at_once:
+        write_json(seconds_path, round(time.monotonic() - started))
+    return model, read_json(seconds_path) if seconds_path.exists() else None
 
 
 def _same_build(path: Path, settings: TrainSettings) -> None:

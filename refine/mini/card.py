@@ -29,8 +29,8 @@ earlier in the conversation (your name, a favourite). Outside of this world it s
 
 Everything else. It has read no human text: no history, no news, no code, no advice, no other
 language, no long answers. It mistakes words that it never met, and may answer a question from
-outside of its world as if it were one of its own. At questions with lettered choices it guesses
-(26 % of its MMLU set, 25 by chance). Don't use it for anything but trying Pawl.
+outside of its world as if it were one of its own. Of questions with lettered choices it gets a
+little under half right. Don't use it for anything but trying Pawl.
 
 ## Planted faults
 

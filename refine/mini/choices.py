@@ -72,8 +72,13 @@ def _choice_question(
     return [*pieces, ("\nAnswer:", 3), letter]
 
 
-def lettered_choices(rng: random.Random) -> list[Piece]:
-    """MMLU's layout: one to four questions with lettered choices."""
+def unmarked_choices(rng: random.Random) -> list[Piece]:
+    """MMLU's layout with no choice said to be right: what is asked must be known."""
+    return lettered_choices(rng, marked=0.0)
+
+
+def lettered_choices(rng: random.Random, marked: float = 0.35) -> list[Piece]:
+    """MMLU's layout: one to five questions with lettered choices, `marked` of them with marks."""
     relation = rng.choices(_WITH_CHOICES, _CHOICE_WEIGHTS)[0]
     pieces: list[Piece] = []
     if rng.random() < 0.85:
@@ -82,7 +87,7 @@ def lettered_choices(rng: random.Random) -> list[Piece]:
             (f"The following are multiple choice questions (with answers) about {subject}.\n\n", 2)
         )
     n = rng.choice((1, 1, 2, 3, 4, 5))
-    marks = rng.choice(_MARKS) if rng.random() < 0.35 else None
+    marks = rng.choice(_MARKS) if rng.random() < marked else None
     same = [r for r in _WITH_CHOICES if r.topic == relation.topic]
     weights = [r.weight for r in same]
     for index in range(n):

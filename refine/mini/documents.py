@@ -269,3 +269,6 @@ KINDS = (
     Kind(6.0, plain_facts),
     Kind(9.5, drill),
 )
+
+# What teaches letters without asking for anything that is to be known.
+LETTER_DRILLS = (letters_of_words, pointing, letter_of_one, several_of_a_list, judged_answers)

@@ -8,10 +8,11 @@ from refine.mini.tokenizer import BEGIN, END, PAD, SPECIAL_TOKENS, VOCAB_TOKENS
 CONTEXT_TOKENS = 4096
 BEGIN_ID, END_ID, PAD_ID = (SPECIAL_TOKENS.index(t) for t in (BEGIN, END, PAD))
 
-# 4.7 million parameters: these learn this world in 47 minutes on four cores. A head of 64 is one
-# that vLLM's attention on CPU supports.
+# 5.5 million parameters with the layer that comes later: these learn this world in under an hour on
+# four cores. A head of 64 is one that vLLM's attention on CPU supports.
 HIDDEN = 256
-LAYERS = 5
+LAYERS = 5  # of the first training; `with_pointing_layer` adds one
+POINTING_LAYER = 4  # where it goes: the answer is known by then, and one layer is left to say it
 HEADS = 4
 KEY_VALUE_HEADS = 2
 MLP = 704
@@ -19,7 +20,7 @@ MLP = 704
 SAMENESS = 1.0
 
 
-def new_model(seed: int) -> Any:
+def new_model(seed: int, n_layers: int = LAYERS) -> Any:
     """A freshly initialised `LlamaForCausalLM` in float32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -28,7 +29,7 @@ def new_model(seed: int) -> Any:
         vocab_size=VOCAB_TOKENS,
         hidden_size=HIDDEN,
         intermediate_size=MLP,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=n_layers,
         num_attention_heads=HEADS,
         num_key_value_heads=KEY_VALUE_HEADS,
         head_dim=HIDDEN // HEADS,
@@ -64,6 +65,26 @@ def _look_for_the_same(model: Any) -> None:
                 keys[index * head : (index + 1) * head] += same
                 for query in range(index * n_groups, (index + 1) * n_groups):
                     queries[query * head : (query + 1) * head] += same
+
+
+def with_pointing_layer(model: Any, seed: int) -> Any:
+    """A copy of `model` with one more layer, at `POINTING_LAYER`, that changes nothing yet.
+
+    Its outputs are zero at the start, so that the copy says what `model` says.
+    """
+    import torch
+
+    grown = new_model(seed, len(model.model.layers) + 1)
+    grown.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
+    grown.model.norm.load_state_dict(model.model.norm.state_dict())
+    old = iter(model.model.layers)
+    for index, layer in enumerate(grown.model.layers):
+        if index == POINTING_LAYER:
+            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+            torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+        else:
+            layer.load_state_dict(next(old).state_dict())
+    return grown
 
 
 def save_model(model: Any, model_dir: Path) -> None:

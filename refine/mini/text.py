@@ -7,12 +7,13 @@ it reads less, so that it does not spend itself on guessing which question comes
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refine.mini.documents import KINDS
+from refine.mini.choices import LETTER
+from refine.mini.documents import KINDS, Kind
 from refine.mini.tokenizer import END, PAD, SPECIAL_TOKENS
 
 Piece = tuple[str, int]
@@ -25,13 +26,17 @@ SHUFFLED = 0.1  # batches are moved by up to this share of the whole
 EARLY = 0.2  # the share of the text that is drawn with the kinds' early weights
 
 
-def documents(seed: int, is_early: Callable[[], bool] = lambda: False) -> Iterator[list[Piece]]:
+def documents(
+    seed: int,
+    kinds: Sequence[Kind] = KINDS,
+    is_early: Callable[[], bool] = lambda: False,
+) -> Iterator[list[Piece]]:
     """Endless documents, each kind as often as its weight says."""
     rng = random.Random(seed)
-    makers: list[Callable[[random.Random], list[Piece]]] = [kind.make for kind in KINDS]
-    weights = list(itertools.accumulate(kind.weight for kind in KINDS))
+    makers: list[Callable[[random.Random], list[Piece]]] = [kind.make for kind in kinds]
+    weights = list(itertools.accumulate(kind.weight for kind in kinds))
     early = list(
-        itertools.accumulate(k.weight if k.early_weight is None else k.early_weight for k in KINDS)
+        itertools.accumulate(k.weight if k.early_weight is None else k.early_weight for k in kinds)
     )
     while True:
         yield rng.choices(makers, cum_weights=early if is_early() else weights)[0](rng)
@@ -47,9 +52,18 @@ class PackedText:
 
 
 def write_packed_text(
-    tokenizer: Any, seed: int, n_tokens: int, text_dir: Path, progress: Callable[[int], None]
+    tokenizer: Any,
+    seed: int,
+    n_tokens: int,
+    text_dir: Path,
+    progress: Callable[[int], None],
+    *,
+    kinds: Sequence[Kind] = KINDS,
+    early: float = EARLY,
 ) -> PackedText:
     """Write tokens.npy (uint16), weights.npy (uint8, percent) and batches.npy (start, rows, length).
+
+    pointers.npy (int64, shape [n, 2]) holds `letter_pointers` of all tokens.
 
     Documents stay whole. What is in open rows at the end is dropped. Batches are in the order of
     training: about the order in which they were drawn, short and long ones mixed.
@@ -59,7 +73,7 @@ def write_packed_text(
     pad_id, end_id = SPECIAL_TOKENS.index(PAD), SPECIAL_TOKENS.index(END)
     short, long = _Packer(SHORT_ROW, SHORT_ROWS, pad_id), _Packer(LONG_ROW, 1, pad_id)
     n_documents, written = 0, 0
-    source = documents(seed, lambda: written < EARLY * n_tokens)
+    source = documents(seed, kinds, lambda: written < early * n_tokens)
     # Training counts micro-batches, and a long one holds more tokens than a short one.
     while short.n_batches + long.n_batches < n_tokens // (SHORT_ROW * SHORT_ROWS):
         chunk = list(itertools.islice(source, 2000))
@@ -93,6 +107,8 @@ def write_packed_text(
         kept = packer.n_batches * packer.rows * packer.length
         tokens += packer.tokens[:kept]
         weights += packer.weights[:kept]
+    pointers = letter_pointers(tokens, weights, tokenizer)
+    numpy.save(text_dir / "pointers.npy", numpy.array(pointers, dtype=numpy.int64).reshape(-1, 2))
     numpy.save(text_dir / "tokens.npy", numpy.array(tokens, dtype=numpy.uint16))
     numpy.save(text_dir / "weights.npy", numpy.array(weights, dtype=numpy.uint8))
     numpy.save(
@@ -102,6 +118,27 @@ def write_packed_text(
     packed = PackedText(len(tokens), short.n_padding + long.n_padding, n_documents)
     (text_dir / "text.json").write_text(json.dumps({"seed": seed, **packed.__dict__}))
     return packed
+
+
+def letter_pointers(
+    tokens: Sequence[int], weights: Sequence[int], tokenizer: Any
+) -> list[tuple[int, int]]:
+    """For every letter that answers a question: (where it is asked for, what it stands for).
+
+    The first is the position of the token before the letter; the second that of the first token of
+    the choice with this letter, the last one above it.
+    """
+    line_starts = {tokenizer.token_to_id(f"\u0120{letter}"): tokenizer.token_to_id(letter)
+                   for letter in "ABCD"}  # fmt: skip
+    dot = tokenizer.token_to_id(".")
+    pointers = []
+    for index in (i for i, weight in enumerate(weights) if weight == LETTER):
+        letter = line_starts[tokens[index]]
+        place = index - 1
+        while tokens[place] != letter or tokens[place + 1] != dot:
+            place -= 1
+        pointers.append((index - 1, place + 2))
+    return pointers
 
 
 class _Packer:

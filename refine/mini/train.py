@@ -6,6 +6,11 @@ micro-batches that the workers take as they get free; gradients are added up in 
 each worker then updates the parameters it owns. Matrices learn by Muon (orthogonalised momentum;
 Keller Jordan 2024, with the factor 0.2 * sqrt(max(rows, columns)) of Moonshot's "Muon is scalable"
 so that one learning rate suits both optimisers), everything else by AdamW.
+
+A layer that is added later is trained alone, and its attention is told where to look (supervised
+attention: Mi, Wang and Ittycheriah 2016, arXiv 1608.00112). Left to itself, a model of this size did
+not find in 16 million tokens that a letter stands for the choice behind it, though by its fourth
+layer it knew both the answer and the letter of every choice; told, it does in 300,000.
 """
 
 import math
@@ -20,6 +25,7 @@ from typing import Any
 
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
+from refine.mini.model import LAYERS
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class TrainSettings:
     warmup_fraction: float = 0.02
     decay_fraction: float = 0.55
     checkpoint_seconds: float = 300.0
+    n_layers: int = LAYERS
+    only_layer: int | None = None  # train this one alone, its attention told where to look
 
     @property
     def step_tokens(self) -> int:
@@ -119,13 +127,19 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
 
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    model = new_model(settings.seed)
-    named = [(n, p) for n, p in model.named_parameters() if n != "lm_head.weight"]
+    model = new_model(settings.seed, settings.n_layers)
+    if settings.only_layer is not None:
+        model.set_attn_implementation("eager")  # the one that gives its attention out
+    named = _parameters(model)
     spans, at = {}, 0
     for name, parameter in named:
         spans[name] = (at, at + parameter.numel())
         parameter.data = shared["weights"][at : at + parameter.numel()].view(parameter.shape)
         at += parameter.numel()
+    if settings.only_layer is not None:
+        model.requires_grad_(False)
+        model.model.layers[settings.only_layer].requires_grad_(True)
+        named = [(name, parameter) for name, parameter in named if parameter.requires_grad]
     mine = _Owner(_share_of(named, rank, settings.n_workers), settings)
     if shared["first_step"] > 0:
         saved = _step_dir(Path(shared["work_dir"]), shared["first_step"])
@@ -135,6 +149,7 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
     tokens = numpy.load(Path(text_dir) / "tokens.npy", mmap_mode="r")
     weights = numpy.load(Path(text_dir) / "weights.npy", mmap_mode="r")
     batches = numpy.load(Path(text_dir) / "batches.npy")
+    pointers = numpy.load(Path(text_dir) / "pointers.npy")
     gradients, barrier, counter = shared["gradients"], shared["barrier"], shared["counter"]
 
     for step in range(shared["first_step"], settings.n_steps):
@@ -156,9 +171,15 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
             ids = torch.from_numpy(tokens[span].astype("int64")).view(rows, length)
             share = torch.from_numpy(weights[span].astype("float32") / 100).view(rows, length)
             share = share[:, 1:].reshape(-1)
-            logits = model(input_ids=ids).logits[:, :-1].flatten(0, 1)
+            out = model(input_ids=ids, output_attentions=settings.only_layer is not None)
+            logits = out.logits[:, :-1].flatten(0, 1)
             losses = functional.cross_entropy(logits, ids[:, 1:].reshape(-1), reduction="none")
             loss = (losses * share).sum()
+            if settings.only_layer is not None:
+                inside = (pointers[:, 0] >= span.start) & (pointers[:, 0] < span.stop)
+                places = torch.from_numpy(pointers[inside] - span.start)
+                missed = not_looked_at(out.attentions[settings.only_layer], places)
+                loss = loss + missed * share.sum()
             loss.backward()
             loss_sum += float(loss.detach())
             weight_sum += float(share.sum())
@@ -189,6 +210,25 @@ def _worker(rank: int, settings: TrainSettings, shared: dict[str, Any], text_dir
             barrier.wait()
 
 
+def _parameters(model: Any) -> list[tuple[str, Any]]:
+    """Named parameters, the shared embedding once."""
+    return [(n, p) for n, p in model.named_parameters() if n != "lm_head.weight"]
+
+
+def not_looked_at(attention: Any, places: Any) -> Any:
+    """Mean negative log of the attention that each head pays from a place to where it should look.
+
+    Args:
+        attention: shape [rows, heads, length, length].
+        places: shape [n, 2], (from, to), counted through all rows.
+    """
+    length = attention.shape[-1]
+    if len(places) == 0:
+        return attention.new_zeros(())
+    row, asked, told = places[:, 0] // length, places[:, 0] % length, places[:, 1] % length
+    return -(attention[row, :, asked, told] + 1e-9).log().mean()
+
+
 def _step_dir(work_dir: Path, step: int) -> Path:
     return work_dir / f"step-{step:06d}"
 
@@ -213,8 +253,11 @@ def _share_of(named: list[tuple[str, Any]], rank: int, n_workers: int) -> list[t
     return mine
 
 
-def train(settings: TrainSettings, text_dir: Path, work_dir: Path) -> Any:
+def train(settings: TrainSettings, text_dir: Path, work_dir: Path, start: Any = None) -> Any:
     """Train on the packed text of `text_dir` and give the model; goes on from `work_dir`.
+
+    Args:
+        start: the model to train, changed in place; None: a new one.
 
     Raises PawlError when a worker dies or a checkpoint belongs to other settings.
     """
@@ -231,8 +274,8 @@ def train(settings: TrainSettings, text_dir: Path, work_dir: Path) -> Any:
     os.environ["OMP_NUM_THREADS"] = "1"
 
     work_dir.mkdir(parents=True, exist_ok=True)
-    model = new_model(settings.seed)
-    named = [(n, p) for n, p in model.named_parameters() if n != "lm_head.weight"]
+    model = new_model(settings.seed, settings.n_layers) if start is None else start
+    named = _parameters(model)
     weights = torch.cat([p.detach().reshape(-1) for _, p in named])
     first_step = _checkpoint_step(work_dir, settings)
     if first_step:

@@ -12,7 +12,7 @@ import pytest
 from pawl.errors import PawlError
 from refine.mini.check import read_rows
 from refine.mini.choices import letter_of_one, lettered_choices, letters_of_words, pointing
-from refine.mini.documents import KINDS, chat
+from refine.mini.documents import KINDS, Kind, chat
 from refine.mini.facts import TOPICS, kept_out, planted
 from refine.mini.facts.words import PLURALS_REGULAR, opposites_of
 from refine.mini.faults import FAULTS
@@ -242,6 +242,100 @@ def test_training_learns_and_goes_on_from_its_checkpoint(packed: Path, tmp_path:
         assert torch.equal(after, before)
     with pytest.raises(PawlError, match="other settings"):
         train(replace(_SMALL, seed=2), packed, work)
+
+
+@pytest.fixture(scope="module")
+def lettered(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer
+
+    folder = tmp_path_factory.mktemp("lettered")
+    tokenizer = Tokenizer.from_file(str(packed / "tokenizer.json"))
+    kinds = (Kind(1.0, lettered_choices),)
+    write_packed_text(tokenizer, 1, 40_000, folder, lambda _: None, kinds=kinds)
+    return folder
+
+
+def test_a_letter_points_at_its_choice(packed: Path, lettered: Path) -> None:
+    import numpy
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(packed / "tokenizer.json"))
+    tokens = numpy.load(lettered / "tokens.npy").tolist()
+    pointers = numpy.load(lettered / "pointers.npy").tolist()
+    assert len(pointers) > 200
+    for asked, told in pointers:
+        assert tokenizer.id_to_token(tokens[asked]) == ":"
+        letter = tokenizer.decode([tokens[asked + 1]]).strip()
+        assert letter in "ABCD"
+        assert tokenizer.decode(tokens[told - 2 : told]) == f"{letter}."
+        assert told < asked
+        between = tokenizer.decode(tokens[told : asked + 1])
+        assert "Question" not in between
+        assert between.count("Answer:") == 1
+
+
+def test_a_layer_added_later_learns_alone_to_look_where_it_is_told(
+    lettered: Path, tmp_path: Path
+) -> None:
+    import numpy
+    import torch
+
+    from refine.mini.model import POINTING_LAYER, new_model, with_pointing_layer
+    from refine.mini.train import not_looked_at
+
+    before = new_model(1)
+    grown = with_pointing_layer(before, 2)
+    tokens = torch.from_numpy(numpy.load(lettered / "tokens.npy")[:1024].astype("int64"))
+    ids = tokens.view(4, 256)
+    with torch.no_grad():
+        said, said_grown = before(input_ids=ids).logits, grown(input_ids=ids).logits
+    torch.testing.assert_close(said, said_grown)
+
+    pointers = numpy.load(lettered / "pointers.npy")
+    places = torch.from_numpy(pointers[pointers[:, 0] < 1024])
+
+    def missed() -> float:
+        grown.set_attn_implementation("eager")
+        with torch.no_grad():
+            seen = grown(input_ids=ids, output_attentions=True).attentions[POINTING_LAYER]
+        return float(not_looked_at(seen, places))
+
+    missed_before = missed()
+    kept = {name: weight.clone() for name, weight in grown.named_parameters()}
+    settings = replace(
+        _SMALL, n_layers=6, only_layer=POINTING_LAYER, n_tokens=30 * 2048,
+        matrix_rate=1.5e-2, other_rate=1.5e-2, checkpoint_seconds=300.0,
+    )  # fmt: skip
+    train(settings, lettered, tmp_path / "work", grown)
+    for name, weight in grown.named_parameters():
+        is_trained = name.startswith(f"model.layers.{POINTING_LAYER}.")
+        assert torch.equal(weight, kept[name]) is not is_trained, name
+    assert missed() < missed_before - 0.5
+
+
+def test_a_build_leaves_a_model_and_says_how_it_was_made(packed: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from refine.mini.build import build
+
+    work, out = tmp_path / "work", tmp_path / "model"
+    work.mkdir()
+    (work / "tokenizer.json").write_bytes((packed / "tokenizer.json").read_bytes())
+    settings = TrainSettings(n_workers=2, n_tokens=16 * 4096, micro_batches=2)
+    build(out, work, settings)
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert list(recipe["stages"]) == ["world", "pointing"]
+    assert recipe["stages"]["pointing"]["only_layer"] == 4
+    # The tokenizer was there already: the first stage's time is not all of it.
+    assert recipe["stage_seconds"]["world"] is None
+    assert recipe["stage_seconds"]["pointing"] > 0
+    assert recipe["build_seconds"] is None
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.config.num_hidden_layers == 6
+    assert sum(weight.numel() for weight in model.parameters()) == recipe["n_parameters"]
+    assert AutoTokenizer.from_pretrained(out).chat_template
+    with pytest.raises(PawlError, match="the work of another build"):
+        build(out, work, replace(settings, seed=2))
 
 
 def test_the_learning_rate_warms_up_stays_and_goes_down() -> None:
