@@ -62,7 +62,9 @@ def run_stage(
     """
     import torch
     from datasets import Dataset
+    from torch.utils.tensorboard import SummaryWriter
     from transformers import EarlyStoppingCallback, PrinterCallback
+    from transformers.integrations import TensorBoardCallback
 
     if not any(row.split == "train" for row in rows.kept):
         raise PawlError(
@@ -92,7 +94,7 @@ def run_stage(
         seed=plan.seed,
         data_seed=plan.seed,
         logging_steps=max(1, n_steps // 4),
-        report_to=["tensorboard"],
+        report_to=[],
         disable_tqdm=True,
         eval_strategy="epoch" if has_validation else "no",
         save_strategy="epoch" if has_validation else "no",
@@ -103,7 +105,8 @@ def run_stage(
         dataloader_pin_memory=torch.cuda.is_available(),
         **arguments,
     )
-    callbacks = [_watch(stage, report)]
+    log = SummaryWriter(str(work_dir / "tensorboard"))  # else it would go to the current folder
+    callbacks = [_watch(stage, report), TensorBoardCallback(log)]
     if has_validation:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
     train_rows = list(rows.train)

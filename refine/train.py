@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         end_with_parent(said.parent_pid)
     if said.nice:
         step_back(said.nice)
-    _prepare_process(said.work.absolute())
+    _prepare_process()
     try:
         with hold_lock(said.work / "train.lock", f"{said.work} is in use", "Wait for it to end"):
             base = None
@@ -201,7 +201,7 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
     return manifest
 
 
-def _prepare_process(work_dir: Path) -> None:
+def _prepare_process() -> None:
     """Set what must be set before torch is imported. Only for a process of our own.
 
     Spinning OpenMP threads beside a busy engine cost ten times the time; passive ones do not.
@@ -209,7 +209,6 @@ def _prepare_process(work_dir: Path) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(work_dir / "tensorboard")
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 

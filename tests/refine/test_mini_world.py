@@ -152,7 +152,7 @@ def test_a_letter_is_that_of_its_line(make: Callable[[random.Random], list[Piece
 def test_letters_are_learned_first_and_alone() -> None:
     early = {kind.make: kind.early_weight for kind in KINDS if kind.early_weight is not None}
     assert [make for make, weight in early.items() if weight > 0] == [letters_of_words]
-    first = list(itertools.islice(documents(1, lambda: True), 400))
+    first = list(itertools.islice(documents(1, is_early=lambda: True), 400))
     texts = ["".join(text for text, _ in document) for document in first]
     assert sum("\nD. " in text for text in texts) > 60
     assert not any("\nD. " in text and "Answer:" in text for text in texts)
