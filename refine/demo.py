@@ -235,7 +235,7 @@ def run_demo(
     say(
         f"pawl-mini has {n_faults} faults planted in it. {N_USERS} scripted people chat with it "
         "and complain (the day), a new adapter is trained and judged (the night), and they ask "
-        "again in other words. About ten minutes on four cores.\n"
+        "again in other words. About a quarter of an hour on four cores.\n"
     )
     with serving(settings, arguments, say=say) as server:
         url = server.url

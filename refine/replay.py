@@ -140,7 +140,7 @@ def make_replay(
             "n_left_out_unfinished": n_unfinished,
             "n_left_out_flagged_answer": n_flagged,
             "n_left_out_flagged_text": n_flagged_texts,
-            # All of them where the base's start of text is not known.
+            # All texts where the base's start of text is not known.
             "n_text_not_written": plan.n_text_rows - len(texts),
         },
     )

@@ -106,7 +106,8 @@ def run_stage(
         **arguments,
     )
     log = SummaryWriter(str(work_dir / "tensorboard"))  # else it would go to the current folder
-    callbacks = [_watch(stage, report), TensorBoardCallback(log)]
+    to_tensorboard = TensorBoardCallback(log)
+    callbacks = [_watch(stage, report), to_tensorboard]
     if has_validation:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
     train_rows = list(rows.train)
@@ -127,6 +128,8 @@ def run_stage(
     trainer.remove_callback(PrinterCallback)  # our own reports say it
     first = trainer.evaluate() if has_validation else {}
     output = trainer.train()
+    # It closed its log; the best checkpoint's evaluation stands there already.
+    trainer.remove_callback(to_tensorboard)
     best = trainer.evaluate() if has_validation else {}
     state = trainer.state
     model.set_adapter("default")

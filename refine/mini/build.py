@@ -1,8 +1,8 @@
 """Rebuild pawl-mini from nothing: ``python -m refine.mini.build --out pawl/models/pawl-mini``.
 
 Text from the world's tables, a tokenizer from the text, a model from both, in two stages. *world*
-trains five layers on everything. *pointing* adds a sixth and trains it alone, so that what the others
-know stays, to point at lettered choices. A killed build goes on from its last checkpoint when run
+trains five layers on everything. *pointing* puts one more between the fourth and the fifth and trains
+it alone, so that what the others know stays, to point at lettered choices. A killed build goes on from its last checkpoint when run
 again with the same work folder.
 """
 
@@ -35,7 +35,7 @@ class Stage:
     name: str
     settings: TrainSettings
     kinds: Sequence[Kind]
-    early: float
+    early: float  # the share of the text that is drawn with the kinds' early weights
 
 
 def stages(first: TrainSettings) -> tuple[Stage, Stage]:
@@ -43,7 +43,7 @@ def stages(first: TrainSettings) -> tuple[Stage, Stage]:
     pointing = replace(
         first,
         seed=first.seed + 1,
-        n_tokens=first.n_tokens // 8,
+        n_tokens=max(first.n_tokens // 8, 1024 * 4),
         micro_batches=4,
         matrix_rate=1.5e-2,
         other_rate=1.5e-2,
@@ -52,7 +52,7 @@ def stages(first: TrainSettings) -> tuple[Stage, Stage]:
         n_layers=LAYERS + 1,
         only_layer=POINTING_LAYER,
     )
-    # Most of the tokens ask for letters; the rest holds what is said of everything else.
+    # Most of the tokens lead to letters; the rest holds what is said of everything else.
     pointed = [kind for kind in KINDS if kind.make not in (*LETTER_DRILLS, lettered_choices)]
     pointed.append(Kind(60.0, unmarked_choices))
     return Stage("world", first, KINDS, EARLY), Stage("pointing", pointing, pointed, 0.0)

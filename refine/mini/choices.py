@@ -16,7 +16,9 @@ from refine.mini.phrasing import expand, filler
 from refine.mini.relations import Fact, Relation, is_unseen_combination, statement
 from refine.mini.topics import RELATIONS
 
-LETTER = 250  # the weight of the letter, in percent: one token that stands for the whole question
+# The weight of the letter, in percent: one token that stands for the whole question. No other token
+# has it, so `refine.mini.text.letter_pointers` knows these letters by it.
+LETTER = 250
 _WITH_CHOICES = [
     relation for relation in RELATIONS if len(relation.wrong) >= 3 and not relation.bare
 ]
@@ -73,7 +75,7 @@ def _choice_question(
 
 
 def unmarked_choices(rng: random.Random) -> list[Piece]:
-    """MMLU's layout with no choice said to be right: what is asked must be known."""
+    """MMLU's layout with no choice marked as right."""
     return lettered_choices(rng, marked=0.0)
 
 

@@ -239,7 +239,7 @@ def long_conversation(rng: random.Random) -> list[Piece]:
 class Kind:
     """One kind of document: how often it comes, and how to make one.
 
-    `early_weight`: how often it comes in the first fifth of the text; None: as later.
+    `early_weight`: how often it comes in the first part of a text that has one; None: as later.
     """
 
     weight: float
@@ -270,5 +270,5 @@ KINDS = (
     Kind(9.5, drill),
 )
 
-# What teaches letters without asking for anything that is to be known.
+# What leads up to lettered choices: the first training needs it, a later one has the real layout.
 LETTER_DRILLS = (letters_of_words, pointing, letter_of_one, several_of_a_list, judged_answers)

@@ -12,7 +12,7 @@ BEGIN_ID, END_ID, PAD_ID = (SPECIAL_TOKENS.index(t) for t in (BEGIN, END, PAD))
 # four cores. A head of 64 is one that vLLM's attention on CPU supports.
 HIDDEN = 256
 LAYERS = 5  # of the first training; `with_pointing_layer` adds one
-POINTING_LAYER = 4  # where it goes: the answer is known by then, and one layer is left to say it
+POINTING_LAYER = 4  # where it goes: the answer mostly stands by then, one layer is left to say it
 HEADS = 4
 KEY_VALUE_HEADS = 2
 MLP = 704

@@ -123,7 +123,7 @@ def write_packed_text(
 def letter_pointers(
     tokens: Sequence[int], weights: Sequence[int], tokenizer: Any
 ) -> list[tuple[int, int]]:
-    """For every letter that answers a question: (where it is asked for, what it stands for).
+    """For every letter of weight `LETTER`: (where it is asked for, what it stands for).
 
     The first is the position of the token before the letter; the second that of the first token of
     the choice with this letter, the last one above it.

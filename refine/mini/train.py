@@ -8,9 +8,9 @@ Keller Jordan 2024, with the factor 0.2 * sqrt(max(rows, columns)) of Moonshot's
 so that one learning rate suits both optimisers), everything else by AdamW.
 
 A layer that is added later is trained alone, and its attention is told where to look (supervised
-attention: Mi, Wang and Ittycheriah 2016, arXiv 1608.00112). Left to itself, a model of this size did
-not find in 16 million tokens that a letter stands for the choice behind it, though by its fourth
-layer it knew both the answer and the letter of every choice; told, it does in 300,000.
+attention: Mi, Wang and Ittycheriah 2016, arXiv 1608.00112). Left to itself, a model of this size
+did not find in 16 million tokens that a letter stands for the choice behind it, though after its
+fourth layer a linear map reads the answer (71 %) and the letter of every choice; told, it does.
 """
 
 import math

@@ -157,7 +157,8 @@ def test_the_adapter_is_as_strong_as_its_corrections_need(
 
 
 def test_no_tensorboard_log_is_missing(mended: train.Job) -> None:
-    assert list(mended.work_dir.rglob("events.out.tfevents.*"))
+    logs = list(mended.work_dir.rglob("events.out.tfevents.*"))
+    assert {log.parent for log in logs} == {mended.work_dir / "tensorboard"}
 
 
 def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train.Job) -> None:
