@@ -321,7 +321,7 @@ def test_a_build_leaves_a_model_and_says_how_it_was_made(packed: Path, tmp_path:
     work, out = tmp_path / "work", tmp_path / "model"
     work.mkdir()
     (work / "tokenizer.json").write_bytes((packed / "tokenizer.json").read_bytes())
-    settings = TrainSettings(n_workers=2, n_tokens=16 * 4096, micro_batches=2)
+    settings = TrainSettings(n_workers=2, n_tokens=4 * 4096, micro_batches=2)
     build(out, work, settings)
     recipe = json.loads((out / "recipe.json").read_text())
     assert list(recipe["stages"]) == ["world", "pointing"]
