@@ -28,10 +28,11 @@ def _faults(result: dict[str, Any]) -> list[str]:
         "",
         f"FAULTS: {result['n_faults_fixed']} of {result['n_faults_met']} are fixed "
         f"(95 % interval {low:.0%} to {high:.0%})",
-        "  Each was asked about in wordings that no flag used. Fixed: three quarters of those that",
-        "  showed it before are answered correctly now, as the checker of evals/mini judges.",
-        f"  In all {result['n_phrasings_fixed']} of these {result['n_phrasings']} questions are "
-        "answered correctly now; none was before.",
+        "  Each was asked about in wordings that no flag used. A fault counts as fixed when at",
+        "  least three in four of its questions that were answered wrongly before are answered",
+        "  correctly now; the checker of evals/mini decides.",
+        f"  Together: 0 of {result['n_phrasings']} such questions correct before, "
+        f"{result['n_phrasings_fixed']} now.",
     ]
     right = [one["right"] for one in faults.values() if one["is_fixed"] and one["right"]]
     lines += [f"  fixed: {_change(one)}" for one in right[:1]]
@@ -52,7 +53,8 @@ def _side_effects(result: dict[str, Any]) -> list[str]:
         f"SIDE EFFECTS: of {result['n_control']} questions that nobody complained about "
         f"{before} were answered correctly, now {before - len(broken) + len(right)}: "
         f"{len(broken)} broke, {len(right)} became right",
-        "  The gate does not see these; it judges by the benchmarks and the kept-back complaints.",
+        "  The gate, which decides whether the new adapter goes live, does not use these",
+        "  questions: it judges by the benchmarks and the held-out complaints.",
     ]
     lines += [f"  broke: {_change(one)}" for one in broken[:N_EXAMPLES]]
     if len(broken) > N_EXAMPLES:
@@ -67,7 +69,7 @@ def _gate(result: dict[str, Any]) -> list[str]:
     lines = [
         "",
         f"THE GATE: {verdict['outcome'].replace('_', ' ')}",
-        "  benchmark             before   after  change in points       allowed   items",
+        "  benchmark             before   after  change in points         limit   items",
     ]
     for one in verdict["benchmarks"]:
         span = f"({100 * one['lower']:+.1f} to {100 * one['upper']:+.1f})"
@@ -77,7 +79,7 @@ def _gate(result: dict[str, Any]) -> list[str]:
             f"{one['n']:>6,}"
         )
     lines.append(
-        "  (in brackets: one-sided bounds of 95 %; the lower one must stay above what is allowed)"
+        "  (in brackets: one-sided 95 % bounds of the change; the lower must be over the limit)"
     )
     return lines + [f"  - {reason}" for reason in verdict["reasons"]]
 
@@ -92,7 +94,7 @@ def _ending(result: dict[str, Any], settings: Settings) -> list[str]:
         f"{result['night_seconds']:.0f} of them the night.",
         f"  report of the night   {settings.runs_dir / result['run_id'] / 'report.html'}",
         f"  all that was measured {settings.state_dir / 'demo.json'}",
-        f"  chat with it          {pawl} up",
+        f"  chat with it          {pawl} up     (serves, and prints the page's address)",
     ]
     if result["champion_after"] != result["champion_before"]:
         lines.append(f"  go back               {pawl} rollback")

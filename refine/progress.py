@@ -11,12 +11,12 @@ Say = Callable[[str], None]
 
 # What a stage of training does, for a reader who does not know its name.
 WORDS = {
-    "replay": "training: what the base says itself, to hold the rest in place",
+    "replay": "training: collecting the base's own answers, to keep the rest as it is",
     "sft": "training (SFT)",
     "dpo": "training (DPO)",
     "kto": "training (KTO)",
-    "strength": "training: as strong as the corrections need",
-    "probe": "training: a record by which the live adapter is recognised",
+    "strength": "training: choosing how strong the adapter must be",
+    "probe": "training: recording what the adapter says, to recognise it when it is live",
 }
 
 
