@@ -208,10 +208,10 @@ class Engine:
                 n_failures = 1 if steady else n_failures + 1
                 # What never worked once has a lasting cause, a model that vLLM does not serve; but
                 # another program may have taken the port between our look and vLLM's.
-                lasting = (
-                    not ever_ready and "address already in use" not in self._log_text().lower()
-                )
-                if lasting or (not ever_ready and n_failures >= N_FAILURES_TO_GIVE_UP):
+                if not ever_ready and (
+                    n_failures >= N_FAILURES_TO_GIVE_UP
+                    or "address already in use" not in self._log_text().lower()
+                ):
                     self.failure = self.failure or self._explain(reason)
                     self._set("failed", reason, 0.0)
                     return

@@ -2,8 +2,8 @@
 
 Text from the world's tables, a tokenizer from the text, a model from both, in two stages. *world*
 trains five layers on everything. *pointing* puts one more between the fourth and the fifth and trains
-it alone, so that what the others know stays, to point at lettered choices. A killed build goes on from its last checkpoint when run
-again with the same work folder.
+it alone, so that what the others know stays, to point at lettered choices. A killed build goes on
+from its last checkpoint when run again with the same work folder.
 """
 
 import argparse
@@ -83,7 +83,8 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
     model: Any = None
     seconds: dict[str, int | None] = {}
     texts = {}
-    for stage in stages(settings):
+    trainings = stages(settings)
+    for stage in trainings:
         if stage.settings.only_layer is not None:
             model = with_pointing_layer(model, stage.settings.seed)
         model, seconds[stage.name] = _train_stage(stage, tokenizer, work_dir, model, started)
@@ -94,7 +95,7 @@ def build(out: Path, work_dir: Path, settings: TrainSettings) -> None:
     known = [one for one in seconds.values() if one is not None]
     recipe = {
         "command": "python -m refine.mini.build --out pawl/models/pawl-mini",
-        "stages": {stage.name: asdict(stage.settings) for stage in stages(settings)},
+        "stages": {stage.name: asdict(stage.settings) for stage in trainings},
         "text": texts,
         "n_parameters": sum(p.numel() for p in model.parameters()),
         "stage_seconds": seconds,
