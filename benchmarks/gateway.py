@@ -35,7 +35,7 @@ from benchmarks.measurements import MISSED, record
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
-from serve.engine import free_port
+from serve.engine.client import free_port
 
 if TYPE_CHECKING:
     import aiohttp
@@ -122,10 +122,10 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
     import uvicorn
 
     from feedback.store import Store
-    from serve.app import PublicRoutes, make_app
-    from serve.gateway import Gateway
-    from serve.in_flight import InFlight
-    from serve.metrics import Metrics
+    from serve.api.app import PublicRoutes, make_app
+    from serve.api.completions import Gateway
+    from serve.api.in_flight import InFlight
+    from serve.api.metrics import Metrics
     from serve.up import Server, stop_on_signals
 
     with tempfile.TemporaryDirectory() as folder:

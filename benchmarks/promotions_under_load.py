@@ -199,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--moves", type=int, default=20)
     parser.add_argument("--streams", type=int, default=16)
-    parser.add_argument("--model", help="a folder or pawl-mini; a small random Llama without")
+    parser.add_argument("--model", help="a folder or hub id; a small random Llama without")
     parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pawl-moves-") as temporary:

@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks import lm_eval_stock
 from benchmarks.figures import ratio_in_words
 from benchmarks.measurements import MISSED, record
-from evals.scoring import Scores, read_scores
+from evals.runner import Scores, read_scores
 from evals.suites import SUITES, SuiteName, benchmark
 from pawl.errors import PawlError
 from pawl.models import resolve_model
@@ -90,7 +90,7 @@ def score_ours(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--model", default="pawl-mini")
+    parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--suite", choices=sorted(SUITES), default="mini")
     parser.add_argument("--data-dir", type=Path, help="official sets laid out as on the hub")
     parser.add_argument("--items", type=int, default=150, help="random items per benchmark")

@@ -25,7 +25,7 @@ from benchmarks.measurements import record, typed
 from feedback.migrations import migrate
 from feedback.store import Store
 from feedback.tables import COMPLETION_COLUMNS, row_of
-from pawl.records import Completion, utc_now
+from pawl.schemas import Completion, utc_now
 
 _PLAIN = Completion(
     completion_id="",
@@ -35,7 +35,7 @@ _PLAIN = Completion(
     created_at=utc_now(),
     asked_model="pawl",
     version="pawl@3",
-    base_model="pawl-mini",
+    base_model="smollm2-135m",
     base_fingerprint="sha256:" + "0" * 64,
     messages=[{"role": "user", "content": "What is the capital of Australia? " * 8}],
     completion="The capital of Australia is Canberra. " * 12,

@@ -14,7 +14,7 @@ from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 
-from evals.tree import continuation_logprobs
+from evals.prefix_tree import continuation_logprobs
 from pawl.errors import PawlError
 
 log = logging.getLogger("evals")
@@ -29,7 +29,7 @@ class Scorer(HFLM):
     A request that can't be scored (empty or over-long continuation) becomes NaN instead of ending
     the run; contexts that had to be cut to the model's length are counted; an adapter is checked
     to be there, then merged (in float32 its effect is unchanged, and a merged forward pass is
-    twice as fast); and prefixes are shared (``evals/tree.py``) once a sample of the requests,
+    twice as fast); and prefixes are shared (``evals/prefix_tree.py``) once a sample of requests,
     scored both ways, agrees.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from evals.stats import fewest_clusters, fewest_items, quantiles
+from evals.statistics import fewest_clusters, fewest_items, quantiles
 
 
 @dataclass(frozen=True, slots=True)

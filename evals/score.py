@@ -4,7 +4,7 @@
         --seed 0 --holdout SNAPSHOT_DIR --out DIR
 
 Leaves ``items.jsonl`` (one ItemScore a line) and ``manifest.json``, written last; or, of an error
-that has a sentence, ``error.json`` (``{"error", "status", "code"}``). Progress goes to standard
+that has a sentence, ``error.json`` (``{"error", "retryable", "code"}``). Progress goes to standard
 output, one JSON object a line; everything else to standard error.
 """
 
@@ -25,8 +25,8 @@ from typing import Any
 from evals.suites import SUITES, Benchmark, SuiteName, data_hash, draw
 from pawl.errors import PawlError
 from pawl.files import write_atomic, write_json
-from pawl.processes import end_with_parent, step_back
-from pawl.records import ItemScore, utc_now
+from pawl.jobs import end_with_parent, step_back
+from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST, ERROR = "items.jsonl", "manifest.json", "error.json"
 FORMAT = 2  # goes up when the same inputs would score otherwise
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     except PawlError as err:
         print(f"error: {err}", file=sys.stderr)
         args.out.mkdir(parents=True, exist_ok=True)
-        said = {"error": str(err), "status": err.status, "code": err.code}
+        said = {"error": str(err), "retryable": err.retryable, "code": err.code}
         write_json(args.out / ERROR, said)
         return 1
     return 0
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     benchmark_seconds = time.monotonic() - started - loaded_seconds
     n_left_out: dict[str, int] = {}
     if snapshot is not None:
-        from evals.holdout import score_rows, scored_rows
+        from evals.regression import score_rows, scored_rows
 
         held_out, left_out = score_rows(
             scored_rows(snapshot),

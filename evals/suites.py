@@ -1,7 +1,7 @@
 """Which benchmarks a suite holds, where their data are, and which items are drawn.
 
 Every benchmark is one of lm-eval's own tasks. The *mini* suite is the same task code on
-pawl-mini's own questions (``evals/mini/*.jsonl``); the *official* one takes the official data from
+own questions (``evals/mini/*.jsonl``); the *official* one takes the official data from
 the hub or from a folder laid out like it. Nothing here imports lm-eval.
 """
 

@@ -75,7 +75,7 @@ def load_suite(suite: SuiteName, *, data_dir: Path | None, work_dir: Path) -> Lo
                     f"the data of benchmark task {name} can't be fetched from the hub",
                     why,
                     "Check the network and try again, or point gate.data_dir at a copy of them",
-                    status=503,
+                    retryable=True,
                     code="hub_unreachable",
                 ) from err
             raise PawlError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pawl.errors import PawlError
-from pawl.records import Category
+from pawl.schemas import Category
 
 DEFAULT_CATEGORIES: tuple[Category, ...] = (
     Category(

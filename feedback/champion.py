@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pawl.records import Promotion
+from pawl.schemas import Promotion
 
 BASE_VERSION = "base"
 

@@ -21,7 +21,7 @@ from typing import Any
 from feedback.rows import Lesson, problem_of, same_text
 from feedback.splits import prompt_key, split_of, splits_of_prompts
 from feedback.store import Store
-from pawl.records import Completion, Feedback, Split, TrainingRow
+from pawl.schemas import Completion, Feedback, Split, TrainingRow
 from pawl.settings import Settings
 
 Rejection = tuple[str, dict[str, Any]]  # reason, origin

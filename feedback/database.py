@@ -38,7 +38,7 @@ def store_failed(err: Exception, what: str = "the store could not save this") ->
         "Nothing of it was kept; make room and send it again"
         if full
         else "Nothing of it was kept; send it again, and look at the server's log if it stays",
-        status=507 if full else 503,
+        retryable=True,
         code="store_full" if full else "store_failed",
     )
 
@@ -78,7 +78,6 @@ class Database:
                 f"the store's folder {self.path.parent} can't be written",
                 str(err),
                 "Choose another state_dir or mend its permissions",
-                status=500,
                 code="store_unwritable",
             ) from err
         try:
@@ -109,7 +108,7 @@ class Database:
                 "the store could not be read",
                 str(err).splitlines()[0],
                 "Try again; look at the server's log if it stays",
-                status=503,
+                retryable=True,
                 code="store_failed",
             ) from err
         finally:
@@ -169,7 +168,7 @@ def _closed() -> PawlError:
         "the store is closed",
         "the server is stopping or its disk failed",
         "Try again when it is up",
-        status=503,
+        retryable=True,
         code="store_closed",
     )
 
@@ -196,7 +195,7 @@ def _connect(path: Path) -> DuckDBPyConnection:
                 "the store is in use",
                 text.splitlines()[0],
                 "Stop the process that has it open, or speak to it over HTTP",
-                status=409,
+                retryable=True,
                 code="locked",
             ) from err
         if "space left" in text:
@@ -238,6 +237,5 @@ def _damaged(path: Path, why: str) -> PawlError:
         why,
         "It was left as it is; put back a copy of it together with its .wal file, "
         "or move both away to begin with an empty store",
-        status=500,
         code="store_damaged",
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pawl.errors import PawlError
-from pawl.records import utc_now
+from pawl.schemas import utc_now
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -134,7 +134,6 @@ def migrate(
             f"the store has migration {newer[-1]} ({done[newer[-1]]})",
             f"this version of Pawl knows migrations up to {max(known, default=0)}",
             "Start the newer Pawl that wrote it",
-            status=500,
             code="store_newer",
         )
     applied: list[int] = []
@@ -159,7 +158,6 @@ def migrate(
                 f"migration {one.number} ({one.name}) of the store failed",
                 str(err),
                 "The store is as it was before it; mend the cause and start again",
-                status=500,
                 code="migration_failed",
             ) from err
         applied.append(one.number)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pawl.files import sha256_json
-from pawl.records import Message, RowKind, Split, TrainingRow
+from pawl.schemas import Message, RowKind, Split, TrainingRow
 
 ROLES = ("system", "user", "assistant")
 

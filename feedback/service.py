@@ -10,7 +10,7 @@ from feedback.curation import curate
 from feedback.snapshots import freeze
 from feedback.store import Store
 from pawl.errors import PawlError, short
-from pawl.records import Feedback, utc_now
+from pawl.schemas import Feedback, utc_now
 from pawl.settings import Settings
 
 MOST_COMMENT_CHARACTERS = 10_000
@@ -215,7 +215,6 @@ def _not_found(param: str, completion_id: str, choice_index: int) -> PawlError:
         f"completion {completion_id!r}{choice} is not known",
         "no answer with this id was recorded here",
         "Send the id from the answer's body or its X-Pawl-Completion-Id header",
-        status=404,
         code="completion_not_found",
         param=param,
     )

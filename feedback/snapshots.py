@@ -18,7 +18,7 @@ from feedback.curation import Curated
 from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
-from pawl.records import TrainingRow, utc_now
+from pawl.schemas import TrainingRow, utc_now
 from pawl.settings import Settings
 
 ROWS = "rows.jsonl"
@@ -81,7 +81,6 @@ def read_manifest(snapshot_dir: Path) -> dict[str, Any]:
             f"snapshot {snapshot_dir.name} was changed after it was frozen",
             "the hash of its rows is not the manifest's",
             "Move the folder away and take a new snapshot",
-            status=409,
             code="snapshot_changed",
         )
     return dict(manifest)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from pawl.files import sha256_json
-from pawl.records import Message, Split
+from pawl.schemas import Message, Split
 
 TRAIN_FRACTION = 0.8
 VALIDATION_FRACTION = 0.1  # the rest is the holdout

@@ -39,7 +39,7 @@ from feedback.tables import (
 )
 from feedback.writer import GroupWriter, Row, Write
 from pawl.errors import PawlError
-from pawl.records import (
+from pawl.schemas import (
     Category,
     Completion,
     Feedback,
@@ -253,7 +253,6 @@ class Store:
                 f"this store is split with {rows[0][0]!r}, and another salt would "
                 "train on what is kept for testing",
                 "Set split_salt back",
-                status=409,
                 code="split_salt_changed",
             )
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from feedback.writer import Row
-from pawl.records import Category, Completion, Feedback, ItemScore, Promotion, TrainingRow
+from pawl.schemas import Category, Completion, Feedback, ItemScore, Promotion, TrainingRow
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -89,7 +89,7 @@ class GroupWriter:
                 "the store is closed",
                 "the server is stopping",
                 "Send it again when it is up",
-                status=503,
+                retryable=True,
                 code="store_closed",
             )
         )

@@ -20,7 +20,7 @@ from typing import Any
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_json
 from pawl.models import BaseModel
-from pawl.records import utc_now
+from pawl.schemas import utc_now
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"

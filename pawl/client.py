@@ -58,7 +58,7 @@ class HttpClient:
                 f"{method} {path} was not answered within {ANSWER_SECONDS:.0f} s",
                 "the server may still be at it",
                 "Look with 'pawl status' and 'pawl history' before asking again",
-                status=504,
+                retryable=True,
                 code="no_answer_yet",
             ) from err
         except httpx.TransportError as err:
@@ -66,7 +66,8 @@ class HttpClient:
                 f"the server at {self.url} did not answer",
                 str(err) or type(err).__name__,
                 "Is 'pawl up' running there?",
-                status=503,
+                retryable=True,
+                code="unreachable",
             ) from err
         try:
             value = answer.json()
@@ -75,13 +76,13 @@ class HttpClient:
                 f"{method} {path} answered {answer.status_code} without JSON",
                 answer.text[:200],
                 "Look at the server's log",
-                status=answer.status_code,
+                retryable=answer.status_code >= 500,
             ) from None
         if answer.status_code >= 400:
             error = value.get("error", {}) if isinstance(value, dict) else {}
             raise PawlError(
                 str(error.get("message") or value),
-                status=answer.status_code,
+                retryable=answer.status_code >= 500,
                 code=str(error.get("code") or "error"),
                 param=error.get("param"),
             )

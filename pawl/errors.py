@@ -12,9 +12,9 @@ class PawlError(Exception):
         what: what came ("model folder ./llama has no chat template").
         why: why it can't be ("chat requests could not be turned into prompts").
         do: what to type or change.
-        status: the HTTP status that a server answers with, 400 unless said.
-        code: the short machine-readable name in OpenAI-shaped errors.
+        code: the short machine-readable name. ``serve.api.http`` gives each its HTTP status.
         param: the request field at fault, if one is.
+        retryable: the same call may succeed later, with nothing changed in it.
     """
 
     def __init__(
@@ -23,28 +23,22 @@ class PawlError(Exception):
         why: str = "",
         do: str = "",
         *,
-        status: int = 400,
         code: str = "invalid_request",
         param: str | None = None,
+        retryable: bool = False,
     ) -> None:
         self.what = what
         self.why = why
         self.do = do
-        self.status = status
         self.code = code
-        self.param = param
+        self.param = _bounded(param) if param is not None else None
+        self.retryable = retryable
         text = _bounded(what)
         if why:
             text += f": {_bounded(why).removesuffix('.')}"
         if do:
             text += f". {do}"
         super().__init__(text if text.endswith((".", "!", "?")) else text + ".")
-
-    def as_openai(self) -> dict[str, object]:
-        """The body of an OpenAI-shaped error answer: ``{"error": {...}}``."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
-        param = _bounded(self.param) if self.param is not None else None
-        return {"error": {"message": str(self), "type": kind, "param": param, "code": self.code}}
 
 
 def short(value: object, n_characters: int = 80) -> str:

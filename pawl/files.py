@@ -48,7 +48,6 @@ def read_json(path: Path) -> Any:
             f"{path} is not there",
             "it is written last, so its work never finished",
             "Run the step again",
-            status=404,
             code="not_found",
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
@@ -108,7 +107,7 @@ def hold_lock(path: Path, what: str, do: str, *, wait_seconds: float = 0.0) -> I
                 f"{what} (process {holder} holds {path})",
                 "only one may run at a time",
                 do,
-                status=409,
+                retryable=True,
                 code="locked",
             )
         file.seek(0)

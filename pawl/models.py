@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_json
-from pawl.settings import MINI_MODEL, MINI_MODEL_DIR
 
 # Beside the weights: what turns a chat into token ids, and what the engine takes for defaults.
 _DECIDING = (
@@ -37,10 +36,10 @@ class BaseModel:
 def resolve_model(
     name: str, revision: str | None = None, *, cache_dir: Path, download: bool = True
 ) -> BaseModel:
-    """Find a base model: the embedded one, a folder, or a model of the hub (downloaded once).
+    """Find a base model: a folder or a model of the hub (downloaded once).
 
     Args:
-        name: ``pawl-mini``, a folder, or a hub id ``owner/name``.
+        name: a folder or a hub id ``owner/name``.
         revision: hub branch, tag or commit; only for hub ids.
         cache_dir: where the hashes of large weight files are remembered, if it is there.
         download: whether a model of the hub that is not on this machine yet may be fetched.
@@ -48,8 +47,6 @@ def resolve_model(
     Raises:
         PawlError: absent, without weights, without a chat template, or not a causal model.
     """
-    if name == MINI_MODEL:
-        return _inspect(MINI_MODEL, MINI_MODEL_DIR, None, None, cache_dir)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -86,7 +83,6 @@ def _download(name: str, revision: str | None, only_look: bool) -> Path:
                 f"model {name!r} is not on this machine yet",
                 "it was never fetched from the hub, and this command fetches nothing",
                 f"'pawl up --model {name}' fetches it",
-                status=404,
                 code="model_not_here",
             ) from err
         first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__

@@ -33,8 +33,7 @@ from pydantic_settings import (
 
 from pawl.errors import PawlError
 
-MINI_MODEL = "pawl-mini"
-MINI_MODEL_DIR = Path(__file__).parent / "models" / MINI_MODEL
+DEFAULT_MODEL = "smollm2-135m"
 
 
 class EngineSettings(BaseModel):
@@ -56,7 +55,7 @@ class EngineSettings(BaseModel):
 
 
 class TrainSettings(BaseModel):
-    """The trainer. ``None`` lets the method choose (``refine/method.py`` says how)."""
+    """The trainer. ``None`` lets the method choose (``refine/planner.py`` says how)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -112,7 +111,7 @@ class Settings(BaseSettings):
         env_prefix="PAWL_", env_nested_delimiter="__", frozen=True, extra="forbid"
     )
 
-    model: str = Field(MINI_MODEL, description="'pawl-mini', a folder, or a hub id")
+    model: str = Field(DEFAULT_MODEL, description="'smollm2-135m', a folder, or a hub id")
     model_revision: str | None = None
     state_dir: Path = Path(".pawl")
     host: str = "127.0.0.1"

@@ -1,1 +1,1 @@
-"""Makes a challenger: method choice, TRL training, the nightly run, and pawl-mini itself."""
+"""Makes a challenger: method choice, TRL training, the nightly run."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pawl.records import Message
+from pawl.schemas import Message
 
 MAX_TEXT_TOKENS = 128
 # The start-of-text token of models whose tokenizer names none: Qwen's and GPT-2's kin.

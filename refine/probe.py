@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pawl.adapters import ProbePosition
-from pawl.records import Message
+from pawl.schemas import Message
 
 N_POSITIONS = 16
 N_TOP = 20

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from pawl.errors import PawlError
-from pawl.records import Message, TrainingRow
+from pawl.schemas import Message, TrainingRow
 from refine.generation import generate, write_text
-from refine.method import Plan
+from refine.planner import Plan
 
 PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
 

@@ -27,10 +27,10 @@ from typing import Any
 from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_json
+from pawl.jobs import end_with_parent, step_back
 from pawl.models import resolve_model
-from pawl.processes import end_with_parent, step_back
-from pawl.records import Message, TrainingRow
-from refine.method import Plan
+from pawl.schemas import Message, TrainingRow
+from refine.planner import Plan
 from refine.recipe import make_recipe
 
 # All linear layers of a Llama-shaped model; never lm_head, which the engine would not serve.
@@ -90,8 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             )
     except PawlError as err:
-        status = 503 if err.code == "locked" else err.status  # whoever holds the lock will end
-        _report({"error": str(err), "code": err.code, "status": status})
+        _report({"error": str(err), "code": err.code, "retryable": err.retryable})
         return 1
     return 0
 
@@ -118,7 +117,9 @@ def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> Ada
     import torch
     import transformers
 
-    from refine import columns, replay, stages
+    from refine import datasets as columns
+    from refine import replay
+    from refine import trainer as stages
 
     if job.plan.n_threads:
         torch.set_num_threads(job.plan.n_threads)
@@ -282,7 +283,8 @@ def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = 
 
 def _weaken(job: Job, model: Any, tokenizer: Any, rows: list[TrainingRow]) -> float:
     """Take the strength that the written answers need; without such rows all of it."""
-    from refine import probe, soften
+    from refine import probe
+    from refine import scaling as soften
 
     corrections = [(row.prompt, row.completion or "") for row in rows if row.kind == "sft"]
     if job.plan.stages[0].kind != "sft":

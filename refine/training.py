@@ -44,7 +44,7 @@ def train(
         on_event: called with every JSON line of the child (``refine/train.py`` shows them).
 
     Raises:
-        PawlError: the child failed. ``status`` is below 500 when training again would fail again.
+        PawlError: the child failed; ``retryable`` when training again may succeed.
     """
     if (out_dir / MANIFEST).exists():
         return read_manifest(out_dir)
@@ -109,7 +109,7 @@ def train(
             "training failed",
             str(error["error"]),
             f"The log is {log_path}",
-            status=int(error["status"]),
+            retryable=bool(error["retryable"]),
             code=str(error["code"]),
         )
     if code != 0:
@@ -118,7 +118,7 @@ def train(
             f"training ended with {how}",
             "the end of its log:\n" + "\n".join(tail),
             f"The whole log is {log_path}",
-            status=500,
+            retryable=True,
             code="training_died",
         )
     return read_manifest(out_dir)

@@ -13,7 +13,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sync_dir
 from pawl.models import BaseModel
 from pawl.settings import Settings
-from serve.requests import KINDS_IN_WORDS
+from serve.api.requests import KINDS_IN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,6 @@ def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
                 f"run {run!r} is not known",
                 f"{settings.runs_dir} has no such folder",
                 "List the runs with 'pawl runs'",
-                status=404,
                 code="unknown_run",
                 param="run_dir",
             )
@@ -94,7 +93,6 @@ def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
         raise PawlError(
             f"adapter folder {adapter_dir} is not there",
             do="Check the path",
-            status=404,
             code="not_found",
             param="adapter_dir",
         )
@@ -109,7 +107,7 @@ def check_verdict(run_dir: Path, fingerprint: str, champion: str) -> None:
     """
 
     def refuse(what: str, why: str, do: str = "Score it again") -> PawlError:
-        return PawlError(f"run {run_dir.name}: {what}", why, do, status=409, code="not_let_through")
+        return PawlError(f"run {run_dir.name}: {what}", why, do, code="not_let_through")
 
     if not (run_dir / "verdict.json").exists():
         raise refuse("it has no verdict", "the gate has not decided", "Run 'pawl nightly' again")

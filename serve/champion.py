@@ -9,7 +9,7 @@ from pathlib import Path
 from pawl.adapters import read_manifest
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.records import Promotion
+from pawl.schemas import Promotion
 
 BASE = "base"
 
@@ -64,7 +64,6 @@ def check_fits(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> None:
             f"an adapter fits one base only ({manifest.base_fingerprint[:19]} is not "
             f"{base.fingerprint[:19]})",
             f"Start with --model {manifest.base_model}, {away}",
-            status=409,
             code="champion_misfit",
         )
     if manifest.rank > max_rank:
@@ -72,6 +71,5 @@ def check_fits(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> None:
             f"the champion {version} has the rank {manifest.rank}",
             f"the engine would take at most {max_rank}",
             f"Start with --set engine.max_lora_rank={manifest.rank}, {away}",
-            status=409,
             code="champion_misfit",
         )

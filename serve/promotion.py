@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from pawl.adapters import read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.records import Promotion, PromotionOutcome, utc_now
+from pawl.schemas import Promotion, PromotionOutcome, utc_now
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
 from serve.champion import BASE, champion_stack, check_fits, moves
-from serve.probe import ProbeResult, judge, read_live
+from serve.engine.probe import ProbeResult, judge, read_live
 
 if TYPE_CHECKING:
     import aiohttp
@@ -189,7 +189,6 @@ class Promoter:
                     "there is nothing to roll back to",
                     "the base is the champion",
                     "See 'pawl history'",
-                    status=409,
                     code="no_earlier_champion",
                 )
             target = to or stack[-2]
@@ -197,7 +196,6 @@ class Promoter:
                 raise PawlError(
                     f"{target} is the champion already",
                     do="See 'pawl history'",
-                    status=409,
                     code="already_champion",
                     param="to",
                 )
@@ -206,7 +204,6 @@ class Promoter:
                     f"{target} was never champion",
                     "a rollback goes to one that was",
                     "See 'pawl history'",
-                    status=404,
                     code="unknown_version",
                     param="to",
                 )
@@ -263,7 +260,8 @@ class Promoter:
                     f"{stack[-1]} could not be brought in",
                     result.reason,
                     "It is tried again when the engine is back; 'pawl rollback' goes to another",
-                    status=503,
+                    retryable=True,
+                    code="champion_not_loaded",
                 )
             self._offered.add(stack[-1])
         moved = []

@@ -23,11 +23,11 @@ import uvicorn
 from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
 from pawl.models import BaseModel, resolve_model
-from pawl.records import utc_now
+from pawl.schemas import utc_now
 from pawl.settings import Settings
-from serve.door import is_loopback
-from serve.engine import CommandMaker, Engine
-from serve.vllm_child import vllm_command
+from serve.api.auth import is_loopback
+from serve.engine.client import CommandMaker, Engine
+from serve.engine.process import vllm_command
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -108,7 +108,6 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
                     f"port {port} is in use",
                     "another program listens on it",
                     "Stop that program, or give another --port (0 takes a free one)",
-                    status=409,
                     code="port_in_use",
                 ) from error
             raise PawlError(
@@ -125,7 +124,7 @@ async def _serve(
     say: Callable[[str], None],
     command: CommandMaker,
 ) -> None:
-    from serve.app import build_app
+    from serve.api.app import build_app
 
     engine = Engine(settings, base, command=command)
     app = build_app(settings, engine, base=base, store=store)

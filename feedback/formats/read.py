@@ -48,7 +48,7 @@ def parse_file(path: Path, file_format: str = "auto") -> Parsed:
             f"{path} can't be read",
             err.strerror or str(err),
             "Check the path",
-            status=404 if isinstance(err, FileNotFoundError) else 400,
+            code="file_not_found" if isinstance(err, FileNotFoundError) else "invalid_request",
             param="path",
         ) from None
     except UnicodeDecodeError as err:

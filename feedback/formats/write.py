@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pawl.files import sha256_json
-from pawl.records import Message, RowKind, TrainingRow
+from pawl.schemas import Message, RowKind, TrainingRow
 
 _SHAREGPT_NAMES = {"user": "human", "assistant": "gpt", "system": "system"}
 

@@ -25,12 +25,11 @@ COMMANDS = {  # name: module that holds a click command of the same name (dashes
     "eval": "pawl.cli.loop",
     "runs": "pawl.cli.loop",
     "show": "pawl.cli.loop",
-    "promote": "pawl.cli.moves",
-    "rollback": "pawl.cli.moves",
-    "history": "pawl.cli.moves",
+    "promote": "pawl.cli.promotions",
+    "rollback": "pawl.cli.promotions",
+    "history": "pawl.cli.promotions",
     "import": "pawl.cli.data",
     "export": "pawl.cli.data",
-    "demo": "pawl.cli.loop",
 }
 HELP = {
     "up": "Serve: the gateway, the pages and the vLLM engine, until Ctrl-C.",
@@ -46,7 +45,6 @@ HELP = {
     "history": "Every promotion and rollback.",
     "import": "Read rows of other formats into the store.",
     "export": "Write what was learned from as rows for TRL.",
-    "demo": "A group of users meets the planted faults; a night mends them.",
 }
 
 

@@ -17,7 +17,7 @@ from pawl.server import api_key_of, running_server
 from pawl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from serve.app import PawlApp
+    from serve.api.app import PawlApp
 
 TURN_SECONDS = 20.0  # how long a call waits for another verb's call to be over
 TURN_POLL_SECONDS = 0.1
@@ -55,7 +55,6 @@ def connect(settings: Settings, *, only_reads: bool = False) -> Client:
             f"there is nothing in {settings.state_dir}",
             "no Pawl has served or imported here yet",
             "Start one with 'pawl up', or name another folder with --state-dir",
-            status=404,
             code="no_state",
         )
     return _CallByCall(settings, only_reads)
@@ -93,7 +92,7 @@ class _CallByCall:
                 if err.code != "locked" or time.monotonic() > deadline:
                     raise
                 time.sleep(TURN_POLL_SECONDS)
-        from serve.door import IN_PROCESS
+        from serve.api.auth import IN_PROCESS
 
         try:
             yield HttpClient(f"http://{IN_PROCESS}", key, app)
@@ -101,7 +100,7 @@ class _CallByCall:
             app.close()
 
     def _app(self) -> PawlApp:
-        from serve.app import build_app
+        from serve.api.app import build_app
 
         settings = self.settings
         base = resolve_model(

@@ -1,4 +1,4 @@
-"""``pawl nightly``, ``pawl eval``, ``pawl runs``, ``pawl show``, ``pawl demo``."""
+"""``pawl nightly``, ``pawl eval``, ``pawl runs``, ``pawl show``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from pawl.cli.connect import connect, group_arguments, settings_of
+from pawl.cli.connect import connect, settings_of
 from pawl.files import read_json
 
 
@@ -21,7 +21,7 @@ def nightly_command(ctx: click.Context) -> None:
     A night that was killed is carried on by the next call. Exit code 0 when the night came to an
     end, whatever its outcome.
     """
-    from refine.nightly import run_night
+    from refine.night.nightly import run_night
 
     settings = settings_of(ctx)
     result = run_night(connect(settings), settings, say=lambda line: click.echo(line, err=True))
@@ -29,7 +29,7 @@ def nightly_command(ctx: click.Context) -> None:
 
 
 @click.command("eval")
-@click.argument("model", default="pawl-mini")
+@click.argument("model", default="smollm2-135m")
 @click.option("--adapter", type=click.Path(path_type=Path), help="Adapter folder to score.")
 @click.option("--suite", type=click.Choice(["mini", "official"]), help="Default: the model's own.")
 @click.option(
@@ -53,8 +53,8 @@ def eval_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Score a model (pawl-mini, a folder or a hub id) on the benchmarks with lm-eval."""
-    from evals.scoring import describe, evaluate
+    """Score a model (smollm2-135m, a folder or a hub id) on the benchmarks with lm-eval."""
+    from evals.runner import describe, evaluate
 
     settings = settings_of(ctx, {"model": model})
     result = evaluate(
@@ -104,27 +104,3 @@ def _line(run: dict[str, Any]) -> str:
     detail = run.get("detail") or {}
     reason = detail.get("reason") or detail.get("outcome") or ""
     return f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {run['status']}  {reason}".rstrip()
-
-
-@click.command("demo")
-@click.option(
-    "--items",
-    type=click.IntRange(min=1),
-    default=1240,
-    show_default=True,
-    help="Random items scored per benchmark.",
-)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.pass_context
-def demo_command(ctx: click.Context, items: int, seed: int) -> None:
-    """A group of users meets the planted faults; a night mends them.
-
-    Uses the server running on --state-dir, or starts one on .pawl-demo for as long as it needs.
-    """
-    from refine.demo import run_demo
-
-    flags = {} if ctx.obj["flags"].get("state_dir") else {"state_dir": Path(".pawl-demo")}
-    result = run_demo(
-        settings_of(ctx, flags), n_items=items, seed=seed, arguments=group_arguments(ctx)
-    )
-    ctx.exit(0 if result["champion_after"] != result["champion_before"] else 1)

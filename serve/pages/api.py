@@ -141,7 +141,7 @@ def _server_error(status: int, raw: bytes) -> PawlError:
     except (ValueError, KeyError, TypeError):
         pass  # not OpenAI's shape: shown as it came
     return PawlError(
-        text or f"the server answered {status} without a word", status=status, code=code
+        text or f"the server answered {status} without a word", retryable=status >= 500, code=code
     )
 
 
@@ -150,6 +150,6 @@ def _unreachable(err: Exception) -> PawlError:
         "the server did not answer",
         str(err) or type(err).__name__,
         "Is it still running?",
-        status=503,
+        retryable=True,
         code="unreachable",
     )

@@ -15,9 +15,9 @@ from typing import Any
 import gradio as gr
 
 from pawl.errors import PawlError
-from serve.pages import drawing
+from serve.pages import rendering as drawing
 from serve.pages.api import Api
-from serve.pages.talk import Talk, Turn
+from serve.pages.conversation import Talk, Turn
 
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 _RATER = re.compile(r"page-[0-9a-f]{32}")

@@ -20,9 +20,9 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from pawl.settings import Settings
-from serve.door import is_loopback
-from serve.pages.guard import Guard
-from serve.pages.look import FAVICON_LINK, STARTING_PAGE
+from serve.api.auth import is_loopback
+from serve.pages.security import Guard
+from serve.pages.theme import FAVICON_LINK, STARTING_PAGE
 
 log = logging.getLogger("pawl.pages")
 
@@ -130,7 +130,7 @@ class Pages:
         from fastapi import FastAPI
 
         from serve.pages.chat import build_chat_page
-        from serve.pages.look import CSS, theme
+        from serve.pages.theme import CSS, theme
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         blocks = build_chat_page(self._api_key)

@@ -1,8 +1,8 @@
 """Whatever is sent over HTTP: a clear refusal, nothing lost, and the next one is answered.
 
 The table sends to a whole ``pawl up`` (door, gateway, admin routes, pages, store; the fake engine).
-Elsewhere: every field's range (``tests/serve/test_requests.py``), every field of feedback
-(``tests/feedback/test_service.py``), the admin routes (``tests/serve/test_admin.py``), a prompt
+Elsewhere: every field's range (``tests/serve/api/test_requests.py``), every field of feedback
+(``tests/feedback/test_service.py``), the admin routes (``tests/serve/api/test_admin.py``), a prompt
 longer than the context and ``echo`` + ``logprobs`` before the real vLLM
 (``tests/serve/test_real_engine.py``). What is typed is in ``test_bad_commands.py``.
 """

@@ -9,20 +9,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import bars, demo, litellm_proxy, mini
+from benchmarks import bars, litellm_proxy
 from benchmarks.figures import added, milliseconds, percentile, ratio_in_words, ratios
 from benchmarks.lm_eval_stock import StockScore, StockTasks, command, read_scores
 from benchmarks.measurements import MISSED, record
-from benchmarks.night import figures_of
 from benchmarks.scoring import compare
-from evals.scoring import Scores
+from evals.runner import Scores
 from pawl.errors import PawlError
 from pawl.files import read_json
-from pawl.records import ItemScore
+from pawl.schemas import ItemScore
 from tests.conftest import REPOSITORY
 
 COMMANDS = sorted(
@@ -79,17 +77,6 @@ def test_latencies_in_words() -> None:
     direct, proxied = [0.001] * 99 + [0.002], [0.0015] * 90 + [0.005] * 10
     assert milliseconds(proxied) == "median 1.50 ms, p99 5.00 ms"
     assert added(proxied, direct) == "adds median 0.50 ms, p99 4.00 ms"
-
-
-def test_a_nights_steps_are_compared_round_by_round() -> None:
-    ours = {"train": 2.0, "score champion": 0.0, "score challenger": 3.0, "deploy": 1.0,
-            "in all": 10.0}  # fmt: skip
-    usual = dict.fromkeys(ours, 40.0)
-    figures = figures_of([ours, {**ours, "in all": 20.0}], [usual, usual])
-    assert figures["in all"] == (
-        "Pawl 15.0 s, usual 40.0 s; usual / Pawl 3.00 (2.00 to 4.00 over 2 rounds)"
-    )
-    assert "usual / Pawl" not in figures["score champion"]  # nothing was scored: no ratio
 
 
 # -- scoring: are the two arms' results the same?
@@ -157,64 +144,6 @@ def test_lm_evals_log_is_read_by_item(tmp_path: Path) -> None:
     assert read_json(tmp_path / "out.samples.json") == {"mmlu_law": [5]}
 
 
-# -- judgements
-
-
-def demo_result(**changes: Any) -> dict[str, Any]:
-    bench = {"name": "mini_arc", "passed": True, "champion": 0.5, "challenger": 0.49,
-             "difference": -0.01, "lower": -0.02, "upper": 0.0, "margin": 0.03,
-             "n": 200}  # fmt: skip
-    return {
-        "n_faults_met": 10, "n_faults_fixed": 8, "faults_fixed_interval": (0.49, 0.94),
-        "n_phrasings": 90, "n_phrasings_fixed": 80, "phrasings_fixed_interval": (0.8, 0.94),
-        "n_control": 160, "newly_broken": [], "newly_right": [], "champion_before": "base",
-        "champion_after": "pawl@1", "engine_restarted": False, "night_seconds": 300.0,
-        "total_seconds": 500.0, "verdict": {"outcome": "promote", "benchmarks": [bench]},
-    } | changes  # fmt: skip
-
-
-def test_a_demo_at_its_bars_misses_none() -> None:
-    assert demo.missed_bars(demo_result()) == []
-    assert demo.figures_of(demo_result())["faults fixed"].startswith("8 of 10 met")
-
-
-@pytest.mark.parametrize(
-    ("changes", "missed"),
-    [
-        ({"n_faults_fixed": 7}, "7 of 10 faults fixed"),
-        ({"n_faults_met": 0, "n_faults_fixed": 0}, "0 of 0 faults fixed"),
-        ({"total_seconds": 901.0}, "901 s"),
-        ({"champion_after": "base"}, "the champion is still base"),
-        ({"engine_restarted": True}, "restarted"),
-        ({"verdict": None}, "no verdict"),
-        ({"verdict": {"outcome": "reject", "benchmarks": [{"name": "mini_arc", "passed": False}]}},
-         "mini_arc"),
-    ],
-)  # fmt: skip
-def test_a_demo_that_falls_short_says_where(changes: dict[str, Any], missed: str) -> None:
-    (only,) = demo.missed_bars(demo_result(**changes))
-    assert missed in only
-
-
-def test_the_minis_questions_are_judged_over_all_and_by_topic() -> None:
-    good = {"capitals": [True] * 19 + [False], "plurals": [True] * 8 + [False] * 2}
-    figure, missed = mini.judge_questions("unseen combinations", good, (95.0, 85.0))
-    assert figure == "90.0 % of 30 (bar 95); least: plurals 80 %"
-    assert missed == ["unseen combinations 90.0 %, under 95",
-                      "unseen combinations: plurals 80 %, under 85"]  # fmt: skip
-    assert mini.judge_questions("unseen families", good, (75.0, 0.0))[1] == []
-
-
-@pytest.mark.parametrize(
-    ("score", "chance", "n_missed"),
-    [(0.46, 0.25, 0), (0.44, 0.25, 1), (0.95, 0.25, 1), (0.10, None, 0)],
-)
-def test_the_minis_benchmarks_are_judged(score: float, chance: float | None, n_missed: int) -> None:
-    row = {"name": "mini_arc", "score": score, "lower": 0.4, "upper": 0.5, "n": 1200,
-           "chance": chance}  # fmt: skip
-    assert len(mini.judge_benchmark(row)[1]) == n_missed
-
-
 # -- make bars
 
 
@@ -234,11 +163,11 @@ def test_missed_is_neither_passed_nor_failed() -> None:
 
 def test_outcomes_of_earlier_calls_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "outcomes.json"
-    bars.remember({"demo": "missed"}, path)
-    table = bars.remember({"night": "passed"}, path)
+    bars.remember({"scoring": "missed"}, path)
+    table = bars.remember({"gateway": "passed"}, path)
     assert len(table) == len(bars.BARS)
     ended = {name.partition(":")[0]: outcome for name, outcome in table.items()}
-    assert (ended["demo"], ended["night"], ended["kills"]) == ("missed", "passed", "not run")
+    assert (ended["scoring"], ended["gateway"], ended["kills"]) == ("missed", "passed", "not run")
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:

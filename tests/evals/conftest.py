@@ -10,7 +10,7 @@ import pytest
 
 from evals.reasons import GateRules
 from pawl.models import BaseModel
-from pawl.records import ItemScore, TrainingRow
+from pawl.schemas import ItemScore, TrainingRow
 from pawl.settings import Settings
 
 CHAT_TEMPLATE = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from feedback.splits import split_of
 from feedback.store import Store
-from pawl.records import Completion, Feedback, Promotion, Split, utc_now
+from pawl.schemas import Completion, Feedback, Promotion, Split, utc_now
 
 _numbers = itertools.count(1)
 SALT = "pawl"
@@ -27,7 +27,7 @@ def make_completion(**changed: Any) -> Completion:
         created_at=utc_now(),
         asked_model="pawl",
         version="base",
-        base_model="pawl-mini",
+        base_model="smollm2-135m",
         base_fingerprint="sha256:0",
         messages=[{"role": "user", "content": f"What is {n} + 1? ⟨naïve 漢字 🙂⟩"}],
         completion=f"It is {n}.",

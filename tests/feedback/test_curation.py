@@ -10,7 +10,7 @@ import pytest
 from feedback.curation import Curated, curate
 from feedback.rows import Lesson
 from feedback.store import Store
-from pawl.records import Category, Split
+from pawl.schemas import Category, Split
 from pawl.settings import Settings
 from tests.feedback.examples import answered, conversation_in, said
 

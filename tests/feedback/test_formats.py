@@ -234,7 +234,7 @@ def test_files_of_no_use(
 def test_a_file_that_is_not_there(tmp_path: Path, store: Store, settings: Settings) -> None:
     with pytest.raises(PawlError) as err:
         import_file(store, tmp_path / "nowhere.jsonl")
-    assert err.value.status == 404
+    assert err.value.code == "file_not_found"
     with pytest.raises(PawlError, match="can't be read"):
         import_file(store, tmp_path)
     with pytest.raises(PawlError, match="folder"):

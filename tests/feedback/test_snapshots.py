@@ -15,7 +15,7 @@ from feedback.rows import Lesson
 from feedback.snapshots import freeze, read_manifest, read_rows
 from pawl.errors import PawlError
 from pawl.files import sha256_file
-from pawl.records import TrainingRow
+from pawl.schemas import TrainingRow
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
 

@@ -11,7 +11,7 @@ import pytest
 from feedback.categories import DEFAULT_CATEGORIES
 from feedback.store import Store
 from pawl.errors import PawlError
-from pawl.records import Category, ItemScore
+from pawl.schemas import Category, ItemScore
 from tests.feedback.examples import (
     answered,
     make_completion,

@@ -25,7 +25,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "statement", ["import pawl.cli", "import serve", "import feedback", "import evals",
-                  "import refine", "import serve.gateway", "import pawl.settings"]
+                  "import refine", "import serve.api.completions", "import pawl.settings"]
 )  # fmt: skip
 def test_imports_stay_light(statement: str, tmp_path: Path) -> None:
     code = f"import sys; {statement}; print([m for m in {HEAVY!r} if m in sys.modules])"

@@ -1,4 +1,7 @@
-"""The README's tree and commands are true. ``python tests/pawl/test_readme.py`` writes the tree."""
+"""The README's commands and the tree in docs/tree.md are true.
+
+``python tests/pawl/test_readme.py`` writes the tree.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 README = REPOSITORY / "README.md"
+TREE = REPOSITORY / "docs" / "tree.md"
 ROOMS = {
     "pawl": "what everyone shares, and the command line",
     "feedback": "what people said about answers",
@@ -17,8 +21,6 @@ ROOMS = {
     "refine": "makes a challenger",
     "benchmarks": "speed and endurance, one command each",
 }
-# Shown as one line: their own page or docstring says more.
-FOLDED = ("refine/mini/topics", "refine/mini/facts", "refine/mini/heldout", "evals/mini/mmlu")
 
 
 def first_sentence(path: Path) -> str:
@@ -37,18 +39,7 @@ def tree() -> str:
     lines = []
     for room, what in ROOMS.items():
         lines.append(f"{room + '/':<34}{what}")
-        folders: set[str] = set()
         for name in sorted(n for n in tracked if n.startswith(f"{room}/")):
-            folded = next((f for f in FOLDED if name.startswith(f"{f}/")), None)
-            if folded:
-                if folded not in folders:
-                    folders.add(folded)
-                    init = REPOSITORY / folded / "__init__.py"
-                    lines.append(
-                        f"  {folded.removeprefix(room + '/') + '/':<32}"
-                        f"{first_sentence(init) if init.exists() else ''}".rstrip()
-                    )
-                continue
             path = REPOSITORY / name
             if path.name in ("__init__.py", "__main__.py") or not path.exists():
                 continue
@@ -58,9 +49,14 @@ def tree() -> str:
     return "\n".join(lines)
 
 
+def page() -> str:
+    """The whole of docs/tree.md."""
+    return f"# The tree\n\nEvery module with the first sentence of its docstring.\n\n```\n{tree()}\n```\n"
+
+
 def test_tree_is_true() -> None:
-    assert tree() in README.read_text(), (
-        "The README's tree is not that of the files: run python tests/pawl/test_readme.py"
+    assert page() == TREE.read_text(), (
+        "docs/tree.md is not that of the files: run python tests/pawl/test_readme.py"
     )
 
 
@@ -81,9 +77,4 @@ def test_commands_in_the_readme_exist() -> None:
 
 
 if __name__ == "__main__":
-    text = README.read_text()
-    block = f"## The tree\n\n```\n{tree()}\n```\n"
-    marked = re.compile(r"## The tree\n\n```\n.*?\n```\n", re.S)
-    README.write_text(
-        marked.sub(lambda _: block, text) if marked.search(text) else text.replace("TREE\n", block)
-    )
+    TREE.write_text(page())

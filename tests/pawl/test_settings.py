@@ -18,7 +18,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults_serve_the_embedded_model_on_loopback() -> None:
     settings = load_settings()
-    assert settings.model == "pawl-mini"
+    assert settings.model == "smollm2-135m"
     assert settings.host == "127.0.0.1"
     assert settings.state_dir.is_absolute()
 

@@ -2,7 +2,7 @@
 
 Every one is put where training would have left it, in a run that is then carried on: the rest of
 the night is the real one. (Fixed on the holdout but worse on a benchmark is a matter of scores
-alone: tests/evals/test_verdict.py.)
+alone: tests/evals/test_gate.py.)
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pawl.adapters import MANIFEST, read_manifest
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.models import resolve_model
-from pawl.records import TrainingRow
+from pawl.schemas import TrainingRow
 from refine import train
-from refine.method import Plan
-from refine.nightly import run_night
-from refine.run_state import newest_runs
+from refine.night.nightly import run_night
+from refine.night.state import newest_runs
+from refine.planner import Plan
 from tests.adapters_for_tests import with_nan, with_wrong_base, with_wrong_shape
-from tests.refine.test_nightly import DiesAt, World, night_settings
+from tests.refine.night.test_nightly import DiesAt, World, night_settings
 from tests.refine.tiny import COLOURS, corrections, says, write_snapshot
 
 

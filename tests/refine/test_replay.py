@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pawl.records import Message, TrainingRow
+from pawl.schemas import Message, TrainingRow
 from refine import replay, write_replay_prompts
 from refine.demo import choose_questions
 from refine.generation import write_text
-from refine.mini.facts import kept_out
-from refine.mini.faults import FAULTS
 from refine.replay import Overlap, ReplayRow
 from tests.refine.tiny import answers, ask, corrections
 
@@ -129,24 +127,6 @@ def test_shipped_prompts_are_none_that_something_is_judged_by() -> None:
     }
     assert control
     assert control <= judged
-
-
-def test_the_docstring_counts_the_shipped_prompts() -> None:
-    prompts = replay.read_prompts()
-    said = str(write_replay_prompts.__doc__)
-    n_everyday = sum([one["content"] for one in p] in EVERYDAY for p in prompts)
-    assert f"{len(prompts):,} prompts" in said
-    assert f"{n_everyday} are everyday chat" in said
-
-
-def test_shipped_prompts_meet_no_planted_fault_and_no_fact_kept_out() -> None:
-    texts = {prompt[-1]["content"].lower() for prompt in replay.read_prompts()}
-    assert not texts & {fault.question.lower() for fault in FAULTS}
-    for a in range(51):
-        for b in range(51):
-            if kept_out("arithmetic", f"{a}+{b}"):
-                assert f"what is {a} plus {b}?" not in texts
-                assert f"{a} + {b} = ?" not in texts
 
 
 def test_the_base_answers_as_it_would_alone(world_model: Path) -> None:

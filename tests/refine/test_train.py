@@ -23,10 +23,10 @@ from pawl.adapters import read_manifest, read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.models import resolve_model
-from pawl.records import TrainingRow
+from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
 from refine import train
-from refine.method import choose
+from refine.planner import choose
 from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
 
 # Learning rates for a model of 64 dimensions and a handful of rows.
@@ -137,7 +137,8 @@ def test_the_adapter_is_as_strong_as_its_corrections_need(
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from refine import probe, soften
+    from refine import probe
+    from refine import scaling as soften
 
     tokenizer = AutoTokenizer.from_pretrained(world_model)
     rows = probe.encode_rows(tokenizer, [(ask("grass", i), "grass is green.") for i in range(10)])

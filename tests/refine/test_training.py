@@ -14,7 +14,7 @@ from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings, TrainSettings
-from refine.method import choose
+from refine.planner import choose
 from refine.training import train
 from tests.refine.tiny import corrections, write_snapshot
 
@@ -66,7 +66,7 @@ def test_what_the_child_says_is_the_error(world_model: Path, tmp_path: Path) -> 
     task = arguments(world_model, tmp_path, max_length_tokens=3)
     with pytest.raises(PawlError, match="longer than 3 tokens") as caught:
         train(**task)
-    assert caught.value.status < 500
+    assert not caught.value.retryable
     assert not task["out_dir"].exists()
 
 
@@ -77,7 +77,7 @@ def test_a_passing_error_of_the_child_stays_a_passing_one(
     lock = task["work_dir"] / "train.lock"
     with hold_lock(lock, "x", "y"), pytest.raises(PawlError, match="is in use") as caught:
         train(**task)
-    assert (caught.value.status, caught.value.code) == (503, "locked")
+    assert (caught.value.retryable, caught.value.code) == (True, "locked")
 
 
 def test_a_broken_model_gives_the_end_of_the_log(world_model: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_broken_model_gives_the_end_of_the_log(world_model: Path, tmp_path: Pa
     task["base"] = BaseModel("broken", broken, None, "sha256:0", "LlamaForCausalLM", 64)
     with pytest.raises(PawlError, match="the end of its log") as caught:
         train(**task)
-    assert caught.value.status == 500
+    assert caught.value.retryable
     assert str(tmp_path / "train" / "train.log") in str(caught.value)
     assert "Traceback" in (tmp_path / "train" / "train.log").read_text()
 
@@ -105,7 +105,7 @@ def test_a_killed_child_is_said_and_can_be_started_again(world_model: Path, tmp_
 
     with pytest.raises(PawlError, match="signal 9") as caught:
         train(**task, on_event=kill)
-    assert caught.value.status == 500
+    assert caught.value.retryable
     assert not task["out_dir"].exists()
     assert train(**arguments(world_model, tmp_path)).recipe["stages"][0]["n_steps"] > 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.files import sha256_file, write_json
-from pawl.records import Message, TrainingRow
+from pawl.schemas import Message, TrainingRow
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<|assistant|>' }}"

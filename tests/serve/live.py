@@ -15,13 +15,13 @@ import httpx
 
 from feedback.store import Store
 from pawl.models import BaseModel
-from pawl.records import Completion, Promotion, utc_now
+from pawl.schemas import Completion, Promotion, utc_now
 from pawl.settings import Settings
-from serve.app import PublicRoutes, make_app
-from serve.engine import CommandMaker, Engine
-from serve.gateway import Gateway
-from serve.in_flight import InFlight
-from serve.metrics import Metrics
+from serve.api.app import PublicRoutes, make_app
+from serve.api.completions import Gateway
+from serve.api.in_flight import InFlight
+from serve.api.metrics import Metrics
+from serve.engine.client import CommandMaker, Engine
 from serve.pages.mount import mount_pages
 from serve.up import Server, listen
 

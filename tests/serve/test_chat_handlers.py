@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.pages.talk import Talk, Turn
+from serve.pages.conversation import Talk, Turn
 
 AWAY = {"health": {"engine": {"state": "restarting", "detail": "the engine ended"}}}
 

@@ -27,12 +27,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from starlette.applications import Starlette
 
 from pawl.models import BaseModel, resolve_model
-from pawl.records import Completion
-from pawl.settings import MINI_MODEL, Settings
+from pawl.schemas import Completion
+from pawl.settings import DEFAULT_MODEL, Settings
+from serve.engine.process import vllm_command
 from serve.pages.api import Api
+from serve.pages.conversation import Talk, Turn
 from serve.pages.mount import mount_pages
-from serve.pages.talk import Talk, Turn
-from serve.vllm_child import vllm_command
 from tests.serve.live import REPOSITORY, Live, eventually, live, promotion
 
 pytestmark = pytest.mark.browser
@@ -563,7 +563,7 @@ def test_until_gradio_is_there_a_small_page_says_so_and_looks_again() -> None:
 @pytest.mark.timeout(900)  # vLLM starts in half a minute, alone on the machine
 def test_the_whole_page_before_vllm_itself(browser: Browser, tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state")
-    base = resolve_model(MINI_MODEL, None, cache_dir=settings.state_dir)
+    base = resolve_model(DEFAULT_MODEL, None, cache_dir=settings.state_dir)
     with live(settings, base=base, command=vllm_command, wait=False, pages=True) as server:
         page = browser.new_page()
         one = Tab(page)

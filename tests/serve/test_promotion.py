@@ -17,7 +17,8 @@ from feedback.store import Store
 from pawl.adapters import WEIGHTS
 from pawl.errors import PawlError
 from pawl.files import sha256_file
-from pawl.records import Promotion
+from pawl.schemas import Promotion
+from serve.api.http import status_of
 from serve.champion import BASE, champion_stack
 from tests.adapters_for_tests import SPOILT, approved_run, light_adapter
 from tests.serve.toy_world import World, toy_settings, toy_world, until
@@ -33,7 +34,7 @@ def force(adapter_dir: Path) -> dict[str, Any]:
 
 async def still_serves(world: World, champion: str) -> None:
     """The champion is the one it was, and the engine answers under its name."""
-    from serve.probe import read_live
+    from serve.engine.probe import read_live
 
     assert world.store.champion() == champion
     assert world.engine is not None
@@ -246,7 +247,7 @@ def test_requests_that_make_no_sense_are_errors_and_leave_no_trace(tmp_path: Pat
             for body, status in bad:
                 with pytest.raises(PawlError) as caught:
                     await world.promoter.promote(body)
-                assert caught.value.status == status, body
+                assert status_of(caught.value) == status, body
             assert world.promoter.history() == []
             linked = await world.promoter.promote(force(tmp_path / "linked"))
             assert linked.outcome == "refused"
@@ -358,7 +359,7 @@ def test_a_rollback_to_what_was_never_champion_is_an_error(tmp_path: Path) -> No
             for to, status in (("pawl@2", 404), ("pawl@9", 404), ("../x", 404), ("pawl@1", 409)):
                 with pytest.raises(PawlError) as caught:
                     await world.promoter.rollback(to)
-                assert caught.value.status == status
+                assert status_of(caught.value) == status
             assert world.store.champion() == "pawl@1"
 
     run(test())

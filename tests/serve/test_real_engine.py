@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from pawl.files import read_json
-from serve import keeper
+from serve.engine import supervisor as keeper
 from tests.serve.live import Live, eventually
 
 pytestmark = pytest.mark.engine

@@ -17,7 +17,7 @@ import pytest
 
 from feedback.store import Store
 from pawl.files import read_json
-from serve import keeper
+from serve.engine import supervisor as keeper
 from tests.serve.live import REPOSITORY, eventually
 
 

@@ -1,0 +1,1 @@
+"""What a night did, as report.json and report.html."""

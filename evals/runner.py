@@ -1,0 +1,393 @@
+"""Starts the scoring child, watches it, and keeps its scores for the next night.
+
+Benchmarks and holdout are kept apart under ``scores_dir``: a champion's benchmark scores stay true
+from night to night, while the holdout grows with the feedback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from evals.regression import BENCHMARK as HOLDOUT
+from evals.regression import rows_hash, scored_rows
+from evals.score import ERROR, FORMAT, ITEMS, MANIFEST
+from evals.suites import SUITES, SuiteName, data_hash
+from pawl.adapters import read_manifest
+from pawl.errors import PawlError
+from pawl.files import read_json, sha256_file, sha256_json, write_atomic, write_json
+from pawl.models import BaseModel, resolve_model
+from pawl.schemas import ItemScore
+from pawl.settings import GateSettings, Settings
+
+# stage ("loading", "benchmarks", "holdout", "done"), done, total
+OnProgress = Callable[[str, int, int], None]
+
+# Measured beside a busy engine: spinning OpenMP threads made work 12 times slower, these 1.7 times.
+BESIDE_ENGINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+NICENESS = 10
+LOG_TAIL_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Every item's score of one model, and how they came to be."""
+
+    items: list[ItemScore]
+    manifest: dict[str, Any]
+
+
+def suite_of(gate: GateSettings, model_name: str) -> SuiteName:
+    """The suite to score: what the settings say."""
+    return "official" if gate.suite == "auto" else gate.suite
+
+
+def score(
+    model: BaseModel,
+    adapter_dir: Path | None,
+    *,
+    suite: SuiteName,
+    scores_dir: Path,
+    n_items: int | None = None,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    mini_dir: Path | None = None,
+    snapshot_dir: Path | None = None,
+    out_dir: Path | None = None,
+    benchmarks: bool = True,
+    n_threads: int | None = None,
+    beside_engine: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Scores:
+    """Score a model, with an adapter or without, or take the scores of an earlier night.
+
+    Args:
+        suite: ``mini`` or ``official``.
+        scores_dir: where finished scores are kept, under a key of everything that decides them:
+            model, adapter, suite, items, seed, data, versions; for the holdout its rows.
+        n_items: random subset of every benchmark; None scores all items.
+        data_dir: the official suite's data, laid out as on the hub; None: the hub. The mini suite
+            has its own and takes no notice.
+        mini_dir: the mini suite's data, laid out as ``evals/mini``; None: these.
+        snapshot_dir: score the holdout of this snapshot too, as benchmark ``holdout``.
+        out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
+        benchmarks: False scores the holdout alone.
+        n_threads: None: 2 beside an engine, else all cores.
+        beside_engine: low priority and no spinning threads, so that the server stays quick.
+        on_progress: called with the child's progress.
+
+    Raises:
+        PawlError: the child failed, with the status that it gave (503: the hub can't be reached);
+            where it could not say why, status 500 and the end of its log.
+    """
+    sets_dir = mini_dir if suite == "mini" else data_dir
+    rows = scored_rows(snapshot_dir) if snapshot_dir else []
+    fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
+    who = {
+        "model": model.fingerprint,
+        "adapter": fingerprint,
+        "format": FORMAT,
+        "versions": [version(name) for name in ("lm-eval", "transformers")],
+    }
+    parts: dict[str, Path] = {}
+    if benchmarks:
+        key = sha256_json(
+            who
+            | {"suite": suite, "n_items": n_items, "seed": seed, "data": data_hash(suite, sets_dir)}
+        )
+        parts["benchmarks"] = scores_dir / f"{suite}-{key[:16]}"
+    if rows:
+        key = sha256_json(who | {"rows": rows_hash(rows)})
+        parts["holdout"] = scores_dir / f"holdout-{key[:16]}"
+    missing = [part for part, folder in parts.items() if not _finished(folder)]
+    if missing:
+        n_threads = n_threads or (2 if beside_engine else os.cpu_count() or 1)
+        command = [
+            sys.executable, "-m", "evals.score",
+            "--model", str(model.model_dir), "--model-fingerprint", model.fingerprint,
+            "--suite", suite, "--seed", str(seed),
+            "--cache-dir", str(scores_dir.absolute() / "datasets"),
+            "--threads", str(n_threads), "--parent-pid", str(os.getpid()),
+        ]  # fmt: skip
+        command += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
+        command += ["--items-per-benchmark", str(n_items)] if n_items else []
+        command += ["--data-dir", str(sets_dir.absolute())] if sets_dir else []
+        command += ["--skip-benchmarks"] if "benchmarks" not in missing else []
+        if "holdout" in missing and snapshot_dir:
+            command += ["--holdout", str(snapshot_dir.absolute())]
+        command += ["--nice", str(NICENESS)] if beside_engine else []
+        environment = {"OMP_NUM_THREADS": str(n_threads)} | (BESIDE_ENGINE if beside_engine else {})
+        _run(command, environment, scores_dir, {part: parts[part] for part in missing}, on_progress)
+    found = {part: _read(folder) for part, folder in parts.items()}
+    scores = Scores(
+        [item for one in found.values() for item in one.items],
+        _merged(
+            {part: one.manifest for part, one in found.items()},
+            reused=[part for part in parts if part not in missing],
+            fingerprints=(model.fingerprint, fingerprint),
+            suite=suite,
+            n_items=n_items,
+            seed=seed,
+        ),
+    )
+    if out_dir:
+        _write(out_dir, scores.items, scores.manifest)
+    return scores
+
+
+def read_scores(folder: Path) -> Scores:
+    """Read a run's ``scores/champion`` (or challenger, anchor) folder back."""
+    return _read(folder)
+
+
+def _run(
+    command: list[str],
+    environment: dict[str, str],
+    scores_dir: Path,
+    parts: dict[str, Path],
+    on_progress: OnProgress | None,
+) -> None:
+    """Run the child in a temporary folder and sort what it leaves into its parts."""
+    scores_dir.mkdir(parents=True, exist_ok=True)
+    package_root = str(Path(__file__).parents[1])
+    search = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
+        log_path = Path(work) / "score.log"
+        command = [*command, "--out", str(Path(work).absolute() / "out")]
+        with (
+            log_path.open("wb") as log,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env=os.environ | {"PYTHONPATH": search} | environment,
+            ) as child,
+        ):
+            try:
+                assert child.stdout is not None
+                for line in child.stdout:
+                    with suppress(json.JSONDecodeError, KeyError):
+                        one = json.loads(line)
+                        if on_progress:
+                            on_progress(one["stage"], one["done"], one["total"])
+            except BaseException:  # also Ctrl-C: the child goes with us
+                child.kill()
+                raise
+        code = child.returncode
+        if code != 0:
+            raise _failure(command, code, log_path, Path(work) / "out" / ERROR, scores_dir)
+        scores = _read(Path(work) / "out")
+        for part, folder in parts.items():
+            items = [i for i in scores.items if (i.benchmark == HOLDOUT) == (part == "holdout")]
+            _write(folder, items, scores.manifest)
+
+
+def _failure(
+    command: Sequence[str], code: int, log_path: Path, error_path: Path, scores_dir: Path
+) -> PawlError:
+    lines = log_path.read_text(errors="replace").replace("\r", "\n").splitlines()
+    lines = [line for line in lines if line.strip()]
+    kept = scores_dir / "failed-scoring.log"
+    shutil.copyfile(log_path, kept)
+    if error_path.exists():  # the child already said it in a sentence
+        said = read_json(error_path)
+        return PawlError(
+            "scoring failed", said["error"], retryable=said["retryable"], code=said["code"]
+        )
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return PawlError(
+        f"scoring ended with {how}",
+        "the end of its log:\n"
+        + "\n".join(lines[-LOG_TAIL_LINES:])
+        + f"\ncommand: {' '.join(command)}\n",
+        f"The whole log is in {kept}",
+        retryable=True,
+        code="scoring_died",
+    )
+
+
+def _finished(folder: Path) -> bool:
+    """Whole and without errors: scores with errors are tried again, they may have had a cause
+    outside of the model."""
+    if not (folder / MANIFEST).exists():
+        return False
+    manifest = read_json(folder / MANIFEST)
+    return manifest["n_errors"] == 0 and manifest["items_sha256"] == sha256_file(folder / ITEMS)
+
+
+def _read(folder: Path) -> Scores:
+    manifest = read_json(folder / MANIFEST)
+    with (folder / ITEMS).open() as file:
+        return Scores([ItemScore(**json.loads(line)) for line in file], manifest)
+
+
+def _write(folder: Path, items: list[ItemScore], manifest: dict[str, Any]) -> None:
+    """Items first, manifest last: a folder without a manifest counts as not there."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    lines = [json.dumps(item.as_json(), ensure_ascii=False) + "\n" for item in items]
+    write_atomic(folder / ITEMS, "".join(lines))
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item.benchmark] = counts.get(item.benchmark, 0) + 1
+    write_json(
+        folder / MANIFEST,
+        manifest
+        | {
+            "n_items": counts,
+            "n_errors": sum(item.error is not None for item in items),
+            "items_sha256": sha256_file(folder / ITEMS),
+        },
+    )
+
+
+def _merged(
+    manifests: dict[str, dict[str, Any]],
+    *,
+    reused: list[str],
+    fingerprints: tuple[str, str | None],
+    suite: SuiteName,
+    n_items: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    """One manifest for the parts together; each part's own is kept under ``parts``."""
+    return {
+        "format": FORMAT,
+        "model_fingerprint": fingerprints[0],
+        "adapter_fingerprint": fingerprints[1],
+        "suite": suite,
+        "items_per_benchmark": n_items,
+        "seed": seed,
+        # Only benchmarks are cut, only holdout rows left out; one child may have scored both.
+        "n_truncated": manifests.get("benchmarks", {}).get("n_truncated", 0),
+        "n_holdout_left_out": manifests.get("holdout", {}).get("n_holdout_left_out", {}),
+        # What was missing was scored by one child, whose manifest every new part holds.
+        "seconds": max(
+            (one["seconds"]["total"] for part, one in manifests.items() if part not in reused),
+            default=0.0,
+        ),
+        "reused": reused,
+        "parts": manifests,
+    }
+
+
+def evaluate(
+    settings: Settings,
+    *,
+    adapter_dir: Path | None = None,
+    suite: SuiteName | None = None,
+    n_items: int | None = None,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """What ``pawl eval`` shows: each benchmark's mean with its 95 % interval.
+
+    Args:
+        data_dir: the suite's data; None: the settings' folder for the official one, the embedded
+            sets for the mini one.
+
+    Returns:
+        ``{"model", "adapter_fingerprint", "suite", "benchmarks": [{"name", "n", "score", "lower",
+        "upper", "chance", "n_errors"}], "n_truncated", "seconds", "manifest"}``. Scores are
+        fractions; ``chance`` is what guessing gives (mean of 1/k; None for truthfulqa_mc2, whose
+        score is a share of probability). An erroneous item is counted, never scored.
+    """
+    from evals.statistics import mean_interval
+
+    model = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+    suite = suite or suite_of(settings.gate, model.name)
+
+    def on_progress(stage: str, done: int, total: int) -> None:
+        if say:
+            say(f"{stage}: {done:,} of {total:,}" if total > 1 else stage)
+
+    scores = score(
+        model,
+        adapter_dir,
+        suite=suite,
+        scores_dir=settings.scores_dir,
+        n_items=n_items,
+        seed=seed,
+        data_dir=data_dir or settings.gate.data_dir,
+        mini_dir=data_dir,
+        on_progress=on_progress,
+    )
+    table = []
+    for one in SUITES[suite]:
+        items = [item for item in scores.items if item.benchmark == one.name]
+        good = [item for item in items if item.score is not None]
+        value = mean_interval(
+            [item.score for item in good if item.score is not None],
+            [item.cluster for item in good],
+            alpha=0.025,
+        )
+        guess = [1 / len(item.detail["choices"]) for item in good]
+        table.append(
+            {
+                "name": one.name,
+                "n": len(good),
+                "score": value.value,
+                "lower": value.lower,
+                "upper": value.upper,
+                "n_errors": len(items) - len(good),
+                "chance": None
+                if one.name.endswith("mc2") or not guess
+                else sum(guess) / len(guess),
+            }
+        )
+    return {
+        "model": model.name,
+        "adapter_fingerprint": scores.manifest["adapter_fingerprint"],
+        "suite": suite,
+        "benchmarks": table,
+        "n_truncated": scores.manifest["n_truncated"],
+        "seconds": scores.manifest["seconds"],
+        "manifest": scores.manifest,
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The result of :func:`evaluate` as a table for a terminal."""
+    lines = [
+        f"{result['model']} on the {result['suite']} suite"
+        + (
+            f", adapter {result['adapter_fingerprint'][7:19]}"
+            if result["adapter_fingerprint"]
+            else ""
+        ),
+        f"{'benchmark':<22}{'items':>7}{'score':>8}  {'95 % interval':<16}{'guessing':>9}",
+    ]
+    for one in result["benchmarks"]:
+        chance = "" if one["chance"] is None else f"{one['chance'] * 100:.1f} %"
+        if one["n"]:
+            lines.append(
+                f"{one['name']:<22}{one['n']:>7}{one['score'] * 100:>6.1f} %  "
+                f"{one['lower'] * 100:>5.1f} to {one['upper'] * 100:<5.1f}%"
+                f"{chance:>10}"
+            )
+        if one["n_errors"]:
+            lines.append(f"{one['name']:<22}{one['n_errors']:>7} items met an error, not scored")
+    if result["n_truncated"]:
+        lines.append(
+            f"{result['n_truncated']:,} prompts were longer than the model's context and "
+            "lost their beginning."
+        )
+    reused = result["manifest"]["reused"]
+    lines.append(
+        "from an earlier run with the same model, items and versions"
+        if reused
+        else f"{result['seconds']:.0f} seconds"
+    )
+    return "\n".join(lines)

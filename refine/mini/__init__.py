@@ -1,1 +1,0 @@
-"""pawl-mini: the small base model of this repository, its world and its training."""

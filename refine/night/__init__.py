@@ -1,0 +1,1 @@
+"""One night as a list of steps, and its state."""

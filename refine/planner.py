@@ -1,0 +1,242 @@
+"""Which training does tonight's data allow? The choice, and every number of it, as a Plan.
+
+The shape of the rows decides (training split only; the holdout is never counted):
+
+- too few rows of any kind: no run, with the reason;
+- SFT rows and pairs (corrections give both): SFT. Its cross-entropy on the corrections is what
+  fixes an answer; a DPO stage after it is there to be asked for (``sft+dpo``). The measurements
+  are in ``docs/training-defaults.md``;
+- pairs alone (A/B choices): DPO with the SFT term;
+- SFT rows alone: SFT;
+- unpaired thumbs alone: KTO, when both directions are there.
+
+Every night trains a fresh adapter on the base from all curated rows so far. It costs little, and
+a fault that training put into one night's adapter is not handed down to the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pawl.errors import PawlError
+from pawl.files import read_json, sha256_json
+from pawl.schemas import TrainingRow
+from pawl.settings import Settings
+
+Method = Literal["none", "sft", "dpo", "kto", "sft+dpo"]
+StageKind = Literal["sft", "dpo", "kto"]
+
+# Fewer rows than this and the night says so instead of fitting noise.
+MIN_ROWS = 8
+MIN_UNPAIRED = 16
+N_TEXT_ROWS = 600
+MIN_PER_LABEL = 4  # KTO needs both directions
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One pass of one trainer. ``learning_rate`` is the peak, ``batch_size`` counts rows."""
+
+    kind: StageKind
+    learning_rate: float
+    n_epochs: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be trained and how; ``method`` "none" when there is nothing to learn from.
+
+    ``max_length_tokens`` None: the model's own maximum, 4,096 at most. ``n_replay_rows`` is how
+    many replay prompts are drawn, ``n_text_rows`` how many plain texts the base writes (for SFT
+    only). ``beta`` is the strength of DPO's and KTO's pull to the reference. ``patience_evals``:
+    training stops after as many evaluations (one an epoch) without a better validation loss.
+    """
+
+    method: Method
+    reason: str
+    counts: dict[str, int]
+    stages: tuple[Stage, ...] = ()
+    n_replay_rows: int = 0
+    n_text_rows: int = 0
+    max_length_tokens: int | None = None
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    beta: float = 0.1
+    patience_evals: int = 2
+    n_threads: int | None = None
+    seed: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Plan:
+        """The plan that ``as_json`` wrote; unknown keys are a PawlError."""
+        try:
+            stages = tuple(Stage(**stage) for stage in value.pop("stages", ()))
+            return cls(stages=stages, **value)
+        except TypeError as err:
+            raise PawlError(
+                "the training plan has another shape",
+                str(err),
+                "Make the plan again with this version",
+            ) from err
+
+
+def choose(
+    rows: Sequence[TrainingRow], settings: Settings, *, hidden_size: int | None = None
+) -> Plan:
+    """Choose method and hyper-parameters for the rows of a snapshot.
+
+    Args:
+        rows: all rows of the snapshot; only the training split is counted.
+        settings: ``settings.train`` overrides what is chosen here.
+        hidden_size: the base's width, for the learning rate (``hidden_size_of``); 2,048 if not
+            given.
+
+    Raises:
+        PawlError: ``settings.train.method`` forces a method that these rows can't support.
+    """
+    counts = _count(rows)
+    forced = settings.train.method
+    if forced == "auto":
+        method, reason = _by_shape(counts)
+    else:
+        problem = _lacks(forced, counts)
+        if problem:
+            raise PawlError(
+                f"training method {forced!r} was asked for",
+                problem,
+                "Gather more feedback, or set train.method to 'auto'",
+            )
+        method, reason = forced, "train.method asks for it"
+    if method == "none":
+        return Plan("none", reason, counts, seed=settings.train.seed)
+    kinds: list[StageKind] = {
+        "sft": ["sft"],
+        "dpo": ["dpo"],
+        "kto": ["kto"],
+        "sft+dpo": ["sft", "dpo"],
+    }[method]  # type: ignore[assignment]
+    train = settings.train
+    n_replay, n_text = train.n_replay_rows, train.n_text_rows
+    return Plan(
+        method,
+        reason,
+        counts,
+        stages=tuple(_stage(kind, settings, hidden_size or 2048) for kind in kinds),
+        n_replay_rows=_replay_rows(kinds[0], counts) if n_replay is None else n_replay,
+        n_text_rows=(N_TEXT_ROWS if n_text is None else n_text) if kinds[0] == "sft" else 0,
+        max_length_tokens=train.max_length_tokens,
+        lora_rank=train.lora_rank,
+        lora_alpha=train.lora_alpha,
+        n_threads=train.n_threads,
+        seed=train.seed,
+    )
+
+
+def hidden_size_of(model_dir: Path) -> int:
+    """The width of the model in this folder, from its ``config.json``."""
+    config = read_json(model_dir / "config.json")
+    return int((config.get("text_config") or config)["hidden_size"])
+
+
+def _count(rows: Sequence[TrainingRow]) -> dict[str, int]:
+    """Rows of the training and validation split by kind; unpaired ones also by label, and of the
+    pairs how many are a choice alone, not the twin of a correction's written answer."""
+    found: Counter[str] = Counter()
+    written = {
+        sha256_json([row.prompt, row.completion])
+        for row in rows
+        if row.kind == "sft" and row.split == "train"
+    }
+    for row in rows:
+        if row.split == "train":
+            found[row.kind] += 1
+            if row.kind == "pair":
+                found["choice"] += sha256_json([row.prompt, row.chosen]) not in written
+            if row.kind == "unpaired":
+                found["liked" if row.label else "disliked"] += 1
+        elif row.split == "validation":
+            found["validation"] += 1
+    keys = ("sft", "pair", "choice", "unpaired", "liked", "disliked", "validation")
+    return {key: found[key] for key in keys}
+
+
+def _by_shape(counts: dict[str, int]) -> tuple[Method, str]:
+    n_sft, n_pairs = counts["sft"], counts["pair"]
+    if n_sft >= MIN_ROWS:
+        unused = (
+            f"; {counts['choice']} preference pairs without a written answer are not used "
+            "(train.method 'sft+dpo' takes all pairs too)"
+            if counts["choice"]
+            else ""
+        )
+        return "sft", f"{n_sft} written answers to learn from{unused}"
+    if n_pairs >= MIN_ROWS:
+        return "dpo", f"{n_pairs} preference pairs and only {n_sft} written answers"
+    if not _lacks("kto", counts):
+        return (
+            "kto",
+            f"{counts['liked']} liked and {counts['disliked']} disliked answers, no written ones; "
+            "the gate needs corrections or preferences in the holdout to promote what comes of it",
+        )
+    return "none", (
+        f"nothing to learn from: {n_sft} written answers and {n_pairs} preference pairs "
+        f"({MIN_ROWS} of either are needed), {counts['liked']} liked and {counts['disliked']} "
+        f"disliked answers ({MIN_UNPAIRED} together, {MIN_PER_LABEL} of each, are needed)"
+    )
+
+
+def _lacks(method: str, counts: dict[str, int]) -> str:
+    """Why the rows can't support the method; empty when they can."""
+    if method in ("sft", "sft+dpo") and counts["sft"] < MIN_ROWS:
+        return f"the snapshot has {counts['sft']} written answers, {MIN_ROWS} are needed"
+    if method in ("dpo", "sft+dpo") and counts["pair"] < MIN_ROWS:
+        return f"the snapshot has {counts['pair']} preference pairs, {MIN_ROWS} are needed"
+    if method == "kto":
+        fewer = min(counts["liked"], counts["disliked"])
+        if counts["unpaired"] < MIN_UNPAIRED or fewer < MIN_PER_LABEL:
+            return (
+                f"the snapshot has {counts['liked']} liked and {counts['disliked']} disliked "
+                f"answers, {MIN_UNPAIRED} together and {MIN_PER_LABEL} of each are needed"
+            )
+    return ""
+
+
+def _stage(kind: StageKind, settings: Settings, hidden_size: int) -> Stage:
+    train = settings.train
+    epochs = {"sft": 4.0, "dpo": 4.0, "kto": 3.0}[kind]
+    return Stage(
+        kind,
+        learning_rate=(
+            _learning_rate(kind, hidden_size)
+            if train.learning_rate is None
+            else train.learning_rate
+        ),
+        n_epochs=epochs if train.n_epochs is None else train.n_epochs,
+        batch_size=16 if train.batch_size is None else train.batch_size,
+    )
+
+
+def _learning_rate(kind: StageKind, hidden_size: int) -> float:
+    """Peak learning rate of a LoRA on a model of this width.
+
+    SFT: 5e-5 * 10 * (2000 / hidden_size) ** 0.781, the fit for Llama in "LoRA Without Regret"
+    (Schulman et al., 2025). Preference losses take half of it: measured, see
+    ``docs/training-defaults.md``.
+    """
+    rate = 5e-4 * (2000 / hidden_size) ** 0.781
+    return float(f"{rate if kind == 'sft' else rate / 2:.2g}")
+
+
+def _replay_rows(first: StageKind, counts: dict[str, int]) -> int:
+    """Twelve times the rows to be learnt, 600 at least, 1,400 at most: there are no more, and in
+    a small model every topic that is not replayed slips (docs/training-defaults.md)."""
+    n_rows = {"sft": counts["sft"], "dpo": counts["pair"], "kto": counts["unpaired"]}[first]
+    return max(600, min(1400, 12 * n_rows))

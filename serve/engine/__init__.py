@@ -1,0 +1,1 @@
+"""The vLLM engine: its process, its supervisor, its client, and the probe of its adapters."""

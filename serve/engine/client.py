@@ -1,0 +1,373 @@
+"""The vLLM child: started, watched, started again when it dies, and gone when we are.
+
+States: ``off`` (not started, or stopped), ``starting``, ``ready``, ``restarting`` (it died and
+comes back), ``failed`` (given up; ``failure`` says why, with the command and the log's tail).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.settings import Settings
+from serve.engine import supervisor
+from serve.engine.orphans import note_process, reap_left_over
+from serve.engine.process import STAGES, engine_environment, reason_in_log, vllm_command
+
+if TYPE_CHECKING:
+    import aiohttp
+
+State = Literal["starting", "ready", "restarting", "failed", "off"]
+CommandMaker = Callable[[Settings, BaseModel, int], list[str]]
+
+N_FAILURES_TO_GIVE_UP = 5  # of an engine that never worked; one that did is tried for ever
+STEADY_SECONDS = 60.0  # an engine that lived this long starts the count of failures anew
+BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0, 120.0)
+POLL_SECONDS = 0.1
+WATCH_SECONDS = 5.0
+N_TAIL_LINES = 25
+LOG_BYTES = 5_000_000
+_log = logging.getLogger("pawl.engine")
+
+
+class Engine:
+    """One vLLM child and the adapters that it holds.
+
+    Args:
+        settings: where the state folder is, and the engine's own settings.
+        model: the base model, served as ``base``.
+        command: makes the command line; a test gives one that starts something smaller.
+        backoff_seconds: how long to wait before the first restart, the second, and so on; the
+            last one holds for the rest.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: BaseModel,
+        *,
+        command: CommandMaker = vllm_command,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+    ) -> None:
+        self.model = model
+        # Awaited after every start, before the state is ``ready``: loads the adapters again.
+        self.on_ready: Callable[[], Awaitable[object]] | None = None
+        self.state: State = "off"
+        self.detail = "not started"
+        self.progress_fraction = 0.0
+        self.failure: PawlError | None = None
+        self.n_restarts = 0
+        self.loaded: dict[str, Path] = {}
+        self.is_ready = False  # it answers; ``state`` follows once the adapters are in
+        self.start_seconds: float | None = None
+        self.log_path = settings.logs_dir / "engine.log"
+        self.base_url = ""
+        # Without it every user of this machine could ask vLLM behind the gateway's back.
+        self._key = secrets.token_hex(16)
+        self._settings = settings
+        self._make_command = command
+        self._backoff = backoff_seconds
+        self.command: list[str] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._log_offset = 0
+        self._changed = asyncio.Event()
+
+    # -- what others ask of it
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child that holds the engine, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP client to the engine, which takes no others; made on first use."""
+        import aiohttp
+
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+                auto_decompress=False,
+                headers={"Authorization": f"Bearer {self._key}"},
+            )
+        return self._session
+
+    async def start(self) -> None:
+        """Begin to start the child, and return; ``wait_ready`` waits for it."""
+        if self._task is not None:
+            raise RuntimeError("this engine was started before")
+        self._set("starting", "starting", 0.0)
+        self._task = asyncio.create_task(self._supervise(), name="engine")
+
+    async def wait_ready(self, timeout_seconds: float | None = None) -> None:
+        """Wait until it is ready. Raises PawlError: it failed, or did not come up in time."""
+        limit = timeout_seconds or self._settings.engine.start_timeout_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self.state in ("starting", "restarting"):
+                    self._changed.clear()
+                    await self._changed.wait()
+        if self.state == "ready":
+            return
+        raise self.failure or self.unavailable()
+
+    def unavailable(self) -> PawlError:
+        """Why a request can't be answered now, for people."""
+        if self.state == "failed":
+            return PawlError(
+                "the engine is not running",
+                self.detail,
+                f"Look at {self.log_path}, then start Pawl again",
+                retryable=True,
+                code="engine_failed",
+            )
+        if self.state == "off":
+            return PawlError(
+                "no engine runs here",
+                "answers come from a running server",
+                "Start one with 'pawl up'",
+                retryable=True,
+                code="engine_off",
+            )
+        return PawlError(
+            f"the engine is {self.state}",
+            f"{self.detail} ({self.progress_fraction:.0%})",
+            "Ask again in a few seconds",
+            retryable=True,
+            code="engine_not_ready",
+        )
+
+    async def load_adapter(self, version: str, adapter_dir: Path) -> None:
+        """Serve the adapter in ``adapter_dir`` under the name ``version``.
+
+        Raises:
+            PawlError: the engine is not ready, or refused (``code="adapter_not_loaded"``).
+        """
+        if not self.is_ready:
+            raise self.unavailable()
+        body = {"lora_name": version, "lora_path": str(adapter_dir.absolute())}
+        await self._post("/v1/load_lora_adapter", body, version)
+        self.loaded[version] = adapter_dir
+
+    async def unload_adapter(self, version: str) -> None:
+        """Serve it no longer. Its folder may go only after this."""
+        if version not in self.loaded:
+            return
+        if self.is_ready:
+            await self._post("/v1/unload_lora_adapter", {"lora_name": version}, version)
+        self.loaded.pop(version, None)
+
+    async def stop(self) -> None:
+        """End the child and everything it started; takes a few seconds at most."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._end_process()
+        if self._session is not None:
+            await self._session.close()
+        if self.state != "failed":
+            self._set("off", "stopped", 0.0)
+
+    # -- its life
+
+    async def _supervise(self) -> None:
+        n_failures = 0
+        ever_ready = False
+        try:
+            await asyncio.to_thread(reap_left_over, self._process_file)
+            while True:
+                ready_at = None
+                try:
+                    await self._launch()
+                    ever_ready, ready_at = True, time.monotonic()
+                    reason = await self._watch()
+                except PawlError as error:
+                    self.failure, reason = error, error.what
+                except OSError as error:  # a full disk, no room for another process
+                    reason = f"the engine could not be started ({error})"
+                    self.failure = PawlError(reason, retryable=True, code="engine_failed")
+                await self._end_process()
+                self.loaded.clear()
+                steady = ready_at is not None and time.monotonic() - ready_at > STEADY_SECONDS
+                n_failures = 1 if steady else n_failures + 1
+                # What never worked once has a lasting cause, a model that vLLM does not serve; but
+                # another program may have taken the port between our look and vLLM's.
+                if not ever_ready and (
+                    n_failures >= N_FAILURES_TO_GIVE_UP
+                    or "address already in use" not in self._log_text().lower()
+                ):
+                    self.failure = self.failure or self._explain(reason)
+                    self._set("failed", reason, 0.0)
+                    return
+                self.n_restarts += 1
+                pause = self._backoff[min(n_failures, len(self._backoff)) - 1]
+                self._set("restarting", f"{reason}; it starts again", 0.0)
+                await asyncio.sleep(pause)
+        except Exception as error:  # a fault of ours must show in the status, not vanish
+            self.failure = PawlError(
+                f"the engine's supervision broke: {error!r}", retryable=True, code="engine_failed"
+            )
+            self._set("failed", str(self.failure), 0.0)
+            raise
+
+    async def _launch(self) -> None:
+        """Start the child and wait until it answers and holds its adapters."""
+        began = time.monotonic()
+        self.failure = None
+        port = free_port()
+        self.base_url = f"http://127.0.0.1:{port}"
+        self.command = self._make_command(self._settings, self.model, port)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-S", supervisor.__file__, str(self.log_path), *self.command,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **engine_environment(self._key)},
+        )  # fmt: skip
+        note_process(self._process_file, self._process.pid)
+        deadline = began + self._settings.engine.start_timeout_seconds
+        while not await self._answers():
+            if self._process.returncode is not None:
+                raise self._explain(
+                    f"the engine ended with exit code {self._process.returncode} while it started"
+                )
+            if time.monotonic() > deadline:
+                raise self._explain(
+                    "the engine was not ready after "
+                    f"{self._settings.engine.start_timeout_seconds:.0f} s"
+                )
+            self._read_progress()
+            await asyncio.sleep(POLL_SECONDS)
+        self.is_ready = True
+        self._set(self.state, "loading the adapters", 0.99)
+        if self.on_ready is not None:
+            try:
+                await self.on_ready()
+            except Exception:  # the base serves all the same; 'pawl' answers 503 without its own
+                _log.exception("the adapters could not be loaded")
+        self.start_seconds = time.monotonic() - began
+        self._set("ready", "ready", 1.0)
+
+    async def _watch(self) -> str:
+        """Wait until the child is dead or has said so; answers what happened."""
+        process = self._process
+        assert process is not None
+        n_silent = 0
+        while n_silent < 6:
+            try:
+                code = await asyncio.wait_for(asyncio.shield(process.wait()), WATCH_SECONDS)
+                return f"the engine ended with exit code {code}"
+            except TimeoutError:
+                n_silent = 0 if await self._answers() else n_silent + 1
+        return f"the engine did not answer for {6 * WATCH_SECONDS:.0f} s or more"
+
+    async def _end_process(self) -> None:
+        """Close the keeper's pipe: it ends all that it started, and then itself."""
+        process, self._process = self._process, None
+        self.is_ready = False
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), 3 * supervisor.GRACE_SECONDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        await asyncio.to_thread(supervisor.end_session, process.pid)
+        self._process_file.unlink(missing_ok=True)
+
+    async def _answers(self) -> bool:
+        import aiohttp
+
+        try:
+            timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS)
+            async with self.session.get(f"{self.base_url}/health", timeout=timeout) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def _post(self, path: str, body: dict[str, str], version: str) -> None:
+        import aiohttp
+
+        try:
+            timeout = aiohttp.ClientTimeout(total=120)
+            async with self.session.post(self.base_url + path, json=body, timeout=timeout) as got:
+                text = await got.text()
+                if got.status == 200 or "already been loaded" in text:
+                    return
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            text = f"{type(error).__name__} {error}"
+        raise PawlError(
+            f"the engine did not take {path.rsplit('/', 1)[1]} of {version}",
+            text[:500],
+            f"Look at {self.log_path}",
+            retryable=True,
+            code="adapter_not_loaded",
+        )
+
+    # -- what it says about itself
+
+    @property
+    def _process_file(self) -> Path:
+        return self._settings.state_dir / "engine.json"
+
+    def _set(self, state: State, detail: str, progress_fraction: float) -> None:
+        self.state, self.detail = state, detail
+        self.progress_fraction = progress_fraction
+        self._changed.set()
+
+    def _read_progress(self) -> None:
+        text = self._log_text()
+        for mark, fraction, stage in STAGES:
+            if fraction > self.progress_fraction and mark in text:
+                self.progress_fraction, self.detail = fraction, stage
+        if self.progress_fraction == 0.0:
+            self.detail, self.progress_fraction = "importing vLLM", 0.02
+
+    def _log_text(self) -> str:
+        if not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as file:
+            file.seek(self._log_offset)
+            return file.read().decode(errors="replace")
+
+    def _explain(self, what: str) -> PawlError:
+        """``what`` happened, with the last error, the exact command and the log's tail."""
+        lines = [one for one in self._log_text().splitlines() if one.strip()]
+        why = reason_in_log(lines) or "its log does not say why"
+        tail = "\n".join(f"    {one[:300]}" for one in lines[-N_TAIL_LINES:])
+        return PawlError(
+            what,
+            why,
+            f"Command: {shlex.join(self.command)}\n  Last lines of {self.log_path}:\n{tail}\n",
+            retryable=True,
+            code="engine_failed",
+        )
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listened on a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

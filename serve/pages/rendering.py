@@ -1,0 +1,131 @@
+"""Turns a talk into what Gradio's components show. Everything people wrote is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from serve.pages.conversation import Talk, Turn
+
+
+def messages(talk: Talk) -> list[dict[str, Any]]:
+    """The chat component's messages: two for each turn, one while an answer has not begun."""
+    shown: list[dict[str, Any]] = []
+    for turn in talk.turns:
+        shown.append({"role": "user", "content": turn.question})
+        if turn.state == "waiting":
+            continue
+        if turn.state == "failed" and not turn.answer:
+            parts = [f'<div class="pawl-never">{_error(turn)}</div>']
+        else:
+            parts = [part for part in (turn.answer, _under(turn)) if part]
+        shown.append({"role": "assistant", "content": parts})
+    return shown
+
+
+def thumbs(talk: Talk) -> list[str | None]:
+    """Which thumb is lit under each answer."""
+    return [
+        {"up": "Like", "down": "Dislike"}.get(str((turn.feedback or {}).get("thumb")))
+        for turn in talk.turns
+        if turn.state != "waiting"
+    ]
+
+
+def _under(turn: Turn) -> str:
+    """The small print under an answer: who said it, how it ended, what was said about it."""
+    parts = [_error(turn)] if turn.state == "failed" else []
+    facts = [turn.version] if turn.version else []
+    if turn.state == "stopped":
+        facts.append("stopped")
+    if facts and turn.state != "streaming":
+        parts.append(f'<div class="pawl-facts">{escape(" · ".join(facts))}</div>')
+    if turn.feedback is not None:
+        parts.append(_saved(turn.feedback))
+    elif turn.taken_back:
+        parts.append('<div class="pawl-saved">Your feedback was taken back.</div>')
+    return f'<div class="pawl-under">{"".join(parts)}</div>' if parts else ""
+
+
+def _error(turn: Turn) -> str:
+    return f'<div class="pawl-error" role="alert">{_flat(turn.error)}</div>'
+
+
+def _saved(feedback: dict[str, Any]) -> str:
+    bad = feedback["thumb"] == "down"
+    what = "You marked this bad" if bad else "You marked this good."
+    if bad:
+        names = ", ".join(category_name(key) for key in feedback["categories"])
+        what += f": <b>{escape(names)}</b>." if names else "."
+    lines = [what]
+    if feedback["comment"]:
+        lines.append(f"Comment: {_flat(feedback['comment'])}")
+    if feedback["correction"]:
+        lines.append(f"It should have said: {_flat(feedback['correction'])}")
+    lines.append("<i>Press the lit thumb to take it back.</i>")
+    return f'<div class="pawl-saved">{"<br>".join(lines)}</div>'
+
+
+def category_name(key: str) -> str:
+    """``off_topic`` as people read it."""
+    return key.replace("_", " ")
+
+
+def _flat(text: str) -> str:
+    """Escaped, on one HTML line: an empty line would end the block and begin Markdown."""
+    return escape(text).replace("\r", "").replace("\n", "<br>")
+
+
+def about(turn: Turn) -> str:
+    """The heading of the feedback form: what is saved already, and of which answer."""
+    answer = " ".join(turn.answer.split())
+    short = answer if len(answer) <= 120 else answer[:119] + "…"
+    what = "Saved as bad; say why, if you like" if turn.marked_bad else "Saved as good"
+    return f'<div class="pawl-quote"><b>{what}:</b> <q>{escape(short)}</q></div>'
+
+
+def banner(engine: dict[str, Any]) -> str:
+    """What stands above the chat while the engine can't answer; empty when it can.
+
+    Args:
+        engine: of ``GET /health``: state, detail, progress_fraction (0 to 1 or None).
+    """
+    state = engine["state"]
+    if state == "ready":
+        return ""
+    words = {
+        "starting": "The model is loading.",
+        "restarting": "The engine stopped and is being started again.",
+        "failed": "The engine could not be started.",
+        "off": "No engine runs behind this page.",
+        "unreachable": "The server does not answer.",
+    }.get(state, f"The engine is {state}.")
+    fraction, bar = engine.get("progress_fraction"), ""
+    if fraction is not None and state in ("starting", "restarting"):
+        bar = f'<progress max="1" value="{float(fraction):.3f}">{float(fraction):.0%}</progress>'
+    detail = f'<span class="pawl-detail">{_flat(str(engine.get("detail") or ""))}</span>'
+    return (
+        f'<div class="pawl-notice pawl-{escape(state)}" role="status">'
+        f"<strong>{escape(words)}</strong> {detail}{bar}</div>"
+    )
+
+
+def meanings(categories: list[dict[str, Any]]) -> str:
+    """What each category means, folded away until asked for."""
+    rows = "".join(
+        f"<dt>{escape(category_name(one['key']))}</dt><dd>{escape(one['definition'])} "
+        f"<i>{escape(one['example'])}</i></dd>"
+        for one in categories
+    )
+    return f"<details><summary>What do these mean?</summary><dl>{rows}</dl></details>"
+
+
+def version_choices(models: dict[str, Any]) -> list[tuple[str, str]]:
+    """(what is shown, the model's name) for each name of ``GET /v1/models``, in its order."""
+    return [
+        (
+            f"{one['id']} (now {one['version']})" if one["version"] != one["id"] else one["id"],
+            one["id"],
+        )
+        for one in models["data"]
+    ]

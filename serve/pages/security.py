@@ -1,0 +1,103 @@
+"""What stands before the pages: the key, the paths that exist, and what a page may load."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.api.auth import foreign_host
+from serve.api.http import status_of
+
+# All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
+# description and run history are not on the list, so they answer 404 whatever its settings are.
+_OPEN = re.compile(
+    r"/|/config/?|/theme\.css|/favicon\.ico"
+    r"|/(?:assets|static|svelte)/[\w./@-]+"
+    r"|/gradio_api/(?:theme\.css|queue/join/?|queue/data|heartbeat/\w+|cancel|reset/?"
+    r"|startup-events)"
+)
+# Gradio starts from inline scripts and styles; nothing may come from, or go to, another host.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Guard:
+    """Pure ASGI middleware before the pages.
+
+    With an ``api_key`` the browser asks for a name and a password (HTTP Basic): the password is
+    the key, the name is not looked at. The page uses that key for its own calls, so whoever
+    can open the page can do with it what the key allows.
+
+    Args:
+        only_own_names: without a key, refuse a ``Host`` that is not this machine's name for
+            itself, as ``serve.api.auth.Door`` does.
+    """
+
+    def __init__(self, app: ASGIApp, api_key: str | None, only_own_names: bool) -> None:
+        self._app = app
+        self._api_key = api_key
+        self._only_own_names = only_own_names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # the pages speak plain HTTP only
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        answer: ASGIApp = self._refusal(scope) or self._app
+        await answer(scope, receive, send_with_policy)
+
+    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+        headers = Headers(scope=scope)
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        if not _OPEN.fullmatch(path) or ".." in path:
+            return PlainTextResponse(f"There is no page {path} here.\n", 404)
+        if self._api_key is not None and not _knows(headers.get("authorization"), self._api_key):
+            return PlainTextResponse(
+                "This server asks for its API key: any name, the key as the password.\n",
+                401,
+                {"WWW-Authenticate": 'Basic realm="Pawl: any name, the API key as password"'},
+            )
+        if self._api_key is None and self._only_own_names:
+            stranger = foreign_host(headers.get("host", ""))
+            if stranger is not None:
+                return PlainTextResponse(f"{stranger}\n", status_of(stranger))
+        origin = headers.get("origin")
+        if (
+            scope["method"] == "POST"
+            and origin is not None
+            and origin.partition("://")[2] != headers.get("host")
+        ):
+            return PlainTextResponse(f"A page of {origin} may not post here.\n", 403)
+        return None
+
+
+def _knows(authorization: str | None, api_key: str) -> bool:
+    kind, _, value = (authorization or "").partition(" ")
+    if kind.lower() == "bearer":
+        offered = value.encode()
+    elif kind.lower() == "basic":
+        try:
+            offered = base64.b64decode(value, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return False
+    else:
+        return False
+    return hmac.compare_digest(offered, api_key.encode())

@@ -1,0 +1,321 @@
+"""Every outcome of the gate, each with its reason in a sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evals.gate import decide, gate_rules, write_verdict
+from evals.reasons import GateRules
+from pawl.errors import PawlError
+from pawl.schemas import ItemScore
+from pawl.settings import GateSettings
+
+NAMES = ("mini_arc", "mini_hellaswag", "mini_truthfulqa_mc1")
+N = 1000
+
+
+def items(name: str, scores: list[float], *, per_cluster: int = 1) -> list[ItemScore]:
+    return [
+        ItemScore(name, str(i), float(score), f"{name}{i // per_cluster}")
+        for i, score in enumerate(scores)
+    ]
+
+
+def champion(n_holdout: int = 20) -> list[ItemScore]:
+    """Half of 1,000 items right on each benchmark, no corrected question right."""
+    rows = [item for name in NAMES for item in items(name, [i % 2 for i in range(N)])]
+    return rows + items("holdout", [0.0] * n_holdout)
+
+
+def change(
+    rows: list[ItemScore], benchmark: str, n: int, to: float, *, keep: int = 0
+) -> list[ItemScore]:
+    """Move ``n`` items of a benchmark that score otherwise to ``to``, after ``keep`` of them."""
+    left, skip, out = n, keep, []
+    for row in rows:
+        if row.benchmark == benchmark and row.score != to and left:
+            if skip:
+                skip -= 1
+            else:
+                row, left = replace(row, score=to), left - 1
+        out.append(row)
+    assert left == 0
+    return out
+
+
+def mended(rows: list[ItemScore], n: int = 12) -> list[ItemScore]:
+    return change(rows, "holdout", n, 1.0)
+
+
+def test_promote(rules: GateRules) -> None:
+    before = champion()
+    after = change(change(mended(before), "mini_arc", 5, 0.0), "mini_arc", 3, 1.0, keep=400)
+    verdict = decide(before, after, rules, before)
+    assert verdict.outcome == "promote"
+    assert "12 of 20 held-out questions got better and 0 worse" in verdict.reasons[0]
+    assert "None of 3 benchmarks lost more than is allowed" in verdict.reasons[1]
+    arc = verdict.benchmarks[0]
+    assert (arc.n_worsened, arc.n_improved, arc.n) == (5, 3, N)
+    assert arc.difference == pytest.approx(-0.002)
+    assert arc.lower < -0.002 < arc.upper
+    assert arc.passed
+    assert verdict.holdout is not None
+    assert verdict.holdout.p_better == pytest.approx(2**-12)
+
+
+def test_five_points_worse_on_one_benchmark_is_rejected_though_the_holdout_is_mended(
+    rules: GateRules,
+) -> None:
+    before = champion()
+    after = change(mended(before, 20), "mini_hellaswag", 50, 0.0)
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "reject"
+    assert len(verdict.reasons) == 1
+    assert "mini_hellaswag is worse than the champion: -5.0 points" in verdict.reasons[0]
+
+
+def test_trained_on_shuffled_answers_is_rejected(rules: GateRules) -> None:
+    rng = np.random.default_rng(0)
+    before = [
+        replace(item, score=1.0) if item.benchmark == "holdout" and int(item.item_id) % 2 else item
+        for item in champion()
+    ]
+    after = [replace(item, score=float(rng.random() < 0.3)) for item in before]
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "reject"
+    assert any("mini_arc is worse" in reason for reason in verdict.reasons)
+
+
+def test_worse_on_the_holdout_is_rejected(rules: GateRules) -> None:
+    before = mended(champion(), 20)
+    verdict = decide(before, change(before, "holdout", 8, 0.0), rules, None)
+    assert verdict.outcome == "reject"
+    assert "worse on what people complained about: 0 of 20" in verdict.reasons[0]
+
+
+def test_no_better_on_a_holdout_that_could_have_shown_it_is_rejected(rules: GateRules) -> None:
+    before = mended(champion(), 10)
+    after = change(change(before, "holdout", 3, 0.0), "holdout", 3, 1.0, keep=8)
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "reject"
+    assert "no better on what people complained about" in verdict.reasons[0]
+
+
+def test_identical_is_rejected_and_named(rules: GateRules) -> None:
+    verdict = decide(champion(), champion(), rules, None)
+    assert verdict.outcome == "reject"
+    assert "identical to the champion" in verdict.reasons[0]
+    assert "3,020 items" in verdict.reasons[0]
+
+
+def test_same_scores_with_other_probabilities_are_not_identical(rules: GateRules) -> None:
+    before = [replace(item, detail={"logprobs": [-1.0, -2.0]}) for item in champion()]
+    after = [replace(item, detail={"logprobs": [-1.1, -2.0]}) for item in champion()]
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "a challenger must mend at least 5 more than it breaks" in verdict.reasons[0]
+
+
+def test_three_corrected_questions_can_show_nothing(rules: GateRules) -> None:
+    before = champion(3)
+    verdict = decide(before, mended(before, 3), rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "3 of 3 held-out questions got better" in verdict.reasons[0]
+    assert "5 are the least: 2 more are needed" in verdict.reasons[0]
+
+
+def test_five_corrected_questions_in_one_conversation_count_as_one(rules: GateRules) -> None:
+    before = champion(0) + items("holdout", [0.0] * 5, per_cluster=5)
+    verdict = decide(before, mended(before, 5), rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert verdict.holdout is not None
+    assert verdict.holdout.n_conversations == 1
+
+
+def test_a_small_gain_says_how_many_more_corrections_would_do(rules: GateRules) -> None:
+    before = champion(20)
+    verdict = decide(before, mended(before, 4), rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "more conversations with a correction would do" in verdict.reasons[0]
+
+
+def test_no_holdout_at_all(rules: GateRules) -> None:
+    before = champion(0)
+    verdict = decide(before, change(before, "mini_arc", 2, 1.0), rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "No correction in the holdout could be scored" in verdict.reasons[0]
+    assert verdict.holdout is None
+
+
+def test_too_few_items_say_how_many_would_do(rules: GateRules) -> None:
+    before = items("mini_arc", [i % 2 for i in range(60)]) + items("holdout", [0.0] * 20)
+    after = change(mended(before), "mini_arc", 1, 0.0)
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "Fewer than 99 items can't show it" in verdict.reasons[0]
+    assert verdict.benchmarks[0].n_needed is not None
+    assert verdict.benchmarks[0].n_needed > 99
+
+
+def test_no_benchmark_at_all_is_never_promoted(rules: GateRules) -> None:
+    before = items("holdout", [0.0] * 20)
+    verdict = decide(before, mended(before), rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "No benchmark was scored" in verdict.reasons[0]
+
+
+def test_a_real_but_allowed_loss_passes_and_is_said(rules: GateRules) -> None:
+    before = champion()
+    after = change(mended(before), "mini_arc", 12, 0.0)
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "promote"
+    assert verdict.benchmarks[0].p_worse_holm < 0.05
+    assert any("mini_arc lost a little, within what is allowed" in r for r in verdict.reasons)
+
+
+def test_allowed_losses_do_not_add_up_beyond_the_anchor(rules: GateRules) -> None:
+    anchor = champion()
+    before = change(anchor, "mini_arc", 80, 0.0)
+    after = change(mended(before), "mini_arc", 10, 0.0)
+    assert decide(before, after, rules, None).outcome == "promote"
+    verdict = decide(before, after, rules, anchor)
+    assert verdict.outcome == "reject"
+    assert "mini_arc is worse than the anchor: -9.0 points" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("who", ["champion", "challenger", "anchor"])
+def test_an_error_anywhere_gives_no_verdict(rules: GateRules, who: str) -> None:
+    sides = {"champion": champion(), "challenger": mended(champion()), "anchor": champion()}
+    bad = sides[who]
+    bad[7] = replace(bad[7], score=None, error="a log-probability is not a finite number")
+    verdict = decide(sides["champion"], sides["challenger"], rules, sides["anchor"])
+    assert verdict.outcome == "no_verdict"
+    n = "3,000" if who == "anchor" else "3,020"
+    assert f"1 of {n} items of the {who} met an error" in verdict.reasons[0]
+    assert "a log-probability is not a finite number" in verdict.reasons[0]
+
+
+def test_a_nan_score_is_an_error_not_a_number(rules: GateRules) -> None:
+    after = mended(champion())
+    after[3] = replace(after[3], score=float("nan"))
+    assert decide(champion(), after, rules, None).outcome == "no_verdict"
+
+
+def test_items_missing_on_one_side_are_an_error(rules: GateRules) -> None:
+    with pytest.raises(PawlError, match=r"not scored on the same items.*1 only by the champion"):
+        decide(champion(), champion()[1:], rules, None)
+    with pytest.raises(PawlError, match="same items"):
+        decide(champion(), champion(), rules, champion()[5:])
+    with pytest.raises(PawlError, match="twice"):
+        decide([*champion(), champion()[0]], champion(), rules, None)
+
+
+def test_the_champions_holdout_at_its_own_night_is_not_asked_of_the_anchor(
+    rules: GateRules,
+) -> None:
+    """The anchor's scores come from an earlier night with another holdout."""
+    before = champion()
+    anchor = [item for item in champion() if item.benchmark != "holdout"]
+    assert decide(before, mended(before), rules, anchor).outcome == "promote"
+
+
+def test_outcome_depends_on_the_items_not_on_their_order(rules: GateRules) -> None:
+    before, after = champion(), change(mended(champion()), "mini_arc", 8, 0.0)
+    rng = np.random.default_rng(0)
+    shuffled = [after[i] for i in rng.permutation(len(after))]
+    one, two = decide(before, after, rules, None), decide(before, shuffled, rules, None)
+    assert one == two
+
+
+def test_false_promotions_are_rare_when_nothing_was_mended(rules: GateRules) -> None:
+    """A challenger whose answers flip at random must not be promoted more often than alpha."""
+    rng = np.random.default_rng(4)
+    promoted = 0
+    for _ in range(200):
+        before = [
+            *items("mini_arc", rng.integers(0, 2, 400).tolist()),
+            *items("holdout", rng.integers(0, 2, 24).tolist()),
+        ]
+        after = [
+            replace(i, score=float(1 - (i.score or 0.0)))
+            if rng.random() < (0.3 if i.benchmark == "holdout" else 0.01)
+            else i
+            for i in before
+        ]
+        promoted += decide(before, after, rules, None).outcome == "promote"
+    assert promoted / 200 < 0.08
+
+
+def test_margins_follow_the_suite() -> None:
+    gate = GateSettings()
+    assert gate_rules(gate, "mini").margin == 0.03
+    assert gate_rules(gate, "official").margin == 0.02
+
+
+def test_written_verdict_is_plain_json(rules: GateRules, tmp_path: Path) -> None:
+    verdict = decide(champion(), mended(champion()), rules, champion())
+    write_verdict(
+        tmp_path / "verdict.json",
+        verdict,
+        champion_version="pawl@3",
+        champion_fingerprint="sha256:a",
+        challenger_fingerprint="sha256:b",
+        suite="mini",
+    )
+    value = json.loads((tmp_path / "verdict.json").read_text())
+    assert value["outcome"] == "promote"
+    assert value["challenger_fingerprint"] == "sha256:b"
+    assert {
+        "name",
+        "n",
+        "champion",
+        "challenger",
+        "difference",
+        "lower",
+        "upper",
+        "margin",
+        "p_noninferior",
+        "p_worse_holm",
+        "passed",
+    } <= value["benchmarks"][0].keys()
+    assert value["holdout"]["n_improved"] == 12
+    assert len(value["anchor"]) == 3
+
+
+def test_a_stricter_alpha_asks_for_more_conversations() -> None:
+    before = change(champion(40), "holdout", 3, 1.0)
+    after = change(champion(40), "holdout", 5, 1.0, keep=3)  # 5 mended, 3 broken
+
+    def asked(alpha: float) -> int:
+        verdict = decide(before, after, GateRules(0.03, 0.06, alpha), None)
+        (text,) = [reason for reason in verdict.reasons if "Going on like this" in reason]
+        return int(text.rsplit("about ", 1)[1].split()[0])
+
+    assert asked(0.01) > 1.4 * asked(0.05)  # (2.326 + 0.842)**2 over (1.645 + 0.842)**2 is 1.62
+
+
+def test_a_set_that_was_scored_whole_has_no_more_items(rules: GateRules) -> None:
+    before = champion()
+    after = change(change(mended(before), "mini_arc", 60, 0.0), "mini_arc", 45, 1.0, keep=300)
+    asks = decide(before, after, rules, None)
+    assert "more items would do" in asks.reasons[0]
+    whole = decide(before, after, replace(rules, all_items=True), None)
+    assert whole.outcome == "not_enough_evidence"
+    assert "more items would do" not in whole.reasons[0]
+    assert "All its items were scored" in whole.reasons[0]
+
+
+def test_the_settings_say_whether_all_items_are_scored_and_hold_as_they_stand() -> None:
+    assert gate_rules(GateSettings(), "mini") == GateRules(0.03, 0.06, 0.05, all_items=True)
+    some = GateSettings(n_items_per_benchmark=300)
+    assert gate_rules(some, "official") == GateRules(0.02, 0.06, 0.05, all_items=False)
+    with pytest.raises(ValueError, match="less than a single night may lose"):
+        GateSettings(margin_anchor=0.01)
+    with pytest.raises(ValueError, match=r"gate\.margin_mini = 0\.1"):
+        GateSettings(margin_mini=0.1)
+    assert GateSettings(suite="official", margin_mini=0.1).margin_anchor == 0.06

@@ -1,0 +1,302 @@
+"""Whole nights on real parts: the store, the in-process server, TRL, lm-eval, the gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pawl.adapters import read_manifest
+from pawl.client import HttpClient
+from pawl.errors import PawlError
+from pawl.files import hold_lock
+from pawl.schemas import Completion, Feedback, utc_now
+from pawl.settings import Settings, load_settings
+from refine.night.nightly import run_night
+from refine.night.state import Run, newest_runs
+from tests.refine.tiny import ASKED, says
+
+GREETINGS = (
+    "",
+    "Hi. ",
+    "Hello! ",
+    "Good day. ",
+    "Please help. ",
+    "One question: ",
+    "Well, ",
+    "Tell me this. ",
+)
+
+
+def night_settings(world_model: Path, folder: Path, **train: Any) -> Settings:
+    """Few items and margins so wide that the tiny model's noise can't fail them."""
+    return load_settings(
+        {
+            "model": str(world_model),
+            "state_dir": folder / "state",
+            "train": {
+                "n_epochs": 6,
+                "learning_rate": 3e-3,
+                "n_replay_rows": 30,
+                "n_text_rows": 10,
+                "n_threads": 2,
+                **train,
+            },
+            "gate": {
+                "suite": "mini",
+                "n_items_per_benchmark": 20,
+                "margin_mini": 0.9,
+                "margin_anchor": 0.9,
+            },
+        }
+    )
+
+
+class World:
+    """The in-process server of one state folder, and people who complain."""
+
+    def __init__(self, settings: Settings) -> None:
+        from serve.api.app import build_app
+
+        self.settings = settings
+        self.app = build_app(settings, engine=None)
+        self.client = HttpClient("http://pawl.invalid", None, self.app)
+
+    def complain(self, n: int) -> None:
+        """``n`` conversations in which grass was called red, each corrected to green."""
+        for i in range(n):
+            text = GREETINGS[i // len(ASKED)] + ASKED[i % len(ASKED)].format("grass")
+            one = Completion(
+                f"c{i}",
+                0,
+                f"conversation-{i}",
+                "anna",
+                utc_now(),
+                "pawl",
+                "base",
+                "tiny",
+                "sha256:tiny",
+                [{"role": "user", "content": text}],
+                says("grass", "red"),
+                "stop",
+                "complete",
+                {"temperature": 0},
+                8,
+                4,
+                0.1,
+                0.2,
+                False,
+            )
+            self.app.store.append_completion(one).result()
+            self.app.store.append_feedback(
+                Feedback(
+                    f"f{i}",
+                    f"key-{i}",
+                    f"c{i}",
+                    0,
+                    "anna",
+                    utc_now(),
+                    "down",
+                    ["incorrect"],
+                    correction=says("grass", "green"),
+                )
+            ).result()
+
+
+@pytest.fixture
+def world(world_model: Path, tmp_path: Path) -> Iterator[World]:
+    here = World(night_settings(world_model, tmp_path))
+    yield here
+    here.app.close()
+
+
+class DiesAt:
+    """A client that ends the process (as far as the night can tell) after or before one call."""
+
+    def __init__(self, client: HttpClient, path: str, status: str = "", *, after: bool) -> None:
+        self._client, self._path, self._status, self._after = client, path, status, after
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        return self._client.get(path, query)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        mine = path.endswith(self._path) and self._status in ("", body.get("status"))
+        if mine and not self._after:
+            raise KeyboardInterrupt
+        answer = self._client.post(path, body)
+        if mine:
+            raise KeyboardInterrupt
+        return answer
+
+
+def test_a_night_promotes_what_people_corrected(world: World) -> None:
+    world.complain(80)
+    lines: list[str] = []
+    result = run_night(world.client, world.settings, say=lines.append)
+    assert (result.outcome, result.promotion, result.version) == ("promote", "pending", "pawl@1")
+    [promotion] = world.client.get("/admin/history")
+    assert (promotion["version"], promotion["run_id"]) == ("pawl@1", result.run_id)
+
+    run = world.client.get(f"/admin/runs/{result.run_id}")
+    assert run["status"] == "finished"
+    assert run["verdict"]["outcome"] == "promote"
+    assert run["detail"]["seconds"].keys() >= {"train", "score champion", "score challenger"}
+    fingerprint = read_manifest(result.run_dir / "adapter").fingerprint
+    assert run["verdict"]["challenger_fingerprint"] == fingerprint
+    assert read_manifest(world.settings.adapters_dir / "pawl@1").fingerprint == fingerprint
+    holdout = run["verdict"]["holdout"]
+    assert holdout["challenger"] > holdout["champion"]
+    assert len(world.app.store.scores(result.run_id, "challenger")) > 60
+    report = json.loads((result.run_dir / "report.json").read_text())
+    assert report["promotion"]["outcome"] == "pending"
+    assert report["plan"]["method"] == "sft"
+    assert (result.run_dir / "report.html").stat().st_size > 1000
+    assert any(line.startswith("training (SFT): ") for line in lines)
+    assert "pawl@1" in result.describe()
+    assert "report.html" in result.describe()
+
+    again = run_night(world.client, world.settings)
+    assert again.outcome == "no_run"
+    assert f"nothing new since {result.run_id}" in again.reason
+    assert "waits for the engine" in again.reason
+
+
+def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> None:
+    """The night dies after each of its steps in turn; the last call finishes the same run."""
+    world.complain(80)
+    deaths = [
+        ("/admin/snapshots", "", True),
+        ("/admin/runs", "planned", True),
+        ("/admin/runs", "trained", False),
+        ("/scores", "", True),
+        ("/verdict", "", True),
+        ("/admin/promotions", "", True),
+        ("/admin/runs", "finished", False),
+    ]
+    made: dict[str, int] = {}
+    for path, status, after in deaths:
+        with pytest.raises(KeyboardInterrupt):
+            run_night(DiesAt(world.client, path, status, after=after), world.settings)
+        [state] = newest_runs(world.settings.runs_dir)
+        for name in (
+            "plan.json",
+            "adapter/manifest.json",
+            "scores/champion/manifest.json",
+            "scores/challenger/manifest.json",
+            "verdict.json",
+        ):
+            file = world.settings.runs_dir / state.run_id / name
+            if file.exists():
+                inode = made.setdefault(name, file.stat().st_ino)
+                assert file.stat().st_ino == inode, f"{name} was made twice"
+    assert len(made) == 5
+    lines: list[str] = []
+    result = run_night(world.client, world.settings, say=lines.append)
+    assert lines[0].startswith(f"carrying on {result.run_id}")
+    assert (result.outcome, result.version) == ("promote", "pawl@1")
+    assert [one["run_id"] for one in world.client.get("/admin/runs")] == [result.run_id]
+    assert len(world.client.get("/admin/history")) == 1
+    assert newest_runs(world.settings.runs_dir)[0].status == "finished"
+
+
+def test_a_night_without_feedback_says_so(world: World) -> None:
+    result = run_night(world.client, world.settings)
+    assert result.outcome == "no_run"
+    assert "nothing to learn from" in result.reason
+    assert not (result.run_dir / "adapter").exists()
+    assert world.client.get("/admin/runs")[0]["detail"]["outcome"] == "no_run"
+    assert "nothing to learn from" in (result.run_dir / "report.html").read_text()
+    assert world.client.get("/admin/status")["champion"] == "base"
+
+
+def test_only_one_night_at_a_time(world: World) -> None:
+    lock = world.settings.state_dir / "nightly.lock"
+    with hold_lock(lock, "x", "y"), pytest.raises(PawlError, match="another night is running"):
+        run_night(world.client, world.settings)
+    assert newest_runs(world.settings.runs_dir) == []
+
+
+def test_a_night_that_cannot_train_ends_with_its_reason(world_model: Path, tmp_path: Path) -> None:
+    here = World(night_settings(world_model, tmp_path, method="kto"))
+    try:
+        here.complain(20)
+        with pytest.raises(PawlError, match="0 liked and 0 disliked"):
+            run_night(here.client, here.settings)
+        [state] = newest_runs(here.settings.runs_dir)
+        assert state.status == "failed"
+        assert "'kto'" in state.detail["reason"]
+        report = (here.settings.runs_dir / state.run_id / "report.html").read_text()
+        assert "the night failed" in report
+    finally:
+        here.app.close()
+
+
+def test_an_interrupted_night_ends_when_the_champion_changed(world: World) -> None:
+    world.complain(20)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "planned", after=True), world.settings)
+    [interrupted] = newest_runs(world.settings.runs_dir)
+    path = world.settings.runs_dir / interrupted.run_id / "run.json"
+    path.write_text(path.read_text().replace('"champion": "base"', '"champion": "pawl@7"'))
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "started", after=True), world.settings)
+    old = world.client.get(f"/admin/runs/{interrupted.run_id}")
+    assert old["status"] == "failed"
+    assert "base answers instead of pawl@7" in old["detail"]["reason"]
+
+
+def test_a_step_that_keeps_dying_is_given_up(world: World) -> None:
+    world.complain(20)
+    dying = DiesAt(world.client, "/admin/runs", "planned", after=False)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run_night(dying, world.settings)
+    [state] = newest_runs(world.settings.runs_dir)
+    assert (state.status, state.n_attempts) == ("snapshot", 3)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "started", after=True), world.settings)
+    assert world.client.get(f"/admin/runs/{state.run_id}")["status"] == "failed"
+
+
+@pytest.mark.parametrize("anchor", ["Base", "pawl@9"])
+def test_an_anchor_that_is_not_there_is_said_before_anything_is_done(
+    world: World, anchor: str
+) -> None:
+    gate = world.settings.gate.model_copy(update={"anchor": anchor})
+    settings = world.settings.model_copy(update={"gate": gate})
+    with pytest.raises(PawlError, match=f"gate.anchor is '{anchor}'.*one of: base"):
+        run_night(world.client, settings)
+    assert newest_runs(world.settings.runs_dir) == []
+
+
+def test_a_refused_promotion_is_said_the_next_night(world: World) -> None:
+    """The gate let a run through, and the server refused it (its adapter is not whole)."""
+    world.complain(20)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "trained", after=False), world.settings)
+    earlier = Run.unfinished(world.settings.runs_dir, world.client)
+    assert earlier is not None
+    (earlier.run_dir / "adapter" / "manifest.json").unlink()
+    promotion = world.client.post("/admin/promotions", {"run_dir": earlier.state.run_id})
+    assert promotion["outcome"] == "refused"
+    earlier.move("finished", outcome="promote", promotion="pending")
+    result = run_night(world.client, world.settings)
+    assert result.outcome == "no_run"
+    assert f"{promotion['version']} was refused: " in result.reason
+    assert f"pawl promote {earlier.state.run_id}" in result.reason
+    assert "waits for the engine" not in result.reason
+
+
+def test_a_night_for_another_base_is_refused(world: World, tmp_path: Path) -> None:
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(world.settings.model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"rope_theta": 5000.0}))
+    settings = world.settings.model_copy(update={"model": str(other)})
+    with pytest.raises(PawlError, match="an adapter fits one base only"):
+        run_night(world.client, settings)

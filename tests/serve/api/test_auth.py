@@ -1,0 +1,73 @@
+"""Who may ask at all: without a key this machine alone, and no web page that points a name here."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from pawl.errors import PawlError
+from pawl.settings import Settings
+from serve.api.app import make_app
+from serve.api.auth import is_loopback
+from serve.pages.mount import mount_pages
+from serve.up import run_server
+
+JOIN = "/gradio_api/queue/join"
+
+
+def ask(app: Starlette, method: str, path: str, **headers: str) -> httpx.Response:
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, path, headers=headers)
+
+    return asyncio.run(once())
+
+
+def page(settings: Settings) -> Starlette:
+    """The pages as the server mounts them; Gradio is never built, so what passes answers 503."""
+    app = make_app([], settings)
+    mount_pages(app, settings)
+    return app
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_a_name_made_to_point_here_reaches_neither_page_nor_api(host: str) -> None:
+    app = page(Settings(host=host))
+    evil = {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"}
+    for method, path in [("POST", JOIN), ("GET", "/"), ("GET", "/config"), ("GET", "/v1/models")]:
+        answer = ask(app, method, path, **evil)
+        assert answer.status_code == 403, path
+        assert "evil.example" in answer.text
+    for own in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
+        assert ask(app, "GET", "/", Host=own).status_code == 200
+        assert ask(app, "POST", JOIN, Host=own, Origin=f"http://{own}").status_code == 503
+
+
+def test_with_a_key_any_name_will_do_but_other_origins_post_nothing() -> None:
+    app = page(Settings(host="0.0.0.0", api_key="sesame"))
+    key = {"Authorization": "Bearer sesame", "Host": "chat.example"}
+    assert ask(app, "GET", "/", **key).status_code == 200
+    assert ask(app, "POST", JOIN, **key, Origin="http://evil.example").status_code == 403
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "my-machine"])
+def test_without_a_key_only_this_machine_is_listened_to(tmp_path: Path, host: str) -> None:
+    state_dir = tmp_path / "state"
+    with pytest.raises(PawlError, match=r"without an api_key.*PAWL_API_KEY"):
+        run_server(Settings(state_dir=state_dir, host=host, port=0))
+    assert not state_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("127.9.9.9", True),
+     ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.evil.example", False),
+     ("", False)],
+)  # fmt: skip
+def test_what_counts_as_this_machine(host: str, own: bool) -> None:
+    assert is_loopback(host) is own

@@ -1,0 +1,122 @@
+"""The allow-list of request fields: what passes, and what each refusal says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pawl.errors import PawlError
+from serve.api.fields import CHAT_FIELDS, REFUSED, TEXT_FIELDS
+from serve.api.requests import parse_request
+
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
+
+
+def refusal(kind: Any = "chat", **body: Any) -> PawlError:
+    body = {"model": "pawl", **({"messages": HELLO} if kind == "chat" else {"prompt": "a"}), **body}
+    with pytest.raises(PawlError) as caught:
+        parse_request(json.dumps(body).encode(), kind)
+    return caught.value
+
+
+def test_a_full_request_is_split_into_what_is_asked_and_how() -> None:
+    body = {"model": "pawl@3", "messages": HELLO, "temperature": 0.2, "max_tokens": 9, "n": 2,
+            "stream": True, "stream_options": {"include_usage": True}, "user": "ann",
+            "stop": None, "metadata": {"a": "b"}}  # fmt: skip
+    asked = parse_request(json.dumps(body).encode(), "chat")
+    assert (asked.model, asked.stream, asked.include_usage, asked.n) == ("pawl@3", True, True, 2)
+    assert asked.prompts == [HELLO]
+    assert asked.sampling == {"temperature": 0.2, "max_tokens": 9, "n": 2}
+    assert asked.user == "ann"
+    assert set(asked.body) == {"model", "messages", "temperature", "max_tokens", "n", "stream",
+                               "stream_options"}  # fmt: skip
+
+
+def test_text_parts_are_joined_and_several_prompts_kept_apart() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    body = {"model": "pawl", "messages": [{"role": "user", "content": parts}]}
+    assert parse_request(json.dumps(body).encode(), "chat").prompts[0][0]["content"] == "a\nb"
+    several = parse_request(b'{"model": "base", "prompt": ["a", "b"]}', "text")
+    assert several.prompts == [[{"role": "prompt", "content": "a"}],
+                               [{"role": "prompt", "content": "b"}]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -0.1), ("temperature", 3), ("temperature", True), ("temperature", "1"),
+        ("top_p", 0), ("top_p", 1.5), ("n", 0), ("n", 5), ("n", 1000), ("n", 1.5),
+        ("max_tokens", 0), ("max_tokens", "9"), ("seed", 2**70), ("stop", [""]), ("stop", 3),
+        ("stop", ["a"] * 17), ("stream", "yes"), ("presence_penalty", 2.5), ("logprobs", 3),
+        ("top_logprobs", 21), ("logit_bias", {"a": 1}), ("logit_bias", {"1": 101}),
+        ("stream_options", {"other": 1}), ("response_format", {"type": "xml"}),
+        ("response_format", {"type": "json_schema"}), ("user", 3), ("metadata", {"a": 1}),
+        ("messages", "hello"), ("messages", []), ("messages", [{"role": "user"}]),
+        ("messages", [{"role": "robot", "content": "x"}]), ("messages", ["x"]),
+        ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
+        ("messages", [{"role": "user", "content": "\ud800"}]),
+        ("messages", [{"role": "assistant", "content": "x", "tool_calls": [{}]}]), ("model", 3),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
+    error = refusal(**{field: value})
+    assert error.param == field
+    assert not error.retryable
+    assert field in str(error)
+
+
+def test_the_field_that_is_set_is_named_not_the_empty_one_beside_it() -> None:
+    message = {"role": "assistant", "content": "x", "annotations": None, "tool_calls": [{}]}
+    assert "'tool_calls'" in str(refusal(messages=[message]))
+
+
+@pytest.mark.parametrize("field", ["temprature", "top_k", "ignore_eos", "chat_template", "lora"])
+def test_an_unknown_field_is_named(field: str) -> None:
+    error = refusal(**{field: 1})
+    assert (error.param, error.code) == (field, "unknown_parameter")
+
+
+@pytest.mark.parametrize("field", sorted(REFUSED))
+def test_a_field_of_openais_that_is_not_honoured_says_why(field: str) -> None:
+    error = refusal(**{field: None})
+    assert (error.param, error.code) == (field, "unsupported_parameter")
+    assert REFUSED[field] in str(error)
+
+
+def test_what_only_clashes_together() -> None:
+    assert refusal("text", echo=True, logprobs=0).param == "echo"
+    assert refusal(top_logprobs=2).param == "top_logprobs"
+    assert refusal(stream_options={"include_usage": True}).param == "stream_options"
+    assert refusal(n=2, temperature=0).param == "n"
+    parse_request(b'{"model": "base", "prompt": "a", "echo": true}', "text")
+    parse_request(b'{"model": "base", "prompt": "a", "logprobs": 2}', "text")
+
+
+@pytest.mark.parametrize("prompt", ["", [], ["a", ""], [1, 2], None, ["a"] * 17])
+def test_prompts_that_are_none(prompt: Any) -> None:
+    assert refusal("text", prompt=prompt).param == "prompt"
+
+
+def test_the_two_calls_have_their_own_fields() -> None:
+    assert refusal("text", messages=HELLO).param == "messages"
+    assert refusal(prompt="a").param == "prompt"
+    assert refusal(echo=True).param == "echo"
+    assert not set(REFUSED) & (set(CHAT_FIELDS) | set(TEXT_FIELDS))
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"", "invalid_json"), (b"{", "invalid_json"), (b"[1]", "invalid_json"),
+        (b'{"a": NaN}', "invalid_json"), (b"[" * 100_000, "invalid_json"),
+        (b'{"a": "\xff"}', "invalid_utf8"), (b"{}", "invalid_value"),
+        (b'{"model": "pawl"}', "invalid_value"),
+    ],
+    ids=["nothing", "cut", "list", "NaN", "deep", "utf8", "no model", "no messages"],
+)  # fmt: skip
+def test_what_is_no_request_at_all(raw: bytes, code: str) -> None:
+    with pytest.raises(PawlError) as caught:
+        parse_request(raw, "chat")
+    assert caught.value.code == code

@@ -1,0 +1,207 @@
+"""The engine's life: up, watched, back after a death, and gone with everything it started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from pawl.errors import PawlError
+from pawl.files import read_json, write_json
+from pawl.settings import Settings
+from serve.engine import supervisor as keeper
+from serve.engine.client import Engine
+from serve.engine.orphans import reap_left_over
+from tests.serve.live import FAKE_BASE, fake_command
+
+
+def make(tmp_path: Path, *options: str, backoff: tuple[float, ...] = (0.05,)) -> Engine:
+    return Engine(Settings(state_dir=tmp_path), FAKE_BASE, command=fake_command(*options),
+                  backoff_seconds=backoff)  # fmt: skip
+
+
+def session_of(tmp_path: Path) -> int:
+    return int(read_json(tmp_path / "engine.json")["pid"])
+
+
+async def until(holds: Any, what: str, seconds: float = 60) -> None:
+    """Wait until ``holds()``; ``what`` says in the traceback what was waited for."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - the state has no event of its own
+            await asyncio.sleep(0.02)
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scenario)
+
+
+def test_it_starts_serves_adapters_and_stops_with_all_its_processes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = make(tmp_path, "--with-child")
+        assert engine.state == "off"
+        await engine.start()
+        await engine.wait_ready()
+        assert engine.progress_fraction == 1.0
+        assert engine.start_seconds is not None
+        await engine.load_adapter("pawl@1", tmp_path / "pawl@1")
+        async with engine.session.get(engine.base_url + "/seen") as answer:
+            assert (await answer.json())["adapters"] == {"pawl@1": str(tmp_path / "pawl@1")}
+        await engine.unload_adapter("pawl@1")
+        assert not engine.loaded
+        session = session_of(tmp_path)
+        assert len(keeper.members(session)) == 3  # the keeper, the engine, its child
+        await engine.stop()
+        assert keeper.members(session) == []
+        assert engine.state == "off"
+        assert not (tmp_path / "engine.json").exists()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["the keeper", "the engine"])
+def test_it_comes_back_after_a_kill_with_its_adapters(tmp_path: Path, victim: int) -> None:
+    async def scenario() -> None:
+        engine = make(tmp_path, "--with-child")
+
+        async def load_again() -> None:
+            await engine.load_adapter("pawl@1", tmp_path / "pawl@1")
+
+        engine.on_ready = load_again
+        await engine.start()
+        await engine.wait_ready()
+        session = session_of(tmp_path)
+        os.kill(sorted(keeper.members(session))[victim], signal.SIGKILL)
+        await until(lambda: engine.state == "restarting", "the death is seen")
+        assert not engine.loaded
+        await until(lambda: engine.state == "ready", "it is back")
+        assert engine.n_restarts == 1
+        assert list(engine.loaded) == ["pawl@1"]
+        assert keeper.members(session) == []
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_one_that_has_worked_is_never_given_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = make(tmp_path)
+
+        async def die() -> None:
+            body = {"model": "base", "messages": [{"role": "user", "content": "die"}]}
+            with pytest.raises(aiohttp.ClientError):
+                await engine.session.post(engine.base_url + "/v1/chat/completions", json=body,
+                                          headers={"X-Request-Id": "x"})  # fmt: skip
+
+        engine.on_ready = die
+        await engine.start()
+        await until(lambda: engine.n_restarts > 6, "it starts again and again", 60)
+        engine.on_ready = None
+        await until(lambda: engine.state == "ready", "it stays when it can", 60)
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_a_start_that_fails_shows_the_command_and_the_logs_tail(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = make(tmp_path, "--fail")
+        await engine.start()
+        with pytest.raises(PawlError) as caught:
+            await engine.wait_ready()
+        assert engine.state == "failed"
+        text = str(caught.value)
+        assert "ended with exit code 1 while it started" in text
+        assert "ValueError: this model is not supported" in text
+        assert "fake_vllm.py" in text
+        assert "non-default args: a fake" in text
+        with pytest.raises(PawlError, match="not running"):
+            await engine.load_adapter("pawl@1", tmp_path)
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_a_start_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = Settings(state_dir=tmp_path, engine={"start_timeout_seconds": 1.5})
+        engine = Engine(settings, FAKE_BASE, command=fake_command("--never-ready"))
+        await engine.start()
+        with pytest.raises(PawlError, match="was not ready after 2 s"):
+            await engine.wait_ready(30)
+        assert not (tmp_path / "engine.json").exists()
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_what_a_killed_gateway_and_keeper_left_is_ended_at_the_next_start(tmp_path: Path) -> None:
+    async def first() -> int:
+        engine = make(tmp_path, "--with-child")
+        await engine.start()
+        await engine.wait_ready()
+        session = session_of(tmp_path)
+        noted = read_json(tmp_path / "engine.json")
+        child = sorted(keeper.members(session))[2]
+        os.kill(session, signal.SIGSTOP)  # a keeper that can do nothing any more
+        os.kill(sorted(keeper.members(session))[1], signal.SIGKILL)
+        assert child in keeper.members(session)
+        write_json(tmp_path / "left.json", noted)
+        assert await asyncio.to_thread(reap_left_over, tmp_path / "left.json") >= 1
+        assert keeper.members(session) == []
+        await engine.stop()
+        return session
+
+    assert asyncio.run(first())
+
+
+def test_a_process_that_only_shares_the_number_is_left_alone(tmp_path: Path) -> None:
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    mine = keeper.read_stat(os.getpid())
+    assert mine is not None
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"],
+                          start_new_session=True) as other:  # fmt: skip
+        try:
+            write_json(
+                tmp_path / "engine.json", {"pid": other.pid, "boot_id": boot_id, "start_ticks": 1}
+            )
+            assert reap_left_over(tmp_path / "engine.json") == 0
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+def test_only_who_holds_its_key_may_ask_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program of this machine can't chat or load adapters behind the gateway's back; and
+    a key that somebody exported for a vLLM of their own does not lock us out of ours."""
+    monkeypatch.setenv("VLLM_API_KEY", "somebody-elses")
+
+    async def scenario() -> None:
+        engine = make(tmp_path)
+        await engine.start()
+        try:
+            await engine.wait_ready()
+            await engine.load_adapter("pawl@1", tmp_path / "pawl@1")
+            body = {"lora_name": "evil", "lora_path": str(tmp_path)}
+            for key in (None, "somebody-elses"):
+                headers = {"Authorization": f"Bearer {key}"} if key else {}
+                async with (
+                    aiohttp.ClientSession(headers=headers) as stranger,
+                    stranger.post(engine.base_url + "/v1/load_lora_adapter", json=body) as answer,
+                ):
+                    assert answer.status == 401
+            async with engine.session.get(engine.base_url + "/seen") as answer:
+                assert set((await answer.json())["adapters"]) == {"pawl@1"}
+        finally:
+            await engine.stop()
+
+    run(scenario())

@@ -1,0 +1,44 @@
+"""vLLM's command line, and what is read out of its log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pawl.settings import Settings
+from serve.engine.process import reason_in_log, vllm_command
+from tests.serve.live import FAKE_BASE
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (
+            "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+            "  Value error, The checkpoint has model type `bogus` [type=value_error]\n"
+            "    For further information visit https://errors.pydantic.dev",
+            "The checkpoint has model type `bogus` [type=value_error]",
+        ),
+        (
+            "(EngineCore pid=9) ValueError: No available memory for the cache blocks.\n"
+            "(APIServer pid=8) RuntimeError: Engine core initialization failed. See root cause.",
+            "ValueError: No available memory for the cache blocks.",
+        ),
+        ("(APIServer pid=8) INFO started\nall is well", None),
+    ],
+)
+def test_the_reason_is_the_root_and_not_its_consequence(log: str, reason: str | None) -> None:
+    assert reason_in_log(log.splitlines()) == reason
+
+
+def test_the_command_keeps_to_loopback_and_rounds_the_rank_up(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, engine={"max_lora_rank": 20, "max_loras": 5})
+    command = vllm_command(settings, FAKE_BASE, 1234)
+    text = " ".join(command)
+    assert "--host 127.0.0.1 --port 1234" in text
+    assert "--max-lora-rank 32" in text
+    assert "--max-loras 5" in text
+    assert "--served-model-name base" in text
+    assert "--enable-lora" in command
+    assert "--trust-remote-code" not in text
