@@ -1,0 +1,126 @@
+"""Chat templates, rendered as transformers renders them but without importing it.
+
+Transformers takes four seconds and torch to import; a server and ``pawl doctor`` only have to know
+what a template writes. The environment is that of ``transformers.utils.chat_template_utils``
+(5.19): the sandbox, its filters and its ``{% generation %}`` block.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pawl.files import read_json
+
+TOKEN_NAMES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token")
+
+
+def read_template(model_dir: Path) -> str | None:
+    """The chat template of a model folder; None when it has none.
+
+    Where a tokenizer has several, the one named "default" counts, as for transformers.
+    """
+    path = model_dir / "chat_template.jinja"
+    if path.exists():
+        return path.read_text()
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        path = model_dir / name
+        template = read_json(path).get("chat_template") if path.exists() else None
+        if isinstance(template, list):
+            template = {each["name"]: each["template"] for each in template}
+        if isinstance(template, dict):
+            template = template.get("default")
+        if template:
+            return str(template)
+    return None
+
+
+def read_special_tokens(model_dir: Path) -> dict[str, str]:
+    """The named tokens that a template may use: ``{"eos_token": "</s>", ...}``."""
+    found: dict[str, str] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        path = model_dir / file
+        values = read_json(path) if path.exists() else {}
+        for name in TOKEN_NAMES:
+            token = values.get(name)
+            if isinstance(token, dict):
+                token = token.get("content")
+            if token:
+                found[name] = str(token)
+    return found
+
+
+class ChatTemplate:
+    """A compiled chat template.
+
+    Args:
+        text: the template, Jinja.
+        special_tokens: the named tokens that it may use.
+
+    Raises:
+        jinja2.TemplateError: it is no template.
+    """
+
+    def __init__(self, text: str, special_tokens: dict[str, str]) -> None:
+        self._compiled = _environment().from_string(text)
+        self._special_tokens = special_tokens
+
+    def render(self, messages: Sequence[dict[str, str]], *, ask: bool = False) -> str:
+        """The conversation as text; with ``ask`` up to where the next answer begins.
+
+        Raises:
+            jinja2.TemplateError: the template refuses the conversation.
+        """
+        return str(
+            self._compiled.render(
+                messages=[dict(message) for message in messages],
+                tools=None,
+                documents=None,
+                add_generation_prompt=ask,
+                **self._special_tokens,
+            )
+        )
+
+
+def _environment() -> Any:
+    import jinja2
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """``{% generation %}`` marks what the assistant wrote; here its content just stands."""
+
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+            call = self.call_method("_as_it_is")
+            return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+        def _as_it_is(self, caller: Any) -> str:
+            return str(caller())
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def tojson(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent,
+                          separators=separators, sort_keys=sort_keys)  # fmt: skip
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda text: datetime.now().strftime(text)
+    return environment
