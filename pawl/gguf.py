@@ -33,10 +33,7 @@ SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r")
 
 
 def model_cache() -> Path:
-    """Where converted models are kept: $PAWL_MODEL_CACHE, else pawl/models in the user's cache."""
-    own = os.environ.get("PAWL_MODEL_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
+    """Where converted models are kept: pawl/models in $XDG_CACHE_HOME, else in ~/.cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser().absolute() / "pawl" / "models"
 
@@ -69,9 +66,8 @@ def convert_gguf(
         PawlError: no GGUF file, a kind of model that can't be read or can't chat, no room on the
             disk. No folder was left then.
     """
-    _check_magic(path)
     cache_dir.mkdir(parents=True, exist_ok=True)
-    folder = cache_dir / f"{content_hash(path, cache_dir)[:24]}-v{CONVERSION}"
+    folder = converted_dir(path, cache_dir)
     if folder.is_dir():
         return folder
     tell(f"Converting {path.name} to bfloat16, once (about 20 s for 135 million weights) ...")
@@ -87,6 +83,12 @@ def convert_gguf(
         raise _failure(path, child)
     tell(f"Converted in {time.monotonic() - started:.0f} s.")
     return folder
+
+
+def converted_dir(path: Path, cache_dir: Path) -> Path:
+    """Where the converted folder of a GGUF file is, or would be. Raises PawlError: no GGUF file."""
+    _check_magic(path)
+    return cache_dir / f"{content_hash(path, cache_dir)[:24]}-v{CONVERSION}"
 
 
 def _failure(path: Path, child: subprocess.CompletedProcess[str]) -> PawlError:
@@ -207,7 +209,7 @@ def _check_room(n_weights: int, cache_dir: Path) -> None:
         raise PawlError(
             f"no room for the converted model in {cache_dir}",
             f"it needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-            "Free some, or let PAWL_MODEL_CACHE name a folder on a larger disk",
+            "Free some, or let XDG_CACHE_HOME name a folder on a larger disk",
         )
 
 

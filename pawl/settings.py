@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         env_prefix="PAWL_", env_nested_delimiter="__", frozen=True, extra="forbid"
     )
 
-    model: str = Field(DEFAULT_MODEL, description="'smollm2-135m', a folder, or a hub id")
+    model: str = Field(DEFAULT_MODEL, description="'smollm2-135m', a GGUF file, a folder, a hub id")
     model_revision: str | None = None
     state_dir: Path = Path(".pawl")
     host: str = "127.0.0.1"

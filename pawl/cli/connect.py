@@ -105,6 +105,7 @@ class _CallByCall:
         settings = self.settings
         base = resolve_model(
             settings.model, settings.model_revision,
-            cache_dir=settings.state_dir, download=not self.only_reads,
+            cache_dir=settings.state_dir,
+            download=not self.only_reads, convert=not self.only_reads,
         )  # fmt: skip
         return build_app(settings, engine=None, base=base)

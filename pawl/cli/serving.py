@@ -10,7 +10,7 @@ from pawl.cli.connect import connect, settings_of
 
 
 @click.command("up")
-@click.option("--model", help="smollm2-135m, a folder, or a hub id.")
+@click.option("--model", help="smollm2-135m, a GGUF file, a folder, or a hub id.")
 @click.option("--model-revision", help="Branch, tag or commit of a hub model.")
 @click.option("--host", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=int, help="Port for API and pages (8000); 0 takes a free one.")

@@ -48,7 +48,9 @@ def run_night(client: Client, settings: Settings, *, say: Say = lambda line: Non
     lock = settings.state_dir / "nightly.lock"
     with hold_lock(lock, "another night is running", "Wait for it to end"):
         status = client.get("/admin/status")
-        base = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+        base = resolve_model(
+            settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
+        )
         if base.fingerprint != status["base"]["fingerprint"]:
             raise PawlError(
                 f"the night would train {base.name}, the server runs {status['base']['name']}",

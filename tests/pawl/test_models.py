@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_chat_is_refused(tmp_path: Path, spoil: object, mes
 
 @pytest.mark.parametrize("name", ["./absent", "absent", "a/b/c", "/absent/model"])
 def test_an_absent_model_is_one_clear_line(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PawlError, match="neither a folder nor a hub id"):
+    with pytest.raises(PawlError, match="nor a hub id of the form"):
         resolve_model(name, cache_dir=tmp_path)
 
 
