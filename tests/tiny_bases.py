@@ -1,4 +1,4 @@
-"""Tiny random base models of every kind that Pawl meets: python -m tests.tiny_bases FOLDER [KIND ...]
+"""Tiny random base models of every kind that Pawl meets: python -m tests.tiny_bases FOLDER
 
 Written with numpy in well under a second each; vLLM and transformers load those that are whole.
 Byte-level tokens, so any text goes in; what comes out is noise.

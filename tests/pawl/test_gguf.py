@@ -51,7 +51,7 @@ def test_the_weights_are_those_of_the_file(converted: Path) -> None:
         "model.layers.1.self_attn.v_proj.weight",
         "model.layers.0.mlp.down_proj.weight",
     ):
-        assert torch.equal(found[name], torch.from_numpy(written[name]).bfloat16()), name  # fmt: skip
+        assert torch.equal(found[name], torch.from_numpy(written[name]).bfloat16()), name
     assert "quantization_config" not in read_json(converted / "config.json")
 
 
