@@ -24,6 +24,7 @@ from pawl.models import BaseModel
 from pawl.schemas import ItemScore
 from pawl.server import running_server
 from pawl.settings import Settings
+from serve.api.generate import generate
 from serve.api.http import read_request
 from serve.api.requests import KINDS_IN_WORDS, parse_json
 from serve.promotion import Promoter
@@ -60,6 +61,7 @@ class Admin:
             ("POST", "/admin/runs/{run_id}/scores", self.add_scores),
             ("POST", "/admin/runs/{run_id}/verdict", self.add_verdict),
             ("POST", "/admin/snapshots", self.snapshot),
+            ("POST", "/admin/generate", self.generate),
             ("POST", "/admin/import", self.import_rows),
             ("POST", "/admin/export", self.export_rows),
         ]
@@ -186,6 +188,21 @@ class Admin:
         from feedback.service import take_snapshot
 
         return take_snapshot(self.store, self.settings)
+
+    async def generate(self, request: Request) -> Response:
+        """``{"prompts", "max_tokens"}`` -> the base's greedy answers, which are not recorded."""
+        kinds = {"prompts": list, "max_tokens": int}
+        body = await self._body(request, kinds, ("prompts", "max_tokens"))
+        if self.engine is None:
+            raise PawlError(
+                "no engine runs here",
+                "answers come from a running server",
+                "Start one with 'pawl up'",
+                retryable=True,
+                code="engine_off",
+            )
+        answers = await generate(self.engine, body["prompts"], body["max_tokens"])
+        return JSONResponse({"answers": answers})
 
     async def import_rows(self, request: Request) -> Response:
         """``{"path", "format"}`` -> counts. The path is one of the server's machine."""

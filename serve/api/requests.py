@@ -36,7 +36,9 @@ class AskedCompletion:
     body: dict[str, Any]
 
 
-KINDS_IN_WORDS = {str: "a text", bool: "true or false", dict: "an object"}
+KINDS_IN_WORDS = {
+    str: "a text", bool: "true or false", dict: "an object", list: "a list", int: "a whole number"
+}  # fmt: skip
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
