@@ -26,6 +26,7 @@ from benchmarks.measurements import MISSED, record, typed
 from pawl.models import BaseModel, resolve_model
 from pawl.server import start_server, stop_server, wait_ready
 from pawl.settings import Settings, load_settings
+from pawl.sse import DONE, EventParser
 from tests.adapters_for_tests import approved_run, marker_adapter, real_base
 
 MARKERS = "xyz"
@@ -85,24 +86,24 @@ async def _one_answer(
             load.faults.append(f"{answer.status}: {await answer.text()}")
             return
         version = answer.headers["X-Pawl-Version"]
-        async for line in answer.content:
-            if not line.startswith(b"data: "):
-                continue
-            now = time.monotonic()
-            load.longest_silence_seconds = max(
-                load.longest_silence_seconds, now - last if last else 0.0
-            )
-            last = now
-            if line.strip() == b"data: [DONE]":
-                done = True
-                continue
-            chunk = json.loads(line[6:])
-            if "error" in chunk:
-                load.faults.append(f"an error in the stream: {chunk['error']['message']}")
-                return
-            for choice in chunk["choices"]:
-                text += choice["delta"].get("content") or ""
-                reason = choice["finish_reason"] or reason
+        parser = EventParser()
+        async for piece in answer.content.iter_any():
+            for data in parser.feed(piece):
+                now = time.monotonic()
+                load.longest_silence_seconds = max(
+                    load.longest_silence_seconds, now - last if last else 0.0
+                )
+                last = now
+                if data == DONE:
+                    done = True
+                    continue
+                chunk = json.loads(data)
+                if "error" in chunk:
+                    load.faults.append(f"an error in the stream: {chunk['error']['message']}")
+                    return
+                for choice in chunk["choices"]:
+                    text += choice["delta"].get("content") or ""
+                    reason = choice["finish_reason"] or reason
     completion_id = answer.headers["X-Pawl-Completion-Id"]
     if not done or (reason == "length" and version != "base" and len(text) != n_tokens):
         load.faults.append(f"{version} was cut: {len(text)} of {n_tokens}, {reason}, done {done}")

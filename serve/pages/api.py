@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pawl.errors import PawlError
+from pawl.sse import DONE, EventParser
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,10 @@ class Api:
                 yield Begun(
                     answer.headers["X-Pawl-Completion-Id"], answer.headers["X-Pawl-Version"]
                 )
-                waiting = b""
+                parser = EventParser()
                 async for chunk in answer.content.iter_any():
-                    *events, waiting = (waiting + chunk).split(b"\n\n")
-                    for event in events:
-                        data = event.strip().removeprefix(b"data:").strip()
-                        if data == b"[DONE]":
+                    for data in parser.feed(chunk):
+                        if data == DONE:
                             return
                         if text := _text_of(data):
                             yield text
@@ -124,8 +123,6 @@ class Api:
 
 def _text_of(data: bytes) -> str:
     """Text in one event's JSON; an error event is raised."""
-    if not data or data.startswith(b":"):
-        return ""
     event = json.loads(data)
     if "error" in event:
         raise _server_error(500, data)
