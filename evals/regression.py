@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from pawl.files import sha256_json
 from pawl.schemas import ItemScore, TrainingRow
+from pawl.text import fold, normalise
 
 BENCHMARK = "holdout"
 MAX_ANSWER_TOKENS = 256
@@ -73,23 +73,10 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
     )
 
 
-def normalise(text: str) -> str:
-    """Text for comparing answers: NFKC, lower case, no punctuation or articles, single blanks.
-
-    As SQuAD's exact match (Rajpurkar et al. 2016), which also drops articles. Signs inside
-    numbers stay: ``-3.5`` is not ``35``.
-    """
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = re.sub(r"(?<!\d)[.,](?=\d)|(?<=\d)[.,](?!\d)|(?<!\d)[.,](?!\d)", " ", text)
-    text = re.sub(r"-(?!\d)|[^\w\s.,-]", " ", text)
-    return " ".join(word for word in text.split() if word not in ("a", "an", "the"))
-
-
 def said_words(text: str) -> list[str]:
     """The words that are compared: normalised, ``can't`` as ``can not``, ``eight`` as ``8`` and
     ``1,000`` as ``1000``."""
-    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    text = text.replace("can't", "can not").replace("cannot", "can not")
+    text = fold(text).replace("can't", "can not").replace("cannot", "can not")
     text = re.sub(r"n't\b", " not", text.replace("won't", "will not"))
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     return [_NUMBERS.get(word, word) for word in normalise(text).split()]

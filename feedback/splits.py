@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable
 
 from pawl.files import sha256_json
 from pawl.schemas import Message, Split
+from pawl.text import bare_words
 
 TRAIN_FRACTION = 0.8
 VALIDATION_FRACTION = 0.1  # the rest is the holdout
-_OPENING_MARKS = "\"'“”‘’«»([{¿¡"  # no point or minus: ".5" and "-2" are not "5" and "2"
-_CLOSING_MARKS = ".,;:!?…\"'“”‘’«»)]}。，、；：！？"
 
 
 def split_of(group_id: str, salt: str) -> Split:
@@ -36,13 +34,7 @@ def prompt_key(prompt: list[Message]) -> str:
     prompts are one ("5!" and "5"): that can cost a row, the opposite would train on a test.
     ``prompt``: messages whose content is text.
     """
-    return sha256_json([[one["role"], *_words(one["content"])] for one in prompt])
-
-
-def _words(text: str) -> list[str]:
-    words = unicodedata.normalize("NFC", text).casefold().split()
-    bare = (word.rstrip(_CLOSING_MARKS).lstrip(_OPENING_MARKS) for word in words)
-    return [word for word in bare if word]
+    return sha256_json([[one["role"], *bare_words(one["content"])] for one in prompt])
 
 
 def splits_of_prompts(prompts: Iterable[tuple[str, list[Message]]], salt: str) -> dict[str, Split]:

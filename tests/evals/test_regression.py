@@ -11,7 +11,6 @@ import pytest
 from evals.regression import (
     LeftOut,
     matches,
-    normalise,
     rows_hash,
     score_rows,
     scored_rows,
@@ -19,6 +18,7 @@ from evals.regression import (
 )
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore, TrainingRow
+from pawl.text import normalise
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,21 @@ def test_the_key_of_a_prompt_never_changes() -> None:
     assert prompt_key(asked) == "a7c431330f02e3780b00bc47a29293309bdd2de33a52cea60dcaadcdb6c5e510"
     asked = [{"role": "user", "content": "“Straße”  2+2, don't!"}]
     assert prompt_key(asked) == "4221078481368432a48488527df83b1bc234ce73b168317c520f5e439c281a95"
+
+
+@pytest.mark.parametrize(
+    ("messages", "key"),
+    [
+        ([("user", "What is 2+2?")], "da28f036a7ea28c4"),
+        ([("user", "what   is \u201c2+2\u201d")], "da28f036a7ea28c4"),
+        ([("system", "Be brief."), ("user", "\u00bfD\u00f3nde est\u00e1 Stra\u00dfe?")],
+         "fe5b3a4ad64cf50f"),
+        ([("user", "-2 .5 5!")], "4e6cda25553d81f6"),
+        ([("user", "Ma\u0301s, e\u0301l\uff01 \ufb01ne")], "4d4327f27b832ed0"),
+        ([("user", "\u2026")], "81cf7c7188138d49"),
+    ],
+)  # fmt: skip
+def test_prompt_keys_are_frozen(messages: list[tuple[str, str]], key: str) -> None:
+    """Stores rest on them: with other keys, prompts of the holdout would be trained on."""
+    prompt = [{"role": role, "content": content} for role, content in messages]
+    assert prompt_key(prompt)[:16] == key

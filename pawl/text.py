@@ -1,0 +1,42 @@
+"""One normaliser of text: when two texts count as the same.
+
+Every comparison of words starts from one of these; what else a comparison needs (negations,
+numbers, weights) stands where it is made.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_OPENING_MARKS = "\"'“”‘’«»([{¿¡"  # no point or minus: ".5" and "-2" are not "5" and "2"
+_CLOSING_MARKS = ".,;:!?…\"'“”‘’«»)]}。，、；：！？"
+_ARTICLES = frozenset(("a", "an", "the"))
+
+
+def bare_words(text: str) -> list[str]:
+    """Words without case and without the punctuation around them: ``Is "A" 2+2?`` gives
+    ``["is", "a", "2+2"]``.
+
+    Which prompts are one rests on it, for the life of a store: it never changes.
+    """
+    words = unicodedata.normalize("NFC", text).casefold().split()
+    bare = (word.rstrip(_CLOSING_MARKS).lstrip(_OPENING_MARKS) for word in words)
+    return [word for word in bare if word]
+
+
+def fold(text: str) -> str:
+    """NFKC, without case, and with ``'`` for the typographic apostrophe."""
+    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+
+
+def normalise(text: str) -> str:
+    """Text for comparing answers: folded, no punctuation or articles, single blanks.
+
+    As SQuAD's exact match (Rajpurkar et al. 2016), which also drops articles. Signs inside
+    numbers stay: ``-3.5`` is not ``35``.
+    """
+    text = fold(text)
+    text = re.sub(r"(?<!\d)[.,](?=\d)|(?<=\d)[.,](?!\d)|(?<!\d)[.,](?!\d)", " ", text)
+    text = re.sub(r"-(?!\d)|[^\w\s.,-]", " ", text)
+    return " ".join(word for word in text.split() if word not in _ARTICLES)
