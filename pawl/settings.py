@@ -104,6 +104,17 @@ class GateSettings(BaseModel):
         return value
 
 
+class LogSettings(BaseModel):
+    """What is logged, and how a line looks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: Literal["debug", "info", "warning", "error"] | None = Field(
+        None, description="of file and stderr; None: info in the file, warnings on stderr"
+    )
+    format: Literal["text", "json"] = "text"
+
+
 class Settings(BaseSettings):
     """All settings of one Pawl. Frozen."""
 
@@ -121,6 +132,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
+    log: LogSettings = LogSettings()
 
     @field_validator("api_key")
     @classmethod

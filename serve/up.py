@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
+from pawl.logs import configure_logging
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import utc_now
 from pawl.settings import Settings
@@ -32,7 +34,6 @@ from serve.engine.process import vllm_command
 if TYPE_CHECKING:
     from feedback.store import Store
 
-LOG_BYTES = 10_000_000
 DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
 # A night, an import or an export without a server holds the store for moments; a start that comes
 # in one of them waits.
@@ -69,7 +70,8 @@ def run_server(
         "Use that one ('pawl status'), stop it, or give another --state-dir",
     )
     with lock, listen(settings.host, settings.port) as listener:
-        write_log_to(settings.logs_dir / "gateway.log")
+        configure_logging(settings.log, file=settings.logs_dir / "gateway.log")
+        _log.info("server starts on %s, version %s", settings.state_dir, __version__)
         base = resolve_model(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
         )
@@ -153,6 +155,7 @@ async def _serve(
             write_json(
                 settings.server_file, {"url": url, "pid": os.getpid(), "started_at": utc_now()}
             )
+            _log.info("listening on %s, process %d", url, os.getpid())
             say(f"Pawl is at {url}  (Ctrl-C stops it)")
             say("The engine is starting; the page shows how far it is.")
             await engine.start()
@@ -165,6 +168,7 @@ async def _serve(
         await app.promoter.close()
         await engine.stop()
         await asyncio.to_thread(app.close)
+        _log.info("server stopped")
 
 
 class Server(uvicorn.Server):
@@ -213,16 +217,3 @@ async def _tell(engine: Engine, url: str, say: Callable[[str], None]) -> None:
         say(f"Ready after {engine.start_seconds:.0f} s: chat at {url}")
     except PawlError as error:
         say(str(error))
-
-
-def write_log_to(path: Path) -> None:
-    """Send the log of this process to a file. One that an earlier server let grow large is put
-    aside as ``.log.1`` first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > LOG_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)

@@ -78,12 +78,24 @@ class LazyGroup(click.Group):
     metavar="KEY=VALUE",
     help="Any setting: --set gate.n_items_per_benchmark=300",
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Of file and stderr (info in the file, warnings on stderr).",
+)
+@click.option("--log-json", is_flag=True, help="One JSON object a log line.")
 @click.pass_context
 def cli(
-    ctx: click.Context, config: Path | None, state_dir: Path | None, assignments: tuple[str, ...]
+    ctx: click.Context,
+    config: Path | None,
+    state_dir: Path | None,
+    assignments: tuple[str, ...],
+    log_level: str | None,
+    log_json: bool,
 ) -> None:
     """Serve a chat model that gets better from the people who use it and never gets worse."""
-    flags: dict[str, Any] = {"state_dir": state_dir}
+    log = {"level": log_level, "format": "json" if log_json else None}
+    flags: dict[str, Any] = {"state_dir": state_dir, "log": log}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:

@@ -12,6 +12,7 @@ import click
 
 from pawl.client import Client, HttpClient
 from pawl.errors import PawlError
+from pawl.logs import configure_logging
 from pawl.models import resolve_model
 from pawl.server import api_key_of, running_server
 from pawl.settings import Settings, load_settings
@@ -24,14 +25,16 @@ TURN_POLL_SECONDS = 0.1
 
 
 def settings_of(ctx: click.Context, more: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from the group's flags and a command's own (``more`` wins)."""
+    """Settings from the group's flags and a command's own (``more`` wins); logging follows them."""
     flags = dict(ctx.obj["flags"])
     for key, value in (more or {}).items():
         if isinstance(value, Mapping) and isinstance(flags.get(key), dict):
             flags[key] = {**flags[key], **{k: v for k, v in value.items() if v is not None}}
         elif value is not None:
             flags[key] = value
-    return load_settings(flags, config_path=ctx.obj["config"])
+    settings = load_settings(flags, config_path=ctx.obj["config"])
+    configure_logging(settings.log)
+    return settings
 
 
 def group_arguments(ctx: click.Context) -> list[str]:

@@ -333,6 +333,9 @@ class Engine:
         return self._settings.state_dir / "engine.json"
 
     def _set(self, state: State, detail: str, progress_fraction: float) -> None:
+        if state != self.state:
+            died = state in ("restarting", "failed")
+            _log.log(logging.WARNING if died else logging.INFO, "engine %s: %s", state, detail)
         self.state, self.detail = state, detail
         self.progress_fraction = progress_fraction
         self._changed.set()

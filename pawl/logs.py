@@ -1,0 +1,75 @@
+"""Logging: one set-up for the server, the command line and their child processes.
+
+Every logger is ``logging.getLogger("pawl....")``. A line holds the id of the HTTP request that it
+was written for, if any: the same as in the reply's ``X-Request-Id`` and in the recorded row.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextvars import ContextVar
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from pawl.settings import LogSettings
+
+FILE_BYTES = 10_000_000
+N_OLD_FILES = 3
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def configure_logging(settings: LogSettings | None = None, *, file: Path | None = None) -> None:
+    """Send this process's log to stderr and, if one is named, to a file. A second call replaces
+    what the first set up.
+
+    Args:
+        settings: by default the file gets INFO and above, stderr WARNING and above, as text.
+        file: put aside as ``.1`` to ``.3`` when it is larger than ``FILE_BYTES``.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    settings = settings or LogSettings()
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers[0].setLevel((settings.level or "warning").upper())
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=N_OLD_FILES))
+        handlers[1].setLevel((settings.level or "info").upper())
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if isinstance(one.formatter, _Text)]:
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        handler.setFormatter(_Json() if settings.format == "json" else _Text())
+        root.addHandler(handler)
+    # Other packages' loggers stay at the root's WARNING.
+    logging.getLogger("pawl").setLevel(min(handler.level for handler in handlers))
+
+
+class _Text(logging.Formatter):
+    """``2026-01-31T12:00:00.123Z INFO pawl.engine [request id]: ready``."""
+
+    converter = time.gmtime  # type: ignore[assignment]  # as logging documents it
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        request = f" [{found}]" if (found := request_id.get()) else ""
+        at = self.formatTime(record)
+        return f"{at} {record.levelname} {record.name}{request}: {record.message}"
+
+
+class _Json(_Text):
+    """One JSON object a line: ``at, level, logger, message, request_id?, error?``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        value = {"at": self.formatTime(record), "level": record.levelname.lower(),
+                 "logger": record.name, "message": record.getMessage()}  # fmt: skip
+        if found := request_id.get():
+            value["request_id"] = found
+        if record.exc_info:
+            value["error"] = self.formatException(record.exc_info)
+        return json.dumps(value, ensure_ascii=False)
