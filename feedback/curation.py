@@ -6,9 +6,11 @@
     thumb, categories           -> unpaired row (an error category without a thumb is a thumb down)
     anything else               -> a rejection with its reason
 
-Nothing here writes: the same store gives the same rows. Each person's latest word on an answer
-counts. The group of a row is its conversation; a prompt is used in one split only, that of the
-group in which it came first (``feedback.splits.splits_of_prompts``).
+Nothing here writes: the same store gives the same rows. What counts of a person's words on an
+answer is in ``feedback.current``: a correction stays when the thumb is changed later, and under a
+thumb up it is a counted rejection, since the two contradict each other. The group of a row is its
+conversation; a prompt is used in one split only, that of the group in which it came first
+(``feedback.splits.splits_of_prompts``).
 """
 
 from __future__ import annotations

@@ -99,6 +99,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         # Until now it was always the first.
         ("ALTER TABLE feedback ADD COLUMN preferred_over_choice_index BIGINT DEFAULT 0",),
     ),
+    Migration(
+        4,
+        "which fields a row of feedback takes away",
+        # Until now a row replaced all that the person had said of the answer before.
+        ("ALTER TABLE feedback ADD COLUMN cleared_json VARCHAR DEFAULT '[]'",),
+    ),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from feedback.categories import check_categories
 from feedback.curation import curate
+from feedback.current import CLEARABLE
 from feedback.snapshots import freeze
 from feedback.store import Store
 from pawl.errors import PawlError, short
@@ -38,8 +39,8 @@ def submit_feedback(
 
     Args:
         body: the parsed JSON of ``POST /v1/feedback``. ``user`` is checked and left to the
-            caller, who makes ``rater_id`` of it. An empty comment or correction counts as not
-            given (an untouched box of a form).
+            caller, who makes ``rater_id`` of it. A field that is absent or null leaves what this
+            person said before; an empty text or list takes it away.
         source: ``api``, ``chat_page`` or ``import:<format>``.
 
     Returns:
@@ -76,7 +77,8 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
         _text(body, "comment", MOST_COMMENT_CHARACTERS),
         _text(body, "correction", MOST_CORRECTION_CHARACTERS),
     )
-    preferred_over, retract = body.get("preferred_over"), body.get("retract", False)
+    preferred_over, retract = body.get("preferred_over") or None, body.get("retract", False)
+    cleared = [name for name in CLEARABLE if name in body and _is_blank(body[name])]
     if thumb not in (None, "up", "down"):
         raise _refuse("thumb", f"thumb is {thumb!r}", 'it is "up" or "down"')
     check_categories(categories, store.categories())
@@ -86,9 +88,9 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
             "retract",
             "retract came with other feedback",
             "it takes back all that this person said about the answer",
-            "Send retract alone, or the new feedback alone: the latest counts",
+            "Send retract alone, or the new feedback alone",
         )
-    if not retract and not any(said):
+    if not retract and not any(said) and not cleared:
         raise _refuse(
             None,
             "the feedback is empty",
@@ -99,6 +101,15 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
     completion = store.get_completion(completion_id, choice_index)
     if completion is None:
         raise _not_found("completion_id", completion_id, choice_index)
+    if cleared and not retract and not any(said):
+        before = store.current_feedback(completion_id, rater_id)
+        if not any(one.choice_index == choice_index for one in before):
+            raise _refuse(
+                None,
+                "the feedback is empty",
+                f"it takes away {', '.join(cleared)}, and nothing was said about this answer",
+                "Send thumb, categories, comment, correction or preferred_over",
+            )
     other_index = body.get("preferred_over_choice_index", 0)
     if preferred_over is None and "preferred_over_choice_index" in body:
         raise _refuse(
@@ -139,6 +150,7 @@ def check_feedback(store: Store, body: Any, rater_id: str, source: str = "api") 
         preferred_over_choice_index=other_index,
         retracted=retract,
         source=source,
+        cleared=[] if retract else cleared,
     )
 
 
@@ -194,6 +206,10 @@ def _check_unicode(name: str, value: str) -> None:
         raise _refuse(
             name, f"{name} is not valid Unicode", f"half a surrogate pair at character {err.start}"
         ) from None
+
+
+def _is_blank(value: Any) -> bool:
+    return not (value.strip() if isinstance(value, str) else value)
 
 
 def _text(body: dict[str, Any], name: str, most: int) -> str | None:

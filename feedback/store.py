@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from feedback.categories import DEFAULT_CATEGORIES
 from feedback.champion import champion_of, number_of
+from feedback.current import current_feedback_sql
 from feedback.database import Database
 from feedback.migrations import MIGRATIONS, Migration
 from feedback.rows import Lesson, problem_of_prompt
@@ -311,17 +312,17 @@ class Store:
 
     def current_feedback(
         self,
-        completion_id: str | None = None,
+        completion_id: str | Sequence[str] | None = None,
         rater_id: str | None = None,
         *,
         include_retracted: bool = False,
     ) -> list[Feedback]:
-        """What counts: each person's latest row on each answer; none where that one retracts
-        (unless ``include_retracted``)."""
+        """What counts of each person's rows on each answer (the rule: ``feedback.current``), in
+        the order of their newest rows; none where nothing is left (unless
+        ``include_retracted``)."""
         clause, values = where(completion_id=completion_id, rater_id=rater_id)
         rows = self._read(
-            f"SELECT {FEEDBACK_COLUMNS} FROM (SELECT * FROM feedback{clause} QUALIFY row_number()"
-            " OVER (PARTITION BY rater_id, completion_id, choice_index ORDER BY seq DESC) = 1)"
+            f"SELECT {FEEDBACK_COLUMNS} FROM ({current_feedback_sql(clause)})"
             " WHERE NOT retracted OR ? ORDER BY seq",
             [*values, include_retracted],
         )
@@ -438,9 +439,7 @@ class Store:
             "SELECT (SELECT count(*) FROM completions),"
             " (SELECT count(DISTINCT conversation_id) FROM completions),"
             " (SELECT count(*) FROM feedback),"
-            " (SELECT count(*) FROM (SELECT retracted FROM feedback QUALIFY row_number() OVER"
-            "  (PARTITION BY rater_id, completion_id, choice_index ORDER BY seq DESC) = 1)"
-            "  WHERE NOT retracted),"
+            f" (SELECT count(*) FROM ({current_feedback_sql()}) WHERE NOT retracted),"
             " (SELECT count(DISTINCT snapshot_id) FROM snapshots),"
             " (SELECT count(DISTINCT run_id) FROM runs),"
             " (SELECT count(*) FROM promotions), (SELECT count(*) FROM imported)",

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 R = TypeVar("R")
-_JSON_FIELDS = {"messages", "sampling", "categories", "probe", "detail", "prompt", "origin"}
+_JSON_FIELDS = {
+    "messages", "sampling", "categories", "cleared", "probe", "detail", "prompt", "origin",
+}  # fmt: skip
 
 
 def columns_of(record: type[Any]) -> list[str]:

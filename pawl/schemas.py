@@ -54,9 +54,10 @@ class Completion:
 class Feedback:
     """What one person said about one answer. Appended, never edited.
 
-    ``retracted`` takes back all that this person said about the answer before. A preference
-    names the worse answer in ``preferred_over`` and ``preferred_over_choice_index``; both must be
-    recorded completions, and may be two choices of one.
+    A row adds to what this person said about the answer before: the newest value of each field
+    counts. ``cleared`` names the fields it takes away, ``retracted`` takes away all of them. A
+    preference names the worse answer in ``preferred_over`` and ``preferred_over_choice_index``;
+    both must be recorded completions, and may be two choices of one.
     """
 
     feedback_id: str
@@ -73,6 +74,7 @@ class Feedback:
     retracted: bool = False
     source: str = "api"  # "api", "chat_page", "import:<format>"
     preferred_over_choice_index: int = 0  # says nothing where preferred_over is None
+    cleared: list[str] = field(default_factory=list)  # of feedback.current.CLEARABLE
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -24,7 +24,7 @@ def test_a_store_of_the_first_schema_is_brought_up(tmp_path: Path) -> None:
         migrate(connection, MIGRATIONS[:1])
         for table, row in (
             ("completions", (1, *row_of(completion))),
-            ("feedback", (2, *row_of(feedback)[:-1])),  # the last column came with migration 3
+            ("feedback", (2, *row_of(feedback)[:-2])),  # the last columns came with migrations 3, 4
             ("version_numbers", (3, 1, "t")),
         ):
             marks = ", ".join("?" * len(row))
@@ -32,7 +32,9 @@ def test_a_store_of_the_first_schema_is_brought_up(tmp_path: Path) -> None:
     with Store.open(path) as store:
         assert store.completions() == [completion]
         assert store.current_feedback() == [feedback]
-        later = said(store, completion, rater_id="bob", preferred_over_choice_index=2)
+        later = said(
+            store, completion, rater_id="bob", preferred_over="x", preferred_over_choice_index=2
+        )
         assert store.current_feedback() == [feedback, later]
         assert store.next_version() == 2
         lesson = Lesson("sft", "g", [{"role": "user", "content": "Hi"}], completion="Hello")

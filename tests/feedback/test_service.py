@@ -61,7 +61,7 @@ def test_taking_back(store: Store) -> None:
     assert store.current_feedback() == []
 
 
-def test_null_and_blank_fields_count_as_not_given(store: Store) -> None:
+def test_null_and_blank_fields_say_nothing(store: Store) -> None:
     body: dict[str, Any] = {
         "completion_id": answered(store).completion_id,
         "thumb": "up",
