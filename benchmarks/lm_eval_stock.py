@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.suites import SUITES, SuiteName, draw
+from evals.suites import Suite, draw
 from pawl.errors import PawlError
 
 BATCH_SIZE = 16  # as in Pawl's own scoring; lm-eval's default of 1 would be slower
@@ -27,46 +27,49 @@ class StockScore:
 
 @dataclass(frozen=True, slots=True)
 class StockTasks:
-    """The drawn items by lm-eval's task name, and where tasks of our own are described.
+    """The drawn items by lm-eval's task name.
 
-    ``names`` gives Pawl's task name for each of lm-eval's (MMLU's subjects are spelled otherwise).
+    ``names`` gives Pawl's task name for each of lm-eval's, ``include_dir`` holds the task files of
+    those that are not lm-eval's own.
     """
 
     samples: dict[str, list[int]]
     names: dict[str, str]
-    include_dir: Path | None
+    include_dir: Path
     data_dir: Path | None
 
 
 def drawn_tasks(
-    suite: SuiteName, n_items: int | None, seed: int, data_dir: Path | None, work_dir: Path
+    suite: Suite, n_items: int | None, seed: int, data_dir: Path | None, work_dir: Path
 ) -> StockTasks:
     """Draw the items of every benchmark, as ``evals.score`` does.
 
-    The mini suite's YAML files (lm-eval's own with the data replaced) are left in ``work_dir``; the
-    official suite is lm-eval's own tasks, found by their names.
+    Benchmarks that are a task of lm-eval's as it is are run under lm-eval's own name; the others
+    (own data, own task file, own number of examples) from the task files left in ``work_dir``.
     """
     os.environ["HF_DATASETS_CACHE"] = str(work_dir / "datasets")
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    if suite == "mini" or data_dir is not None:
+    if data_dir is not None or not suite.reads_hub():
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    from evals.tasks import load_suite
+    from evals.tasks import load_tasks, member_of
 
     before = Path.cwd()
-    if suite == "official" and data_dir is not None:
+    if data_dir is not None:
         os.chdir(data_dir)
     try:
-        loaded = load_suite(suite, data_dir=data_dir, work_dir=work_dir / "tasks")
+        loaded = load_tasks(suite, work_dir=work_dir / "tasks")
     finally:
         os.chdir(before)
     samples: dict[str, list[int]] = {}
-    for one in SUITES[suite]:
-        samples |= draw(loaded.of(one), n_items, seed)
-    if suite == "mini":
-        return StockTasks(samples, {name: name for name in samples}, work_dir / "tasks", None)
-    names = {name.replace("__", "_"): name for name in samples}
-    return StockTasks({stock: samples[name] for stock, name in names.items()}, names, None,
-                      data_dir)  # fmt: skip
+    for benchmark in suite.benchmarks:
+        samples |= draw(loaded.of(benchmark), n_items, seed)
+    names: dict[str, str] = {}
+    for name in samples:
+        benchmark = loaded.benchmarks[name]
+        is_stock = benchmark.task and benchmark.data is None and benchmark.num_fewshot is None
+        names[(member_of(name) or benchmark.task or name) if is_stock else name] = name
+    return StockTasks({stock: samples[name] for stock, name in names.items()}, names,
+                      work_dir / "tasks", data_dir)  # fmt: skip
 
 
 def command(
@@ -83,7 +86,7 @@ def command(
         "--tasks", ",".join(tasks.samples), "--samples", str(samples), "--device", "cpu",
         "--batch_size", str(BATCH_SIZE), "--log_samples", "--output_path", str(out_dir),
     ]  # fmt: skip
-    return typed + (["--include_path", str(tasks.include_dir)] if tasks.include_dir else [])
+    return [*typed, "--include_path", str(tasks.include_dir)]
 
 
 def run(

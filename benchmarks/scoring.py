@@ -24,9 +24,10 @@ from benchmarks import lm_eval_stock
 from benchmarks.figures import ratio_in_words
 from benchmarks.measurements import MISSED, record
 from evals.runner import Scores, read_scores
-from evals.suites import SUITES, SuiteName, benchmark
+from evals.suites import Suite, choose, load
 from pawl.errors import PawlError
 from pawl.models import resolve_model
+from pawl.settings import GateSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4  # nats; ours are written with six decimals
@@ -46,20 +47,20 @@ class Difference:
         return not self.missing and self.n_scores == 0 and self.largest <= TOLERANCE
 
 
-def compare(ours: Scores, theirs: lm_eval_stock.Scores) -> Difference:
+def compare(suite: Suite, ours: Scores, theirs: lm_eval_stock.Scores) -> Difference:
     """Item by item. MC2's score is a share of probability: equal within the tolerance."""
     found = Difference(n_items=len(ours.items))
     left = dict(theirs)
+    metrics = {benchmark.name: benchmark.metric for benchmark in suite.benchmarks}
     for item in ours.items:
-        subject, _, rest = item.item_id.rpartition("/")
-        task = f"{item.benchmark}__{subject}" if subject else item.benchmark
+        member, _, rest = item.item_id.rpartition("/")
+        task = f"{item.benchmark}__{member}" if member else item.benchmark
         stock = left.pop((task, int(rest.partition("-")[0])), None)
         if stock is None or item.score is None:
             found.missing.append(f"{item.benchmark} {item.item_id}")
             continue
-        metric = benchmark(item.benchmark).metric
-        allowed = TOLERANCE if item.benchmark.endswith("mc2") else 0.0
-        found.n_scores += abs(item.score - stock.metrics[metric]) > allowed
+        allowed = 0.0 if item.score in (0.0, 1.0) else TOLERANCE
+        found.n_scores += abs(item.score - stock.metrics[metrics[item.benchmark]]) > allowed
         apart = [abs(a - b) for a, b in
                  zip(item.detail["logprobs"], stock.logprobs, strict=True)]  # fmt: skip
         found.largest = max(found.largest, *apart)
@@ -68,12 +69,13 @@ def compare(ours: Scores, theirs: lm_eval_stock.Scores) -> Difference:
 
 
 def score_ours(
-    model_dir: Path, suite: SuiteName, n_items: int | None, seed: int, data_dir: Path | None,
+    model_dir: Path, suite: Suite, n_items: int | None, seed: int, data_dir: Path | None,
     out_dir: Path, n_threads: int,
 ) -> Scores:  # fmt: skip
     """``evals.score`` from its start to its end."""
     typed = [
-        sys.executable, "-m", "evals.score", "--model", str(model_dir), "--suite", suite,
+        sys.executable, "-m", "evals.score", "--model", str(model_dir),
+        "--suite", str(suite.folder),
         "--seed", str(seed), "--threads", str(n_threads), "--out", str(out_dir),
         "--device", "cpu",
     ]  # fmt: skip
@@ -91,62 +93,68 @@ def score_ours(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--suite", choices=sorted(SUITES), default="mini")
-    parser.add_argument("--data-dir", type=Path, help="official sets laid out as on the hub")
+    parser.add_argument("--suite", default="auto", help="name, folder, or auto as the gate's")
+    parser.add_argument("--data-dir", type=Path, help="benchmark data laid out as the hub")
     parser.add_argument("--items", type=int, default=150, help="random items per benchmark")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-record", action="store_true", help="print only")
-    said = parser.parse_args()
-    suite: SuiteName = said.suite
-    data_dir = said.data_dir.resolve() if said.data_dir else None
+    args = parser.parse_args()
+    data_dir = args.data_dir.resolve() if args.data_dir else None
+    if args.suite == "auto":
+        suite, why = choose(GateSettings(data_dir=data_dir))
+        print(why)
+    else:
+        suite = load(args.suite)
     seconds: dict[str, list[float]] = {"pawl": [], "lm_eval": []}
     differences: list[Difference] = []
     manifest: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="pawl-scoring-") as temporary:
         folder = Path(temporary)
-        model_dir = resolve_model(said.model, cache_dir=folder).model_dir
-        tasks = lm_eval_stock.drawn_tasks(suite, said.items, said.seed, data_dir, folder)
-        for n in range(said.rounds):
+        model_dir = resolve_model(args.model, cache_dir=folder).model_dir
+        tasks = lm_eval_stock.drawn_tasks(suite, args.items, args.seed, data_dir, folder)
+        for n in range(args.rounds):
             ours: Scores | None = None
             theirs: lm_eval_stock.Scores = {}
             for arm in ("pawl", "lm_eval") if n % 2 == 0 else ("lm_eval", "pawl"):
                 began = time.monotonic()
                 if arm == "pawl":
-                    ours = score_ours(model_dir, suite, said.items, said.seed, data_dir,
-                                      folder / f"ours-{n}", said.threads)  # fmt: skip
+                    ours = score_ours(model_dir, suite, args.items, args.seed, data_dir,
+                                      folder / f"ours-{n}", args.threads)  # fmt: skip
                 else:
                     theirs = lm_eval_stock.run(tasks, model_dir, None, folder / f"theirs-{n}",
-                                               n_threads=said.threads)  # fmt: skip
+                                               n_threads=args.threads)  # fmt: skip
                 seconds[arm].append(time.monotonic() - began)
                 print(f"round {n + 1}: {arm} {seconds[arm][-1]:.1f} s", flush=True)
             assert ours is not None
             manifest = ours.manifest["seconds"]
-            differences.append(compare(ours, theirs))
-    same = all(one.same for one in differences)
-    worst = max(differences, key=lambda one: (len(one.missing), one.n_scores, one.largest))
+            differences.append(compare(suite, ours, theirs))
+    same = all(difference.same for difference in differences)
+    worst = max(differences, key=lambda d: (len(d.missing), d.n_scores, d.largest))
     figures = {
         "Pawl's scoring": f"{statistics.median(seconds['pawl']):.1f} s, of which in the last round "
         f"{manifest['loading']:.1f} s imports and loading, {manifest['benchmarks']:.1f} s tasks, "
         "requests and scores",
         "lm_eval --model hf": f"{statistics.median(seconds['lm_eval']):.1f} s",
         "seconds of lm_eval / Pawl": ratio_in_words(seconds["lm_eval"], seconds["pawl"]),
-        "items": f"{worst.n_items:,} of {len(SUITES[suite])} benchmarks ({suite})",
+        "items": f"{worst.n_items:,} of {len(suite.benchmarks)} benchmarks ({suite.name})",
         "same results": f"{'yes' if same else 'NO'}: {worst.n_scores} items with another score, "
         f"{len(worst.missing)} unmatched; log-probabilities at most {worst.largest:.1e} apart",
     }
     for name, value in figures.items():
         print(f"{name}: {value}")
-    if not said.no_record:
-        typed = f"python -m benchmarks.scoring --suite {suite} --items {said.items}"
+    if not args.no_record:
+        typed = f"python -m benchmarks.scoring --suite {suite.name} --items {args.items}"
         note = (
-            f"Whole processes, {said.threads} threads, float32, batches of "
-            f"{lm_eval_stock.BATCH_SIZE}, {Path(said.model).name}. lm_eval reads the descriptions "
+            f"Whole processes, {args.threads} threads, float32, batches of "
+            f"{lm_eval_stock.BATCH_SIZE}, {Path(args.model).name}. lm_eval reads the descriptions "
             "of all its tasks at its start, about 9 s, Pawl only those it scores; both import "
             "torch, transformers and lm-eval."
         )
-        record(f"scoring-{suite}", "Scoring against lm_eval --model hf", typed, figures, note=note)
+        record(
+            f"scoring-{suite.name}", "Scoring against lm_eval --model hf", typed, figures, note=note
+        )
     if not same:
         print(f"The results differ: {worst}", file=sys.stderr)
         raise SystemExit(MISSED)

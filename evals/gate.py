@@ -26,15 +26,20 @@ from evals import reasons
 from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.statistics import (
+    Estimate,
+    chance_level,
     cluster_sums,
     difference_interval,
     fewest_items,
     holm,
+    is_at_chance,
     items_needed,
+    mean_interval,
     p_above,
     p_below,
     sign_flip_p,
 )
+from evals.suites import Suite
 from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.schemas import ItemScore, Outcome
@@ -62,11 +67,33 @@ class Verdict:
         return value
 
 
-def gate_rules(gate: GateSettings, suite: str) -> GateRules:
-    """The settings' margins for a suite."""
-    margin = gate.margin_mini if suite == "mini" else gate.margin_official
-    all_items = gate.n_items_per_benchmark is None
-    return GateRules(margin, gate.margin_anchor, gate.alpha, all_items)
+def gate_rules(gate: GateSettings, suite: Suite) -> GateRules:
+    """The suite's margins and number of items, where the settings say nothing else.
+
+    Raises:
+        PawlError: the anchor would allow less than a single night may lose.
+    """
+    description = suite.description
+    margins = {} if gate.margin else {b.name: b.margin for b in suite.benchmarks if b.margin}
+    margin = gate.margin or description.margin
+    margin_anchor = gate.margin_anchor or description.margin_anchor
+    widest = max([margin, *margins.values()])
+    if margin_anchor < widest:
+        raise PawlError(
+            f"margin_anchor = {margin_anchor:g} is below the margin of one night, {widest:g}",
+            f"it bounds the sum of many nights' losses (suite {suite.name}, gate.* override it)",
+            "Raise gate.margin_anchor or lower gate.margin",
+        )
+    return GateRules(
+        margin, margin_anchor, gate.alpha, items_per_benchmark(gate, suite) is None, margins
+    )
+
+
+def items_per_benchmark(gate: GateSettings, suite: Suite) -> int | None:
+    """How many random items of each benchmark a night scores; None: all."""
+    if gate.n_items_per_benchmark == "all":
+        return None
+    return gate.n_items_per_benchmark or suite.description.items_per_benchmark
 
 
 def decide(
@@ -110,9 +137,9 @@ def decide(
             alpha=gate.alpha,
         )
     holdout_pairs = pairs.pop(HOLDOUT, [])
-    benchmarks = _benchmarks(pairs, gate.margin, gate.alpha)
+    benchmarks = _benchmarks(pairs, gate.margin, gate.margins, gate.alpha)
     holdout = _holdout(holdout_pairs, gate.alpha) if holdout_pairs else None
-    anchors = _benchmarks(anchored, gate.margin_anchor, gate.alpha)
+    anchors = _benchmarks(anchored, gate.margin_anchor, {}, gate.alpha)
 
     def verdict(outcome: Outcome, why: list[str]) -> Verdict:
         return Verdict(outcome, why, benchmarks, holdout, anchors, gate.alpha)
@@ -233,39 +260,57 @@ def _identical(groups: list[list[Pair]]) -> bool:
 
 
 def _benchmarks(
-    pairs: dict[str, list[Pair]], margin: float, alpha: float
+    pairs: dict[str, list[Pair]], usual_margin: float, margins: dict[str, float], alpha: float
 ) -> list[BenchmarkVerdict]:
-    rows = []
-    for name, group in pairs.items():
-        before, after = [_number(a) for a, _ in group], [_number(b) for _, b in group]
-        differences = [b - a for a, b in zip(before, after, strict=True)]
-        estimate = difference_interval(differences, [a.cluster for a, _ in group], alpha=alpha)
-        rows.append((name, before, after, differences, estimate))
-    adjusted = holm([p_below(row[4], 0.0) for row in rows])
-    verdicts = []
-    for (name, before, after, differences, estimate), p_worse in zip(rows, adjusted, strict=True):
-        n = len(before)
-        p = p_above(estimate, -margin)
-        passed = p <= alpha and n >= fewest_items(margin, alpha)
-        verdicts.append(
-            BenchmarkVerdict(
-                name,
-                n,
-                sum(before) / n,
-                sum(after) / n,
-                estimate.value,
-                estimate.lower,
-                estimate.upper,
-                margin,
-                p,
-                p_worse,
-                passed,
-                sum(d >= CHANGED for d in differences),
-                sum(d <= -CHANGED for d in differences),
-                None if passed else items_needed(estimate, n, margin=margin, alpha=alpha),
-            )
+    estimates = {
+        name: difference_interval(
+            [_number(b) - _number(a) for a, b in group], [a.cluster for a, _ in group], alpha=alpha
         )
-    return verdicts
+        for name, group in pairs.items()
+    }
+    p_worse = holm([p_below(estimate, 0.0) for estimate in estimates.values()])
+    return [
+        _benchmark(
+            name, pairs[name], estimate, p, margin=margins.get(name, usual_margin), alpha=alpha
+        )
+        for (name, estimate), p in zip(estimates.items(), p_worse, strict=True)
+    ]
+
+
+def _benchmark(
+    name: str, group: list[Pair], estimate: Estimate, p_worse: float, *, margin: float, alpha: float
+) -> BenchmarkVerdict:
+    before, after = [_number(a) for a, _ in group], [_number(b) for _, b in group]
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    clusters = [a.cluster for a, _ in group]
+    n_choices = [len(a.detail.get("choices", ())) for a, _ in group]
+    chance = chance_level(before + after, n_choices) if all(n_choices) else None
+    at_chance = [
+        is_at_chance(mean_interval(scores, clusters, alpha=0.025), chance)
+        for scores in (before, after)
+    ]
+    n = len(group)
+    p = p_above(estimate, -margin)
+    passed = p <= alpha and n >= fewest_items(margin, alpha)
+    return BenchmarkVerdict(
+        name=name,
+        n=n,
+        champion=sum(before) / n,
+        challenger=sum(after) / n,
+        difference=estimate.value,
+        lower=estimate.lower,
+        upper=estimate.upper,
+        margin=margin,
+        p_noninferior=p,
+        p_worse_holm=p_worse,
+        passed=passed,
+        n_improved=sum(d >= CHANGED for d in differences),
+        n_worsened=sum(d <= -CHANGED for d in differences),
+        n_needed=None if passed else items_needed(estimate, n, margin=margin, alpha=alpha),
+        chance=chance,
+        champion_at_chance=at_chance[0],
+        challenger_at_chance=at_chance[1],
+    )
 
 
 def _holdout(group: list[Pair], alpha: float) -> HoldoutVerdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evals.statistics import fewest_clusters, fewest_items, quantiles
 
@@ -12,13 +12,15 @@ from evals.statistics import fewest_clusters, fewest_items, quantiles
 class GateRules:
     """What a challenger must show. Margins are fractions; ``alpha`` is one-sided.
 
-    ``all_items`` says that every item of the benchmarks was scored, so there are no more to ask.
+    ``margins`` holds the benchmarks whose margin is another than ``margin``. ``all_items`` says
+    that every item of the benchmarks was scored, so there are no more to ask.
     """
 
     margin: float
-    margin_anchor: float = 0.06
+    margin_anchor: float
     alpha: float = 0.05
     all_items: bool = False
+    margins: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class BenchmarkVerdict:
     n_improved: int
     n_worsened: int
     n_needed: int | None  # items for 80 % power, going on as observed; None when passed or hopeless
+    chance: float | None  # what guessing scores; None for shares of probability
+    champion_at_chance: bool  # the score can't be told from guessing
+    challenger_at_chance: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,12 @@ from typing import Any
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import rows_hash, scored_rows
 from evals.score import ERROR, FORMAT, ITEMS, MANIFEST
-from evals.suites import SUITES, SuiteName, data_hash
+from evals.suites import Suite, content_hash
 from pawl.adapters import read_manifest
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_atomic, write_json
-from pawl.models import BaseModel, resolve_model
+from pawl.models import BaseModel
 from pawl.schemas import ItemScore
-from pawl.settings import GateSettings, Settings
 
 # stage ("loading", "benchmarks", "holdout", "done"), done, total
 OnProgress = Callable[[str, int, int], None]
@@ -47,21 +46,15 @@ class Scores:
     manifest: dict[str, Any]
 
 
-def suite_of(gate: GateSettings, model_name: str) -> SuiteName:
-    """The suite to score: what the settings say."""
-    return "official" if gate.suite == "auto" else gate.suite
-
-
 def score(
     model: BaseModel,
     adapter_dir: Path | None,
     *,
-    suite: SuiteName,
+    suite: Suite,
     scores_dir: Path,
     n_items: int | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
-    mini_dir: Path | None = None,
     snapshot_dir: Path | None = None,
     out_dir: Path | None = None,
     benchmarks: bool = True,
@@ -72,13 +65,12 @@ def score(
     """Score a model, with an adapter or without, or take the scores of an earlier night.
 
     Args:
-        suite: ``mini`` or ``official``.
+        suite: what to score on.
         scores_dir: where finished scores are kept, under a key of everything that decides them:
-            model, adapter, suite, items, seed, data, versions; for the holdout its rows.
+            model, adapter, the suite's content, items, seed, versions; for the holdout its rows.
         n_items: random subset of every benchmark; None scores all items.
-        data_dir: the official suite's data, laid out as on the hub; None: the hub. The mini suite
-            has its own and takes no notice.
-        mini_dir: the mini suite's data, laid out as ``evals/mini``; None: these.
+        data_dir: a folder laid out as the hub, for a suite that reads the hub's data; None: the
+            hub.
         snapshot_dir: score the holdout of this snapshot too, as benchmark ``holdout``.
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
@@ -90,7 +82,6 @@ def score(
         PawlError: the child failed, with the status that it gave (503: the hub can't be reached);
             where it could not say why, status 500 and the end of its log.
     """
-    sets_dir = mini_dir if suite == "mini" else data_dir
     rows = scored_rows(snapshot_dir) if snapshot_dir else []
     fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
     who = {
@@ -102,10 +93,9 @@ def score(
     parts: dict[str, Path] = {}
     if benchmarks:
         key = sha256_json(
-            who
-            | {"suite": suite, "n_items": n_items, "seed": seed, "data": data_hash(suite, sets_dir)}
+            who | {"suite": content_hash(suite, data_dir), "n_items": n_items, "seed": seed}
         )
-        parts["benchmarks"] = scores_dir / f"{suite}-{key[:16]}"
+        parts["benchmarks"] = scores_dir / f"{suite.name}-{key[:16]}"
     if rows:
         key = sha256_json(who | {"rows": rows_hash(rows)})
         parts["holdout"] = scores_dir / f"holdout-{key[:16]}"
@@ -115,13 +105,13 @@ def score(
         command = [
             sys.executable, "-m", "evals.score",
             "--model", str(model.model_dir), "--model-fingerprint", model.fingerprint,
-            "--suite", suite, "--seed", str(seed),
+            "--suite", str(suite.folder), "--seed", str(seed),
             "--cache-dir", str(scores_dir.absolute() / "datasets"),
             "--threads", str(n_threads), "--parent-pid", str(os.getpid()),
         ]  # fmt: skip
         command += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
         command += ["--items-per-benchmark", str(n_items)] if n_items else []
-        command += ["--data-dir", str(sets_dir.absolute())] if sets_dir else []
+        command += ["--data-dir", str(data_dir.absolute())] if data_dir else []
         command += ["--skip-benchmarks"] if "benchmarks" not in missing else []
         if "holdout" in missing and snapshot_dir:
             command += ["--holdout", str(snapshot_dir.absolute())]
@@ -130,12 +120,12 @@ def score(
         _run(command, environment, scores_dir, {part: parts[part] for part in missing}, on_progress)
     found = {part: _read(folder) for part, folder in parts.items()}
     scores = Scores(
-        [item for one in found.values() for item in one.items],
+        [item for part in found.values() for item in part.items],
         _merged(
-            {part: one.manifest for part, one in found.items()},
+            {part: scores.manifest for part, scores in found.items()},
             reused=[part for part in parts if part not in missing],
             fingerprints=(model.fingerprint, fingerprint),
-            suite=suite,
+            suite=suite.name,
             n_items=n_items,
             seed=seed,
         ),
@@ -179,9 +169,9 @@ def _run(
                 assert child.stdout is not None
                 for line in child.stdout:
                     with suppress(json.JSONDecodeError, KeyError):
-                        one = json.loads(line)
+                        event = json.loads(line)
                         if on_progress:
-                            on_progress(one["stage"], one["done"], one["total"])
+                            on_progress(event["stage"], event["done"], event["total"])
             except BaseException:  # also Ctrl-C: the child goes with us
                 child.kill()
                 raise
@@ -202,9 +192,9 @@ def _failure(
     kept = scores_dir / "failed-scoring.log"
     shutil.copyfile(log_path, kept)
     if error_path.exists():  # the child already said it in a sentence
-        said = read_json(error_path)
+        error = read_json(error_path)
         return PawlError(
-            "scoring failed", said["error"], retryable=said["retryable"], code=said["code"]
+            "scoring failed", error["error"], retryable=error["retryable"], code=error["code"]
         )
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return PawlError(
@@ -257,7 +247,7 @@ def _merged(
     *,
     reused: list[str],
     fingerprints: tuple[str, str | None],
-    suite: SuiteName,
+    suite: str,
     n_items: int | None,
     seed: int,
 ) -> dict[str, Any]:
@@ -274,120 +264,9 @@ def _merged(
         "n_holdout_left_out": manifests.get("holdout", {}).get("n_holdout_left_out", {}),
         # What was missing was scored by one child, whose manifest every new part holds.
         "seconds": max(
-            (one["seconds"]["total"] for part, one in manifests.items() if part not in reused),
+            (m["seconds"]["total"] for part, m in manifests.items() if part not in reused),
             default=0.0,
         ),
         "reused": reused,
         "parts": manifests,
     }
-
-
-def evaluate(
-    settings: Settings,
-    *,
-    adapter_dir: Path | None = None,
-    suite: SuiteName | None = None,
-    n_items: int | None = None,
-    data_dir: Path | None = None,
-    seed: int = 0,
-    say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """What ``pawl eval`` shows: each benchmark's mean with its 95 % interval.
-
-    Args:
-        data_dir: the suite's data; None: the settings' folder for the official one, the embedded
-            sets for the mini one.
-
-    Returns:
-        ``{"model", "adapter_fingerprint", "suite", "benchmarks": [{"name", "n", "score", "lower",
-        "upper", "chance", "n_errors"}], "n_truncated", "seconds", "manifest"}``. Scores are
-        fractions; ``chance`` is what guessing gives (mean of 1/k; None for truthfulqa_mc2, whose
-        score is a share of probability). An erroneous item is counted, never scored.
-    """
-    from evals.statistics import mean_interval
-
-    model = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
-    suite = suite or suite_of(settings.gate, model.name)
-
-    def on_progress(stage: str, done: int, total: int) -> None:
-        if say:
-            say(f"{stage}: {done:,} of {total:,}" if total > 1 else stage)
-
-    scores = score(
-        model,
-        adapter_dir,
-        suite=suite,
-        scores_dir=settings.scores_dir,
-        n_items=n_items,
-        seed=seed,
-        data_dir=data_dir or settings.gate.data_dir,
-        mini_dir=data_dir,
-        on_progress=on_progress,
-    )
-    table = []
-    for one in SUITES[suite]:
-        items = [item for item in scores.items if item.benchmark == one.name]
-        good = [item for item in items if item.score is not None]
-        value = mean_interval(
-            [item.score for item in good if item.score is not None],
-            [item.cluster for item in good],
-            alpha=0.025,
-        )
-        guess = [1 / len(item.detail["choices"]) for item in good]
-        table.append(
-            {
-                "name": one.name,
-                "n": len(good),
-                "score": value.value,
-                "lower": value.lower,
-                "upper": value.upper,
-                "n_errors": len(items) - len(good),
-                "chance": None
-                if one.name.endswith("mc2") or not guess
-                else sum(guess) / len(guess),
-            }
-        )
-    return {
-        "model": model.name,
-        "adapter_fingerprint": scores.manifest["adapter_fingerprint"],
-        "suite": suite,
-        "benchmarks": table,
-        "n_truncated": scores.manifest["n_truncated"],
-        "seconds": scores.manifest["seconds"],
-        "manifest": scores.manifest,
-    }
-
-
-def describe(result: dict[str, Any]) -> str:
-    """The result of :func:`evaluate` as a table for a terminal."""
-    lines = [
-        f"{result['model']} on the {result['suite']} suite"
-        + (
-            f", adapter {result['adapter_fingerprint'][7:19]}"
-            if result["adapter_fingerprint"]
-            else ""
-        ),
-        f"{'benchmark':<22}{'items':>7}{'score':>8}  {'95 % interval':<16}{'guessing':>9}",
-    ]
-    for one in result["benchmarks"]:
-        chance = "" if one["chance"] is None else f"{one['chance'] * 100:.1f} %"
-        if one["n"]:
-            lines.append(
-                f"{one['name']:<22}{one['n']:>7}{one['score'] * 100:>6.1f} %  "
-                f"{one['lower'] * 100:>5.1f} to {one['upper'] * 100:<5.1f}%"
-                f"{chance:>10}"
-            )
-        if one["n_errors"]:
-            lines.append(f"{one['name']:<22}{one['n_errors']:>7} items met an error, not scored")
-    if result["n_truncated"]:
-        lines.append(
-            f"{result['n_truncated']:,} prompts were longer than the model's context and "
-            "lost their beginning."
-        )
-    reused = result["manifest"]["reused"]
-    lines.append(
-        "from an earlier run with the same model, items and versions"
-        if reused
-        else f"{result['seconds']:.0f} seconds"
-    )
-    return "\n".join(lines)

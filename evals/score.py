@@ -1,6 +1,6 @@
 """Score one model on one suite and on the holdout, item by item, in a process of its own.
 
-    python -m evals.score --model DIR [--adapter DIR] --suite mini --items-per-benchmark 300 \
+    python -m evals.score --model DIR [--adapter DIR] --suite everyday --items-per-benchmark 300 \
         --seed 0 --holdout SNAPSHOT_DIR --out DIR
 
 Leaves ``items.jsonl`` (one ItemScore a line) and ``manifest.json``, written last; or, of an error
@@ -22,14 +22,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evals.suites import SUITES, Benchmark, SuiteName, data_hash, draw
+from evals import suites
+from evals.suites import Benchmark, Suite
 from pawl.errors import PawlError
 from pawl.files import write_atomic, write_json
 from pawl.jobs import end_with_parent, step_back
 from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST, ERROR = "items.jsonl", "manifest.json", "error.json"
-FORMAT = 2  # goes up when the same inputs would score otherwise
+FORMAT = 3  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
@@ -51,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     except PawlError as err:
         print(f"error: {err}", file=sys.stderr)
         args.out.mkdir(parents=True, exist_ok=True)
-        said = {"error": str(err), "retryable": err.retryable, "code": err.code}
-        write_json(args.out / ERROR, said)
+        report = {"error": str(err), "retryable": err.retryable, "code": err.code}
+        write_json(args.out / ERROR, report)
         return 1
     return 0
 
@@ -61,15 +62,19 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     """Everything between the arguments and the finished folder."""
     started = time.monotonic()
     progress("loading", 0, 1)
-    suite: SuiteName = args.suite
+    suite = suites.load(args.suite)
     data_dir = args.data_dir.resolve() if args.data_dir else None
     out: Path = args.out
     adapter = args.adapter.resolve() if args.adapter else None
     model_dir: Path = args.model.resolve()
     snapshot = args.holdout.resolve() if args.holdout else None
-    digest = data_hash(suite, data_dir) if not args.skip_benchmarks else ""
-    _set_environment(args, digest, offline=suite == "mini" or data_dir is not None)
-    if suite == "official" and data_dir is not None:
+    digest = ""
+    if not args.skip_benchmarks:
+        if data_dir is not None:
+            suites.check_data_dir(suite, data_dir)
+        digest = suites.content_hash(suite, data_dir)
+    _set_environment(args, digest, offline=data_dir is not None or not suite.reads_hub())
+    if data_dir is not None and suite.reads_hub():
         os.chdir(data_dir)  # hub ids are then found as folders, offline
 
     import torch
@@ -88,7 +93,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     loaded_seconds = time.monotonic() - started
     items: list[ItemScore] = []
     if not args.skip_benchmarks:
-        items += score_benchmarks(scorer, suite, data_dir, args.items_per_benchmark, args.seed)
+        items += score_benchmarks(scorer, suite, args.items_per_benchmark, args.seed)
     benchmark_seconds = time.monotonic() - started - loaded_seconds
     n_left_out: dict[str, int] = {}
     if snapshot is not None:
@@ -110,10 +115,10 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         "model_dir": str(model_dir),
         "model_fingerprint": args.model_fingerprint,
         "adapter_fingerprint": _adapter_fingerprint(adapter),
-        "suite": None if args.skip_benchmarks else suite,
+        "suite": None if args.skip_benchmarks else suite.name,
         "items_per_benchmark": args.items_per_benchmark,
         "seed": args.seed,
-        "data_sha256": digest,
+        "suite_sha256": digest,
         "n_items": _count(items),
         "n_errors": sum(item.error is not None for item in items),
         "n_requests": scorer.n_requests,
@@ -140,19 +145,17 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     progress("done", 1, 1)
 
 
-def score_benchmarks(
-    scorer: Any, suite: SuiteName, data_dir: Path | None, n_items: int | None, seed: int
-) -> list[ItemScore]:
+def score_benchmarks(scorer: Any, suite: Suite, n_items: int | None, seed: int) -> list[ItemScore]:
     """Run lm-eval on the drawn items and turn its samples into item scores."""
     import lm_eval
 
-    from evals.tasks import load_suite
+    from evals.tasks import load_tasks
 
     with tempfile.TemporaryDirectory(prefix="pawl-tasks-") as work:
-        loaded = load_suite(suite, data_dir=data_dir, work_dir=Path(work))
+        loaded = load_tasks(suite, work_dir=Path(work))
         samples: dict[str, list[int]] = {}
-        for one in SUITES[suite]:
-            samples |= draw(loaded.of(one), n_items, seed)
+        for benchmark in suite.benchmarks:
+            samples |= suites.draw(loaded.of(benchmark), n_items, seed)
         results = lm_eval.evaluate(
             lm=scorer,
             task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
@@ -168,21 +171,21 @@ def score_benchmarks(
     ]
 
 
-def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
+def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
     """One of lm-eval's logged samples as an ItemScore.
 
-    Items that hang together are one cluster: those of an MMLU subject, and in the mini sets those
-    that ask one fact in other words (their column ``fact``); a model that loses it fails them all.
+    Items with the same value in the benchmark's ``cluster`` column are one cluster: those of an
+    MMLU subject, or those that ask one fact in other words. Without a column every item is its own.
 
     A log-probability that is no finite number (NaN weights, an answer that could not be scored) is
     an error without a score: lm-eval's argmax would make it a wrong or even a right answer.
     """
-    from evals.tasks import subject_of
+    from evals.tasks import member_of
 
-    subject = subject_of(task)
+    member = member_of(task)
     item_id = f"{sample['doc_id']}-{sample['doc_hash'][:8]}"
-    if subject:
-        item_id = f"{subject}/{item_id}"
+    if member:
+        item_id = f"{member}/{item_id}"
     logprobs = [float(response[0]) for response in sample["filtered_resps"]]
     choices = [str(arguments[1]).removeprefix(" ") for arguments in sample["arguments"]]
     detail: dict[str, Any] = {
@@ -197,16 +200,17 @@ def item_score(one: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
         detail["logprobs"] = [round(value, 6) for value in logprobs]
         lengths = [max(1, len(choice)) for choice in choices]
         ranked = [
-            v / n if one.metric == "acc_norm" else v for v, n in zip(logprobs, lengths, strict=True)
+            v / n if benchmark.metric == "acc_norm" else v
+            for v, n in zip(logprobs, lengths, strict=True)
         ]
         detail["chosen"] = ranked.index(max(ranked))
         detail |= {name: float(sample[name]) for name in ("acc", "acc_norm") if name in sample}
-        score = float(sample[one.metric])
+        score = float(sample[benchmark.metric])
         if not math.isfinite(score):
-            score, error = None, f"{one.metric} is not a finite number"
-            detail.pop(one.metric)
-    cluster = subject or sample["doc"].get("fact") or item_id
-    return ItemScore(one.name, item_id, score, cluster, error, detail)
+            score, error = None, f"{benchmark.metric} is not a finite number"
+            detail.pop(benchmark.metric)
+    cluster = str(sample["doc"][benchmark.cluster]) if benchmark.cluster else item_id
+    return ItemScore(benchmark.name, item_id, score, cluster, error, detail)
 
 
 def _plain(target: Any) -> Any:
@@ -272,7 +276,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--model-fingerprint", help="written to the manifest")
     parser.add_argument("--adapter", type=Path, help="folder of a LoRA adapter")
-    parser.add_argument("--suite", choices=sorted(SUITES), default="mini")
+    parser.add_argument("--suite", required=True, help="name of a built-in suite, or its folder")
     parser.add_argument("--items-per-benchmark", type=int, help="random subset; default all")
     parser.add_argument("--seed", type=int, default=0, help="of the random subset")
     parser.add_argument("--data-dir", type=Path, help="benchmark data, laid out as on the hub")

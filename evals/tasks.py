@@ -1,8 +1,8 @@
-"""lm-eval's own tasks, loaded quickly and with the data in our hands.
+"""A suite's tasks as lm-eval's objects, with the data in our hands.
 
-For each task a small YAML is written that includes lm-eval's official file and changes nothing but
-the name and, in the mini suite, the data. Imported by the scoring child only: lm-eval and datasets
-are loaded here.
+For each task a small YAML is written that includes lm-eval's file (or the suite's own) and changes
+the name, the number of examples and, where the suite brings data, the data. Imported by the scoring
+child only: lm-eval and datasets are loaded here.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.suites import MINI_DATA_DIR, SUITES, Benchmark, SuiteName
+from evals.suites import Benchmark, Suite
 from pawl.errors import PawlError
 from pawl.files import sha256_file
 
-SUBJECT_MARK = "__"  # mini_mmlu__plurals: benchmark, mark, subject
+MEMBER_MARK = "__"  # mmlu__mmlu_anatomy: benchmark, mark, lm-eval's name of the group's member
+FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+SPLIT = "test"  # the name under which a suite's own data are loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,41 +33,41 @@ class LoadedSuite:
     def of(self, benchmark: Benchmark) -> dict[str, int]:
         """Items of each of a benchmark's tasks."""
         return {
-            name: self.counts[name] for name, one in self.benchmarks.items() if one is benchmark
+            name: self.counts[name]
+            for name, owner in self.benchmarks.items()
+            if owner.name == benchmark.name
         }
 
 
-def subject_of(task: str) -> str | None:
-    """The MMLU subject in a task's name, None for the other benchmarks."""
-    _, mark, subject = task.partition(SUBJECT_MARK)
-    return subject if mark else None
+def member_of(task: str) -> str | None:
+    """lm-eval's name of the group member in a task's name; None where the task is no member."""
+    _, mark, member = task.partition(MEMBER_MARK)
+    return member if mark else None
 
 
-def load_suite(suite: SuiteName, *, data_dir: Path | None, work_dir: Path) -> LoadedSuite:
+def load_tasks(suite: Suite, *, work_dir: Path) -> LoadedSuite:
     """Write the task files into ``work_dir`` and load every task of the suite.
 
-    The official suite's data paths are hub ids; with a folder laid out as the hub the caller makes
-    that folder the current directory, which ``datasets`` looks into first.
+    Hub data come from the hub; with a folder laid out as the hub the caller makes that folder the
+    current directory, which ``datasets`` looks into first.
 
     Raises:
-        PawlError: a task could not be built from its data; the message names the task.
+        PawlError: a task is not known to lm-eval or could not be built from its data; the message
+            names the task. Retryable when the hub could not be reached.
     """
-    import lm_eval.tasks
     from lm_eval.tasks import TaskManager
 
-    official_dir = Path(lm_eval.tasks.__file__).parent
     work_dir.mkdir(parents=True, exist_ok=True)
     benchmarks: dict[str, Benchmark] = {}
-    for one in SUITES[suite]:
-        for task, yaml in _task_yamls(one, suite, data_dir, official_dir, work_dir).items():
+    for benchmark in suite.benchmarks:
+        for task, config in _configs(suite, benchmark, work_dir).items():
             # JSON is YAML; json.dumps quotes what needs quoting.
-            text = "\n".join(f"{key}: {json.dumps(value)}" for key, value in yaml.items())
+            text = "\n".join(f"{key}: {json.dumps(value)}" for key, value in config.items())
             (work_dir / f"{task}.yaml").write_text(text + "\n")
-            benchmarks[task] = one
-    # Indexing all of lm-eval's 15,000 task files takes 8.5 s, our own folder 5 ms.
+            benchmarks[task] = benchmark
     manager = TaskManager(include_path=str(work_dir), include_defaults=False)
     tasks: dict[str, Any] = {}
-    for name in benchmarks:
+    for name, benchmark in benchmarks.items():
         try:
             tasks |= manager.load([name])["tasks"]
         except Exception as err:  # datasets and jinja raise whatever the data provoke
@@ -81,10 +83,148 @@ def load_suite(suite: SuiteName, *, data_dir: Path | None, work_dir: Path) -> Lo
             raise PawlError(
                 f"benchmark task {name} can't be loaded", why, "Check the data's columns"
             ) from err
+        _check_task(name, benchmark, tasks[name])
         if tasks[name].get_config("num_fewshot") is None:
             tasks[name].set_config(key="num_fewshot", value=0)  # as lm_eval.simple_evaluate does
         tasks[name].set_fewshot_seed(seed=1234)
     return LoadedSuite(tasks, benchmarks, {n: len(t.eval_docs) for n, t in tasks.items()})
+
+
+def _check_task(name: str, benchmark: Benchmark, task: Any) -> None:
+    """Multiple choice with the benchmark's metric and cluster column, or an error."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        raise PawlError(
+            f"benchmark task {name} can't be scored",
+            f"its output_type is {task.OUTPUT_TYPE}; Pawl scores multiple_choice",
+            "Choose another task",
+        )
+    metrics = {config["metric"] for config in task.config.metric_list or []} or {"acc", "acc_norm"}
+    if benchmark.metric not in metrics:
+        raise PawlError(
+            f"benchmark {benchmark.name} asks for the metric {benchmark.metric}",
+            f"its task {name} gives {', '.join(sorted(metrics))}",
+            "Correct `metric` in the suite's description",
+        )
+    columns = set(task.eval_docs[0]) if len(task.eval_docs) else set()
+    if benchmark.cluster is not None and benchmark.cluster not in columns:
+        raise PawlError(
+            f"benchmark {benchmark.name} asks for clusters by {benchmark.cluster!r}",
+            f"the items of {name} have the columns {', '.join(sorted(columns))}",
+            "Correct `cluster` in the suite's description",
+        )
+
+
+def _configs(suite: Suite, benchmark: Benchmark, work_dir: Path) -> dict[str, dict[str, Any]]:
+    """The content of each task file of a benchmark, by the task's name."""
+    if benchmark.yaml is not None:
+        members = {"": {"include": str(suite.folder / benchmark.yaml)}}
+    else:
+        assert benchmark.task is not None
+        members = _members(benchmark.task)
+    own: dict[str, Any] = {}
+    if benchmark.data is not None:
+        if len(members) > 1:
+            raise PawlError(
+                f"benchmark {benchmark.name} gives data for {benchmark.task}",
+                f"that is a group of {len(members)} tasks with data of their own",
+                "Name one of its tasks, or leave `data` out",
+            )
+        own |= _own_data(suite.data_files(benchmark), work_dir)
+    if benchmark.num_fewshot is not None:
+        own["num_fewshot"] = benchmark.num_fewshot
+    configs = {}
+    for member, config in members.items():
+        name = benchmark.name + (f"{MEMBER_MARK}{member}" if len(members) > 1 else "")
+        # Without the last three the included file's own name, alias and tag would be taken over.
+        configs[name] = config | own | {"task": name, "task_alias": name, "tag": None}
+    return configs
+
+
+def _members(task: str) -> dict[str, dict[str, Any]]:
+    """What to include for a task of lm-eval's: one entry, or one for each member of a group or tag.
+
+    lm-eval keeps 15,000 task files and reads all of them in 8.5 s. A task usually lies in a folder
+    whose name begins its own (``truthfulqa_mc1`` in ``truthfulqa``), so such folders are read
+    first and the rest only where they do not have it.
+    """
+    import lm_eval.tasks
+    from lm_eval.tasks import TaskManager
+
+    root = Path(lm_eval.tasks.__file__).parent
+    first = task.partition("_")[0]
+    near = [str(path) for path in sorted(root.glob(f"{first}*")) if path.is_dir()]
+    index = TaskManager(include_path=near, include_defaults=False).task_index if near else {}
+    if task not in index:
+        index = TaskManager().task_index
+    if task not in index:
+        raise PawlError(
+            f"lm-eval has no task {task!r}",
+            f"this version knows {len(index):,} names",
+            "See `lm_eval ls tasks`, or give a task file of your own as `yaml`",
+        )
+    return dict(_expand(index, task, {}))
+
+
+def _expand(
+    index: dict[str, Any], name: str, overrides: dict[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The tasks below a name, each with what its file says."""
+    entry = index[name]
+    if entry.yaml_path is not None and entry.kind.name == "TASK":
+        return [(name, {"include": str(entry.yaml_path)} | overrides)]
+    if entry.kind.name == "TAG":
+        return [found for member in sorted(entry.tags) for found in _expand(index, member, {})]
+    if entry.kind.name == "GROUP":
+        return _expand_members(index, entry.cfg["task"])
+    raise PawlError(
+        f"lm-eval's task {name!r} can't be scored", "it is written in Python", "Choose another task"
+    )
+
+
+def _expand_members(
+    index: dict[str, Any], members: list[str | dict[str, Any]]
+) -> list[tuple[str, dict[str, Any]]]:
+    found: list[tuple[str, dict[str, Any]]] = []
+    for member in members:
+        if isinstance(member, str):
+            found += _expand(index, member, {})
+        elif isinstance(member.get("task"), list):  # a group written inside a group
+            found += _expand_members(index, member["task"])
+        else:
+            name = str(member.get("task") or member.get("group"))
+            changes = {k: v for k, v in member.items() if k not in ("task", "group")}
+            found += _expand(index, name, changes)
+    return found
+
+
+def _own_data(files: list[Path], work_dir: Path) -> dict[str, Any]:
+    """Keys that replace the data alone.
+
+    ``datasets`` caches by path and time stamp and gave old rows for changed content, so the
+    content's hash goes into the name of a copy.
+    """
+    suffixes = {path.suffix for path in files}
+    if len(suffixes) > 1:
+        raise PawlError(
+            f"{files[0].parent} mixes {' and '.join(sorted(suffixes))} files",
+            "the files of one benchmark are read as one table",
+            "Keep one kind",
+        )
+    copies = []
+    for path in files:
+        copy = work_dir / f"{path.stem}-{sha256_file(path)[:16]}{path.suffix}"
+        if not copy.exists():
+            shutil.copyfile(path, copy)
+        copies.append(str(copy))
+    return {
+        "dataset_path": FORMATS[suffixes.pop()],
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {SPLIT: copies}},
+        "training_split": None,
+        "validation_split": None,
+        "test_split": SPLIT,
+        "fewshot_split": SPLIT,  # lm-eval takes examples other than the item itself
+    }
 
 
 def _is_unreachable(err: BaseException | None) -> bool:
@@ -100,68 +240,10 @@ def _is_unreachable(err: BaseException | None) -> bool:
         if isinstance(err, ConnectionError | TimeoutError):
             return True
         module = type(err).__module__.partition(".")[0]
-        names = [one.__name__ for one in type(err).__mro__]
+        names = [cls.__name__ for cls in type(err).__mro__]
         if module in ("requests", "httpx", "aiohttp", "urllib3", "fsspec") and any(
             "Connect" in name or "Timeout" in name for name in names
         ):
             return True
         err = err.__cause__ or err.__context__
     return False
-
-
-def _task_yamls(
-    one: Benchmark, suite: SuiteName, data_dir: Path | None, official_dir: Path, work_dir: Path
-) -> dict[str, dict[str, Any]]:
-    """The YAML of each task of a benchmark, by task name."""
-    yamls: dict[str, dict[str, Any]] = {}
-    if not one.by_subject:
-        yamls[one.name] = {"include": str(official_dir / one.official_yaml)}
-        if suite == "mini":
-            path = (data_dir or MINI_DATA_DIR) / one.mini_file
-            yamls[one.name] |= _own_data(path, one.split, work_dir)
-    elif suite == "mini":
-        template = official_dir / "mmlu/default/_default_template_yaml"
-        for path in sorted(((data_dir or MINI_DATA_DIR) / one.mini_file).glob("*.jsonl")):
-            subject = path.stem
-            yamls[f"{one.name}{SUBJECT_MARK}{subject}"] = {
-                "include": str(template),
-                "description": "The following are multiple choice questions (with answers) about "
-                f"{subject.replace('_', ' ')}.\n\n",
-                "fewshot_split": None,
-            } | _own_data(path, one.split, work_dir)
-    else:
-        prefix, suffix = (official_dir / one.official_yaml).name.split("{subject}")
-        for path in sorted((official_dir / one.official_yaml).parent.glob(f"{prefix}*{suffix}")):
-            subject = path.name.removeprefix(prefix).removesuffix(suffix)
-            yamls[f"{one.name}{SUBJECT_MARK}{subject}"] = {"include": str(path)}
-    for task, yaml in yamls.items():
-        # Without these the official file's own name, alias and tag would be taken over.
-        yaml |= {"task": task, "task_alias": task, "tag": None}
-    return yamls
-
-
-def _own_data(path: Path, split: str, work_dir: Path) -> dict[str, Any]:
-    """Keys that replace the data alone.
-
-    ``datasets`` caches by path and time stamp and gave old rows for changed content, so the
-    content's hash goes into the name of a copy.
-    """
-    if not path.exists():
-        raise PawlError(
-            f"benchmark data {path} is not there",
-            "the mini suite scores it",
-            "Restore evals/mini from the repository",
-        )
-    copy = work_dir / f"{path.stem}-{sha256_file(path)[:16]}.jsonl"
-    if not copy.exists():
-        shutil.copyfile(path, copy)
-    splits = {
-        f"{other}_split": split if other == split else None
-        for other in ("training", "validation", "test")
-    }
-    return {
-        "dataset_path": "json",
-        "dataset_name": None,
-        "dataset_kwargs": {"data_files": {split: str(copy)}},
-        **splits,
-    }

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -77,30 +77,39 @@ class TrainSettings(BaseModel):
 
 
 class GateSettings(BaseModel):
-    """What a challenger must show. Margins are fractions (0.03 = 3 points)."""
+    """What a challenger must show. Margins are fractions (0.05 = 5 points)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    suite: Literal["auto", "mini", "official"] = "auto"
-    margin_mini: float = Field(0.03, gt=0, lt=1)
-    margin_official: float = Field(0.02, gt=0, lt=1)
+    suite: str = Field(
+        "auto",
+        min_length=1,
+        description="'auto' (official where its data can be had, else everyday), 'official', "
+        "'everyday', or the path of a suite's folder",
+    )
+    margin: float | None = Field(
+        None, gt=0, lt=1, description="allowed loss of a night on each benchmark; None: the suite's"
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5)
-    n_items_per_benchmark: int | None = Field(None, ge=20, description="random subset; None: all")
-    data_dir: Path | None = Field(None, description="benchmarks laid out as on the hub")
+    n_items_per_benchmark: Annotated[int, Field(ge=20)] | Literal["all"] | None = Field(
+        None, description="random subset; None: as many as the suite says"
+    )
+    data_dir: Path | None = Field(None, description="benchmark data laid out as the hub")
     anchor: str = Field("base", description="the version whose scores bound the sum of losses")
-    margin_anchor: float = Field(0.06, gt=0, lt=1, validate_default=True)
+    margin_anchor: float | None = Field(
+        None, gt=0, lt=1, description="allowed loss below the anchor; None: the suite's"
+    )
 
     @field_validator("margin_anchor")
     @classmethod
-    def _no_tighter_than_one_night(cls, value: float, info: ValidationInfo) -> float:
+    def _no_tighter_than_one_night(cls, value: float | None, info: ValidationInfo) -> float | None:
         """The anchor bounds the sum of many nights' losses, so no less than one night's."""
-        for suite in ("mini", "official"):
-            margin = info.data.get(f"margin_{suite}", 0.0)
-            if info.data.get("suite") in ("auto", suite) and value < margin:
-                raise ValueError(
-                    f"the anchor would allow less than a single night may lose "
-                    f"(gate.margin_{suite} = {margin:g}); raise this one or lower that one"
-                )
+        margin = info.data.get("margin")
+        if value is not None and margin is not None and value < margin:
+            raise ValueError(
+                f"the anchor would allow less than a single night may lose "
+                f"(gate.margin = {margin:g}); raise this one or lower that one"
+            )
         return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -31,14 +31,16 @@ def nightly_command(ctx: click.Context) -> None:
 @click.command("eval")
 @click.argument("model", default="smollm2-135m")
 @click.option("--adapter", type=click.Path(path_type=Path), help="Adapter folder to score.")
-@click.option("--suite", type=click.Choice(["mini", "official"]), help="Default: the model's own.")
+@click.option(
+    "--suite", help="official, everyday, or a suite's folder. Default: as gate.suite says."
+)
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Random items per benchmark; all when left out."
 )
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Official sets laid out as on the hub, instead of the hub.",
+    help="Benchmark data laid out as the hub, instead of the hub.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which random items.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -47,14 +49,14 @@ def eval_command(
     ctx: click.Context,
     model: str,
     adapter: Path | None,
-    suite: Literal["mini", "official"] | None,
+    suite: str | None,
     limit: int | None,
     data_dir: Path | None,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Score a model (smollm2-135m, a folder or a hub id) on the benchmarks with lm-eval."""
-    from evals.runner import describe, evaluate
+    """Score a model (smollm2-135m, a folder or a hub id) on a suite with lm-eval."""
+    from evals.evaluate import describe, evaluate
 
     settings = settings_of(ctx, {"model": model})
     result = evaluate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from evals.gate import gate_rules
+from evals.suites import choose
 from feedback.champion import BASE_VERSION
 from pawl.adapters import MANIFEST, read_manifest
 from pawl.errors import PawlError
@@ -13,8 +15,11 @@ def check_settings(settings: Settings, base: BaseModel) -> None:
     """Say now what would otherwise end the night after hours of training.
 
     Raises:
-        PawlError: ``gate.anchor`` is no version that can be scored on this base.
+        PawlError: the suite can't be had or its margins contradict the settings, or
+            ``gate.anchor`` is no version that can be scored on this base.
     """
+    suite, _ = choose(settings.gate)
+    gate_rules(settings.gate, suite)
     anchor = settings.gate.anchor
     if anchor == BASE_VERSION:
         return

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.suites import Suite
 from feedback.champion import BASE_VERSION
 from pawl.adapters import read_manifest, validate_adapter
 from pawl.client import Client
@@ -262,22 +263,35 @@ class Night:
             self.state.move("scored")
         return champion, anchor, challenger
 
+    def suite(self) -> Suite:
+        """The suite of this night: chosen once, so that a night carried on keeps it."""
+        from evals.suites import choose, load
+
+        detail = self.state.state.detail
+        if "suite" in detail:
+            return load(detail["suite"])
+        suite, why = choose(self.settings.gate)
+        self.say(why)
+        self.state.keep(detail={**detail, "suite": str(suite.folder)})
+        return suite
+
     def _score_one(
         self, role: str, adapter_dir: Path | None, snapshot_dir: Path | None
     ) -> list[ItemScore]:
-        from evals.runner import read_scores, score, suite_of
+        from evals.gate import items_per_benchmark
+        from evals.runner import read_scores, score
 
         out_dir = self.run_dir / "scores" / role
         if (out_dir / "manifest.json").exists():
             return read_scores(out_dir).items
-        gate = self.settings.gate
+        gate, suite = self.settings.gate, self.suite()
         progress, started = Progress(self.say), time.monotonic()
         scores = score(
             self.base,
             adapter_dir,
-            suite=suite_of(gate, self.settings.model),
+            suite=suite,
             scores_dir=self.settings.scores_dir,
-            n_items=gate.n_items_per_benchmark,
+            n_items=items_per_benchmark(gate, suite),
             data_dir=gate.data_dir,
             snapshot_dir=snapshot_dir,
             out_dir=out_dir,
@@ -299,19 +313,18 @@ class Night:
     ) -> dict[str, Any]:
         """The gate's verdict."""
         from evals.gate import decide, gate_rules, write_verdict
-        from evals.runner import suite_of
 
         path = self.run_dir / "verdict.json"
         if not path.exists():
             gate, version = self.settings.gate, self.state.state.champion
-            suite = suite_of(gate, self.settings.model)
+            suite = self.suite()
             write_verdict(
                 path,
                 decide(champion, challenger, gate_rules(gate, suite), anchor),
                 champion_version=version,
                 champion_fingerprint=self._fingerprint(version),
                 challenger_fingerprint=read_manifest(self.adapter_dir).fingerprint,
-                suite=suite,
+                suite=suite.name,
             )
         verdict = read_json(path)
         if self.state.is_before("decided"):

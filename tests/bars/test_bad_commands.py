@@ -95,7 +95,7 @@ ALONE: list[tuple[str, tuple[str, ...]]] = [
     ("rollback --to pawl@99", ("pawl@99 was never champion",)),
     ("show nosuch", ("run 'nosuch' is not known",)),
     ("eval nosuch", ("model 'nosuch' is not there", "owner/name", "--model")),
-    ("eval base --adapter absent --suite mini", ("adapter absent", "no manifest")),
+    ("eval base --adapter absent --suite everyday", ("adapter absent", "no manifest")),
     ("up --port 0 --model ./absent", ("model './absent' is not there", "config.json")),
     ("up --port 0 --model a-file", ("model 'a-file' is not there",)),
     ("up --port 0 --model broken", ("has no config.json", "Point --model")),

@@ -18,6 +18,7 @@ from benchmarks.lm_eval_stock import StockScore, StockTasks, command, read_score
 from benchmarks.measurements import MISSED, record
 from benchmarks.scoring import compare
 from evals.runner import Scores
+from evals.suites import load
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.schemas import ItemScore
@@ -86,20 +87,21 @@ def item(benchmark: str, item_id: str, score: float | None, *logprobs: float) ->
     return ItemScore(benchmark, item_id, score, item_id, None, {"logprobs": list(logprobs)})
 
 
+SUITE = load("everyday")
 OURS = [
-    item("mini_arc", "3-aaaa", 1.0, -1.0, -2.0),
-    item("mini_mmlu", "plurals/0-bbbb", 0.0, -1.5, -0.5),
-    item("mini_truthfulqa_mc2", "7-cccc", 0.25, -2.0, -1.0),
+    item("everyday_arc", "3-aaaa", 1.0, -1.0, -2.0),
+    item("everyday_mmlu", "anatomy/0-bbbb", 0.0, -1.5, -0.5),
+    item("everyday_truthfulqa_mc2", "7-cccc", 0.25, -2.0, -1.0),
 ]
 THEIRS = {
-    ("mini_arc", 3): StockScore([-1.00004, -2.0], {"acc": 1.0}),
-    ("mini_mmlu__plurals", 0): StockScore([-1.5, -0.5], {"acc": 0.0}),
-    ("mini_truthfulqa_mc2", 7): StockScore([-2.0, -1.0], {"acc": 0.25003}),
+    ("everyday_arc", 3): StockScore([-1.00004, -2.0], {"acc": 1.0}),
+    ("everyday_mmlu__anatomy", 0): StockScore([-1.5, -0.5], {"acc": 0.0}),
+    ("everyday_truthfulqa_mc2", 7): StockScore([-2.0, -1.0], {"acc": 0.25003}),
 }
 
 
 def test_equal_results_are_equal() -> None:
-    found = compare(Scores(OURS, {}), THEIRS)
+    found = compare(SUITE, Scores(OURS, {}), THEIRS)
     assert found.same
     assert found.n_items == 3
     assert found.largest == pytest.approx(4e-5)
@@ -108,10 +110,10 @@ def test_equal_results_are_equal() -> None:
 @pytest.mark.parametrize(
     ("key", "instead"),
     [
-        (("mini_arc", 3), StockScore([-1.0, -2.0], {"acc": 0.0})),  # another score
-        (("mini_arc", 3), StockScore([-1.0002, -2.0], {"acc": 1.0})),  # another log-probability
-        (("mini_truthfulqa_mc2", 7), StockScore([-2.0, -1.0], {"acc": 0.26})),
-        (("mini_arc", 3), None),  # not scored at all
+        (("everyday_arc", 3), StockScore([-1.0, -2.0], {"acc": 0.0})),  # another score
+        (("everyday_arc", 3), StockScore([-1.0002, -2.0], {"acc": 1.0})),  # another log-probability
+        (("everyday_truthfulqa_mc2", 7), StockScore([-2.0, -1.0], {"acc": 0.26})),
+        (("everyday_arc", 3), None),  # not scored at all
     ],
 )
 def test_unequal_results_are_found(key: tuple[str, int], instead: StockScore | None) -> None:
@@ -120,12 +122,12 @@ def test_unequal_results_are_found(key: tuple[str, int], instead: StockScore | N
         del theirs[key]
     else:
         theirs[key] = instead
-    assert not compare(Scores(OURS, {}), theirs).same
+    assert not compare(SUITE, Scores(OURS, {}), theirs).same
 
 
 def test_an_item_that_only_lm_eval_scored_is_found() -> None:
-    theirs = {**THEIRS, ("mini_arc", 4): StockScore([-1.0], {"acc": 1.0})}
-    assert compare(Scores(OURS, {}), theirs).missing == ["mini_arc 4"]
+    theirs = {**THEIRS, ("everyday_arc", 4): StockScore([-1.0], {"acc": 1.0})}
+    assert compare(SUITE, Scores(OURS, {}), theirs).missing == ["everyday_arc 4"]
 
 
 def test_lm_evals_log_is_read_by_item(tmp_path: Path) -> None:

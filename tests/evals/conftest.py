@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from evals.reasons import GateRules
+from evals.suites import Suite, load
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore, TrainingRow
 from pawl.settings import Settings
@@ -18,6 +19,26 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SUBJECTS = ("plurals", "sums", "capitals")
+SUITE = """
+name: tiny
+margin: 0.03
+margin_anchor: 0.06
+benchmarks:
+  - {name: arc, task: arc_easy, data: arc.jsonl}
+  - {name: hellaswag, task: hellaswag, data: hellaswag.jsonl, metric: acc_norm}
+  - {name: subjects, yaml: subjects.yaml, data: subjects, cluster: subject}
+  - {name: mc1, task: truthfulqa_mc1, data: truthfulqa.jsonl}
+  - {name: mc2, task: truthfulqa_mc2, data: truthfulqa.jsonl}
+"""
+SUBJECTS_TASK = """
+output_type: multiple_choice
+test_split: test
+doc_to_text: "Question: {{question}}\\nAnswer:"
+doc_to_choice: "{{choices}}"
+doc_to_target: "{{answer}}"
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+"""
 FINGERPRINT = "sha256:tiny"
 
 
@@ -35,9 +56,9 @@ def adapter_dir(tmp_path_factory: pytest.TempPathFactory, model: BaseModel) -> P
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small question sets laid out as ``evals/mini``."""
-    return make_sets(tmp_path_factory.mktemp("sets"))
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    """A small suite with data of its own, and one task file of its own."""
+    return load(make_suite(tmp_path_factory.mktemp("suite")))
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +69,7 @@ def snapshot_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rules() -> GateRules:
-    """The default margins of the mini suite."""
+    """Margins of 3 points a night and 6 below the anchor."""
     return GateRules(margin=0.03, margin_anchor=0.06, alpha=0.05)
 
 
@@ -147,8 +168,10 @@ def make_adapter(
     return adapter_dir
 
 
-def make_sets(data_dir: Path, *, n_items: int = 24, seed: int = 0) -> Path:
-    """Four question sets in the schemas of ARC, HellaSwag, MMLU and TruthfulQA."""
+def make_suite(folder: Path, *, n_items: int = 24, seed: int = 0) -> Path:
+    """A suite of four sets in the schemas of ARC, HellaSwag, MMLU and TruthfulQA."""
+    (folder / "suite.yaml").write_text(SUITE)
+    (folder / "subjects.yaml").write_text(SUBJECTS_TASK)
     rng = random.Random(seed)
     words = ["cat", "stone", "river", "lamp", "seven", "blue", "Paris", "never", "goose", "tea"]
 
@@ -187,12 +210,12 @@ def make_sets(data_dir: Path, *, n_items: int = 24, seed: int = 0) -> Path:
                 "mc2_targets": {"choices": [*right, *wrong], "labels": [1, 1, 0, 0, 0]},
             }
         )
-    _write(data_dir / "arc.jsonl", arc)
-    _write(data_dir / "hellaswag.jsonl", hella)
-    _write(data_dir / "truthfulqa.jsonl", truth)
+    _write(folder / "arc.jsonl", arc)
+    _write(folder / "hellaswag.jsonl", hella)
+    _write(folder / "truthfulqa.jsonl", truth)
     for n, subject in enumerate(SUBJECTS):
         _write(
-            data_dir / "mmlu" / f"{subject}.jsonl",
+            folder / "subjects" / f"{subject}.jsonl",
             [
                 {
                     "question": f"What of {subject} {i}?",
@@ -203,7 +226,7 @@ def make_sets(data_dir: Path, *, n_items: int = 24, seed: int = 0) -> Path:
                 for i in range(n_items // 2 + n)
             ],
         )
-    return data_dir
+    return folder
 
 
 def make_snapshot(snapshots_dir: Path, n_rows: int = 6) -> Path:

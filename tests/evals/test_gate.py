@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from evals.gate import decide, gate_rules, write_verdict
+from evals.gate import decide, gate_rules, items_per_benchmark, write_verdict
 from evals.reasons import GateRules
+from evals.suites import Benchmark, Description, Suite
 from pawl.errors import PawlError
 from pawl.schemas import ItemScore
 from pawl.settings import GateSettings
 
-NAMES = ("mini_arc", "mini_hellaswag", "mini_truthfulqa_mc1")
+NAMES = ("everyday_arc", "everyday_hellaswag", "everyday_truthfulqa_mc1")
 N = 1000
 
 
@@ -24,6 +26,14 @@ def items(name: str, scores: list[float], *, per_cluster: int = 1) -> list[ItemS
         ItemScore(name, str(i), float(score), f"{name}{i // per_cluster}")
         for i, score in enumerate(scores)
     ]
+
+
+def suite_with(*, margins: dict[str, float] | None = None, **values: Any) -> Suite:
+    """A suite of benchmarks ``a`` and ``b``; ``margins`` are the benchmarks' own."""
+    benchmarks = tuple(
+        Benchmark(name=name, task=name, margin=(margins or {}).get(name)) for name in ("a", "b")
+    )
+    return Suite(Path(), Description(name="ours", benchmarks=benchmarks, **values))
 
 
 def champion(n_holdout: int = 20) -> list[ItemScore]:
@@ -54,7 +64,7 @@ def mended(rows: list[ItemScore], n: int = 12) -> list[ItemScore]:
 
 def test_promote(rules: GateRules) -> None:
     before = champion()
-    after = change(change(mended(before), "mini_arc", 5, 0.0), "mini_arc", 3, 1.0, keep=400)
+    after = change(change(mended(before), "everyday_arc", 5, 0.0), "everyday_arc", 3, 1.0, keep=400)
     verdict = decide(before, after, rules, before)
     assert verdict.outcome == "promote"
     assert "12 of 20 held-out questions got better and 0 worse" in verdict.reasons[0]
@@ -72,11 +82,11 @@ def test_five_points_worse_on_one_benchmark_is_rejected_though_the_holdout_is_me
     rules: GateRules,
 ) -> None:
     before = champion()
-    after = change(mended(before, 20), "mini_hellaswag", 50, 0.0)
+    after = change(mended(before, 20), "everyday_hellaswag", 50, 0.0)
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "reject"
     assert len(verdict.reasons) == 1
-    assert "mini_hellaswag is worse than the champion: -5.0 points" in verdict.reasons[0]
+    assert "everyday_hellaswag is worse than the champion: -5.0 points" in verdict.reasons[0]
 
 
 def test_trained_on_shuffled_answers_is_rejected(rules: GateRules) -> None:
@@ -88,7 +98,7 @@ def test_trained_on_shuffled_answers_is_rejected(rules: GateRules) -> None:
     after = [replace(item, score=float(rng.random() < 0.3)) for item in before]
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "reject"
-    assert any("mini_arc is worse" in reason for reason in verdict.reasons)
+    assert any("everyday_arc is worse" in reason for reason in verdict.reasons)
 
 
 def test_worse_on_the_holdout_is_rejected(rules: GateRules) -> None:
@@ -146,15 +156,15 @@ def test_a_small_gain_says_how_many_more_corrections_would_do(rules: GateRules) 
 
 def test_no_holdout_at_all(rules: GateRules) -> None:
     before = champion(0)
-    verdict = decide(before, change(before, "mini_arc", 2, 1.0), rules, None)
+    verdict = decide(before, change(before, "everyday_arc", 2, 1.0), rules, None)
     assert verdict.outcome == "not_enough_evidence"
     assert "No correction in the holdout could be scored" in verdict.reasons[0]
     assert verdict.holdout is None
 
 
 def test_too_few_items_say_how_many_would_do(rules: GateRules) -> None:
-    before = items("mini_arc", [i % 2 for i in range(60)]) + items("holdout", [0.0] * 20)
-    after = change(mended(before), "mini_arc", 1, 0.0)
+    before = items("everyday_arc", [i % 2 for i in range(60)]) + items("holdout", [0.0] * 20)
+    after = change(mended(before), "everyday_arc", 1, 0.0)
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "not_enough_evidence"
     assert "Fewer than 99 items can't show it" in verdict.reasons[0]
@@ -171,21 +181,21 @@ def test_no_benchmark_at_all_is_never_promoted(rules: GateRules) -> None:
 
 def test_a_real_but_allowed_loss_passes_and_is_said(rules: GateRules) -> None:
     before = champion()
-    after = change(mended(before), "mini_arc", 12, 0.0)
+    after = change(mended(before), "everyday_arc", 12, 0.0)
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "promote"
     assert verdict.benchmarks[0].p_worse_holm < 0.05
-    assert any("mini_arc lost a little, within what is allowed" in r for r in verdict.reasons)
+    assert any("everyday_arc lost a little, within what is allowed" in r for r in verdict.reasons)
 
 
 def test_allowed_losses_do_not_add_up_beyond_the_anchor(rules: GateRules) -> None:
     anchor = champion()
-    before = change(anchor, "mini_arc", 80, 0.0)
-    after = change(mended(before), "mini_arc", 10, 0.0)
+    before = change(anchor, "everyday_arc", 80, 0.0)
+    after = change(mended(before), "everyday_arc", 10, 0.0)
     assert decide(before, after, rules, None).outcome == "promote"
     verdict = decide(before, after, rules, anchor)
     assert verdict.outcome == "reject"
-    assert "mini_arc is worse than the anchor: -9.0 points" in verdict.reasons[0]
+    assert "everyday_arc is worse than the anchor: -9.0 points" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize("who", ["champion", "challenger", "anchor"])
@@ -225,7 +235,7 @@ def test_the_champions_holdout_at_its_own_night_is_not_asked_of_the_anchor(
 
 
 def test_outcome_depends_on_the_items_not_on_their_order(rules: GateRules) -> None:
-    before, after = champion(), change(mended(champion()), "mini_arc", 8, 0.0)
+    before, after = champion(), change(mended(champion()), "everyday_arc", 8, 0.0)
     rng = np.random.default_rng(0)
     shuffled = [after[i] for i in rng.permutation(len(after))]
     one, two = decide(before, after, rules, None), decide(before, shuffled, rules, None)
@@ -238,7 +248,7 @@ def test_false_promotions_are_rare_when_nothing_was_mended(rules: GateRules) -> 
     promoted = 0
     for _ in range(200):
         before = [
-            *items("mini_arc", rng.integers(0, 2, 400).tolist()),
+            *items("everyday_arc", rng.integers(0, 2, 400).tolist()),
             *items("holdout", rng.integers(0, 2, 24).tolist()),
         ]
         after = [
@@ -252,9 +262,32 @@ def test_false_promotions_are_rare_when_nothing_was_mended(rules: GateRules) -> 
 
 
 def test_margins_follow_the_suite() -> None:
-    gate = GateSettings()
-    assert gate_rules(gate, "mini").margin == 0.03
-    assert gate_rules(gate, "official").margin == 0.02
+    suite = suite_with(margin=0.04, margin_anchor=0.2, margins={"b": 0.1})
+    assert gate_rules(GateSettings(), suite) == GateRules(0.04, 0.2, 0.05, True, {"b": 0.1})
+    all_alike = gate_rules(GateSettings(margin=0.02), suite)
+    assert all_alike == GateRules(0.02, 0.2, 0.05, True)
+
+
+def test_a_benchmark_is_held_to_its_own_margin() -> None:
+    before = champion()
+    after = change(mended(before), "everyday_arc", 50, 0.0)
+    strict = GateRules(0.2, 0.2, 0.05, margins={"everyday_arc": 0.03})
+    assert decide(before, after, GateRules(0.2, 0.2), None).outcome == "promote"
+    verdict = decide(before, after, strict, None)
+    assert verdict.outcome == "reject"
+    assert [row.margin for row in verdict.benchmarks] == [0.03, 0.2, 0.2]
+
+
+def test_a_score_that_guessing_could_give_is_marked() -> None:
+    rows = [
+        replace(item, detail={"choices": list("ABCD")})
+        for item in items("letters", [i % 4 == 0 for i in range(300)])
+        + items("words", [i % 4 != 0 for i in range(300)])
+    ]
+    shares = [replace(i, detail={"choices": ["a", "b"]}) for i in items("shares", [0.5] * 300)]
+    verdict = decide([*rows, *shares], [*rows, *shares], GateRules(0.03, 0.06), None)
+    marks = {r.name: (r.chance, r.champion_at_chance) for r in verdict.benchmarks}
+    assert marks == {"letters": (0.25, True), "words": (0.25, False), "shares": (None, False)}
 
 
 def test_written_verdict_is_plain_json(rules: GateRules, tmp_path: Path) -> None:
@@ -265,7 +298,7 @@ def test_written_verdict_is_plain_json(rules: GateRules, tmp_path: Path) -> None
         champion_version="pawl@3",
         champion_fingerprint="sha256:a",
         challenger_fingerprint="sha256:b",
-        suite="mini",
+        suite="everyday",
     )
     value = json.loads((tmp_path / "verdict.json").read_text())
     assert value["outcome"] == "promote"
@@ -301,7 +334,9 @@ def test_a_stricter_alpha_asks_for_more_conversations() -> None:
 
 def test_a_set_that_was_scored_whole_has_no_more_items(rules: GateRules) -> None:
     before = champion()
-    after = change(change(mended(before), "mini_arc", 60, 0.0), "mini_arc", 45, 1.0, keep=300)
+    after = change(
+        change(mended(before), "everyday_arc", 60, 0.0), "everyday_arc", 45, 1.0, keep=300
+    )
     asks = decide(before, after, rules, None)
     assert "more items would do" in asks.reasons[0]
     whole = decide(before, after, replace(rules, all_items=True), None)
@@ -311,11 +346,12 @@ def test_a_set_that_was_scored_whole_has_no_more_items(rules: GateRules) -> None
 
 
 def test_the_settings_say_whether_all_items_are_scored_and_hold_as_they_stand() -> None:
-    assert gate_rules(GateSettings(), "mini") == GateRules(0.03, 0.06, 0.05, all_items=True)
-    some = GateSettings(n_items_per_benchmark=300)
-    assert gate_rules(some, "official") == GateRules(0.02, 0.06, 0.05, all_items=False)
+    suite = suite_with(margin=0.04, margin_anchor=0.06, items_per_benchmark=300)
+    assert gate_rules(GateSettings(), suite) == GateRules(0.04, 0.06, 0.05, all_items=False)
+    assert items_per_benchmark(GateSettings(), suite) == 300
+    assert items_per_benchmark(GateSettings(n_items_per_benchmark=50), suite) == 50
+    assert gate_rules(GateSettings(n_items_per_benchmark="all"), suite).all_items
     with pytest.raises(ValueError, match="less than a single night may lose"):
-        GateSettings(margin_anchor=0.01)
-    with pytest.raises(ValueError, match=r"gate\.margin_mini = 0\.1"):
-        GateSettings(margin_mini=0.1)
-    assert GateSettings(suite="official", margin_mini=0.1).margin_anchor == 0.06
+        GateSettings(margin=0.05, margin_anchor=0.01)
+    with pytest.raises(PawlError, match=r"margin_anchor = 0\.06 is below .* 0\.1"):
+        gate_rules(GateSettings(margin=0.1), suite)

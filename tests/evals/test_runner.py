@@ -15,11 +15,12 @@ import pytest
 
 from evals.gate import decide
 from evals.reasons import GateRules
-from evals.runner import Scores, describe, evaluate, read_scores, score, suite_of
+from evals.runner import Scores, read_scores, score
+from evals.score import item_score
+from evals.suites import Benchmark, Suite, draw, load
 from pawl.adapters import write_manifest
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.settings import GateSettings, load_settings
 
 N_ITEMS = 20
 
@@ -30,8 +31,8 @@ def scores_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def arguments(data_dir: Path, scores_dir: Path) -> dict[str, Any]:
-    return {"suite": "mini", "mini_dir": data_dir, "scores_dir": scores_dir, "n_threads": 2}
+def arguments(suite: Suite, scores_dir: Path) -> dict[str, Any]:
+    return {"suite": suite, "scores_dir": scores_dir, "n_threads": 2}
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +55,18 @@ def challenger(
 
 
 def test_items_are_lm_evals_to_the_last_one(
-    challenger: Scores, model: BaseModel, adapter_dir: Path, data_dir: Path, tmp_path: Path
+    challenger: Scores, model: BaseModel, adapter_dir: Path, suite: Suite, tmp_path: Path
 ) -> None:
     """The same items by lm-eval's own ``hf`` model, adapter not merged, one sequence a row."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    from evals.suites import SUITES, draw
-    from evals.tasks import load_suite, subject_of
+    from evals.tasks import load_tasks
 
-    loaded = load_suite("mini", data_dir=data_dir, work_dir=tmp_path)
+    loaded = load_tasks(suite, work_dir=tmp_path)
     samples: dict[str, list[int]] = {}
-    for one in SUITES["mini"]:
-        samples |= draw(loaded.of(one), N_ITEMS, 0)
+    for benchmark in suite.benchmarks:
+        samples |= draw(loaded.of(benchmark), N_ITEMS, 0)
     plain = HFLM(
         pretrained=str(model.model_dir),
         peft=str(adapter_dir),
@@ -84,20 +84,18 @@ def test_items_are_lm_evals_to_the_last_one(
     ours = {(item.benchmark, item.item_id): item for item in challenger.items}
     n_compared = 0
     for task in samples:
-        one = loaded.benchmarks[task]
-        mine = []
+        benchmark = loaded.benchmarks[task]
+        scores = []
         for sample in results["samples"][task]:
-            subject = subject_of(task)
-            item_id = f"{sample['doc_id']}-{sample['doc_hash'][:8]}"
-            item = ours[one.name, f"{subject}/{item_id}" if subject else item_id]
+            item = ours[benchmark.name, f"{sample['doc_id']}-{sample['doc_hash'][:8]}"]
             theirs = [float(response[0]) for response in sample["filtered_resps"]]
             assert item.detail["logprobs"] == pytest.approx(theirs, abs=2e-3)
-            assert item.score == pytest.approx(float(sample[one.metric]), abs=1e-4)
-            assert item.cluster == (subject or item.item_id)
-            mine.append(item.score)
+            assert item.score == pytest.approx(float(sample[benchmark.metric]), abs=1e-4)
+            assert item.cluster == sample["doc"].get("subject", item.item_id)
+            scores.append(item.score)
             n_compared += 1
-        aggregate = results["results"][task][f"{one.metric},none"]
-        assert sum(mine) / len(mine) == pytest.approx(float(aggregate), abs=1e-4)
+        aggregate = results["results"][task][f"{benchmark.metric},none"]
+        assert sum(scores) / len(scores) == pytest.approx(float(aggregate), abs=1e-4)
     assert n_compared == 5 * N_ITEMS
 
 
@@ -112,11 +110,11 @@ def test_the_adapter_is_applied_and_both_see_the_same_items(
         key = "logprobs" if "logprobs" in a.detail else "correction_logprob"
         assert a.detail[key] != b.detail[key]
     assert {item.benchmark for item in champion.items} == {
-        "mini_arc",
-        "mini_hellaswag",
-        "mini_mmlu",
-        "mini_truthfulqa_mc1",
-        "mini_truthfulqa_mc2",
+        "arc",
+        "hellaswag",
+        "subjects",
+        "mc1",
+        "mc2",
         "holdout",
     }
 
@@ -167,7 +165,7 @@ def test_weights_of_nan_give_errors_and_no_verdict(
     write_manifest(broken, base_model="tiny", base_fingerprint=model.fingerprint, recipe={})
     scores = score(model, broken, n_items=N_ITEMS, snapshot_dir=snapshot_dir, **arguments)
     assert all(item.score is None and item.error for item in scores.items)
-    verdict = decide(champion.items, scores.items, GateRules(0.03), None)
+    verdict = decide(champion.items, scores.items, GateRules(0.03, 0.06), None)
     assert verdict.outcome == "no_verdict"
     assert "not a finite number" in verdict.reasons[0]
 
@@ -189,22 +187,22 @@ def test_a_killed_child_leaves_nothing_and_says_how_it_ended(
 
 
 def test_bad_data_name_the_task_and_the_cause(
-    model: BaseModel, data_dir: Path, arguments: dict[str, Any], tmp_path: Path
+    model: BaseModel, suite: Suite, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
-    broken = tmp_path / "sets"
-    shutil.copytree(data_dir, broken)
+    broken = tmp_path / "suite"
+    shutil.copytree(suite.folder, broken)
     rows = [json.loads(line) for line in (broken / "arc.jsonl").read_text().splitlines()]
     (broken / "arc.jsonl").write_text(
         "".join(
             json.dumps({k: v for k, v in row.items() if k != "answerKey"}) + "\n" for row in rows
         )
     )
-    with pytest.raises(PawlError, match="mini_arc can't be loaded") as caught:
+    with pytest.raises(PawlError, match="arc can't be loaded") as caught:
         score(
             model,
             None,
             n_items=N_ITEMS,
-            **(arguments | {"mini_dir": broken, "scores_dir": tmp_path / "scores"}),
+            **(arguments | {"suite": load(broken), "scores_dir": tmp_path / "scores"}),
         )
 
     assert not caught.value.retryable  # it would fail again
@@ -221,13 +219,13 @@ def test_a_hub_that_can_not_be_reached_is_worth_another_try(
         for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
             monkeypatch.delenv(name, raising=False)
         with pytest.raises(PawlError, match="can't be fetched from the hub") as caught:
-            score(model, None, suite="official", scores_dir=tmp_path / "scores", n_items=20)
+            score(model, None, suite=load("official"), scores_dir=tmp_path / "scores", n_items=20)
     assert (caught.value.retryable, caught.value.code) == (True, "hub_unreachable")
 
 
 @pytest.mark.parametrize("method", ["prefix tree", "one sequence a row"])
 def test_the_holdout_is_scored_the_way_that_was_checked(
-    model: BaseModel, snapshot_dir: Path, tmp_path: Path, method: str
+    model: BaseModel, suite: Suite, snapshot_dir: Path, tmp_path: Path, method: str
 ) -> None:
     """A model that looks back eight tokens only sees other things in a tree."""
     import torch
@@ -254,7 +252,7 @@ def test_the_holdout_is_scored_the_way_that_was_checked(
     scores = score(
         BaseModel("window", folder, None, f"sha256:{method}", "MistralForCausalLM", 2048),
         None,
-        suite="mini",
+        suite=suite,
         scores_dir=tmp_path / "scores",
         snapshot_dir=snapshot_dir,
         benchmarks=False,
@@ -273,7 +271,7 @@ def test_the_holdout_is_scored_the_way_that_was_checked(
 
 
 def test_what_one_child_counted_is_not_counted_twice(
-    model: BaseModel, data_dir: Path, snapshot_dir: Path, tmp_path: Path
+    model: BaseModel, suite: Suite, snapshot_dir: Path, tmp_path: Path
 ) -> None:
     """A context of 30 tokens cuts every prompt of the benchmarks and holds no holdout row."""
     short = tmp_path / "short"
@@ -284,9 +282,7 @@ def test_what_one_child_counted_is_not_counted_twice(
     scores = score(
         base,
         None,
-        suite="mini",
-        data_dir=tmp_path / "laid out as on the hub",
-        mini_dir=data_dir,
+        suite=suite,
         scores_dir=tmp_path / "scores",
         snapshot_dir=snapshot_dir,
         n_items=4,
@@ -297,29 +293,26 @@ def test_what_one_child_counted_is_not_counted_twice(
     assert n_truncated == scores.manifest["parts"]["benchmarks"]["n_truncated"] > 0
 
 
-def test_items_about_one_fact_are_one_cluster() -> None:
-    from evals.score import item_score
-    from evals.suites import benchmark
-
+def test_items_with_the_same_cluster_value_are_one_cluster() -> None:
     sample: dict[str, Any] = {
         "doc_id": 3,
         "doc_hash": "0123456789abcdef",
-        "doc": {"question": "Can bats see?", "fact": "misconceptions/bats_blind"},
+        "doc": {"question": "Can bats see?", "fact": "bats"},
         "filtered_resps": [(-1.0, False), (-2.0, False)],
         "arguments": [("Can bats see?", " yes"), ("Can bats see?", " no")],
         "target": 0,
         "acc": 1.0,
     }
-    one = benchmark("mini_truthfulqa_mc1")
-    assert item_score(one, one.name, sample).cluster == "misconceptions/bats_blind"
-    official = sample | {"doc": {"question": "Can bats see?"}}
-    assert item_score(one, one.name, official).cluster == "3-01234567"
-    mmlu = benchmark("mini_mmlu")
-    assert item_score(mmlu, "mini_mmlu__animals", sample).cluster == "animals"
+    by_fact = Benchmark(name="truth", task="truthfulqa_mc1", cluster="fact")
+    assert item_score(by_fact, "truth", sample).cluster == "bats"
+    alone = Benchmark(name="truth", task="truthfulqa_mc1")
+    assert item_score(alone, "truth", sample).cluster == "3-01234567"
+    member = item_score(alone, "truth__part", sample)
+    assert member.item_id == member.cluster == "part/3-01234567"
 
 
 def test_a_prompt_longer_than_the_context_is_counted(
-    model: BaseModel, data_dir: Path, tmp_path: Path
+    model: BaseModel, suite: Suite, tmp_path: Path
 ) -> None:
     """TruthfulQA's preamble alone is longer than 300 byte tokens."""
     short = tmp_path / "short"
@@ -329,35 +322,13 @@ def test_a_prompt_longer_than_the_context_is_counted(
     scores = score(
         BaseModel("short", short, None, "sha256:short", "LlamaForCausalLM", 300),
         None,
-        suite="mini",
-        mini_dir=data_dir,
+        suite=suite,
         scores_dir=tmp_path / "scores",
         n_items=4,
         n_threads=2,
     )
     assert scores.manifest["n_truncated"] == 4 * 4 + 4 * 5  # the choices of mc1 and of mc2
     assert all(item.error is None for item in scores.items)
-
-
-def test_evaluate_makes_the_table_of_pawl_eval(
-    champion: Scores, model: BaseModel, arguments: dict[str, Any], tmp_path: Path
-) -> None:
-    settings = load_settings({"model": str(model.model_dir), "state_dir": str(tmp_path)})
-    result = evaluate(settings, suite="mini", n_items=N_ITEMS, data_dir=arguments["mini_dir"])
-    assert next(one["name"] for one in result["benchmarks"]) == "mini_arc"
-    arc = result["benchmarks"][0]
-    scores = [i.score for i in champion.items if i.benchmark == "mini_arc"]
-    assert arc["score"] == pytest.approx(sum(s or 0.0 for s in scores) / N_ITEMS)
-    assert arc["lower"] < arc["score"] < arc["upper"]
-    assert arc["chance"] == 0.25
-    text = describe(result)
-    assert "mini_hellaswag" in text
-    assert f"{arc['score'] * 100:.1f} %" in text
-
-
-def test_the_suite_follows_the_model() -> None:
-    assert suite_of(GateSettings(), "owner/name") == "official"
-    assert suite_of(GateSettings(suite="mini"), "owner/name") == "mini"
 
 
 def test_official_sets_from_a_folder_laid_out_as_the_hub(
@@ -367,7 +338,7 @@ def test_official_sets_from_a_folder_laid_out_as_the_hub(
     scores = score(
         model,
         None,
-        suite="official",
+        suite=load("official"),
         data_dir=shared_dir / "benchmarks" / "hub",
         scores_dir=tmp_path / "scores",
         n_items=57,

@@ -150,8 +150,8 @@ def test_an_adapter_let_through_by_the_gate_goes_live(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         (
-            {"outcome": "reject", "reasons": ["mini_arc fell by 9 points"]},
-            "mini_arc fell by 9 points",
+            {"outcome": "reject", "reasons": ["everyday_arc fell by 9 points"]},
+            "everyday_arc fell by 9 points",
         ),
         ({"outcome": "not_enough_evidence"}, "not_enough_evidence"),
         ({"outcome": "no_verdict"}, "no_verdict"),

@@ -21,7 +21,7 @@ from pawl.schemas import ItemScore
 def scores_of(right: int, mended: int) -> list[ItemScore]:
     rows = [
         ItemScore(
-            "mini_arc",
+            "everyday_arc",
             str(i),
             float(i < right),
             str(i),
@@ -62,14 +62,14 @@ def make_run(run_dir: Path, before: list[ItemScore], after: list[ItemScore]) -> 
         (folder / "items.jsonl").write_text(
             "".join(json.dumps(item.as_json()) + "\n" for item in items)
         )
-        write_json(folder / "manifest.json", {"suite": "mini", "seed": 0, "n_errors": 0})
+        write_json(folder / "manifest.json", {"suite": "everyday", "seed": 0, "n_errors": 0})
     write_verdict(
         run_dir / "verdict.json",
-        decide(before, after, GateRules(0.03), None),
+        decide(before, after, GateRules(0.03, 0.06), None),
         champion_version="pawl@3",
         champion_fingerprint="sha256:a",
         challenger_fingerprint="sha256:b",
-        suite="mini",
+        suite="everyday",
     )
 
 
@@ -80,6 +80,7 @@ class Text(HTMLParser):
         super().__init__()
         self.text, self.open, self.links = "", [""], list[str]()
         self.feed(page)
+        self.text = " ".join(self.text.split())  # as a browser shows it
         assert self.open == [""], self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -130,8 +131,8 @@ def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
         seconds={"train": 12.0},
     )
     assert value["outcome"] == "promote"
-    assert value["changes"]["mini_arc"]["n_broke"] == 2
-    assert value["changes"]["mini_arc"]["broke"][0]["champion_chose"] == 0
+    assert value["changes"]["everyday_arc"]["n_broke"] == 2
+    assert value["changes"]["everyday_arc"]["broke"][0]["champion_chose"] == 0
     assert len(value["complaints"]["mended"]) == 5
     assert value["complaints"]["by_category"][0] == {
         "category": "incorrect",
@@ -146,7 +147,7 @@ def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
         "9 of 12 held-out questions got better",
         "2 exact duplicate",
         "dpo",
-        "mini_arc: 2 broke, 0 improved of 400",
+        "everyday_arc: 2 broke, 0 improved of 400",
         "What is 1?",
         "right 1",
         "which <b>number</b> is 298?",
@@ -188,7 +189,7 @@ def test_rejection_not_enough_evidence_and_no_verdict(tmp_path: Path) -> None:
     before = scores_of(300, 1)
     broken = [*before[:-1], replace(before[-1], score=None, error="a log-probability is NaN")]
     for name, after, title, reason in (
-        ("rejected", scores_of(250, 12), "Rejected", "mini_arc is worse than the champion"),
+        ("rejected", scores_of(250, 12), "Rejected", "everyday_arc is worse than the champion"),
         ("open", scores_of(301, 2), "Not enough evidence", "was not shown"),
         ("none", broken, "No verdict", "a log-probability is NaN"),
     ):
@@ -230,7 +231,7 @@ def test_left_out_holdout_rows_are_counted_where_people_look(tmp_path: Path) -> 
     make_run(run_dir, scores_of(300, 1), scores_of(300, 10))
     for who in ("champion", "challenger"):
         left_out = {"n_holdout_left_out": {"too_long": 3, "refused": 1}}
-        write_json(run_dir / "scores" / who / "manifest.json", {"suite": "mini"} | left_out)
+        write_json(run_dir / "scores" / who / "manifest.json", {"suite": "everyday"} | left_out)
     value, page = report(run_dir)
     assert value["scoring"]["challenger"]["n_holdout_left_out"] == {"too_long": 3, "refused": 1}
     assert "left out: 3 longer than the model's context, 1 refused by the model's" in page.text

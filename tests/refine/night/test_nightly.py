@@ -46,9 +46,9 @@ def night_settings(world_model: Path, folder: Path, **train: Any) -> Settings:
                 **train,
             },
             "gate": {
-                "suite": "mini",
+                "suite": "everyday",
                 "n_items_per_benchmark": 20,
-                "margin_mini": 0.9,
+                "margin": 0.9,
                 "margin_anchor": 0.9,
             },
         }

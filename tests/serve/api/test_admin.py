@@ -239,7 +239,7 @@ def test_a_nights_states_scores_and_verdict_are_kept(tmp_path: Path) -> None:
         settings = toy_settings(tmp_path)
         scores_dir = settings.runs_dir / "night-1" / "scores" / "challenger"
         scores_dir.mkdir(parents=True)
-        items = [ItemScore("mini_arc", f"i{n}", n % 2, f"i{n}") for n in range(5)]
+        items = [ItemScore("everyday_arc", f"i{n}", n % 2, f"i{n}") for n in range(5)]
         (scores_dir / "items.jsonl").write_text(
             "".join(json.dumps(asdict(one)) + "\n" for one in items)
         )
