@@ -5,6 +5,7 @@ The words and the layout are in ``templates/``; here is what they are filled wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,7 @@ def render(report: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": lambda value: "" if value is None else f"{value * 100:.1f} %",
-        "points": lambda value: "" if value is None else f"{value * 100:+.1f}",
-        "thousands": lambda value: f"{value:,}",
-        "words": lambda value: str(value).replace("_", " "),
-        "short": lambda value: f"{value:.4g}" if isinstance(value, float) else str(value),
-        "complaint_rows": complaint_rows,
-        "item_rows": item_rows,
-    }
+    environment.filters |= FILTERS
 
     def plot_of_differences(rows: list[dict[str, Any]], label: str) -> Markup:
         shown = [row for row in rows if row["lower"] is not None]
@@ -69,6 +62,16 @@ def render(report: dict[str, Any]) -> str:
         forest=plot_of_differences,
         before_after=lambda rows, label: Markup(before_after(rows, label=label)),
     )
+
+
+def percent(fraction: float | None) -> str:
+    """``0.614`` as ``61.4 %``; nothing for None."""
+    return "" if fraction is None else f"{fraction * 100:.1f} %"
+
+
+def points(fraction: float | None) -> str:
+    """``0.012`` as ``+1.2``, a difference in points; nothing for None."""
+    return "" if fraction is None else f"{fraction * 100:+.1f}"
 
 
 def _title(report: dict[str, Any]) -> tuple[str, str]:
@@ -145,3 +148,14 @@ def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, item in value.items():
         rows += _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else [(prefix + key, item)]
     return rows
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "percent": percent,
+    "points": points,
+    "thousands": lambda value: f"{value:,}",
+    "words": lambda value: str(value).replace("_", " "),
+    "short": lambda value: f"{value:.4g}" if isinstance(value, float) else str(value),
+    "complaint_rows": complaint_rows,
+    "item_rows": item_rows,
+}
