@@ -81,12 +81,12 @@ def command(
     samples.write_text(json.dumps(tasks.samples))
     model_args = f"pretrained={model_dir},dtype=float32"
     model_args += f",peft={adapter_dir}" if adapter_dir else ""
-    typed = [
+    argv = [
         sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", model_args,
         "--tasks", ",".join(tasks.samples), "--samples", str(samples), "--device", "cpu",
         "--batch_size", str(BATCH_SIZE), "--log_samples", "--output_path", str(out_dir),
     ]  # fmt: skip
-    return [*typed, "--include_path", str(tasks.include_dir)]
+    return [*argv, "--include_path", str(tasks.include_dir)]
 
 
 def run(
@@ -109,10 +109,10 @@ def run(
                    "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
     if n_threads:
         environment["OMP_NUM_THREADS"] = str(n_threads)
-    typed = command(tasks, model_dir, adapter_dir, out_dir)
+    argv = command(tasks, model_dir, adapter_dir, out_dir)
     log_path = out_dir.parent / f"{out_dir.name}.log"
     with log_path.open("wb") as log:
-        done = subprocess.run(typed, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
                               env=environment, cwd=tasks.data_dir or out_dir.parent)  # fmt: skip
     if done.returncode != 0:
         raise PawlError("lm_eval failed", log_path.read_text(errors="replace")[-2000:])

@@ -73,16 +73,16 @@ def score_ours(
     out_dir: Path, n_threads: int,
 ) -> Scores:  # fmt: skip
     """``evals.score`` from its start to its end."""
-    typed = [
+    command = [
         sys.executable, "-m", "evals.score", "--model", str(model_dir),
         "--suite", str(suite.folder),
         "--seed", str(seed), "--threads", str(n_threads), "--out", str(out_dir),
         "--device", "cpu",
     ]  # fmt: skip
-    typed += ["--items-per-benchmark", str(n_items)] if n_items else []
-    typed += ["--data-dir", str(data_dir)] if data_dir else []
+    command += ["--items-per-benchmark", str(n_items)] if n_items else []
+    command += ["--data-dir", str(data_dir)] if data_dir else []
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(n_threads)}
-    done = subprocess.run(typed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE, text=True, check=False, env=environment,
                           cwd=REPOSITORY)  # fmt: skip
     if done.returncode != 0:
@@ -145,7 +145,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name}: {value}")
     if not args.no_record:
-        typed = f"python -m benchmarks.scoring --suite {suite.name} --items {args.items}"
+        command = f"python -m benchmarks.scoring --suite {suite.name} --items {args.items}"
         note = (
             f"Whole processes, {args.threads} threads, float32, batches of "
             f"{lm_eval_stock.BATCH_SIZE}, {Path(args.model).name}. lm_eval reads the descriptions "
@@ -153,7 +153,11 @@ def main() -> None:
             "torch, transformers and lm-eval."
         )
         record(
-            f"scoring-{suite.name}", "Scoring against lm_eval --model hf", typed, figures, note=note
+            f"scoring-{suite.name}",
+            "Scoring against lm_eval --model hf",
+            command,
+            figures,
+            note=note,
         )
     if not same:
         print(f"The results differ: {worst}", file=sys.stderr)

@@ -340,9 +340,9 @@ def _holdout(group: list[Pair], alpha: float) -> HoldoutVerdict:
 def _finite(value: Any) -> Any:
     """NaN and infinity become None: they are no JSON."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

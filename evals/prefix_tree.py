@@ -125,17 +125,17 @@ def continuation_logprobs(
         ).logits[0]
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         greedy = logprobs.argmax(dim=-1)
-        where = torch.tensor([n for _, one in lines for n in one], device=device)
+        where = torch.tensor([n for _, line in lines for n in line], device=device)
         tokens = torch.tensor(
             [t for request, _ in lines for t in requests[request][1]], device=device
         )
         values = logprobs[where, tokens].double().cpu().numpy()
         right = (greedy[where] == tokens).cpu().numpy()
         at = 0
-        for request, one in lines:
-            part = slice(at, at + len(one))
+        for request, line in lines:
+            part = slice(at, at + len(line))
             results[request] = (float(values[part].sum()), bool(right[part].all()))
-            at += len(one)
+            at += len(line)
         done += len(lines)
         if on_row:
             on_row(done)

@@ -73,7 +73,7 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
     )
 
 
-def said_words(text: str) -> list[str]:
+def compared_words(text: str) -> list[str]:
     """The words that are compared: normalised, ``can't`` as ``can not``, ``eight`` as ``8`` and
     ``1,000`` as ``1000``."""
     text = fold(text).replace("can't", "can not").replace("cannot", "can not")
@@ -84,9 +84,9 @@ def said_words(text: str) -> list[str]:
 
 def word_f1(answer: str, wanted: str) -> float:
     """Harmonic mean of precision and recall over the words that are compared, in [0, 1]."""
-    said, target = said_words(answer), said_words(wanted)
-    common = sum((Counter(said) & Counter(target)).values())
-    return 2 * common / (len(said) + len(target)) if common else 0.0
+    given, target = compared_words(answer), compared_words(wanted)
+    common = sum((Counter(given) & Counter(target)).values())
+    return 2 * common / (len(given) + len(target)) if common else 0.0
 
 
 def matches(answer: str, correction: str, flagged: str, prompt: str) -> bool:
@@ -113,23 +113,27 @@ def matches(answer: str, correction: str, flagged: str, prompt: str) -> bool:
     agreement = word_f1(answer, correction)
     if agreement < MATCH_F1 or agreement <= word_f1(answer, flagged):
         return False
-    (opening, said), (wanted_opening, wanted) = _opened(answer), _opened(correction)
+    (opening, words), (wanted_opening, wanted) = _opened(answer), _opened(correction)
     if opening and wanted_opening and opening != wanted_opening:
         return False
-    given, wrong = set(said_words(prompt)), set(_opened(flagged)[1])
-    numbers, wanted_numbers = (Counter(w for w in x if _is_number(w)) for x in (said, wanted))
+    given, wrong = set(compared_words(prompt)), set(_opened(flagged)[1])
+    numbers, wanted_numbers = (Counter(w for w in x if _is_number(w)) for x in (words, wanted))
     if wanted_numbers - numbers or set(numbers) - set(wanted_numbers) - given:
         return False
-    if sum(w in _NEGATIONS for w in said) != sum(w in _NEGATIONS for w in wanted):
+    if sum(w in _NEGATIONS for w in words) != sum(w in _NEGATIONS for w in wanted):
         return False
     telling = _telling(wanted) - (given & wrong)
-    return telling <= set(said) and not (_telling(list(wrong)) - set(wanted) - given) & set(said)
+    return telling <= set(words) and not (_telling(list(wrong)) - set(wanted) - given) & set(words)
 
 
 def _opened(text: str) -> tuple[str, list[str]]:
     """An opening yes or no that stands apart, empty if there is none, and the words after it."""
     found = re.match(r"\s*(yes|no)\b\s*(?:[,.:;!\u2013\u2014-]|$)", text, re.IGNORECASE)
-    return (found[1].lower(), said_words(text[found.end() :])) if found else ("", said_words(text))
+    return (
+        (found[1].lower(), compared_words(text[found.end() :]))
+        if found
+        else ("", compared_words(text))
+    )
 
 
 def _is_number(word: str) -> bool:
@@ -206,8 +210,8 @@ def score_rows(
                 }
                 if row.kind == "regression":
                     answer = _greedy(model, tokenizer, prompt, max_length_tokens)
-                    asked = row.prompt[-1]["content"]
-                    right = matches(answer, row.chosen or "", row.rejected or "", asked)
+                    question = row.prompt[-1]["content"]
+                    right = matches(answer, row.chosen or "", row.rejected or "", question)
                     score = (prefers + right) / 2
                     detail |= {"matches": right, "answer": answer}
         items.append(ItemScore(BENCHMARK, row.row_id, score, row.group_id, error, detail))

@@ -127,15 +127,15 @@ def item_rows(example: dict[str, Any]) -> list[tuple[str, Any]]:
         return str(choices[index]) if inside else str(index)
 
     scores = (example["champion_score"], example["challenger_score"])
-    asked = ("asked", str(example["prompt"])[-MOST_PROMPT_CHARACTERS:])
+    question = ("asked", str(example["prompt"])[-MOST_PROMPT_CHARACTERS:])
     if any(score not in (0.0, 1.0) for score in scores):
         return [
-            asked,
+            question,
             ("champion's score", f"{scores[0]:.2f}"),
             ("challenger's score", f"{scores[1]:.2f}"),
         ]
     return [
-        asked,
+        question,
         ("right", named(example["target"])),
         ("champion chose", named(example["champion_chose"])),
         ("challenger chose", named(example["challenger_chose"])),

@@ -86,9 +86,9 @@ def build_report(
         if adapter
         else None,
         "scoring": {
-            who: _scoring(one)
-            for who, one in (("champion", champion), ("challenger", challenger))
-            if one
+            role: _scoring(scores)
+            for role, scores in (("champion", champion), ("challenger", challenger))
+            if scores
         },
         "seconds": seconds or {},
         "how_to_go_back": _how_to_go_back(promotion),
