@@ -1,13 +1,16 @@
 # make up      install what is missing, then serve: prints the address, Ctrl-C stops
-# make test    install what is missing, then lint and every test
-# make demo    a group of users meets the planted faults; a night mends them
+# make check   install what is missing, then lint and every test that is quick: no engine, no browser
+# make test    make check, then the tests that start vLLM, drive a browser or train
+# make demo    people correct what the model invents; a night later it knows better
 # make bars    the heavy versions of what the tests check; figures go to docs/measurements.md
 # make lint    ruff, mypy, import-linter
 
 PYTHON := .venv/bin/python
+# Two processes; the tests of a file, and all that need an engine, stay in one.
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
 ARGS ?=
 
-.PHONY: up test lint demo bars install browser clean
+.PHONY: up test check lint demo bars install browser clean
 .DEFAULT_GOAL := up
 
 install:
@@ -22,6 +25,9 @@ lint: install
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
+check: install lint
+	$(PYTEST) -m "not engine and not browser and not slow" $(ARGS)
+
 # The browser tests drive Debian's chromium. As root it is installed; otherwise they say what
 # they could not test.
 browser:
@@ -29,8 +35,8 @@ browser:
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "No chromium and no right to install it: the browser tests will be skipped." >&2
 
-test: install browser lint
-	$(PYTHON) -m pytest $(ARGS)
+test: check browser
+	$(PYTEST) -m "engine or browser or slow" $(ARGS)
 
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)

@@ -11,6 +11,8 @@ from evals.suites import Suite
 from pawl.models import BaseModel
 from pawl.settings import load_settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_table_has_each_benchmark_with_interval_and_chance(
     model: BaseModel, suite: Suite, tmp_path: Path

@@ -22,6 +22,8 @@ from pawl.adapters import write_manifest
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 
+pytestmark = pytest.mark.slow
+
 N_ITEMS = 20
 
 

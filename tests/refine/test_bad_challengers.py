@@ -27,6 +27,8 @@ from tests.adapters_for_tests import with_nan, with_wrong_base, with_wrong_shape
 from tests.refine.night.test_nightly import DiesAt, World, night_settings
 from tests.refine.tiny import COLOURS, corrections, says, write_snapshot
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def planned(world_model: Path, tmp_path: Path) -> Iterator[tuple[World, Path]]:

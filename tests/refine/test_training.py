@@ -18,6 +18,8 @@ from refine.planner import choose
 from refine.training import train
 from tests.refine.tiny import corrections, write_snapshot
 
+pytestmark = pytest.mark.slow
+
 
 def arguments(world_model: Path, folder: Path, **settings: Any) -> dict[str, Any]:
     rows = corrections(9, n_validation=1)

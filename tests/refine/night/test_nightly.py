@@ -19,6 +19,8 @@ from refine.night.nightly import run_night
 from refine.night.state import Run, newest_runs
 from tests.refine.tiny import ASKED, says
 
+pytestmark = pytest.mark.slow
+
 GREETINGS = (
     "",
     "Hi. ",
