@@ -51,7 +51,8 @@ def tree() -> str:
 
 def page() -> str:
     """The whole of docs/tree.md."""
-    return f"# The tree\n\nEvery module with the first sentence of its docstring.\n\n```\n{tree()}\n```\n"
+    about = "Every module with the first sentence of its docstring."
+    return f"# The tree\n\n{about}\n\n```\n{tree()}\n```\n"
 
 
 def test_tree_is_true() -> None:
