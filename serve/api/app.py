@@ -141,6 +141,7 @@ class PublicRoutes:
             Route("/v1/completions", CompletionRoute(self.gateway, "text"), methods=["POST"]),
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{name}", self.model, methods=["GET"]),
+            Route("/v1/conversations/{conversation_id}", self.conversation, methods=["GET"]),
             Route("/v1/feedback", self.add_feedback, methods=["POST"]),
             Route("/v1/feedback", self.list_feedback, methods=["GET"]),
             Route("/v1/feedback/categories", self.categories, methods=["GET"]),
@@ -163,6 +164,16 @@ class PublicRoutes:
             f"there are {', '.join(self.gateway.names())}",
             code="model_not_found",
             param="model",
+        )
+
+    async def conversation(self, request: Request) -> Response:
+        """``{"conversation_id", "messages": [...]}`` of the person who asks."""
+        from serve.api.conversations import read_conversation
+
+        conversation_id = request.path_params["conversation_id"]
+        rater_id = self._rater(request, None)
+        return JSONResponse(
+            await run_in_threadpool(read_conversation, self.store, conversation_id, rater_id)
         )
 
     async def add_feedback(self, request: Request) -> Response:
@@ -284,7 +295,8 @@ async def _nowhere(request: Request) -> Response:
         return JSONResponse(error_body(error), 405, {"Allow": ", ".join(allowed)})
     raise PawlError(
         f"there is no {request.method} {request.url.path} here",
-        "the routes are /v1/models, /v1/chat/completions, /v1/completions, /v1/feedback",
+        "the routes are /v1/models, /v1/chat/completions, /v1/completions, /v1/conversations, "
+        "/v1/feedback",
         "Check the address and the method",
         code="not_found",
     )

@@ -24,9 +24,9 @@ RETRY_AFTER_SECONDS = 2
 STATUS_BY_CODE = {
     "invalid_api_key": 401,
     "foreign_host": 403, "foreign_origin": 403,
-    "completion_not_found": 404, "file_not_found": 404, "model_not_found": 404,
-    "model_not_here": 404, "not_found": 404, "no_state": 404, "unknown_run": 404,
-    "unknown_version": 404,
+    "completion_not_found": 404, "conversation_not_found": 404, "file_not_found": 404,
+    "model_not_found": 404, "model_not_here": 404, "not_found": 404, "no_state": 404,
+    "unknown_run": 404, "unknown_version": 404,
     "method_not_allowed": 405,
     "already_champion": 409, "champion_misfit": 409, "locked": 409, "no_earlier_champion": 409,
     "not_let_through": 409, "port_in_use": 409, "snapshot_changed": 409,
