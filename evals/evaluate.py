@@ -9,6 +9,7 @@ from typing import Any
 from evals.runner import score
 from evals.statistics import chance_level, is_at_chance, mean_interval
 from evals.suites import choose, load
+from pawl.jobs import Event
 from pawl.models import resolve_model
 from pawl.settings import Settings
 
@@ -50,9 +51,10 @@ def evaluate(
         chosen = load(suite)
     model = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
 
-    def on_progress(stage: str, done: int, total: int) -> None:
-        if say:
-            say(f"{stage}: {done:,} of {total:,}" if total > 1 else stage)
+    def on_event(event: Event) -> None:
+        if say and "stage" in event:
+            counted = event["total"] > 1
+            say(event["stage"] + f": {event['done']:,} of {event['total']:,}" * counted)
 
     scores = score(
         model,
@@ -62,7 +64,7 @@ def evaluate(
         n_items=n_items,
         seed=seed,
         data_dir=gate.data_dir,
-        on_progress=on_progress,
+        on_event=on_event,
     )
     table = []
     for benchmark in chosen.benchmarks:

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,21 +16,13 @@ from typing import Any
 
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import rows_hash, scored_rows
-from evals.score import ERROR, FORMAT, ITEMS, MANIFEST
+from evals.score import FORMAT, ITEMS, MANIFEST
 from evals.suites import Suite, content_hash
 from pawl.adapters import read_manifest
-from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_atomic, write_json
+from pawl.jobs import THREADS_BESIDE_ENGINE, OnEvent, run_job
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore
-
-# stage ("loading", "benchmarks", "holdout", "done"), done, total
-OnProgress = Callable[[str, int, int], None]
-
-# Measured beside a busy engine: spinning OpenMP threads made work 12 times slower, these 1.7 times.
-BESIDE_ENGINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-NICENESS = 10
-LOG_TAIL_LINES = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +47,7 @@ def score(
     benchmarks: bool = True,
     n_threads: int | None = None,
     beside_engine: bool = False,
-    on_progress: OnProgress | None = None,
+    on_event: OnEvent | None = None,
 ) -> Scores:
     """Score a model, with an adapter or without, or take the scores of an earlier night.
 
@@ -76,11 +63,10 @@ def score(
         benchmarks: False scores the holdout alone.
         n_threads: None: 2 beside an engine, else all cores.
         beside_engine: low priority and no spinning threads, so that the server stays quick.
-        on_progress: called with the child's progress.
+        on_event: called with the child's events (``evals/score.py`` shows them).
 
     Raises:
-        PawlError: the child failed, with the status that it gave (503: the hub can't be reached);
-            where it could not say why, status 500 and the end of its log.
+        PawlError: the child failed; ``retryable`` when scoring again may succeed.
     """
     rows = scored_rows(snapshot_dir) if snapshot_dir else []
     fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
@@ -101,23 +87,35 @@ def score(
         parts["holdout"] = scores_dir / f"holdout-{key[:16]}"
     missing = [part for part, folder in parts.items() if not _finished(folder)]
     if missing:
-        n_threads = n_threads or (2 if beside_engine else os.cpu_count() or 1)
-        command = [
-            sys.executable, "-m", "evals.score",
+        scores_dir.mkdir(parents=True, exist_ok=True)
+        n_threads = n_threads or (THREADS_BESIDE_ENGINE if beside_engine else os.cpu_count() or 1)
+        arguments = [
             "--model", str(model.model_dir), "--model-fingerprint", model.fingerprint,
             "--suite", str(suite.folder), "--seed", str(seed),
             "--cache-dir", str(scores_dir.absolute() / "datasets"),
-            "--threads", str(n_threads), "--parent-pid", str(os.getpid()),
+            "--threads", str(n_threads),
         ]  # fmt: skip
-        command += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
-        command += ["--items-per-benchmark", str(n_items)] if n_items else []
-        command += ["--data-dir", str(data_dir.absolute())] if data_dir else []
-        command += ["--skip-benchmarks"] if "benchmarks" not in missing else []
+        arguments += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
+        arguments += ["--items-per-benchmark", str(n_items)] if n_items else []
+        arguments += ["--data-dir", str(data_dir.absolute())] if data_dir else []
+        arguments += ["--skip-benchmarks"] if "benchmarks" not in missing else []
         if "holdout" in missing and snapshot_dir:
-            command += ["--holdout", str(snapshot_dir.absolute())]
-        command += ["--nice", str(NICENESS)] if beside_engine else []
-        environment = {"OMP_NUM_THREADS": str(n_threads)} | (BESIDE_ENGINE if beside_engine else {})
-        _run(command, environment, scores_dir, {part: parts[part] for part in missing}, on_progress)
+            arguments += ["--holdout", str(snapshot_dir.absolute())]
+        with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
+            out = Path(work).absolute() / "out"
+            run_job(
+                "evals.score",
+                [*arguments, "--out", str(out)],
+                name="scoring",
+                log_path=scores_dir / "scoring.log",
+                n_threads=n_threads,
+                beside_engine=beside_engine,
+                on_event=on_event,
+            )
+            fresh = _read(out)
+        for part in missing:
+            items = [i for i in fresh.items if (i.benchmark == HOLDOUT) == (part == "holdout")]
+            _write(parts[part], items, fresh.manifest)
     found = {part: _read(folder) for part, folder in parts.items()}
     scores = Scores(
         [item for part in found.values() for item in part.items],
@@ -138,74 +136,6 @@ def score(
 def read_scores(folder: Path) -> Scores:
     """Read a run's ``scores/champion`` (or challenger, anchor) folder back."""
     return _read(folder)
-
-
-def _run(
-    command: list[str],
-    environment: dict[str, str],
-    scores_dir: Path,
-    parts: dict[str, Path],
-    on_progress: OnProgress | None,
-) -> None:
-    """Run the child in a temporary folder and sort what it leaves into its parts."""
-    scores_dir.mkdir(parents=True, exist_ok=True)
-    package_root = str(Path(__file__).parents[1])
-    search = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
-        log_path = Path(work) / "score.log"
-        command = [*command, "--out", str(Path(work).absolute() / "out")]
-        with (
-            log_path.open("wb") as log,
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                text=True,
-                env=os.environ | {"PYTHONPATH": search} | environment,
-            ) as child,
-        ):
-            try:
-                assert child.stdout is not None
-                for line in child.stdout:
-                    with suppress(json.JSONDecodeError, KeyError):
-                        event = json.loads(line)
-                        if on_progress:
-                            on_progress(event["stage"], event["done"], event["total"])
-            except BaseException:  # also Ctrl-C: the child goes with us
-                child.kill()
-                raise
-        code = child.returncode
-        if code != 0:
-            raise _failure(command, code, log_path, Path(work) / "out" / ERROR, scores_dir)
-        scores = _read(Path(work) / "out")
-        for part, folder in parts.items():
-            items = [i for i in scores.items if (i.benchmark == HOLDOUT) == (part == "holdout")]
-            _write(folder, items, scores.manifest)
-
-
-def _failure(
-    command: Sequence[str], code: int, log_path: Path, error_path: Path, scores_dir: Path
-) -> PawlError:
-    lines = log_path.read_text(errors="replace").replace("\r", "\n").splitlines()
-    lines = [line for line in lines if line.strip()]
-    kept = scores_dir / "failed-scoring.log"
-    shutil.copyfile(log_path, kept)
-    if error_path.exists():  # the child already said it in a sentence
-        error = read_json(error_path)
-        return PawlError(
-            "scoring failed", error["error"], retryable=error["retryable"], code=error["code"]
-        )
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return PawlError(
-        f"scoring ended with {how}",
-        "the end of its log:\n"
-        + "\n".join(lines[-LOG_TAIL_LINES:])
-        + f"\ncommand: {' '.join(command)}\n",
-        f"The whole log is in {kept}",
-        retryable=True,
-        code="scoring_died",
-    )
 
 
 def _finished(folder: Path) -> bool:

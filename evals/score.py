@@ -3,9 +3,8 @@
     python -m evals.score --model DIR [--adapter DIR] --suite everyday --items-per-benchmark 300 \
         --seed 0 --holdout SNAPSHOT_DIR --out DIR
 
-Leaves ``items.jsonl`` (one ItemScore a line) and ``manifest.json``, written last; or, of an error
-that has a sentence, ``error.json`` (``{"error", "retryable", "code"}``). Progress goes to standard
-output, one JSON object a line; everything else to standard error.
+Leaves ``items.jsonl`` (one ItemScore a line) and ``manifest.json``, written last. Its events
+(``pawl/jobs.py``): ``{"stage": "benchmarks", "fraction": 0.1, "done": 30, "total": 300}``.
 """
 
 from __future__ import annotations
@@ -24,38 +23,27 @@ from typing import Any
 
 from evals import suites
 from evals.suites import Benchmark, Suite
-from pawl.errors import PawlError
 from pawl.files import write_atomic, write_json
-from pawl.jobs import end_with_parent, step_back
+from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
-ITEMS, MANIFEST, ERROR = "items.jsonl", "manifest.json", "error.json"
+ITEMS, MANIFEST = "items.jsonl", "manifest.json"
 FORMAT = 3  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, score, write. Exit code 0, or 1 with the reason on standard error."""
-    args = _arguments(argv)
-    if args.parent_pid is not None:
-        end_with_parent(args.parent_pid)
-    if args.nice:
-        step_back(args.nice)
+    """Parse, score, write. Exit code 0, or 1 after an error that a user can mend."""
+    return run_child(_parser(), _run_arguments, argv)
+
+
+def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
     args.out = args.out.resolve()
-    progress = _progress_on_stdout()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    try:
-        with tempfile.TemporaryDirectory(prefix="pawl-datasets-") as cache:
-            args.cache_dir = args.cache_dir or Path(cache)
-            run(args, progress)
-    except PawlError as err:
-        print(f"error: {err}", file=sys.stderr)
-        args.out.mkdir(parents=True, exist_ok=True)
-        report = {"error": str(err), "retryable": err.retryable, "code": err.code}
-        write_json(args.out / ERROR, report)
-        return 1
-    return 0
+    with tempfile.TemporaryDirectory(prefix="pawl-datasets-") as cache:
+        args.cache_dir = args.cache_dir or Path(cache)
+        run(args, _throttled(report))
 
 
 def run(args: argparse.Namespace, progress: Progress) -> None:
@@ -255,10 +243,8 @@ def _set_environment(args: argparse.Namespace, digest: str, *, offline: bool) ->
             os.environ[name] = "1"
 
 
-def _progress_on_stdout() -> Progress:
-    """Keep standard output for progress: whatever the libraries print goes to standard error."""
-    lines = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
+def _throttled(report: OnEvent) -> Progress:
+    """Report a stage's beginning and end, and twice a second what is done in between."""
     last_at, last_stage = 0.0, ""
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -266,12 +252,13 @@ def _progress_on_stdout() -> Progress:
         now = time.monotonic()
         if stage != last_stage or done >= total or now - last_at > 0.5:
             last_at, last_stage = now, stage
-            lines.write(json.dumps({"stage": stage, "done": done, "total": total}) + "\n")
+            fraction = round(done / max(1, total), 4)
+            report({"stage": stage, "fraction": fraction, "done": done, "total": total})
 
     return progress
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evals.score", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--model-fingerprint", help="written to the manifest")
@@ -285,11 +272,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")
     parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--parent-pid", type=int, help="die with this process")
-    parser.add_argument("--nice", type=int, default=0, help="added to the process's niceness")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     parser.add_argument("--batch-size", type=int, default=16)
-    return parser.parse_args(argv)
+    return parser
 
 
 if __name__ == "__main__":

@@ -3,23 +3,20 @@
 
 A child process of the night. It reads a frozen snapshot and a plan, and leaves a finished adapter
 folder behind, or none: the folder is made in ``--work`` and renamed when its manifest is written.
-A killed training is started again from its beginning. On stderr: one JSON object a line.
+A killed training is started again from its beginning. Its events (``pawl/jobs.py``):
 
     {"stage": "replay"}
     {"stage": "sft", "step": 12, "max_steps": 96, "fraction": 0.125}
     {"stage": "sft", "step": 12, "loss": 1.93, ...}
-    {"error": "loss became nan in sft at step 3: ...", "code": "invalid_request", "status": 400}
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from typing import Any
 from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_json
-from pawl.jobs import end_with_parent, step_back
+from pawl.jobs import OnEvent, run_child
 from pawl.models import resolve_model
 from pawl.schemas import Message, TrainingRow
 from refine.planner import Plan
@@ -63,47 +60,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base-fingerprint", help="default: hashed from the model folder")
     parser.add_argument("--base-revision")
     parser.add_argument("--champion", type=Path, help="adapter folder to tell this one apart from")
-    parser.add_argument("--parent-pid", type=int, help="die with this process")
-    parser.add_argument("--nice", type=int, default=0, help="added to the process's niceness")
-    said = parser.parse_args(arguments)
-    if said.parent_pid is not None:
-        end_with_parent(said.parent_pid)
-    if said.nice:
-        step_back(said.nice)
+    return run_child(parser, _run_arguments, arguments)
+
+
+def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
     _prepare_process()
-    try:
-        with hold_lock(said.work / "train.lock", f"{said.work} is in use", "Wait for it to end"):
-            base = None
-            if said.base_fingerprint is None:
-                base = resolve_model(str(said.model), cache_dir=said.work)
-            run(
-                Job(
-                    said.snapshot,
-                    Plan.from_json(read_json(said.plan)),
-                    said.model.resolve(),
-                    said.out.absolute(),
-                    said.work.absolute(),
-                    said.base_name or said.model.name,
-                    said.base_fingerprint or (base.fingerprint if base else ""),
-                    said.base_revision,
-                    said.champion,
-                )
-            )
-    except PawlError as err:
-        _report({"error": str(err), "code": err.code, "retryable": err.retryable})
-        return 1
-    return 0
+    with hold_lock(args.work / "train.lock", f"{args.work} is in use", "Wait for it to end"):
+        base = None
+        if args.base_fingerprint is None:
+            base = resolve_model(str(args.model), cache_dir=args.work)
+        job = Job(
+            args.snapshot,
+            Plan.from_json(read_json(args.plan)),
+            args.model.resolve(),
+            args.out.absolute(),
+            args.work.absolute(),
+            args.base_name or args.model.name,
+            args.base_fingerprint or (base.fingerprint if base else ""),
+            args.base_revision,
+            args.champion,
+        )
+        run(job, report)
 
 
-def run(job: Job, report: Callable[[dict[str, Any]], None] | None = None) -> AdapterManifest:
-    """Train and leave ``job.out_dir`` finished; ``report`` takes the progress, stderr if None.
+def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
+    """Train and leave ``job.out_dir`` finished; ``report`` takes the progress.
 
     Raises:
         PawlError: the plan says not to train, the rows or the model can't be trained on, or the
             loss became NaN. Nothing is left at ``job.out_dir``.
     """
     started = time.monotonic()
-    report = report or _report
     if job.plan.method == "none":
         raise PawlError("there is nothing to train", job.plan.reason)
     if (job.out_dir / MANIFEST).exists():
@@ -326,10 +313,6 @@ def _write_probe(
     candidates = taught[::step][:N_PROBE_ROWS] + [(r.prompt, r.completion) for r in replayed[:8]]
     encoded = probe.encode_rows(tokenizer, candidates)
     write_probe(adapter_dir, probe.probe_positions(model, encoded, champion=champion))
-
-
-def _report(event: dict[str, Any]) -> None:
-    print(json.dumps(event), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -296,8 +296,8 @@ class Night:
             snapshot_dir=snapshot_dir,
             out_dir=out_dir,
             beside_engine=self.beside_engine,
-            on_progress=lambda stage, done, total: progress(
-                {"stage": f"score {role}: {stage}", "fraction": done / max(1, total)}
+            on_event=lambda event: progress(
+                event | ({"stage": f"score {role}: {event['stage']}"} if "stage" in event else {})
             ),
         )
         self.took(f"score {role}", started)

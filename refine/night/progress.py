@@ -58,7 +58,9 @@ class Progress:
         self._seen: tuple[str, int] | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
-        stage = str(event.get("stage", ""))
+        if "stage" not in event:
+            return
+        stage = str(event["stage"])
         if "fraction" not in event and self._seen and self._seen[0] == stage:
             return
         tenths = int(float(event.get("fraction", 0.0)) * 10)

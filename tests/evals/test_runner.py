@@ -136,7 +136,7 @@ def test_finished_scores_are_reused_and_only_the_new_holdout_is_scored(
         snapshot_dir=snapshot_dir,
         **arguments,
         out_dir=tmp_path / "champion",
-        on_progress=lambda stage, *_: stages.append(stage),
+        on_event=lambda event: stages.append(event["stage"]),
     )
     assert stages == []
     assert again.items == champion.items
@@ -177,15 +177,15 @@ def test_a_killed_child_leaves_nothing_and_says_how_it_ended(
 ) -> None:
     ours = arguments | {"scores_dir": tmp_path / "scores"}
 
-    def kill(stage: str, *_: int) -> None:
-        if stage == "loading":
+    def kill(event: dict[str, Any]) -> None:
+        if event.get("stage") == "loading":
             (child,) = psutil.Process().children()
             os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(PawlError, match="scoring ended with signal 9"):
-        score(model, None, n_items=N_ITEMS, on_progress=kill, **ours)
+        score(model, None, n_items=N_ITEMS, on_event=kill, **ours)
     assert not list((tmp_path / "scores").glob("*/manifest.json"))
-    assert not list((tmp_path / "scores").glob("scoring-*"))
+    assert not list((tmp_path / "scores").glob("scoring-*/"))
 
 
 def test_bad_data_name_the_task_and_the_cause(
@@ -208,7 +208,7 @@ def test_bad_data_name_the_task_and_the_cause(
         )
 
     assert not caught.value.retryable  # it would fail again
-    assert (tmp_path / "scores" / "failed-scoring.log").exists()
+    assert (tmp_path / "scores" / "scoring.log").exists()
 
 
 def test_a_hub_that_can_not_be_reached_is_worth_another_try(

@@ -368,15 +368,19 @@ def test_a_killed_training_leaves_nothing_and_can_be_run_again(
         str(task.work_dir),
     ]
     child = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
     )
-    assert child.stderr is not None
-    for line in child.stderr:  # let it get into the second epoch, where a checkpoint exists
+    assert child.stdout is not None
+    for line in child.stdout:  # let it get into the second epoch, where a checkpoint exists
         if line.startswith("{") and json.loads(line).get("fraction", 0) > 0.01:
             break
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    child.stderr.close()
+    child.stdout.close()
     assert not task.out_dir.exists()
 
     short = job(world_model, tmp_path, corrections(10, n_validation=2), n_epochs=1)
