@@ -28,6 +28,7 @@ COMMANDS = {  # name: module that holds a click command of the same name (dashes
     "promote": "pawl.cli.promotions",
     "rollback": "pawl.cli.promotions",
     "history": "pawl.cli.promotions",
+    "demo": "pawl.cli.demo",
     "import": "pawl.cli.data",
     "export": "pawl.cli.data",
 }
@@ -43,6 +44,7 @@ HELP = {
     "promote": "Make a run's adapter the champion, if its gate said so.",
     "rollback": "Go back to the version that answered before.",
     "history": "Every promotion and rollback.",
+    "demo": "The whole loop on a made-up organisation: ask, correct, a night, ask again.",
     "import": "Read rows of other formats into the store.",
     "export": "Write what was learned from as rows for TRL.",
 }

@@ -1,0 +1,203 @@
+"""``pawl demo``: people meet what the model invents, a night learns from them, they ask again.
+
+The people are scripted. Everything else is what anybody runs: a server, its public HTTP API, and
+``pawl nightly`` in a process of its own beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pawl.client import HttpClient
+from pawl.errors import PawlError
+from pawl.files import read_json, write_json
+from pawl.server import api_key_of, running_server, serving
+from pawl.settings import Settings
+from refine.demo.organisation import Organisation, load_organisation
+from refine.demo.page import write_page
+from refine.demo.people import Answer, People, Script, script_of
+from refine.demo.results import compare_everyday, compare_topics
+
+RESULT = "demo.json"
+PAGE = "demo.html"
+Say = Callable[[str], None]
+
+
+def run_demo(
+    settings: Settings, *, seed: int = 0, arguments: Sequence[str] = (), say: Say = print
+) -> dict[str, Any]:
+    """Run the whole demonstration in ``settings.state_dir``, which it begins anew.
+
+    Args:
+        seed: who asks what, and who is careless.
+        arguments: options of the ``pawl`` group (``("--set", "train.seed=2")``) for the server
+            and the night.
+        say: takes one line of progress at a time.
+
+    Returns:
+        What ``demo.json`` holds too: the keys of ``refine/demo/page.html``.
+
+    Raises:
+        PawlError: a server runs in the folder, the folder is not a demonstration's, or a step
+            failed.
+    """
+    old = begin_anew(settings)
+    if old is not None:
+        say(f"The demonstration before this one was moved to {old}")
+    organisation = load_organisation()
+    script = script_of(organisation)
+    steps: dict[str, float] = {}
+    with serving_step(settings, arguments, steps, say) as url:
+        key = api_key_of(settings)
+        client = HttpClient(url, key)
+        before = client.get("/admin/status")
+        say(_opening(organisation, script))
+        with step(steps, "questions before the night"):
+            asked_before = asyncio.run(ask_unused(url, key, script, seed, "before"))
+        say(f"The day: {len(script.day) + len(script.liked)} questions, with feedback ...")
+        with step(steps, "the day"):
+            feedback = asyncio.run(spend_day(url, key, script, seed))
+        say(", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in feedback.items()))
+        say("The night: 'pawl nightly' beside the running server ...")
+        with step(steps, "the night"):
+            run_night(settings, arguments)
+        say("The next day: what was asked before the night, again ...")
+        with step(steps, "questions after the night"):
+            asked_after = asyncio.run(ask_unused(url, key, script, seed, "after"))
+        after = client.get("/admin/status")
+        night = night_of(client, settings)
+    result = {
+        "organisation": {"name": organisation.name, "about": organisation.about},
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "base": after["base"]["name"],
+        "state_dir": str(settings.state_dir),
+        "feedback": dict(feedback),
+        "facts": compare_topics(asked_before["facts"], asked_after["facts"]),
+        "behaviours": compare_topics(asked_before["behaviours"], asked_after["behaviours"]),
+        "behaviour_titles": {one.id: one.title for one in organisation.behaviours},
+        "everyday": compare_everyday(asked_before["everyday"], asked_after["everyday"]),
+        "champion_before": before["champion"],
+        "champion_after": after["champion"],
+        "engine_restarted": before["engine"].get("pid") != after["engine"].get("pid"),
+        "night": night,
+        "steps": {name: round(seconds, 1) for name, seconds in steps.items()},
+    }
+    write_json(settings.state_dir / RESULT, result)
+    write_page(settings.state_dir / PAGE, result)
+    return result
+
+
+def begin_anew(settings: Settings) -> Path | None:
+    """Mark the state folder as a demonstration's; an earlier one is moved aside.
+
+    Returns:
+        Where the earlier one lies now.
+    """
+    folder = settings.state_dir
+    if running_server(settings) is not None:
+        raise PawlError(
+            f"a server is running on {folder}",
+            "the demonstration begins with an empty store and starts a server of its own",
+            "Stop that server, or name another folder with --state-dir",
+        )
+    old = None
+    if folder.exists() and any(folder.iterdir()):
+        marker = folder / RESULT
+        if not marker.exists():
+            raise PawlError(
+                f"{folder} holds something else than a demonstration",
+                "the demonstration begins with an empty store",
+                "Name another folder with --state-dir",
+            )
+        began = datetime.fromtimestamp(marker.stat().st_mtime, UTC)
+        old = folder.with_name(f"{folder.name}-{began:%Y%m%d-%H%M%S}")
+        folder.rename(old)
+    write_json(folder / RESULT, {"unfinished": True})
+    return old
+
+
+@contextmanager
+def step(steps: dict[str, float], name: str) -> Iterator[None]:
+    """Note the seconds that the block takes."""
+    started = time.monotonic()
+    yield
+    steps[name] = time.monotonic() - started
+
+
+@contextmanager
+def serving_step(
+    settings: Settings, arguments: Sequence[str], steps: dict[str, float], say: Say
+) -> Iterator[str]:
+    """A server of the demonstration's own; its address."""
+    started = time.monotonic()
+    with serving(settings, arguments, say=say) as server:
+        steps["the server's start"] = time.monotonic() - started
+        yield server.url
+
+
+async def ask_unused(
+    url: str, key: str | None, script: Script, seed: int, label: str
+) -> dict[str, list[Answer]]:
+    """Ask what no feedback is about: ``{"facts", "behaviours", "everyday"}``."""
+    async with People(url, key, seed=seed) as people:
+        return {
+            name: await people.ask_all(getattr(script, name), f"{label}-{name}")
+            for name in ("facts", "behaviours", "everyday")
+        }
+
+
+async def spend_day(url: str, key: str | None, script: Script, seed: int) -> Counter[str]:
+    """Ask what is asked in the day, and say what is wrong; the counts of what was said."""
+    async with People(url, key, seed=seed) as people:
+        return await people.give_feedback(await people.ask_all([*script.day, *script.liked], "day"))
+
+
+def night_command(settings: Settings, arguments: Sequence[str]) -> list[str]:
+    """What starts the night. ``arguments`` are those of the server."""
+    return [
+        sys.executable, "-P", "-m", "pawl.cli", "--state-dir", str(settings.state_dir),
+        "--set", f"model={settings.model}", *arguments, "nightly",
+    ]  # fmt: skip
+
+
+def run_night(settings: Settings, arguments: Sequence[str]) -> None:
+    """``pawl nightly`` in its own process, its progress passed through."""
+    if subprocess.run(night_command(settings, arguments), check=False).returncode != 0:
+        raise PawlError(
+            "the night failed", "its messages are above", "Look in the demonstration's logs folder"
+        )
+
+
+def night_of(client: HttpClient, settings: Settings) -> dict[str, Any]:
+    """How the newest night ended: ``{"run_id", "reason", "outcome", "seconds", "verdict"}``;
+    ``verdict`` is None where the night did not come so far."""
+    run = client.get("/admin/runs")[0]
+    detail = run.get("detail") or {}
+    path = settings.runs_dir / run["run_id"] / "verdict.json"
+    return {
+        "run_id": run["run_id"],
+        "outcome": detail.get("outcome", run["status"]),
+        "reason": detail.get("reason", ""),
+        "seconds": detail.get("seconds", {}),
+        "report": str(path.with_name("report.html")),
+        "verdict": read_json(path) if path.exists() else None,
+    }
+
+
+def _opening(organisation: Organisation, script: Script) -> str:
+    n = len(script.facts) + len(script.behaviours) + len(script.everyday)
+    return (
+        f"{organisation.name} is {organisation.about}. It does not exist, so the model can only "
+        f"invent what it is asked about it.\nBefore the night: {n} questions, asked again at the "
+        "end ..."
+    )
