@@ -86,14 +86,14 @@ def holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]
         f"{holdout.n_worsened} worse"
     )
     if holdout.p_worse <= gate.alpha:
-        return [f"It is worse on what people complained about: {seen} (p = {_p(holdout.p_worse)})."]
+        return [f"Flagged prompts got worse: {seen} (p = {_p(holdout.p_worse)})."]
     changed = holdout.n_improved + holdout.n_worsened
     if (
         changed
         and holdout.n_conversations >= fewest_clusters(gate.alpha)
         and (holdout.difference <= 0)
     ):
-        return [f"It is no better on what people complained about: {seen}."]
+        return [f"Flagged prompts did not improve: {seen}."]
     return []
 
 
@@ -135,15 +135,15 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
     least = fewest_clusters(gate.alpha)
     if holdout is None:
         return [
-            "No correction in the holdout could be scored, so nothing can show that the "
-            f"challenger mends what people complained about. At least {least} conversations with "
+            "No correction in the holdout could be scored, so no improvement on flagged prompts "
+            f"can be shown. At least {least} conversations with "
             "a corrected answer that fits into the model's context must fall into it (about one "
             "in ten does)."
         ]
     if holdout.passed:
         return []
     text = (
-        f"That it is better on what people complained about was not shown: "
+        "No improvement on flagged prompts was shown: "
         f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
         f"{holdout.n_worsened} worse (p = {_p(holdout.p_better)})."
     )
@@ -175,7 +175,7 @@ def praise(
     texts = []
     if holdout is not None:
         texts.append(
-            f"Better on what people complained about: {holdout.n_improved} of {holdout.n} "
+            f"Flagged prompts improved: {holdout.n_improved} of {holdout.n} "
             f"held-out questions got better and {holdout.n_worsened} worse "
             f"(p = {_p(holdout.p_better)})."
         )

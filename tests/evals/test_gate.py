@@ -105,7 +105,7 @@ def test_worse_on_the_holdout_is_rejected(rules: GateRules) -> None:
     before = mended(champion(), 20)
     verdict = decide(before, change(before, "holdout", 8, 0.0), rules, None)
     assert verdict.outcome == "reject"
-    assert "worse on what people complained about: 0 of 20" in verdict.reasons[0]
+    assert "Flagged prompts got worse: 0 of 20" in verdict.reasons[0]
 
 
 def test_no_better_on_a_holdout_that_could_have_shown_it_is_rejected(rules: GateRules) -> None:
@@ -113,7 +113,7 @@ def test_no_better_on_a_holdout_that_could_have_shown_it_is_rejected(rules: Gate
     after = change(change(before, "holdout", 3, 0.0), "holdout", 3, 1.0, keep=8)
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "reject"
-    assert "no better on what people complained about" in verdict.reasons[0]
+    assert "Flagged prompts did not improve" in verdict.reasons[0]
 
 
 def test_identical_is_rejected_and_named(rules: GateRules) -> None:

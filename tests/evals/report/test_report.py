@@ -190,7 +190,7 @@ def test_rejection_not_enough_evidence_and_no_verdict(tmp_path: Path) -> None:
     broken = [*before[:-1], replace(before[-1], score=None, error="a log-probability is NaN")]
     for name, after, title, reason in (
         ("rejected", scores_of(250, 12), "Rejected", "everyday_arc is worse than the champion"),
-        ("open", scores_of(301, 2), "Not enough evidence", "was not shown"),
+        ("open", scores_of(301, 2), "Not enough evidence", "No improvement on flagged prompts"),
         ("none", broken, "No verdict", "a log-probability is NaN"),
     ):
         make_run(tmp_path / name, before, after)
