@@ -97,6 +97,7 @@ def show_command(ctx: click.Context, run: str) -> None:
             click.echo(
                 f"  {bench['name']:<22} {bench['champion']:.3f} -> {bench['challenger']:.3f}  "
                 f"{bench['difference']:+.3f} [{bench['lower']:+.3f}, {bench['upper']:+.3f}]"
+                + ("  at chance" if bench.get("challenger_at_chance") else "")
             )
     if (run_dir / "report.html").exists():
         click.echo(f"report: {run_dir / 'report.html'}")
