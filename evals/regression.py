@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pawl.chat_template import end_of_turn_id, stop_ids
 from pawl.files import sha256_json
 from pawl.schemas import ItemScore, TrainingRow
 from pawl.text import fold, normalise
@@ -254,7 +255,7 @@ def _ids(tokenizer: Any, prompt: list[dict[str, str]]) -> list[int] | None:
 
 def _answer_ids(tokenizer: Any, text: str | None) -> list[int]:
     """An answer's tokens and the end of turn: stopping is part of an answer."""
-    return [*tokenizer.encode(text or "", add_special_tokens=False), tokenizer.eos_token_id]
+    return [*tokenizer.encode(text or "", add_special_tokens=False), end_of_turn_id(tokenizer)]
 
 
 def _greedy(model: Any, tokenizer: Any, prompt: list[int], max_length_tokens: int) -> str:
@@ -273,6 +274,7 @@ def _greedy(model: Any, tokenizer: Any, prompt: list[int], max_length_tokens: in
             temperature=None,
             top_p=None,
             top_k=None,
+            eos_token_id=stop_ids(model, tokenizer),
             pad_token_id=tokenizer.eos_token_id,
         )
     return str(tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)).strip()

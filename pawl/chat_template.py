@@ -85,6 +85,44 @@ class ChatTemplate:
         )
 
 
+def first_mark(tokenizer: Any, text: str) -> int | None:
+    """The id of the added token that a text begins with, white space aside.
+
+    Args:
+        tokenizer: a ``tokenizers.Tokenizer``.
+        text: what a template writes after an answer, say.
+    """
+    marks = tokenizer.get_added_tokens_decoder()
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        if text[start:end].strip():
+            return int(token_id) if token_id in marks else None
+    return None
+
+
+def end_of_turn_id(tokenizer: Any) -> int | None:
+    """The token that ends an assistant's turn, for code that holds a transformers tokenizer.
+
+    It is the one after the answer by the chat template, as ``pawl.base_checks`` finds it; the
+    tokenizer's own end where there is no template or it writes none.
+    """
+    answer = "Bochum"
+    turn = [{"role": "user", "content": "Aachen"}, {"role": "assistant", "content": answer}]
+    found = None
+    if tokenizer.chat_template:
+        text = str(tokenizer.apply_chat_template(turn, tokenize=False))
+        found = first_mark(tokenizer.backend_tokenizer, text.rpartition(answer)[2])
+    return found if found is not None else tokenizer.eos_token_id
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """All tokens that end an answer of a transformers model, as the engine has them."""
+    ends = model.generation_config.eos_token_id
+    named = [*(ends if isinstance(ends, list) else [ends])]
+    named += [tokenizer.eos_token_id, end_of_turn_id(tokenizer)]
+    return sorted({int(i) for i in named if i is not None})
+
+
 def _environment() -> Any:
     import jinja2
     from jinja2.ext import Extension, loopcontrols

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pawl.base_checks import BaseCheck, check_base
+from pawl.chat_template import read_template
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json
 from pawl.gguf import CONVERSION, content_hash, convert_gguf, converted_dir, model_cache
@@ -35,7 +37,7 @@ class BaseModel:
     ``fingerprint`` is ``sha256:...`` over all in a folder that decides what a chat is answered
     (weights, tokenizer, chat template, configuration), ``gguf:SHA256-vN`` for a GGUF file and the
     version of its conversion, or ``hub:ID@COMMIT`` for a model of the hub, whose commit names its
-    content.
+    content. ``check`` is what was found out about it; nothing was refused for it yet.
     """
 
     name: str
@@ -44,6 +46,7 @@ class BaseModel:
     fingerprint: str
     architecture: str
     max_length_tokens: int
+    check: BaseCheck = field(default_factory=BaseCheck, compare=False)
 
 
 def resolve_model(
@@ -180,7 +183,7 @@ def _inspect(
             "weights in other formats can run code when loaded",
             "Convert the weights to safetensors",
         )
-    if not _has_chat_template(model_dir):
+    if read_template(model_dir) is None:
         raise PawlError(
             f"model {name!r} has no chat template",
             "a conversation could not be turned into a prompt",
@@ -188,14 +191,9 @@ def _inspect(
         )
     length = int(config.get("max_position_embeddings") or 2048)
     fingerprint = known or _fingerprint(model_dir, weights, cache_dir)
-    return BaseModel(name, model_dir, revision, fingerprint, architecture, length)
-
-
-def _has_chat_template(model_dir: Path) -> bool:
-    if (model_dir / "chat_template.jinja").exists() or (model_dir / "chat_template.json").exists():
-        return True
-    path = model_dir / "tokenizer_config.json"
-    return path.exists() and bool(read_json(path).get("chat_template"))
+    return BaseModel(
+        name, model_dir, revision, fingerprint, architecture, length, check_base(model_dir)
+    )
 
 
 def _fingerprint(model_dir: Path, weights: list[Path], cache_dir: Path) -> str:

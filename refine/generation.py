@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pawl.chat_template import stop_ids
 from pawl.schemas import Message
 
 MAX_TEXT_TOKENS = 128
@@ -30,7 +31,7 @@ def generate(
         for prompt in prompts
     ]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths pad less
-    end_ids = _end_ids(model, tokenizer)
+    end_ids = set(stop_ids(model, tokenizer))
     greedy = GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,
@@ -83,7 +84,7 @@ def write_text(
     start = _start_of_text(model, tokenizer, marks)
     if start is None or n == 0:
         return []
-    eos = _end_ids(model, tokenizer)
+    eos = set(stop_ids(model, tokenizer))
     ends = {start} | (eos - marks or eos)  # where there are several, one only ends a turn
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     sampled = GenerationConfig(
@@ -110,13 +111,6 @@ def write_text(
                 ended = (i + 1 for i, token in enumerate(ids) if i and token in ends)
                 texts.append(ids[: next(ended, len(ids))])
     return texts
-
-
-def _end_ids(model: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end an answer: the tokenizer's, and those of the model's own settings."""
-    ends = model.generation_config.eos_token_id
-    named = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-    return {i for i in named if i is not None}
 
 
 def _chat_marks(tokenizer: Any) -> set[int]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
+from pawl.base_checks import LORA_LAYERS
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_json
 from pawl.jobs import OnEvent, run_child
@@ -30,8 +31,6 @@ from pawl.schemas import Message, TrainingRow
 from refine.planner import Plan
 from refine.recipe import make_recipe
 
-# All linear layers of a Llama-shaped model; never lm_head, which the engine would not serve.
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_LENGTH_TOKENS = 4096
 N_PROBE_ROWS = 32
 
@@ -241,10 +240,10 @@ def _add_lora(base: Any, plan: Plan, torch: Any) -> Any:
         for name, module in base.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
-    targets = sorted(found & set(LINEAR))
+    targets = sorted(found & set(LORA_LAYERS))
     if not targets:
         raise PawlError(
-            f"{type(base).__name__} has none of the layers {', '.join(LINEAR)}",
+            f"{type(base).__name__} has none of the layers {', '.join(LORA_LAYERS)}",
             f"its linear layers are {', '.join(sorted(found))}",
             "Choose a base of the Llama family (Llama, Qwen, Mistral, SmolLM, ...)",
         )

@@ -75,6 +75,9 @@ def run_server(
         base = resolve_model(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
         )
+        base.check.refuse("serve", base.name)
+        for line in base.check.warnings():
+            say(f"Note on {base.name}: {line}")
         store = _open_store(settings.database_path, say)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 

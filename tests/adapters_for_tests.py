@@ -24,6 +24,7 @@ from pawl.adapters import (
 )
 from pawl.files import read_json, write_json
 from pawl.models import BaseModel, resolve_model
+from tests.tiny_bases import write_tokenizer
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CHAT_TEMPLATE = (
@@ -56,6 +57,7 @@ def light_base(model_dir: Path, seed: int = 0) -> BaseModel:
         },
     )
     (model_dir / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    write_tokenizer(model_dir)
     save_file(
         {
             f"model.layers.{layer}.{_group(module)}.{module}.weight": rng.standard_normal(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def no_template(folder: Path) -> Path:
 
 def narrow_heads(folder: Path) -> Path:
     """Attention heads of 24 numbers, which the engine's CPU kernels don't take."""
-    return _base(folder, more={"head_dim": 24}, modules=_modules(head=24))
+    return _base(folder, more={"head_dim": 24}, modules=modules_of(head=24))
 
 
 def no_lora(folder: Path) -> Path:
@@ -153,7 +153,7 @@ def gguf(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tiny.gguf"
     writer = GGUFWriter(str(path), "llama")
-    tokens = _tokens()
+    vocabulary = tokens()
     writer.add_name("tiny")
     writer.add_context_length(512)
     writer.add_embedding_length(HIDDEN)
@@ -163,14 +163,13 @@ def gguf(folder: Path) -> Path:
     writer.add_head_count_kv(N_KV_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(HEAD)
-    writer.add_vocab_size(len(tokens))
+    writer.add_vocab_size(len(vocabulary))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    special = {TokenType.CONTROL: SPECIAL}
+    writer.add_token_list(vocabulary)
     writer.add_token_types(
-        [TokenType.CONTROL if token in special[TokenType.CONTROL] else TokenType.NORMAL
-         for token in tokens]
+        [TokenType.CONTROL if token in SPECIAL else TokenType.NORMAL
+         for token in vocabulary]
     )  # fmt: skip
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(SPECIAL.index("<s>"))
@@ -181,7 +180,7 @@ def gguf(folder: Path) -> Path:
              "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
              "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}  # fmt: skip
-    for name, tensor in _tensors(_modules(), len(tokens)).items():
+    for name, tensor in tensors_of(modules_of(), len(vocabulary)).items():
         parts = name.split(".")
         if parts[1] == "layers":
             name = f"blk.{parts[2]}.{names['.'.join(parts[3:-1])]}.weight"
@@ -216,34 +215,36 @@ def _base(
     change: Callable[[dict[str, Any]], dict[str, Any]] = lambda tensors: tensors,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = _tokens()
+    vocabulary = tokens()
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     config = {
         "architectures": [architecture], "model_type": model_type, "hidden_size": HIDDEN,
         "intermediate_size": INNER, "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS,
         "num_key_value_heads": N_KV_HEADS, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
-        "vocab_size": len(tokens), "hidden_act": "silu", "dtype": "float32",
+        "vocab_size": len(vocabulary), "hidden_act": "silu", "dtype": "float32",
         "tie_word_embeddings": False, **ids, **(more or {}),
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps(ids))
     (folder / "chat_template.jinja").write_text(template)
-    _write_tokenizer(folder, tokens)
-    _write_weights(folder, change(_tensors(modules or _modules(), len(tokens))), n_shards)
+    write_tokenizer(folder)
+    _write_weights(folder, change(tensors_of(modules or modules_of(), len(vocabulary))), n_shards)
     return folder
 
 
-def _tokens() -> list[str]:
+def tokens() -> list[str]:
     from tokenizers import pre_tokenizers
 
     return [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
 
 
-def _write_tokenizer(folder: Path, tokens: Sequence[str]) -> None:
+def write_tokenizer(folder: Path) -> None:
+    """Byte-level tokens and ``SPECIAL``."""
     from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
 
-    core = Tokenizer(BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=[("a", "b")]))
+    vocabulary = {token: i for i, token in enumerate(tokens())}
+    core = Tokenizer(BPE(vocab=vocabulary, merges=[("a", "b")]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
@@ -254,7 +255,7 @@ def _write_tokenizer(folder: Path, tokens: Sequence[str]) -> None:
     }))  # fmt: skip
 
 
-def _modules(head: int = HEAD) -> dict[str, tuple[int, int]]:
+def modules_of(head: int = HEAD) -> dict[str, tuple[int, int]]:
     """Rows and columns of each linear layer."""
     return {
         "self_attn.q_proj": (N_HEADS * head, HIDDEN),
@@ -267,7 +268,7 @@ def _modules(head: int = HEAD) -> dict[str, tuple[int, int]]:
 
 
 def _fused_modules() -> dict[str, tuple[int, int]]:
-    apart = _modules()
+    apart = modules_of()
     return {
         "self_attn.qkv_proj": ((N_HEADS + 2 * N_KV_HEADS) * HEAD, HIDDEN),
         "self_attn.o_proj": apart["self_attn.o_proj"],
@@ -276,7 +277,7 @@ def _fused_modules() -> dict[str, tuple[int, int]]:
     }
 
 
-def _tensors(modules: dict[str, tuple[int, int]], n_tokens: int) -> dict[str, Any]:
+def tensors_of(modules: dict[str, tuple[int, int]], n_tokens: int) -> dict[str, Any]:
     import numpy as np
 
     rng = np.random.default_rng(0)

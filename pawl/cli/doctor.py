@@ -68,13 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         chromium or "not on the PATH",
         "" if chromium else "only the browser tests need it: apt-get install chromium",
     )
-    try:
-        base = resolve_model(
-            settings.model, settings.model_revision, cache_dir=settings.state_dir, download=False
-        )
-        yield Finding("model", "ok", f"{base.name}, {base.architecture}, {base.model_dir}")
-    except PawlError as err:
-        yield Finding("model", "missing", err.what, f"{err.why}. {err.do}".strip(". "))
+    yield from _model(settings)
     folder = settings.state_dir
     while not folder.exists():
         folder = folder.parent
@@ -95,6 +89,24 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("server", "missing", err.what, f"{err.why}. {err.do}")
     if server is None and settings.database_path.exists():
         yield _store(settings)
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    """The base model, and what would stop a server or a night that uses it."""
+    try:
+        base = resolve_model(
+            settings.model, settings.model_revision, cache_dir=settings.state_dir, download=False,
+            tell=lambda line: click.echo(line, err=True),
+        )  # fmt: skip
+    except PawlError as err:
+        yield Finding("model", "missing", err.what, f"{err.why}. {err.do}".strip(". "))
+        return
+    yield Finding("model", "ok", f"{base.name}, {base.architecture}, {base.model_dir}")
+    for check in base.check.findings:
+        state: Literal["ok", "limited", "missing"] = "ok"
+        if check.level != "ok":
+            state = "missing" if "serve" in check.stops else "limited"
+        yield Finding(f"  {check.name}", state, check.line, check.do)
 
 
 def _store(settings: Settings) -> Finding:
@@ -134,13 +146,14 @@ def _gpu() -> Finding:
 
 
 @click.command("doctor")
+@click.option("--model", help="Check this base: smollm2-135m, a GGUF file, a folder, or a hub id.")
 @click.pass_context
-def doctor_command(ctx: click.Context) -> None:
+def doctor_command(ctx: click.Context, model: str | None) -> None:
     """What this machine has, what is missing, what to type. Exit code 1 if anything is missing."""
     n_missing = 0
-    for finding in examine(settings_of(ctx)):
+    for finding in examine(settings_of(ctx, {"model": model})):
         mark = {"ok": "ok     ", "limited": "limited", "missing": "MISSING"}[finding.state]
         n_missing += finding.state == "missing"
         hint = f"  -> {finding.do}" if finding.do else ""
-        click.echo(f"{mark}  {finding.name:<13} {finding.found}{hint}")
+        click.echo(f"{mark}  {finding.name:<15} {finding.found}{hint}")
     ctx.exit(1 if n_missing else 0)

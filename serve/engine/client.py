@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import secrets
@@ -257,6 +258,8 @@ class Engine:
                 )
             self._read_progress()
             await asyncio.sleep(POLL_SECONDS)
+        self._set(self.state, "generating a first token", 0.98)
+        await self._generate_one_token(deadline)
         self.is_ready = True
         self._set(self.state, "loading the adapters", 0.99)
         if self.on_ready is not None:
@@ -306,6 +309,27 @@ class Engine:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
+
+    async def _generate_one_token(self, deadline: float) -> None:
+        """Raises PawlError: the engine answers ``/health`` but can't generate."""
+        import aiohttp
+
+        body = {"model": "base", "prompt": [[0]], "max_tokens": 1, "temperature": 0}
+        seconds = max(1.0, deadline - time.monotonic())
+        try:
+            async with self.session.post(
+                f"{self.base_url}/v1/completions",
+                json=body,
+                headers={"X-Request-Id": "first-token"},
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            ) as answer:
+                text = await answer.text()
+                if answer.status == 200 and json.loads(text).get("choices"):
+                    return
+                problem = f"it answered {answer.status}: {text[:300]}"
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            problem = f"{type(error).__name__} {error}".strip()
+        raise self._explain(f"the engine started but did not generate a token ({problem})")
 
     async def _post(self, path: str, body: dict[str, str], version: str) -> None:
         import aiohttp

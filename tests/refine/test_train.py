@@ -27,6 +27,7 @@ from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
 from refine import train
 from refine.planner import choose
+from tests.adapters_for_tests import MODULES
 from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
 
 # Learning rates for a model of 64 dimensions and a handful of rows.
@@ -101,7 +102,7 @@ def test_the_folder_is_whole_and_holds_nothing_else(world_model: Path, mended: t
     base = resolve_model(str(world_model), cache_dir=mended.work_dir)
     assert validate_adapter(mended.out_dir, base=base, max_rank=16).rank == 16
     config = json.loads((mended.out_dir / "adapter_config.json").read_text())
-    assert config["target_modules"] == sorted(train.LINEAR)
+    assert config["target_modules"] == sorted(MODULES)
     assert config["base_model_name_or_path"] == "tiny"
     left = [
         path

