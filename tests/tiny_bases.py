@@ -228,7 +228,7 @@ def _base(
     (folder / "generation_config.json").write_text(json.dumps(ids))
     (folder / "chat_template.jinja").write_text(template)
     write_tokenizer(folder)
-    _write_weights(folder, change(tensors_of(modules or modules_of(), len(vocabulary))), n_shards)
+    write_weights(folder, change(tensors_of(modules or modules_of(), len(vocabulary))), n_shards)
     return folder
 
 
@@ -299,7 +299,7 @@ def tensors_of(modules: dict[str, tuple[int, int]], n_tokens: int) -> dict[str, 
     return tensors
 
 
-def _write_weights(folder: Path, tensors: dict[str, Any], n_shards: int) -> None:
+def write_weights(folder: Path, tensors: dict[str, Any], n_shards: int = 1) -> None:
     from safetensors.numpy import save_file
 
     if n_shards == 1:

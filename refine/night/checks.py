@@ -15,8 +15,8 @@ def check_settings(settings: Settings, base: BaseModel) -> None:
     """Say now what would otherwise end the night after hours of training.
 
     Raises:
-        PawlError: the base can't be trained, the suite can't be had or its margins contradict the settings, or
-            ``gate.anchor`` is no version that can be scored on this base.
+        PawlError: the base can't be trained, the suite can't be had or its margins contradict
+            the settings, or ``gate.anchor`` is no version that can be scored on this base.
     """
     base.check.refuse("train", base.name)
     suite, _ = choose(settings.gate)
