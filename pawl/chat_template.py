@@ -108,10 +108,11 @@ def end_of_turn_id(tokenizer: Any) -> int | None:
     """
     answer = "Bochum"
     turn = [{"role": "user", "content": "Aachen"}, {"role": "assistant", "content": answer}]
-    found = None
-    if tokenizer.chat_template:
+    try:
         text = str(tokenizer.apply_chat_template(turn, tokenize=False))
-        found = first_mark(tokenizer.backend_tokenizer, text.rpartition(answer)[2])
+    except Exception:  # there is none, or it refuses this turn; a template may raise anything
+        return tokenizer.eos_token_id
+    found = first_mark(tokenizer.backend_tokenizer, text.rpartition(answer)[2])
     return found if found is not None else tokenizer.eos_token_id
 
 
