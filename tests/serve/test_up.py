@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
@@ -18,18 +17,14 @@ import pytest
 from feedback.store import Store
 from pawl.files import read_json
 from serve.engine import supervisor as keeper
+from tests import tiny_bases
 from tests.serve.live import REPOSITORY, eventually
 
 
 @pytest.fixture
 def model_dir(tmp_path: Path) -> Path:
-    """A folder that looks like a model; the fake engine reads none of it."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"architectures": ["FakeForCausalLM"]}))
-    (folder / "model.safetensors").write_bytes(b"weights")
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    return folder
+    """A base that passes the checks; the fake engine reads none of it."""
+    return tiny_bases.plain(tmp_path / "model")
 
 
 def command(state_dir: Path, model_dir: Path, port: int = 0) -> list[str]:
