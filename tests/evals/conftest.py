@@ -229,6 +229,31 @@ def make_suite(folder: Path, *, n_items: int = 24, seed: int = 0) -> Path:
     return folder
 
 
+def make_hub(data_dir: Path, suite_folder: Path) -> Path:
+    """A folder laid out as the hub with ARC-Easy and MMLU, of a suite's few items."""
+    from evals.tasks import _members
+
+    arc = (suite_folder / "arc.jsonl").read_text()
+    _make_data_set(data_dir / "allenai" / "ai2_arc", {"ARC-Easy": arc})
+    rows = (suite_folder / "subjects" / "sums.jsonl").read_text()
+    subjects = [name.removeprefix("mmlu_") for name in _members("mmlu")]
+    _make_data_set(
+        data_dir / "cais" / "mmlu", {name: rows.replace('"sums"', f'"{name}"') for name in subjects}
+    )
+    return data_dir
+
+
+def _make_data_set(folder: Path, configs: dict[str, str]) -> None:
+    card = ["---", "configs:"]
+    for name, rows in configs.items():
+        card += [f"- config_name: {name}", "  data_files:"]
+        for split in ("train", "validation", "dev", "test"):
+            card += [f"  - split: {split}", f"    path: {name}/rows.jsonl"]
+        (folder / name).mkdir(parents=True)
+        (folder / name / "rows.jsonl").write_text(rows)
+    (folder / "README.md").write_text("\n".join([*card, "---", ""]))
+
+
 def make_snapshot(snapshots_dir: Path, n_rows: int = 6) -> Path:
     """A frozen snapshot with ``n_rows`` regression rows, two in each conversation."""
     from feedback.curation import Curated
