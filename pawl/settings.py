@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -91,14 +91,21 @@ class GateSettings(BaseModel):
         None, gt=0, lt=1, description="allowed loss of a night on each benchmark; None: the suite's"
     )
     alpha: float = Field(0.05, gt=0, lt=0.5)
-    n_items_per_benchmark: Annotated[int, Field(ge=20)] | Literal["all"] | None = Field(
-        None, description="random subset; None: as many as the suite says"
+    n_items_per_benchmark: int | Literal["all"] | None = Field(
+        None, description="random items, 20 or more, or 'all'; None: as many as the suite says"
     )
     data_dir: Path | None = Field(None, description="benchmark data laid out as the hub")
     anchor: str = Field("base", description="the version whose scores bound the sum of losses")
     margin_anchor: float | None = Field(
         None, gt=0, lt=1, description="allowed loss below the anchor; None: the suite's"
     )
+
+    @field_validator("n_items_per_benchmark")
+    @classmethod
+    def _enough_items(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, int) and value < 20:
+            raise ValueError("20 items or more, or 'all'")
+        return value
 
     @field_validator("margin_anchor")
     @classmethod
