@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from evals.statistics import (
+    chance_level,
     cluster_sums,
+    detectable_margin,
     difference_interval,
     fewest_clusters,
     fewest_items,
     holm,
+    is_at_chance,
     items_needed,
     mean_interval,
     p_above,
@@ -20,6 +23,7 @@ from evals.statistics import (
     quantiles,
     sign_flip_p,
 )
+from evals.suites import built_in, load
 
 
 def own(n: int) -> list[str]:
@@ -143,6 +147,41 @@ def test_power_is_as_the_design_says(n: int, flips: float, detectable: float) ->
         for _ in range(500)
     )
     assert seen / 500 == pytest.approx(0.8, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("n", "flips", "power"),
+    [(300, 0.04, 0.8), (300, 0.10, 0.8), (300, 0.10, 0.8 ** (1 / 6)), (2000, 0.10, 0.8)],
+)
+def test_the_detectable_margin_is_shown_as_often_as_it_says(
+    n: int, flips: float, power: float
+) -> None:
+    margin = detectable_margin(n, flips, power=power)
+    rng = np.random.default_rng(3)
+    shown = sum(
+        p_above(difference_interval(simulate(rng, n, flips, 0.0), own(n), alpha=0.05), -margin)
+        <= 0.05
+        for _ in range(500)
+    )
+    assert shown / 500 == pytest.approx(power, abs=0.06)
+
+
+def test_the_margins_of_the_built_in_suites_fit_their_numbers_of_items() -> None:
+    for name in built_in():
+        suite = load(name).description
+        n = suite.items_per_benchmark
+        assert n is not None
+        assert detectable_margin(n, 0.10) <= suite.margin <= suite.margin_anchor
+
+
+def test_a_score_is_at_chance_when_its_interval_includes_what_guessing_gives() -> None:
+    for n_right, expected in ((75, True), (100, False), (45, False), (80, True)):
+        scores = [1.0] * n_right + [0.0] * (300 - n_right)
+        chance = chance_level(scores, [4] * 300)
+        assert chance == pytest.approx(0.25)
+        assert is_at_chance(mean_interval(scores, own(300), alpha=0.025), chance) is expected
+    assert chance_level([0.3, 0.5], [4, 4]) is None
+    assert chance_level([], []) is None
 
 
 def test_clustered_type_one_error_with_eight_subjects() -> None:
