@@ -32,7 +32,7 @@ N_ROWS = 120
 # Enough for every step of a night to be there.
 SHORT_NIGHT = [
     word
-    for one in ("gate.n_items_per_benchmark=40", "train.n_replay_rows=60", "train.n_text_rows=30",
+    for one in ("gate.n_items_per_benchmark=40", "train.n_replay_rows=60",
                 "train.n_epochs=2")
     for word in ("--set", one)
 ]  # fmt: skip

@@ -63,13 +63,17 @@ class TrainSettings(BaseModel):
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="peak")
-    n_epochs: float | None = Field(None, gt=0, allow_inf_nan=False)
+    n_epochs: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="at most; SFT stops when its rows are learned"
+    )
     batch_size: int | None = Field(None, ge=1, description="rows a step")
     max_length_tokens: int | None = Field(
         None, ge=1, description="longer rows are counted and left out"
     )
     n_replay_rows: int | None = Field(None, ge=0, description="answers of the base's own")
-    n_text_rows: int | None = Field(None, ge=0, description="plain texts of the base's own (SFT)")
+    max_minutes: float = Field(
+        20.0, gt=0, allow_inf_nan=False, description="time for replay and training together"
+    )
     n_threads: int | None = Field(
         None, ge=1, description="None: 2 beside an engine, else all cores"
     )
@@ -189,6 +193,10 @@ class Settings(BaseSettings):
     @property
     def scores_dir(self) -> Path:
         return self.state_dir / "scores"
+
+    @property
+    def replay_dir(self) -> Path:
+        return self.state_dir / "replay"
 
     @property
     def logs_dir(self) -> Path:

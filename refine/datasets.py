@@ -1,8 +1,11 @@
 """Training rows as the columns that TRL's trainers read, with every row left out counted.
 
-    SFT   {"prompt": [messages], "completion": [assistant message]}, or {"text_ids": [token ids]}
+    SFT   {"input_ids": [...], "labels": [...], "is_taught": bool}
     DPO   {"prompt": [messages], "chosen": [...], "rejected": [...]}
     KTO   {"prompt": [messages], "completion": [...], "label": bool}
+
+SFT rows are encoded here, since TRL's own columns know neither a cut answer nor which rows are
+corrections. A label of -100 is not trained: that of the prompt.
 
 TRL cuts a row longer than ``max_length`` without a word; here such a row is left out instead.
 """
@@ -21,8 +24,10 @@ from refine.planner import StageKind
 from refine.replay import ReplayRow
 
 ROLES = ("system", "user", "assistant")
-Encode = Callable[[list[Message]], int]
-"""Length in tokens of a whole conversation; raises when the chat template can't render it."""
+ANSWERS = ("completion", "chosen", "rejected")
+Encode = Callable[[list[Message], str], tuple[list[int], int]]
+"""Token ids of a prompt with its answer, and how many are the prompt's; raises when the chat
+template can't render them."""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,28 @@ class StageRows:
         }
 
 
+def encode_answer(
+    tokenizer: Any, prompt: list[Message], answer: str, end_of_turn_id: int | None
+) -> tuple[list[int], int]:
+    """Token ids of a prompt with its answer up to the end of its turn, and how many of them are
+    the prompt's.
+
+    Where the template begins a prompt's answer otherwise than it goes on (an opened thought, say),
+    the prompt is what both have in common. What the template writes after the end of the turn (a
+    line break, say) is left out: no engine goes on after it.
+    """
+    start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    whole = [*prompt, {"role": "assistant", "content": answer}]
+    ids = list(tokenizer.apply_chat_template(whole, return_dict=False))
+    pairs = zip(start, ids, strict=False)
+    differ = (i for i, (a, b) in enumerate(pairs) if a != b)
+    n_prompt = next(differ, min(len(start), len(ids)))
+    if end_of_turn_id in ids[n_prompt:]:
+        last = max(i for i, token in enumerate(ids) if token == end_of_turn_id)
+        ids = ids[: last + 1]
+    return ids, n_prompt
+
+
 def build_stage(
     kind: StageKind,
     rows: Sequence[TrainingRow],
@@ -54,14 +81,13 @@ def build_stage(
     *,
     encode: Encode,
     max_length_tokens: int,
-    texts: Sequence[list[int]] = (),
 ) -> StageRows:
-    """Make the columns of one stage. ``texts``: plain texts as token ids, for SFT alone.
+    """Make the columns of one stage.
 
     The validation set is the snapshot's, plus as many replay rows as it has rows of its own (a
-    fifth of the base's own answers at most): early stopping then sees both what should change and
-    what should stay. They are spread evenly over the base's answers; answers that people liked are
-    all trained on. Without validation rows in the snapshot there is no validation set.
+    fifth of the base's own answers at most): its loss then shows both what should change and what
+    should stay. They are spread evenly over the base's answers; answers that people liked are all
+    trained on. Without validation rows in the snapshot there is no validation set.
     """
     stage = StageRows()
     wanted = {"sft": "sft", "dpo": "pair", "kto": "unpaired"}[kind]
@@ -73,32 +99,35 @@ def build_stage(
                 stage.left_out[f"{row.kind} row, not for {kind}"] += 1
             continue
         columns = _columns(kind, row)
-        if _fits(stage, row.prompt, columns, encode, max_length_tokens):
+        encoded = _encode(stage, row.prompt, columns, encode, max_length_tokens)
+        if encoded:
+            if kind == "sft":
+                columns = _sft_columns(*encoded[0], is_taught=True)
             (stage.train if row.split == "train" else stage.validation).append(columns)
             stage.kept.append(row)
-    stage.n_liked = sum(1 for one in stage.train if one.get("label") is True)
-    stage.n_disliked = sum(1 for one in stage.train if one.get("label") is False)
-    corrected = [c["chosen"] for c in stage.train] if kind == "dpo" else []
+    stage.n_liked = sum(1 for columns in stage.train if columns.get("label") is True)
+    stage.n_disliked = sum(1 for columns in stage.train if columns.get("label") is False)
+    corrected = [columns["chosen"] for columns in stage.train] if kind == "dpo" else []
     stride = _stride(len(corrected))
     extra: list[dict[str, Any]] = []
-    for i, one in enumerate(replay):
+    for i, replayed in enumerate(replay):
         other = corrected[(stride * i) % len(corrected)] if corrected else None
-        again = _replay_columns(kind, one, other)
-        if again and _fits(stage, one.prompt, again, encode, max_length_tokens, "replay "):
+        again = _replay_columns(kind, replayed, other)
+        if again is None:
+            continue
+        encoded = _encode(stage, replayed.prompt, again, encode, max_length_tokens, "replay ")
+        if encoded:
+            if kind == "sft":
+                ids, n_prompt = encoded[0]
+                ids = ids if replayed.is_finished else ids[:-1]  # its end was cut
+                again = _sft_columns(ids, n_prompt, is_taught=False)
             extra.append(again)
-            stage.kept_replay.append(one)
-    of_base = [i for i, one in enumerate(stage.kept_replay) if not one.is_liked]
+            stage.kept_replay.append(replayed)
+    of_base = [i for i, replayed in enumerate(stage.kept_replay) if not replayed.is_liked]
     n_validation = min(len(stage.validation), len(of_base) // 5)
     held_back = {of_base[k * len(of_base) // n_validation] for k in range(n_validation)}
     stage.validation += [extra[i] for i in sorted(held_back)]
-    stage.train += [one for i, one in enumerate(extra) if i not in held_back]
-    if kind == "sft":
-        short = [ids for ids in texts if len(ids) <= max_length_tokens]
-        if len(short) < len(texts):
-            what = f"text longer than {max_length_tokens} tokens"
-            stage.left_out[what] += len(texts) - len(short)
-        stage.train += [{"text_ids": ids} for ids in short]
-        stage.longest_tokens = max([stage.longest_tokens, *map(len, short)])
+    stage.train += [columns for i, columns in enumerate(extra) if i not in held_back]
     return stage
 
 
@@ -132,29 +161,38 @@ def _says(text: str | None) -> list[Message]:
     return [{"role": "assistant", "content": text or ""}]
 
 
-def _fits(
+def _sft_columns(ids: list[int], n_prompt: int, *, is_taught: bool) -> dict[str, Any]:
+    return {
+        "input_ids": ids,
+        "labels": [-100] * n_prompt + ids[n_prompt:],
+        "is_taught": is_taught,
+    }
+
+
+def _encode(
     stage: StageRows,
     prompt: list[Message],
     columns: dict[str, Any],
     encode: Encode,
     max_length_tokens: int,
     what: str = "",
-) -> bool:
-    """Can the row be trained on whole? If not, count why."""
-    answers = [columns[key] for key in ("completion", "chosen", "rejected") if key in columns]
+) -> list[tuple[list[int], int]]:
+    """The row's answers encoded; none, and counted why, when it can't be trained on whole."""
+    answers = [columns[key][0]["content"] for key in ANSWERS if key in columns]
     if not prompt or any(message["role"] not in ROLES for message in prompt):
         stage.left_out[f"{what}prompt is no conversation"] += 1
-        return False
-    if not all(answer[0]["content"].strip() for answer in answers):
+        return []
+    if not all(answer.strip() for answer in answers):
         stage.left_out[f"{what}empty answer"] += 1
-        return False
+        return []
     try:
-        length = max(encode([*prompt, *answer]) for answer in answers)
+        encoded = [encode(prompt, answer) for answer in answers]
     except Exception:  # a chat template may raise anything, jinja2.TemplateError mostly
         stage.left_out[f"{what}chat template refuses the conversation"] += 1
-        return False
+        return []
+    length = max(len(ids) for ids, _ in encoded)
     if length > max_length_tokens:
         stage.left_out[f"{what}longer than {max_length_tokens} tokens"] += 1
-        return False
+        return []
     stage.longest_tokens = max(stage.longest_tokens, length)
-    return True
+    return encoded

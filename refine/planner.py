@@ -33,13 +33,21 @@ StageKind = Literal["sft", "dpo", "kto"]
 # Fewer rows than this and the night says so instead of fitting noise.
 MIN_ROWS = 8
 MIN_UNPAIRED = 16
-N_TEXT_ROWS = 600
 MIN_PER_LABEL = 4  # KTO needs both directions
+
+# Replay prompts for each row to be learned, and at least; measured: docs/training-defaults.md.
+REPLAY_RATIO = 1.0
+MIN_REPLAY_ROWS = 64
+# A row of replay costs about 4 s of a night: 100 tokens that the engine writes at 150 a second,
+# and 130 that are trained some ten times at 400 a second (2 cores, a model of 135M parameters).
+REPLAY_ROWS_PER_MINUTE = 15
+MAX_EPOCHS = {"sft": 20.0, "dpo": 4.0, "kto": 3.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One pass of one trainer. ``learning_rate`` is the peak, ``batch_size`` counts rows."""
+    """One run of one trainer. ``learning_rate`` is the peak, ``batch_size`` counts rows; SFT stops
+    before ``n_epochs`` when its rows are learned (``refine/trainer.py``)."""
 
     kind: StageKind
     learning_rate: float
@@ -52,9 +60,9 @@ class Plan:
     """What will be trained and how; ``method`` "none" when there is nothing to learn from.
 
     ``max_length_tokens`` None: the model's own maximum, 4,096 at most. ``n_replay_rows`` is how
-    many replay prompts are drawn, ``n_text_rows`` how many plain texts the base writes (for SFT
-    only). ``beta`` is the strength of DPO's and KTO's pull to the reference. ``patience_evals``:
-    training stops after as many evaluations (one an epoch) without a better validation loss.
+    many replay prompts are drawn. ``beta`` is the strength of DPO's and KTO's pull to the
+    reference. ``patience_evals``: DPO and KTO stop after as many evaluations (one an epoch)
+    without a better validation loss. ``max_minutes`` bounds all stages together.
     """
 
     method: Method
@@ -62,7 +70,7 @@ class Plan:
     counts: dict[str, int]
     stages: tuple[Stage, ...] = ()
     n_replay_rows: int = 0
-    n_text_rows: int = 0
+    max_minutes: float = 20.0
     max_length_tokens: int | None = None
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -124,14 +132,16 @@ def choose(
         "sft+dpo": ["sft", "dpo"],
     }[method]  # type: ignore[assignment]
     train = settings.train
-    n_replay, n_text = train.n_replay_rows, train.n_text_rows
+    n_replay = train.n_replay_rows
     return Plan(
         method,
         reason,
         counts,
         stages=tuple(_stage(kind, settings, hidden_size or 2048) for kind in kinds),
-        n_replay_rows=_replay_rows(kinds[0], counts) if n_replay is None else n_replay,
-        n_text_rows=(N_TEXT_ROWS if n_text is None else n_text) if kinds[0] == "sft" else 0,
+        n_replay_rows=(
+            _replay_rows(kinds[0], counts, train.max_minutes) if n_replay is None else n_replay
+        ),
+        max_minutes=train.max_minutes,
         max_length_tokens=train.max_length_tokens,
         lora_rank=train.lora_rank,
         lora_alpha=train.lora_alpha,
@@ -211,7 +221,6 @@ def _lacks(method: str, counts: dict[str, int]) -> str:
 
 def _stage(kind: StageKind, settings: Settings, hidden_size: int) -> Stage:
     train = settings.train
-    epochs = {"sft": 4.0, "dpo": 4.0, "kto": 3.0}[kind]
     return Stage(
         kind,
         learning_rate=(
@@ -219,7 +228,7 @@ def _stage(kind: StageKind, settings: Settings, hidden_size: int) -> Stage:
             if train.learning_rate is None
             else train.learning_rate
         ),
-        n_epochs=epochs if train.n_epochs is None else train.n_epochs,
+        n_epochs=MAX_EPOCHS[kind] if train.n_epochs is None else train.n_epochs,
         batch_size=16 if train.batch_size is None else train.batch_size,
     )
 
@@ -235,8 +244,8 @@ def _learning_rate(kind: StageKind, hidden_size: int) -> float:
     return float(f"{rate if kind == 'sft' else rate / 2:.2g}")
 
 
-def _replay_rows(first: StageKind, counts: dict[str, int]) -> int:
-    """Twelve times the rows to be learnt, 600 at least, 1,400 at most: there are no more, and in
-    a small model every topic that is not replayed slips (docs/training-defaults.md)."""
+def _replay_rows(first: StageKind, counts: dict[str, int], max_minutes: float) -> int:
+    """As many as the rows to be learned call for, and the time allows."""
     n_rows = {"sft": counts["sft"], "dpo": counts["pair"], "kto": counts["unpaired"]}[first]
-    return max(600, min(1400, 12 * n_rows))
+    wanted = max(MIN_REPLAY_ROWS, round(REPLAY_RATIO * n_rows))
+    return min(wanted, round(REPLAY_ROWS_PER_MINUTE * max_minutes))

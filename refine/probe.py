@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pawl.adapters import ProbePosition
-from pawl.schemas import Message
 
 N_POSITIONS = 16
 N_TOP = 20
@@ -71,25 +70,6 @@ def probe_positions(
             )
     candidates.sort(key=lambda one: (-one[0], one[1].prefix_ids))
     return [position for _, position in candidates[:N_POSITIONS]]
-
-
-def encode_rows(
-    tokenizer: Any, rows: Sequence[tuple[list[Message], str]]
-) -> list[tuple[list[int], int]]:
-    """Token ids of each (prompt, answer) and the number of its prompt tokens.
-
-    Where the template ends a prompt otherwise than it goes on (an opened thought, say), the prompt
-    is what both have in common.
-    """
-    encoded = []
-    for prompt, answer in rows:
-        start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
-        whole = [*prompt, {"role": "assistant", "content": answer}]
-        ids = tokenizer.apply_chat_template(whole, return_dict=False)
-        pairs = zip(start, ids, strict=False)
-        differ = (i for i, (one, other) in enumerate(pairs) if one != other)
-        encoded.append((list(ids), next(differ, min(len(start), len(ids)))))
-    return encoded
 
 
 def _logprobs(model: Any, inputs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ def make_recipe(
         "stages": results,
         "seed": job.plan.seed,
         "seconds": round(seconds, 3),
+        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "n_threads": torch.get_num_threads(),
         "versions": {

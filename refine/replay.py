@@ -1,16 +1,13 @@
 """Replay rows: what the base says today about everything that nobody complained about.
 
-Prompts come from ``replay_prompts.jsonl`` (everyday chat and simple knowledge, written by
-``refine/write_replay_prompts.py``) and from liked answers of the snapshot. The base answers them
-itself, greedily, in the training child. Mixed into training, they hold the model where it was.
-
-Chat alone would hold the model's chat only, while benchmarks are plain text. So the base also
-writes plain text of its own, from nothing but its start-of-text token: pseudo-rehearsal (Robins
-1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
+Mixed into training, they hold the model where it was. Prompts come from ``replay_prompts.jsonl``
+and from liked answers of the snapshot. The base answers them greedily: in the running engine
+(``fill_answers`` with the server's ``/admin/generate``), else by transformers in the training
+child. The answers are kept in a file for the base, so the next night generates only what is new.
 
 A replay row that shows the fault again would undo the correction. So one is left out when its
 prompt is, or nearly is, a prompt that training corrects, or when the base's answer to it nearly
-is an answer that somebody flagged; and a text when a part of it nearly is the one or the other.
+is an answer that somebody flagged.
 """
 
 from __future__ import annotations
@@ -19,15 +16,15 @@ import json
 import math
 import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pawl.client import Client
 from pawl.errors import PawlError
+from pawl.files import sha256_json, write_atomic
 from pawl.schemas import Message, TrainingRow
-from refine.generation import generate, write_text
 from refine.planner import Plan
 
 PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
@@ -36,7 +33,9 @@ PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
 # differ in their one telling word ("capital of Austria" / "of Australia") stay far below it.
 MAX_PROMPT_OVERLAP = 0.6
 MAX_ANSWER_OVERLAP = 0.75
-MAX_ANSWER_TOKENS = 256
+# Longer answers are cut: their first part holds the model as well, at a third of the time.
+MAX_ANSWER_TOKENS = 96
+PROMPTS_AT_ONCE = 64  # of one request to the server, after which the answers so far are kept
 
 _STOP_WORDS_LINE = (
     "a an the is are was were be do does did can could will would i you me my your it its of to in "
@@ -48,11 +47,26 @@ _STOP_WORDS = frozenset(_STOP_WORDS_LINE.split())
 
 @dataclass(frozen=True, slots=True)
 class ReplayRow:
-    """A prompt and what the base answers to it, or an answer that somebody liked."""
+    """A prompt and what the base answers to it, or an answer that somebody liked.
+
+    An unfinished answer was cut at ``MAX_ANSWER_TOKENS``; its end is not trained.
+    """
 
     prompt: list[Message]
     completion: str
+    is_finished: bool = True
     is_liked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the base answered; ``text`` is empty where it could not."""
+
+    text: str
+    is_finished: bool
+
+
+AnswerPrompts = Callable[[Sequence[list[Message]]], Sequence[Answer]]
 
 
 def words(text: str) -> list[str]:
@@ -116,34 +130,105 @@ class Overlap:
 
 
 def make_replay(
-    plan: Plan, base: Any, tokenizer: Any, rows: Sequence[TrainingRow]
-) -> tuple[list[ReplayRow], list[list[int]], dict[str, int]]:
-    """The replay of a training on ``rows``: chat, texts as token ids, and how many of what.
+    plan: Plan, rows: Sequence[TrainingRow], answers_path: Path, answer: AnswerPrompts
+) -> tuple[list[ReplayRow], dict[str, int]]:
+    """The replay rows of a training on ``rows``, and how many of what.
 
-    The counts name what was kept and what was left out, and why.
+    Args:
+        answers_path: the base's kept answers (``answers_path``), extended by what is lacking.
+        answer: answers prompts that are not kept yet.
+
+    Returns:
+        The rows, and counts that name what was kept and what was left out, and why.
     """
     prompts, n_near = draw_prompts(read_prompts(), rows, plan.n_replay_rows, plan.seed)
-    answers, n_unfinished = answer(base, tokenizer, prompts)
+    answers, n_generated = fill_answers(answers_path, prompts, answer)
+    answered = [
+        ReplayRow(prompt, found.text, found.is_finished)
+        for prompt, found in zip(prompts, answers, strict=True)
+        if found.text
+    ]
+    if plan.stages[0].kind != "sft":  # TRL's own tokenisation would end a cut answer
+        answered = [row for row in answered if row.is_finished]
     liked = liked_rows(rows) if plan.stages[0].kind != "kto" else []
-    kept, n_flagged = keep_unflagged([*liked, *answers], rows)
-    texts = write_text(base, tokenizer, plan.n_text_rows, plan.seed)
-    said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in texts]
-    places, n_flagged_texts = keep_unflagged_texts(said, rows)
-    return (
-        kept,
-        [texts[i] for i in places],
-        {
-            "n_replay": len(kept),
-            "n_text": len(places),
-            "n_liked": len(liked),
-            "n_left_out_near_prompt": n_near,
-            "n_left_out_unfinished": n_unfinished,
-            "n_left_out_flagged_answer": n_flagged,
-            "n_left_out_flagged_text": n_flagged_texts,
-            # All texts where the base's start of text is not known.
-            "n_text_not_written": plan.n_text_rows - len(texts),
-        },
-    )
+    kept, n_flagged = keep_unflagged([*liked, *answered], rows)
+    return kept, {
+        "n_replay": len(kept),
+        "n_liked": len(liked),
+        "n_generated": n_generated,
+        "n_left_out_near_prompt": n_near,
+        "n_left_out_unanswered": len(prompts) - len(answered),
+        "n_left_out_flagged_answer": n_flagged,
+    }
+
+
+def generate_on_server(
+    client: Client,
+    plan: Plan,
+    rows: Sequence[TrainingRow],
+    answers_path: Path,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> int:
+    """Let the running engine answer what a training on ``rows`` will replay, as far as it is not
+    kept yet; how many answers are new."""
+    prompts, _ = draw_prompts(read_prompts(), rows, plan.n_replay_rows, plan.seed)
+    return fill_answers(answers_path, prompts, ask_server(client), on_progress)[1]
+
+
+def answers_path(replay_dir: Path, base_fingerprint: str) -> Path:
+    """Where the greedy answers of this base are kept."""
+    sampling = {"temperature": 0, "max_tokens": MAX_ANSWER_TOKENS}
+    key = sha256_json({"base": base_fingerprint, "sampling": sampling})
+    return replay_dir / f"{key[:16]}.jsonl"
+
+
+def ask_server(client: Client) -> AnswerPrompts:
+    """Answers by the base in the running engine, which records none of them."""
+
+    def answer(prompts: Sequence[list[Message]]) -> list[Answer]:
+        body = {"prompts": list(prompts), "max_tokens": MAX_ANSWER_TOKENS}
+        found = client.post("/admin/generate", body)["answers"]
+        return [Answer(one["text"], one["is_finished"]) for one in found]
+
+    return answer
+
+
+def fill_answers(
+    path: Path,
+    prompts: Sequence[list[Message]],
+    answer: AnswerPrompts,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> tuple[list[Answer], int]:
+    """The answer to each prompt, from ``path`` where it is kept there.
+
+    What is lacking is asked of ``answer`` in batches and kept after each: the file is replaced as
+    a whole, so that a killed night loses one batch.
+
+    Returns:
+        The answers in the order of the prompts, and how many of them are new.
+    """
+    known = _read_answers(path)
+    keys = [sha256_json(prompt) for prompt in prompts]
+    lacking = [i for i, key in enumerate(keys) if key not in known]
+    for start in range(0, len(lacking), PROMPTS_AT_ONCE):
+        batch = lacking[start : start + PROMPTS_AT_ONCE]
+        found = answer([prompts[i] for i in batch])
+        known |= {keys[i]: one for i, one in zip(batch, found, strict=True)}
+        lines = (
+            json.dumps({"prompt": key, "text": one.text, "is_finished": one.is_finished})
+            for key, one in known.items()
+        )
+        write_atomic(path, "".join(f"{line}\n" for line in lines))
+        on_progress((start + len(batch)) / len(lacking))
+    return [known[key] for key in keys], len(lacking)
+
+
+def _read_answers(path: Path) -> dict[str, Answer]:
+    """Kept answers by the hash of their prompt."""
+    if not path.exists():
+        return {}
+    lines = map(json.loads, path.read_text().splitlines())
+    return {one["prompt"]: Answer(one["text"], one["is_finished"]) for one in lines}
 
 
 def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:
@@ -154,7 +239,7 @@ def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:
         raise PawlError(
             f"replay prompts {path} can't be read",
             str(err),
-            "Write them again: python -m refine.write_replay_prompts",
+            "Install Pawl again",
         ) from err
 
 
@@ -194,90 +279,6 @@ def keep_unflagged(
     overlap = Overlap([*(row.completion for row in replay), *flagged])
     kept = [row for row in replay if overlap.nearest(row.completion, flagged) < MAX_ANSWER_OVERLAP]
     return kept, len(replay) - len(kept)
-
-
-def answer(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[list[Message]],
-    *,
-    max_new_tokens: int = MAX_ANSWER_TOKENS,
-) -> tuple[list[ReplayRow], int]:
-    """Let ``model`` (transformers) answer each prompt greedily.
-
-    Returns:
-        The finished answers in the order of the prompts, and how many were left out because they
-        were empty or did not end within ``max_new_tokens``: a cut answer teaches to stop early.
-    """
-    found = generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens)
-    rows = [
-        ReplayRow(prompt, text)
-        for prompt, (text, ended) in zip(prompts, found, strict=True)
-        if ended and text
-    ]
-    return rows, len(prompts) - len(rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Unwanted:
-    """What a text must not nearly say: in as many sentences as it has itself."""
-
-    text: str
-    n_sentences: int
-    overlap: float
-
-
-def keep_unflagged_texts(
-    texts: Sequence[str], rows: Sequence[TrainingRow]
-) -> tuple[list[int], int]:
-    """Leave out texts of which a part nearly is a flagged answer or a corrected prompt.
-
-    A short answer ("Sydney.") is looked for together with its prompt too.
-
-    Returns:
-        The places of the texts that stay, and how many were left out.
-    """
-    unwanted = sorted(_unwanted(rows), key=lambda one: (one.text, one.overlap))
-    sentences = [_sentences(text) for text in texts]
-    overlap = Overlap([*(part for parts in sentences for part in parts),
-                       *(one.text for one in unwanted)])  # fmt: skip
-    by_word: dict[str, set[int]] = defaultdict(set)
-    for i, one in enumerate(unwanted):
-        for word in set(words(one.text)) - _STOP_WORDS:
-            by_word[word].add(i)
-
-    def is_unwanted(sentence: str, following: Sequence[str]) -> bool:
-        found: set[int] = set().union(*(by_word.get(word, ()) for word in words(sentence)))
-        return any(
-            overlap.of(" ".join([sentence, *following[: one.n_sentences - 1]]), one.text)
-            >= one.overlap
-            for one in (unwanted[i] for i in sorted(found))
-        )
-
-    kept = []
-    for i, parts in enumerate(sentences):
-        places = range(len(parts))
-        if not any(is_unwanted(parts[k], parts[k + 1 :]) for k in places):
-            kept.append(i)
-    return kept, len(texts) - len(kept)
-
-
-def _unwanted(rows: Sequence[TrainingRow]) -> set[_Unwanted]:
-    found = set()
-    for row in rows:
-        prompt = _last_user(row.prompt)
-        if _corrects(row):
-            found.add(_Unwanted(prompt, len(_sentences(prompt)), MAX_PROMPT_OVERLAP))
-        for answer in _flagged_answers(row):
-            n = len(_sentences(answer))
-            found.add(_Unwanted(answer, n, MAX_ANSWER_OVERLAP))
-            found.add(_Unwanted(f"{prompt} {answer}", n, MAX_ANSWER_OVERLAP))
-    return found
-
-
-def _sentences(text: str) -> list[str]:
-    """The parts between full stops, question and exclamation marks, colons and line ends."""
-    return [part for part in re.split(r"[.!?:]\s|\n", text) if part.strip()]
 
 
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:

@@ -23,6 +23,7 @@ from typing import Any
 
 from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
 from pawl.base_checks import LORA_LAYERS
+from pawl.chat_template import end_of_turn_id
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_json
 from pawl.jobs import OnEvent, run_child
@@ -37,7 +38,8 @@ N_PROBE_ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the command line said. ``base_name`` and ``base_fingerprint`` go into the manifest."""
+    """What the command line said. ``base_name`` and ``base_fingerprint`` go into the manifest;
+    ``replay_dir`` holds answers of bases, and gets those of this one that are lacking."""
 
     snapshot_dir: Path
     plan: Plan
@@ -46,6 +48,7 @@ class Job:
     work_dir: Path
     base_name: str
     base_fingerprint: str
+    replay_dir: Path
     base_revision: str | None = None
     champion_dir: Path | None = None
 
@@ -58,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base-name", help="default: the model folder's name")
     parser.add_argument("--base-fingerprint", help="default: hashed from the model folder")
     parser.add_argument("--base-revision")
+    parser.add_argument("--replay", type=Path, help="folder of kept answers; default: WORK/replay")
     parser.add_argument("--champion", type=Path, help="adapter folder to tell this one apart from")
     return run_child(parser, _run_arguments, arguments)
 
@@ -76,6 +80,7 @@ def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
             args.work.absolute(),
             args.base_name or args.model.name,
             args.base_fingerprint or (base.fingerprint if base else ""),
+            (args.replay or args.work / "replay").absolute(),
             args.base_revision,
             args.champion,
         )
@@ -103,9 +108,9 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     import torch
     import transformers
 
-    from refine import datasets as columns
-    from refine import replay
-    from refine import trainer as stages
+    from refine import replay, trainer
+    from refine.datasets import build_stage, encode_answer
+    from refine.generation import answer_prompts
 
     if job.plan.n_threads:
         torch.set_num_threads(job.plan.n_threads)
@@ -119,14 +124,18 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
 
     report({"stage": "replay"})
-    replayed, texts, replay_counts = replay.make_replay(job.plan, base, tokenizer, rows)
+    kept_answers = replay.answers_path(job.replay_dir, job.base_fingerprint)
+    by_base = answer_prompts(base, tokenizer, replay.MAX_ANSWER_TOKENS)
+    replayed, replay_counts = replay.make_replay(job.plan, rows, kept_answers, by_base)
     report({"stage": "replay", **replay_counts})
 
-    def length(messages: list[Message]) -> int:
-        return len(tokenizer.apply_chat_template(messages, return_dict=False))
+    end_id = end_of_turn_id(tokenizer)
+
+    def encode(prompt: list[Message], answer: str) -> tuple[list[int], int]:
+        return encode_answer(tokenizer, prompt, answer, end_id)
 
     model = _add_lora(base, job.plan, torch)
-    results: list[stages.StageResult] = []
+    results: list[trainer.StageResult] = []
     kept: dict[str, TrainingRow] = {}  # by row_id: what some stage was trained on
     kept_replay: list[replay.ReplayRow] = []
     stage_counts: dict[str, Any] = {}
@@ -134,27 +143,33 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         if i:  # TRL patches the model's forward: the next stage starts from a clean one
             model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])
             model = _load_adapter(job, job.work_dir / "between", torch, trainable=True)
-        stage_rows = columns.build_stage(
-            stage.kind, rows, replayed, encode=length, max_length_tokens=limit, texts=texts
-        )
+        stage_rows = build_stage(stage.kind, rows, replayed, encode=encode, max_length_tokens=limit)
         stage_counts[stage.kind] = stage_rows.counts()
         kept |= {row.row_id: row for row in stage_rows.kept}
         kept_replay = kept_replay or stage_rows.kept_replay
         report({"stage": stage.kind, **stage_rows.counts()})
+        seconds_left = 60 * job.plan.max_minutes - (time.monotonic() - started)
         results.append(
-            stages.run_stage(stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report)
+            trainer.run_stage(
+                stage,
+                stage_rows,
+                job.plan,
+                model,
+                tokenizer,
+                job.work_dir,
+                report,
+                max(1.0, seconds_left),
+            )
         )
 
     # From here on only rows that were trained on: what a stage left out, as too long or as one that
     # the chat template refuses, can't be encoded here either.
-    strength = _weaken(job, model, tokenizer, list(kept.values()))
-    report({"stage": "strength", "strength": strength})
     unfinished = job.work_dir / "adapter.tmp"
     model.save_pretrained(str(unfinished), selected_adapters=["default"])
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
-    _write_probe(job, unfinished, tokenizer, list(kept.values()), kept_replay, torch)
-    recipe = {"strength": strength} | make_recipe(
+    _write_probe(job, unfinished, encode, list(kept.values()), kept_replay, torch)
+    recipe = make_recipe(
         job,
         limit,
         replay_counts,
@@ -223,13 +238,15 @@ def _load_tokenizer(model_dir: Path) -> Any:
     return tokenizer
 
 
-def _load_base(model_dir: Path, torch: Any) -> Any:
+def _load_base(model_dir: Path, torch: Any, dtype: Any = None) -> Any:
+    """The base for training, in bf16 where the machine is fast in it; or in ``dtype``."""
     from transformers import AutoModelForCausalLM
 
-    on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    from refine.trainer import use_bf16
+
+    dtype = dtype or (torch.bfloat16 if use_bf16(torch) else torch.float32)
     model = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=dtype)
-    return model.to("cuda" if on_gpu else "cpu").eval()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def _add_lora(base: Any, plan: Plan, torch: Any) -> Any:
@@ -260,22 +277,13 @@ def _add_lora(base: Any, plan: Plan, torch: Any) -> Any:
     )
 
 
-def _load_adapter(job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = False) -> Any:
+def _load_adapter(
+    job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = False, dtype: Any = None
+) -> Any:
     from peft import PeftModel
 
-    base = _load_base(job.model_dir, torch)
+    base = _load_base(job.model_dir, torch, dtype)
     return PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=trainable)
-
-
-def _weaken(job: Job, model: Any, tokenizer: Any, rows: list[TrainingRow]) -> float:
-    """Take the strength that the written answers need; without such rows all of it."""
-    from refine import probe
-    from refine import scaling as soften
-
-    corrections = [(row.prompt, row.completion or "") for row in rows if row.kind == "sft"]
-    if job.plan.stages[0].kind != "sft":
-        return 1.0
-    return soften.weaken(model, probe.encode_rows(tokenizer, corrections))
 
 
 def _tidy_config(adapter_dir: Path, base_name: str) -> None:
@@ -289,7 +297,7 @@ def _tidy_config(adapter_dir: Path, base_name: str) -> None:
 def _write_probe(
     job: Job,
     adapter_dir: Path,
-    tokenizer: Any,
+    encode: Any,
     rows: list[TrainingRow],
     replayed: list[Any],
     torch: Any,
@@ -297,7 +305,7 @@ def _write_probe(
     """From a fresh load of what was saved, so that the record is of the files, not of memory."""
     from refine import probe
 
-    model = _load_adapter(job, adapter_dir, torch).float().eval()
+    model = _load_adapter(job, adapter_dir, torch, dtype=torch.float32).eval()
     champion = None
     if job.champion_dir is not None:
         model.load_adapter(str(job.champion_dir), adapter_name="champion")
@@ -310,7 +318,7 @@ def _write_probe(
             taught.append((row.prompt, answer))
     step = max(1, len(taught) // N_PROBE_ROWS)
     candidates = taught[::step][:N_PROBE_ROWS] + [(r.prompt, r.completion) for r in replayed[:8]]
-    encoded = probe.encode_rows(tokenizer, candidates)
+    encoded = [encode(prompt, answer) for prompt, answer in candidates]
     write_probe(adapter_dir, probe.probe_positions(model, encoded, champion=champion))
 
 

@@ -1,15 +1,23 @@
-"""One stage of training: TRL's trainer for SFT, DPO or KTO on a PEFT model, with early stopping.
+"""One stage of training: TRL's trainer for SFT, DPO or KTO on a PEFT model.
+
+SFT stops when its corrections are learned (``refine/sft.py``), DPO and KTO when the validation
+loss gets no better; all of them in time for the plan's ``max_minutes``.
 
 References. DPO and KTO pull towards the adapter as it is when the stage begins (TRL copies it
 under the name "ref"): for a first stage that is the base, since a new LoRA adds nothing; after
-SFT it is the model that SFT left. So SFT then DPO is DPO's usual order, and what SFT has learnt
+SFT it is the model that SFT left. So SFT then DPO is DPO's usual order, and what SFT has learned
 is not pulled back to the base.
+
+Memory. A pass keeps its activations for the way back, so it holds a bounded number of tokens; a
+row that is longer by itself is trained with gradient checkpointing. Logits are made at labelled
+positions only.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +26,14 @@ from typing import Any
 from pawl.errors import PawlError
 from refine.datasets import StageRows
 from refine.planner import Plan, Stage
-from refine.probe import encode_rows
+from refine.sft import answer_trainer, collator
 
-MIN_KTO_STEP = 4  # KTO estimates its KL term inside each step's batch
-MAX_LOGITS = 2**28  # numbers of one step's logits: 1 GiB in float32
+WARMUP_STEPS = 10
+MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
+# Activations that a pass keeps, with LoRA on all linear layers: 2.2 MB a token of SmolLM2-135M
+# (30 layers of width 576) in bf16.
+BYTES_PER_TOKEN_LAYER_WIDTH = 128
+PASS_BYTES = 2.3e9
 
 TIMINGS = ("_time", "_runtime", "_per_second", "total_flos")
 
@@ -30,16 +42,23 @@ Report = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """How a stage went. ``best_*`` are of the checkpoint that was kept."""
+    """How a stage went.
+
+    ``learned`` is the share of SFT's corrections that its last epoch found answered word for
+    word; None for other stages. ``best_validation`` is of what was kept: DPO's and KTO's best
+    checkpoint, SFT's last step. ``n_tokens`` counts SFT's, padding aside.
+    """
 
     kind: str
     n_steps: int
     max_steps: int
-    stopped_early: bool
+    stopped_because: str
+    learned: float | None
     train_loss: float
     first_validation: dict[str, float]
     best_validation: dict[str, float]
-    step_rows: int
+    pass_tokens: int
+    n_tokens: int
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -54,8 +73,9 @@ def run_stage(
     tokenizer: Any,
     work_dir: Path,
     report: Report,
+    max_seconds: float,
 ) -> StageResult:
-    """Train ``model`` (a PeftModel) in place and leave its best checkpoint in it.
+    """Train ``model`` (a PeftModel) in place, for about ``max_seconds`` at most.
 
     Raises:
         PawlError: the loss became NaN or infinite, or of the snapshot no row was left to train on.
@@ -72,34 +92,38 @@ def run_stage(
             f"left out: {dict(rows.left_out)}",
             "Raise train.max_length_tokens, or gather more feedback",
         )
-    step_rows = _step_rows(stage, rows, model.config.get_text_config().vocab_size)
+    _score_labelled_positions_only()
+    is_sft = stage.kind == "sft"
+    max_tokens = pass_tokens(model.config.get_text_config())
+    pass_rows = _pass_rows(stage, rows.longest_tokens, max_tokens)
     has_validation = bool(rows.validation)
-    trainer_class, arguments = _trainer(stage, plan, rows)
+    keeps_best = has_validation and not is_sft
+    trainer_class, arguments = _trainer(stage, plan, rows, max_tokens)
     config_class = arguments.pop("config_class")
     n_steps = math.ceil(len(rows.train) / stage.batch_size)
     config = config_class(
         output_dir=str(work_dir / stage.kind),
         learning_rate=stage.learning_rate,
         num_train_epochs=stage.n_epochs,
-        per_device_train_batch_size=step_rows,
-        per_device_eval_batch_size=step_rows,
-        gradient_accumulation_steps=max(1, stage.batch_size // step_rows),
+        per_device_train_batch_size=pass_rows,
+        per_device_eval_batch_size=min(pass_rows, max(1, max_tokens // rows.longest_tokens)),
+        gradient_accumulation_steps=max(1, stage.batch_size // pass_rows),
         lr_scheduler_type="cosine",
-        warmup_steps=min(10, n_steps),
+        warmup_steps=min(WARMUP_STEPS, n_steps),
         max_grad_norm=1.0,
         max_length=None,  # over-long rows are gone already
-        gradient_checkpointing=False,
-        bf16=_use_bf16(torch),
+        gradient_checkpointing=_longest_pass(stage, rows.longest_tokens, pass_rows) > max_tokens,
+        bf16=use_bf16(torch),
         use_cpu=not torch.cuda.is_available(),
         seed=plan.seed,
         data_seed=plan.seed,
         logging_steps=max(1, n_steps // 4),
         report_to=[],
         disable_tqdm=True,
-        eval_strategy="epoch" if has_validation else "no",
-        save_strategy="epoch" if has_validation else "no",
-        load_best_model_at_end=has_validation,
-        metric_for_best_model="eval_loss" if has_validation else None,
+        eval_strategy="epoch" if keeps_best else "no",
+        save_strategy="epoch" if keeps_best else "no",
+        load_best_model_at_end=keeps_best,
+        metric_for_best_model="eval_loss" if keeps_best else None,
         save_total_limit=1,
         save_only_model=True,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -107,24 +131,22 @@ def run_stage(
     )
     log = SummaryWriter(str(work_dir / "tensorboard"))  # else it would go to the current folder
     to_tensorboard = TensorBoardCallback(log)
-    callbacks = [_watch(stage, report), to_tensorboard]
-    if has_validation:
+    watch = _watch(stage, report, max_seconds)
+    callbacks = [watch, to_tensorboard]
+    if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
     train_rows = list(rows.train)
     random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
-    validation_rows = rows.validation
-    if stage.kind == "sft":
-        train_rows, validation_rows = (
-            with_labels(some, tokenizer) for some in (train_rows, validation_rows)
-        )
     trainer = trainer_class(
         model=model,
         args=config,
         processing_class=tokenizer,
         callbacks=callbacks,
         train_dataset=Dataset.from_list(train_rows),
-        eval_dataset=Dataset.from_list(validation_rows) if has_validation else None,
+        eval_dataset=Dataset.from_list(rows.validation) if has_validation else None,
+        **({"data_collator": collator(tokenizer.pad_token_id)} if is_sft else {}),
     )
+    watch.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # our own reports say it
     first = trainer.evaluate() if has_validation else {}
     output = trainer.train()
@@ -139,37 +161,29 @@ def run_stage(
         stage.kind,
         state.global_step,
         state.max_steps,
-        state.global_step < state.max_steps,
+        watch.stopped_because or ("no better" if state.global_step < state.max_steps else "end"),
+        trainer.learned if is_sft else None,
         float(output.training_loss),
         _numbers(first),
         _numbers(best),
-        step_rows,
+        max_tokens,
+        trainer.n_tokens if is_sft else 0,
         round(float(output.metrics["train_runtime"]), 3),
     )
 
 
-def with_labels(rows: list[dict[str, Any]], tokenizer: Any) -> list[dict[str, Any]]:
-    """Rows for SFT as ids and labels: TRL's own columns hold either chat or text, never both.
-
-    What is not learned, an answer's prompt and a text's first token, has the label -100.
-    """
-    found = []
-    for row in rows:
-        ids, n_read = row.get("text_ids"), 1
-        if ids is None:
-            ids, n_read = encode_rows(
-                tokenizer, [(row["prompt"], row["completion"][0]["content"])]
-            )[0]
-        found.append({"input_ids": ids, "labels": [-100] * n_read + ids[n_read:]})
-    return found
-
-
-def _trainer(stage: Stage, plan: Plan, rows: StageRows) -> tuple[Any, dict[str, Any]]:
+def _trainer(
+    stage: Stage, plan: Plan, rows: StageRows, max_tokens: int
+) -> tuple[Any, dict[str, Any]]:
     """The trainer's class, and the arguments that only it has."""
     if stage.kind == "sft":
-        from trl import SFTConfig, SFTTrainer
+        from trl import SFTConfig
 
-        return SFTTrainer, {"config_class": SFTConfig}
+        return answer_trainer(max_tokens), {
+            "config_class": SFTConfig,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "remove_unused_columns": False,
+        }
     if stage.kind == "dpo":
         from trl import DPOConfig, DPOTrainer
 
@@ -203,27 +217,64 @@ def kto_weights(n_liked: int, n_disliked: int) -> tuple[float, float]:
     return max(1.0, n_disliked / n_liked), max(1.0, n_liked / n_disliked)
 
 
-def _step_rows(stage: Stage, rows: StageRows, vocabulary: int) -> int:
-    """Rows of one forward pass, so that its logits stay under MAX_LOGITS numbers."""
-    fits = MAX_LOGITS // max(1, rows.longest_tokens * vocabulary)
-    step = max(MIN_KTO_STEP if stage.kind == "kto" else 1, min(stage.batch_size, fits))
-    while stage.batch_size % step and step > 1:
-        step -= 1
-    return step
+def pass_tokens(config: Any) -> int:
+    """How many tokens of a pass, padding included, keep ``PASS_BYTES`` of activations."""
+    bytes_per_token = BYTES_PER_TOKEN_LAYER_WIDTH * config.hidden_size * config.num_hidden_layers
+    return max(256, int(PASS_BYTES / bytes_per_token))
 
 
-def _use_bf16(torch: Any) -> bool:
+def _pass_rows(stage: Stage, longest_tokens: int, max_tokens: int) -> int:
+    """Rows that TRL takes at once. An SFT batch comes whole and is split (``refine/sft.py``)."""
+    if stage.kind == "sft":
+        return stage.batch_size
+    fewest = MIN_KTO_ROWS if stage.kind == "kto" else 1
+    fits = max_tokens // max(1, _longest_pass(stage, longest_tokens, 1))
+    rows = max(fewest, min(stage.batch_size, fits))
+    while stage.batch_size % rows and rows > fewest:
+        rows -= 1
+    return rows
+
+
+def _longest_pass(stage: Stage, longest_tokens: int, pass_rows: int) -> int:
+    """Tokens that a pass may have to keep: DPO's rows are two answers each."""
+    return longest_tokens * {"sft": 1, "dpo": 2 * pass_rows, "kto": pass_rows}[stage.kind]
+
+
+def _score_labelled_positions_only() -> None:
+    """Let TRL's trainers make logits where there is a label.
+
+    TRL 1.16 does so on GPUs; elsewhere it scores every position of a padded batch, which on a CPU
+    takes longer than the rest of a small model, and gigabytes (``trl.trainer.utils``,
+    ``add_fused_lm_head``: ``compact``, for the sake of compilers that fix shapes).
+    """
+    from trl.trainer import utils
+
+    assert callable(utils._use_triton), "TRL changed: look for 'compact' in add_fused_lm_head"
+    utils._use_triton = lambda device: True
+
+
+def use_bf16(torch: Any) -> bool:
     """bf16 on GPUs that have it; on a CPU only with AVX512-BF16 or AMX, where it is faster."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _watch(stage: Stage, report: Report) -> Any:
-    """A callback that reports progress and stops at the first loss that is no number."""
+def _watch(stage: Stage, report: Report, max_seconds: float) -> Any:
+    """A callback that reports progress and ends training: when the corrections are learned, when
+    the time is over, at the first loss that is no number."""
     from transformers import TrainerCallback
 
+    is_sft = stage.kind == "sft"
+
     class Watch(TrainerCallback):
+        trainer: Any = None
+        stopped_because = ""
+        began = 0.0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.began = time.monotonic()
+
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             for name in ("loss", "eval_loss", "grad_norm"):
                 value = (logs or {}).get(name)
@@ -237,14 +288,31 @@ def _watch(stage: Stage, report: Report) -> Any:
             if logs:
                 report({"stage": stage.kind, "step": state.global_step, **_numbers(logs)})
 
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if is_sft and self.trainer.end_epoch():
+                self.stopped_because = self.stopped_because or "learned"
+            if is_sft:
+                report({"stage": stage.kind, "learned": self.trainer.learned})
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            fraction = state.global_step / max(1, state.max_steps)
+            max_steps = state.max_steps
+            cool_steps = self.trainer.cool_steps if is_sft else 0
+            seconds_a_step = (time.monotonic() - self.began) / state.global_step
+            if (state.global_step + cool_steps) * seconds_a_step > max_seconds:
+                self.stopped_because = self.stopped_because or "out of time"
+                if is_sft:
+                    self.trainer.begin_to_stop()
+                else:
+                    control.should_training_stop = True
+            if is_sft and self.trainer.stop_step is not None:
+                max_steps = self.trainer.stop_step
+                control.should_training_stop = state.global_step >= max_steps
             report(
                 {
                     "stage": stage.kind,
                     "step": state.global_step,
-                    "max_steps": state.max_steps,
-                    "fraction": round(fraction, 4),
+                    "max_steps": max_steps,
+                    "fraction": round(state.global_step / max(1, max_steps), 4),
                 }
             )
 

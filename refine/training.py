@@ -16,6 +16,7 @@ def train(
     base: BaseModel,
     out_dir: Path,
     work_dir: Path,
+    replay_dir: Path,
     champion_dir: Path | None = None,
     n_threads: int | None = None,
     beside_engine: bool = False,
@@ -24,6 +25,7 @@ def train(
     """Train in a child process, or read the manifest of an adapter that is finished already.
 
     Args:
+        replay_dir: where answers of bases are kept; what is lacking is generated there.
         champion_dir: an adapter folder that the probe record should tell the new one apart from.
         n_threads: None: 2 beside an engine, else as many as torch takes by itself.
         beside_engine: low priority, so that the server stays quick.
@@ -37,7 +39,8 @@ def train(
     arguments = [
         "--snapshot", str(snapshot_dir), "--plan", str(plan_path), "--model", str(base.model_dir),
         "--out", str(out_dir), "--work", str(work_dir),
-        "--base-name", base.name, "--base-fingerprint", base.fingerprint,
+        "--replay", str(replay_dir), "--base-name", base.name,
+        "--base-fingerprint", base.fingerprint,
     ]  # fmt: skip
     arguments += ["--base-revision", base.revision] if base.revision else []
     arguments += ["--champion", str(champion_dir)] if champion_dir else []

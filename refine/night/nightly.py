@@ -18,7 +18,7 @@ from typing import Any
 
 from evals.suites import Suite
 from feedback.champion import BASE_VERSION
-from pawl.adapters import read_manifest, validate_adapter
+from pawl.adapters import MANIFEST, read_manifest, validate_adapter
 from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sha256_json, write_json
@@ -29,6 +29,7 @@ from refine.night.checks import check_settings
 from refine.night.progress import NightResult, Progress, Say, describe_counts
 from refine.night.state import Run, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
+from refine.replay import answers_path, generate_on_server
 from refine.training import train
 
 MAX_ATTEMPTS = 3
@@ -220,8 +221,25 @@ class Night:
     def champion_dir(self, version: str) -> Path | None:
         return None if version == BASE_VERSION else self.settings.adapters_dir / version
 
+    def replay(self, snapshot_dir: Path, plan: Plan) -> None:
+        """Let the running engine answer the replay prompts; without one the training child does."""
+        from feedback.snapshots import read_rows
+
+        if not self.beside_engine or (self.adapter_dir / MANIFEST).exists():
+            return
+        started = time.monotonic()
+        rows = [row for row in read_rows(snapshot_dir) if row.split in ("train", "validation")]
+        path = answers_path(self.settings.replay_dir, self.base.fingerprint)
+        progress = Progress(self.say)
+        n_new = generate_on_server(
+            self.client, plan, rows, path, lambda f: progress({"stage": "replay", "fraction": f})
+        )
+        self.took("replay", started)
+        self.say(f"replay: {n_new} answers generated, the rest kept from earlier nights")
+
     def train(self, snapshot_dir: Path, plan: Plan) -> None:
         """Train the challenger in a child process, and check what it left."""
+        self.replay(snapshot_dir, plan)
         started = time.monotonic()
         train(
             snapshot_dir=snapshot_dir,
@@ -229,6 +247,7 @@ class Night:
             base=self.base,
             out_dir=self.adapter_dir,
             work_dir=self.run_dir / "train",
+            replay_dir=self.settings.replay_dir,
             champion_dir=self.champion_dir(self.state.state.champion),
             n_threads=plan.n_threads,
             beside_engine=self.beside_engine,

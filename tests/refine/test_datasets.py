@@ -6,28 +6,39 @@ from pathlib import Path
 from typing import Any
 
 from pawl.schemas import Message, TrainingRow
-from refine.datasets import build_stage
+from refine.datasets import build_stage, encode_answer
 from refine.replay import ReplayRow
-from refine.trainer import kto_weights, with_labels
+from refine.trainer import kto_weights
 from tests.refine.tiny import ask, corrections, row, says
 
+WORDS: dict[str, int] = {}
 
-def length(messages: list[Message]) -> int:
-    """A token a word; a template that knows no 'tool' role."""
-    if any("{%" in message["content"] for message in messages):
+
+def encode(prompt: list[Message], answer: str) -> tuple[list[int], int]:
+    """A token a word, and one for the end; a template that refuses "{%"."""
+    asked = [word for message in prompt for word in message["content"].split()]
+    if "{%" in answer:
         raise ValueError("template error")
-    return sum(len(message["content"].split()) for message in messages)
+    words = [*asked, *answer.split(), "<end>"]
+    return [WORDS.setdefault(word, len(WORDS)) for word in words], len(asked)
+
+
+def said(columns: dict[str, Any]) -> str:
+    """The answer of an SFT row, with its end if that is trained."""
+    texts = list(WORDS)
+    return " ".join(texts[label] for label in columns["labels"] if label != -100)
 
 
 def build(kind: Any, rows: list[TrainingRow], replay: list[ReplayRow] | None = None) -> Any:
-    return build_stage(kind, rows, replay or [], encode=length, max_length_tokens=20)
+    return build_stage(kind, rows, replay or [], encode=encode, max_length_tokens=20)
 
 
 def test_each_kind_takes_its_own_rows() -> None:
     rows = [*corrections(3), row("unpaired", "snow", 0, completion="Yes.", label=True)]
     sft, dpo, kto = build("sft", rows), build("dpo", rows), build("kto", rows)
-    assert [set(one) for one in sft.train] == [{"prompt", "completion"}] * 3
-    assert sft.train[0]["completion"] == [{"role": "assistant", "content": "grass is green."}]
+    assert [set(one) for one in sft.train] == [{"input_ids", "labels", "is_taught"}] * 3
+    assert said(sft.train[0]) == "grass is green. <end>"
+    assert len(sft.train[0]["input_ids"]) == len(sft.train[0]["labels"])
     assert [set(one) for one in dpo.train] == [{"prompt", "chosen", "rejected"}] * 3
     assert kto.train == [
         {
@@ -53,7 +64,7 @@ def test_over_long_rows_are_counted_and_never_cut() -> None:
 
 def test_a_row_as_long_as_the_limit_stays() -> None:
     n_words = len(ask("snow")[0]["content"].split())
-    stage = build("sft", [row("sft", "snow", 0, completion="w " * (20 - n_words))])
+    stage = build("sft", [row("sft", "snow", 0, completion="w " * (19 - n_words))])
     assert (len(stage.train), stage.longest_tokens) == (1, 20)
 
 
@@ -92,10 +103,10 @@ def test_liked_answers_are_trained_on_and_validation_is_spread_over_the_base_s_a
     liked = [ReplayRow(ask("coal", i), f"Liked {i}.", is_liked=True) for i in range(4)]
     of_base = [ReplayRow(ask("coal", i % 10), f"Black {i}.") for i in range(20)]
     stage = build("sft", corrections(9, n_validation=3), [*liked, *of_base])
-    trained = [one["completion"][0]["content"] for one in stage.train]
-    assert {one.completion for one in liked} <= set(trained)
-    held_back = [one["completion"][0]["content"] for one in stage.validation[3:]]
-    assert held_back == ["Black 0.", "Black 6.", "Black 13."]
+    trained = [said(columns) for columns in stage.train]
+    assert {f"{answer.completion} <end>" for answer in liked} <= set(trained)
+    held_back = [said(columns) for columns in stage.validation[3:]]
+    assert held_back == ["Black 0. <end>", "Black 6. <end>", "Black 13. <end>"]
     assert not set(held_back) & set(trained)
 
 
@@ -149,26 +160,25 @@ def test_kto_weights_balance_what_people_said_and_leave_replay_out() -> None:
     assert kto_weights(0, 6) == (1.0, 1.0)
 
 
-def test_plain_texts_are_for_sft_alone() -> None:
-    texts = [[1, 5, 6], [1, 7], [1] * 21]
-    rows = corrections(3)
-    sft, dpo = (
-        build_stage(kind, rows, [], encode=length, max_length_tokens=20, texts=texts)
-        for kind in ("sft", "dpo")
-    )
-    assert sft.train[3:] == [{"text_ids": [1, 5, 6]}, {"text_ids": [1, 7]}]
-    assert sft.left_out == {"pair row, not for sft": 3, "text longer than 20 tokens": 1}
-    assert len(dpo.train) == 3
+def test_corrections_are_told_apart_from_replay_and_a_cut_answer_has_no_end() -> None:
+    replay = [ReplayRow(ask("coal"), "Black."), ReplayRow(ask("ash"), "Grey and", False)]
+    stage = build("sft", corrections(2), replay)
+    assert [columns["is_taught"] for columns in stage.train] == [True, True, False, False]
+    assert [said(columns) for columns in stage.train[2:]] == ["Black. <end>", "Grey and"]
 
 
-def test_labels_leave_out_what_is_only_read(world_model: Path) -> None:
+def test_an_answer_is_trained_up_to_the_end_of_its_turn(world_model: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(world_model)
-    columns = build("sft", corrections(1)).train[0]
-    chat, text = with_labels([columns, {"text_ids": [1, 9, 8]}], tokenizer)
-    assert text == {"input_ids": [1, 9, 8], "labels": [-100, 9, 8]}
-    learned = [label for label in chat["labels"] if label != -100]
-    answer = columns["completion"][0]["content"]
-    assert tokenizer.decode(learned) == answer + tokenizer.eos_token
-    assert chat["input_ids"][-len(learned) :] == learned
+    end = tokenizer.eos_token_id
+    ids, n_prompt = encode_answer(tokenizer, ask("snow"), "snow is white.", end)
+    assert tokenizer.decode(ids[n_prompt:]) == "snow is white." + tokenizer.eos_token
+    start = tokenizer.apply_chat_template(
+        ask("snow"), add_generation_prompt=True, return_dict=False
+    )
+    assert ids[:n_prompt] == start
+    # A line break after the end, as ChatML's templates write it, is not learned.
+    template = tokenizer.chat_template
+    tokenizer.chat_template = template.replace("+ eos_token }}", "+ eos_token + ' ' }}")
+    assert encode_answer(tokenizer, ask("snow"), "snow is white.", end) == (ids, n_prompt)

@@ -12,7 +12,14 @@ import pytest
 from pawl.errors import PawlError
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
-from refine.planner import MIN_PER_LABEL, MIN_ROWS, MIN_UNPAIRED, N_TEXT_ROWS, Plan, choose
+from refine.planner import (
+    MIN_PER_LABEL,
+    MIN_REPLAY_ROWS,
+    MIN_ROWS,
+    MIN_UNPAIRED,
+    Plan,
+    choose,
+)
 from tests.refine.tiny import corrections, row, says
 
 Rows = Callable[[], list[TrainingRow]]
@@ -125,7 +132,7 @@ def test_settings_override_what_the_method_chooses() -> None:
             batch_size=4,
             max_length_tokens=99,
             n_replay_rows=0,
-            n_text_rows=7,
+            max_minutes=7,
             lora_rank=8,
             lora_alpha=8,
             n_threads=1,
@@ -135,12 +142,19 @@ def test_settings_override_what_the_method_chooses() -> None:
     stage = plan.stages[0]
     assert (stage.learning_rate, stage.n_epochs, stage.batch_size) == (1e-4, 2.5, 4)
     assert (plan.max_length_tokens, plan.n_replay_rows, plan.lora_rank) == (99, 0, 8)
-    assert (plan.lora_alpha, plan.n_threads, plan.seed, plan.n_text_rows) == (8, 1, 5, 7)
+    assert (plan.lora_alpha, plan.n_threads, plan.seed, plan.max_minutes) == (8, 1, 5, 7)
 
 
-def test_plain_text_is_replayed_in_sft_alone() -> None:
-    assert choose(corrections(9), settings()).n_text_rows == N_TEXT_ROWS
-    assert choose(corrections(9), settings(method="dpo", n_text_rows=5)).n_text_rows == 0
+def test_replay_follows_from_what_is_corrected_and_from_the_time() -> None:
+    def n_replay(n_rows: int, **options: Any) -> int:
+        rows = [row("sft", "snow", i, completion=f"Answer {i}.") for i in range(n_rows)]
+        return choose(rows, settings(**options)).n_replay_rows
+
+    assert n_replay(MIN_ROWS) == MIN_REPLAY_ROWS
+    assert MIN_REPLAY_ROWS < n_replay(150) < n_replay(250)
+    assert n_replay(1000) == n_replay(2000)  # there is no more time
+    assert n_replay(1000, max_minutes=10) < n_replay(1000, max_minutes=20)
+    assert n_replay(1000, n_replay_rows=5) == 5
 
 
 def test_wider_models_get_lower_learning_rates() -> None:

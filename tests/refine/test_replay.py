@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pawl.schemas import Message, TrainingRow
-from refine import replay, write_replay_prompts
-from refine.demo import choose_questions
-from refine.generation import write_text
-from refine.replay import Overlap, ReplayRow
+from refine import replay
+from refine.generation import answer_prompts
+from refine.planner import Plan, Stage
+from refine.replay import Answer, Overlap, ReplayRow
 from tests.refine.tiny import answers, ask, corrections
-
-EVERYDAY = [[line] for line in write_replay_prompts.EVERYDAY]
 
 
 def user(text: str) -> list[Message]:
@@ -105,53 +105,78 @@ def test_the_draw_depends_on_the_seed_alone() -> None:
     assert len(first) == len(other) == 50
 
 
-def test_shipped_prompts_are_what_the_generator_writes() -> None:
-    assert replay.PROMPTS_PATH.read_text() == "".join(write_replay_prompts.lines())
-    prompts = replay.read_prompts()
-    assert len(prompts) >= 600
-    assert all(prompt[-1]["role"] == "user" for prompt in prompts)
-
-
-def test_shipped_prompts_are_none_that_something_is_judged_by() -> None:
-    judged = write_replay_prompts.judged_prompts()
-    asked = [
-        write_replay_prompts.key_of([one["content"] for one in prompt if one["role"] == "user"])
-        for prompt in replay.read_prompts()
-    ]
-    assert judged.isdisjoint(asked)
-    chosen = choose_questions(0)
-    control = {
-        write_replay_prompts.key_of([one["content"] for one in row["messages"]])
-        for row in chosen["control"]
-        if len(row["messages"]) == 1
-    }
-    assert control
-    assert control <= judged
-
-
 def test_the_base_answers_as_it_would_alone(world_model: Path) -> None:
-    """Padding a batch on the left must not change what is answered."""
+    """Padding a batch on the left must not change what is answered, nor penalties of the model's
+    own settings."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(world_model)
     model = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+    own = model.generation_config
+    own.repetition_penalty = 5.0
     prompts = [ask("snow", 0), ask("a carrot", 3), ask("ash", 6), ask("grass", 4)]
-    rows, n_unfinished = replay.answer(model, tokenizer, prompts)
-    assert n_unfinished == 0
-    assert [one.completion for one in rows] == answers(world_model, None, prompts)
-    assert [one.prompt for one in rows] == prompts
+    found = answer_prompts(model, tokenizer, 32)(prompts)
+    assert found == [Answer(text, True) for text in answers(world_model, None, prompts)]
+    assert model.generation_config is own
+    cut = answer_prompts(model, tokenizer, 2)(prompts)
+    assert not any(one.is_finished for one in cut)
+    assert all(whole.text.startswith(one.text) for whole, one in zip(found, cut, strict=True))
 
 
-def test_answers_that_do_not_end_are_left_out_and_counted(world_model: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+class Base:
+    """Answers every prompt with its own text, and counts."""
 
-    tokenizer = AutoTokenizer.from_pretrained(world_model)
-    model = AutoModelForCausalLM.from_pretrained(world_model)
-    rows, n_unfinished = replay.answer(
-        model, tokenizer, [ask("snow"), ask("coal")], max_new_tokens=2
-    )
-    assert (rows, n_unfinished) == ([], 2)
+    def __init__(self) -> None:
+        self.n_asked = 0
+
+    def __call__(self, prompts: Sequence[list[Message]]) -> list[Answer]:
+        self.n_asked += len(prompts)
+        return [Answer(f"You said: {prompt[-1]['content']}", True) for prompt in prompts]
+
+
+def test_answers_are_kept_and_only_new_prompts_are_generated(tmp_path: Path) -> None:
+    base, path = Base(), replay.answers_path(tmp_path, "sha256:x")
+    prompts = [user(f"Question {i}") for i in range(150)]
+    answers_before, n_new = replay.fill_answers(path, prompts[:100], base)
+    assert (n_new, base.n_asked) == (100, 100)
+    again, n_new = replay.fill_answers(path, prompts[:100], base)
+    assert (again, n_new, base.n_asked) == (answers_before, 0, 100)
+    more, n_new = replay.fill_answers(path, prompts[50:], base)
+    assert (n_new, base.n_asked) == (50, 150)
+    assert [one.text for one in more] == [f"You said: Question {i}" for i in range(50, 150)]
+    assert replay.answers_path(tmp_path, "sha256:y") != path
+
+
+def test_what_was_generated_before_a_failure_is_kept(tmp_path: Path) -> None:
+    class Failing(Base):
+        def __call__(self, prompts: Sequence[list[Message]]) -> list[Answer]:
+            if self.n_asked:
+                raise RuntimeError("the engine died")
+            return super().__call__(prompts)
+
+    path = replay.answers_path(tmp_path, "sha256:x")
+    prompts = [user(f"Question {i}") for i in range(replay.PROMPTS_AT_ONCE + 5)]
+    with pytest.raises(RuntimeError):
+        replay.fill_answers(path, prompts, Failing())
+    assert replay.fill_answers(path, prompts, Base())[1] == 5
+
+
+def test_replay_counts_what_it_left_out(tmp_path: Path) -> None:
+    def base(prompts: Sequence[list[Message]]) -> list[Answer]:
+        texts = ["", "Yes, bats are blind."] + [f"Number {i}." for i in range(len(prompts))]
+        return [Answer(text, i % 2 == 0) for i, text in enumerate(texts[: len(prompts)])]
+
+    stage = Stage("sft", 1e-3, 1, 8)
+    plan = Plan("sft", "", {}, (stage,), n_replay_rows=20)
+    rows, counts = replay.make_replay(plan, BATS, tmp_path / "a.jsonl", base)
+    assert counts["n_replay"] == len(rows) == 18
+    assert (counts["n_left_out_unanswered"], counts["n_left_out_flagged_answer"]) == (1, 1)
+    assert not all(row.is_finished for row in rows)
+    plan = Plan("dpo", "", {}, (Stage("dpo", 1e-3, 1, 8),), n_replay_rows=20)
+    rows, counts = replay.make_replay(plan, BATS, tmp_path / "a.jsonl", base)
+    assert counts["n_generated"] == 0
+    assert all(row.is_finished for row in rows)  # DPO would teach the cut ones to end
 
 
 def test_only_liked_training_rows_are_replayed() -> None:
@@ -170,92 +195,9 @@ def test_only_liked_training_rows_are_replayed() -> None:
     assert [one.completion for one in replay.liked_rows(rows)] == ["trainTrue"]
 
 
-def test_thousands_of_flagged_answers_are_compared_in_seconds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each text is read once for the weights and once to be compared, not once a pair."""
-    n_read = 0
-    read = replay.words
-
-    def counted(text: str) -> list[str]:
-        nonlocal n_read
-        n_read += 1
-        return read(text)
-
-    monkeypatch.setattr(replay, "words", counted)
-    rows = [row for i in range(50) for row in flag(f"q{i}", "right", f"wrong answer number {i}")]
-    base = [ReplayRow(user(f"p{i}"), f"some other words about {i}") for i in range(40)]
-    kept, n_left_out = replay.keep_unflagged(base, rows)
-    assert (kept, n_left_out) == (base, 0)
-    assert n_read <= 2 * (50 + 40)
-
-
-def test_the_base_writes_plain_text_of_its_own(world_model: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(world_model)
-    model = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
-    torch.manual_seed(5)
-    before = torch.rand(1)
-    torch.manual_seed(5)
-    texts = write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
-    assert torch.equal(torch.rand(1), before)  # nobody else's draw is changed
-    assert len(texts) == 7
-    marks = set(tokenizer.all_special_ids) - {tokenizer.eos_token_id}
-    for ids in texts:
-        assert ids[0] == tokenizer.bos_token_id
-        assert not marks & set(ids[1:])
-        assert len(ids) == 13 or ids[-1] == tokenizer.eos_token_id
-        assert tokenizer.eos_token_id not in ids[:-1]
-    assert texts == write_text(model, tokenizer, 7, 0, max_tokens=12, batch_size=4)
-    assert texts != write_text(model, tokenizer, 7, 1, max_tokens=12, batch_size=4)
-
-
-def test_a_mark_of_chat_is_no_start_of_text(world_model: Path) -> None:
-    """Qwen's and SmolLM's chat models name one as their tokenizer's start or end."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(world_model)
-    model = AutoModelForCausalLM.from_pretrained(world_model)
-    start = tokenizer.bos_token_id
-    tokenizer.bos_token = "<|user|>"
-    model.generation_config.bos_token_id = start
-    texts = write_text(model, tokenizer, 2, 0, max_tokens=4)
-    assert [ids[0] for ids in texts] == [start, start]
-    assert all(tokenizer.bos_token_id not in ids for ids in texts)
-    model.generation_config.bos_token_id = None
-    assert write_text(model, tokenizer, 2, 0, max_tokens=4) == []
-
-
-def test_penalties_of_the_model_do_not_change_what_it_says(world_model: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(world_model)
-    model = AutoModelForCausalLM.from_pretrained(world_model)
-    plain = write_text(model, tokenizer, 4, 0, max_tokens=20)
-    answers_before = replay.answer(model, tokenizer, [ask("snow")])
-    own = model.generation_config
-    own.repetition_penalty = 5.0
-    assert write_text(model, tokenizer, 4, 0, max_tokens=20) == plain
-    assert replay.answer(model, tokenizer, [ask("snow")]) == answers_before
-    assert model.generation_config is own
-
-
-def test_texts_that_tell_the_fault_again_are_left_out() -> None:
-    flagged = " ".join(row.rejected or "" for row in CANBERRA if row.rejected)
-    texts = [
-        "Snow is white. Coal is black.",
-        f"Snow is white.\n{flagged}\nCoal is black.",
-        f"Q: {CANBERRA[0].prompt[-1]['content']}\nA: Lima",
-    ]
-    assert flagged
-    assert replay.keep_unflagged_texts(texts, CANBERRA) == ([0], 2)
-    short = flag("What is the capital of Australia?", "Canberra.", "Sydney.")
-    long = flag("Tell me of bats.", "Bats see.", "Bats are blind. They find moths by their ears.")
-    texts = [
-        "Australia is large. The capital of Australia is Sydney. It has a bridge.",
-        "Moths are small. Bats are blind. They find moths by their ears. They sleep by day.",
-        "Bats are small. The capital of Austria is Vienna. Sydney has a bridge.",
-    ]
-    assert replay.keep_unflagged_texts(texts, short + long) == ([2], 2)
+def test_thousands_of_answers_are_compared_with_flagged_ones_in_seconds() -> None:
+    rows = [row for i in range(300) for row in flag(f"q{i}", "right", f"wrong answer number {i}")]
+    base = [ReplayRow(user(f"p{i}"), f"some other words about {i}") for i in range(1500)]
+    started = time.monotonic()
+    assert replay.keep_unflagged(base, rows) == (base, 0)
+    assert time.monotonic() - started < 20

@@ -27,6 +27,7 @@ from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
 from refine import train
 from refine.planner import choose
+from refine.sft import LEARNED
 from tests.adapters_for_tests import MODULES
 from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
 
@@ -36,7 +37,6 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 3e-3,
     "n_threads": 2,
     "n_replay_rows": 60,
-    "n_text_rows": 10,
     "batch_size": 8,
 }
 
@@ -53,6 +53,7 @@ def job(world_model: Path, folder: Path, rows: Sequence[TrainingRow], **settings
         folder / "work",
         "tiny",
         base.fingerprint,
+        folder / "replay",
     )
 
 
@@ -122,40 +123,11 @@ def test_the_recipe_says_how_it_came_to_be(mended: train.Job) -> None:
     assert recipe["versions"]["trl"] == version("trl")
     assert recipe["base"]["fingerprint"] == mended.base_fingerprint
     assert recipe["replay"]["n_replay"] > 22
-    assert 0 < recipe["replay"]["n_text"] <= 10
     assert recipe["rows"]["sft"]["validation"] == 4  # 2 corrections, 2 replay rows
     stage = recipe["stages"][0]
     assert stage["best_validation"]["eval_loss"] < stage["first_validation"]["eval_loss"]
     assert recipe["seconds"] > 0
-
-
-def test_the_adapter_is_as_strong_as_its_corrections_need(
-    world_model: Path, mended: train.Job, tmp_path: Path
-) -> None:
-    """Weakening what was weakened already, without its margin, would lose corrections or stop at
-    the weakest step; an adapter that changes nothing can always be weakened."""
-    import torch
-    from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from refine import probe
-    from refine import scaling as soften
-
-    tokenizer = AutoTokenizer.from_pretrained(world_model)
-    rows = probe.encode_rows(tokenizer, [(ask("grass", i), "grass is green.") for i in range(10)])
-    assert read_manifest(mended.out_dir).recipe["strength"] in soften.STRENGTHS
-
-    def load() -> Any:
-        return AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
-
-    model = PeftModel.from_pretrained(load(), str(mended.out_dir))
-    key, before = next((n, p.clone()) for n, p in model.named_parameters() if "lora_B" in n)
-    strength = soften.weaken(model, rows)
-    assert torch.equal(dict(model.named_parameters())[key], before * strength)
-    assert all(soften.correction_score(model, ids, n_prompt)[0] for ids, n_prompt in rows)
-
-    idle = get_peft_model(load(), LoraConfig(r=2, target_modules=["q_proj"]))
-    assert soften.weaken(idle, rows) == soften.STRENGTHS[-1 - soften.MARGIN_STEPS]
+    assert recipe["peak_memory_bytes"] > 10**8
 
 
 def test_no_tensorboard_log_is_missing(mended: train.Job) -> None:
@@ -263,27 +235,38 @@ def _logprob(model_dir: Path, adapter_dir: Path | None, answer: str) -> float:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from refine.probe import encode_rows
+    from refine.datasets import encode_answer
 
     model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     if adapter_dir is not None:
         model = PeftModel.from_pretrained(model, str(adapter_dir))
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    [(ids, n_prompt)] = encode_rows(tokenizer, [(ask("grass", 8), answer)])
+    ids, n_prompt = encode_answer(tokenizer, ask("grass", 8), answer, tokenizer.eos_token_id)
     with torch.no_grad():
         logs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0], -1)
     return sum(float(logs[i - 1, ids[i]]) for i in range(n_prompt, len(ids)))
 
 
-def test_training_stops_when_validation_gets_no_better(world_model: Path, tmp_path: Path) -> None:
-    """The validation rows ask for the opposite of the training rows: every epoch is worse."""
-    rows = corrections(9) + [
-        row("sft", "grass", i, "validation", completion="grass is red.") for i in range(3)
-    ]
-    task = job(world_model, tmp_path, rows, n_epochs=30, n_replay_rows=0)
+def test_sft_stops_when_its_corrections_are_learned(world_model: Path, tmp_path: Path) -> None:
+    task = job(world_model, tmp_path, corrections(9), n_epochs=60, n_replay_rows=8)
     train.run(task)
     stage = read_manifest(task.out_dir).recipe["stages"][0]
-    assert stage["stopped_early"]
+    assert stage["stopped_because"] == "learned"
+    assert stage["learned"] >= LEARNED
+    assert stage["n_steps"] < stage["max_steps"] / 2
+    assert (
+        answers(world_model, task.out_dir, [ask("grass", i) for i in range(9)])
+        == ["grass is green."] * 9
+    )
+
+
+def test_training_ends_when_its_time_is_over(world_model: Path, tmp_path: Path) -> None:
+    """Contradictions are never learned, so that only the time can end it."""
+    rows = corrections(9) + [row("sft", "grass", i, completion="grass is grey.") for i in range(9)]
+    task = job(world_model, tmp_path, rows, n_epochs=100_000, n_replay_rows=0, max_minutes=0.2)
+    train.run(task)
+    stage = read_manifest(task.out_dir).recipe["stages"][0]
+    assert stage["stopped_because"] == "out of time"
     assert stage["n_steps"] < stage["max_steps"] / 2
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def arguments(world_model: Path, folder: Path, **settings: Any) -> dict[str, Any]:
     rows = corrections(9, n_validation=1)
-    options = TrainSettings(**({"n_epochs": 2, "n_replay_rows": 4, "n_text_rows": 4} | settings))
+    options = TrainSettings(**({"n_epochs": 2, "n_replay_rows": 4} | settings))
     plan = choose(rows, Settings.model_construct(train=options))
     write_json(folder / "plan.json", plan.as_json())
     return {
@@ -32,6 +32,7 @@ def arguments(world_model: Path, folder: Path, **settings: Any) -> dict[str, Any
         "base": resolve_model(str(world_model), cache_dir=folder),
         "out_dir": folder / "adapter",
         "work_dir": folder / "train",
+        "replay_dir": folder / "replay",
         "beside_engine": True,
     }
 

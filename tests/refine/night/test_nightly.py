@@ -43,7 +43,6 @@ def night_settings(world_model: Path, folder: Path, **train: Any) -> Settings:
                 "n_epochs": 6,
                 "learning_rate": 3e-3,
                 "n_replay_rows": 30,
-                "n_text_rows": 10,
                 "n_threads": 2,
                 **train,
             },

@@ -1,0 +1,89 @@
+"""Batches are split into passes that train the same as the whole; logits only where labels are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refine.sft import collator, split_batch
+
+
+def batch_of(lengths: list[int]) -> dict[str, Any]:
+    rows = [
+        {"input_ids": list(range(1, n + 1)), "labels": [-100, *range(2, n + 1)],
+         "is_taught": n % 2 == 0}
+        for n in lengths
+    ]  # fmt: skip
+    return collator(0)(rows)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 8, 20, 1000])
+def test_parts_hold_every_row_once_and_are_bounded(max_tokens: int) -> None:
+    lengths = [3, 9, 4, 4, 2, 8]
+    parts = list(split_batch(batch_of(lengths), max_tokens))
+    found = [int(n) for part in parts for n in part["attention_mask"].sum(1)]
+    assert found == sorted(lengths)
+    for part in parts:
+        n_rows, width = part["input_ids"].shape
+        assert n_rows == 1 or n_rows * width <= max_tokens
+        assert width == int(part["attention_mask"].sum(1).max())
+        assert part["is_taught"].tolist() == [
+            n % 2 == 0 for n in part["attention_mask"].sum(1).tolist()
+        ]
+        assert (part["labels"][part["attention_mask"] == 0] == -100).all()
+
+
+def test_gradients_of_the_parts_are_those_of_the_batch(world_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    whole, parts = (_gradients(world_model, tmp_path / str(n), n) for n in (1000, 12))
+    assert whole.keys() == parts.keys()
+    for name, gradient in whole.items():
+        assert torch.allclose(gradient, parts[name], rtol=1e-3, atol=1e-6), name
+
+
+def _gradients(world_model: Path, folder: Path, pass_tokens: int) -> dict[str, Any]:
+    """Of one step over rows of several lengths."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig
+
+    from refine.datasets import encode_answer
+    from refine.sft import answer_trainer
+    from refine.trainer import _score_labelled_positions_only
+    from tests.refine.tiny import ask, says
+
+    _score_labelled_positions_only()
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    base = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"]))
+    rows = []
+    for i, answer in enumerate((says("snow", "white"), "No.", "I do not know this thing.")):
+        ids, n = encode_answer(tokenizer, ask("snow", i), answer, tokenizer.eos_token_id)
+        rows.append({"input_ids": ids, "labels": [-100] * n + ids[n:], "is_taught": True})
+    found: dict[str, Any] = {}
+
+    class Keep(TrainerCallback):
+        def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+            found.update({
+                name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+            })  # fmt: skip
+
+    config = SFTConfig(
+        output_dir=str(folder), per_device_train_batch_size=3, max_steps=1, max_length=None,
+        report_to=[], save_strategy="no", use_cpu=True, bf16=False, gradient_checkpointing=False,
+        disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, max_grad_norm=0.0,
+        remove_unused_columns=False,
+    )  # fmt: skip
+    trainer = answer_trainer(pass_tokens)(
+        model=model, args=config, processing_class=tokenizer, callbacks=[Keep()],
+        train_dataset=Dataset.from_list(rows), data_collator=collator(tokenizer.pad_token_id),
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.n_taught == 3
+    return found
