@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pawl.client import HttpClient
+from pawl.client import Pawl
 from pawl.errors import PawlError
 from serve.engine.process import engine_environment
 from serve.engine.supervisor import end_session
@@ -30,7 +30,7 @@ def until(what: Callable[[], bool], started: float) -> float:
 def answers(url: str, model: str) -> bool:
     """Whether a chat with ``model`` is answered at this address."""
     try:
-        HttpClient(url).post("/v1/chat/completions", {**QUESTION, "model": model})
+        Pawl(url).post("/v1/chat/completions", {**QUESTION, "model": model})
     except PawlError:
         return False
     return True

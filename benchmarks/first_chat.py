@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.bare_engine import answers, bare_engine, until
 from benchmarks.figures import ratio_in_words
 from benchmarks.measurements import MISSED, record
-from pawl.client import HttpClient
+from pawl.client import Pawl
 from pawl.server import running_server, start_server, stop_server
 from pawl.settings import Settings, load_settings
 
@@ -47,7 +47,7 @@ def pawl_round() -> tuple[float, float, list[str]]:
             server = running_server(settings)
             assert server is not None
             chat_seconds = until(lambda: answers(server.url, "pawl"), started)
-            command = HttpClient(server.url).get("/admin/status")["engine"]["command"]
+            command = Pawl(server.url).get("/admin/status")["engine"]["command"]
         finally:
             stop_server(child)
     return page_seconds, chat_seconds, command

@@ -229,9 +229,9 @@ def _kill_engine(
     """Kill all of the engine's processes; returns seconds until it is ready again."""
     import psutil
 
-    from pawl.client import HttpClient
+    from pawl.client import Pawl
 
-    engine = HttpClient(server.url).get("/admin/status")["engine"]
+    engine = Pawl(server.url).get("/admin/status")["engine"]
     victims = [psutil.Process(engine["pid"])]
     victims += victims[0].children(recursive=True)
 
@@ -243,7 +243,7 @@ def _kill_engine(
     asyncio.run(traffic(server.url, adapters, done, draw.uniform(0.2, 5.0), kill))
     started = time.monotonic()
     while time.monotonic() - started < settings.engine.start_timeout_seconds:
-        now = HttpClient(server.url).get("/admin/status")["engine"]
+        now = Pawl(server.url).get("/admin/status")["engine"]
         if now["state"] == "ready" and now["pid"] != engine["pid"]:
             print(f"engine back after {time.monotonic() - started:.0f} s", flush=True)
             return time.monotonic() - started

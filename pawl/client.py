@@ -1,14 +1,43 @@
-"""Talks to Pawl's HTTP API: a running server's, or the same app called in this process."""
+"""A client of Pawl's HTTP API, for programs and for the command line.
+
+    from pawl.client import Pawl
+
+    pawl = Pawl("http://127.0.0.1:8000")
+    answer = pawl.chat("What is the capital of France?")
+    pawl.feedback(answer.id, thumb="down", correction="Paris.")
+
+Every call raises PawlError with the server's own words and its ``code``; ``retryable`` where the
+same call may succeed later. ``examples/client.py`` shows the rest.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Protocol
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import httpx
+from pydantic import TypeAdapter
 
 from pawl.errors import PawlError
+from pawl.schemas import (
+    ChatAnswer,
+    Conversation,
+    Feedback,
+    Message,
+    Promotion,
+    Run,
+    RunWithVerdict,
+    Status,
+    StoredFeedback,
+    Thumb,
+)
+from pawl.sse import DONE, EventParser
 
 ANSWER_SECONDS = 600.0  # a promotion loads and probes before it answers
+T = TypeVar("T")
 
 
 class Client(Protocol):
@@ -18,44 +47,193 @@ class Client(Protocol):
     def post(self, path: str, body: Mapping[str, Any]) -> Any: ...
 
 
-class HttpClient:
-    """JSON over HTTP.
+class Pawl:
+    """One server, or the same application called in this process. It keeps no connection between
+    calls, so there is nothing to close.
 
     Args:
-        url: ``http://127.0.0.1:8000``.
-        api_key: sent as a bearer token when the server asks for one.
+        url: the server's address.
+        api_key: sent as a bearer token.
         app: an ASGI application to call in this process instead of the network.
+        timeout_seconds: how long to wait for an answer, or for the next piece of a stream.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, app: Any = None) -> None:
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        app: Any = None,
+        timeout_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self.url = url
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._app = app
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=timeout_seconds,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            transport=_InProcess(app) if app is not None else None,
+            verify=url.startswith("https:"),
+            trust_env=False,  # loopback is not behind HTTP_PROXY
+        )
+
+    # -- chatting
+
+    def chat(
+        self,
+        messages: str | list[Message],
+        *,
+        model: str = "pawl",
+        conversation_id: str | None = None,
+        rater_id: str | None = None,
+        **fields: Any,
+    ) -> ChatAnswer:
+        """An answer, whole: its ``text``, its ``id`` for feedback, the exact version in ``model``.
+
+        Args:
+            messages: a question, or the conversation so far.
+            model: ``pawl`` is the champion; ``pawl@3`` and ``base`` are exact.
+            conversation_id: by default made of the rater and how the conversation began.
+            rater_id: who asks.
+            fields: any field of OpenAI's chat call that the server takes (``temperature``, ...).
+        """
+        body = _chat_body(messages, model, fields)
+        headers = _people(conversation_id, rater_id)
+        answer = self._call("POST", "/v1/chat/completions", body=body, headers=headers)
+        return ChatAnswer.model_validate(answer)
+
+    @contextmanager
+    def stream(
+        self,
+        messages: str | list[Message],
+        *,
+        model: str = "pawl",
+        conversation_id: str | None = None,
+        rater_id: str | None = None,
+        **fields: Any,
+    ) -> Iterator[ChatStream]:
+        """An answer piece by piece; arguments as ``chat``. Leaving the block early hangs up."""
+        path, body = "/v1/chat/completions", _chat_body(messages, model, fields)
+        headers = _people(conversation_id, rater_id)
+        with (
+            self._errors("POST", path),
+            self._http.stream(
+                "POST", path, json={**body, "stream": True}, headers=headers
+            ) as response,
+        ):
+            if response.status_code >= 400:
+                response.read()
+                raise _refusal(response)
+            yield ChatStream(response)
+
+    def conversation(self, conversation_id: str, rater_id: str | None = None) -> Conversation:
+        """What was said in a conversation of this person."""
+        path = f"/v1/conversations/{conversation_id}"
+        return Conversation.model_validate(self._call("GET", path, headers=_people(None, rater_id)))
+
+    # -- feedback
+
+    def feedback(
+        self,
+        completion_id: str,
+        *,
+        choice_index: int | None = None,
+        thumb: Thumb | None = None,
+        categories: list[str] | None = None,
+        comment: str | None = None,
+        correction: str | None = None,
+        preferred_over: str | None = None,
+        preferred_over_choice_index: int | None = None,
+        retract: bool | None = None,
+        idempotency_key: str | None = None,
+        rater_id: str | None = None,
+    ) -> StoredFeedback:
+        """Say something about an answer. What is None leaves what the person said before; an
+        empty text or list takes it away, ``retract`` takes away all."""
+        body = {
+            "completion_id": completion_id, "choice_index": choice_index, "thumb": thumb,
+            "categories": categories, "comment": comment, "correction": correction,
+            "preferred_over": preferred_over,
+            "preferred_over_choice_index": preferred_over_choice_index, "retract": retract,
+            "idempotency_key": idempotency_key,
+        }  # fmt: skip
+        headers = _people(None, rater_id)
+        return _as(StoredFeedback, self._call("POST", "/v1/feedback", body=body, headers=headers))
+
+    def feedback_on(self, completion_id: str) -> list[Feedback]:
+        """What counts now on an answer, one row a person."""
+        return _as(list[Feedback], self.get("/v1/feedback", {"completion_id": completion_id}))
+
+    # -- operating
+
+    def status(self) -> Status:
+        """Which version answers, how the engine is, what is in the store."""
+        return Status.model_validate(self.get("/admin/status"))
+
+    def runs(self) -> list[Run]:
+        """The nights, newest first."""
+        return _as(list[Run], self.get("/admin/runs"))
+
+    def run(self, run_id: str) -> RunWithVerdict:
+        """One night with its verdict."""
+        return RunWithVerdict.model_validate(self.get(f"/admin/runs/{run_id}"))
+
+    def promote(
+        self,
+        run_id: str | None = None,
+        *,
+        adapter_dir: str | None = None,
+        force: bool | None = None,
+    ) -> Promotion:
+        """Bring in what a run trained, or with ``force`` any adapter; ``outcome`` says what became
+        of it."""
+        body = {"run_id": run_id, "adapter_dir": adapter_dir, "force": force}
+        return _as(Promotion, self.post("/admin/promotions", body))
+
+    def rollback(self, to: str | None = None) -> Promotion:
+        """Go back to the champion before this one, or to ``to``."""
+        return _as(Promotion, self.post("/admin/rollback", {"to": to}))
+
+    def history(self) -> list[Promotion]:
+        """Every promotion and rollback, oldest first."""
+        return _as(list[Promotion], self.get("/admin/history"))
+
+    # -- any route
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """Answer of ``GET path``, parsed. Raises PawlError with the server's own words."""
-        return asyncio.run(self._send("GET", path, query, None))
+        """Answer of ``GET path``, parsed."""
+        return self._call("GET", path, query=query)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Answer of ``POST path``, parsed. Raises PawlError with the server's own words."""
-        return asyncio.run(self._send("POST", path, None, dict(body)))
+        """Answer of ``POST path``, parsed."""
+        return self._call("POST", path, body=body)
 
-    async def _send(
-        self, method: str, path: str, query: Mapping[str, Any] | None, body: Any
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
-        import httpx
-
-        transport = httpx.ASGITransport(self._app) if self._app is not None else None
+        query = {key: value for key, value in (query or {}).items() if value is not None}
+        with self._errors(method, path):
+            response = self._http.request(method, path, params=query, json=body, headers=headers)
+        if response.status_code >= 400:
+            raise _refusal(response)
         try:
-            async with httpx.AsyncClient(
-                base_url=self.url, headers=self._headers, timeout=ANSWER_SECONDS,
-                transport=transport, trust_env=False,  # loopback is not behind HTTP_PROXY
-            ) as client:  # fmt: skip
-                query = {k: v for k, v in (query or {}).items() if v is not None}
-                answer = await client.request(method, path, params=query, json=body)
+            return response.json()
+        except ValueError:
+            raise _no_json(response) from None
+
+    @contextmanager
+    def _errors(self, method: str, path: str) -> Iterator[None]:
+        try:
+            yield
         except httpx.ReadTimeout as err:
             raise PawlError(
-                f"{method} {path} was not answered within {ANSWER_SECONDS:.0f} s",
+                f"{method} {path} was not answered within {self._timeout_seconds:g} s",
                 "the server may still be at it",
                 "Look with 'pawl status' and 'pawl history' before asking again",
                 retryable=True,
@@ -69,21 +247,93 @@ class HttpClient:
                 retryable=True,
                 code="unreachable",
             ) from err
-        try:
-            value = answer.json()
-        except ValueError:
-            raise PawlError(
-                f"{method} {path} answered {answer.status_code} without JSON",
-                answer.text[:200],
-                "Look at the server's log",
-                retryable=answer.status_code >= 500,
-            ) from None
-        if answer.status_code >= 400:
-            error = value.get("error", {}) if isinstance(value, dict) else {}
-            raise PawlError(
-                str(error.get("message") or value),
-                retryable=answer.status_code >= 500,
-                code=str(error.get("code") or "error"),
-                param=error.get("param"),
-            )
-        return value
+
+
+class ChatStream:
+    """The pieces of one answer; iterate over it once."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.completion_id = response.headers["X-Pawl-Completion-Id"]
+        self.version = response.headers["X-Pawl-Version"]
+        self._response = response
+
+    def __iter__(self) -> Iterator[str]:
+        """Raises PawlError when the answer breaks off; after the last piece it is recorded."""
+        parser = EventParser()
+        for chunk in self._response.iter_bytes():
+            for data in parser.feed(chunk):
+                if data == DONE:
+                    return
+                event = json.loads(data)
+                if "error" in event:
+                    raise _error(event, 500)
+                for choice in event["choices"]:
+                    if text := choice["delta"].get("content"):
+                        yield text
+        raise PawlError(
+            "the answer broke off",
+            "the server closed the stream before its end",
+            "Ask again",
+            retryable=True,
+            code="engine_lost",
+        )
+
+
+class _InProcess(httpx.BaseTransport):
+    """Calls an ASGI application in an event loop of each call's own."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        async def call() -> httpx.Response:
+            response = await httpx.ASGITransport(self._app).handle_async_request(request)
+            content = await response.aread()
+            return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+        return asyncio.run(call())
+
+
+def _chat_body(
+    messages: str | list[Message], model: str, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    return {"model": model, "messages": messages, **fields}
+
+
+def _people(conversation_id: str | None, rater_id: str | None) -> dict[str, str]:
+    given = {"X-Pawl-Conversation": conversation_id, "X-Pawl-Rater": rater_id}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _as(kind: type[T], value: Any) -> T:
+    return TypeAdapter(kind).validate_python(value)
+
+
+def _refusal(response: httpx.Response) -> PawlError:
+    try:
+        return _error(response.json(), response.status_code)
+    except ValueError:
+        return _no_json(response)
+
+
+def _error(value: Any, status: int) -> PawlError:
+    """The server's error in its own words."""
+    error = value.get("error", {}) if isinstance(value, dict) else {}
+    return PawlError(
+        str(error.get("message") or value),
+        retryable=status >= 500,
+        code=str(error.get("code") or "error"),
+        param=error.get("param"),
+    )
+
+
+def _no_json(response: httpx.Response) -> PawlError:
+    request = response.request
+    return PawlError(
+        f"{request.method} {request.url.path} answered {response.status_code} without JSON",
+        response.text[:200],
+        "Look at the server's log",
+        retryable=response.status_code >= 500,
+    )

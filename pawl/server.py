@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pawl.client import HttpClient
+from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.settings import Settings
@@ -98,7 +98,7 @@ def wait_ready(
         if server is not None and (child is None or server.pid == child.pid):
             if not engine:
                 return Server(server.url, server.pid, child)
-            status = HttpClient(server.url, api_key_of(settings)).get("/admin/status")["engine"]
+            status = Pawl(server.url, api_key_of(settings)).get("/admin/status")["engine"]
             if status["state"] == "ready":
                 return Server(server.url, server.pid, child)
             if status["state"] == "failed":

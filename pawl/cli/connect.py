@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pawl.client import Client, HttpClient
+from pawl.client import Client, Pawl
 from pawl.errors import PawlError
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
@@ -80,13 +80,13 @@ class _CallByCall:
             return client.post(path, body)
 
     @contextmanager
-    def _client(self) -> Iterator[HttpClient]:
+    def _client(self) -> Iterator[Pawl]:
         settings, key = self.settings, api_key_of(self.settings)
         deadline = time.monotonic() + TURN_SECONDS
         while True:
             server = running_server(settings)
             if server is not None:
-                yield HttpClient(server.url, key)
+                yield Pawl(server.url, key)
                 return
             try:
                 app = self._app()
@@ -98,7 +98,7 @@ class _CallByCall:
         from serve.api.auth import IN_PROCESS
 
         try:
-            yield HttpClient(f"http://{IN_PROCESS}", key, app)
+            yield Pawl(f"http://{IN_PROCESS}", key, app)
         finally:
             app.close()
 

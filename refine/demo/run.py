@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pawl.client import HttpClient
+from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.server import api_key_of, running_server, serving
@@ -58,7 +58,7 @@ def run_demo(
     steps: dict[str, float] = {}
     with serving_step(settings, arguments, steps, say) as url:
         key = api_key_of(settings)
-        client = HttpClient(url, key)
+        client = Pawl(url, key)
         before = client.get("/admin/status")
         say(_opening(organisation, script))
         with step(steps, "questions before the night"):
@@ -178,7 +178,7 @@ def run_night(settings: Settings, arguments: Sequence[str]) -> None:
         )
 
 
-def night_of(client: HttpClient, settings: Settings) -> dict[str, Any]:
+def night_of(client: Pawl, settings: Settings) -> dict[str, Any]:
     """How the newest night ended: ``{"run_id", "reason", "outcome", "seconds", "verdict"}``;
     ``verdict`` is None where the night did not come so far."""
     run = client.get("/admin/runs")[0]

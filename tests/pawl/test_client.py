@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-import pawl.client
-from pawl.client import HttpClient
+from pawl.client import Pawl
 from pawl.errors import PawlError
+from pawl.settings import Settings
+from tests.bars.place import place
+from tests.conftest import REPOSITORY
+from tests.serve.live import Live, live
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,13 +59,95 @@ def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    assert HttpClient(url).get("/admin/status") == {"path": "/admin/status"}
+    assert Pawl(url).get("/admin/status") == {"path": "/admin/status"}
 
 
-def test_a_slow_answer_is_no_absent_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pawl.client, "ANSWER_SECONDS", 0.2)
+def test_a_slow_answer_is_no_absent_server(url: str) -> None:
     with pytest.raises(PawlError, match=r"may still be at it.*pawl status") as caught:
-        HttpClient(url).post("/admin/promotions", {})
+        Pawl(url, timeout_seconds=0.2).post("/admin/promotions", {})
     assert caught.value.code == "no_answer_yet"
     with pytest.raises(PawlError, match="Is 'pawl up' running there"):
-        HttpClient("http://127.0.0.1:9").get("/health")
+        Pawl("http://127.0.0.1:9").get("/health")
+
+
+# -- the typed calls, against a gateway
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with live(Settings(state_dir=tmp_path_factory.mktemp("state"), api_key="secret")) as running:
+        yield running
+
+
+@pytest.fixture
+def pawl(server: Live) -> Pawl:
+    return Pawl(server.url, "secret")
+
+
+def test_chat_and_feedback(server: Live, pawl: Pawl) -> None:
+    answer = pawl.chat("hello", conversation_id="c-1", rater_id="ann", temperature=0.5)
+    assert answer.text == "base heard 5 characters."
+    assert answer.model == "base"
+    (row,) = server.rows(answer.id)
+    assert (row.conversation_id, row.rater_id, row.sampling) == ("c-1", "ann", {"temperature": 0.5})
+    stored = pawl.feedback(answer.id, thumb="down", correction="No.", rater_id="ann")
+    assert (stored.thumb, stored.correction, stored.duplicate) == ("down", "No.", False)
+    stored = pawl.feedback(answer.id, correction="", rater_id="ann")
+    (counts,) = pawl.feedback_on(answer.id)
+    assert (counts.thumb, counts.correction) == ("down", None)
+    read = pawl.conversation("c-1", "ann")
+    assert [message.content for message in read.messages] == ["hello", answer.text]
+    assert read.messages[1].feedback is not None
+    assert read.messages[1].feedback.thumb == "down"
+
+
+def test_a_stream_comes_in_pieces_and_is_recorded_when_it_ends(server: Live, pawl: Pawl) -> None:
+    with pawl.stream([{"role": "user", "content": "hello"}], n=1) as pieces:
+        assert pieces.version == "base"
+        assert list(pieces) == ["base ", "heard ", "5 ", "characters", "."]
+    assert (
+        server.store.get_completion(pieces.completion_id).completion == "base heard 5 characters."
+    )
+
+
+def test_leaving_a_stream_early_hangs_up(server: Live, pawl: Pawl) -> None:
+    with pawl.stream("hold midway") as pieces:
+        assert next(iter(pieces)) == "base "
+    (row,) = server.rows(pieces.completion_id)
+    assert row.status == "cancelled"
+
+
+def test_errors_carry_the_servers_code(server: Live, pawl: Pawl) -> None:
+    for call, code, retryable in (
+        (lambda: pawl.chat("hello", model="gpt-4"), "model_not_found", False),
+        (lambda: pawl.chat("hello", temprature=1), "unknown_parameter", False),
+        (lambda: pawl.feedback("nope", thumb="up"), "completion_not_found", False),
+        (lambda: Pawl(server.url, "wrong").chat("hello"), "invalid_api_key", False),
+    ):
+        with pytest.raises(PawlError) as caught:
+            call()
+        assert (caught.value.code, caught.value.retryable) == (code, retryable)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code", "retryable"),
+    [("break", "engine_lost", True), ("too long", "context_length_exceeded", False)],
+)
+def test_a_stream_that_fails_is_an_error(
+    pawl: Pawl, prompt: str, code: str, retryable: bool
+) -> None:
+    with pytest.raises(PawlError) as caught, pawl.stream(prompt) as pieces:
+        list(pieces)
+    assert (caught.value.code, caught.value.retryable) == (code, retryable)
+
+
+def test_the_example_runs(tmp_path: Path) -> None:
+    with place(tmp_path / "state", tmp_path / "model") as running:
+        done = subprocess.run(
+            [sys.executable, "examples/client.py", str(running.client.base_url)],
+            cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "ann says down: Canberra." in done.stdout
+        assert "nothing to roll back to" in done.stdout

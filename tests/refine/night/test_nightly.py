@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pawl.adapters import read_manifest
-from pawl.client import HttpClient
+from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import hold_lock
 from pawl.schemas import Completion, Feedback, utc_now
@@ -64,7 +64,7 @@ class World:
 
         self.settings = settings
         self.app = build_app(settings, engine=None)
-        self.client = HttpClient("http://pawl.invalid", None, self.app)
+        self.client = Pawl("http://pawl.invalid", None, self.app)
 
     def complain(self, n: int) -> None:
         """``n`` conversations in which grass was called red, each corrected to green."""
@@ -117,7 +117,7 @@ def world(world_model: Path, tmp_path: Path) -> Iterator[World]:
 class DiesAt:
     """A client that ends the process (as far as the night can tell) after or before one call."""
 
-    def __init__(self, client: HttpClient, path: str, status: str = "", *, after: bool) -> None:
+    def __init__(self, client: Pawl, path: str, status: str = "", *, after: bool) -> None:
         self._client, self._path, self._status, self._after = client, path, status, after
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:

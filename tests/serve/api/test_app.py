@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pawl.client import HttpClient
+from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.settings import Settings
 from serve.api.app import build_app
@@ -26,7 +26,7 @@ def test_verbs_work_without_an_engine_and_completions_say_that_there_is_none(
     (model_dir / "chat_template.jinja").write_text("{{ messages }}")
     app = build_app(Settings(state_dir=tmp_path / "state", model=str(model_dir)), None)
     try:
-        client = HttpClient("http://pawl.invalid", None, app)
+        client = Pawl("http://pawl.invalid", None, app)
         assert client.get("/health")["engine"]["state"] == "off"
         assert client.get("/admin/status")["champion"] == "base"
         assert [one["id"] for one in client.get("/v1/models")["data"]] == ["pawl", "base"]
