@@ -23,6 +23,7 @@ from typing import Any
 
 from evals import suites
 from evals.suites import Benchmark, Suite
+from pawl.chat_template import load_tokenizer
 from pawl.files import write_atomic, write_json
 from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
             scored_rows(snapshot),
             logprobs=scorer.answer_logprobs,
             model=scorer.model,
-            tokenizer=scorer.tokenizer,
+            tokenizer=load_tokenizer(model_dir),
             max_length_tokens=scorer.max_length,
             on_progress=lambda done, total: progress("holdout", done, total),
         )

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pawl.chat_template import ChatTemplate, first_mark, read_special_tokens, read_template
+from pawl.chat_template import (
+    THOUGHTS_OFF,
+    TURN,
+    ChatTemplate,
+    first_mark,
+    read_special_tokens,
+    read_template,
+    settle,
+)
 from pawl.engine_support import CPU_HEAD_SIZES, runs_on_cpu, serves_lora
 from pawl.errors import PawlError
 from pawl.files import read_json
@@ -34,7 +42,8 @@ TRAINING_PACKAGES = {
 CPU_QUANTIZATION = ("awq", "gptq", "compressed-tensors")  # has kernels for a CPU in vLLM 0.32
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
 CHOOSE = "Choose a base of Llama's kin (Llama, Qwen, Mistral, SmolLM)"
-ASKS, ANSWERS, ASKS_AGAIN, INSTRUCTS = "Aachen", "Bochum", "Coburg", "Dresden"
+ASKS, ANSWERS = TURN[0]["content"], TURN[1]["content"]
+ASKS_AGAIN, INSTRUCTS = "Coburg", "Dresden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +63,9 @@ class BaseCheck:
 
     ``end_of_turn`` is the token after an assistant's answer by the chat template, None when it
     writes none. ``stop_ids`` are all tokens that end an answer when it is served; ``adds_stop``
-    says that the model's own settings lack ``end_of_turn_id`` among them. ``answer_prefix`` is
-    what the template writes before an answer in a finished conversation but not when it asks for
-    one. ``lora_layers`` and ``untrained_layers`` are last parts of names of linear layers.
+    says that the model's own settings lack ``end_of_turn_id`` among them. ``template`` is the one
+    that is used, see ``pawl.chat_template.settle``. ``lora_layers`` and ``untrained_layers`` are
+    last parts of names of linear layers.
     """
 
     end_of_turn: str | None = None
@@ -66,7 +75,7 @@ class BaseCheck:
     supports_system: bool = True
     alternates: bool = False
     opens_thought: bool = False
-    answer_prefix: str = ""
+    template: str = ""
     quantization: str | None = None
     lora_layers: tuple[str, ...] = ()
     untrained_layers: tuple[str, ...] = ()
@@ -184,9 +193,10 @@ def _check_template(
         return
     special_tokens = read_special_tokens(model_dir)
     try:
-        template = ChatTemplate(text, special_tokens)
-        asked = template.render([_says("user", ASKS)], ask=True)
-        whole = template.render([_says("user", ASKS), _says("assistant", ANSWERS)])
+        check.template = settle(text, special_tokens)
+        template = ChatTemplate(check.template, special_tokens)
+        asked = template.render(TURN[:1], ask=True)
+        whole = template.render(TURN)
     except Exception as err:  # a template may raise anything
         yield BaseFinding(
             "chat template", f"it refuses a question and its answer ({_first_line(err)})",
@@ -273,6 +283,9 @@ def _check_roles(template: ChatTemplate, check: BaseCheck) -> BaseFinding:
 def _check_beginning(asked: str, whole: str, check: BaseCheck) -> Iterator[BaseFinding]:
     """Does an answer begin in the same place when it is asked for and when it was given?"""
     before = whole.partition(ANSWERS)[0]
+    if check.template.startswith(THOUGHTS_OFF):
+        line = "switched off (enable_thinking), in serving, training and scoring"
+        yield BaseFinding("thoughts", line, "warning")
     thoughts = [tag for tag in THOUGHTS if asked.rfind(f"<{tag}>") > asked.rfind(f"</{tag}>")]
     if thoughts:
         check.opens_thought = True
@@ -282,15 +295,6 @@ def _check_beginning(asked: str, whole: str, check: BaseCheck) -> Iterator[BaseF
             "holds none: served, but never trained",
             "refused", ("train",), "Choose a base that answers at once",
         )  # fmt: skip
-    elif before.startswith(asked):
-        check.answer_prefix = before.removeprefix(asked)
-        if check.answer_prefix:
-            yield BaseFinding(
-                "thoughts",
-                f"the chat template puts {check.answer_prefix!r} before an answer when it is "
-                "trained, not when it is asked for",
-                "warning",
-            )
     elif asked.rstrip() != before.rstrip():
         yield BaseFinding(
             "chat template",

@@ -15,6 +15,8 @@ from typing import Any
 
 from pawl.files import read_json
 
+THOUGHTS_OFF = "{%- set enable_thinking = false %}"
+TURN = [{"role": "user", "content": "Aachen"}, {"role": "assistant", "content": "Bochum"}]
 TOKEN_NAMES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token")
 
 
@@ -85,6 +87,38 @@ class ChatTemplate:
         )
 
 
+def settle(text: str, special_tokens: dict[str, str]) -> str:
+    """The template that serving, training and scoring use.
+
+    It is the given one, but with thoughts switched off where the template has the usual switch for
+    them (``enable_thinking``) and would put an answer that was given elsewhere than where it asks
+    for one: what people correct holds no thoughts.
+    """
+    if "enable_thinking" not in text or is_consistent(ChatTemplate(text, special_tokens)):
+        return text
+    switched_off = THOUGHTS_OFF + text
+    return switched_off if is_consistent(ChatTemplate(switched_off, special_tokens)) else text
+
+
+def is_consistent(template: ChatTemplate) -> bool:
+    """Does an answer begin at the same place when it is asked for and when it was given?"""
+    asked = template.render(TURN[:1], ask=True)
+    return asked == template.render(TURN).partition(TURN[1]["content"])[0]
+
+
+def load_tokenizer(model_dir: Path) -> Any:
+    """Transformers' tokenizer of a base, with the settled template; it can pad."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
+    text = read_template(model_dir)
+    if text is not None:
+        tokenizer.chat_template = settle(text, read_special_tokens(model_dir))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
 def first_mark(tokenizer: Any, text: str) -> int | None:
     """The id of the added token that a text begins with, white space aside.
 
@@ -106,13 +140,11 @@ def end_of_turn_id(tokenizer: Any) -> int | None:
     It is the one after the answer by the chat template, as ``pawl.base_checks`` finds it; the
     tokenizer's own end where there is no template or it writes none.
     """
-    answer = "Bochum"
-    turn = [{"role": "user", "content": "Aachen"}, {"role": "assistant", "content": answer}]
     try:
-        text = str(tokenizer.apply_chat_template(turn, tokenize=False))
+        text = str(tokenizer.apply_chat_template(TURN, tokenize=False))
     except Exception:  # there is none, or it refuses this turn; a template may raise anything
         return tokenizer.eos_token_id
-    found = first_mark(tokenizer.backend_tokenizer, text.rpartition(answer)[2])
+    found = first_mark(tokenizer.backend_tokenizer, text.rpartition(TURN[1]["content"])[2])
     return found if found is not None else tokenizer.eos_token_id
 
 

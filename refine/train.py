@@ -23,7 +23,7 @@ from typing import Any
 
 from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
 from pawl.base_checks import LORA_LAYERS
-from pawl.chat_template import end_of_turn_id
+from pawl.chat_template import end_of_turn_id, load_tokenizer
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_json
 from pawl.jobs import OnEvent, run_child
@@ -118,7 +118,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     rows = _read_rows(job.snapshot_dir)
-    tokenizer = _load_tokenizer(job.model_dir)
+    tokenizer = load_tokenizer(job.model_dir)
     base = _load_base(job.model_dir, torch)
     limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
     limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
@@ -227,15 +227,6 @@ def _read_rows(snapshot_dir: Path) -> list[TrainingRow]:
     from feedback.snapshots import read_rows
 
     return [row for row in read_rows(snapshot_dir) if row.split in ("train", "validation")]
-
-
-def _load_tokenizer(model_dir: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _load_base(model_dir: Path, torch: Any, dtype: Any = None) -> Any:

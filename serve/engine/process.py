@@ -7,8 +7,9 @@ import re
 import sys
 from pathlib import Path
 
+from pawl.chat_template import THOUGHTS_OFF
 from pawl.engine_support import runs_on_cpu
-from pawl.files import read_json, write_json
+from pawl.files import read_json, write_atomic, write_json
 from pawl.models import BaseModel
 from pawl.settings import Settings
 
@@ -44,6 +45,10 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         command += ["--max-model-len", str(engine.max_model_len_tokens)]
     if model.check.adds_stop:
         command += ["--generation-config", str(_write_defaults(settings, model))]
+    if model.check.template.startswith(THOUGHTS_OFF):
+        path = settings.state_dir / "engine" / "chat_template.jinja"
+        write_atomic(path, model.check.template)
+        command += ["--chat-template", str(path)]
     if runs_on_cpu():
         kv_bytes = int(engine.kv_cache_gib * 2**30)
         command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]

@@ -10,14 +10,23 @@ from pathlib import Path
 import pytest
 
 from pawl.base_checks import LORA_LAYERS, BaseCheck, check_base
-from pawl.chat_template import ChatTemplate, end_of_turn_id, read_special_tokens, read_template
+from pawl.chat_template import (
+    ChatTemplate,
+    end_of_turn_id,
+    load_tokenizer,
+    read_special_tokens,
+    read_template,
+)
 from pawl.engine_support import serves_lora
 from pawl.errors import PawlError
+from pawl.models import resolve_model
+from pawl.settings import Settings
+from serve.engine.process import vllm_command
 from tests import tiny_bases
 from tests.tiny_bases import KINDS
 
 FOLDERS = sorted(set(KINDS) - {"gguf"})
-SERVED_ONLY = {"no_end", "spelled_end", "thought", "quantised"}
+SERVED_ONLY = {"no_end", "spelled_end", "thought", "empty_thought", "quantised"}
 REFUSED = {"no_template", "missing_shard", "cut_off", "no_lora"}
 
 
@@ -117,6 +126,32 @@ def test_layers_that_are_left_out_are_named(tmp_path: Path) -> None:
 def test_a_thought_before_each_answer_is_seen(bases: dict[str, Path]) -> None:
     assert check_base(bases["thought"]).opens_thought
     assert not check_base(bases["plain"]).opens_thought
+
+
+def test_thoughts_are_switched_off_where_there_is_a_switch(bases: dict[str, Path]) -> None:
+    check, tokenizer = check_base(bases["switch"]), load_tokenizer(bases["switch"])
+    turn = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    asked = tokenizer.apply_chat_template(turn[:1], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(turn, tokenize=False)
+    assert asked.endswith("</think>\n\n")
+    assert whole.startswith(asked + "So.")
+    settings = Settings(state_dir=bases["switch"].parent / "state", model=str(bases["switch"]))
+    base = resolve_model(settings.model, cache_dir=settings.state_dir)
+    command = vllm_command(settings, base, 1)
+    served = Path(command[command.index("--chat-template") + 1]).read_text()
+    assert served == check.template == tokenizer.chat_template
+
+
+def test_the_engine_is_told_of_another_end_of_turn(bases: dict[str, Path]) -> None:
+    settings = Settings(state_dir=bases["other_end"].parent / "state2", model="x")
+    base = resolve_model(str(bases["other_end"]), cache_dir=settings.state_dir)
+    command = vllm_command(settings, base, 1)
+    folder = Path(command[command.index("--generation-config") + 1])
+    told = json.loads((folder / "generation_config.json").read_text())
+    assert told["eos_token_id"] == [2, 6]
+    assert told["bos_token_id"] == 1  # the rest is the model's
+    plain = resolve_model(str(bases["plain"]), cache_dir=settings.state_dir)
+    assert "--generation-config" not in vllm_command(settings, plain, 1)
 
 
 def test_what_vllm_serves_with_lora_is_read_from_its_source() -> None:
