@@ -122,9 +122,8 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
     import uvicorn
 
     from feedback.store import Store
-    from serve.api.app import PublicRoutes, make_app
-    from serve.api.completions import Gateway
-    from serve.api.in_flight import InFlight
+    from serve.api.app import make_app
+    from serve.api.completions import Gateway, InFlight
     from serve.api.metrics import Metrics
     from serve.up import Server, stop_on_signals
 
@@ -135,8 +134,7 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
         engine = Upstream(upstream)
         gateway = Gateway(store, engine, base, InFlight(), Metrics(), lambda: (),
                           settings.engine.max_prompt_bytes, record=recording)  # fmt: skip
-        routes = PublicRoutes(store, None, gateway).routes()
-        config = uvicorn.Config(make_app(routes, settings), host="127.0.0.1", port=port,
+        config = uvicorn.Config(make_app(settings, gateway), host="127.0.0.1", port=port,
                                 access_log=False, log_level="warning")  # fmt: skip
 
         async def serve() -> None:

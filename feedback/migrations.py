@@ -105,6 +105,11 @@ MIGRATIONS: tuple[Migration, ...] = (
         # Until now a row replaced all that the person had said of the answer before.
         ("ALTER TABLE feedback ADD COLUMN cleared_json VARCHAR DEFAULT '[]'",),
     ),
+    Migration(
+        5,
+        "the HTTP request that an answer was given to",
+        ("ALTER TABLE completions ADD COLUMN request_id VARCHAR",),
+    ),
 )
 
 

@@ -12,7 +12,7 @@ class PawlError(Exception):
         what: what came ("model folder ./llama has no chat template").
         why: why it can't be ("chat requests could not be turned into prompts").
         do: what to type or change.
-        code: the short machine-readable name. ``serve.api.http`` gives each its HTTP status.
+        code: the short machine-readable name. ``serve.api.errors`` gives each its HTTP status.
         param: the request field at fault, if one is.
         retryable: the same call may succeed later, with nothing changed in it.
     """

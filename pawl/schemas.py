@@ -1,4 +1,8 @@
-"""What travels between rooms and over the admin API: plain frozen records with JSON forms.
+"""What travels: the records that rooms hand each other, and the bodies of HTTP calls.
+
+Records are plain frozen dataclasses, since some are made for every answer; bodies are pydantic
+models, from which ``/openapi.json`` is made. The bodies of the two completion calls are in
+``serve.api.requests``.
 
 Times are UTC, ISO 8601 with ``Z``. Messages are OpenAI's: ``{"role": ..., "content": ...}``.
 """
@@ -8,6 +12,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 Message = dict[str, str]
 Thumb = Literal["up", "down"]
@@ -23,7 +29,15 @@ def utc_now() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class Record:
+    """What all records can do."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion(Record):
     """One answer of one choice, with everything needed to know who said it and how."""
 
     completion_id: str
@@ -45,13 +59,11 @@ class Completion:
     first_token_seconds: float | None
     total_seconds: float
     streamed: bool
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+    request_id: str | None = None  # the reply's X-Request-Id; None in rows of an older Pawl
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class Feedback(Record):
     """What one person said about one answer. Appended, never edited.
 
     A row adds to what this person said about the answer before: the newest value of each field
@@ -76,12 +88,9 @@ class Feedback:
     preferred_over_choice_index: int = 0  # says nothing where preferred_over is None
     cleared: list[str] = field(default_factory=list)  # of feedback.current.CLEARABLE
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Category:
+class Category(Record):
     """An error category: data, not code."""
 
     key: str
@@ -91,7 +100,7 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRow:
+class TrainingRow(Record):
     """One curated row of a snapshot. Which fields are set follows from ``kind``.
 
     sft: ``prompt``, ``completion``. pair: ``prompt``, ``chosen``, ``rejected``.
@@ -111,12 +120,9 @@ class TrainingRow:
     categories: list[str] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)  # feedback_id, completion_id, source
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class ItemScore:
+class ItemScore(Record):
     """One item of one benchmark under one model.
 
     ``score`` is in [0, 1] (accuracy of the item, or truthfulqa_mc2's mass on true answers);
@@ -131,12 +137,9 @@ class ItemScore:
     error: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(Record):
     """One move of the champion pointer, or one that was tried. The newest live one counts."""
 
     promotion_id: str
@@ -149,5 +152,295 @@ class Promotion:
     reason: str = ""
     probe: dict[str, Any] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class StoredFeedback(Feedback):
+    """The answer to feedback: the stored row, and whether it had been sent before."""
+
+    duplicate: bool = False
+
+
+# -- bodies that clients send. A field that is null counts as not sent.
+
+
+class Body(BaseModel):
+    """No other fields than these, and no value turned into another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FeedbackRequest(Body):
+    """What one person says about one answer. A field that is absent leaves what the person said
+    before; an empty text or list takes it away."""
+
+    completion_id: str = Field(
+        min_length=1, description="the answer's id, or its X-Pawl-Completion-Id header"
+    )
+    choice_index: int = Field(0, ge=0, lt=1000, description="which of n answers, counted from 0")
+    thumb: Thumb | None = None
+    categories: list[str] | None = Field(None, description="keys of /v1/feedback/categories")
+    comment: str | None = Field(None, max_length=10_000)
+    correction: str | None = Field(
+        None, max_length=100_000, description="what the answer should have said"
+    )
+    preferred_over: str | None = Field(None, description="completion id of the worse answer")
+    preferred_over_choice_index: int | None = Field(None, ge=0, lt=1000)
+    retract: bool = Field(False, description="takes back all that this person said of the answer")
+    user: str | None = Field(None, description="who says so; the header X-Pawl-Rater wins")
+    idempotency_key: str | None = Field(
+        None, max_length=200, description="the same key of the same person is stored once"
+    )
+
+
+class PromotionRequest(Body):
+    """Either a run, or any adapter with ``force``."""
+
+    run_dir: str | None = Field(None, description="a folder of runs/, or a run's id")
+    adapter_dir: str | None = Field(None, description="an absolute path; needs force")
+    run_id: str | None = None
+    force: bool = Field(False, description="promote without a gate's verdict")
+
+
+class RollbackRequest(Body):
+    to: str | None = Field(None, description="a version that was champion; by default the last")
+
+
+class RunState(Body):
+    """A state that a run came to."""
+
+    run_id: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$",
+        description="a folder under runs/: letters, digits, dots, dashes and underscores",
+    )
+    status: str
+    at: str | None = Field(None, description="by default now")
+    detail: dict[str, Any] = {}
+
+
+class ScoresRequest(Body):
+    """The finished folder of scores that a run left."""
+
+    role: Literal["champion", "challenger", "anchor"]
+    dir: str = Field(description="an absolute path under runs/ or scores/")
+
+
+class Verdict(Body):
+    """The gate's verdict, as ``verdict.json`` has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    outcome: str
+
+
+class NoFields(Body):
+    """An empty object."""
+
+
+class GenerateRequest(Body):
+    prompts: list[list[Message]]
+    max_tokens: int
+
+
+class ImportRequest(Body):
+    path: str = Field(description="an absolute path on the server's machine")
+    format: str = Field("auto", description="a format of feedback.formats, or auto")
+
+
+class ExportRequest(Body):
+    path: str = Field(description="an absolute path on the server's machine")
+    format: str = Field(description="a format of feedback.formats")
+
+
+# -- answers of the server
+
+
+class Answer(BaseModel):
+    """A client takes fields that a newer server adds."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ErrorDetail(Answer):
+    message: str = Field(description="what came, why it can't be, what to do")
+    type: str = Field(description="invalid_request_error or server_error")
+    param: str | None = Field(description="the request's field at fault, if one is")
+    code: str | None = Field(description="the machine-readable name; docs/api.md lists them")
+
+
+class ErrorAnswer(Answer):
+    """An error, as OpenAI's API has it."""
+
+    error: ErrorDetail
+
+
+class ModelCard(Answer):
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "pawl"
+    version: str = Field(description="the exact version behind the name")
+    base_model: str
+
+
+class ModelList(Answer):
+    object: str = "list"
+    data: list[ModelCard]
+
+
+class EngineHealth(Answer):
+    """``state``: off, starting, ready, restarting (it died and comes back), failed."""
+
+    state: str = "off"
+    detail: str = "no server runs"
+    progress_fraction: float = 0.0
+    n_restarts: int = 0
+    start_seconds: float | None = None
+
+
+class EngineStatus(EngineHealth):
+    pid: int | None = None
+    command: list[str] = []
+
+
+class Health(Answer):
+    status: str = "ok"
+    champion: str
+    champion_served: bool
+    engine: EngineHealth
+
+
+class BaseStatus(Answer):
+    name: str
+    fingerprint: str
+    dir: str
+
+
+class Status(Answer):
+    version: str
+    base: BaseStatus
+    champion: str
+    engine: EngineStatus
+    adapters: list[str]
+    counts: dict[str, int]
+    url: str | None
+
+
+class ConversationMessage(Answer):
+    """The fields after ``content`` are those of an answer that was recorded here; ``feedback`` is
+    what counts of what the person who asks said about it."""
+
+    role: str
+    content: str
+    completion_id: str | None = None
+    choice_index: int | None = None
+    version: str | None = None
+    status: str | None = None
+    feedback: Feedback | None = None
+
+
+class Conversation(Answer):
+    conversation_id: str
+    messages: list[ConversationMessage]
+
+
+class Run(Answer):
+    """The latest state of a run; ``started_at`` is the time of its first."""
+
+    run_id: str
+    status: str
+    at: str
+    started_at: str
+    detail: dict[str, Any]
+
+
+class RunWithVerdict(Run):
+    verdict: dict[str, Any] | None
+
+
+class StoredScores(Answer):
+    run_id: str
+    role: str
+    n_items: int
+
+
+class StoredVerdict(Answer):
+    run_id: str
+    outcome: str
+
+
+class SnapshotManifest(Answer):
+    snapshot_id: str
+    content_sha256: str
+    created_at: str
+    counts: dict[str, dict[str, int]] = Field(description="rows by split and kind")
+    rejections: dict[str, int] = Field(description="rows left out, by reason")
+    dir: str
+
+
+class GeneratedAnswer(Answer):
+    text: str
+    is_finished: bool
+
+
+class GeneratedAnswers(Answer):
+    answers: list[GeneratedAnswer]
+
+
+class ImportCounts(Answer):
+    format: str
+    n_records: int
+    n_rows: int
+    n_added: int
+    n_already_there: int
+    skipped: dict[str, int]
+    problems: list[str]
+    message: str
+
+
+class ExportCounts(Answer):
+    format: str
+    path: str
+    n_written: int
+    skipped: dict[str, int]
+    message: str
+
+
+class Usage(Answer):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class ChatMessage(Answer):
+    role: str = "assistant"
+    content: str | None = None
+
+
+class ChatChoice(Answer):
+    index: int
+    message: ChatMessage
+    finish_reason: str | None = None
+
+
+class ChatAnswer(Answer):
+    id: str = Field(description="the completion_id that feedback names")
+    model: str = Field(description="the exact version that answered")
+    choices: list[ChatChoice]
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """The first choice's text."""
+        return self.choices[0].message.content or ""
+
+
+class TextChoice(Answer):
+    index: int
+    text: str
+    finish_reason: str | None = None
+
+
+class TextAnswer(Answer):
+    id: str
+    model: str
+    choices: list[TextChoice]
+    usage: Usage | None = None

@@ -6,14 +6,13 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pawl.adapters import FILES, validate_adapter
 from pawl.errors import PawlError
 from pawl.files import read_json, sync_dir
 from pawl.models import BaseModel
+from pawl.schemas import PromotionRequest
 from pawl.settings import Settings
-from serve.api.requests import KINDS_IN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +25,17 @@ class Candidate:
     force: bool
 
 
-def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
-    """Read what ``POST /admin/promotions`` asks for: ``run_dir`` (a folder of ``runs/``, or a
-    run's id) or, with ``force``, ``adapter_dir`` (any absolute folder).
+def find_candidate(request: PromotionRequest, settings: Settings) -> Candidate:
+    """The adapter that a request names.
 
     Raises:
         PawlError: nothing or too much was named, or it is not there.
     """
-    kinds: dict[str, type] = {"run_dir": str, "adapter_dir": str, "run_id": str, "force": bool}
-    for key, value in body.items():
-        if key not in kinds:
-            raise PawlError(
-                f"unknown field {key!r}",
-                f"a promotion takes {', '.join(kinds)}",
-                "Leave it out",
-                param=key,
-            )
-        if value is not None and not isinstance(value, kinds[key]):
-            raise PawlError(
-                f"{key} is {value!r}",
-                f"{KINDS_IN_WORDS[kinds[key]]} is expected",
-                "Send that",
-                param=key,
-            )
-        if isinstance(value, str) and "\0" in value:
-            raise PawlError(f"{key} holds a zero byte", "no path does", param=key)
-    force, run_id = bool(body.get("force")), body.get("run_id")
-    adapter = body.get("adapter_dir")
-    run = body.get("run_dir") or (None if adapter else run_id)
+    for name in ("run_dir", "adapter_dir", "run_id"):
+        if "\0" in (getattr(request, name) or ""):
+            raise PawlError(f"{name} holds a zero byte", "no path does", param=name)
+    force, run_id, adapter = request.force, request.run_id, request.adapter_dir
+    run = request.run_dir or (None if adapter else run_id)
     if bool(run) == bool(adapter):
         raise PawlError("a promotion takes either run_dir or adapter_dir", do="Name one of them")
     if run:
@@ -81,7 +63,8 @@ def find_candidate(body: dict[str, Any], settings: Settings) -> Candidate:
             "Promote a run that the gate let through, or send force: true",
             param="force",
         )
-    adapter_dir = Path(str(adapter))
+    assert adapter is not None
+    adapter_dir = Path(adapter)
     if not adapter_dir.is_absolute():
         raise PawlError(
             f"adapter_dir {adapter!r} is relative",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from pawl.adapters import read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import Promotion, PromotionOutcome, utc_now
+from pawl.schemas import Promotion, PromotionOutcome, PromotionRequest, utc_now
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
 from serve.champion import BASE, champion_stack, check_fits, moves
@@ -102,20 +102,17 @@ class Promoter:
         """Every move as it stands now, oldest first."""
         return moves(self._store.promotions())
 
-    async def promote(self, body: dict[str, Any]) -> Promotion:
+    async def promote(self, request: PromotionRequest) -> Promotion:
         """Bring an adapter in; the answer says what became of it.
 
         ``live``: it is champion. ``indistinguishable``: it answers like the base or the champion,
         which stays (``force`` makes it champion all the same). ``refused``: the gate, a check, the
         engine or the probe said no. ``pending``: no engine runs; the next start loads and probes.
 
-        Args:
-            body: as ``serve.candidate.find_candidate`` reads it.
-
         Raises:
             PawlError: the request itself makes no sense; nothing was tried or recorded.
         """
-        candidate = find_candidate(body, self._settings)
+        candidate = find_candidate(request, self._settings)
         return await self._unbroken(self._promote(candidate))
 
     async def rollback(self, to: str | None = None) -> Promotion:

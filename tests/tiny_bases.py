@@ -209,7 +209,8 @@ def gguf(folder: Path) -> Path:
 KINDS: dict[str, Callable[[Path], Path]] = {
     make.__name__: make
     for make in (plain, fused, other_end, no_system, thought, empty_thought, switch, no_end,
-                 spelled_end, no_template, narrow_heads, no_lora, missing_shard, cut_off, quantised, gguf)
+                 spelled_end, no_template, narrow_heads, no_lora, missing_shard, cut_off,
+                 quantised, gguf)
 }  # fmt: skip
 
 

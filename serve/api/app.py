@@ -6,45 +6,57 @@ build_app(settings, None)     the same routes for command-line verbs while no se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import logging
+import re
+import time
+import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, FastAPI
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 
+import pawl
 from pawl.errors import PawlError
+from pawl.logs import request_id
 from pawl.models import BaseModel, resolve_model
+from pawl.schemas import (
+    ChatAnswer,
+    ErrorAnswer,
+    Health,
+    ModelCard,
+    ModelList,
+    TextAnswer,
+)
 from pawl.settings import Settings
-from serve.api.auth import Door, is_loopback
-from serve.api.completions import Gateway
-from serve.api.http import ClientGone, error_body, error_response, read_request
-from serve.api.in_flight import InFlight
+from serve.api.auth import Auth, is_loopback
+from serve.api.completions import Gateway, InFlight
+from serve.api.docs import docs_page
+from serve.api.errors import error_body, error_response
 from serve.api.metrics import CONTENT_TYPE, Metrics
-from serve.api.recording import rater_of
-from serve.api.requests import Kind, parse_json
+from serve.api.requests import ChatRequest, ClientGone, JsonRoute, TextRequest
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from feedback.store import Store
     from serve.engine.client import Engine
     from serve.promotion import Promoter
 
-MAX_FEEDBACK_BYTES = 1_000_000
 ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # Addresses for programs, the last three of clients that were told the address without its /v1.
 OURS = ("/v1", "/v1/{_:path}", "/admin", "/admin/{_:path}", "/health", "/metrics",
         "/chat/completions", "/completions", "/models")  # fmt: skip
+_log = logging.getLogger("pawl.access")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
-class PawlApp(Starlette):
+class PawlApp(FastAPI):
     """The application and the parts it is made of. ``close`` ends what it opened."""
 
     store: Store
@@ -78,7 +90,7 @@ def build_app(
         PawlError: the base model is not there, or the store can't be opened.
     """
     from feedback.store import Store
-    from serve.api.admin import Admin
+    from serve.api.admin import admin_routes
     from serve.promotion import Promoter
 
     base = base or (
@@ -98,10 +110,7 @@ def build_app(
         lambda: promoter.offered,
         settings.engine.max_prompt_bytes,
     )
-    public = PublicRoutes(store, engine, gateway)
-    admin = Admin(settings, base, store, engine, promoter)
-    nowhere = [Route(path, _nowhere, methods=ALL_METHODS) for path in OURS]
-    app = make_app([*public.routes(), *admin.routes(), *nowhere], settings)
+    app = make_app(settings, gateway, admin_routes(settings, base, store, engine, promoter))
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending
@@ -112,149 +121,142 @@ def build_app(
     return app
 
 
-def make_app(routes: Sequence[Route], settings: Settings) -> PawlApp:
-    """An application of these routes, behind the door, with OpenAI-shaped errors."""
+def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
+    """An application of the public routes and ``more``, with OpenAI-shaped errors."""
+    from serve.api.feedback import feedback_routes
+
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    own = is_loopback(settings.host)
-    return PawlApp(
-        routes=routes,
-        middleware=[Middleware(Door, api_key=key, only_own_names=own)],
+    app = PawlApp(
+        title="Pawl", version=pawl.__version__, docs_url=None, redoc_url=None,
+        description="A chat model that gets better from the people who use it.",
+        responses={"default": {"model": ErrorAnswer, "description": "what is wrong"}},
+        middleware=[
+            Middleware(Access),
+            Middleware(Auth, api_key=key, only_own_names=is_loopback(settings.host)),
+        ],
         exception_handlers={
             PawlError: _pawl_error, HTTPException: _http_error, ClientGone: _client_gone,
             500: _our_fault,
         },
     )  # fmt: skip
+    app.router.route_class = JsonRoute
+    _add_completion_routes(app, gateway)
+    _add_server_routes(app, gateway)
+    store: Any = gateway.store
+    for router in (feedback_routes(store), *more):
+        app.include_router(router)
+    for path in OURS:
+        app.router.add_route(path, _nowhere, methods=[*ALL_METHODS], include_in_schema=False)
+    return app
 
 
-class PublicRoutes:
-    """The handlers of everything that isn't a completion, and the table of public routes."""
+def _add_completion_routes(app: PawlApp, gateway: Gateway) -> None:
+    """The two completion routes: plain ASGI applications, so that hang-ups are seen at once, under
+    FastAPI routes that describe them."""
+    stream: dict[int | str, Any] = {
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    }
 
-    def __init__(self, store: Store, engine: Engine | None, gateway: Gateway) -> None:
-        self.store = store
-        self.engine = engine
-        self.gateway = gateway
+    @app.post("/v1/chat/completions", tags=["completions"], responses=stream)
+    async def chat(body: ChatRequest) -> ChatAnswer:
+        """Answer a conversation, whole or as a stream of events. Headers of the answer:
+        `X-Pawl-Completion-Id` (feedback names it), `X-Pawl-Version`, `X-Pawl-Base`. Headers of
+        the request: `X-Pawl-Conversation`, `X-Pawl-Rater`."""
+        raise NotImplementedError("the gateway answers")
 
-    def routes(self) -> list[Route]:
-        """Every public route."""
-        return [
-            Route("/v1/chat/completions", CompletionRoute(self.gateway, "chat"), methods=["POST"]),
-            Route("/v1/completions", CompletionRoute(self.gateway, "text"), methods=["POST"]),
-            Route("/v1/models", self.models, methods=["GET"]),
-            Route("/v1/models/{name}", self.model, methods=["GET"]),
-            Route("/v1/conversations/{conversation_id}", self.conversation, methods=["GET"]),
-            Route("/v1/feedback", self.add_feedback, methods=["POST"]),
-            Route("/v1/feedback", self.list_feedback, methods=["GET"]),
-            Route("/v1/feedback/categories", self.categories, methods=["GET"]),
-            Route("/health", self.health, methods=["GET"]),
-            Route("/metrics", self.metrics, methods=["GET"]),
-        ]
+    @app.post("/v1/completions", tags=["completions"], responses=stream)
+    async def text(body: TextRequest) -> TextAnswer:
+        """Continue a text; the rest is as in `/v1/chat/completions`."""
+        raise NotImplementedError("the gateway answers")
 
-    async def models(self, request: Request) -> Response:
-        """``{"object": "list", "data": [{"id": "pawl", "version": "pawl@3", ...}, ...]}``."""
-        return JSONResponse({"object": "list", "data": self.gateway.models()})
+    for route in app.routes:
+        if isinstance(route, JsonRoute) and route.endpoint in (chat, text):
+            route.app = partial(gateway.handle, "chat" if route.endpoint is chat else "text")
 
-    async def model(self, request: Request) -> Response:
+
+def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
+    from serve.api.admin import engine_health
+
+    engine: Any = gateway.engine
+
+    @app.get("/v1/models", tags=["models"])
+    async def list_models() -> ModelList:
+        """Every name that can be asked for."""
+        return ModelList(data=gateway.models())
+
+    @app.get("/v1/models/{name}", tags=["models"])
+    async def show_model(name: str) -> ModelCard:
         """One of the list."""
-        name = request.path_params["name"]
-        for card in self.gateway.models():
-            if card["id"] == name:
-                return JSONResponse(card)
+        for card in gateway.models():
+            if card.id == name:
+                return card
         raise PawlError(
             f"the model {name!r} does not exist",
-            f"there are {', '.join(self.gateway.names())}",
+            f"there are {', '.join(gateway.names())}",
             code="model_not_found",
             param="model",
         )
 
-    async def conversation(self, request: Request) -> Response:
-        """``{"conversation_id", "messages": [...]}`` of the person who asks."""
-        from serve.api.conversations import read_conversation
-
-        conversation_id = request.path_params["conversation_id"]
-        rater_id = self._rater(request, None)
-        return JSONResponse(
-            await run_in_threadpool(read_conversation, self.store, conversation_id, rater_id)
-        )
-
-    async def add_feedback(self, request: Request) -> Response:
-        """Store one feedback; answers the stored row and whether it had been sent before."""
-        from feedback.service import submit_feedback
-
-        body = parse_json(await read_request(request.receive, request.headers, MAX_FEEDBACK_BYTES))
-        rater_id = self._rater(request, body.get("user"))
-        source = "chat_page" if request.headers.get("x-pawl-source") == "chat_page" else "api"
-        feedback, duplicate = await run_in_threadpool(
-            submit_feedback, self.store, body, rater_id, source
-        )
-        return JSONResponse({**feedback.as_json(), "duplicate": duplicate})
-
-    async def list_feedback(self, request: Request) -> Response:
-        """What counts now on one completion: a list, one row a person."""
-        completion_id = request.query_params.get("completion_id")
-        if not completion_id:
-            raise PawlError(
-                "completion_id is missing",
-                "feedback is listed by completion",
-                "Ask for /v1/feedback?completion_id=...",
-                param="completion_id",
-            )
-        if await run_in_threadpool(self.store.get_completion, completion_id) is None:
-            raise PawlError(
-                f"completion {completion_id!r} is not known",
-                "it was never recorded here",
-                "Check the id",
-                code="completion_not_found",
-                param="completion_id",
-            )
-        rows = await run_in_threadpool(self.store.current_feedback, completion_id)
-        return JSONResponse([row.as_json() for row in rows])
-
-    async def categories(self, request: Request) -> Response:
-        """``[{"key", "definition", "example", "treatment"}, ...]``."""
-        rows = await run_in_threadpool(self.store.categories)
-        return JSONResponse([asdict(row) for row in rows])
-
-    async def health(self, request: Request) -> Response:
+    @app.get("/health", tags=["server"])
+    async def health() -> Health:
         """200 as long as this process answers; how the engine is stands in the body."""
-        engine = self.engine
-        champion = self.store.champion()
-        return JSONResponse({
-            "status": "ok",
-            "champion": champion,
-            "champion_served": champion == "base" or champion in self.gateway.offered(),
-            "engine": {
-                "state": engine.state if engine else "off",
-                "detail": engine.detail if engine else "no server runs",
-                "progress_fraction": engine.progress_fraction if engine else 0.0,
-                "n_restarts": engine.n_restarts if engine else 0,
-                "start_seconds": engine.start_seconds if engine else None,
-            },
-        })  # fmt: skip
+        champion = gateway.store.champion()
+        return Health(
+            champion=champion,
+            champion_served=champion == "base" or champion in gateway.offered(),
+            engine=engine_health(engine),
+        )
 
-    async def metrics(self, request: Request) -> Response:
+    @app.get("/metrics", tags=["server"], response_class=PlainTextResponse)
+    async def metrics() -> Response:
         """Counters in Prometheus' text form."""
-        metrics = self.gateway.metrics
-        if self.engine is not None:
-            metrics.engine_restarts.set(self.engine.n_restarts)
-            metrics.engine_ready.set(self.engine.state == "ready")
-        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        if engine is not None:
+            gateway.metrics.engine_restarts.set(engine.n_restarts)
+            gateway.metrics.engine_ready.set(engine.state == "ready")
+        return Response(gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    @staticmethod
-    def _rater(request: Request, user: Any) -> str:
-        key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return rater_of(
-            request.headers.get("x-pawl-rater"), user if isinstance(user, str) else None, key
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(
+            docs_page(app.openapi()),
+            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
         )
 
 
-class CompletionRoute:
-    """One completion route as a plain ASGI application, so that hang-ups are seen at once."""
+class Access:
+    """Pure ASGI middleware before everything: gives each request an id, the client's own
+    ``X-Request-Id`` if it is a sane one, and logs how the API answered it."""
 
-    def __init__(self, gateway: Gateway, kind: Kind) -> None:
-        self._answer = partial(gateway.handle, kind)
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        began, status = time.monotonic(), 499  # unless an answer begins, the client hung up
+        offered = Headers(scope=scope).get("x-request-id", "")
+        own_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+        request_id.set(own_id)
+        method = scope["method"]
+        if method == "HEAD":  # the server itself leaves out the body
+            scope = {**scope, "method": "GET"}
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", own_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            if scope["path"].startswith(("/v1/", "/admin/")):
+                seconds = time.monotonic() - began
+                _log.info("%s %s %d %.3f s", method, scope["path"], status, seconds)
 
 
 async def _pawl_error(request: Request, error: Exception) -> Response:
@@ -309,4 +311,6 @@ async def _our_fault(request: Request, error: Exception) -> Response:
         "The server's log has the details",
         code="internal_error",
     )
-    return error_response(mine)
+    response = error_response(mine)
+    response.headers["X-Request-Id"] = request_id.get()
+    return response

@@ -1,25 +1,27 @@
-"""What stands before the API: who may ask at all."""
+"""Authentication: who may ask the API at all."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 from pawl.errors import PawlError
-from serve.api.http import respond_error
+from serve.api.errors import respond_error
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+_log = logging.getLogger("pawl.auth")
 GUARDED = ("/v1", "/admin", "/metrics")
 IN_PROCESS = "pawl.invalid"  # the host of calls from inside this process; no DNS has it
 
 
-class Door:
+class Auth:
     """Pure ASGI middleware before API, admin routes and metrics.
 
     With a key it asks for it as a bearer token. Without one everybody on this machine may ask, but
@@ -40,6 +42,7 @@ class Door:
         if scope["type"] == "http" and scope["path"].startswith(GUARDED):
             error = self._refusal(Headers(scope=scope))
             if error is not None:
+                _log.info("refused %s %s: %s", scope["method"], scope["path"], error.code)
                 await respond_error(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -17,31 +17,27 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 
 from pawl.errors import PawlError
+from pawl.logs import request_id
 from pawl.models import BaseModel
-from pawl.schemas import utc_now
-from serve.api.http import (
-    DONE,
-    ClientGone,
+from pawl.schemas import ModelCard, utc_now
+from pawl.sse import DONE, EventParser, event
+from serve.api.errors import (
     connection_errors,
-    end_body,
     engine_lost,
+    engine_off,
     error_body,
-    exchange_headers,
-    hung_up,
-    read_request,
     refusal,
     respond_error,
     status_of,
-    whole_events,
 )
-from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.api.recording import (
     Answer,
@@ -49,13 +45,10 @@ from serve.api.recording import (
     Exchange,
     Status,
     commit,
-    completions_of,
     conversation_of,
     rater_of,
-    read_body,
-    read_stream,
 )
-from serve.api.requests import Kind, parse_request
+from serve.api.requests import ClientGone, Kind, parse_request, read_body
 
 if TYPE_CHECKING:
     import aiohttp
@@ -81,13 +74,35 @@ class ChampionStore(CompletionStore, Protocol):
     def champion(self) -> str: ...
 
 
-@dataclass(slots=True)
-class Progress:
-    """What came of one answer so far."""
+class InFlight:
+    """Counts running requests by version, so that a version is unloaded only when it is silent.
 
-    raw: bytearray = field(default_factory=bytearray)
-    first_token_seconds: float | None = None
-    recorded: bool = False
+    Used from the event loop only.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._waiting: dict[str, list[asyncio.Event]] = {}
+
+    @contextlib.contextmanager
+    def running(self, version: str) -> Iterator[None]:
+        """Count one request of ``version`` while the block runs."""
+        self.counts[version] += 1
+        try:
+            yield
+        finally:
+            self.counts[version] -= 1
+            if not self.counts[version]:
+                del self.counts[version]
+                for silent in self._waiting.pop(version, []):
+                    silent.set()
+
+    async def drained(self, version: str) -> None:
+        """Return once no request of ``version`` runs (at once when none does)."""
+        while self.counts[version]:
+            silent = asyncio.Event()
+            self._waiting.setdefault(version, []).append(silent)
+            await silent.wait()
 
 
 class Gateway:
@@ -157,23 +172,14 @@ class Gateway:
             param="model",
         )
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self) -> list[ModelCard]:
         """What ``GET /v1/models`` lists."""
         base = self.base.name if self.base else BASE_NAME
-        cards: list[dict[str, Any]] = []
-        for name in self.names():
-            version = self.store.champion() if name == PUBLIC_NAME else name
-            cards.append(
-                {
-                    "id": name,
-                    "object": "model",
-                    "created": 0,
-                    "owned_by": "pawl",
-                    "version": version,
-                    "base_model": base,
-                }
-            )
-        return cards
+        champion = self.store.champion()
+        return [
+            ModelCard(id=name, version=champion if name == PUBLIC_NAME else name, base_model=base)
+            for name in self.names()
+        ]
 
     # -- one request
 
@@ -181,56 +187,45 @@ class Gateway:
         """Answer ``POST /v1/chat/completions`` (``chat``) or ``/v1/completions`` (``text``)."""
         began = time.monotonic()
         headers = Headers(scope=scope)
-        version = ""
         try:
-            raw = await read_request(receive, headers, self.max_body_bytes)
-            asked = parse_request(raw, kind)
+            raw = await read_body(receive, headers, self.max_body_bytes)
+            request = parse_request(raw, kind)
             if self.engine is None or self.base is None:
-                raise PawlError(
-                    "no engine runs here",
-                    "answers come from a running server",
-                    "Start one with 'pawl up'",
-                    retryable=True,
-                    code="engine_off",
-                )
+                raise engine_off()
             if self.engine.state != "ready":
                 raise self.engine.unavailable()
-            version = self.resolve(asked.model)
-            key = headers.get("authorization", "").removeprefix("Bearer ")
-            rater = rater_of(headers.get("x-pawl-rater"), asked.user, key)
-            first = asked.prompts[0]
-            conversation = conversation_of(headers.get("x-pawl-conversation"), rater, first)
+            version = self.resolve(request.model)
+            rater_id = rater_of(
+                headers.get("x-pawl-rater"), request.user, headers.get("authorization")
+            )
+            exchange = Exchange(
+                completion_id=("chatcmpl-" if kind == "chat" else "cmpl-") + uuid.uuid4().hex,
+                conversation_id=conversation_of(
+                    headers.get("x-pawl-conversation"), rater_id, request.prompts[0]
+                ),
+                rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
+                request=request, version=version, base=self.base, answer=Answer(kind),
+            )  # fmt: skip
         except ClientGone:
             return
         except PawlError as error:
-            self.metrics.requests.labels(version or "none", str(status_of(error))).inc()
+            self.metrics.requests.labels("none", str(status_of(error))).inc()
             await respond_error(error, scope, receive, send)
             return
-        exchange = Exchange(
-            completion_id=("chatcmpl-" if kind == "chat" else "cmpl-") + uuid.uuid4().hex,
-            conversation_id=conversation,
-            rater_id=rater, created_at=utc_now(), asked=asked, version=version, base=self.base,
-        )  # fmt: skip
         with self.in_flight.running(version):
-            await self._answer(exchange, self.engine, began, scope, receive, send)
+            await self._answer(exchange, self.engine, scope, receive, send)
         self.metrics.seconds.labels(version).observe(time.monotonic() - began)
 
     async def _answer(
-        self, exchange: Exchange, engine: ServingEngine, began: float,
-        scope: Scope, receive: Receive, send: Send,
-    ) -> None:  # fmt: skip
+        self, exchange: Exchange, engine: ServingEngine, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Run the relay and watch the client at the same time."""
-        progress = Progress()
-        relay = self._stream if exchange.asked.stream else self._whole
-        work = asyncio.create_task(relay(exchange, engine, progress, began, scope, receive, send))
-        gone = asyncio.create_task(hung_up(receive))
+        work = asyncio.create_task(self._relay(exchange, engine, scope, receive, send))
+        gone = asyncio.create_task(_hung_up(receive))
         status: Status = "error"
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                status = work.result()
-            else:
-                status = "cancelled"
+            status = work.result() if work.done() else "cancelled"
         finally:  # also when the server itself is told to stop
             gone.cancel()
             if not work.done():
@@ -238,129 +233,123 @@ class Gateway:
                 status = "cancelled"
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await work
-            if not progress.recorded:
+            if not exchange.recorded:
                 with contextlib.suppress(PawlError):
-                    await self._record(exchange, progress, began, status)
+                    await self._record(exchange, status)
             self.metrics.requests.labels(exchange.version, status).inc()
 
-    async def _stream(
-        self, exchange: Exchange, engine: ServingEngine, progress: Progress, began: float,
-        scope: Scope, receive: Receive, send: Send,
-    ) -> Status:  # fmt: skip
-        asked = exchange.asked
-        started = False
-        pending = b""
+    async def _relay(
+        self, exchange: Exchange, engine: ServingEngine, scope: Scope, receive: Receive, send: Send
+    ) -> Status:
+        """Ask the engine, pass its answer on, record it, and only then end the answer."""
+        stream = exchange.request.stream
         try:
             async with self._ask(engine, exchange) as upstream:
                 if upstream.status != 200:
-                    progress.recorded = True  # nothing was generated
-                    raise refusal(upstream.status, await upstream.read(), exchange.asked.kind)
-                head = [
-                    *exchange_headers(exchange),
-                    (b"content-type", b"text/event-stream; charset=utf-8"),
-                    (b"cache-control", b"no-cache"),
-                    (b"x-accel-buffering", b"no"),
-                ]
-                await send({"type": "http.response.start", "status": 200, "headers": head})
-                started = True
-                async for chunk in upstream.content.iter_any():
-                    if progress.first_token_seconds is None:
-                        progress.first_token_seconds = time.monotonic() - began
-                    progress.raw += chunk
-                    whole, pending = whole_events(pending + chunk, asked.include_usage)
-                    if whole:
-                        await send({"type": "http.response.body", "body": whole, "more_body": True})
-            if not progress.raw.endswith(DONE):
-                raise engine_lost("its stream ended before the answer did")
-            answer = await self._record(exchange, progress, began, "complete")
-            if answer.error:
-                return await end_body(send, DONE, "error")
-            return await end_body(send, DONE, "complete")
-        except PawlError as error:
-            failure = error
-        except connection_errors() as error:
-            failure = engine_lost(f"{type(error).__name__} {error}".strip())
-        if not progress.recorded:
-            with contextlib.suppress(PawlError):
-                await self._record(exchange, progress, began, "error")
-        if started:
-            event = b"data: " + json.dumps(error_body(failure)).encode() + b"\n\n"
-            return await end_body(send, event, "error")
-        await respond_error(failure, scope, receive, send, exchange_headers(exchange))
-        return "error"
-
-    async def _whole(
-        self, exchange: Exchange, engine: ServingEngine, progress: Progress, began: float,
-        scope: Scope, receive: Receive, send: Send,
-    ) -> Status:  # fmt: skip
-        try:
-            async with self._ask(engine, exchange) as upstream:
-                body = await upstream.read()
-                if upstream.status != 200:
-                    progress.recorded = True  # nothing was generated
-                    raise refusal(upstream.status, body, exchange.asked.kind)
-            progress.raw += body
-            await self._record(exchange, progress, began, "complete")
+                    exchange.recorded = True  # nothing was generated
+                    chat = exchange.request.kind == "chat"
+                    raise refusal(
+                        upstream.status, await upstream.read(), "messages" if chat else "prompt"
+                    )
+                if stream:
+                    body = await self._pass_on(exchange, upstream, send)
+                else:
+                    body = await upstream.read()
+                    exchange.answer.take(body)
+            await self._record(exchange, "complete")
         except PawlError as error:
             failure = error
         except connection_errors() as error:
             failure = engine_lost(f"{type(error).__name__} {error}".strip())
         else:
-            head = [
-                *exchange_headers(exchange),
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-            ]
-            await send({"type": "http.response.start", "status": 200, "headers": head})
-            return await end_body(send, body, "complete")
-        if not progress.recorded:
+            if not stream:
+                size = (b"content-length", str(len(body)).encode())
+                await _start(send, exchange, (b"content-type", b"application/json"), size)
+            await send({"type": "http.response.body", "body": body})
+            return "error" if exchange.answer.error else "complete"
+        if not exchange.recorded:
             with contextlib.suppress(PawlError):
-                await self._record(exchange, progress, began, "error")
-        await respond_error(failure, scope, receive, send, exchange_headers(exchange))
+                await self._record(exchange, "error")
+        if exchange.begun:
+            body = event(json.dumps(error_body(failure)).encode())
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await respond_error(failure, scope, receive, send, _headers(exchange))
         return "error"
 
     def _ask(self, engine: ServingEngine, exchange: Exchange) -> Any:
-        asked = exchange.asked
-        body = {**asked.body, "model": exchange.version}
-        if asked.stream:
+        request = exchange.request
+        body = {**request.body, "model": exchange.version}
+        if request.stream:
             body["stream_options"] = {"include_usage": True}  # for the record's token counts
-        path = "/v1/chat/completions" if asked.kind == "chat" else "/v1/completions"
+        path = "/v1/chat/completions" if request.kind == "chat" else "/v1/completions"
         # vLLM puts "chatcmpl-" or "cmpl-" before this id: so ours is known before the first byte.
-        request_id = exchange.completion_id.partition("-")[2]
+        engine_id = exchange.completion_id.partition("-")[2]
         return engine.session.post(
             engine.base_url + path, data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "X-Request-Id": request_id},
+            headers={"Content-Type": "application/json", "X-Request-Id": engine_id},
         )  # fmt: skip
 
-    async def _record(
-        self, exchange: Exchange, progress: Progress, began: float, status: Status
-    ) -> Answer:
+    async def _pass_on(
+        self, exchange: Exchange, upstream: aiohttp.ClientResponse, send: Send
+    ) -> bytes:
+        """Send each event as it comes, but for the usage that only we asked for (the one event
+        that has no choices) and for the last, ``[DONE]``, which is answered."""
+        await _start(
+            send, exchange, (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"),
+        )  # fmt: skip
+        exchange.begun = True
+        parser, is_done = EventParser(), False
+        async for chunk in upstream.content.iter_any():
+            if exchange.first_token_seconds is None:
+                exchange.first_token_seconds = time.monotonic() - exchange.began
+            out = b""
+            for data in parser.feed(chunk):
+                if data == DONE:
+                    is_done = True
+                    continue
+                value = exchange.answer.take(data)
+                if value.get("choices") != [] or exchange.request.include_usage:
+                    out += event(data)
+            if out:
+                await send({"type": "http.response.body", "body": out, "more_body": True})
+        if not is_done:
+            raise engine_lost("its stream ended before the answer did")
+        return event(DONE)
+
+    async def _record(self, exchange: Exchange, status: Status) -> None:
         """Commit what came. Raises PawlError: it could not be committed."""
-        progress.recorded = True
-        asked = exchange.asked
-        if asked.stream:
-            answer = read_stream(bytes(progress.raw), asked.kind)
-        else:
-            answer = read_body(bytes(progress.raw), asked.kind) if progress.raw else Answer()
-        if answer.error:
-            status = "error"
-        for count, kind in (
-            (answer.n_prompt_tokens, "prompt"),
-            (answer.n_completion_tokens, "completion"),
-        ):
-            self.metrics.tokens.labels(exchange.version, kind).inc(count or 0)
-        if progress.first_token_seconds is not None:
-            self.metrics.first_token_seconds.labels(exchange.version).observe(
-                progress.first_token_seconds
-            )
-        if self.record:
-            rows = completions_of(
-                exchange, answer, status, progress.first_token_seconds, time.monotonic() - began
-            )
-            try:
-                await commit(self.store, rows)
-            except PawlError as error:
-                self.metrics.recording_failures.inc()
-                _log.error("%s: %s", exchange.completion_id, error)
-                raise
-        return answer
+        exchange.recorded = True
+        answer, version = exchange.answer, exchange.version
+        self.metrics.tokens.labels(version, "prompt").inc(answer.n_prompt_tokens or 0)
+        self.metrics.tokens.labels(version, "completion").inc(answer.n_completion_tokens or 0)
+        if exchange.first_token_seconds is not None:
+            self.metrics.first_token_seconds.labels(version).observe(exchange.first_token_seconds)
+        if not self.record:
+            return
+        try:
+            await commit(self.store, exchange.rows("error" if answer.error else status))
+        except PawlError as error:
+            self.metrics.recording_failures.inc()
+            _log.error("%s: %s", exchange.completion_id, error)
+            raise
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _start(send: Send, exchange: Exchange, *headers: tuple[bytes, bytes]) -> None:
+    head = [*_headers(exchange), *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+
+
+def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    base = f"{quote(exchange.base.name, safe='/@:.-_ ')} {exchange.base.fingerprint}"
+    return [
+        (b"x-pawl-completion-id", exchange.completion_id.encode()),
+        (b"x-pawl-version", exchange.version.encode()),
+        (b"x-pawl-base", base.encode()),
+    ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pawl.errors import PawlError
 from pawl.schemas import Message
-from serve.api.http import connection_errors, engine_lost, refusal
+from serve.api.errors import connection_errors, engine_lost, refusal
 
 if TYPE_CHECKING:
     from serve.engine.client import Engine
@@ -56,7 +56,7 @@ async def generate(
             if response.status in (400, 422):
                 return {"text": "", "is_finished": False}
             if response.status != 200:
-                raise refusal(response.status, await response.read(), "chat")
+                raise refusal(response.status, await response.read(), "messages")
             choice = (await response.json())["choices"][0]
         text = (choice["message"].get("content") or "").strip()
         return {"text": text, "is_finished": choice["finish_reason"] == "stop"}

@@ -1,10 +1,11 @@
-"""From the bytes that the engine sent to the rows that the store keeps."""
+"""From an answer's bytes to the rows that the store keeps."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -12,7 +13,7 @@ from typing import Any, Literal, Protocol
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import Completion, Message
-from serve.api.requests import AskedCompletion, Kind
+from serve.api.requests import CompletionRequest, Kind
 
 COMMIT_TIMEOUT_SECONDS = 30.0
 MAX_ID_CHARACTERS = 200
@@ -35,103 +36,93 @@ class Choice:
 
 @dataclass(slots=True)
 class Answer:
-    """What an engine's bytes say. Token counts are those of all choices together."""
+    """What the engine has answered so far. Token counts are those of all choices together."""
 
+    kind: Kind
     choices: dict[int, Choice] = field(default_factory=dict)
     n_prompt_tokens: int | None = None
     n_completion_tokens: int | None = None
     error: str | None = None
 
+    def take(self, raw: bytes) -> dict[str, Any]:
+        """Add a whole body, or one event of a stream; answers it parsed.
 
-@dataclass(frozen=True, slots=True)
+        Raises:
+            ValueError: it is no JSON.
+        """
+        value: dict[str, Any] = json.loads(raw)
+        if "error" in value:
+            error = value["error"]
+            self.error = str(error.get("message", error) if isinstance(error, dict) else error)
+            return value
+        for one in value.get("choices", []):
+            choice = self.choices.setdefault(one["index"], Choice())
+            if self.kind == "text":
+                choice.text += one.get("text") or ""
+            else:
+                choice.text += (one.get("delta") or one.get("message") or {}).get("content") or ""
+            choice.finish_reason = one.get("finish_reason") or choice.finish_reason
+        if usage := value.get("usage"):
+            self.n_prompt_tokens = usage.get("prompt_tokens")
+            self.n_completion_tokens = usage.get("completion_tokens")
+        return value
+
+
+@dataclass(slots=True)
 class Exchange:
-    """One request on its way: who asked whom for what."""
+    """One request on its way: who asked whom for what, and what came so far.
+
+    ``began`` is of the monotonic clock, in seconds.
+    """
 
     completion_id: str
     conversation_id: str
     rater_id: str
+    request_id: str
     created_at: str
-    asked: AskedCompletion
+    began: float
+    request: CompletionRequest
     version: str
     base: BaseModel
+    answer: Answer
+    first_token_seconds: float | None = None
+    begun: bool = False  # the head of the answer has left
+    recorded: bool = False
 
+    def rows(self, status: Status) -> list[Completion]:
+        """One row a choice, also for choices of which nothing came.
 
-def read_body(raw: bytes, kind: Kind) -> Answer:
-    """Read an answer that was not streamed: ``{"choices": [...], "usage": {...}}``."""
-    answer = Answer()
-    _take(json.loads(raw), kind, answer)
-    return answer
-
-
-def read_stream(raw: bytes, kind: Kind) -> Answer:
-    """Read a stream of events, whole or cut off anywhere: ``data: {...}\\n\\n``."""
-    answer = Answer()
-    for event in raw.split(b"\n\n"):
-        if not event.startswith(b"data: {"):
-            continue  # [DONE], a comment, nothing
-        try:
-            value = json.loads(event[6:])
-        except ValueError:
-            continue  # the event in which the stream was cut off: its text never left whole
-        _take(value, kind, answer)
-    return answer
-
-
-def _take(value: dict[str, Any], kind: Kind, answer: Answer) -> None:
-    """Add one body or one event to the answer."""
-    if "error" in value:
-        error = value["error"]
-        answer.error = str(error.get("message", error) if isinstance(error, dict) else error)
-        return
-    for one in value.get("choices", []):
-        choice = answer.choices.setdefault(one["index"], Choice())
-        message = one if kind == "text" else one.get("delta") or one.get("message") or {}
-        choice.text += message.get("text" if kind == "text" else "content") or ""
-        choice.finish_reason = one.get("finish_reason") or choice.finish_reason
-    usage = value.get("usage")
-    if usage:
-        answer.n_prompt_tokens = usage.get("prompt_tokens")
-        answer.n_completion_tokens = usage.get("completion_tokens")
-
-
-def completions_of(
-    exchange: Exchange,
-    answer: Answer,
-    status: Status,
-    first_token_seconds: float | None,
-    total_seconds: float,
-) -> list[Completion]:
-    """One row a choice, also for choices of which nothing came.
-
-    The engine counts the tokens of all choices together: with several, a row has no count.
-    """
-    asked = exchange.asked
-    n_rows = asked.n * len(asked.prompts)
-    rows = []
-    for index in range(n_rows):
-        choice = answer.choices.get(index, Choice())
-        rows.append(Completion(
-            completion_id=exchange.completion_id,
-            choice_index=index,
-            conversation_id=exchange.conversation_id,
-            rater_id=exchange.rater_id,
-            created_at=exchange.created_at,
-            asked_model=asked.model,
-            version=exchange.version,
-            base_model=exchange.base.name,
-            base_fingerprint=exchange.base.fingerprint,
-            messages=asked.prompts[index // asked.n],
-            completion=choice.text,
-            finish_reason=choice.finish_reason,
-            status=status,
-            sampling=asked.sampling,
-            n_prompt_tokens=answer.n_prompt_tokens if len(asked.prompts) == 1 else None,
-            n_completion_tokens=answer.n_completion_tokens if n_rows == 1 else None,
-            first_token_seconds=first_token_seconds,
-            total_seconds=total_seconds,
-            streamed=asked.stream,
-        ))  # fmt: skip
-    return rows
+        The engine counts the tokens of all choices together: with several, a row has no count.
+        """
+        request, answer = self.request, self.answer
+        n_rows = request.n * len(request.prompts)
+        total_seconds = time.monotonic() - self.began
+        rows = []
+        for index in range(n_rows):
+            choice = answer.choices.get(index, Choice())
+            rows.append(Completion(
+                completion_id=self.completion_id,
+                choice_index=index,
+                conversation_id=self.conversation_id,
+                rater_id=self.rater_id,
+                created_at=self.created_at,
+                asked_model=request.model,
+                version=self.version,
+                base_model=self.base.name,
+                base_fingerprint=self.base.fingerprint,
+                messages=request.prompts[index // request.n],
+                completion=choice.text,
+                finish_reason=choice.finish_reason,
+                status=status,
+                sampling=request.sampling,
+                n_prompt_tokens=answer.n_prompt_tokens if len(request.prompts) == 1 else None,
+                n_completion_tokens=answer.n_completion_tokens if n_rows == 1 else None,
+                first_token_seconds=self.first_token_seconds,
+                total_seconds=total_seconds,
+                streamed=request.stream,
+                request_id=self.request_id,
+            ))  # fmt: skip
+        return rows
 
 
 async def commit(store: CompletionStore, rows: list[Completion]) -> None:
@@ -141,7 +132,7 @@ async def commit(store: CompletionStore, rows: list[Completion]) -> None:
     has them stored all the same.
 
     Raises:
-        PawlError: the store could not take them (``status=503``).
+        PawlError: the store could not take them (``not_recorded``).
     """
     try:
         futures = [store.append_completion(row) for row in rows]
@@ -199,12 +190,12 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     return "conv-" + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def rater_of(header: str | None, user: str | None, api_key: str | None) -> str:
+def rater_of(header: str | None, user: str | None, authorization: str | None) -> str:
     """Who asks: the header, the body's ``user``, a hash of the API key, or ``anonymous``."""
     if header:
         return checked_id("X-Pawl-Rater", _as_utf8(header))
     if user:
         return checked_id("user", user)
-    if api_key:
+    if api_key := (authorization or "").removeprefix("Bearer "):
         return "key-" + hashlib.sha256(api_key.encode()).hexdigest()[:16]
     return "anonymous"

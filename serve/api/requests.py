@@ -1,48 +1,76 @@
-"""What a completion request may ask for: an allow-list with types and ranges.
+"""Request bodies: read, parsed and checked, by the completion routes and by FastAPI's alike.
 
 vLLM ignores fields that it does not know, and takes many that are not OpenAI's, some of which can
-stop the whole engine. So only fields listed here go through; anything else is a 400 that names
-it. The list: those of OpenAI's chat and completion calls that vLLM honours.
+stop the whole engine. So only the fields below go through; anything else is a 400 that names it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import Field, ValidationError, model_validator
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive
 
 from pawl.errors import PawlError, short
-from pawl.schemas import Message
-from serve.api.fields import CHAT_FIELDS, NOT_SENT_ON, REFUSED, TEXT_FIELDS
+from pawl.schemas import Body, Message
+from serve.api.errors import validation_error
 
+MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a setting
+MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
+# gets to read the refusal instead of a broken connection
 Kind = Literal["chat", "text"]
 
 
-@dataclass(frozen=True, slots=True)
-class AskedCompletion:
-    """A checked request. ``prompts`` has one list of messages a prompt (one for chat);
-    ``sampling`` all fields that shape the answer, as sent; ``body`` what goes on to the engine
-    but for ``model``."""
-
-    kind: Kind
-    model: str
-    stream: bool
-    include_usage: bool  # the client asked for a last chunk with the usage
-    n: int
-    prompts: list[list[Message]]
-    sampling: dict[str, Any]
-    user: str | None
-    body: dict[str, Any]
+class ClientGone(Exception):
+    """The client hung up."""
 
 
-KINDS_IN_WORDS = {
-    str: "a text", bool: "true or false", dict: "an object", list: "a list", int: "a whole number"
-}  # fmt: skip
+# -- bytes to JSON
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        PawlError: larger than ``limit`` bytes (413).
+        ClientGone: the client hung up before it had sent all.
+    """
+    parts: list[bytes] = []
+    size = 0
+    declared = headers.get("content-length", "")
+    n_declared = int(declared) if declared.isdecimal() else 0
+    more = n_declared <= MAX_DRAINED_BYTES
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        more = message.get("more_body", False) and size <= MAX_DRAINED_BYTES
+    size = max(size, n_declared)
+    if size > limit:
+        raise PawlError(
+            f"the request has {size:,} bytes",
+            f"at most {limit:,} are taken",
+            "Send less at once",
+            code="request_too_large",
+        )
+    return b"".join(parts)
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
-    """The JSON object in ``raw``.
+    """The JSON object in ``raw``, without its fields that are null.
 
     Raises:
         PawlError: nothing came, it is not UTF-8, not JSON, no object, or holds what can't be
@@ -82,7 +110,7 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     if "\\u" in text:  # only an escape can bring half a pair
         for field, one in value.items():
             _check_encodable(field, one)
-    return value
+    return {field: one for field, one in value.items() if one is not None}
 
 
 def _no_json(why: str) -> PawlError:
@@ -93,7 +121,7 @@ def _check_encodable(field: str, value: Any) -> None:
     try:
         json.dumps([field, value], ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise _wrong(
+        raise _invalid(
             field,
             f"{short(field)} holds half of a surrogate pair",
             "it is no character, so it can neither be sent on nor stored",
@@ -101,126 +129,6 @@ def _check_encodable(field: str, value: Any) -> None:
         ) from None
     except RecursionError:
         raise _no_json("it is nested too deeply") from None
-
-
-def parse_request(raw: bytes, kind: Kind) -> AskedCompletion:
-    """Check a request's body.
-
-    Raises:
-        PawlError: the first thing that is wrong with it, ``param`` naming the field.
-    """
-    body = parse_json(raw)
-    rules = CHAT_FIELDS if kind == "chat" else TEXT_FIELDS
-    for field in body:
-        if field in REFUSED and field not in rules:
-            raise _wrong(
-                field,
-                f"{field} is not supported",
-                REFUSED[field],
-                "Leave it out",
-                code="unsupported_parameter",
-            )
-        if field not in rules:
-            raise _wrong(
-                field,
-                f"unknown field {field!r}",
-                f"these are taken: {', '.join(sorted(rules))}",
-                "Leave it out or mend its name",
-                code="unknown_parameter",
-            )
-    body = {field: value for field, value in body.items() if value is not None}
-    for field, value in body.items():
-        problem = rules[field](value)
-        if problem:
-            raise _wrong(field, f"{field} is {short(value)}", problem, "Change it")
-    if "model" not in body:
-        raise _wrong(
-            "model",
-            "model is missing",
-            "the version that shall answer must be named",
-            "Use 'pawl' for the champion",
-        )
-    _check_together(body, kind)
-    prompts = _chat_prompt(body) if kind == "chat" else _text_prompts(body)
-    n = int(body.get("n", 1))
-    stream = bool(body.get("stream", False))
-    include_usage = bool((body.get("stream_options") or {}).get("include_usage", False))
-    not_sampling = ("model", "messages", "prompt", "stream", "stream_options", *NOT_SENT_ON)
-    sampling = {field: value for field, value in body.items() if field not in not_sampling}
-    sent_on = {field: value for field, value in body.items() if field not in NOT_SENT_ON}
-    return AskedCompletion(
-        kind, body["model"], stream, include_usage, n, prompts, sampling, body.get("user"), sent_on
-    )
-
-
-def _check_together(body: dict[str, Any], kind: Kind) -> None:
-    """What no field shows alone."""
-    if kind == "text" and body.get("echo") and "logprobs" in body:
-        raise _wrong(
-            "echo",
-            "echo together with logprobs",
-            "two such requests in one batch stop the whole engine",
-            "Ask for one of the two",
-            code="unsupported_parameter",
-        )
-    if kind == "chat" and "top_logprobs" in body and not body.get("logprobs"):
-        raise _wrong(
-            "top_logprobs",
-            "top_logprobs without logprobs",
-            "there is nothing to list",
-            'Send "logprobs": true with it',
-        )
-    if "stream_options" in body and not body.get("stream"):
-        raise _wrong(
-            "stream_options",
-            "stream_options without stream",
-            "they say how to stream",
-            'Send "stream": true, or leave them out',
-        )
-    if body.get("n", 1) > 1 and body.get("temperature") == 0:
-        raise _wrong(
-            "n",
-            f"n = {body['n']} at temperature 0",
-            "all answers would be the same",
-            "Ask for one, or raise the temperature",
-        )
-
-
-def _chat_prompt(body: dict[str, Any]) -> list[list[Message]]:
-    if not body.get("messages"):
-        raise _wrong(
-            "messages",
-            "messages is missing or empty",
-            "there is nothing to answer",
-            'Send [{"role": "user", "content": "..."}]',
-        )
-    prompt = [{"role": one["role"], "content": _flat(one["content"])} for one in body["messages"]]
-    if not any(one["content"].strip() for one in prompt):
-        raise _wrong(
-            "messages",
-            "messages hold no text",
-            "there is nothing to answer",
-            "Write something into content",
-        )
-    return [prompt]
-
-
-def _text_prompts(body: dict[str, Any]) -> list[list[Message]]:
-    prompt = body.get("prompt")
-    prompts = [prompt] if isinstance(prompt, str) else prompt or []
-    if not prompts or not all(prompts):
-        raise _wrong(
-            "prompt",
-            "prompt is missing or empty",
-            "there is nothing to continue",
-            'Send "prompt": "some text"',
-        )
-    return [[{"role": "prompt", "content": one}] for one in prompts]
-
-
-def _flat(content: str | list[dict[str, str]]) -> str:
-    """``[{"type": "text", "text": "a"}, ...]`` as one text, joined as vLLM joins it."""
-    return content if isinstance(content, str) else "\n".join(part["text"] for part in content)
 
 
 def _no_constant(name: str) -> None:
@@ -234,5 +142,251 @@ def _finite(text: str) -> float:
     return number
 
 
-def _wrong(param: str, what: str, why: str, do: str, code: str = "invalid_value") -> PawlError:
+def _invalid(param: str, what: str, why: str, do: str, code: str = "invalid_value") -> PawlError:
     return PawlError(what, why, do, code=code, param=param)
+
+
+class JsonRoute(APIRoute):
+    """A route of FastAPI's whose bodies are read as those of the completion routes are, whatever
+    their content type; no body counts as an empty object."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        model: Any = self.body_field.field_info.annotation if self.body_field else None
+
+        async def handle_json(request: Request) -> Response:
+            value: dict[str, Any] = {}
+            if model is not None:
+                raw = await read_body(request.receive, request.headers, MAX_BODY_BYTES)
+                value = parse_json(raw or b"{}")
+                headers = [one for one in request.scope["headers"] if one[0] != b"content-type"]
+                headers.append((b"content-type", b"application/json"))
+                request = Request({**request.scope, "headers": headers}, request.receive)
+                request._body, request._json = b"{}", value  # what FastAPI asks for
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                raise validation_error(error.errors(), value, model) from None
+
+        return handle_json
+
+
+# -- the two completion calls
+
+MAX_CHOICES = 4
+MAX_PROMPTS = 16
+_NonEmpty = Annotated[str, Field(min_length=1)]
+_TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+_NO_TOOLS = "the models served here were not taught to call tools"
+_ONLY_TEXT = "only text is served"
+
+
+class TextPart(Body, extra="ignore"):
+    type: Literal["text"]
+    text: str
+
+
+class ChatRequestMessage(Body):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    name: Any = None
+    refusal: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_fields(cls, value: Any) -> Any:
+        """Clients send answers back as they got them, with ``"tool_calls": []`` and the like."""
+        if not isinstance(value, dict):
+            return value
+        return {key: one for key, one in value.items() if one or key in ("role", "content")}
+
+    @property
+    def text(self) -> str:
+        """Its parts as one text, joined as vLLM joins them."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content)
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+
+
+class JsonSchema(Body, extra="ignore"):
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(Body, extra="ignore"):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise _invalid(
+                "response_format",
+                "response_format has no json_schema",
+                "its type says that there is one",
+                'Send {"type": "json_schema", "json_schema": {"schema": {...}}}',
+            )
+        return self
+
+
+class _CompletionFields(Body):
+    """Fields of both calls: those of OpenAI's that vLLM honours."""
+
+    refused: ClassVar[dict[str, str]] = {  # OpenAI's others, and why
+        "tools": _NO_TOOLS, "tool_choice": _NO_TOOLS, "parallel_tool_calls": _NO_TOOLS,
+        "functions": _NO_TOOLS, "function_call": _NO_TOOLS,
+        "prompt_logprobs": "two such requests in one batch stop the whole engine",
+        "audio": _ONLY_TEXT, "modalities": _ONLY_TEXT,
+        "prediction": "the engine does not use predicted outputs",
+        "best_of": "the engine returns what it generates; use n",
+        "suffix": "the engine does not fill in between a prompt and a suffix",
+        "store": "every completion is recorded here",
+        "service_tier": "there is one tier", "web_search_options": "there is no web search",
+        "reasoning_effort": "the models served here do not reason apart from their answer",
+        "verbosity": "the engine has no such control",
+    }  # fmt: skip
+
+    model: str = Field(description="the version that shall answer; 'pawl' is the champion")
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: int = Field(1, ge=1, le=MAX_CHOICES, description="answers to one prompt")
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=1e-6, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    stop: _NonEmpty | Annotated[list[_NonEmpty], Field(max_length=16)] | None = Field(
+        None, description="a text or up to 16 texts, none of them empty"
+    )
+    logit_bias: dict[_TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, max_length=1024, description="token ids with numbers from -100 to 100"
+    )
+    user: str | None = Field(None, description="who asks; the header X-Pawl-Rater wins")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise _invalid(
+                "stream_options",
+                "stream_options without stream",
+                "they say how to stream",
+                'Send "stream": true, or leave them out',
+            )
+        if self.n > 1 and self.temperature == 0:
+            raise _invalid(
+                "n",
+                f"n = {self.n} at temperature 0",
+                "all answers would be the same",
+                "Ask for one, or raise the temperature",
+            )
+        return self
+
+
+class ChatRequest(_CompletionFields):
+    messages: list[ChatRequestMessage] = Field(
+        min_length=1, description='[{"role": "user", "content": "..."}, ...]'
+    )
+    max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    metadata: (
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
+    ) = Field(None, max_length=16, description="up to 16 short texts, without effect")
+
+    def prompts(self) -> list[list[Message]]:
+        return [[{"role": one.role, "content": one.text} for one in self.messages]]
+
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise _invalid(
+                "top_logprobs",
+                "top_logprobs without logprobs",
+                "there is nothing to list",
+                'Send "logprobs": true with it',
+            )
+        if not any(one.text.strip() for one in self.messages):
+            raise _invalid(
+                "messages",
+                "messages hold no text",
+                "there is nothing to answer",
+                "Write something into content",
+            )
+        return self
+
+
+class TextRequest(_CompletionFields):
+    prompt: _NonEmpty | Annotated[list[_NonEmpty], Field(min_length=1, max_length=MAX_PROMPTS)] = (
+        Field(description="a text or up to 16 texts; token ids could not be recorded as text")
+    )
+    echo: bool = False
+    logprobs: int | None = Field(None, ge=0, le=20)
+
+    def prompts(self) -> list[list[Message]]:
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        return [[{"role": "prompt", "content": one}] for one in prompts]
+
+    @model_validator(mode="after")
+    def _spares_the_engine(self) -> Self:
+        if self.echo and self.logprobs is not None:
+            raise _invalid(
+                "echo",
+                "echo together with logprobs",
+                "two such requests in one batch stop the whole engine",
+                "Ask for one of the two",
+                "unsupported_parameter",
+            )
+        return self
+
+
+# Fields with no effect on the answer: checked, recorded where useful, not sent on.
+_NOT_SENT_ON = ("user", "metadata")
+_NOT_SAMPLING = ("model", "messages", "prompt", "stream", "stream_options", *_NOT_SENT_ON)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A checked request. ``prompts`` has one list of messages a prompt (one for chat);
+    ``sampling`` all fields that shape the answer, as sent; ``body`` what goes on to the engine
+    but for ``model``."""
+
+    kind: Kind
+    model: str
+    stream: bool
+    include_usage: bool  # the client asked for a last chunk with the usage
+    n: int
+    prompts: list[list[Message]]
+    sampling: dict[str, Any]
+    user: str | None
+    body: dict[str, Any]
+
+
+def parse_request(raw: bytes, kind: Kind) -> CompletionRequest:
+    """Check a completion request's body.
+
+    Raises:
+        PawlError: what is wrong with it, ``param`` naming the field.
+    """
+    body = parse_json(raw)
+    model = ChatRequest if kind == "chat" else TextRequest
+    try:
+        request: ChatRequest | TextRequest = model.model_validate(body)
+    except ValidationError as error:
+        raise validation_error(error.errors(include_url=False), body, model) from None
+    options = request.stream_options
+    return CompletionRequest(
+        kind=kind,
+        model=request.model,
+        stream=request.stream,
+        include_usage=options is not None and options.include_usage,
+        n=request.n,
+        prompts=request.prompts(),
+        sampling={field: one for field, one in body.items() if field not in _NOT_SAMPLING},
+        user=request.user,
+        body={field: one for field, one in body.items() if field not in _NOT_SENT_ON},
+    )

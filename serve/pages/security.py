@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.auth import foreign_host
-from serve.api.http import status_of
+from serve.api.errors import status_of
 
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
 # description and run history are not on the list, so they answer 404 whatever its settings are.
@@ -44,7 +44,7 @@ class Guard:
 
     Args:
         only_own_names: without a key, refuse a ``Host`` that is not this machine's name for
-            itself, as ``serve.api.auth.Door`` does.
+            itself, as ``serve.api.auth.Auth`` does.
     """
 
     def __init__(self, app: ASGIApp, api_key: str | None, only_own_names: bool) -> None:

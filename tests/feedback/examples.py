@@ -8,9 +8,10 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from feedback.service import submit_feedback
 from feedback.splits import split_of
 from feedback.store import Store
-from pawl.schemas import Completion, Feedback, Promotion, Split, utc_now
+from pawl.schemas import Completion, Feedback, FeedbackRequest, Promotion, Split, utc_now
 
 _numbers = itertools.count(1)
 SALT = "pawl"
@@ -95,3 +96,10 @@ def said(store: Store, completion: Completion | str, **changed: Any) -> Feedback
         timeout=60
     )
     return feedback
+
+
+def submit(
+    store: Store, body: dict[str, Any], rater_id: str, source: str = "api"
+) -> tuple[Feedback, bool]:
+    """Feedback as ``POST /v1/feedback`` takes it."""
+    return submit_feedback(store, FeedbackRequest(**body), rater_id, source)

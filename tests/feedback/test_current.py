@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from feedback.curation import curate
-from feedback.service import submit_feedback
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.settings import Settings
-from tests.feedback.examples import answered, conversation_in
+from tests.feedback.examples import answered, conversation_in, submit
 
 FLAG = {"thumb": "down", "categories": ["incorrect"], "correction": "Madrid."}
 
@@ -20,7 +19,7 @@ def counts(store: Store, *bodies: dict[str, Any]) -> dict[str, Any]:
     """What counts after these, without what was never said; each is a row of its own."""
     completion_id = answered(store, conversation_id=conversation_in("train")).completion_id
     for body in bodies:
-        submit_feedback(store, {"completion_id": completion_id, **body}, "ann")
+        submit(store, {"completion_id": completion_id, **body}, "ann")
     assert len(store.feedback_history(completion_id)) == len(bodies)
     rows = store.current_feedback(completion_id)
     assert store.counts()["feedback"] == len(rows)
@@ -61,11 +60,11 @@ def test_a_preference_outlives_a_thumb_and_is_taken_away_by_an_empty_name(store:
     better = answered(store)
     worse = answered(store, messages=better.messages)
     body = {"completion_id": better.completion_id}
-    submit_feedback(store, {**body, "preferred_over": worse.completion_id}, "ann")
-    submit_feedback(store, {**body, "thumb": "up"}, "ann")
+    submit(store, {**body, "preferred_over": worse.completion_id}, "ann")
+    submit(store, {**body, "thumb": "up"}, "ann")
     (row,) = store.current_feedback()
     assert (row.thumb, row.preferred_over) == ("up", worse.completion_id)
-    submit_feedback(store, {**body, "preferred_over": ""}, "ann")
+    submit(store, {**body, "preferred_over": ""}, "ann")
     (row,) = store.current_feedback()
     assert (row.thumb, row.preferred_over) == ("up", None)
 
@@ -74,10 +73,10 @@ def test_people_and_choices_are_kept_apart(store: Store) -> None:
     first = answered(store)
     answered(store, completion_id=first.completion_id, choice_index=1, messages=first.messages)
     body = {"completion_id": first.completion_id}
-    submit_feedback(store, {**body, "correction": "Ann's."}, "ann")
-    submit_feedback(store, {**body, "correction": "The second.", "choice_index": 1}, "ann")
-    submit_feedback(store, {**body, "thumb": "down"}, "bob")
-    submit_feedback(store, {**body, "correction": ""}, "ann")
+    submit(store, {**body, "correction": "Ann's."}, "ann")
+    submit(store, {**body, "correction": "The second.", "choice_index": 1}, "ann")
+    submit(store, {**body, "thumb": "down"}, "bob")
+    submit(store, {**body, "correction": ""}, "ann")
     left = {(row.rater_id, row.choice_index): row.correction for row in store.current_feedback()}
     assert left == {("ann", 1): "The second.", ("bob", 0): None}
 
@@ -85,7 +84,7 @@ def test_people_and_choices_are_kept_apart(store: Store) -> None:
 def test_taking_away_what_was_never_said_is_empty_feedback(store: Store) -> None:
     body = {"completion_id": answered(store).completion_id, "correction": "", "categories": []}
     with pytest.raises(PawlError, match="empty") as err:
-        submit_feedback(store, body, "ann")
+        submit(store, body, "ann")
     assert err.value.code == "invalid_feedback"
     assert store.feedback_history() == []
 

@@ -8,16 +8,11 @@ from typing import Any
 import pytest
 
 from feedback.categories import DEFAULT_CATEGORIES
-from feedback.service import (
-    MOST_COMMENT_CHARACTERS,
-    MOST_CORRECTION_CHARACTERS,
-    submit_feedback,
-    take_snapshot,
-)
+from feedback.service import take_snapshot
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.settings import Settings
-from tests.feedback.examples import answered, said
+from tests.feedback.examples import answered, said, submit
 
 
 def test_all_fields_are_kept(store: Store) -> None:
@@ -34,21 +29,21 @@ def test_all_fields_are_kept(store: Store) -> None:
         "user": "ann",
         "idempotency_key": "k",
     }
-    feedback, duplicate = submit_feedback(store, body, "ann", "chat_page")
+    feedback, duplicate = submit(store, body, "ann", "chat_page")
     assert not duplicate
     assert store.current_feedback() == [feedback]
     assert (feedback.thumb, feedback.categories) == ("down", ["incorrect", "tone"])
     assert (feedback.comment, feedback.correction) == ("no", "It is 3.")
     assert feedback.preferred_over == other.completion_id
     assert (feedback.rater_id, feedback.source) == ("ann", "chat_page")
-    again, duplicate = submit_feedback(store, {**body, "thumb": "up"}, "ann")
+    again, duplicate = submit(store, {**body, "thumb": "up"}, "ann")
     assert duplicate
     assert again == feedback
 
 
 def test_without_a_key_every_feedback_is_new(store: Store) -> None:
     body = {"completion_id": answered(store).completion_id, "thumb": "up"}
-    assert [submit_feedback(store, body, "ann")[1] for _ in range(2)] == [False, False]
+    assert [submit(store, body, "ann")[1] for _ in range(2)] == [False, False]
     assert len(store.feedback_history()) == 2
 
 
@@ -56,7 +51,7 @@ def test_taking_back(store: Store) -> None:
     completion = answered(store)
     said(store, completion, thumb="down")
     body = {"completion_id": completion.completion_id, "retract": True}
-    feedback, _ = submit_feedback(store, body, "ann")
+    feedback, _ = submit(store, body, "ann")
     assert feedback.retracted
     assert store.current_feedback() == []
 
@@ -70,54 +65,34 @@ def test_null_and_blank_fields_say_nothing(store: Store) -> None:
         "preferred_over": None,
         "categories": [],
     }
-    feedback, _ = submit_feedback(store, body, "ann")
+    feedback, _ = submit(store, body, "ann")
     assert (feedback.comment, feedback.correction, feedback.preferred_over) == (None, None, None)
 
 
 @pytest.mark.parametrize(
     ("change", "param", "words"),
     [
-        ({"thumb": "sideways"}, "thumb", "'sideways'"),
-        ({"thumb": 1}, "thumb", "thumb is 1"),
-        ({"choice_index": True}, "choice_index", "whole number"),
-        ({"choice_index": -1}, "choice_index", "-1"),
-        ({"categories": "incorrect"}, "categories", "list of category keys"),
-        ({"categories": [3]}, "categories", "holds 3"),
-        ({"thum": "up", "zzz": 1}, "thum", "'thum', 'zzz'"),
-        ({"completion_id": ""}, "completion_id", "missing"),
-        ({"completion_id": None}, "completion_id", "missing"),
         ({"thumb": None}, None, "empty"),
         ({"retract": True}, "retract", "Send retract alone"),
-        ({"comment": "x" * (MOST_COMMENT_CHARACTERS + 1)}, "comment", "at most 10,000"),
-        ({"correction": "x" * (MOST_CORRECTION_CHARACTERS + 1)}, "correction", "at most 100,000"),
-        ({"idempotency_key": "k" * 201}, "idempotency_key", "at most 200"),
-        ({"comment": "\ud83d"}, "comment", "not valid Unicode"),
         ({"preferred_over_choice_index": 1}, "preferred_over_choice_index", "came alone"),
-        ({"preferred_over_choice_index": -1}, "preferred_over_choice_index", "is -1"),
     ],
 )
-def test_bad_bodies_are_named_and_nothing_is_kept(
+def test_what_does_not_fit_together_is_named_and_nothing_is_kept(
     store: Store, change: dict[str, Any], param: str | None, words: str
 ) -> None:
     body = {"completion_id": answered(store).completion_id, "thumb": "down", **change}
     with pytest.raises(PawlError) as err:
-        submit_feedback(store, body, "ann")
+        submit(store, body, "ann")
     assert err.value.code == "invalid_feedback"
     assert err.value.param == param
     assert words in str(err.value)
     assert store.feedback_history() == []
 
 
-@pytest.mark.parametrize("body", [[], "up", None, 3])
-def test_a_body_that_is_no_object(store: Store, body: Any) -> None:
-    with pytest.raises(PawlError, match="JSON object"):
-        submit_feedback(store, body, "ann")
-
-
 def test_an_unknown_category_lists_the_known_ones(store: Store) -> None:
     body = {"completion_id": answered(store).completion_id, "categories": ["tone", "bad"]}
     with pytest.raises(PawlError, match="'bad'") as err:
-        submit_feedback(store, body, "ann")
+        submit(store, body, "ann")
     assert err.value.code == "unknown_category"
     assert all(one.key in str(err.value) for one in DEFAULT_CATEGORIES)
 
@@ -138,7 +113,7 @@ def test_unknown_completions_are_not_found(store: Store) -> None:
         ),
     ):
         with pytest.raises(PawlError) as err:
-            submit_feedback(store, body, "ann")
+            submit(store, body, "ann")
         assert err.value.code == "completion_not_found"
         assert err.value.param == param
 
@@ -147,22 +122,22 @@ def test_what_can_be_preferred(store: Store) -> None:
     one, stranger = answered(store), answered(store)
     body = {"completion_id": one.completion_id, "preferred_over": one.completion_id}
     with pytest.raises(PawlError, match="itself"):
-        submit_feedback(store, body, "ann")
+        submit(store, body, "ann")
     with pytest.raises(PawlError, match="different prompts"):
-        submit_feedback(store, {**body, "preferred_over": stranger.completion_id}, "ann")
+        submit(store, {**body, "preferred_over": stranger.completion_id}, "ann")
 
 
 def test_a_choice_is_preferred_over_another_of_the_same_completion(store: Store) -> None:
     zero = answered(store)
     store.append_completion(replace(zero, choice_index=1, completion="other")).result(timeout=60)
     body = {"completion_id": zero.completion_id, "preferred_over": zero.completion_id}
-    one, _ = submit_feedback(store, {**body, "choice_index": 1}, "ann")
+    one, _ = submit(store, {**body, "choice_index": 1}, "ann")
     assert (one.choice_index, one.preferred_over_choice_index) == (1, 0)
-    other, _ = submit_feedback(store, {**body, "preferred_over_choice_index": 1}, "bob")
+    other, _ = submit(store, {**body, "preferred_over_choice_index": 1}, "bob")
     assert (other.choice_index, other.preferred_over_choice_index) == (0, 1)
     assert store.current_feedback() == [one, other]
     with pytest.raises(PawlError, match="itself"):
-        submit_feedback(store, {**body, "choice_index": 1, "preferred_over_choice_index": 1}, "eve")
+        submit(store, {**body, "choice_index": 1, "preferred_over_choice_index": 1}, "eve")
 
 
 def test_default_categories_are_whole() -> None:

@@ -17,9 +17,8 @@ from feedback.store import Store
 from pawl.models import BaseModel
 from pawl.schemas import Completion, Promotion, utc_now
 from pawl.settings import Settings
-from serve.api.app import PublicRoutes, make_app
-from serve.api.completions import Gateway
-from serve.api.in_flight import InFlight
+from serve.api.app import make_app
+from serve.api.completions import Gateway, InFlight
 from serve.api.metrics import Metrics
 from serve.engine.client import CommandMaker, Engine
 from serve.pages.mount import mount_pages
@@ -67,7 +66,7 @@ class Live:
             store, self.engine, base, self.in_flight, Metrics(), lambda: self.engine.loaded,
             settings.engine.max_prompt_bytes,
         )  # fmt: skip
-        self.app = make_app(PublicRoutes(store, self.engine, self.gateway).routes(), settings)
+        self.app = make_app(settings, self.gateway)
         self.url = ""
         self.loop = asyncio.new_event_loop()
 

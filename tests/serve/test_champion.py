@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pawl.errors import PawlError
+from pawl.schemas import PromotionRequest
 from pawl.settings import load_settings
-from serve.api.in_flight import InFlight
+from serve.api.completions import InFlight
 from serve.promotion import Promoter
 from serve.up import run_server
 from tests.adapters_for_tests import light_base
@@ -28,7 +29,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 async def promote(world: World, *seeds: int) -> None:
     for seed in seeds:
         adapter = world.adapter(f"a{seed}", seed)
-        body = {"adapter_dir": str(adapter), "force": True}
+        body = PromotionRequest(adapter_dir=str(adapter), force=True)
         assert (await world.promoter.promote(body)).outcome == "live"
 
 
@@ -73,9 +74,8 @@ def test_an_engine_that_serves_a_whole_champion_wrongly_does_not_dethrone_it(
         async with toy_world(tmp_path, option, "pawl@2") as world:
             assert world.store.champion() == "pawl@2"
             assert world.promoter.offered == frozenset()  # 'pawl' answers 503
-            waits = await world.promoter.promote(
-                {"adapter_dir": str(world.adapter("three", 3)), "force": True}
-            )
+            three = PromotionRequest(adapter_dir=str(world.adapter("three", 3)), force=True)
+            waits = await world.promoter.promote(three)
             assert waits.outcome == "pending"  # there is nobody to compare it with
             moved = await world.promoter.rollback()
             assert (moved.outcome, moved.version) == ("live", "pawl@1"), moved.reason
@@ -100,7 +100,7 @@ def test_a_promotion_while_the_engine_comes_back_waits_for_the_champion(tmp_path
             fresh = Promoter(
                 world.settings, world.base, world.store, world.engine, InFlight().drained
             )
-            body = {"adapter_dir": str(world.adapter("two", 2)), "force": True}
+            body = PromotionRequest(adapter_dir=str(world.adapter("two", 2)), force=True)
             assert (await fresh.promote(body)).outcome == "pending"
             finished = await fresh.finish_pending()
             assert [(one.version, one.outcome) for one in finished] == [("pawl@2", "live")]

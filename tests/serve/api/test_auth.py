@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,10 +14,10 @@ from starlette.applications import Starlette
 
 from pawl.errors import PawlError
 from pawl.settings import Settings
-from serve.api.app import make_app
+from serve.api.app import build_app
 from serve.api.auth import is_loopback
-from serve.pages.mount import mount_pages
 from serve.up import run_server
+from tests.adapters_for_tests import light_base
 
 JOIN = "/gradio_api/queue/join"
 
@@ -28,31 +31,34 @@ def ask(app: Starlette, method: str, path: str, **headers: str) -> httpx.Respons
     return asyncio.run(once())
 
 
-def page(settings: Settings) -> Starlette:
+@contextmanager
+def page(tmp_path: Path, **settings: Any) -> Iterator[Starlette]:
     """The pages as the server mounts them; Gradio is never built, so what passes answers 503."""
-    app = make_app([], settings)
-    mount_pages(app, settings)
-    return app
+    base = light_base(tmp_path / "base")
+    app = build_app(Settings(state_dir=tmp_path / "state", **settings), None, base=base, pages=True)
+    yield app
+    app.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
-def test_a_name_made_to_point_here_reaches_neither_page_nor_api(host: str) -> None:
-    app = page(Settings(host=host))
+def test_a_name_made_to_point_here_reaches_neither_page_nor_api(tmp_path: Path, host: str) -> None:
     evil = {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"}
-    for method, path in [("POST", JOIN), ("GET", "/"), ("GET", "/config"), ("GET", "/v1/models")]:
-        answer = ask(app, method, path, **evil)
-        assert answer.status_code == 403, path
-        assert "evil.example" in answer.text
-    for own in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
-        assert ask(app, "GET", "/", Host=own).status_code == 200
-        assert ask(app, "POST", JOIN, Host=own, Origin=f"http://{own}").status_code == 503
+    places = [("POST", JOIN), ("GET", "/"), ("GET", "/config"), ("GET", "/v1/models")]
+    with page(tmp_path, host=host) as app:
+        for method, path in places:
+            answer = ask(app, method, path, **evil)
+            assert answer.status_code == 403, path
+            assert "evil.example" in answer.text
+        for own in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
+            assert ask(app, "GET", "/", Host=own).status_code == 200
+            assert ask(app, "POST", JOIN, Host=own, Origin=f"http://{own}").status_code == 503
 
 
-def test_with_a_key_any_name_will_do_but_other_origins_post_nothing() -> None:
-    app = page(Settings(host="0.0.0.0", api_key="sesame"))
+def test_with_a_key_any_name_will_do_but_other_origins_post_nothing(tmp_path: Path) -> None:
     key = {"Authorization": "Bearer sesame", "Host": "chat.example"}
-    assert ask(app, "GET", "/", **key).status_code == 200
-    assert ask(app, "POST", JOIN, **key, Origin="http://evil.example").status_code == 403
+    with page(tmp_path, host="0.0.0.0", api_key="sesame") as app:
+        assert ask(app, "GET", "/", **key).status_code == 200
+        assert ask(app, "POST", JOIN, **key, Origin="http://evil.example").status_code == 403
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "my-machine"])

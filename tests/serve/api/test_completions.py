@@ -244,7 +244,7 @@ def test_when_the_store_fails_nobody_is_told_that_all_is_well(tmp_path: Path) ->
         (json.dumps(chat("too long")).encode(), 400, "context_length_exceeded", "513 tokens"),
         (json.dumps({**chat(), "model": "gpt-4"}).encode(), 404, "model_not_found",
          "there are pawl, base, pawl@1"),
-        (json.dumps(chat(n=1000)).encode(), 400, "invalid_value", "from 1 to 4"),
+        (json.dumps(chat(n=1000)).encode(), 400, "invalid_value", "4 or less"),
     ],
     ids=["malformed", "utf8", "no object", "10 MB", "too long", "unknown model", "n=1000"],
 )  # fmt: skip

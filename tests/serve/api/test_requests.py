@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from pawl.errors import PawlError
-from serve.api.fields import CHAT_FIELDS, REFUSED, TEXT_FIELDS
-from serve.api.requests import parse_request
+from serve.api.requests import ChatRequest, TextRequest, parse_request
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
 
@@ -69,7 +68,7 @@ def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
 
 def test_the_field_that_is_set_is_named_not_the_empty_one_beside_it() -> None:
     message = {"role": "assistant", "content": "x", "annotations": None, "tool_calls": [{}]}
-    assert "'tool_calls'" in str(refusal(messages=[message]))
+    assert "messages[0].tool_calls" in str(refusal(messages=[message]))
 
 
 @pytest.mark.parametrize("field", ["temprature", "top_k", "ignore_eos", "chat_template", "lora"])
@@ -78,11 +77,33 @@ def test_an_unknown_field_is_named(field: str) -> None:
     assert (error.param, error.code) == (field, "unknown_parameter")
 
 
-@pytest.mark.parametrize("field", sorted(REFUSED))
+@pytest.mark.parametrize("field", sorted(ChatRequest.refused))
 def test_a_field_of_openais_that_is_not_honoured_says_why(field: str) -> None:
-    error = refusal(**{field: None})
+    error = refusal(**{field: "x"})
     assert (error.param, error.code) == (field, "unsupported_parameter")
-    assert REFUSED[field] in str(error)
+    assert ChatRequest.refused[field] in str(error)
+
+
+@pytest.mark.parametrize("field", ["tools", "temperature", "user", "temprature"])
+def test_a_field_that_is_null_counts_as_not_sent(field: str) -> None:
+    request = parse_request(
+        json.dumps({"model": "pawl", "messages": HELLO, field: None}).encode(), "chat"
+    )
+    assert request.body == {"model": "pawl", "messages": HELLO}
+
+
+@pytest.mark.parametrize(
+    ("messages", "place"),
+    [
+        ([*HELLO, {"role": "user", "content": [{"type": "text", "text": 3}]}],
+         "messages[1].content[0].text"),
+        ([{"role": "user", "content": None}], "messages[0].content"),
+        ([{"content": "x"}], "messages[0].role is missing"),
+        (["x"], "messages[0] is 'x'"),
+    ],
+)  # fmt: skip
+def test_the_place_inside_a_field_is_named(messages: Any, place: str) -> None:
+    assert place in str(refusal(messages=messages))
 
 
 def test_what_only_clashes_together() -> None:
@@ -103,7 +124,8 @@ def test_the_two_calls_have_their_own_fields() -> None:
     assert refusal("text", messages=HELLO).param == "messages"
     assert refusal(prompt="a").param == "prompt"
     assert refusal(echo=True).param == "echo"
-    assert not set(REFUSED) & (set(CHAT_FIELDS) | set(TEXT_FIELDS))
+    fields = set(ChatRequest.model_fields) | set(TextRequest.model_fields)
+    assert not set(ChatRequest.refused) & fields
 
 
 @pytest.mark.parametrize(

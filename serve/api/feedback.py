@@ -1,0 +1,57 @@
+"""The public routes of feedback, and of the conversations that it is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+
+from feedback.service import submit_feedback
+from pawl.errors import PawlError
+from pawl.schemas import Category, Conversation, Feedback, FeedbackRequest, StoredFeedback
+from serve.api.conversations import read_conversation
+from serve.api.recording import rater_of
+from serve.api.requests import JsonRoute
+
+if TYPE_CHECKING:
+    from feedback.store import Store
+
+
+def feedback_routes(store: Store) -> APIRouter:
+    router = APIRouter(route_class=JsonRoute, tags=["feedback"])
+
+    @router.post("/v1/feedback")
+    def add_feedback(request: Request, body: FeedbackRequest) -> StoredFeedback:
+        """Store what one person says about one answer; `duplicate` if it was stored before."""
+        headers = request.headers
+        rater_id = rater_of(headers.get("x-pawl-rater"), body.user, headers.get("authorization"))
+        source = "chat_page" if headers.get("x-pawl-source") == "chat_page" else "api"
+        feedback, duplicate = submit_feedback(store, body, rater_id, source)
+        return StoredFeedback(**feedback.as_json(), duplicate=duplicate)
+
+    @router.get("/v1/feedback")
+    def list_feedback(completion_id: str) -> list[Feedback]:
+        """What counts now on one completion: one row a person."""
+        if store.get_completion(completion_id) is None:
+            raise PawlError(
+                f"completion {completion_id!r} is not known",
+                "it was never recorded here",
+                "Check the id",
+                code="completion_not_found",
+                param="completion_id",
+            )
+        return store.current_feedback(completion_id)
+
+    @router.get("/v1/conversations/{conversation_id}", response_model_exclude_unset=True)
+    def show_conversation(conversation_id: str, request: Request) -> Conversation:
+        """A conversation as it stands, for the person who took part in it."""
+        headers = request.headers
+        rater_id = rater_of(headers.get("x-pawl-rater"), None, headers.get("authorization"))
+        return Conversation(**read_conversation(store, conversation_id, rater_id))
+
+    @router.get("/v1/feedback/categories")
+    def list_categories() -> list[Category]:
+        """What can be wrong with an answer."""
+        return store.categories()
+
+    return router
