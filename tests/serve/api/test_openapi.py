@@ -1,0 +1,151 @@
+"""``/openapi.json`` and ``/docs`` are true: every route is in them, and answers as they say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pawl.schemas import ItemScore
+from serve.api.app import ALL_METHODS
+from tests.adapters_for_tests import light_adapter, light_base
+from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat, place
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("openapi")
+    with place(root / "state", root / "model") as one:
+        yield one
+
+
+def routes_of(app: Any) -> set[tuple[str, str]]:
+    """Every method and path that programs can call, those apart that refuse what is no route."""
+    return {
+        (method, route.path)
+        for route in app.routes
+        if route.path.startswith(("/v1", "/admin", "/health", "/metrics"))
+        and set(route.methods) != {*ALL_METHODS, "HEAD"}
+        for method in route.methods
+    }
+
+
+def test_every_route_is_described_and_answers_as_described(running: Place) -> None:
+    openapi = running.client.get("/openapi.json").json()
+    described = {(method.upper(), path) for path, one in openapi["paths"].items() for method in one}
+    called = set()
+
+    def call(
+        method: str, path: str, body: Any = None, status: int = 200, **path_fields: str
+    ) -> Any:
+        answer = running.client.request(method, path.format(**path_fields), json=body)
+        assert answer.status_code == status, answer.text
+        route = openapi["paths"][path.partition("?")[0]][method.lower()]
+        content = route["responses"].get(str(status), route["responses"]["default"])["content"]
+        called.add((method, path.partition("?")[0]))
+        if "application/json" not in answer.headers["content-type"]:
+            assert answer.headers["content-type"].partition(";")[0] in content
+            return answer.text
+        schema = {**content["application/json"]["schema"], "components": openapi["components"]}
+        Draft202012Validator(schema).validate(answer.json())
+        assert ("requestBody" in route) == (body is not None)
+        if body is not None and status == 200:
+            schema = route["requestBody"]["content"]["application/json"]["schema"]
+            Draft202012Validator({**schema, "components": openapi["components"]}).validate(body)
+        return answer.json()
+
+    state_dir = running.state_dir
+    base = light_base(state_dir.parent / "model")
+    adapter = light_adapter(state_dir.parent / "adapter", base, seed=1)
+    scores = state_dir / "runs" / "r" / "scores"
+    scores.mkdir(parents=True)
+    (scores / "items.jsonl").write_text(
+        json.dumps(ItemScore("arc", "1", 1.0, "1").as_json()) + "\n"
+    )
+    (scores / "manifest.json").write_text("{}")
+    rows, exported = str(state_dir.parent / "rows.jsonl"), str(state_dir.parent / "out.jsonl")
+    (state_dir.parent / "rows.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    )
+
+    answer = call("POST", CHAT, chat(user="ann", temperature=0.5, stop=["x"]))
+    call("POST", CHAT, chat(stream=True))
+    call("POST", CHAT, chat(temperature=9), status=400)
+    call("POST", TEXT, {"model": "base", "prompt": ["once"], "max_tokens": 3})
+    call("GET", "/v1/models")
+    call("GET", "/v1/models/{name}", name="pawl")
+    call("GET", "/v1/models/{name}", name="nope", status=404)
+    call("POST", FEEDBACK, {"completion_id": answer["id"], "thumb": "down", "user": "ann"})
+    call("POST", FEEDBACK, {"completion_id": "nope", "thumb": "down"}, status=404)
+    call("GET", FEEDBACK + "?completion_id=" + answer["id"])
+    call("GET", "/v1/feedback/categories")
+    headers = {"X-Pawl-Rater": "ann", "X-Pawl-Conversation": "c"}
+    running.client.post(CHAT, json=chat(), headers=headers).raise_for_status()
+    running.client.headers["X-Pawl-Rater"] = "ann"
+    call("GET", "/v1/conversations/{conversation_id}", conversation_id="c")
+    del running.client.headers["X-Pawl-Rater"]
+    call("GET", "/health")
+    call("GET", "/metrics")
+    call("GET", "/admin/status")
+    call("POST", "/admin/promotions", {"adapter_dir": str(adapter), "force": True})
+    call("POST", "/admin/rollback", {}, status=409)
+    assert call("GET", "/admin/history")
+    call("POST", "/admin/runs", {"run_id": "r", "status": "training", "detail": {"a": 1}})
+    assert call("GET", "/admin/runs")
+    call("POST", "/admin/runs/{run_id}/scores", {"role": "anchor", "dir": str(scores)}, run_id="r")
+    call("POST", "/admin/runs/{run_id}/verdict", {"outcome": "reject", "reasons": []}, run_id="r")
+    call("GET", "/admin/runs/{run_id}", run_id="r")
+    call("POST", "/admin/snapshots", {})
+    call("POST", "/admin/import", {"path": rows})
+    call("POST", "/admin/export", {"path": exported, "format": "sft"})
+    call("POST", "/admin/generate", {"prompts": [chat()["messages"]], "max_tokens": 3})
+    assert called == described
+    running.check_unharmed()
+
+
+def test_the_apps_routes_are_those_that_are_described(running: Place) -> None:
+    from pawl.settings import Settings
+    from serve.api.app import build_app
+
+    base = light_base(running.state_dir.parent / "model")
+    app = build_app(Settings(state_dir=running.state_dir.parent / "other"), None, base=base)
+    try:
+        described = {
+            (method.upper(), path) for path, one in app.openapi()["paths"].items() for method in one
+        }
+        assert routes_of(app) == described
+    finally:
+        app.close()
+
+
+def test_the_page_of_the_routes_loads_nothing(running: Place) -> None:
+    answer = running.client.get("/docs")
+    assert answer.status_code == 200
+    assert not re.search(r"<script|<link|<img|https?://|@import|url\(", answer.text)
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for path in running.client.get("/openapi.json").json()["paths"]:
+        assert path in answer.text
+    for target in set(re.findall(r"href='#([^']+)'", answer.text)):
+        assert f"id='{target}'" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [("req-1:a.b_C", True), ("x" * 64, True), ("x" * 65, False), ("a b", False), ("", False)],
+)
+def test_a_request_has_one_id_in_reply_row_and_log(
+    running: Place, offered: str, taken: bool
+) -> None:
+    headers = {"X-Request-Id": offered} if offered else {}
+    answer = running.client.post(CHAT, json=chat(), headers=headers)
+    request_id = answer.headers["X-Request-Id"]
+    assert (request_id == offered) is taken
+    assert re.fullmatch(r"[\w:.-]{1,64}", request_id)
+    log = (running.state_dir / "logs" / "gateway.log").read_text()
+    assert f"[{request_id}]: POST {CHAT} 200" in log
+    refused = running.client.post(CHAT, json=chat(n=9), headers=headers)
+    assert (refused.headers["X-Request-Id"] == offered) is taken
