@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal
 
-from pawl.errors import PawlError
+from pawl.client import Pawl
 from refine.demo.checks import answers_question, keeps_form, states_fact
 from refine.demo.organisation import Organisation
 
 N_PEOPLE = 12
 N_AT_ONCE = 16
-REQUEST_SECONDS = 300.0  # a busy machine may take long over many answers at once
 MAX_ANSWER_TOKENS = 96
 WRONG_SHARE = 0.05  # of the flags: the correction is wrong
 THUMB_SHARE = 0.06  # of the flags: a thumb and no more
 CATEGORY_SHARE = 0.06  # of the flags: a thumb and a category, no correction
-LOOK = "Look at logs/server.log in the demonstration's state folder"
 Kind = Literal["praised", "corrected", "corrected_wrongly", "category_only", "thumb_only"]
 
 
@@ -96,54 +93,31 @@ def script_of(organisation: Organisation) -> Script:
 class People:
     """Twelve people, each a rater, every question in a conversation of its own.
 
-        async with People(url, api_key, seed=0) as people:
-            answers = await people.ask_all(asks, "before")
-            counts = await people.give_feedback(answers)
-
     Args:
-        seed: who asks what and who is careless.
+        seed: names the conversations, and who is careless.
     """
 
-    def __init__(self, url: str, api_key: str | None, *, seed: int) -> None:
-        import httpx
-
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=REQUEST_SECONDS,
-            trust_env=False,  # loopback is not behind HTTP_PROXY
-        )
-        self._slots = asyncio.Semaphore(N_AT_ONCE)
+    def __init__(self, pawl: Pawl, *, seed: int) -> None:
+        self._pawl = pawl
         self._seed = seed
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._http.aclose()
-
-    async def ask_all(self, asks: Sequence[Ask], label: str) -> list[Answer]:
+    def ask_all(self, asks: Sequence[Ask], label: str) -> list[Answer]:
         """Ask everything, ``N_AT_ONCE`` at a time; answers in the order of ``asks``.
 
         Raises:
-            PawlError: of the first request that failed; the others are cancelled.
+            PawlError: of the first request that failed; those that did not begin never do.
         """
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._ask(ask, f"{label}-{i}", _person(i)))
-                    for i, ask in enumerate(asks)
-                ]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
+        with ThreadPoolExecutor(N_AT_ONCE) as threads:
+            waiting = [
+                threads.submit(self._ask, ask, f"demo-{self._seed}-{label}-{i}", _person(i))
+                for i, ask in enumerate(asks)
+            ]
+            try:
+                return [answer.result() for answer in waiting]
+            finally:
+                threads.shutdown(cancel_futures=True)
 
-    async def give_feedback(self, answers: Sequence[Answer]) -> Counter[str]:
+    def give_feedback(self, answers: Sequence[Answer]) -> Counter[str]:
         """Praise right answers and flag wrong ones that somebody can correct.
 
         Counts by kind: ``praised``, ``corrected``, ``corrected_wrongly``, ``category_only``,
@@ -151,7 +125,7 @@ class People:
         """
         kinds = self._kinds(answers)
         for i, kind in kinds.items():
-            await self._post("/v1/feedback", _feedback(answers[i], kind), _person(i))
+            self._say(answers[i], kind, _person(i))
         return Counter(kinds.values())
 
     def _kinds(self, answers: Sequence[Answer]) -> dict[int, Kind]:
@@ -170,52 +144,25 @@ class People:
         kinds |= dict.fromkeys(rest[n_thumb + n_category :], "corrected")
         return dict(sorted(kinds.items()))
 
-    async def _ask(self, ask: Ask, conversation: str, person: str) -> Answer:
-        body = {
-            "model": "pawl",
-            "messages": [{"role": "user", "content": ask.text}],
-            "temperature": 0,
-            "max_tokens": MAX_ANSWER_TOKENS,
-        }
-        headers = {"X-Pawl-Conversation": f"demo-{self._seed}-{conversation}"}
-        value = await self._post("/v1/chat/completions", body, person, headers)
-        text = value["choices"][0]["message"]["content"] or ""
-        return Answer(ask, text.strip(), value["id"], value["model"])
+    def _ask(self, ask: Ask, conversation: str, person: str) -> Answer:
+        answer = self._pawl.chat(
+            ask.text, conversation_id=conversation, rater_id=person,
+            temperature=0, max_tokens=MAX_ANSWER_TOKENS,
+        )  # fmt: skip
+        return Answer(ask, answer.text.strip(), answer.id, answer.model)
 
-    async def _post(
-        self, path: str, body: dict[str, Any], person: str, headers: dict[str, str] | None = None
-    ) -> dict[str, Any]:
-        import httpx
-
-        try:
-            async with self._slots:
-                reply = await self._http.post(
-                    path, json=body, headers={"X-Pawl-Rater": person, **(headers or {})}
-                )
-        except httpx.HTTPError as err:
-            raise PawlError(f"POST {path} was not answered", repr(err), LOOK) from err
-        if reply.status_code >= 400:
-            raise PawlError(
-                f"POST {path} was answered {reply.status_code}",
-                reply.text[:300],
-                LOOK,
-            )
-        value: dict[str, Any] = reply.json()
-        return value
+    def _say(self, answer: Answer, kind: Kind, person: str) -> None:
+        ask = answer.ask
+        named = kind in ("category_only", "corrected", "corrected_wrongly")
+        corrections = {"corrected": ask.correction, "corrected_wrongly": ask.mistaken}
+        self._pawl.feedback(
+            answer.completion_id,
+            thumb="up" if kind == "praised" else "down",
+            categories=[ask.category] if named else None,
+            correction=corrections.get(kind),
+            rater_id=person,
+        )
 
 
 def _person(i: int) -> str:
     return f"person-{i % N_PEOPLE + 1}"
-
-
-def _feedback(answer: Answer, kind: Kind) -> dict[str, Any]:
-    """The body of ``POST /v1/feedback``."""
-    thumb = "up" if kind == "praised" else "down"
-    body: dict[str, Any] = {"completion_id": answer.completion_id, "thumb": thumb}
-    if kind in ("category_only", "corrected", "corrected_wrongly"):
-        body["categories"] = [answer.ask.category]
-    if kind == "corrected":
-        body["correction"] = answer.ask.correction
-    elif kind == "corrected_wrongly":
-        body["correction"] = answer.ask.mistaken
-    return body

@@ -6,7 +6,6 @@ The people are scripted. Everything else is what anybody runs: a server, its pub
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.files import read_json, write_json
+from pawl.files import write_json
 from pawl.server import api_key_of, running_server, serving
 from pawl.settings import Settings
 from refine.demo.organisation import Organisation, load_organisation
@@ -57,38 +56,38 @@ def run_demo(
     script = script_of(organisation)
     steps: dict[str, float] = {}
     with serving_step(settings, arguments, steps, say) as url:
-        key = api_key_of(settings)
-        client = Pawl(url, key)
-        before = client.get("/admin/status")
+        pawl = Pawl(url, api_key_of(settings))
+        people = People(pawl, seed=seed)
+        before = pawl.status()
         say(_opening(organisation, script))
         with step(steps, "questions before the night"):
-            asked_before = asyncio.run(ask_unused(url, key, script, seed, "before"))
+            asked_before = ask_unused(people, script, "before")
         say(f"The day: {len(script.day) + len(script.liked)} questions, with feedback ...")
         with step(steps, "the day"):
-            feedback = asyncio.run(spend_day(url, key, script, seed))
+            feedback = spend_day(people, script)
         say(", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in feedback.items()))
         say("The night: 'pawl nightly' beside the running server ...")
         with step(steps, "the night"):
             run_night(settings, arguments)
         say("The next day: what was asked before the night, again ...")
         with step(steps, "questions after the night"):
-            asked_after = asyncio.run(ask_unused(url, key, script, seed, "after"))
-        after = client.get("/admin/status")
-        night = night_of(client, settings)
+            asked_after = ask_unused(people, script, "after")
+        after = pawl.status()
+        night = night_of(pawl, settings)
     result = {
         "organisation": {"name": organisation.name, "about": organisation.about},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
-        "base": after["base"]["name"],
+        "base": after.base.name,
         "state_dir": str(settings.state_dir),
         "feedback": dict(feedback),
         "facts": compare_topics(asked_before["facts"], asked_after["facts"]),
         "behaviours": compare_topics(asked_before["behaviours"], asked_after["behaviours"]),
         "behaviour_titles": {one.id: one.title for one in organisation.behaviours},
         "everyday": compare_everyday(asked_before["everyday"], asked_after["everyday"]),
-        "champion_before": before["champion"],
-        "champion_after": after["champion"],
-        "engine_restarted": before["engine"].get("pid") != after["engine"].get("pid"),
+        "champion_before": before.champion,
+        "champion_after": after.champion,
+        "engine_restarted": before.engine.pid != after.engine.pid,
         "night": night,
         "steps": {name: round(seconds, 1) for name, seconds in steps.items()},
     }
@@ -145,21 +144,17 @@ def serving_step(
         yield server.url
 
 
-async def ask_unused(
-    url: str, key: str | None, script: Script, seed: int, label: str
-) -> dict[str, list[Answer]]:
+def ask_unused(people: People, script: Script, label: str) -> dict[str, list[Answer]]:
     """Ask what no feedback is about: ``{"facts", "behaviours", "everyday"}``."""
-    async with People(url, key, seed=seed) as people:
-        return {
-            name: await people.ask_all(getattr(script, name), f"{label}-{name}")
-            for name in ("facts", "behaviours", "everyday")
-        }
+    return {
+        name: people.ask_all(getattr(script, name), f"{label}-{name}")
+        for name in ("facts", "behaviours", "everyday")
+    }
 
 
-async def spend_day(url: str, key: str | None, script: Script, seed: int) -> Counter[str]:
+def spend_day(people: People, script: Script) -> Counter[str]:
     """Ask what is asked in the day, and say what is wrong; the counts of what was said."""
-    async with People(url, key, seed=seed) as people:
-        return await people.give_feedback(await people.ask_all([*script.day, *script.liked], "day"))
+    return people.give_feedback(people.ask_all([*script.day, *script.liked], "day"))
 
 
 def night_command(settings: Settings, arguments: Sequence[str]) -> list[str]:
@@ -178,19 +173,17 @@ def run_night(settings: Settings, arguments: Sequence[str]) -> None:
         )
 
 
-def night_of(client: Pawl, settings: Settings) -> dict[str, Any]:
-    """How the newest night ended: ``{"run_id", "reason", "outcome", "seconds", "verdict"}``;
-    ``verdict`` is None where the night did not come so far."""
-    run = client.get("/admin/runs")[0]
-    detail = run.get("detail") or {}
-    path = settings.runs_dir / run["run_id"] / "verdict.json"
+def night_of(pawl: Pawl, settings: Settings) -> dict[str, Any]:
+    """How the newest night ended: ``{"run_id", "outcome", "reason", "seconds", "report",
+    "verdict"}``; ``verdict`` is None where the night did not come so far."""
+    run = pawl.run(pawl.runs()[0].run_id)
     return {
-        "run_id": run["run_id"],
-        "outcome": detail.get("outcome", run["status"]),
-        "reason": detail.get("reason", ""),
-        "seconds": detail.get("seconds", {}),
-        "report": str(path.with_name("report.html")),
-        "verdict": read_json(path) if path.exists() else None,
+        "run_id": run.run_id,
+        "outcome": run.detail.get("outcome", run.status),
+        "reason": run.detail.get("reason", ""),
+        "seconds": run.detail.get("seconds", {}),
+        "report": str(settings.runs_dir / run.run_id / "report.html"),
+        "verdict": run.verdict,
     }
 
 

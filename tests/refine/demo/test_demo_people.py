@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.settings import load_settings
 from refine.demo.organisation import load_organisation
@@ -21,8 +21,9 @@ SCRIPT = script_of(load_organisation())
 def test_a_day_leaves_flags_corrections_and_praise_in_the_store(tmp_path: Path) -> None:
     settings = load_settings({"state_dir": tmp_path})
     with live(settings) as server:
-        counts = asyncio.run(spend_day(server.url, None, SCRIPT, 0))
-        unused = asyncio.run(ask_unused(server.url, None, SCRIPT, 0, "before"))
+        people = People(Pawl(server.url), seed=0)
+        counts = spend_day(people, SCRIPT)
+        unused = ask_unused(people, SCRIPT, "before")
         feedback = server.store.feedback_history()
         completions = server.store.completions(limit=1000)
 
@@ -58,11 +59,11 @@ def test_a_day_leaves_flags_corrections_and_praise_in_the_store(tmp_path: Path) 
 def test_a_seed_repeats_who_is_careless(tmp_path: Path) -> None:
     settings = load_settings({"state_dir": tmp_path})
 
-    async def careless(url: str, seed: int) -> Counter[tuple[str, str | None]]:
+    def careless(url: str, seed: int) -> Counter[tuple[str, str | None]]:
         before = {f.feedback_id for f in server.store.feedback_history()}
-        async with People(url, None, seed=seed) as people:
-            answers = await people.ask_all(SCRIPT.day[:40], "day")
-            await people.give_feedback(answers)
+        people = People(Pawl(url), seed=seed)
+        answers = people.ask_all(SCRIPT.day[:40], "day")
+        people.give_feedback(answers)
         asked = {answer.completion_id: answer.ask.text for answer in answers}
         return Counter(
             (asked[f.completion_id], f.correction)
@@ -71,11 +72,12 @@ def test_a_seed_repeats_who_is_careless(tmp_path: Path) -> None:
         )
 
     with live(settings) as server:
-        first, again, other = (asyncio.run(careless(server.url, seed)) for seed in (3, 3, 4))
+        first, again, other = (careless(server.url, seed) for seed in (3, 3, 4))
     assert first == again != other
 
 
 def test_a_server_that_refuses_is_an_error_with_its_words(tmp_path: Path) -> None:
     settings = load_settings({"state_dir": tmp_path, "api_key": "secret"})
-    with live(settings) as server, pytest.raises(PawlError, match="401"):
-        asyncio.run(spend_day(server.url, "wrong", SCRIPT, 0))
+    with live(settings) as server, pytest.raises(PawlError) as refusal:
+        spend_day(People(Pawl(server.url, "wrong"), seed=0), SCRIPT)
+    assert refusal.value.code == "invalid_api_key"
