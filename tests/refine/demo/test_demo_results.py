@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.demo import figures_of, missed_bars
 from pawl.cli import cli
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
@@ -77,10 +78,12 @@ def result_of(**changes: Any) -> dict[str, Any]:
                     {
                         "name": "arc_easy", "champion": 0.541, "challenger": 0.5, "n": 300,
                         "difference": -0.041, "lower": -0.07, "upper": 0.01, "margin": 0.08,
+                        "passed": True,
                     },
                     {
                         "name": "mmlu", "champion": None, "challenger": 0.25, "n": 300,
                         "difference": None, "lower": None, "upper": None, "margin": 0.08,
+                        "passed": False,
                     },
                 ],
             },
@@ -182,3 +185,15 @@ def test_the_night_gets_the_server_s_options(tmp_path: Path) -> None:
         assert context.params["state_dir"] == tmp_path
         assert "gate.n_items_per_benchmark=30" in context.params["assignments"]
     assert command[-1] == "nightly"
+
+
+def test_the_benchmark_names_every_bar_that_was_missed() -> None:
+    result = result_of(total_seconds=3000.0, engine_restarted=True)
+    figures = figures_of(result)
+    assert figures["facts fixed"].startswith("2 of 4")
+    assert figures["arc_easy"].startswith("54.1% -> 50.0%")
+    missed = missed_bars(result)
+    assert len(missed) == 4
+    for word in ("facts", "3000 s", "restarted", "mmlu"):
+        assert any(word in line for line in missed)
+    assert missed_bars({**result, "champion_after": "base"})[2:] != missed[2:]
