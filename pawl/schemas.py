@@ -323,6 +323,7 @@ class Status(Answer):
     adapters: list[str]
     counts: dict[str, int]
     url: str | None
+    settings: dict[str, Any] = Field(description="what a night beside this server takes over")
 
 
 class ConversationMessage(Answer):

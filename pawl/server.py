@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import read_json
+from pawl.jobs import child_environment, module_command
 from pawl.settings import Settings
 
 POLL_SECONDS = 0.25
@@ -67,10 +67,12 @@ def start_server(settings: Settings, arguments: Sequence[str] = ()) -> subproces
     ``arguments`` are options of the ``pawl`` group: ``("--set", "engine.max_loras=5")``.
     """
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir),
+    command = [*module_command("pawl.cli"), "--state-dir", str(settings.state_dir),
                *arguments, "up", "--port", "0", "--model", settings.model]  # fmt: skip
     with (settings.logs_dir / "server.log").open("ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment()
+        )
 
 
 def wait_ready(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -220,13 +220,17 @@ class Settings(BaseSettings):
 
 
 def load_settings(
-    flags: Mapping[str, Any] | None = None, *, config_path: Path | None = None
+    flags: Mapping[str, Any] | None = None,
+    *,
+    config_path: Path | None = None,
+    only_flags: bool = False,
 ) -> Settings:
     """Read ``pawl.toml`` (or ``config_path``), the environment and ``flags`` into one object.
 
     Args:
         flags: nested mapping of what the command line said; ``None`` values are dropped.
         config_path: a file that must exist when given; ``pawl.toml`` is optional.
+        only_flags: leave file and environment out.
 
     Raises:
         PawlError: every unknown key and every bad value, in one message.
@@ -250,8 +254,15 @@ def load_settings(
     class FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=path)
 
+    class FromFlags(Settings):
+        @classmethod
+        def settings_customise_sources(cls, *args: Any, **sources: Any) -> Any:
+            return (sources["init_settings"],)
+
     try:
-        settings = FromFile(**_without_none(flags or {}))
+        settings: Settings | None = (FromFlags if only_flags else FromFile)(
+            **_without_none(flags or {})
+        )
     except ValidationError as err:
         for one in err.errors():
             key = ".".join(str(part) for part in one["loc"])
@@ -274,6 +285,27 @@ def load_settings(
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     values["state_dir"] = settings.state_dir.expanduser().absolute()
     return Settings.model_construct(**values)
+
+
+def shared_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that a night beside a server takes over from it, as JSON; no secrets, and paths
+    are absolute, since the two may have been started in different folders."""
+    values = settings.model_dump(
+        mode="json", include={"model", "model_revision", "split_salt", "engine", "train", "gate"}
+    )
+    for group, key in ((values, "model"), (values["gate"], "suite"), (values["gate"], "data_dir")):
+        if group[key] is not None and Path(group[key]).exists():
+            group[key] = str(Path(group[key]).absolute())
+    return values
+
+
+def flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings of a nested mapping under their full keys: ``gate.margin``."""
+    for group, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{group}.{key}", sub) for key, sub in value.items())
+        else:
+            yield group, value
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import click
 from pawl import __version__
 from pawl.errors import PawlError
 
+FLAGS = "pawl.flags"  # where click's context keeps what every command takes
 COMMANDS = {  # name: module that holds a click command of the same name (dashes as underscores)
     "up": "pawl.cli.serving",
     "status": "pawl.cli.serving",
@@ -50,6 +51,37 @@ HELP = {
 }
 
 
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Collect an option of every command; the one that stands last on the line wins."""
+    flags = ctx.meta.setdefault(FLAGS, {"assignments": []})  # one for the line, group and verb
+    if param.name == "assignments":
+        flags["assignments"] += value
+    elif value is not None:
+        flags[param.name] = value
+
+
+def _options() -> list[click.Parameter]:
+    """The options that every command takes, before and after the verb."""
+    folder = click.Path(path_type=Path)
+    levels = click.Choice(["debug", "info", "warning", "error"])
+    common: dict[str, Any] = {"expose_value": False, "callback": _keep}
+    return [
+        click.Option(["--config"], type=folder, help="Settings file (pawl.toml).", **common),
+        click.Option(["--state-dir"], type=folder, help="Where all is kept (.pawl).", **common),
+        click.Option(
+            ["--set", "assignments"], multiple=True, metavar="KEY=VALUE",
+            help="Any setting: --set gate.n_items_per_benchmark=300", **common,
+        ),
+        click.Option(
+            ["--log-level"], type=levels,
+            help="Of file and stderr (info in the file, warnings on stderr).", **common,
+        ),
+        click.Option(
+            ["--log-json"], is_flag=True, default=None, help="One JSON object a log line.", **common
+        ),
+    ]  # fmt: skip
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only to run it or to show its own help."""
 
@@ -62,6 +94,8 @@ class LazyGroup(click.Group):
         module = importlib.import_module(COMMANDS[cmd_name])
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
+        known = {param.name for param in command.params}
+        command.params += [option for option in _options() if option.name not in known]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -69,47 +103,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, HELP[name]) for name in COMMANDS])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, params=_options(), context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="pawl")
-@click.option("--config", type=click.Path(path_type=Path), help="Settings file (pawl.toml).")
-@click.option("--state-dir", type=click.Path(path_type=Path), help="Where all is kept (.pawl).")
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any setting: --set gate.n_items_per_benchmark=300",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Of file and stderr (info in the file, warnings on stderr).",
-)
-@click.option("--log-json", is_flag=True, help="One JSON object a log line.")
-@click.pass_context
-def cli(
-    ctx: click.Context,
-    config: Path | None,
-    state_dir: Path | None,
-    assignments: tuple[str, ...],
-    log_level: str | None,
-    log_json: bool,
-) -> None:
-    """Serve a chat model that gets better from the people who use it and never gets worse."""
-    log = {"level": log_level, "format": "json" if log_json else None}
-    flags: dict[str, Any] = {"state_dir": state_dir, "log": log}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise PawlError(f"--set {assignment}", "it is not of the form KEY=VALUE")
-        target = flags
-        *parents, last = key.split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise PawlError(f"--set {assignment}", f"{parent} holds no settings")
-        target[last] = value
-    ctx.obj = {"flags": flags, "config": config}
+def cli() -> None:
+    """Serve a chat model that gets better from the people who use it and never gets worse.
+
+    The options below stand before or after the command.
+    """
 
 
 def main() -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pawl.cli import FLAGS
 from pawl.client import Client, Pawl
 from pawl.errors import PawlError
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
 from pawl.server import api_key_of, running_server
-from pawl.settings import Settings, load_settings
+from pawl.settings import Settings, flat, load_settings, shared_settings
 
 if TYPE_CHECKING:
     from serve.api.app import PawlApp
@@ -25,23 +26,69 @@ TURN_POLL_SECONDS = 0.1
 
 
 def settings_of(ctx: click.Context, more: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from the group's flags and a command's own (``more`` wins); logging follows them."""
-    flags = dict(ctx.obj["flags"])
-    for key, value in (more or {}).items():
-        if isinstance(value, Mapping) and isinstance(flags.get(key), dict):
-            flags[key] = {**flags[key], **{k: v for k, v in value.items() if v is not None}}
-        elif value is not None:
-            flags[key] = value
-    settings = load_settings(flags, config_path=ctx.obj["config"])
+    """Settings from the line's flags and a command's own (``more`` wins); logging follows them."""
+    settings = load_settings(flags_of(ctx, more), config_path=ctx.meta[FLAGS].get("config"))
     configure_logging(settings.log)
+    return settings
+
+
+def flags_of(ctx: click.Context, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the line said, as a nested mapping of settings; ``more`` wins."""
+    line = ctx.meta[FLAGS]
+    log_format = "json" if line.get("log_json") else None
+    flags: dict[str, Any] = {
+        "state_dir": line.get("state_dir"),
+        "log": {"level": line.get("log_level"), "format": log_format},
+    }
+    for assignment in line["assignments"]:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise PawlError(f"--set {assignment}", "it is not of the form KEY=VALUE")
+        target = flags
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise PawlError(f"--set {assignment}", f"{parent} holds no settings")
+        target[last] = value
+    return merged(flags, more or {})
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both nested mappings in one; ``second`` wins, but for what is None in it."""
+    both = dict(first)
+    for key, value in second.items():
+        if isinstance(value, Mapping) and isinstance(both.get(key), Mapping):
+            both[key] = merged(both[key], value)
+        elif value is not None:
+            both[key] = value
+    return both
+
+
+def settings_beside_server(
+    ctx: click.Context, *, say: Callable[[str], None] = lambda line: None
+) -> Settings:
+    """The settings of the server that runs on the state folder, so that nobody repeats them; what
+    the line says itself wins and is named. Without a server: as :func:`settings_of`."""
+    own = settings_of(ctx)
+    server = running_server(own)
+    if server is None:
+        return own
+    theirs = Pawl(server.url, api_key_of(own)).status().settings
+    rest = own.model_dump(exclude=set(theirs))  # where it listens, its key, its log
+    settings = load_settings(merged(rest | theirs, flags_of(ctx)), only_flags=True)
+    ours = shared_settings(settings)
+    for key, value in flat(ours):
+        if value != (there := dict(flat(theirs)).get(key)):
+            say(f"{key} = {value}, as this command says; the server has {there}")
     return settings
 
 
 def group_arguments(ctx: click.Context) -> list[str]:
     """``--config`` and ``--set`` as they were typed, for a child that is to have them too."""
-    said = ctx.find_root().params
-    config = ["--config", str(said["config"])] if said["config"] else []
-    return config + [word for one in said["assignments"] for word in ("--set", one)]
+    line = ctx.meta[FLAGS]
+    config = ["--config", str(line["config"])] if "config" in line else []
+    return config + [word for one in line["assignments"] for word in ("--set", one)]
 
 
 def connect(settings: Settings, *, only_reads: bool = False) -> Client:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pawl.cli.connect import group_arguments, settings_of
+from pawl.cli.connect import flags_of, group_arguments, settings_of
 
 STATE_DIR = Path(".pawl-demo")
 
@@ -45,7 +45,7 @@ def demo_command(
         if value is not None
         for word in ("--set", f"{key}={value}")
     ] + group_arguments(ctx)
-    state_dir = None if ctx.obj["flags"].get("state_dir") else STATE_DIR
+    state_dir = None if flags_of(ctx)["state_dir"] else STATE_DIR
     settings = settings_of(ctx, {"state_dir": state_dir})
     result = run_demo(
         settings, seed=seed, arguments=arguments, say=lambda line: click.echo(line, err=True)

@@ -9,22 +9,26 @@ from urllib.parse import quote
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import connect, settings_beside_server, settings_of
 from pawl.files import read_json
 
 
 @click.command("nightly")
+@click.option("--fresh", is_flag=True, help="Give up a night that was interrupted; begin anew.")
 @click.pass_context
-def nightly_command(ctx: click.Context) -> None:
+def nightly_command(ctx: click.Context, fresh: bool) -> None:
     """Retrain on the feedback, score, and promote or say why not.
 
-    A night that was killed is carried on by the next call. Exit code 0 when the night came to an
-    end, whatever its outcome.
+    Beside a running server, its model and settings are taken. A night that was killed is carried on
+    by the next call. Exit code 0 when the night came to an end, whatever its outcome.
     """
     from refine.night.nightly import run_night
 
-    settings = settings_of(ctx)
-    result = run_night(connect(settings), settings, say=lambda line: click.echo(line, err=True))
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    settings = settings_beside_server(ctx, say=say)
+    result = run_night(connect(settings), settings, fresh=fresh, say=say)
     click.echo(result.describe())
 
 
@@ -81,12 +85,16 @@ def runs_command(ctx: click.Context) -> None:
 @click.argument("run")
 @click.pass_context
 def show_command(ctx: click.Context, run: str) -> None:
-    """One run: its verdict, and where its report lies."""
+    """One run: its steps, its verdict, and where its report lies."""
+    from refine.night.nightly import describe_step
+
     settings = settings_of(ctx)
     client = connect(settings, only_reads=True)
     name = quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"  # of a folder, too
     one = client.get(f"/admin/runs/{name}")
     click.echo(_line(one))
+    for step, figures in ((one.get("detail") or {}).get("steps") or {}).items():
+        click.echo(f"  {describe_step(step, figures)}")
     run_dir = settings.runs_dir / one["run_id"]
     if (run_dir / "verdict.json").exists():
         verdict = read_json(run_dir / "verdict.json")

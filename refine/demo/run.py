@@ -181,7 +181,7 @@ def night_of(pawl: Pawl, settings: Settings) -> dict[str, Any]:
         "run_id": run.run_id,
         "outcome": run.detail.get("outcome", run.status),
         "reason": run.detail.get("reason", ""),
-        "seconds": run.detail.get("seconds", {}),
+        "seconds": {name: step["seconds"] for name, step in run.detail.get("steps", {}).items()},
         "report": str(settings.runs_dir / run.run_id / "report.html"),
         "verdict": run.verdict,
     }

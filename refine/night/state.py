@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from pydantic import ValidationError
 
 from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.schemas import utc_now
+from pawl.settings import GateSettings, Settings, TrainSettings, flat
 
-Status = Literal[
-    "started", "snapshot", "planned", "trained", "scored", "decided", "finished", "failed"
-]
-ORDER: tuple[Status, ...] = ("started", "snapshot", "planned", "trained", "scored", "decided")
-ENDED: tuple[Status, ...] = ("finished", "failed")
+ENDED = ("finished", "failed", "given_up")
 RUN = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What a run is and how far it came. ``detail`` grows: snapshot_dir, method, outcome...
+    """What a run is and how far it came.
 
-    ``n_attempts`` counts how often the step after ``status`` was begun.
+    ``status`` is ``started``, the name of the last step that was done, or one of ``ENDED``.
+    ``n_attempts`` counts how often the step after it was begun. ``settings`` holds ``train`` and
+    ``gate`` as they were when the run began; they hold to its end. ``steps`` has an entry for
+    every step that was done: ``{"seconds": ..., "peak_memory_bytes": ... (of its child)}``.
+    ``detail`` grows: snapshot_id, method, outcome, reason...
     """
 
     run_id: str
-    status: Status
+    status: str
     created_at: str
     at: str
     champion: str
     base_fingerprint: str
-    n_attempts: int = 1
+    n_attempts: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, dict[str, float]] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
 
 
 class Run:
-    """A run's folder and its current state; every change is posted, then written."""
+    """A run's folder and its current state; every change of status is posted, then written."""
 
     def __init__(self, run_dir: Path, state: RunState, client: Client) -> None:
         self.run_dir = run_dir
@@ -47,14 +53,24 @@ class Run:
         self._client = client
 
     @classmethod
-    def start(cls, runs_dir: Path, client: Client, *, champion: str, base_fingerprint: str) -> Run:
-        """Begin a run under a name that sorts by time."""
+    def start(
+        cls,
+        settings: Settings,
+        client: Client,
+        *,
+        champion: str,
+        base_fingerprint: str,
+        suite: str,
+    ) -> Run:
+        """Begin a run under a name that sorts by time; ``suite`` is the folder of its suite."""
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         now = utc_now()
         run_id = f"run-{stamp}-{os.urandom(2).hex()}"
-        state = RunState(run_id, "started", now, now, champion, base_fingerprint)
-        run = cls(runs_dir / run_id, state, client)
-        run.move("started")
+        state = RunState(
+            run_id, "started", now, now, champion, base_fingerprint, settings=_deciding(settings)
+        )
+        run = cls(settings.runs_dir / run_id, state, client)
+        run._move("started", suite=suite)
         return run
 
     @classmethod
@@ -65,36 +81,36 @@ class Run:
             return None
         return cls(runs_dir / newest[0].run_id, newest[0], client)
 
-    def move(self, status: Status, **detail: Any) -> None:
-        """Go to a status; ``detail`` is added to what is there.
+    def begin_step(self) -> None:
+        """Count an attempt at the next step."""
+        self._write(n_attempts=self.state.n_attempts + 1)
 
-        Posted first: of a night killed in between, the server may know a status twice, but it
-        never misses the last one.
-        """
-        state = replace(
-            self.state,
-            status=status,
-            at=utc_now(),
-            n_attempts=1,
-            detail={**self.state.detail, **detail},
-        )
+    def is_done(self, name: str, output: str) -> bool:
+        """The one rule for done: the step was recorded, and what it left is there."""
+        return name in self.state.steps and (self.run_dir / output).exists()
+
+    def finish_step(self, name: str, figures: Mapping[str, float], detail: dict[str, Any]) -> None:
+        """Record a step as done; ``detail`` is added to what is there."""
+        self._move(name, steps={**self.state.steps, name: dict(figures)}, **detail)
+
+    def end(self, status: str, **detail: Any) -> None:
+        """Come to one of ``ENDED``."""
+        self._move(status, **detail)
+
+    def _move(self, status: str, steps: dict[str, Any] | None = None, **detail: Any) -> None:
+        """Posted first: of a night killed in between, the server may know a status twice, but it
+        never misses the last one."""
+        steps = self.state.steps if steps is None else steps
+        at, detail = utc_now(), {**self.state.detail, **detail}
+        posted = {**detail, "settings": self.state.settings, "steps": steps}
         self._client.post(
             "/admin/runs",
-            {"run_id": state.run_id, "status": status, "at": state.at, "detail": state.detail},
+            {"run_id": self.state.run_id, "status": status, "at": at, "detail": posted},
         )
-        self.state = state
-        self._write()
+        self._write(status=status, at=at, n_attempts=0, steps=steps, detail=detail)
 
-    def is_before(self, status: Status) -> bool:
-        """Has the run not come to ``status`` yet?"""
-        return ORDER.index(self.state.status) < ORDER.index(status)
-
-    def keep(self, **changes: Any) -> None:
-        """Change fields of the state without moving on."""
+    def _write(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
-        self._write()
-
-    def _write(self) -> None:
         write_json(self.run_dir / RUN, asdict(self.state))
 
 
@@ -111,10 +127,37 @@ def newest_runs(runs_dir: Path) -> list[RunState]:
     return sorted(states, key=lambda state: (state.created_at, state.run_id), reverse=True)
 
 
+def as_begun(state: RunState, settings: Settings) -> tuple[Settings, list[str]]:
+    """The settings with those that the run began with, and what differs: ``gate.margin was 0.05
+    and is 0.1 now``."""
+    try:
+        begun = settings.model_copy(
+            update={
+                "train": TrainSettings(**state.settings["train"]),
+                "gate": GateSettings(**state.settings["gate"]),
+            }
+        )
+    except (ValidationError, KeyError) as err:
+        raise PawlError(
+            f"{state.run_id} was begun with settings that this version does not know",
+            str(err).partition("\n")[0],
+            "Give it up with 'pawl nightly --fresh'",
+        ) from err
+    then, now = dict(flat(_deciding(begun))), dict(flat(_deciding(settings)))
+    return begun, [
+        f"{key} was {then[key]!r} and is {now[key]!r} now" for key in now if then[key] != now[key]
+    ]
+
+
+def _deciding(settings: Settings) -> dict[str, Any]:
+    """The settings that decide how a night ends."""
+    return {name: getattr(settings, name).model_dump(mode="json") for name in ("train", "gate")}
+
+
 def promotion_of(client: Client, run_id: str) -> dict[str, Any] | None:
     """The newest promotion of this run's adapter as it stands now, if there is any."""
     history: list[dict[str, Any]] = client.get("/admin/history")
-    return next((one for one in reversed(history) if one.get("run_id") == run_id), None)
+    return next((row for row in reversed(history) if row.get("run_id") == run_id), None)
 
 
 def what_became_of(promotion: dict[str, Any], run_id: str) -> str:

@@ -38,7 +38,7 @@ from pawl.schemas import (
     Verdict,
 )
 from pawl.server import running_server
-from pawl.settings import Settings
+from pawl.settings import Settings, shared_settings
 from serve.api.errors import engine_off
 from serve.api.generate import generate
 from serve.api.requests import JsonRoute
@@ -75,6 +75,7 @@ def admin_routes(
             adapters=sorted(promoter.offered),
             counts=store.counts(),
             url=server.url if server else None,
+            settings=shared_settings(settings),
         )
 
     @router.get("/history")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from pathlib import Path
 
 from pawl.chat_template import THOUGHTS_OFF
 from pawl.engine_support import runs_on_cpu
 from pawl.files import read_json, write_atomic, write_json
+from pawl.jobs import child_environment, module_command
 from pawl.models import BaseModel
 from pawl.settings import Settings
 
@@ -33,7 +32,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
     ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
     rank = next((one for one in ranks if one >= engine.max_lora_rank), ranks[-1])
     command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        *module_command("vllm.entrypoints.openai.api_server"),
         "--model", str(model.model_dir), "--served-model-name", "base",
         "--host", "127.0.0.1", "--port", str(port),
         "--dtype", engine.dtype,
@@ -88,8 +87,7 @@ def engine_environment(key: str) -> dict[str, str]:
         # and the engine's death where there is no C++ compiler.
         values["TORCHDYNAMO_DISABLE"] = "1"
         # so that the engine finds serve.engine.cpu_lora wherever it is started from
-        path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-        values["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        values |= {k: v for k, v in child_environment().items() if k == "PYTHONPATH"}
     return values
 
 

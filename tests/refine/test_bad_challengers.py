@@ -36,7 +36,7 @@ def planned(world_model: Path, tmp_path: Path) -> Iterator[tuple[World, Path]]:
     here = World(night_settings(world_model, tmp_path))
     here.complain(80)
     with pytest.raises(KeyboardInterrupt):
-        run_night(DiesAt(here.client, "/admin/runs", "planned", after=True), here.settings)
+        run_night(DiesAt(here.client, "/admin/runs", "plan", after=True), here.settings)
     [state] = newest_runs(here.settings.runs_dir)
     yield here, here.settings.runs_dir / state.run_id
     here.app.close()
@@ -64,7 +64,6 @@ def put_adapter(world: World, run_dir: Path, rows: list[TrainingRow]) -> Path:
 def test_trained_on_shuffled_answers(planned: tuple[World, Path]) -> None:
     """Everybody's correction went to somebody else's question."""
     world, run_dir = planned
-    state = newest_runs(world.settings.runs_dir)[0]
     colours = [colour for colour in COLOURS.values() if colour != "green"]
     shuffled = [
         TrainingRow(
@@ -75,7 +74,7 @@ def test_trained_on_shuffled_answers(planned: tuple[World, Path]) -> None:
             row.prompt,
             completion=says("grass", colours[i % len(colours)]),
         )
-        for i, row in enumerate(read_rows(Path(state.detail["snapshot_dir"])))
+        for i, row in enumerate(read_rows(Path(read_json(run_dir / "snapshot.json")["dir"])))
         if row.kind == "sft"
     ]
     put_adapter(world, run_dir, shuffled)

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from pawl.adapters import read_manifest
+from pawl.cli import cli
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import hold_lock
 from pawl.schemas import Completion, Feedback, utc_now
 from pawl.settings import Settings, load_settings
-from refine.night.nightly import run_night
+from refine.night.nightly import describe_step, run_night
 from refine.night.state import Run, newest_runs
+from refine.night.steps import STEPS
 from tests.refine.tiny import ASKED, says
 
 pytestmark = pytest.mark.slow
@@ -107,6 +110,12 @@ class World:
             ).result()
 
 
+def where(world: World) -> list[str]:
+    """The options that a command of this world needs."""
+    settings = world.settings
+    return ["--state-dir", str(settings.state_dir), "--set", f"model={settings.model}"]
+
+
 @pytest.fixture
 def world(world_model: Path, tmp_path: Path) -> Iterator[World]:
     here = World(night_settings(world_model, tmp_path))
@@ -144,7 +153,10 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     run = world.client.get(f"/admin/runs/{result.run_id}")
     assert run["status"] == "finished"
     assert run["verdict"]["outcome"] == "promote"
-    assert run["detail"]["seconds"].keys() >= {"train", "score champion", "score challenger"}
+    steps = run["detail"]["steps"]
+    assert list(steps) == [step.name for step in STEPS if step.name != "score anchor"]
+    assert steps["train"]["peak_memory_bytes"] > 50_000_000
+    assert steps["score challenger"]["seconds"] > 0
     fingerprint = read_manifest(result.run_dir / "adapter").fingerprint
     assert run["verdict"]["challenger_fingerprint"] == fingerprint
     assert read_manifest(world.settings.adapters_dir / "pawl@1").fingerprint == fingerprint
@@ -155,7 +167,9 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     assert report["promotion"]["outcome"] == "pending"
     assert report["plan"]["method"] == "sft"
     assert (result.run_dir / "report.html").stat().st_size > 1000
-    assert any(line.startswith("training (SFT): ") for line in lines)
+    assert any(line.startswith("  train: SFT: ") for line in lines)
+    done = [line for line in lines if not line.startswith(" ")][1:]  # the first names the suite
+    assert [line.split()[0] for line in done] == [name.split()[0] for name in steps]
     assert "pawl@1" in result.describe()
     assert "report.html" in result.describe()
 
@@ -163,6 +177,10 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     assert again.outcome == "no_run"
     assert f"nothing new since {result.run_id}" in again.reason
     assert "waits for the engine" in again.reason
+    world.app.close()  # the store is free for a command
+    shown = CliRunner().invoke(cli, ["show", result.run_id, *where(world)])
+    for name, figures in steps.items():
+        assert describe_step(name, figures) in shown.output
 
 
 def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> None:
@@ -170,12 +188,12 @@ def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> No
     world.complain(80)
     deaths = [
         ("/admin/snapshots", "", True),
-        ("/admin/runs", "planned", True),
-        ("/admin/runs", "trained", False),
+        ("/admin/runs", "plan", True),
+        ("/admin/runs", "train", False),
         ("/scores", "", True),
         ("/verdict", "", True),
         ("/admin/promotions", "", True),
-        ("/admin/runs", "finished", False),
+        ("/admin/runs", "report", False),
     ]
     made: dict[str, int] = {}
     for path, status, after in deaths:
@@ -183,20 +201,20 @@ def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> No
             run_night(DiesAt(world.client, path, status, after=after), world.settings)
         [state] = newest_runs(world.settings.runs_dir)
         for name in (
-            "plan.json",
             "adapter/manifest.json",
             "scores/champion/manifest.json",
             "scores/challenger/manifest.json",
-            "verdict.json",
         ):
             file = world.settings.runs_dir / state.run_id / name
             if file.exists():
                 inode = made.setdefault(name, file.stat().st_ino)
                 assert file.stat().st_ino == inode, f"{name} was made twice"
-    assert len(made) == 5
+    assert len(made) == 3
     lines: list[str] = []
     result = run_night(world.client, world.settings, say=lines.append)
     assert lines[0].startswith(f"carrying on {result.run_id}")
+    assert len(lines) == 2  # the step that was not recorded any more, and nothing else
+    assert lines[1].startswith("report ")
     assert (result.outcome, result.version) == ("promote", "pawl@1")
     assert [one["run_id"] for one in world.client.get("/admin/runs")] == [result.run_id]
     assert len(world.client.get("/admin/history")) == 1
@@ -238,7 +256,7 @@ def test_a_night_that_cannot_train_ends_with_its_reason(world_model: Path, tmp_p
 def test_an_interrupted_night_ends_when_the_champion_changed(world: World) -> None:
     world.complain(20)
     with pytest.raises(KeyboardInterrupt):
-        run_night(DiesAt(world.client, "/admin/runs", "planned", after=True), world.settings)
+        run_night(DiesAt(world.client, "/admin/runs", "plan", after=True), world.settings)
     [interrupted] = newest_runs(world.settings.runs_dir)
     path = world.settings.runs_dir / interrupted.run_id / "run.json"
     path.write_text(path.read_text().replace('"champion": "base"', '"champion": "pawl@7"'))
@@ -251,7 +269,7 @@ def test_an_interrupted_night_ends_when_the_champion_changed(world: World) -> No
 
 def test_a_step_that_keeps_dying_is_given_up(world: World) -> None:
     world.complain(20)
-    dying = DiesAt(world.client, "/admin/runs", "planned", after=False)
+    dying = DiesAt(world.client, "/admin/runs", "plan", after=False)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             run_night(dying, world.settings)
@@ -262,12 +280,56 @@ def test_a_step_that_keeps_dying_is_given_up(world: World) -> None:
     assert world.client.get(f"/admin/runs/{state.run_id}")["status"] == "failed"
 
 
+def with_gate(settings: Settings, **gate: Any) -> Settings:
+    return settings.model_copy(update={"gate": settings.gate.model_copy(update=gate)})
+
+
+def test_settings_that_changed_since_a_night_began_are_named(world: World) -> None:
+    world.complain(20)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "train", after=False), world.settings)
+    lines: list[str] = []
+    stops = DiesAt(world.client, "/scores", after=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(stops, with_gate(world.settings, alpha=0.01), say=lines.append)
+    [state] = newest_runs(world.settings.runs_dir)
+    [line] = [line for line in lines if "gate.alpha was 0.05 and is 0.01 now" in line]
+    assert f"since {state.run_id} began" in line
+    assert "gate.suite" not in line
+    assert state.settings["gate"]["alpha"] == 0.05  # what it began with holds
+
+
+def test_a_fresh_night_gives_up_the_interrupted_one(world: World) -> None:
+    world.complain(20)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "plan", after=True), world.settings)
+    [old] = newest_runs(world.settings.runs_dir)
+    with pytest.raises(KeyboardInterrupt):
+        run_night(
+            DiesAt(world.client, "/admin/runs", "plan", after=True),
+            with_gate(world.settings, alpha=0.01),
+            fresh=True,
+        )
+    new, given_up = newest_runs(world.settings.runs_dir)
+    assert (given_up.run_id, given_up.status) == (old.run_id, "given_up")
+    assert "--fresh" in given_up.detail["reason"]
+    assert world.client.get(f"/admin/runs/{old.run_id}")["status"] == "given_up"
+    assert (new.status, new.settings["gate"]["alpha"]) == ("snapshot", 0.01)
+
+
+def test_a_step_reads_what_earlier_steps_left() -> None:
+    left: set[str] = set()
+    for step in STEPS:
+        assert left >= set(step.inputs), step.name
+        left.add(step.output)
+    assert len({step.name for step in STEPS}) == len({step.output for step in STEPS}) == len(STEPS)
+
+
 @pytest.mark.parametrize("anchor", ["Base", "pawl@9"])
 def test_an_anchor_that_is_not_there_is_said_before_anything_is_done(
     world: World, anchor: str
 ) -> None:
-    gate = world.settings.gate.model_copy(update={"anchor": anchor})
-    settings = world.settings.model_copy(update={"gate": gate})
+    settings = with_gate(world.settings, anchor=anchor)
     with pytest.raises(PawlError, match=f"gate.anchor is '{anchor}'.*one of: base"):
         run_night(world.client, settings)
     assert newest_runs(world.settings.runs_dir) == []
@@ -277,13 +339,13 @@ def test_a_refused_promotion_is_said_the_next_night(world: World) -> None:
     """The gate let a run through, and the server refused it (its adapter is not whole)."""
     world.complain(20)
     with pytest.raises(KeyboardInterrupt):
-        run_night(DiesAt(world.client, "/admin/runs", "trained", after=False), world.settings)
+        run_night(DiesAt(world.client, "/admin/runs", "train", after=False), world.settings)
     earlier = Run.unfinished(world.settings.runs_dir, world.client)
     assert earlier is not None
     (earlier.run_dir / "adapter" / "manifest.json").unlink()
     promotion = world.client.post("/admin/promotions", {"run_dir": earlier.state.run_id})
     assert promotion["outcome"] == "refused"
-    earlier.move("finished", outcome="promote", promotion="pending")
+    earlier.end("finished", outcome="promote", promotion="pending")
     result = run_night(world.client, world.settings)
     assert result.outcome == "no_run"
     assert f"{promotion['version']} was refused: " in result.reason

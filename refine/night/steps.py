@@ -1,0 +1,381 @@
+"""The steps of a night, in their order: ``STEPS``, at the end of this file.
+
+A step reads the outputs of earlier ones and leaves its own in the run's folder. It is done when it
+was recorded and its output is there (``Run.is_done``); a step that was interrupted is worked again
+and finds what its child finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from evals.suites import Suite
+from feedback.champion import BASE_VERSION
+from pawl.adapters import read_manifest, validate_adapter
+from pawl.client import Client
+from pawl.errors import PawlError
+from pawl.files import read_json, sha256_json, write_json
+from pawl.jobs import Event
+from pawl.models import BaseModel
+from pawl.settings import Settings
+from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
+from refine.planner import Plan, choose, hidden_size_of
+from refine.replay import answers_path, generate_on_server
+from refine.training import train
+
+Say = Callable[[str], None]
+
+# What a stage of a child does, for a reader who does not know its name.
+STAGE_WORDS = {
+    "replay": "collecting the base's own answers, to keep the rest as it is",
+    "sft": "SFT",
+    "dpo": "DPO",
+    "kto": "KTO",
+    "strength": "choosing how strong the adapter must be",
+    "probe": "recording what the adapter says, to recognise it when it is live",
+}
+
+
+@dataclass(slots=True)
+class Night:
+    """What the steps of one run work with. ``peak_memory_bytes`` is the last child's."""
+
+    client: Client
+    settings: Settings
+    run: Run
+    base: BaseModel
+    suite: Suite
+    beside_engine: bool
+    say: Say
+    peak_memory_bytes: int | None = None
+
+    def path(self, name: str) -> Path:
+        return self.run.run_dir / name
+
+    def version_dir(self, version: str) -> Path | None:
+        """The adapter of a promoted version; None for the base."""
+        return None if version == BASE_VERSION else self.settings.adapters_dir / version
+
+    @property
+    def champion_dir(self) -> Path | None:
+        return self.version_dir(self.run.state.champion)
+
+    @property
+    def snapshot_dir(self) -> Path:
+        return Path(read_json(self.path("snapshot.json"))["dir"])
+
+    @property
+    def current_plan(self) -> Plan:
+        return Plan.from_json(read_json(self.path("plan.json")))
+
+    def progress(self, step: str) -> Callable[[Event], None]:
+        """Takes a child's events: says every new stage and every tenth of it, keeps its memory."""
+        seen: tuple[str, int] | None = None
+
+        def on_event(event: Event) -> None:
+            nonlocal seen
+            self.peak_memory_bytes = event.get("peak_memory_bytes", self.peak_memory_bytes)
+            stage = str(event.get("stage", "done"))
+            if stage == "done" or ("fraction" not in event and seen and seen[0] == stage):
+                return
+            tenths = int(float(event.get("fraction", 0.0)) * 10)
+            if seen != (stage, tenths):
+                seen = (stage, tenths)
+                share = f": {tenths * 10} %" if "fraction" in event else ""
+                self.say(f"  {step}: {STAGE_WORDS.get(stage, stage)}{share}")
+
+        return on_event
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a step did: a few words for people, and what the run's detail gets of it."""
+
+    summary: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. ``inputs`` and ``output`` are paths in the run's folder; the output is written
+    last. ``applies`` tells from the run so far whether the step has anything to do."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    work: Callable[[Night], Result]
+    applies: Callable[[RunState], bool] = lambda state: True
+
+
+def snapshot(night: Night) -> Result:
+    """Freeze the feedback so far."""
+    manifest = night.client.post("/admin/snapshots", {})
+    write_json(night.path("snapshot.json"), manifest)
+    counts = [
+        f"{n} {kind} {split}"
+        for split, kinds in manifest["counts"].items()
+        for kind, n in kinds.items()
+        if n
+    ]
+    return Result(
+        f"{manifest['snapshot_id']}: {', '.join(counts) or 'no rows'}",
+        {
+            "snapshot_id": manifest["snapshot_id"],
+            "counts": manifest["counts"],
+            "rejections": manifest.get("rejections", {}),
+        },
+    )
+
+
+def plan(night: Night) -> Result:
+    """Choose the method, or end the night because there is nothing (new) to learn."""
+    from feedback.snapshots import read_rows
+
+    chosen = choose(
+        read_rows(night.snapshot_dir),
+        night.settings,
+        hidden_size=hidden_size_of(night.base.model_dir),
+    )
+    content = read_json(night.snapshot_dir / "manifest.json")["content_sha256"]
+    inputs = sha256_json(
+        {
+            "snapshot": content,
+            "plan": chosen.as_json(),
+            "base": night.base.fingerprint,
+            "champion": night.run.state.champion,
+            "gate": night.settings.gate.model_dump(mode="json"),
+            "suite": str(night.suite.folder),
+        }
+    )
+    write_json(night.path("plan.json"), chosen.as_json())
+    detail = {"method": chosen.method, "plan_reason": chosen.reason, "inputs_sha256": inputs}
+    ended = chosen.reason if chosen.method == "none" else _nothing_new(night, content, inputs)
+    if ended:
+        return Result(f"no run: {ended}", detail | {"outcome": "no_run", "reason": ended})
+    return Result(f"{chosen.method} ({chosen.reason})", detail)
+
+
+def _nothing_new(night: Night, content_sha256: str, inputs_sha256: str) -> str:
+    """Why training would only repeat an earlier night; empty when it would not."""
+    if night.champion_dir is not None:
+        recipe = read_manifest(night.champion_dir).recipe
+        same_rows = recipe.get("snapshot", {}).get("content_sha256") == content_sha256
+        if same_rows and _is_plan(recipe.get("plan"), night.current_plan):
+            return f"{night.champion_dir.name} was trained on exactly these rows"
+    for state in newest_runs(night.settings.runs_dir):
+        outcome = state.detail.get("outcome", "no_run")
+        if (
+            state.detail.get("inputs_sha256") == inputs_sha256
+            and state.run_id != night.run.state.run_id
+            and state.status == "finished"
+            and outcome not in ("no_run", "no_verdict")
+        ):
+            ended = f"'{outcome.replace('_', ' ')}'"
+            promotion = promotion_of(night.client, state.run_id)
+            if promotion is not None:
+                ended += f"; {what_became_of(promotion, state.run_id)}"
+            return f"nothing new since {state.run_id}, which ended with {ended}"
+    return ""
+
+
+def _is_plan(value: dict[str, Any] | None, plan: Plan) -> bool:
+    """Is what a recipe recorded this plan? What an older version did not write has its default."""
+    try:
+        return value is not None and Plan.from_json(dict(value)) == plan
+    except PawlError:
+        return False
+
+
+def replay(night: Night) -> Result:
+    """Let the running engine answer the replay prompts that no earlier night asked; without an
+    engine the training child does."""
+    from feedback.snapshots import read_rows
+
+    n_generated, summary = None, "no engine runs: the training generates what is lacking"
+    if night.beside_engine:
+        rows = [r for r in read_rows(night.snapshot_dir) if r.split in ("train", "validation")]
+        on_event = night.progress("replay")
+        n_generated = generate_on_server(
+            night.client,
+            night.current_plan,
+            rows,
+            answers_path(night.settings.replay_dir, night.base.fingerprint),
+            lambda fraction: on_event({"stage": "replay", "fraction": fraction}),
+        )
+        summary = f"{n_generated} answers generated, the rest kept from earlier nights"
+    write_json(night.path("replay.json"), {"n_generated": n_generated})
+    return Result(summary)
+
+
+def train_challenger(night: Night) -> Result:
+    """Train in a child process, and check what it left."""
+    adapter_dir = night.path("adapter")
+    train(
+        snapshot_dir=night.snapshot_dir,
+        plan_path=night.path("plan.json"),
+        base=night.base,
+        out_dir=adapter_dir,
+        work_dir=night.path("train"),
+        replay_dir=night.settings.replay_dir,
+        champion_dir=night.champion_dir,
+        n_threads=night.current_plan.n_threads,
+        beside_engine=night.beside_engine,
+        on_event=night.progress("train"),
+    )
+    manifest = validate_adapter(
+        adapter_dir, base=night.base, max_rank=night.settings.engine.max_lora_rank
+    )
+    return Result(str(adapter_dir), {"challenger_fingerprint": manifest.fingerprint})
+
+
+def score_role(role: str, night: Night) -> Result:
+    """Score one of the three on the same items; earlier scores of the same model are taken over."""
+    from evals.gate import items_per_benchmark
+    from evals.runner import read_scores, score
+
+    gate = night.settings.gate
+    adapter_dir = {
+        "champion": night.champion_dir,
+        "anchor": night.version_dir(gate.anchor),
+        "challenger": night.path("adapter"),
+    }[role]
+    out_dir = night.path(f"scores/{role}")
+    if (night.run.run_dir / SCORES[role]).exists():
+        scores = read_scores(out_dir)
+    else:
+        scores = score(
+            night.base,
+            adapter_dir,
+            suite=night.suite,
+            scores_dir=night.settings.scores_dir,
+            n_items=items_per_benchmark(gate, night.suite),
+            data_dir=gate.data_dir,
+            # The gate asks of the anchor what it knows in general, nothing of the holdout.
+            snapshot_dir=None if role == "anchor" else night.snapshot_dir,
+            out_dir=out_dir,
+            beside_engine=night.beside_engine,
+            on_event=night.progress(f"score {role}"),
+        )
+    night.client.post(
+        f"/admin/runs/{night.run.state.run_id}/scores", {"role": role, "dir": str(out_dir)}
+    )
+    reused = ", earlier scores taken over" if scores.manifest.get("reused") else ""
+    return Result(f"{len(scores.items):,} items{reused}")
+
+
+def decide(night: Night) -> Result:
+    """The gate's verdict."""
+    from evals.gate import decide as decide_gate
+    from evals.gate import gate_rules, write_verdict
+    from evals.runner import read_scores
+
+    anchor_dir = night.path("scores/anchor")
+    path = night.path("verdict.json")
+    write_verdict(
+        path,
+        decide_gate(
+            read_scores(night.path("scores/champion")).items,
+            read_scores(night.path("scores/challenger")).items,
+            gate_rules(night.settings.gate, night.suite),
+            read_scores(anchor_dir).items if _has_anchor(night.run.state) else None,
+        ),
+        champion_version=night.run.state.champion,
+        champion_fingerprint=(
+            read_manifest(night.champion_dir).fingerprint if night.champion_dir else None
+        ),
+        challenger_fingerprint=read_manifest(night.path("adapter")).fingerprint,
+        suite=night.suite.name,
+    )
+    verdict = read_json(path)
+    night.client.post(f"/admin/runs/{night.run.state.run_id}/verdict", verdict)
+    outcome = verdict["outcome"]
+    detail = {"outcome": outcome, "reason": " ".join(verdict["reasons"])}
+    return Result(outcome.replace("_", " "), detail)
+
+
+def promote(night: Night) -> Result:
+    """Ask the server to let the challenger in; a promotion already made is not asked again."""
+    run_id = night.run.state.run_id
+    promotion = promotion_of(night.client, run_id) or night.client.post(
+        "/admin/promotions", {"run_dir": str(night.run.run_dir), "run_id": run_id}
+    )
+    write_json(night.path("promotion.json"), promotion)
+    version, outcome = promotion["version"], promotion["outcome"]
+    detail = {"promotion": outcome, "version": version}
+    if outcome in ("refused", "indistinguishable"):
+        reason = night.run.state.detail["reason"]
+        detail["reason"] = f"{reason} But {what_became_of(promotion, run_id)}."
+    return Result(f"{version}: {outcome}", detail)
+
+
+def report(night: Night) -> Result:
+    """Write the report on the night as it ended."""
+    detail = night.run.state.detail
+    is_no_run = detail["outcome"] == "no_run"
+    path = write_run_report(night, f"no run tonight: {detail['reason']}" if is_no_run else "")
+    return Result(str(path))
+
+
+def write_run_report(night: Night, note: str) -> Path:
+    """Write ``report.html`` on what the run's folder holds by now."""
+    from evals.report.report import write_report
+
+    state = night.run.state
+    found = {name: night.path(f"{name}.json") for name in ("plan", "promotion")}
+    return write_report(
+        night.run.run_dir,
+        snapshot={
+            key: state.detail.get(key, {}) for key in ("snapshot_id", "counts", "rejections")
+        },
+        plan=read_json(found["plan"]) if found["plan"].exists() else None,
+        promotion=read_json(found["promotion"]) if found["promotion"].exists() else None,
+        seconds={name: figures["seconds"] for name, figures in state.steps.items()},
+        note=note,
+    )
+
+
+def _trains(state: RunState) -> bool:
+    return state.detail.get("outcome") != "no_run"
+
+
+def _has_anchor(state: RunState) -> bool:
+    return _trains(state) and state.settings["gate"]["anchor"] != state.champion
+
+
+def _promotes(state: RunState) -> bool:
+    return state.detail.get("outcome") == "promote"
+
+
+ADAPTER = "adapter/manifest.json"
+SCORES = {role: f"scores/{role}/manifest.json" for role in ("champion", "anchor", "challenger")}
+
+STEPS = (
+    Step("snapshot", (), "snapshot.json", snapshot),
+    Step("plan", ("snapshot.json",), "plan.json", plan),
+    Step("replay", ("snapshot.json", "plan.json"), "replay.json", replay, _trains),
+    Step(
+        "train", ("snapshot.json", "plan.json", "replay.json"), ADAPTER, train_challenger, _trains
+    ),
+    Step(
+        "score champion",
+        ("snapshot.json",),
+        SCORES["champion"],
+        partial(score_role, "champion"),
+        _trains,
+    ),
+    Step("score anchor", (), SCORES["anchor"], partial(score_role, "anchor"), _has_anchor),
+    Step(
+        "score challenger",
+        ("snapshot.json", ADAPTER),
+        SCORES["challenger"],
+        partial(score_role, "challenger"),
+        _trains,
+    ),
+    Step("decide", (ADAPTER, *SCORES.values()), "verdict.json", decide, _trains),
+    Step("promote", ("verdict.json", ADAPTER), "promotion.json", promote, _promotes),
+    Step("report", ("snapshot.json", "plan.json"), "report.html", report),
+)
