@@ -60,7 +60,7 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         flags[param.name] = value
 
 
-def _options() -> list[click.Parameter]:
+def common_options() -> list[click.Parameter]:
     """The options that every command takes, before and after the verb."""
     folder = click.Path(path_type=Path)
     levels = click.Choice(["debug", "info", "warning", "error"])
@@ -95,7 +95,7 @@ class LazyGroup(click.Group):
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         known = {param.name for param in command.params}
-        command.params += [option for option in _options() if option.name not in known]
+        command.params += [option for option in common_options() if option.name not in known]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -104,7 +104,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(
-    cls=LazyGroup, params=_options(), context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup, params=common_options(), context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, prog_name="pawl")
 def cli() -> None:

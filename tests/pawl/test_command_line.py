@@ -68,3 +68,34 @@ def test_wrong_command_is_a_usage_error(tmp_path: Path) -> None:
     answer = run("promot", cwd=tmp_path)
     assert answer.returncode == 2
     assert "No such command" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--state-dir {0}/a --set gate.alpha=0.1 --set port=1 settings",
+        "settings --state-dir {0}/a --set gate.alpha=0.1 --set port=1",
+        "--set gate.alpha=0.1 --state-dir {0}/b settings --set port=1 --state-dir {0}/a",
+        "--config {0}/pawl.toml settings --state-dir {0}/a",
+        "settings --config {0}/pawl.toml --state-dir {0}/a",
+    ],
+)
+def test_options_stand_before_or_after_the_verb(tmp_path: Path, line: str) -> None:
+    (tmp_path / "pawl.toml").write_text("port = 1\n[gate]\nalpha = 0.1\n")
+    said = CliRunner().invoke(cli, line.format(tmp_path).split())
+    assert said.exit_code == 0, said.output
+    for expected in ("gate.alpha = 0.1", "port = 1", f"state_dir = '{tmp_path / 'a'}'"):
+        assert expected in said.output.splitlines()
+
+
+def test_what_stands_last_wins() -> None:
+    line = "--set port=1 --log-level debug settings --set port=2 --log-level error --log-json"
+    lines = CliRunner().invoke(cli, line.split()).output.splitlines()
+    assert {"port = 2", "log.level = 'error'", "log.format = 'json'"} <= set(lines)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_takes_the_common_options(name: str) -> None:
+    shown = CliRunner().invoke(cli, [name, "--help"]).output
+    for option in ("--state-dir", "--config", "--set KEY=VALUE", "--log-level"):
+        assert option in shown

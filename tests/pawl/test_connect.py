@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
+import click
 import pytest
+import uvicorn
 from click.testing import CliRunner, Result
 
 import pawl.cli.connect
 from feedback.store import Store
-from pawl.cli import cli
-from pawl.cli.connect import connect
+from pawl.cli import cli, common_options
+from pawl.cli.connect import connect, settings_beside_server
 from pawl.errors import PawlError
+from pawl.files import write_json
+from pawl.schemas import utc_now
+from pawl.settings import Settings
+from serve.api.app import build_app
 from tests.adapters_for_tests import approved_run, light_adapter, light_base
+from tests.serve.live import eventually
 from tests.serve.toy_world import toy_settings
 
 
@@ -107,3 +117,71 @@ def test_a_run_may_be_named_by_its_folder_as_one_sees_it(
     said = type_in("--state-dir", "state", "--set", f"model={settings.model}", "promote", run)
     assert said.exit_code == 0, said.output
     assert "pawl@1 is next" in said.output
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Settings]:
+    """A server without an engine, as another program sees it; its settings."""
+    settings = toy_settings(tmp_path)
+    gate = settings.gate.model_copy(update={"suite": "everyday", "alpha": 0.01})
+    settings = settings.model_copy(update={"gate": gate})
+    app = build_app(settings, engine=None)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        eventually(lambda: server.started, "the server listens", 30)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        write_json(settings.server_file, {"url": url, "pid": os.getpid(), "started_at": utc_now()})
+        yield settings
+    finally:
+        server.should_exit = True
+        thread.join()
+        app.close()
+
+
+def beside(line: str) -> tuple[Settings, list[str]]:
+    """What ``pawl nightly`` with these options would run with, and what it would say."""
+    found: list[Settings] = []
+    lines: list[str] = []
+
+    @click.command()
+    @click.pass_context
+    def night(ctx: click.Context) -> None:
+        found.append(settings_beside_server(ctx, say=lines.append))
+
+    group = click.Group(params=common_options(), commands={"night": night})
+    answer = CliRunner().invoke(group, [*line.split(), "night"])
+    assert answer.exception is None, answer.exception
+    return found[0], lines
+
+
+def test_a_night_beside_a_server_takes_its_settings(
+    served: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAWL_GATE__ALPHA", "0.2")
+    monkeypatch.setenv("PAWL_GATE__MARGIN", "0.2")
+    settings, lines = beside(f"--state-dir {served.state_dir}")
+    assert (settings.model, settings.gate, settings.train) == (
+        served.model,
+        served.gate,
+        served.train,
+    )
+    assert settings.state_dir == served.state_dir
+    assert lines == []
+
+
+def test_what_the_line_says_wins_over_the_server_and_is_named(served: Settings) -> None:
+    settings, lines = beside(
+        f"--state-dir {served.state_dir} --set gate.alpha=0.10 --set gate.suite=everyday"
+    )
+    assert (settings.gate.alpha, settings.gate.suite) == (0.1, "everyday")
+    [line] = lines
+    assert "gate.alpha = 0.1" in line
+    assert "0.01" in line
+
+
+def test_without_a_server_the_lines_own_settings_hold(tmp_path: Path) -> None:
+    settings, lines = beside(f"--state-dir {tmp_path} --set gate.alpha=0.1")
+    assert (settings.gate.alpha, lines) == (0.1, [])

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pawl.errors import PawlError
-from pawl.settings import load_settings
+from pawl.settings import load_settings, shared_settings
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +89,18 @@ def test_an_adapter_that_the_engine_would_refuse_is_not_trained() -> None:
     assert load_settings({"train": {"lora_rank": 32}, "engine": {"max_lora_rank": 32}})
     with pytest.raises(PawlError, match=r"engine\.max_lora_rank = 513"):
         load_settings({"engine": {"max_lora_rank": 513}})
+
+
+def test_what_a_night_takes_over_holds_no_secret_and_no_relative_path() -> None:
+    Path("hub").mkdir()
+    shared = shared_settings(load_settings({"api_key": "open-sesame", "gate": {"data_dir": "hub"}}))
+    assert "sesame" not in str(shared)
+    assert shared["gate"]["data_dir"] == str(Path("hub").absolute())
+    assert shared["gate"]["suite"] == "auto"
+
+
+def test_flags_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pawl.toml").write_text("port = 1\n[gate]\nmargin = 0.1\n")
+    monkeypatch.setenv("PAWL_GATE__ALPHA", "0.2")
+    settings = load_settings({"gate": {"margin": None}}, only_flags=True)
+    assert (settings.port, settings.gate.margin, settings.gate.alpha) == (8000, None, 0.05)
