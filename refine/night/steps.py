@@ -35,7 +35,6 @@ STAGE_WORDS = {
     "sft": "SFT",
     "dpo": "DPO",
     "kto": "KTO",
-    "strength": "choosing how strong the adapter must be",
     "probe": "recording what the adapter says, to recognise it when it is live",
 }
 
