@@ -66,9 +66,9 @@ def plain(folder: Path) -> Path:
 
 
 def fused(folder: Path) -> Path:
-    """A Phi-3: one matrix for q, k and v, one for gate and up."""
+    """A Phi-3: one matrix for q, k and v, one for gate and up; its template ends turns its way."""
     return _base(folder, "Phi3ForCausalLM", "phi3", {"original_max_position_embeddings": 512},
-                 modules=_fused_modules())  # fmt: skip
+                 template=OTHER_END, modules=_fused_modules())  # fmt: skip
 
 
 def other_end(folder: Path) -> Path:
