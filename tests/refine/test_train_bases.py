@@ -55,7 +55,7 @@ def test_what_was_taught_is_answered_and_ends(kind: str, tmp_path: Path) -> None
     ids = tokenizer.apply_chat_template(
         rows[0].prompt, add_generation_prompt=True, return_dict=False, return_tensors="pt"
     )
-    taught = tokenizer.encode(ANSWER, add_special_tokens=False) + [end_of_turn_id(tokenizer)]
+    taught = [*tokenizer.encode(ANSWER, add_special_tokens=False), end_of_turn_id(tokenizer)]
     with torch.no_grad():
         output = model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False,
