@@ -7,7 +7,6 @@ The people are scripted. Everything else is what anybody runs: a server, its pub
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import write_json
+from pawl.jobs import child_environment, module_command
 from pawl.server import api_key_of, running_server, serving
 from pawl.settings import Settings
 from refine.demo.organisation import Organisation, load_organisation
@@ -38,8 +38,8 @@ def run_demo(
 
     Args:
         seed: who asks what, and who is careless.
-        arguments: options of the ``pawl`` group (``("--set", "train.seed=2")``) for the server
-            and the night.
+        arguments: options of the ``pawl`` group (``("--set", "train.seed=2")``) for the
+            server, whose settings the night takes.
         say: takes one line of progress at a time.
 
     Returns:
@@ -68,7 +68,7 @@ def run_demo(
         say(", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in feedback.items()))
         say("The night: 'pawl nightly' beside the running server ...")
         with step(steps, "the night"):
-            run_night(settings, arguments)
+            run_night(settings)
         say("The next day: what was asked before the night, again ...")
         with step(steps, "questions after the night"):
             asked_after = ask_unused(people, script, "after")
@@ -157,17 +157,11 @@ def spend_day(people: People, script: Script) -> Counter[str]:
     return people.give_feedback(people.ask_all([*script.day, *script.liked], "day"))
 
 
-def night_command(settings: Settings, arguments: Sequence[str]) -> list[str]:
-    """What starts the night. ``arguments`` are those of the server."""
-    return [
-        sys.executable, "-P", "-m", "pawl.cli", "--state-dir", str(settings.state_dir),
-        "--set", f"model={settings.model}", *arguments, "nightly",
-    ]  # fmt: skip
-
-
-def run_night(settings: Settings, arguments: Sequence[str]) -> None:
-    """``pawl nightly`` in its own process, its progress passed through."""
-    if subprocess.run(night_command(settings, arguments), check=False).returncode != 0:
+def run_night(settings: Settings) -> None:
+    """``pawl nightly`` in its own process, its progress passed through; its settings are the
+    server's."""
+    command = [*module_command("pawl.cli"), "nightly", "--state-dir", str(settings.state_dir)]
+    if subprocess.run(command, check=False, env=child_environment()).returncode != 0:
         raise PawlError(
             "the night failed", "its messages are above", "Look in the demonstration's logs folder"
         )

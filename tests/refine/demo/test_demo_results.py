@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from benchmarks.demo import figures_of, missed_bars
-from pawl.cli import cli
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.settings import Settings, load_settings
@@ -17,7 +16,7 @@ from refine.demo.organisation import load_organisation
 from refine.demo.page import describe, is_promoted, write_page
 from refine.demo.people import Answer, Ask, script_of
 from refine.demo.results import compare_everyday, compare_topics, interval
-from refine.demo.run import RESULT, begin_anew, night_command
+from refine.demo.run import RESULT, begin_anew
 
 ORGANISATION = load_organisation()
 SCRIPT = script_of(ORGANISATION)
@@ -177,14 +176,6 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         begin_anew(settings)
     assert read_json(tmp_path / "other.json") == {"mine": True}
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_the_night_gets_the_server_s_options(tmp_path: Path) -> None:
-    command = night_command(settings_in(tmp_path), ["--set", "gate.n_items_per_benchmark=30"])
-    with cli.make_context("pawl", command[4:]) as context:
-        assert context.params["state_dir"] == tmp_path
-        assert "gate.n_items_per_benchmark=30" in context.params["assignments"]
-    assert command[-1] == "nightly"
 
 
 def test_the_benchmark_names_every_bar_that_was_missed() -> None:
