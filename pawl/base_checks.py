@@ -94,8 +94,13 @@ class BaseCheck:
                 )
 
     def warnings(self) -> list[str]:
-        """The lines that a person should see at every start."""
+        """What is limited or can't be done with this base."""
         return [f"{each.name}: {each.line}" for each in self.findings if each.level != "ok"]
+
+    def lines(self, name: str) -> list[str]:
+        """What a person should read at every start: one line in all, then one a warning."""
+        what = f"a turn ends with {self.end_of_turn}, LoRA trains {', '.join(self.lora_layers)}"
+        return [f"Base {name}: {what}.", *(f"Base {name}: {line}." for line in self.warnings())]
 
 
 def check_base(model_dir: Path) -> BaseCheck:

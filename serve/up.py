@@ -76,8 +76,8 @@ def run_server(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
         )
         base.check.refuse("serve", base.name)
-        for line in base.check.warnings():
-            say(f"Note on {base.name}: {line}")
+        for line in base.check.lines(base.name):
+            say(line)
         store = _open_store(settings.database_path, say)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 

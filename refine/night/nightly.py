@@ -98,6 +98,8 @@ def run_night(
                 )
         suite = _suite_of(run, settings, say)
         check_settings(settings, base, suite)
+        for line in base.check.lines(base.name):
+            say(line)
         run = run or Run.start(
             settings,
             client,

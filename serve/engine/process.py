@@ -91,15 +91,27 @@ def engine_environment(key: str) -> dict[str, str]:
     return values
 
 
-def reason_in_log(lines: list[str]) -> str | None:
-    """The line that says why vLLM ended: the last error that is no mere consequence of another.
+_EXCEPTION = re.compile(r"(^|[\s.])\w*(Error|Exception)(:|$)|[Ee]rror: |Value error,")
+# Said because another process of the engine, or an earlier line, failed for a reason of its own.
+_CONSEQUENCES = (
+    "Engine core initialization failed", "validation error for", "stack trace", "root cause",
+    "BrokenPipeError", "ConnectionResetError", "EOFError", "CancelledError", "EngineDeadError",
+)  # fmt: skip
+_PREFIX = re.compile(r"^\(\w[\w-]* pid=\d+\)\s*([A-Z]+ \S+ \S+ \[[^\]]*\])?\s*|^\s*Value error,\s*")
 
-    ``(APIServer pid=9) ... ValidationError: 1 validation error`` stands above the line that says
-    what is wrong, which begins with ``Value error,``.
+
+def reason_in_log(lines: list[str]) -> str | None:
+    """The line that says why vLLM ended: the last error, in the process that failed first, that is
+    no mere consequence of another.
+
+    vLLM is three processes, and each writes its pid before its lines: the worker's error is
+    repeated by the engine's core as "see stack trace", and by the API server as "Engine core
+    initialization failed". ``(APIServer pid=9) ... ValidationError: 1 validation error`` stands
+    above the line that says what is wrong, which begins with ``Value error,``.
     """
-    marks = ("Error:", "error:", "Value error,", "Exception:")
-    empty = ("Engine core initialization failed", "validation error for")
-    for line in reversed(lines):
-        if any(mark in line for mark in marks) and not any(one in line for one in empty):
-            return re.sub(r"^\(\w[\w-]* pid=\d+\)\s*|^\s*Value error,\s*", "", line).strip()[:500]
-    return None
+    found: dict[int, str] = {}
+    for line in lines:
+        if _EXCEPTION.search(line) and not any(mark in line for mark in _CONSEQUENCES):
+            depth = 0 if line.startswith("(Worker") else 1 if line.startswith("(EngineCore") else 2
+            found[depth] = line
+    return _PREFIX.sub("", found[min(found)]).strip()[:500] if found else None

@@ -1,4 +1,4 @@
-"""What ``pawl doctor`` says about the store that lies there."""
+"""What ``pawl doctor`` says about the store that lies there, and about a base."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import secrets
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
 from feedback.store import Store
+from pawl.cli import cli
 from pawl.cli.doctor import Finding, examine
 from pawl.settings import Settings, load_settings
 from tests.adapters_for_tests import light_base
 from tests.feedback.examples import make_completion, said, wait_all
+from tests.tiny_bases import KINDS
 
 
 def _settings(tmp_path: Path) -> Settings:
@@ -72,3 +77,31 @@ def test_a_damaged_block_is_found(tmp_path: Path) -> None:
     assert found is not None
     assert found.state == "missing"
     assert "checksum" in found.found
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "state"),
+    [
+        ("missing_shard", "weights", "missing"),  # no server could start with it
+        ("thought", "thoughts", "limited"),  # a night could not train it
+        ("no_system", "roles", "limited"),
+        ("other_end", "end of turn", "ok"),
+        ("fused", "layers", "ok"),
+    ],
+)
+def test_a_base_is_checked_line_by_line(tmp_path: Path, kind: str, name: str, state: str) -> None:
+    folder = KINDS[kind](tmp_path / kind)
+    settings = load_settings({"state_dir": str(tmp_path / "state"), "model": str(folder)})
+    found = {each.name.strip(): each for each in examine(settings)}
+    assert found["model"].state == "ok"
+    assert found[name].state == state
+    assert "\n" not in found[name].found
+
+
+def test_doctor_takes_the_model_to_check(tmp_path: Path) -> None:
+    folder = KINDS["cut_off"](tmp_path / "cut_off")
+    arguments = ["--state-dir", str(tmp_path / "state"), "doctor", "--model", str(folder)]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.output.splitlines() if "cut off" in line]
+    assert line.startswith("MISSING")

@@ -112,9 +112,17 @@ def test_a_start_waits_for_a_command_that_holds_the_store(tmp_path: Path, model_
     store = Store.open(state_dir / "pawl.duckdb")
     with up(state_dir, model_dir) as child:
         assert child.stdout is not None
-        assert "the store is in use" in child.stdout.readline()
+        assert any("the store is in use" in child.stdout.readline() for _ in range(2))
         store.close()
         assert httpx.get(url_of(state_dir) + "/health").status_code == 200
+
+
+def test_a_base_that_cannot_be_served_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    said = refused(tmp_path / "state", tiny_bases.missing_shard(tmp_path / "model"), 0)
+    assert "model-00002-of-00003.safetensors is missing" in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "state" / "engine.json").exists()
+    assert not (tmp_path / "state" / "pawl.duckdb").exists()
 
 
 def test_a_second_server_on_the_same_state_and_a_taken_port_are_refused_before_anything_starts(

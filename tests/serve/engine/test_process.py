@@ -25,6 +25,21 @@ from tests.serve.live import FAKE_BASE
             "(APIServer pid=8) RuntimeError: Engine core initialization failed. See root cause.",
             "ValueError: No available memory for the cache blocks.",
         ),
+        (
+            "(Worker pid=7) ERROR 11-26 00:10:15 [executor.py:9] Traceback (most\n"
+            "(Worker pid=7) ERROR 11-26 00:10:15 [executor.py:9] ValueError: heads of 24\n"
+            "(EngineCore pid=9) ERROR 11-26 00:10:16 [core.py:1510] Exception: WorkerProc "
+            "initialization failed due to an exception in a background process. "
+            "See stack trace for root cause.\n"
+            "(EngineCore pid=9) RuntimeError: cancelled\n"
+            "(APIServer pid=8) RuntimeError: Engine core initialization failed. See root cause.",
+            "ValueError: heads of 24",
+        ),
+        (
+            "(Worker pid=7)     assert n == 3\n(Worker pid=7) AssertionError\n"
+            "(APIServer pid=8) RuntimeError: Engine core initialization failed. See root cause.",
+            "AssertionError",
+        ),
         ("(APIServer pid=8) INFO started\nall is well", None),
     ],
 )
