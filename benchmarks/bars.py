@@ -52,6 +52,7 @@ BARS = (
     Bar("scoring", "scoring against lm_eval --model hf"),
     Bar("promotions_under_load", "20 promotions and rollbacks under 16 streams"),
     Bar("demo", "make demo: a made-up organisation's facts, learned in a night"),
+    Bar("night", "a night with 100 corrections: time, memory, what is learned, replay kept"),
     Bar("real_data", "a night on real feedback, gated on the real benchmarks"),
     Bar("kills", "kill -9 of gateway and engine: nothing acknowledged is lost"),
     Bar("night_kills", "kill -9 of training and scoring: the next night goes on"),
