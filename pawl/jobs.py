@@ -127,11 +127,11 @@ def child_environment() -> dict[str, str]:
     In an installation Python finds them by itself (and site-packages must not come before the
     standard library, as PYTHONPATH would have it); a checkout goes first in PYTHONPATH.
     """
-    root = str(Path(__file__).resolve().parents[1])
-    if root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+    root = Path(__file__).resolve().parents[1]
+    if root in [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]:
         return dict(os.environ)
     others = os.environ.get("PYTHONPATH", "")
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, others]))}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), others]))}
 
 
 def _thread_environment(n_threads: int | None) -> dict[str, str]:
