@@ -42,6 +42,7 @@ def evaluate(
     Raises:
         PawlError: as :func:`evals.suites.choose` and :func:`evals.runner.score`.
     """
+    model = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
     gate = settings.gate.model_copy(update={"data_dir": data_dir or settings.gate.data_dir})
     if suite in (None, "auto"):
         chosen, why = choose(gate)
@@ -49,7 +50,6 @@ def evaluate(
             say(why)
     else:
         chosen = load(suite)
-    model = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
 
     def on_event(event: Event) -> None:
         if say and "stage" in event:

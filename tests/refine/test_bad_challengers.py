@@ -56,6 +56,7 @@ def put_adapter(world: World, run_dir: Path, rows: list[TrainingRow]) -> Path:
             run_dir / "train",
             base.name,
             base.fingerprint,
+            world.settings.replay_dir,
         )
     )
     return run_dir / "adapter"
