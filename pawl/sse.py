@@ -21,7 +21,7 @@ class EventParser:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The ``data`` of every event that ``chunk`` completes: b'data: {"a": 1}\\n\\n' gives
         b'{"a": 1}'."""
-        text = self._rest + chunk
+        text = self._rest + chunk if self._rest else chunk
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n")
         *blocks, self._rest = text.split(b"\n\n")
@@ -30,7 +30,9 @@ class EventParser:
 
 def event(data: bytes) -> bytes:
     """One event as it goes over the wire."""
-    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
+    if b"\n" in data:
+        data = data.replace(b"\n", b"\ndata: ")
+    return b"data: %b\n\n" % data
 
 
 def _data(block: bytes) -> bytes | None:

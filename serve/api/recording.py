@@ -50,7 +50,7 @@ class Answer:
         Raises:
             ValueError: it is no JSON.
         """
-        value: dict[str, Any] = json.loads(raw)
+        value: dict[str, Any] = json.loads(raw.decode())  # bytes take longer
         if "error" in value:
             error = value["error"]
             self.error = str(error.get("message", error) if isinstance(error, dict) else error)
