@@ -17,7 +17,7 @@ from lm_eval.models.huggingface import HFLM
 from evals.prefix_tree import continuation_logprobs
 from pawl.errors import PawlError
 
-log = logging.getLogger("evals")
+log = logging.getLogger("pawl.evals")
 
 N_SELF_CHECK_RUNS = 8  # runs of 4 requests, scored both ways before the tree is trusted
 SELF_CHECK_TOLERANCE = 1e-3  # nats on a continuation's sum; float32 rounding gave 1e-5

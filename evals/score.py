@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,7 +39,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
     args.out = args.out.resolve()
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="pawl-datasets-") as cache:
         args.cache_dir = args.cache_dir or Path(cache)
         run(args, _throttled(report))

@@ -95,7 +95,7 @@ DEFAULT_CATEGORIES: tuple[Category, ...] = (
 
 def check_categories(keys: Iterable[str], known: Iterable[Category]) -> None:
     """Raise PawlError naming the first unknown key and listing the known ones."""
-    names = [one.key for one in known]
+    names = [category.key for category in known]
     for key in keys:
         if key not in names:
             raise PawlError(

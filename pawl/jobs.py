@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.errors import PawlError
+from pawl.logs import configure_logging
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
@@ -172,6 +173,7 @@ def run_child(
     parser.add_argument("--parent-pid", type=int, help="die with this process")
     parser.add_argument("--nice", type=int, default=0, help="added to the process's niceness")
     args = parser.parse_args(arguments)
+    configure_logging()
     if args.parent_pid is not None:
         end_with_parent(args.parent_pid)
     if args.nice:

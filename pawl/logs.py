@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from contextvars import ContextVar
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TextIO
 
 from pawl.settings import LogSettings
 
@@ -32,7 +34,7 @@ def configure_logging(settings: LogSettings | None = None, *, file: Path | None 
         OSError: the file can't be written.
     """
     settings = settings or LogSettings()
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers: list[logging.Handler] = [_Stderr()]
     handlers[0].setLevel((settings.level or "warning").upper())
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +49,17 @@ def configure_logging(settings: LogSettings | None = None, *, file: Path | None 
         root.addHandler(handler)
     # Other packages' loggers stay at the root's WARNING.
     logging.getLogger("pawl").setLevel(min(handler.level for handler in handlers))
+
+
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what is stderr at the moment: tests and supervisors replace it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
 
 
 class _Text(logging.Formatter):

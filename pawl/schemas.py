@@ -4,6 +4,8 @@ Records are plain frozen dataclasses, since some are made for every answer; bodi
 models, from which ``/openapi.json`` is made. The bodies of the two completion calls are in
 ``serve.api.requests``.
 
+Over 400 lines because everything that travels is in one place, a few lines each.
+
 Times are UTC, ISO 8601 with ``Z``. Messages are OpenAI's: ``{"role": ..., "content": ...}``.
 """
 

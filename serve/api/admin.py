@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,8 @@ from serve.promotion import Promoter
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.engine.client import Engine
+
+_log = logging.getLogger("pawl.admin")
 
 
 def admin_routes(
@@ -118,6 +121,7 @@ def admin_routes(
     def add_run(body: RunState) -> RunState:
         """Record a state that a run came to."""
         store.append_run(body.model_dump(exclude_unset=True)).result()
+        _log.info("run %s: %s", body.run_id, body.status)
         return body
 
     @router.post("/runs/{run_id}/scores")
@@ -140,21 +144,27 @@ def admin_routes(
         """Curate what was said so far and freeze it; answers the snapshot's manifest."""
         from feedback.service import take_snapshot
 
-        return SnapshotManifest(**take_snapshot(store, settings))
+        manifest = SnapshotManifest(**take_snapshot(store, settings))
+        _log.info("snapshot %s: %s", manifest.snapshot_id, manifest.counts)
+        return manifest
 
     @router.post("/import")
     def import_rows(body: ImportRequest) -> ImportCounts:
         """Read training rows from a file of the server's machine."""
         from feedback.formats import import_file
 
-        return ImportCounts(**import_file(store, _absolute(body.path), body.format))
+        counts = ImportCounts(**import_file(store, _absolute(body.path), body.format))
+        _log.info("import: %s", counts.message)
+        return counts
 
     @router.post("/export")
     def export_rows(body: ExportRequest) -> ExportCounts:
         """Write training rows to a file of the server's machine."""
         from feedback.formats import export_file
 
-        return ExportCounts(**export_file(store, _absolute(body.path), body.format, settings))
+        counts = ExportCounts(**export_file(store, _absolute(body.path), body.format, settings))
+        _log.info("export: %s", counts.message)
+        return counts
 
     @router.post("/generate")
     async def generate_answers(body: GenerateRequest) -> GeneratedAnswers:

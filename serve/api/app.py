@@ -271,11 +271,11 @@ async def _client_gone(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (no such route, wrong method), OpenAI-shaped."""
     assert isinstance(error, HTTPException)
-    mine = PawlError(
+    refusal = PawlError(
         f"{request.method} {request.url.path}: {error.detail}",
         code="not_found" if error.status_code == 404 else "invalid_request",
     )
-    return JSONResponse(error_body(mine), status_code=error.status_code, headers=error.headers)
+    return JSONResponse(error_body(refusal), status_code=error.status_code, headers=error.headers)
 
 
 async def _nowhere(request: Request) -> Response:
@@ -305,12 +305,12 @@ async def _nowhere(request: Request) -> Response:
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:
-    mine = PawlError(
+    refusal = PawlError(
         "something broke inside the server",
         type(error).__name__,
         "The server's log has the details",
         code="internal_error",
     )
-    response = error_response(mine)
+    response = error_response(refusal)
     response.headers["X-Request-Id"] = request_id.get()
     return response

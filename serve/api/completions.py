@@ -141,7 +141,7 @@ class Gateway:
 
     def names(self) -> list[str]:
         """Every name that can be asked for: the champion's, the base's, the adapters'."""
-        adapters = sorted(self.offered(), key=lambda one: int(one.rpartition("@")[2]))
+        adapters = sorted(self.offered(), key=lambda name: int(name.rpartition("@")[2]))
         return [PUBLIC_NAME, BASE_NAME, *adapters]
 
     def resolve(self, name: str) -> str:

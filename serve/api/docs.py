@@ -25,8 +25,8 @@ def docs_page(openapi: dict[str, Any]) -> str:
         for method, route in methods.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
             parts.append(f"<p>{escape(route.get('description', ''))}</p>")
-            rows = [_row(one["name"], one["schema"], one["required"], one["in"])
-                    for one in route.get("parameters", ())]  # fmt: skip
+            rows = [_row(field["name"], field["schema"], field["required"], field["in"])
+                    for field in route.get("parameters", ())]  # fmt: skip
             if rows:
                 parts.append(_table("Parameters", rows))
             if "requestBody" in route:
@@ -37,16 +37,16 @@ def docs_page(openapi: dict[str, Any]) -> str:
         parts.append(f"<h2 id='{escape(name)}'>{escape(name)}</h2>")
         parts.append(f"<p>{escape(schema.get('description', ''))}</p>")
         required = schema.get("required", ())
-        rows = [_row(field, one, field in required, one.get("description", ""))
-                for field, one in schema.get("properties", {}).items()]  # fmt: skip
+        rows = [_row(field, kind, field in required, kind.get("description", ""))
+                for field, kind in schema.get("properties", {}).items()]  # fmt: skip
         parts.append(_table("", rows) if rows else "")
     head = f"<meta charset=utf-8><title>{escape(info['title'])}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
 
 
 def _body(title: str, content: dict[str, Any]) -> str:
-    kinds = [f"{_type(one.get('schema', {}))} <small>{escape(kind)}</small>"
-             for kind, one in content.items()]  # fmt: skip
+    kinds = [f"{_type(body.get('schema', {}))} <small>{escape(kind)}</small>"
+             for kind, body in content.items()]  # fmt: skip
     return f"<p>{title}: {', '.join(kinds)}</p>"
 
 
@@ -65,9 +65,9 @@ def _type(schema: dict[str, Any]) -> str:
     if name := schema.get("$ref", "").rpartition("/")[2]:
         return f"<a href='#{escape(name)}'>{escape(name)}</a>"
     if "anyOf" in schema:
-        return " or ".join(_type(one) for one in schema["anyOf"])
+        return " or ".join(_type(option) for option in schema["anyOf"])
     if "enum" in schema:
-        return " or ".join(f"&quot;{escape(str(one))}&quot;" for one in schema["enum"])
+        return " or ".join(f"&quot;{escape(str(value))}&quot;" for value in schema["enum"])
     if "const" in schema:
         return f"&quot;{escape(str(schema['const']))}&quot;"
     kind = escape(str(schema.get("type", "anything")))

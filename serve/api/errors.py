@@ -98,11 +98,11 @@ def validation_error(
         body: what was sent.
         model: what it was held against; None for queries and paths.
     """
-    found = [(*_place(one, body), one) for one in errors]
+    found = [(*_place(error, body), error) for error in errors]
     # A name that is not known explains one that is missing; of the alternatives of a union the
     # one that fits furthest.
     path, value, error = max(
-        found, key=lambda one: (one[2]["type"] == "extra_forbidden", len(one[0]))
+        found, key=lambda item: (item[2]["type"] == "extra_forbidden", len(item[0]))
     )
     field = str(path[0]) if path else ""
     name = _written(path)
@@ -129,12 +129,12 @@ def validation_error(
     if error["type"] == "missing":
         return PawlError(f"{name} is missing", about, f"Send {name}", code="invalid_value",
                          param=field)  # fmt: skip
-    alternatives = [one for place, _, one in found if place == path]
+    alternatives = [other for place, _, other in found if place == path]
     # Where one alternative has the right type, the others say nothing.
     alternatives = [
-        one for one in alternatives if not one["type"].endswith("_type")
+        other for other in alternatives if not other["type"].endswith("_type")
     ] or alternatives
-    why = " or ".join(dict.fromkeys(_expected(one) for one in alternatives))
+    why = " or ".join(dict.fromkeys(_expected(other) for other in alternatives))
     why = why.replace(" is expected or ", " or ")
     return PawlError(
         f"{name or 'the body'} is {short(value)}",
@@ -148,7 +148,7 @@ def validation_error(
 def _expected(error: Mapping[str, Any]) -> str:
     words = _EXPECTED.get(error["type"])
     figures = error.get("ctx", {}).items()
-    figures = {key: f"{one:g}" if isinstance(one, float) else one for key, one in figures}
+    figures = {key: f"{value:g}" if isinstance(value, float) else value for key, value in figures}
     return words.format(**figures) if words else str(error["msg"])
 
 
@@ -179,7 +179,7 @@ def _length(value: Any) -> int:
 
 def _written(path: Sequence[int | str]) -> str:
     """``["messages", 0, "role"]`` as ``messages[0].role``."""
-    text = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
 
 

@@ -55,13 +55,13 @@ class Answer:
             error = value["error"]
             self.error = str(error.get("message", error) if isinstance(error, dict) else error)
             return value
-        for one in value.get("choices", []):
-            choice = self.choices.setdefault(one["index"], Choice())
+        for part in value.get("choices", []):
+            choice = self.choices.setdefault(part["index"], Choice())
             if self.kind == "text":
-                choice.text += one.get("text") or ""
+                choice.text += part.get("text") or ""
             else:
-                choice.text += (one.get("delta") or one.get("message") or {}).get("content") or ""
-            choice.finish_reason = one.get("finish_reason") or choice.finish_reason
+                choice.text += (part.get("delta") or part.get("message") or {}).get("content") or ""
+            choice.finish_reason = part.get("finish_reason") or choice.finish_reason
         if usage := value.get("usage"):
             self.n_prompt_tokens = usage.get("prompt_tokens")
             self.n_completion_tokens = usage.get("completion_tokens")
@@ -136,7 +136,7 @@ async def commit(store: CompletionStore, rows: list[Completion]) -> None:
     """
     try:
         futures = [store.append_completion(row) for row in rows]
-        waiting = asyncio.gather(*(asyncio.wrap_future(one) for one in futures))
+        waiting = asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
         await asyncio.wait_for(asyncio.shield(waiting), COMMIT_TIMEOUT_SECONDS)
     except Exception as error:
         if isinstance(error, PawlError):
@@ -182,9 +182,9 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     if header:
         return checked_id("X-Pawl-Conversation", _as_utf8(header))
     beginning: list[Message] = []
-    for one in messages:
-        beginning.append(one)
-        if one["role"] in ("user", "prompt"):
+    for message in messages:
+        beginning.append(message)
+        if message["role"] in ("user", "prompt"):
             break
     text = json.dumps([rater_id, beginning], ensure_ascii=False)
     return "conv-" + hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -108,9 +108,9 @@ def parse_json(raw: bytes) -> dict[str, Any]:
             code="invalid_json",
         )
     if "\\u" in text:  # only an escape can bring half a pair
-        for field, one in value.items():
-            _check_encodable(field, one)
-    return {field: one for field, one in value.items() if one is not None}
+        for field, content in value.items():
+            _check_encodable(field, content)
+    return {field: content for field, content in value.items() if content is not None}
 
 
 def _no_json(why: str) -> PawlError:
@@ -159,7 +159,7 @@ class JsonRoute(APIRoute):
             if model is not None:
                 raw = await read_body(request.receive, request.headers, MAX_BODY_BYTES)
                 value = parse_json(raw or b"{}")
-                headers = [one for one in request.scope["headers"] if one[0] != b"content-type"]
+                headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
                 headers.append((b"content-type", b"application/json"))
                 request = Request({**request.scope, "headers": headers}, request.receive)
                 request._body, request._json = b"{}", value  # what FastAPI asks for
@@ -198,7 +198,9 @@ class ChatRequestMessage(Body):
         """Clients send answers back as they got them, with ``"tool_calls": []`` and the like."""
         if not isinstance(value, dict):
             return value
-        return {key: one for key, one in value.items() if one or key in ("role", "content")}
+        return {
+            field: kept for field, kept in value.items() if kept or field in ("role", "content")
+        }
 
     @property
     def text(self) -> str:
@@ -299,7 +301,7 @@ class ChatRequest(_CompletionFields):
     ) = Field(None, max_length=16, description="up to 16 short texts, without effect")
 
     def prompts(self) -> list[list[Message]]:
-        return [[{"role": one.role, "content": one.text} for one in self.messages]]
+        return [[{"role": message.role, "content": message.text} for message in self.messages]]
 
     @model_validator(mode="after")
     def _can_be_answered(self) -> Self:
@@ -310,7 +312,7 @@ class ChatRequest(_CompletionFields):
                 "there is nothing to list",
                 'Send "logprobs": true with it',
             )
-        if not any(one.text.strip() for one in self.messages):
+        if not any(message.text.strip() for message in self.messages):
             raise _invalid(
                 "messages",
                 "messages hold no text",
@@ -329,7 +331,7 @@ class TextRequest(_CompletionFields):
 
     def prompts(self) -> list[list[Message]]:
         prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        return [[{"role": "prompt", "content": one}] for one in prompts]
+        return [[{"role": "prompt", "content": prompt}] for prompt in prompts]
 
     @model_validator(mode="after")
     def _spares_the_engine(self) -> Self:
@@ -386,7 +388,7 @@ def parse_request(raw: bytes, kind: Kind) -> CompletionRequest:
         include_usage=options is not None and options.include_usage,
         n=request.n,
         prompts=request.prompts(),
-        sampling={field: one for field, one in body.items() if field not in _NOT_SAMPLING},
+        sampling={field: value for field, value in body.items() if field not in _NOT_SAMPLING},
         user=request.user,
-        body={field: one for field, one in body.items() if field not in _NOT_SENT_ON},
+        body={field: value for field, value in body.items() if field not in _NOT_SENT_ON},
     )

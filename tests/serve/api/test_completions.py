@@ -48,6 +48,7 @@ def test_an_answer_names_its_version_and_is_recorded_with_all_that_shaped_it(ser
     assert row.completion == value["choices"][0]["message"]["content"] == "base heard 5 characters."
     assert row.messages == [{"role": "user", "content": "hello"}]
     assert row.sampling == {"temperature": 0.5, "seed": 7}
+    assert row.request_id == answer.headers["X-Request-Id"]
     assert (row.asked_model, row.version, row.base_fingerprint) == ("pawl", "base", "sha256:fake")
     assert (row.rater_id, row.status, row.finish_reason) == ("ann", "complete", "stop")
     assert (row.n_prompt_tokens, row.n_completion_tokens, row.streamed) == (7, 5, False)
