@@ -1,6 +1,6 @@
 """``kill -9`` of training and scoring while a night runs: the next call goes on, nothing is lost.
 
-    python -m benchmarks.night_kills [--training 20] [--scoring 20] [--seed 0]
+    python -m benchmarks.night_kills [--training 20] [--scoring 20] [--seed 0] [--model MODEL]
 
 The moments are spread over the whole life of the child, as long as it was in a night that nothing
 killed. Half of the kills take the night itself too.
@@ -15,7 +15,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
@@ -25,10 +24,11 @@ from typing import IO, Any
 from benchmarks.kills import FellShort, check_pointer, measured
 from benchmarks.measurements import MISSED
 from pawl.files import read_json
+from pawl.jobs import child_environment, module_command
 from pawl.settings import Settings, load_settings
 
 STAGES = {"training": "refine.train", "scoring": "evals.score"}
-N_ROWS = 120
+N_ROWS = 60
 # Enough for every step of a night to be there.
 SHORT_NIGHT = [
     word
@@ -53,15 +53,16 @@ def running(stage: str, night_pid: int) -> list[Any]:
 
 def pair(question: str, chosen: str, rejected: str) -> str:
     """A preference pair as a line of a file."""
-    said = {"chosen": chosen, "rejected": rejected}
+    texts = {"chosen": chosen, "rejected": rejected}
     row: dict[str, object] = {"prompt": [{"role": "user", "content": question}]}
-    row |= {side: [{"role": "assistant", "content": text}] for side, text in said.items()}
+    row |= {side: [{"role": "assistant", "content": text}] for side, text in texts.items()}
     return json.dumps(row) + "\n"
 
 
 def command(settings: Settings, *arguments: str) -> list[str]:
     """A command of Pawl's on this state folder."""
-    return [sys.executable, "-m", "pawl.cli", "--state-dir", str(settings.state_dir), *arguments]
+    return [*module_command("pawl.cli"), "--state-dir", str(settings.state_dir),
+            "--set", f"model={settings.model}", *arguments]  # fmt: skip
 
 
 def life_of(stage: str, night: list[str], log: IO[bytes]) -> float:
@@ -88,7 +89,7 @@ def news(settings: Settings, number: int, log: IO[bytes]) -> None:
     subprocess.run(command(settings, "import", str(more)), check=True, stdout=log)
 
 
-def kill_nights(stage: str, n_kills: int, state_dir: Path, seed: int) -> dict[str, object]:
+def kill_nights(stage: str, n_kills: int, settings: Settings, seed: int) -> dict[str, object]:
     """Kill the child of ``stage`` (refine.train, evals.score) at random moments of its life.
 
     Half of the kills take the night too. After each, the pointer and the store are checked; after
@@ -98,9 +99,8 @@ def kill_nights(stage: str, n_kills: int, state_dir: Path, seed: int) -> dict[st
     import psutil
 
     draw = random.Random(seed)
-    settings = load_settings({"state_dir": state_dir})
-    state_dir.mkdir(parents=True)
-    rows = state_dir / "rows.jsonl"
+    settings.state_dir.mkdir(parents=True)
+    rows = settings.state_dir / "rows.jsonl"
     rows.write_text("".join(
         pair(f"What comes after {n}?", f"After {n} comes {n + 1}.", f"After {n} comes {n + 2}.")
         for n in range(N_ROWS)
@@ -160,19 +160,27 @@ def main() -> None:
     for name in STAGES:
         parser.add_argument(f"--{name}", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    said = parser.parse_args()
+    parser.add_argument("--model", help="another base than the default, for shorter nights")
+    args = parser.parse_args()
+    os.environ.update(child_environment())
     kept = True
     with tempfile.TemporaryDirectory(prefix="pawl-kills-") as folder:
         for name, stage in STAGES.items():
-            n_kills = getattr(said, name)
+            n_kills = getattr(args, name)
             if n_kills:
                 others = " ".join(f"--{one} 0" for one in STAGES if one != name)
                 kept &= measured(
                     name,
                     name,
                     f"python -m benchmarks.night_kills --{name} {n_kills} {others} "
-                    f"--seed {said.seed}",
-                    partial(kill_nights, stage, n_kills, Path(folder) / name, said.seed),
+                    f"--seed {args.seed}" + (f" --model {args.model}" if args.model else ""),
+                    partial(
+                        kill_nights,
+                        stage,
+                        n_kills,
+                        load_settings({"state_dir": Path(folder) / name, "model": args.model}),
+                        args.seed,
+                    ),
                 )
     raise SystemExit(0 if kept else MISSED)
 
