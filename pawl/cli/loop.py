@@ -11,6 +11,7 @@ import click
 
 from pawl.cli.connect import connect, settings_beside_server, settings_of
 from pawl.files import read_json
+from pawl.logs import configure_logging
 
 
 @click.command("nightly")
@@ -28,6 +29,7 @@ def nightly_command(ctx: click.Context, fresh: bool) -> None:
         click.echo(line, err=True)
 
     settings = settings_beside_server(ctx, say=say)
+    configure_logging(settings.log, file=settings.logs_dir / "nightly.log")
     result = run_night(connect(settings), settings, fresh=fresh, say=say)
     click.echo(result.describe())
 

@@ -86,7 +86,7 @@ def run_night(
             raise PawlError(
                 f"the night would train {base.name}, the server runs {status['base']['name']}",
                 "an adapter fits one base only",
-                "Leave --model and --set model out: a night takes the server's",
+                "Leave --set model=... out: beside a server a night takes its model",
             )
         run = _interrupted(client, settings, status, fresh, say)
         if run is not None:
