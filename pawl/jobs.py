@@ -8,7 +8,7 @@ print goes to the job's log file.
     {"error": "...", "code": "locked", "retryable": true}       the job failed, and why
     {"peak_memory_bytes": 1234567890}                           last, also after an error
 
-Only standard library: this module is imported before a child sets its environment.
+Nothing heavy is imported here: a child sets its environment before it imports torch.
 """
 
 from __future__ import annotations
