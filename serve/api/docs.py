@@ -5,6 +5,7 @@ FastAPI's own page loads its parts from another host, which this server's pages 
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
@@ -24,7 +25,7 @@ def docs_page(openapi: dict[str, Any]) -> str:
     for path, methods in openapi["paths"].items():
         for method, route in methods.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
-            parts.append(f"<p>{escape(route.get('description', ''))}</p>")
+            parts.append(f"<p>{_text(route)}</p>")
             rows = [_row(field["name"], field["schema"], field["required"], field["in"])
                     for field in route.get("parameters", ())]  # fmt: skip
             if rows:
@@ -35,13 +36,18 @@ def docs_page(openapi: dict[str, Any]) -> str:
     parts.append("<h1>Bodies</h1>")
     for name, schema in openapi["components"]["schemas"].items():
         parts.append(f"<h2 id='{escape(name)}'>{escape(name)}</h2>")
-        parts.append(f"<p>{escape(schema.get('description', ''))}</p>")
+        parts.append(f"<p>{_text(schema)}</p>")
         required = schema.get("required", ())
         rows = [_row(field, kind, field in required, kind.get("description", ""))
                 for field, kind in schema.get("properties", {}).items()]  # fmt: skip
         parts.append(_table("", rows) if rows else "")
     head = f"<meta charset=utf-8><title>{escape(info['title'])}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+def _text(described: dict[str, Any]) -> str:
+    text = escape(described.get("description", ""))
+    return re.sub("(`+)(.+?)\\1", r"<code>\2</code>", text)
 
 
 def _body(title: str, content: dict[str, Any]) -> str:
