@@ -23,6 +23,7 @@ from typing import Any
 
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sha256_file, sync_dir, write_json
+from pawl.jobs import child_environment, module_command
 
 CONVERSION = 1  # raise it when the same file is to give another folder
 WAIT_SECONDS = 3600.0  # for another process that converts the same file
@@ -73,11 +74,11 @@ def convert_gguf(
     tell(f"Converting {path.name} to bfloat16, once (about 20 s for 135 million weights) ...")
     started = time.monotonic()
     child = subprocess.run(
-        [sys.executable, "-P", "-m", "pawl.gguf", str(path.resolve()), str(folder)],
+        [*module_command("pawl.gguf"), str(path.resolve()), str(folder)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={**child_environment(), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
     )
     if child.returncode != 0:
         raise _failure(path, child)
