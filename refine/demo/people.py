@@ -16,7 +16,7 @@ from refine.demo.organisation import Organisation
 
 N_PEOPLE = 12
 N_AT_ONCE = 16
-MAX_ANSWER_TOKENS = 96
+MAX_ANSWER_TOKENS = 64
 WRONG_SHARE = 0.05  # of the flags: the correction is wrong
 THUMB_SHARE = 0.06  # of the flags: a thumb and no more
 CATEGORY_SHARE = 0.06  # of the flags: a thumb and a category, no correction
