@@ -264,17 +264,17 @@ def load_settings(
             **_without_none(flags or {})
         )
     except ValidationError as err:
-        for one in err.errors():
-            key = ".".join(str(part) for part in one["loc"])
-            why = one["msg"].removeprefix("Value error, ")
-            if one["type"] == "extra_forbidden":
+        for fault in err.errors():
+            key = ".".join(str(part) for part in fault["loc"])
+            why = fault["msg"].removeprefix("Value error, ")
+            if fault["type"] == "extra_forbidden":
                 problems.append(f"{key}: no such setting")
             elif not key:  # about several at once; the input is all of them, the key included
                 problems.append(why)
             elif key == "api_key":  # a secret is not said back
                 problems.append(f"{key}: {why}")
             else:
-                problems.append(f"{key} = {one['input']!r}: {why}")
+                problems.append(f"{key} = {fault['input']!r}: {why}")
         settings = None
     if problems or settings is None:
         raise PawlError(

@@ -88,7 +88,7 @@ def group_arguments(ctx: click.Context) -> list[str]:
     """``--config`` and ``--set`` as they were typed, for a child that is to have them too."""
     line = ctx.meta[FLAGS]
     config = ["--config", str(line["config"])] if "config" in line else []
-    return config + [word for one in line["assignments"] for word in ("--set", one)]
+    return config + [word for text in line["assignments"] for word in ("--set", text)]
 
 
 def connect(settings: Settings, *, only_reads: bool = False) -> Client:

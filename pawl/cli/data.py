@@ -10,15 +10,14 @@ import click
 from pawl.cli.connect import connect, settings_of
 
 
+def _format(default: str, about: str) -> Any:
+    """The option of both commands."""
+    return click.option("--format", "format_", default=default, show_default=True, help=about)
+
+
 @click.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "format_",
-    default="auto",
-    show_default=True,
-    help="auto, sft, preference, unpaired, sharegpt-dpo, sharegpt-kto, oasst.",
-)
+@_format("auto", "auto, sft, preference, unpaired, sharegpt-dpo, sharegpt-kto, oasst.")
 @click.pass_context
 def import_command(ctx: click.Context, path: Path, format_: str) -> None:
     """Read rows of other formats into the store. Reading a file twice adds nothing."""
@@ -28,12 +27,9 @@ def import_command(ctx: click.Context, path: Path, format_: str) -> None:
 
 @click.command("export")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "format_",
-    default="preference",
-    show_default=True,
-    help="sft, preference, unpaired (TRL's conversational formats), sharegpt-dpo, sharegpt-kto, "
+@_format(
+    "preference",
+    "sft, preference, unpaired (TRL's conversational formats), sharegpt-dpo, sharegpt-kto, "
     "oasst. A path that ends in .json gets one array, any other JSON lines.",
 )
 @click.pass_context
@@ -49,7 +45,7 @@ def _say(counts: dict[str, Any]) -> None:
             for reason, n in value.items():
                 click.echo(f"{name}: {reason}: {n}")
         elif isinstance(value, list):
-            for one in value:
-                click.echo(f"{name}: {one}")
+            for line in value:
+                click.echo(f"{name}: {line}")
         else:
             click.echo(f"{name}: {value}")

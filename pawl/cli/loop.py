@@ -77,10 +77,8 @@ def eval_command(
 def runs_command(ctx: click.Context) -> None:
     """The nightly runs, newest first."""
     runs = connect(settings_of(ctx), only_reads=True).get("/admin/runs")
-    if not runs:
-        click.echo("No night has run yet. Start one with: pawl nightly")
-    for one in runs:
-        click.echo(_line(one))
+    lines = [_line(run) for run in runs]
+    click.echo("\n".join(lines) or "No night has run yet. Start one with: pawl nightly")
 
 
 @click.command("show")
@@ -93,11 +91,11 @@ def show_command(ctx: click.Context, run: str) -> None:
     settings = settings_of(ctx)
     client = connect(settings, only_reads=True)
     name = quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"  # of a folder, too
-    one = client.get(f"/admin/runs/{name}")
-    click.echo(_line(one))
-    for step, figures in ((one.get("detail") or {}).get("steps") or {}).items():
+    found = client.get(f"/admin/runs/{name}")
+    click.echo(_line(found))
+    for step, figures in ((found.get("detail") or {}).get("steps") or {}).items():
         click.echo(f"  {describe_step(step, figures)}")
-    run_dir = settings.runs_dir / one["run_id"]
+    run_dir = settings.runs_dir / found["run_id"]
     if (run_dir / "verdict.json").exists():
         verdict = read_json(run_dir / "verdict.json")
         click.echo(f"verdict: {verdict['outcome'].replace('_', ' ')}")

@@ -41,10 +41,10 @@ def history_command(ctx: click.Context) -> None:
     promotions = connect(settings_of(ctx), only_reads=True).get("/admin/history")
     if not promotions:
         click.echo("Nothing was promoted yet: the base answers.")
-    for one in promotions:
+    for row in promotions:
         click.echo(
-            f"{one['created_at'][:19]}Z  {one['kind']:<9} {one['previous_version']} -> "
-            f"{one['version']}  {one['outcome']}  {one['reason']}".rstrip()
+            f"{row['created_at'][:19]}Z  {row['kind']:<9} {row['previous_version']} -> "
+            f"{row['version']}  {row['outcome']}  {row['reason']}".rstrip()
         )
 
 
