@@ -17,6 +17,7 @@ from typing import Any
 from pawl.errors import PawlError
 from pawl.files import read_json
 
+SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
 
@@ -59,6 +60,8 @@ def _wanted_files(model_dir: Path) -> dict[str, set[str]]:
         for tensor, name in read_json(index)["weight_map"].items():
             files.setdefault(name, set()).add(tensor)
         return files
+    if (model_dir / SINGLE).exists():  # others beside it hold the same in another layout
+        return {SINGLE: set()}
     for path in model_dir.glob("*.safetensors"):
         files[path.name] = set()
         numbered = _NUMBERED.fullmatch(path.name)
