@@ -1,8 +1,10 @@
 """The chat page: talk to the model, mark its answers, say why, write better ones.
 
 Runs inside Gradio; all it knows of the model it learns from the gateway over HTTP. Each handler
-does one thing to the page's ``Talk`` and draws it anew. This module imports Gradio at its top,
-which takes seconds (Gradio reads the handlers' annotations): import it only to build the page.
+changes the ``OpenPage`` of its session and draws it anew. The page's address names the
+conversation; a session that does not hold it (the page was loaded anew, the server started
+anew) reads it back from the store first. This module imports Gradio at its top, which takes
+seconds (Gradio reads the handlers' annotations): import it only to build the page.
 """
 
 from __future__ import annotations
@@ -10,335 +12,371 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 import gradio as gr
 
 from pawl.errors import PawlError
-from serve.pages import rendering as drawing
+from serve.pages import rendering
 from serve.pages.api import Api
-from serve.pages.conversation import Talk, Turn
+from serve.pages.conversation import Conversation, OpenPage, Turn
+from serve.pages.layout import Layout
+from serve.pages.script import CHAT_ID, CHAT_PARAM
+from serve.pages.updates import KEEP, KEEP_FORM, drawn, drawn_and_form, form
 
-POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 _RATER = re.compile(r"page-[0-9a-f]{32}")
-_EMPTY = (
-    "**Ask something.**\n\nThe thumbs under an answer say whether it was good or bad. "
-    "Thumb down asks what was wrong, and what it should have said."
-)
-_ABOUT = (
-    "Questions, answers and what you say about them are recorded on this server, to train the "
-    "next version. To tell your feedback from other people's, a random id is kept in this "
-    "browser's local storage; no name is asked for."
-)
 
 
-def build_chat_page(api_key: str | None) -> gr.Blocks:
-    """The page as Gradio mounts it.
+class ChatPage:
+    """The page as Gradio mounts it (``blocks``), and its handlers, called for every open page.
 
     Args:
         api_key: what the page sends as its bearer token; None when the server asks for none.
     """
-    return ChatPage(api_key).blocks
-
-
-class ChatPage:
-    """The page's components, laid out once, and its handlers, called for every open page."""
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key
-        self._asking: dict[str, Talk] = {}  # by Gradio's session, while an answer comes
+        # By rater and id, while a page shows it or an answer is being read.
+        self._conversations: WeakValueDictionary[tuple[str, str], Conversation] = (
+            WeakValueDictionary()
+        )
+        self._watched: dict[str, Conversation] = {}  # by session, while an answer comes
         with gr.Blocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
-            self._lay_out()
-            self._wire()
+            self.layout = Layout()
+            self._wire(self.layout)
         self.blocks.queue(api_open=False, default_concurrency_limit=None)
 
-    def _lay_out(self) -> None:
-        # Gradio scrambles what it stores; a fixed secret lets the id outlive a restart.
-        self.rater = gr.BrowserState(None, storage_key="pawl-rater", secret="pawl-rater")
-        self.talk = gr.State(Talk())
-        self.seen = gr.State({})  # health and models as last looked at
-        self.timer = gr.Timer(POLL_SECONDS)
-        with gr.Row(elem_id="pawl-head"):
-            gr.Markdown("# Pawl", elem_id="pawl-title")
-            self.version = gr.Dropdown(
-                ["pawl"],
-                value="pawl",
-                label="Version that answers",
-                show_label=False,
-                container=False,
-                filterable=False,
-                min_width=100,
-                elem_id="pawl-version",
-            )
-            self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
-        self.banner = gr.Markdown(visible=False, elem_id="pawl-banner")
-        self.chat = gr.Chatbot(
-            label="Conversation",
-            show_label=False,
-            placeholder=_EMPTY,
-            height="100%",
-            scale=1,
-            editable="user",
-            buttons=["copy"],
-            feedback_options=("Like", "Dislike"),
-            latex_delimiters=[],
-            group_consecutive_messages=False,
-            allow_file_downloads=False,
-            elem_id="pawl-chat",
-        )
-        with gr.Column(visible=False, elem_id="pawl-form") as self.form:
-            self.about = gr.Markdown()
-            with gr.Column(elem_id="pawl-why") as self.why:
-                self.categories = gr.CheckboxGroup(
-                    [], label="What is wrong with it? Choose all that fit."
-                )
-                self.meanings = gr.Markdown()
-                self.correction = gr.Textbox(
-                    label="What it should have said",
-                    lines=2,
-                    max_lines=10,
-                    elem_id="pawl-correction",
-                )
-                self.comment = gr.Textbox(
-                    label="Comment", lines=1, max_lines=6, elem_id="pawl-comment"
-                )
-            with gr.Row(elem_id="pawl-buttons"):
-                self.save = gr.Button(
-                    "Save feedback",
-                    variant="primary",
-                    size="sm",
-                    min_width=120,
-                    elem_id="pawl-save",
-                )
-                self.take_back = gr.Button("Take back", size="sm", min_width=90)
-                self.close = gr.Button("Close", size="sm", min_width=70)
-        self.question = gr.Textbox(
-            label="Your message",
-            show_label=False,
-            container=False,
-            lines=1,
-            max_lines=8,
-            placeholder="Your message",
-            submit_btn="Send",
-            stop_btn=False,
-            autofocus=True,
-            elem_id="pawl-question",
-        )
-        gr.Markdown(_ABOUT, elem_id="pawl-about")
-
-    def _wire(self) -> None:
+    def _wire(self, ui: Layout) -> None:
         common: dict[str, Any] = {
             "api_visibility": "private",
             "show_progress": "hidden",
             "concurrency_limit": None,
         }
-        who = [self.talk, self.version, self.rater]
-        drawn = [self.chat, self.question]
-        form = [
-            self.form,
-            self.about,
-            self.why,
-            self.categories,
-            self.correction,
-            self.comment,
-            self.save,
-        ]
-        both = [*drawn, *form]
-        self.question.submit(self._send, [self.question, *who, self.seen], both, **common)
-        self.question.stop(self._stop, [self.talk], drawn, **common)
-        self.chat.retry(self._regenerate, [*who, self.seen], both, **common)
-        self.chat.edit(self._resend, [*who, self.seen], both, **common)
-        self.new.click(self._start_over, [self.talk], [self.talk, *both], **common)
-        self.chat.like(self._thumb, [self.talk, self.rater], both, **common)
-        said = [self.categories, self.correction, self.comment]
-        self.save.click(self._save, [self.talk, *said, self.rater], both, **common)
-        self.take_back.click(self._take_back, [self.talk, self.rater], both, **common)
-        self.close.click(self._close, [self.talk], both, **common)
+        who = [ui.page, ui.rater]
+        ask = [*who, ui.version, ui.known]
+        both = [*ui.drawn, *ui.feedback_form]
+        reasons = [ui.categories, ui.correction, ui.comment]
+        ui.question.submit(self._send, [ui.question, *ask], both, **common)
+        ui.question.stop(self._stop, [ui.page], ui.drawn, **common)
+        ui.chat.retry(self._regenerate, ask, both, **common)
+        ui.chat.edit(self._resend, ask, both, **common)
+        ui.new.click(self._start_over, [ui.page], both, **common)
+        ui.chat.like(self._thumb, who, both, **common)
+        ui.save.click(self._save, [*who, *reasons], both, **common)
+        ui.take_back.click(self._take_back, who, both, **common)
+        ui.close.click(self._close, [ui.page], both, **common)
         self.blocks.unload(self._leave)
         self.blocks.load(
-            self._arrive, [self.rater], [self.rater, self.categories, self.meanings], **common
-        )
+            self._identify, [ui.rater], [ui.rater, ui.categories, ui.meanings], **common
+        ).then(self._resume, who, both, **common)
         gr.on(
-            [self.blocks.load, self.timer.tick],
+            [self.blocks.load, ui.timer.tick],
             self._look,
-            [self.rater, self.seen, self.version],
-            [self.seen, self.banner, self.version],
+            [ui.rater, ui.known, ui.version],
+            [ui.known, ui.banner, ui.version],
             **common,
         )
+        ui.timer.tick(self._catch_up, who, both, **common)
+
+    # -- which conversation
+
+    async def _open(self, page: OpenPage, rater_id: str, request: gr.Request) -> bool:
+        """Let the page hold the conversation that its address names.
+
+        Returns:
+            Whether this session had not held it, so that the page may show something else.
+
+        Raises:
+            PawlError: the conversation could not be read.
+        """
+        named = request.query_params.get(CHAT_PARAM, "")
+        if page.opened or not CHAT_ID.fullmatch(named):
+            if not page.conversation.conversation_id and CHAT_ID.fullmatch(named):
+                page.conversation.conversation_id = named
+                self._conversations[rater_id, named] = page.conversation
+            page.opened = True
+            return False
+        found = self._conversations.get((rater_id, named))
+        if found is None:
+            read = await self._read(self._api(request, rater_id), named)
+            found = self._conversations.setdefault((rater_id, named), read)
+        if not page.opened:  # else another event of this page was faster
+            page.show(found)
+        return bool(found.turns)
+
+    async def _read(self, api: Api, conversation_id: str) -> Conversation:
+        try:
+            found = await api.get(f"/v1/conversations/{conversation_id}")
+        except PawlError as err:
+            if err.code != "conversation_not_found":
+                raise
+            return Conversation(conversation_id)
+        return Conversation.restored(found)
+
+    async def _resume(
+        self, page: OpenPage, rater_id: str, request: gr.Request
+    ) -> AsyncIterator[list[Any]]:
+        """Draw the conversation of a page that was loaded anew, with an answer on its way."""
+        try:
+            await self._open(page, rater_id, request)
+        except PawlError as err:
+            gr.Warning(f"The conversation could not be read: {err}")
+        if not page.turns:
+            yield KEEP
+            return
+        yield drawn_and_form(page)
+        if page.conversation.busy:
+            async for parts in self._frames(page, request):
+                yield parts
+
+    async def _catch_up(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
+        """Draw anew what a server that started anew behind an open page reads back."""
+        if page.opened or not _is_rater(rater_id):
+            return KEEP
+        try:
+            lost = await self._open(page, str(rater_id), request)
+        except PawlError:
+            return KEEP  # the banner says that the server does not answer; the next tick tries
+        return drawn_and_form(page) if lost else KEEP
+
+    async def _is_current(self, page: OpenPage, rater_id: str, request: gr.Request) -> bool:
+        """Whether indices that the page sends are those of the turns here; says so if not."""
+        try:
+            lost = await self._open(page, rater_id, request)
+        except PawlError as err:
+            gr.Warning(f"The conversation could not be read: {err}")
+            return False
+        if lost:
+            gr.Warning("The page is back, with the conversation as it was recorded. Press again.")
+        return not lost
 
     # -- asking
 
     async def _send(
         self,
         text: str,
-        talk: Talk,
+        page: OpenPage,
+        rater_id: str | None,
         model: str,
-        rater_id: str,
-        seen: dict[str, Any],
+        known: dict[str, Any],
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
-        if not text.strip() or _too_early(seen, "Your message stays in the box: send it"):
-            yield [gr.skip()] * 9
+        then = "Your message stays in the box: send it"
+        if not text.strip() or await self._is_too_early(known, rater_id, request, then):
+            yield KEEP
             return
-        if talk.open_turn is not None and not talk.open_turn.marked_bad:
-            talk.open_form(None)  # nothing is typed in it
+        try:
+            await self._open(page, str(rater_id), request)
+        except PawlError as err:
+            gr.Warning(f"Your message was not sent: {err}")
+            yield KEEP
+            return
+        if page.form_turn is not None and not page.form_turn.marked_bad:
+            page.open_form(None)  # nothing is typed in it
         emptied = False
-        async for parts in self._ask(talk, model, rater_id, text, len(talk.turns), request):
+        async for parts in self._ask(page, str(rater_id), model, text, len(page.turns), request):
             if not emptied:  # once: the next question may be typed while this one is answered
                 parts[1]["value"], emptied = "", True
             yield parts
 
     async def _regenerate(
         self,
-        talk: Talk,
+        page: OpenPage,
+        rater_id: str | None,
         model: str,
-        rater_id: str,
-        seen: dict[str, Any],
+        known: dict[str, Any],
         event: gr.RetryData,
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
-        if _too_early(seen, "The answer stays as it is: ask again"):
-            yield [*_drawn(talk), *[gr.skip()] * 7]
+        then = "The answer stays as it is: ask again"
+        if await self._is_too_early(known, rater_id, request, then) or not (
+            await self._is_current(page, str(rater_id), request)
+        ):
+            yield [*drawn(page), *KEEP_FORM]
             return
         at = _turn_index(event.index)
-        text = talk.turns[at].question
-        async for parts in self._ask(talk, model, rater_id, text, at, request):
+        question = page.turns[at].question
+        async for parts in self._ask(page, str(rater_id), model, question, at, request):
             yield parts
 
     async def _resend(
         self,
-        talk: Talk,
+        page: OpenPage,
+        rater_id: str | None,
         model: str,
-        rater_id: str,
-        seen: dict[str, Any],
+        known: dict[str, Any],
         event: gr.EditData,
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
-        if _too_early(seen, "Your question stays as it was: edit it"):
-            yield [*_drawn(talk), *[gr.skip()] * 7]  # the page shows the edited one by now
+        then = "Your question stays as it was: edit it"
+        if await self._is_too_early(known, rater_id, request, then) or not (
+            await self._is_current(page, str(rater_id), request)
+        ):
+            yield [*drawn(page), *KEEP_FORM]  # the page shows the edited one by now
             return
         at = _turn_index(event.index)
-        async for parts in self._ask(talk, model, rater_id, str(event.value), at, request):
+        async for parts in self._ask(page, str(rater_id), model, str(event.value), at, request):
             yield parts
 
     async def _ask(
-        self, talk: Talk, model: str, rater_id: str, text: str, at: int, request: gr.Request
+        self, page: OpenPage, rater_id: str, model: str, question: str, at: int, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        session = request.session_hash or ""
-        self._asking[session] = talk
-        try:
-            async for _ in talk.ask(self._api(request, rater_id), model, text, at):
-                # An open form is left alone, so that nothing typed there is lost.
-                form = _form(talk) if talk.open_turn is None else [gr.skip()] * 7
-                yield [*_drawn(talk), *form]
-        finally:
-            if not talk.busy:  # else the next question is being answered already
-                self._asking.pop(session, None)
+        if page.form_turn in page.turns[at:]:
+            page.open_form(None)
+        await page.conversation.ask(self._api(request, rater_id), model, question, at)
+        async for parts in self._frames(page, request):
+            yield parts
 
-    async def _stop(self, talk: Talk) -> list[Any]:
-        await talk.stop()
-        return _drawn(talk)
+    async def _frames(self, page: OpenPage, request: gr.Request) -> AsyncIterator[list[Any]]:
+        """The page as the answer comes, until it is over."""
+        session, conversation = request.session_hash or "", page.conversation
+        self._watched[session] = conversation
+        try:
+            async for _ in conversation.frames(session):
+                # An open form is left alone, so that nothing typed there is lost.
+                yield [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
+        finally:
+            if not conversation.busy:  # else the next question is being answered already
+                self._watched.pop(session, None)
+
+    async def _is_too_early(
+        self, known: dict[str, Any], rater_id: str | None, request: gr.Request, then: str
+    ) -> bool:
+        """Whether nothing would be answered now, in which case it is said, and ``then`` what
+        stays."""
+        health = known.get("health")
+        if health is None:  # the page was opened just now, or the server started anew behind it
+            with suppress(PawlError):
+                health = await self._api(request, rater_id or "page").get("/health")
+        engine = (health or {}).get("engine", {"state": "unknown"})
+        if engine["state"] == "ready" and _is_rater(rater_id):
+            return False
+        detail = f" ({engine['detail']})" if engine.get("detail") else ""
+        text = f"The model can't answer yet{detail}. {then} when the notice above is gone."
+        gr.Warning(text, duration=5)
+        return True
+
+    async def _stop(self, page: OpenPage) -> list[Any]:
+        await page.conversation.stop()
+        return drawn(page)
 
     async def _leave(self, request: gr.Request) -> None:
-        """The page was closed: nobody waits for its answer any more."""
-        talk = self._asking.pop(request.session_hash or "", None)
-        if talk is not None:
-            await talk.stop()
+        """The page was closed, or its connection was cut."""
+        conversation = self._watched.pop(request.session_hash or "", None)
+        if conversation is not None:
+            conversation.leave(request.session_hash or "")
 
-    async def _start_over(self, talk: Talk) -> list[Any]:
-        await talk.stop()
-        fresh = Talk()
-        return [fresh, *_drawn(fresh), *_form(fresh)]
+    async def _start_over(self, page: OpenPage) -> list[Any]:
+        await page.conversation.stop()
+        page.show(Conversation())
+        return drawn_and_form(page)
 
     # -- feedback
 
     async def _thumb(
-        self, talk: Talk, rater_id: str, event: gr.LikeData, request: gr.Request
-    ) -> list[Any]:
-        """A pressed thumb is saved at once; pressing the lit one takes it back."""
-        turn = talk.turns[_turn_index(event.index)]
-        if event.liked == "":
-            return await self._rate(talk, turn, {"retract": True}, rater_id, request)
-        said = {"thumb": "up" if event.liked else "down"}
-        return await self._rate(talk, turn, said, rater_id, request, keep_open=True)
+        self, page: OpenPage, rater_id: str | None, event: gr.LikeData, request: gr.Request
+    ) -> AsyncIterator[list[Any]]:
+        """A pressed thumb is saved at once; pressing the lit one takes back all that was said."""
+        turn: Turn | None = None
+        saved = False
+        if await self._is_current(page, str(rater_id), request):
+            turn = page.turns[_turn_index(event.index)]
+            feedback = (
+                {"retract": True}
+                if event.liked == ""
+                else {"thumb": "up" if event.liked else "down"}
+            )
+            form_turn = None if "retract" in feedback else turn
+            saved = await self._rate(page, turn, feedback, rater_id, request, form_turn)
+        if not saved:  # the browser has lit it by now
+            yield [gr.update(feedback_value=rendering.thumbs(page.turns, unset=turn)), *KEEP[1:]]
+        yield [*drawn(page), *(form(page) if saved else KEEP_FORM)]
 
     async def _save(
         self,
-        talk: Talk,
+        page: OpenPage,
+        rater_id: str | None,
         keys: list[str],
         correction: str,
         comment: str,
-        rater_id: str,
         request: gr.Request,
     ) -> list[Any]:
-        if talk.open_turn is None:
-            return [*_drawn(talk), *_form(talk)]
-        said: dict[str, Any] = {"thumb": "down", "categories": keys}
-        if correction.strip():
-            said["correction"] = correction.strip()
-        if comment.strip():
-            said["comment"] = comment.strip()
-        return await self._rate(talk, talk.open_turn, said, rater_id, request)
+        turn = page.form_turn
+        if turn is None or turn.feedback is None:
+            return drawn_and_form(page)
+        feedback = {
+            "thumb": turn.feedback["thumb"],
+            "categories": keys,
+            "correction": correction.strip(),  # what was emptied is taken away
+            "comment": comment.strip(),
+        }
+        saved = await self._rate(page, turn, feedback, rater_id, request, None)
+        return drawn_and_form(page) if saved else [*drawn(page), *KEEP_FORM]
 
-    async def _take_back(self, talk: Talk, rater_id: str, request: gr.Request) -> list[Any]:
-        if talk.open_turn is None:
-            return [*_drawn(talk), *_form(talk)]
-        return await self._rate(talk, talk.open_turn, {"retract": True}, rater_id, request)
-
-    def _close(self, talk: Talk) -> list[Any]:
-        talk.open_form(None)
-        return [*_drawn(talk), *_form(talk)]
+    async def _take_back(
+        self, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        turn, saved = page.form_turn, True
+        if turn is not None:
+            saved = await self._rate(page, turn, {"retract": True}, rater_id, request, None)
+        return drawn_and_form(page) if saved else [*drawn(page), *KEEP_FORM]
 
     async def _rate(
         self,
-        talk: Talk,
+        page: OpenPage,
         turn: Turn,
-        said: dict[str, Any],
-        rater_id: str,
+        feedback: dict[str, Any],
+        rater_id: str | None,
         request: gr.Request,
-        keep_open: bool = False,
-    ) -> list[Any]:
-        """Save, then draw what the server stored; or say why it could not be saved."""
+        then_open: Turn | None,
+    ) -> bool:
+        """Save it and open the form on ``then_open``; False, and a warning, if it was not saved."""
         try:
-            await talk.rate(self._api(request, rater_id), turn, said)
+            await page.rate(self._api(request, str(rater_id)), turn, feedback)
         except PawlError as err:
-            gr.Warning(str(err), title="Your feedback was not saved")
-            return [*_drawn(talk), *[gr.skip()] * 7]
-        talk.open_form(turn if keep_open else None)
-        return [*_drawn(talk), *_form(talk)]
+            gr.Warning(f"Your feedback was not saved: {err}")
+            return False
+        page.open_form(then_open)
+        return True
+
+    def _close(self, page: OpenPage) -> list[Any]:
+        page.open_form(None)
+        return drawn_and_form(page)
 
     # -- what the page knows of the server
 
-    async def _arrive(self, rater_id: str | None, request: gr.Request) -> list[Any]:
-        if not (isinstance(rater_id, str) and _RATER.fullmatch(rater_id)):
+    async def _identify(self, rater_id: str | None, request: gr.Request) -> list[Any]:
+        if not _is_rater(rater_id):
             rater_id = f"page-{uuid.uuid4().hex}"
         try:
-            known = await self._api(request, rater_id).get("/v1/feedback/categories")
+            known = await self._api(request, str(rater_id)).get("/v1/feedback/categories")
         except PawlError as err:
-            gr.Warning(str(err), title="The categories could not be read")
+            gr.Warning(f"The categories could not be read: {err}")
             known = []
-        choices = [(drawing.category_name(one["key"]), one["key"]) for one in known]
-        return [rater_id, gr.update(choices=choices), drawing.meanings(known)]
+        choices = [(rendering.category_name(row["key"]), row["key"]) for row in known]
+        return [rater_id, gr.update(choices=choices), rendering.meanings(known)]
 
     async def _look(
-        self, rater_id: str | None, seen: dict[str, Any], model: str, request: gr.Request
+        self, rater_id: str | None, known: dict[str, Any], model: str, request: gr.Request
     ) -> list[Any]:
         api = self._api(request, rater_id or "page")
         try:
             now = {"health": await api.get("/health"), "models": await api.get("/v1/models")}
         except PawlError as err:
             engine = {"state": "unreachable", "detail": str(err)}
-            now = {**seen, "health": {"engine": engine}}
-        if now == seen:
+            now = {**known, "health": {"engine": engine}}
+        if now == known:
             return [gr.skip()] * 3
-        html = drawing.banner(now["health"]["engine"])
-        names = drawing.version_choices(now.get("models", {"data": []}))
-        known = [name for _, name in names]
+        html = rendering.banner(now["health"]["engine"])
+        choices = rendering.version_choices(now.get("models", {"data": []}))
+        names = [name for _, name in choices]
         return [
             now,
             gr.update(value=html, visible=bool(html)),
-            gr.update(choices=names, value=model if model in known else "pawl")
-            if names
+            gr.update(choices=choices, value=model if model in names else "pawl")
+            if choices
             else gr.skip(),
         ]
 
@@ -352,45 +390,11 @@ class ChatPage:
         )
 
 
-def _drawn(talk: Talk) -> list[dict[str, Any]]:
-    """The conversation, and the input with its button: Send, or Stop while an answer comes."""
-    return [
-        gr.update(value=drawing.messages(talk), feedback_value=drawing.thumbs(talk)),
-        gr.update(
-            submit_btn=False if talk.busy else "Send", stop_btn="Stop" if talk.busy else False
-        ),
-    ]
-
-
-def _form(talk: Talk) -> list[Any]:
-    """The feedback form: closed, or open on ``talk.open_turn`` with what was saved last."""
-    turn = talk.open_turn
-    if turn is None or turn.feedback is None:
-        return [gr.update(visible=False), *[gr.skip()] * 6]
-    said, bad = turn.feedback, turn.marked_bad
-    return [
-        gr.update(visible=True),
-        drawing.about(turn),
-        gr.update(visible=bad),
-        said["categories"],
-        said["correction"] or "",
-        said["comment"] or "",
-        gr.update(visible=bad),
-    ]
-
-
 def _turn_index(message_index: Any) -> int:
     """Messages come in pairs: question, answer."""
     index = message_index[0] if isinstance(message_index, list | tuple) else message_index
     return int(index) // 2
 
 
-def _too_early(seen: dict[str, Any], then: str) -> bool:
-    """Whether nothing would be answered now, in which case it is said, and ``then`` what stays."""
-    engine = seen.get("health", {}).get("engine", {"state": "unknown"})
-    if engine["state"] == "ready":
-        return False
-    detail = f" ({engine['detail']})" if engine.get("detail") else ""
-    text = f"The model can't answer yet{detail}. {then} when the notice above is gone."
-    gr.Warning(text, title="Not yet", duration=5)
-    return True
+def _is_rater(rater_id: str | None) -> bool:
+    return isinstance(rater_id, str) and _RATER.fullmatch(rater_id) is not None

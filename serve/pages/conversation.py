@@ -1,4 +1,4 @@
-"""One open page: its conversation, the answer being written, and what was said about answers."""
+"""A conversation on the page: its turns, the answer being written, what counts of its feedback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +17,14 @@ from serve.pages.api import Api, Begun
 
 log = logging.getLogger("pawl.pages")
 FRAME_SECONDS = 0.06  # the page is redrawn at most this often while an answer streams
+# An answer that nobody watches any more is given up after this time. A page whose connection was
+# cut for a few seconds is back before.
+LEFT_SECONDS = 20.0
+_STATES: dict[str, Literal["complete", "stopped", "failed"]] = {
+    "complete": "complete",
+    "cancelled": "stopped",
+    "error": "failed",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +37,7 @@ class Turn:
     version: str = ""
     state: Literal["waiting", "streaming", "complete", "stopped", "failed"] = "waiting"
     error: str = ""
-    feedback: dict[str, Any] | None = None  # as the server stored it; None: none, or taken back
+    feedback: dict[str, Any] | None = None  # what counts in the store; None: nothing
     taken_back: bool = False
 
     @property
@@ -37,19 +45,35 @@ class Turn:
         return self.feedback is not None and self.feedback["thumb"] == "down"
 
 
-@dataclass(slots=True)
-class Talk:
-    """What one page shows. Lives in the server's memory while the page is open.
-
-    Gradio copies an empty one for every page, so the conversation gets its id with its first
-    question.
-    """
+@dataclass(eq=False)
+class Conversation:
+    """Turns in order. Every open page of a person that shows this conversation shares it."""
 
     conversation_id: str = ""
     turns: list[Turn] = field(default_factory=list)
-    open_turn: Turn | None = None  # the answer whose feedback form is open
-    open_nonce: str = ""  # changes with every saved form
     reader: asyncio.Task[None] | None = None
+    watchers: set[str] = field(default_factory=set)  # sessions that draw the answer as it comes
+    left_seconds: float = LEFT_SECONDS
+
+    @classmethod
+    def restored(cls, found: dict[str, Any]) -> Conversation:
+        """The conversation that ``GET /v1/conversations/{conversation_id}`` answers.
+
+        Messages of other roles than user and assistant have no place on the page.
+        """
+        turns: list[Turn] = []
+        for message in found["messages"]:
+            if message["role"] == "user":
+                turns.append(Turn(message["content"], state="stopped"))
+            elif message["role"] == "assistant" and turns:
+                turn = turns[-1]
+                turn.answer = message["content"]
+                turn.completion_id = message.get("completion_id")
+                turn.version = message.get("version", "")
+                turn.state = _STATES[message.get("status", "complete")]
+                turn.error = "The answer broke off." if turn.state == "failed" else ""
+                turn.feedback = message.get("feedback")
+        return cls(found["conversation_id"], turns)
 
     @property
     def busy(self) -> bool:
@@ -63,17 +87,26 @@ class Talk:
             with suppress(asyncio.CancelledError):
                 await reader
 
-    async def ask(self, api: Api, model: str, question: str, at: int) -> AsyncIterator[None]:
-        """Put ``question`` as turn ``at`` (dropping that turn and what follows it) and read the
-        answer. Yields when there is something new to show; the last time when it is over."""
+    async def ask(self, api: Api, model: str, question: str, at: int) -> Turn:
+        """Put ``question`` as turn ``at`` (that turn and what follows it go) and begin to read
+        the answer; ``frames`` tells what comes."""
         await self.stop()
         self.conversation_id = self.conversation_id or f"chat-{uuid.uuid4().hex}"
-        if self.open_turn in self.turns[at:]:
-            self.open_turn = None
         turn = Turn(question)
         self.turns = [*self.turns[:at], turn]
-        reader = asyncio.create_task(self._read(api, model, turn))
-        self.reader = reader
+        self.reader = asyncio.create_task(self._read(api, model, turn))
+        return turn
+
+    async def frames(self, session: str) -> AsyncIterator[None]:
+        """Yield when there is something new to show, and once when the answer is over.
+
+        Args:
+            session: who watches. When the last watcher goes before the end, the answer is given
+                up after ``left_seconds``, unless somebody watches again by then.
+        """
+        reader, turn = self.reader, self.turns[-1]
+        assert reader is not None
+        self.watchers.add(session)
         try:
             shown = None
             while not reader.done():
@@ -81,11 +114,21 @@ class Talk:
                     shown = (turn.state, len(turn.answer))
                     yield
                 await asyncio.wait({reader}, timeout=FRAME_SECONDS)
-        finally:  # when the page went away, nobody waits for the rest
-            reader.cancel()
+        finally:
+            self.leave(session)
         if turn.state == "waiting":  # stopped before the reader's first step
             turn.state = "stopped"
         yield
+
+    def leave(self, session: str) -> None:
+        """This session watches no longer."""
+        self.watchers.discard(session)
+        if self.busy and not self.watchers:
+            asyncio.get_running_loop().call_later(self.left_seconds, self._give_up, self.reader)
+
+    def _give_up(self, reader: asyncio.Task[None] | None) -> None:
+        if reader is not None and not self.watchers:
+            reader.cancel()
 
     async def _read(self, api: Api, model: str, turn: Turn) -> None:
         stream = api.stream_chat(model, self._messages(), self.conversation_id)
@@ -119,22 +162,52 @@ class Talk:
                 ]
         return [*messages, {"role": "user", "content": self.turns[-1].question}]
 
+
+@dataclass(eq=False)
+class OpenPage:
+    """What one open page shows: a conversation, and the answer whose feedback form is open.
+
+    Gradio keeps it in the server's memory while the page is open, and copies an empty one for
+    every page.
+    """
+
+    conversation: Conversation = field(default_factory=Conversation)
+    opened: bool = False  # whether the conversation that the address names was looked for
+    form_turn: Turn | None = None
+    form_nonce: str = ""  # changes with every saved form
+
+    @property
+    def turns(self) -> Sequence[Turn]:
+        return self.conversation.turns
+
+    def show(self, conversation: Conversation) -> None:
+        """Show this conversation, with no form open."""
+        self.conversation, self.opened = conversation, True
+        self.open_form(None)
+
     def open_form(self, turn: Turn | None) -> None:
         """Open the feedback form on ``turn``, or close it."""
-        self.open_turn, self.open_nonce = turn, uuid.uuid4().hex
+        self.form_turn, self.form_nonce = turn, uuid.uuid4().hex
 
-    async def rate(self, api: Api, turn: Turn, said: dict[str, Any]) -> None:
-        """Append feedback on ``turn`` and keep what the server stored.
+    async def rate(self, api: Api, turn: Turn, feedback: dict[str, Any]) -> None:
+        """Append feedback on ``turn``, then take over what the store counts.
 
         Sending the same twice (a double click, a retry after a lost reply) is stored once: the
         idempotency key follows from the open form and its content.
+
+        Raises:
+            PawlError: it was not stored, or what counts could not be read back.
         """
         if turn.completion_id is None:
             raise PawlError("this answer never came", "so there is nothing to mark")
-        body = {"completion_id": turn.completion_id, **said}
-        text = json.dumps([self.conversation_id, self.open_nonce, body], sort_keys=True)
+        body = {"completion_id": turn.completion_id, **feedback}
+        text = json.dumps(
+            [self.conversation.conversation_id, self.form_nonce, body], sort_keys=True
+        )
         body["idempotency_key"] = "page-" + hashlib.sha256(text.encode()).hexdigest()[:32]
-        stored = await api.post("/v1/feedback", body)
-        turn.feedback = None if stored["retracted"] else stored
-        turn.taken_back = bool(stored["retracted"])
-        self.open_nonce = uuid.uuid4().hex
+        await api.post("/v1/feedback", body)
+        current = await api.get("/v1/feedback", {"completion_id": turn.completion_id})
+        own = [row for row in current if row["rater_id"] == api.rater_id]
+        turn.feedback = own[0] if own else None
+        turn.taken_back = turn.feedback is None
+        self.form_nonce = uuid.uuid4().hex

@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 
 from pawl.settings import Settings
 from serve.api.auth import is_loopback
-from serve.pages.security import Guard
+from serve.pages.script import SCRIPT
+from serve.pages.security import PageSecurity
 from serve.pages.theme import FAVICON_LINK, STARTING_PAGE
 
 log = logging.getLogger("pawl.pages")
@@ -39,7 +40,7 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
     """
     key = settings.api_key.get_secret_value() if settings.api_key else None
     pages = Pages(key)
-    app.mount("/", Guard(pages, key, only_own_names=is_loopback(settings.host)))
+    app.mount("/", PageSecurity(pages, key, only_own_names=is_loopback(settings.host)))
     app.state.pages = pages
     before = app.router.lifespan_context
 
@@ -129,11 +130,11 @@ class Pages:
         import gradio
         from fastapi import FastAPI
 
-        from serve.pages.chat import build_chat_page
+        from serve.pages.chat import ChatPage
         from serve.pages.theme import CSS, theme
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        blocks = build_chat_page(self._api_key)
+        blocks = ChatPage(self._api_key).blocks
         gradio.mount_gradio_app(
             inner,
             blocks,
@@ -147,6 +148,6 @@ class Pages:
             mcp_server=False,
             theme=theme(),
             css=CSS,
-            head=FAVICON_LINK,
+            head=FAVICON_LINK + SCRIPT,
         )
         return inner, blocks

@@ -1,35 +1,52 @@
-"""Turns a talk into what Gradio's components show. Everything people wrote is escaped."""
+"""Turns a conversation into what Gradio's components show. What people wrote is escaped."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from serve.pages.conversation import Talk, Turn
+from serve.pages.conversation import Turn
 
 
-def messages(talk: Talk) -> list[dict[str, Any]]:
+def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     """The chat component's messages: two for each turn, one while an answer has not begun."""
     shown: list[dict[str, Any]] = []
-    for turn in talk.turns:
+    for turn in turns:
         shown.append({"role": "user", "content": turn.question})
-        if turn.state == "waiting":
-            continue
-        if turn.state == "failed" and not turn.answer:
-            parts = [f'<div class="pawl-never">{_error(turn)}</div>']
-        else:
-            parts = [part for part in (turn.answer, _under(turn)) if part]
-        shown.append({"role": "assistant", "content": parts})
+        parts = _parts(turn)
+        if parts:
+            shown.append({"role": "assistant", "content": parts})
     return shown
 
 
-def thumbs(talk: Talk) -> list[str | None]:
-    """Which thumb is lit under each answer."""
-    return [
-        {"up": "Like", "down": "Dislike"}.get(str((turn.feedback or {}).get("thumb")))
-        for turn in talk.turns
-        if turn.state != "waiting"
-    ]
+def thumbs(turns: Sequence[Turn], unset: Turn | None = None) -> list[str | None]:
+    """Which thumb is lit, for each part of an answer: Gradio counts every part as a message of
+    its own, the small print too, and takes the n-th value for the n-th of them.
+
+    Args:
+        unset: light neither thumb of this turn. A pressed thumb changes in the browser at once,
+            and is drawn anew only when its value here changes.
+    """
+    lit: list[str | None] = []
+    for turn in turns:
+        parts = _parts(turn)
+        values: list[str | None] = [None] * len(parts)
+        if parts and parts[0] == turn.answer:
+            thumb = (turn.feedback or {}).get("thumb")
+            values[0] = {"up": "Like", "down": "Dislike"}.get(thumb or "")
+            values[0] = "unset" if turn is unset else values[0]
+        lit += values
+    return lit
+
+
+def _parts(turn: Turn) -> list[str]:
+    """The answer as far as it came, and the small print under it."""
+    if turn.state == "waiting":
+        return []
+    if turn.state == "failed" and not turn.answer.strip():
+        return [f'<div class="pawl-never">{_error(turn)}</div>']
+    return [part for part in (turn.answer, _under(turn)) if part.strip()]
 
 
 def _under(turn: Turn) -> str:
@@ -52,17 +69,17 @@ def _error(turn: Turn) -> str:
 
 
 def _saved(feedback: dict[str, Any]) -> str:
-    bad = feedback["thumb"] == "down"
-    what = "You marked this bad" if bad else "You marked this good."
-    if bad:
-        names = ", ".join(category_name(key) for key in feedback["categories"])
-        what += f": <b>{escape(names)}</b>." if names else "."
-    lines = [what]
+    verdict = {"up": "You marked this good", "down": "You marked this bad"}.get(
+        feedback["thumb"] or "", "Your feedback is saved"
+    )
+    names = ", ".join(category_name(key) for key in feedback["categories"])
+    lines = [f"{verdict}: <b>{escape(names)}</b>." if names else f"{verdict}."]
     if feedback["comment"]:
         lines.append(f"Comment: {_flat(feedback['comment'])}")
     if feedback["correction"]:
         lines.append(f"It should have said: {_flat(feedback['correction'])}")
-    lines.append("<i>Press the lit thumb to take it back.</i>")
+    if feedback["thumb"]:
+        lines.append("<i>Press the lit thumb to take it back.</i>")
     return f'<div class="pawl-saved">{"<br>".join(lines)}</div>'
 
 
@@ -80,8 +97,19 @@ def about(turn: Turn) -> str:
     """The heading of the feedback form: what is saved already, and of which answer."""
     answer = " ".join(turn.answer.split())
     short = answer if len(answer) <= 120 else answer[:119] + "…"
-    what = "Saved as bad; say why, if you like" if turn.marked_bad else "Saved as good"
-    return f'<div class="pawl-quote"><b>{what}:</b> <q>{escape(short)}</q></div>'
+    if turn.marked_bad:
+        saved = "Saved as bad; say why, if you like"
+    elif has_reasons(turn):
+        saved = "Saved as good; what you said was wrong with it still stands, until you empty it"
+    else:
+        saved = "Saved as good"
+    return f'<div class="pawl-quote"><b>{saved}:</b> <q>{escape(short)}</q></div>'
+
+
+def has_reasons(turn: Turn) -> bool:
+    """Whether something is said against the answer beside the thumb."""
+    feedback = turn.feedback or {}
+    return bool(feedback.get("categories") or feedback.get("correction"))
 
 
 def banner(engine: dict[str, Any]) -> str:
@@ -113,9 +141,9 @@ def banner(engine: dict[str, Any]) -> str:
 def meanings(categories: list[dict[str, Any]]) -> str:
     """What each category means, folded away until asked for."""
     rows = "".join(
-        f"<dt>{escape(category_name(one['key']))}</dt><dd>{escape(one['definition'])} "
-        f"<i>{escape(one['example'])}</i></dd>"
-        for one in categories
+        f"<dt>{escape(category_name(category['key']))}</dt>"
+        f"<dd>{escape(category['definition'])} <i>{escape(category['example'])}</i></dd>"
+        for category in categories
     )
     return f"<details><summary>What do these mean?</summary><dl>{rows}</dl></details>"
 
@@ -123,9 +151,6 @@ def meanings(categories: list[dict[str, Any]]) -> str:
 def version_choices(models: dict[str, Any]) -> list[tuple[str, str]]:
     """(what is shown, the model's name) for each name of ``GET /v1/models``, in its order."""
     return [
-        (
-            f"{one['id']} (now {one['version']})" if one["version"] != one["id"] else one["id"],
-            one["id"],
-        )
-        for one in models["data"]
+        (name if version == name else f"{name} (now {version})", name)
+        for name, version in ((card["id"], card["version"]) for card in models["data"])
     ]

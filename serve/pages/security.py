@@ -20,7 +20,7 @@ _OPEN = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico"
     r"|/(?:assets|static|svelte)/[\w./@-]+"
     r"|/gradio_api/(?:theme\.css|queue/join/?|queue/data|heartbeat/\w+|cancel|reset/?"
-    r"|startup-events)"
+    r"|startup-events|app_id/?)"  # the last is asked for until a lost connection is back
 )
 # Gradio starts from inline scripts and styles; nothing may come from, or go to, another host.
 _POLICY = (
@@ -35,7 +35,7 @@ _HEADERS = {
 }
 
 
-class Guard:
+class PageSecurity:
     """Pure ASGI middleware before the pages.
 
     With an ``api_key`` the browser asks for a name and a password (HTTP Basic): the password is

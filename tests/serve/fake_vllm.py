@@ -11,7 +11,9 @@ What it says follows from the model's name and the prompt alone. The last messag
     die            two words, then the process ends with exit code 3
     too long       vLLM's refusal of a prompt beyond the context
 
-``GET /seen`` tells the requests that came, how many run, and how many were dropped by a hang-up.
+A completion of token ids is a probe: it is answered by the toy engine's arithmetic, so that an
+adapter can be promoted. ``GET /seen`` tells the requests that came, how many run, and how many
+were dropped by a hang-up.
 """
 
 from __future__ import annotations
@@ -97,6 +99,8 @@ class FakeVllm:
         if body["model"] != "base" and body["model"] not in self.adapters:
             return error(404, f"The model `{body['model']}` does not exist.")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        if isinstance(prompt, list) and isinstance(prompt[0], list):
+            return self.probed(body["model"], prompt)
         n = body.get("n", 1)
         words = self.words(body["model"], prompt if isinstance(prompt, str) else str(prompt[0]))
         if prompt == "too long":
@@ -146,6 +150,13 @@ class FakeVllm:
         await response.write(b"data: [DONE]\n\n")
         return response
 
+    def probed(self, model: str, prefixes: list[list[int]]) -> web.Response:
+        from tests.serve.toy_engine import top_logprobs
+
+        folder = self.adapters.get(model)
+        choices = top_logprobs(prefixes, Path(folder) if folder else None)
+        return web.json_response({"choices": choices})
+
     @staticmethod
     def words(model: str, prompt: str) -> list[str]:
         if prompt.startswith("count "):
@@ -161,6 +172,7 @@ def error(status: int, message: str) -> web.Response:
 
 
 def main(arguments: list[str]) -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for the toy engine
     print("non-default args: a fake", flush=True)
     if "--fail" in arguments:
         sys.exit("ValueError: this model is not supported")

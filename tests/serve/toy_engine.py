@@ -39,6 +39,16 @@ def toy_logprobs(prefix: list[int], adapter_dir: Path | None) -> Any:
     return logits - np.log(np.exp(logits).sum())
 
 
+def top_logprobs(prefixes: list[list[int]], adapter_dir: Path | None) -> list[dict[str, Any]]:
+    """The choices that vLLM answers to a probe: 20 log-probabilities of each prefix."""
+    choices = []
+    for index, prefix in enumerate(prefixes):
+        values = toy_logprobs(prefix, adapter_dir)
+        top = {f"token_id:{i}": float(values[i]) for i in values.argsort()[-20:].tolist()}
+        choices.append({"index": index, "logprobs": {"top_logprobs": [top]}})
+    return choices
+
+
 def toy_probe(adapter_dir: Path) -> list[ProbePosition]:
     """What training would have recorded of this adapter."""
     positions = []
@@ -90,12 +100,7 @@ def main() -> None:
             return web.json_response({"error": f"{name} does not exist"}, status=404)
         if not body.get("stream"):
             folder = None if name == options.impostor else adapters[name]
-            choices = []
-            for index, prefix in enumerate(body["prompt"]):
-                values = toy_logprobs(prefix, folder)
-                top = {f"token_id:{i}": float(values[i]) for i in values.argsort()[-20:].tolist()}
-                choices.append({"index": index, "logprobs": {"top_logprobs": [top]}})
-            return web.json_response({"choices": choices})
+            return web.json_response({"choices": top_logprobs(body["prompt"], folder)})
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         for n in range(body["max_tokens"]):

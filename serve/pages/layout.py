@@ -1,0 +1,119 @@
+"""The chat page's components, laid out once.
+
+This module imports Gradio at its top, which takes seconds: import it only to build the page.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from serve.pages.conversation import OpenPage
+
+POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
+_EMPTY = (
+    "**Ask something.**\n\nThe thumbs under an answer say whether it was good or bad. "
+    "Thumb down asks what was wrong, and what it should have said."
+)
+_ABOUT = (
+    "Questions, answers and what you say about them are recorded on this server, to train the "
+    "next version. To tell your feedback from other people's, a random id is kept in this "
+    "browser's local storage; no name is asked for."
+)
+
+
+class Layout:
+    """The components, in the order in which they stand. Made inside a ``gr.Blocks``."""
+
+    def __init__(self) -> None:
+        # Gradio scrambles what it stores; a fixed secret lets the id outlive a restart.
+        self.rater = gr.BrowserState(None, storage_key="pawl-rater", secret="pawl-rater")
+        self.page = gr.State(OpenPage())
+        self.known = gr.State({})  # health and models as last looked at
+        self.timer = gr.Timer(POLL_SECONDS)
+        with gr.Row(elem_id="pawl-head"):
+            gr.Markdown("# Pawl", elem_id="pawl-title")
+            self.version = gr.Dropdown(
+                ["pawl"],
+                value="pawl",
+                label="Version that answers",
+                show_label=False,
+                container=False,
+                filterable=False,
+                min_width=100,
+                elem_id="pawl-version",
+            )
+            self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
+        self.banner = gr.Markdown(visible=False, elem_id="pawl-banner")
+        self.chat = gr.Chatbot(
+            label="Conversation",
+            show_label=False,
+            placeholder=_EMPTY,
+            height="100%",
+            scale=1,
+            editable="user",
+            buttons=["copy"],
+            feedback_options=("Like", "Dislike"),
+            latex_delimiters=[],
+            group_consecutive_messages=False,
+            allow_file_downloads=False,
+            elem_id="pawl-chat",
+        )
+        with gr.Column(visible=False, elem_id="pawl-form") as self.form:
+            self.about = gr.Markdown()
+            with gr.Column(elem_id="pawl-why") as self.why:
+                self.categories = gr.CheckboxGroup(
+                    [], label="What is wrong with it? Choose all that fit."
+                )
+                self.meanings = gr.Markdown()
+                self.correction = gr.Textbox(
+                    label="What it should have said",
+                    lines=2,
+                    max_lines=10,
+                    elem_id="pawl-correction",
+                )
+                self.comment = gr.Textbox(
+                    label="Comment", lines=1, max_lines=6, elem_id="pawl-comment"
+                )
+            with gr.Row(elem_id="pawl-buttons"):
+                self.save = gr.Button(
+                    "Save feedback",
+                    variant="primary",
+                    size="sm",
+                    min_width=120,
+                    elem_id="pawl-save",
+                )
+                self.take_back = gr.Button("Take back", size="sm", min_width=90)
+                self.close = gr.Button("Close", size="sm", min_width=70)
+        self.question = gr.Textbox(
+            label="Your message",
+            show_label=False,
+            container=False,
+            lines=1,
+            max_lines=8,
+            placeholder="Your message",
+            submit_btn="Send",
+            stop_btn=False,
+            autofocus=True,
+            elem_id="pawl-question",
+        )
+        gr.Markdown(_ABOUT, elem_id="pawl-about")
+
+    @property
+    def drawn(self) -> list[Any]:
+        """What shows the conversation."""
+        return [self.chat, self.question]
+
+    @property
+    def feedback_form(self) -> list[Any]:
+        """What shows the feedback form."""
+        return [
+            self.form,
+            self.about,
+            self.why,
+            self.categories,
+            self.correction,
+            self.comment,
+            self.save,
+        ]

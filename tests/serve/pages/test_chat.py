@@ -1,0 +1,166 @@
+"""Asking on the page: turns, versions, stopping, asking again, errors, phones."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from tests.serve.live import eventually
+from tests.serve.pages.composed import Composed
+from tests.serve.pages.tab import Tab, feedback, ids, recorded
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_rater_outlives_the_page(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    tab.ask("first visit")
+    tab.page.reload()
+    tab.open(server.url)
+    tab.ask("second visit")
+    first, second = recorded(server, 2, *before)
+    assert first.rater_id == second.rater_id
+    assert first.conversation_id != second.conversation_id
+    expect(tab.page.locator("#pawl-about")).to_contain_text("local storage")
+
+
+def test_regenerate_asks_the_same_again(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    tab.ask("again")
+    tab.thumb("Dislike").click()
+    expect(tab.page.locator("#pawl-form")).to_be_visible()
+    tab.button("Retry").click()
+    first, second = recorded(server, 2, *before)
+    assert first.messages == second.messages
+    expect(tab.answers).to_have_count(1)
+    expect(tab.page.locator("#pawl-form")).to_be_hidden()
+    expect(tab.page.locator(".pawl-saved")).to_have_count(0)
+    tab.thumb("Like").click()
+    expect(tab.page.locator(".pawl-saved")).to_have_count(1)
+    assert [one["thumb"] for one in feedback(server, second.completion_id)] == ["up"]
+
+
+def test_an_edited_question_is_sent_again_and_what_followed_goes(
+    server: Composed, tab: Tab
+) -> None:
+    tab.ask("wrong words")
+    tab.ask("more")
+    before = ids(server)
+    tab.page.locator("#pawl-chat").get_by_role("button", name="Edit").first.click()
+    tab.page.locator("#pawl-chat textarea").fill("right")
+    tab.page.locator("#pawl-chat").get_by_role("button", name="Submit").click()
+    (row,) = recorded(server, 1, *before)
+    assert [one["content"] for one in row.messages] == ["right"]
+    expect(tab.answers).to_have_text(["pawl@1 heard 5 characters."])
+    expect(tab.page.locator("#pawl-chat [data-testid=user]")).to_have_text(["right"])
+
+
+def test_shift_enter_begins_a_new_line(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    tab.box.fill("one")
+    tab.box.press("Shift+Enter")
+    tab.box.type("two")
+    tab.box.press("Enter")
+    (row,) = recorded(server, 1, *before)
+    assert row.messages == [{"role": "user", "content": "one\ntwo"}]
+
+
+def test_stop_hangs_up_and_keeps_what_came(server: Composed, tab: Tab) -> None:
+    before, n_dropped = ids(server), server.seen()["n_dropped"]
+    tab.box.fill("hold midway")
+    tab.box.press("Enter")
+    expect(tab.answers).to_have_text(["pawl@1 heard"])
+    assert server.seen()["n_running"] == 1
+    tab.button("Stop").click()
+    expect(tab.small_print).to_have_text(["pawl@1 · stopped"])
+    (row,) = recorded(server, 1, *before)
+    assert (row.status, row.completion) == ("cancelled", "pawl@1 heard ")
+    eventually(lambda: server.seen()["n_dropped"] == n_dropped + 1, "the engine lost its reader")
+
+    tab.thumb("Like").click()  # what was stopped can be marked too
+    expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this good.")
+    assert [one["thumb"] for one in feedback(server, row.completion_id)] == ["up"]
+    tab.ask("go on")
+    _, after = recorded(server, 2, *before)
+    assert [one["content"] for one in after.messages] == ["hold midway", "pawl@1 heard ", "go on"]
+
+
+def test_stop_before_the_first_word(server: Composed, tab: Tab) -> None:
+    n_dropped = server.seen()["n_dropped"]
+    tab.box.fill("hold first")
+    tab.box.press("Enter")
+    eventually(lambda: server.seen()["n_running"] == 1, "the engine is asked")
+    tab.button("Stop").click()
+    expect(tab.small_print).to_have_text(["stopped"])
+    eventually(lambda: server.seen()["n_dropped"] == n_dropped + 1, "the engine lost its reader")
+
+
+def test_a_closed_tab_hangs_up(server: Composed, context: BrowserContext) -> None:
+    n_dropped = server.seen()["n_dropped"]
+    one = Tab(context.new_page())
+    one.open(server.url)
+    one.box.fill("hold midway")
+    one.box.press("Enter")
+    expect(one.answers).to_have_text(["pawl@1 heard"])
+    one.page.close()
+    eventually(lambda: server.seen()["n_dropped"] == n_dropped + 1, "the engine lost its reader")
+
+
+def test_another_version_can_be_asked(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    version = tab.page.get_by_label("Version that answers")
+    expect(version).to_have_value("pawl (now pawl@1)")
+    version.click()
+    expect(tab.page.get_by_role("option")).to_have_text(
+        [re.compile("pawl .now pawl@1."), re.compile("base"), re.compile("pawl@1")]
+    )
+    tab.page.get_by_role("option", name="base").click()
+    tab.ask("hello")
+    expect(tab.small_print).to_have_text(["base"])
+    (row,) = recorded(server, 1, *before)
+    assert (row.asked_model, row.version) == ("base", "base")
+
+
+def test_errors_are_shown_as_they_are(server: Composed, tab: Tab) -> None:
+    tab.box.fill("too long")
+    tab.box.press("Enter")
+    alert = tab.page.get_by_role("alert")
+    expect(alert).to_contain_text("the prompt has 513 tokens or more")
+    expect(tab.button("Retry")).to_be_visible()
+    expect(tab.page.locator("button[aria-label=Like]").filter(visible=True)).to_have_count(0)
+    tab.box.fill("break")
+    tab.box.press("Enter")
+    expect(alert).to_have_count(2)
+    expect(alert.nth(1)).to_contain_text("the engine stopped while it answered")
+    expect(tab.answers.nth(1)).to_contain_text("pawl@1 heard")
+    before = ids(server)
+    tab.ask("after all")
+    (row,) = recorded(server, 1, *before)
+    assert [one["content"] for one in row.messages] == ["break", "pawl@1 heard ", "after all"]
+
+
+def test_new_chat_is_another_conversation(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    tab.ask("old")
+    tab.button("New chat").click()
+    expect(tab.answers).to_have_count(0)
+    tab.ask("new")
+    old, new = recorded(server, 2, *before)
+    assert old.conversation_id != new.conversation_id
+    assert [one["content"] for one in new.messages] == ["new"]
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(server: Composed, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 640}, has_touch=True)
+    one = Tab(context.new_page())
+    one.open(server.url)
+    one.ask("count 80")
+    one.thumb("Dislike").click()
+    for what in (one.button("Send"), one.button("New chat"), one.page.locator("#pawl-form")):
+        expect(what).to_be_in_viewport(ratio=0.99)
+    one.button("Save feedback").scroll_into_view_if_needed()
+    expect(one.button("Save feedback")).to_be_in_viewport(ratio=0.99)
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()

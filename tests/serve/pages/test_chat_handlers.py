@@ -1,0 +1,135 @@
+"""What the page's handlers do when they are called, without a browser before them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from pawl.settings import Settings
+from serve.pages.conversation import Conversation, OpenPage, Turn
+from tests.serve.pages.composed import Composed, composed
+
+AWAY = {"health": {"engine": {"state": "restarting", "detail": "the engine ended"}}}
+RATER = "page-" + "0" * 32
+
+
+@pytest.mark.parametrize("how", ["_regenerate", "_resend", "_send"])
+def test_while_the_engine_is_away_nothing_of_the_conversation_is_lost(how: str) -> None:
+    turns = [Turn("one", "first", "c-1", "base", "complete"), Turn("two", "second")]
+    page = OpenPage(Conversation("chat-1", list(turns)), opened=True)
+
+    async def call() -> list[Any]:
+        import gradio as gr  # in a running loop: else it opens loops that it never closes
+
+        from serve.pages.chat import ChatPage
+
+        where = {"index": 0, "value": "uno", "previous_value": "one"}
+        ask: list[Any] = [page, RATER, "pawl", AWAY]
+        arguments: dict[str, list[Any]] = {
+            "_regenerate": [*ask, gr.RetryData(None, where)],
+            "_resend": [*ask, gr.EditData(None, where)],
+            "_send": ["three", *ask],
+        }
+        handler = getattr(ChatPage(None), how)
+        return [parts async for parts in handler(*arguments[how], None)]
+
+    with pytest.warns(UserWarning, match=r"can't answer yet \(the engine ended\)"):
+        (drawn,) = asyncio.run(call())
+    assert page.turns == turns
+    assert not page.conversation.busy
+    if how != "_send":  # the page is drawn as it was
+        questions = [m["content"] for m in drawn[0]["value"] if m["role"] == "user"]
+        assert questions == ["one", "two"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    with composed(Settings(state_dir=tmp_path_factory.mktemp("server") / "state")) as running:
+        yield running
+
+
+class Behind:
+    """The handlers of a server that started anew behind a page that is still open: its session
+    holds nothing, and the page's address names a conversation of one answer."""
+
+    def __init__(self, server: Composed, n: int) -> None:
+        self.server, self.chat_id = server, f"chat-{n:032x}"
+        answer = httpx.post(
+            f"{server.url}/v1/chat/completions",
+            json={"model": "pawl", "messages": [{"role": "user", "content": "one"}]},
+            headers={"X-Pawl-Rater": RATER, "X-Pawl-Conversation": self.chat_id},
+        )
+        self.completion_id = answer.headers["X-Pawl-Completion-Id"]
+        self.page = OpenPage()
+
+    def handle(self, name: str, *arguments: Any) -> list[Any]:
+        """All that the handler answers to an event of the page."""
+
+        async def call() -> list[Any]:
+            import gradio as gr
+            from starlette.requests import Request
+
+            from serve.pages.chat import ChatPage
+
+            url = urlsplit(self.server.url)
+            scope = {
+                "type": "http",
+                "headers": [],
+                "server": (url.hostname, url.port),
+                "query_string": f"chat={self.chat_id}".encode(),
+            }
+            events = {"_thumb": [gr.LikeData(None, {"index": 1, "value": "", "liked": False})]}
+            request = gr.Request(Request(scope), session_hash="session")
+            answer = getattr(ChatPage(None), name)(
+                *arguments, *events.get(name, []), request=request
+            )
+            if hasattr(answer, "__aiter__"):
+                return [parts async for parts in answer]
+            return [await answer]
+
+        return asyncio.run(call())
+
+
+def contents(parts: list[Any]) -> list[Any]:
+    """The texts of the drawn conversation, without small print."""
+    return [
+        message["content"][0] if message["role"] == "assistant" else message["content"]
+        for message in parts[0]["value"]
+    ]
+
+
+def test_a_page_whose_server_started_anew_is_drawn_by_its_next_tick(server: Composed) -> None:
+    behind = Behind(server, 1)
+    (parts,) = behind.handle("_catch_up", behind.page, RATER)
+    assert contents(parts) == ["one", "base heard 3 characters."]
+    (again,) = behind.handle("_catch_up", behind.page, RATER)
+    assert not any("value" in part for part in again)  # the page is left alone
+
+
+def test_a_message_to_a_server_that_started_anew_goes_on_with_the_conversation(
+    server: Composed,
+) -> None:
+    behind = Behind(server, 2)
+    frames = behind.handle("_send", "three", behind.page, RATER, "pawl", {})
+    assert contents(frames[-1])[2:] == ["three", "base heard 5 characters."]
+    row = server.store.completions(None, conversation_id=behind.chat_id, newest_first=True)[0]
+    assert [message["content"] for message in row.messages] == [
+        "one", "base heard 3 characters.", "three",
+    ]  # fmt: skip
+
+
+def test_a_thumb_before_the_page_caught_up_is_asked_for_again(server: Composed) -> None:
+    """Its index is that of what the page shows, which may not be what was recorded."""
+    behind = Behind(server, 3)
+    with pytest.warns(UserWarning, match="Press again"):
+        frames = behind.handle("_thumb", behind.page, RATER)
+    assert contents(frames[-1]) == ["one", "base heard 3 characters."]
+    assert server.store.current_feedback(behind.completion_id) == []
+    behind.handle("_thumb", behind.page, RATER)
+    (row,) = server.store.current_feedback(behind.completion_id)
+    assert row.thumb == "down"

@@ -1,0 +1,118 @@
+"""The page while Gradio is built, while the engine loads or is away, and before vLLM itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+from starlette.applications import Starlette
+
+from pawl.models import BaseModel, resolve_model
+from pawl.settings import DEFAULT_MODEL, Settings
+from serve.engine.process import vllm_command
+from serve.pages.mount import mount_pages
+from tests.serve.live import REPOSITORY
+from tests.serve.pages.composed import composed
+from tests.serve.pages.tab import Tab, feedback, recorded
+
+pytestmark = pytest.mark.browser
+
+
+def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
+    browser: Browser, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+
+    def waits_for_gate(settings: Settings, model: BaseModel, port: int) -> list[str]:
+        fake = REPOSITORY / "tests/serve/fake_vllm.py"
+        return [
+            "sh",
+            "-c",
+            f"while [ ! -e '{gate}' ]; do sleep 0.05; done; "
+            f"exec '{sys.executable}' '{fake}' {port}",
+        ]
+
+    with composed(
+        Settings(state_dir=tmp_path / "state"), command=waits_for_gate, wait=False
+    ) as server:
+        page = browser.new_page()
+        one = Tab(page)
+        one.open(server.url)
+        notice = page.locator(".pawl-notice")
+        expect(notice).to_contain_text("The model is loading.")
+        expect(notice.get_by_role("progressbar")).to_be_visible()
+        one.box.fill("too early")
+        one.box.press("Enter")
+        expect(page.get_by_text("The model can't answer yet")).to_be_visible()
+        expect(one.box).to_have_value("too early")
+        gate.touch()
+        expect(notice).to_be_hidden()
+        one.box.press("Enter")
+        expect(one.answers).to_have_text(["base heard 9 characters."])
+        gate.unlink()
+        one.ask("die")  # and the engine does; it comes back when the gate opens
+        expect(notice).to_be_visible()
+        n_messages = page.locator("#pawl-chat [data-testid=bot]").count()
+        page.locator("#pawl-chat").get_by_role("button", name="Edit").first.click()
+        page.locator("#pawl-chat textarea").fill("edited")
+        page.locator("#pawl-chat").get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("Your question stays as it was")).to_be_visible()
+        one.button("Retry").click()
+        expect(page.get_by_text("The answer stays as it is")).to_be_visible()
+        questions = page.locator("#pawl-chat [data-testid=user]")
+        expect(questions).to_have_text(["too early", "die"])
+        expect(page.locator("#pawl-chat [data-testid=bot]")).to_have_count(n_messages)
+        page.close()
+
+
+def test_until_gradio_is_there_a_small_page_says_so_and_looks_again() -> None:
+    app = Starlette()
+    mount_pages(app, Settings())  # its lifespan never begins, so nothing is ever built
+
+    async def get(path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(path)
+
+    with ThreadPoolExecutor(1) as other_thread:  # Playwright's loop runs in this one
+        page = other_thread.submit(asyncio.run, get("/")).result()
+        config = other_thread.submit(asyncio.run, get("/config")).result()
+    assert page.status_code == 200
+    assert 'http-equiv="refresh"' in page.text
+    assert "put together" in page.text
+    assert config.status_code == 503
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)  # vLLM starts in half a minute, alone on the machine
+def test_the_whole_page_before_vllm_itself(browser: Browser, tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state")
+    base = resolve_model(DEFAULT_MODEL, None, cache_dir=settings.state_dir)
+    with composed(settings, base=base, command=vllm_command, wait=False) as server:
+        page = browser.new_page()
+        one = Tab(page)
+        one.open(server.url)
+        expect(page.locator(".pawl-notice")).to_contain_text("The model is loading.")
+        server.call(server.engine.wait_ready(), settings.engine.start_timeout_seconds)
+        expect(page.locator(".pawl-notice")).to_be_hidden()
+        one.ask("What is the capital of France?")
+        expect(one.answers.first).to_have_text(re.compile(r"\w{3,}"))
+        (row,) = recorded(server, 1)
+        assert (row.version, row.base_fingerprint) == ("base", base.fingerprint)
+        assert one.answers.first.inner_text().split() == row.completion.split()
+        one.thumb("Dislike").click()
+        form = page.locator("#pawl-form")
+        form.get_by_label("invented").check()
+        form.get_by_label("tone").check()
+        form.get_by_label("What it should have said").fill("Paris.")
+        one.button("Save feedback").click()
+        expect(page.locator(".pawl-saved")).to_contain_text("It should have said: Paris.")
+        (stored,) = feedback(server, row.completion_id)
+        assert (stored["categories"], stored["correction"]) == (["invented", "tone"], "Paris.")
+        page.close()

@@ -1,0 +1,249 @@
+"""Thumbs, categories, comments and corrections on the page, beside what the store counts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from pawl.schemas import Completion
+from pawl.settings import Settings
+from serve.pages.api import Api
+from serve.pages.conversation import OpenPage, Turn
+from tests.serve.live import eventually
+from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.tab import Tab, feedback, ids, recorded
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_flag_with_categories_comment_and_correction_is_stored_and_taken_back(
+    server: Composed, tab: Tab
+) -> None:
+    before = ids(server)
+    tab.ask("hello there")
+    expect(tab.answers).to_have_text(["pawl@1 heard 11 characters."])
+    expect(tab.small_print).to_have_text(["pawl@1"])
+    (row,) = recorded(server, 1, *before)
+    assert (row.version, row.asked_model, row.status) == ("pawl@1", "pawl", "complete")
+
+    tab.thumb("Dislike").click()
+    form = tab.page.locator("#pawl-form")
+    expect(form).to_contain_text("pawl@1 heard 11 characters.")
+    form.get_by_label("incorrect").check()
+    form.get_by_label("verbose").check()
+    form.get_by_label("What it should have said").fill("It is <b>four</b>.\n\n# really")
+    form.get_by_label("Comment").fill("two & two")
+    tab.button("Save feedback").click()
+    expect(form).to_be_hidden()
+    shown = tab.page.locator(".pawl-saved")
+    expect(shown).to_contain_text("You marked this bad: incorrect, verbose.")
+    expect(shown).to_contain_text("Comment: two & two")
+    expect(shown).to_contain_text("It should have said: It is <b>four</b>.")
+    expect(tab.page.locator("#pawl-chat h1")).to_have_count(0)
+
+    (stored,) = feedback(server, row.completion_id)
+    assert (stored["thumb"], stored["source"]) == ("down", "chat_page")
+    assert stored["categories"] == ["incorrect", "verbose"]
+    assert stored["comment"] == "two & two"
+    assert stored["correction"] == "It is <b>four</b>.\n\n# really"
+    assert stored["rater_id"] == row.rater_id
+    assert re.fullmatch("page-[0-9a-f]{32}", row.rater_id)
+
+    tab.thumb("Disliked").click()
+    expect(shown).to_have_text("Your feedback was taken back.")
+    expect(tab.thumb("Dislike")).to_be_visible()
+    assert feedback(server, row.completion_id) == []
+    history = server.store.feedback_history(row.completion_id)
+    assert [(given.thumb, given.retracted) for given in history] == [
+        ("down", False),
+        ("down", False),
+        (None, True),
+    ]
+
+
+def test_an_older_answer_can_be_marked_and_the_button_takes_it_back(
+    server: Composed, tab: Tab
+) -> None:
+    before = ids(server)
+    tab.ask("one")
+    tab.ask("three")
+    first, second = recorded(server, 2, *before)
+    assert first.conversation_id == second.conversation_id
+    assert [one["content"] for one in second.messages] == [
+        "one",
+        "pawl@1 heard 3 characters.",
+        "three",
+    ]
+    tab.thumb("Like", 0).click()
+    expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this good.")
+    assert [one["thumb"] for one in feedback(server, first.completion_id)] == ["up"]
+    assert feedback(server, second.completion_id) == []
+    expect(tab.thumb("Liked", 0)).to_be_visible()
+    expect(tab.thumb("Like", 1)).to_be_visible()
+    tab.button("Take back").click()
+    expect(tab.page.locator(".pawl-saved")).to_have_text("Your feedback was taken back.")
+    expect(tab.thumb("Like", 0)).to_be_visible()
+    assert feedback(server, first.completion_id) == []
+
+
+@dataclass
+class Rating:
+    """What a person has said of an answer so far, kept by the test."""
+
+    thumb: str | None = None
+    correction: str | None = None
+    categories: tuple[str, ...] = ()
+
+
+class Rater:
+    """Rates answers on the page; after each press the page and the store must show the same."""
+
+    def __init__(self, server: Composed, tab: Tab) -> None:
+        self.server, self.tab = server, tab
+        self.before = ids(server)
+        self.ratings: list[Rating] = []
+
+    def ask(self) -> None:
+        self.tab.ask(f"question {len(self.ratings)}")
+        self.ratings.append(Rating())
+        self.check()
+
+    def press(self, at: int, thumb: str) -> None:
+        """Press a thumb; the lit one takes everything back."""
+        if self.ratings[at].thumb == thumb:
+            self.tab.thumb({"up": "Liked", "down": "Disliked"}[thumb], at).click()
+            self.ratings[at] = Rating()
+        else:
+            self.tab.thumb({"up": "Like", "down": "Dislike"}[thumb], at).click()
+            self.ratings[at].thumb = thumb
+        self.check()
+
+    def save(self, correction: str, categories: tuple[str, ...], at: int) -> None:
+        """Fill and save the form, which is open on the answer whose thumb was pressed last."""
+        form = self.tab.page.locator("#pawl-form")
+        for box in form.get_by_role("checkbox").all():
+            box.uncheck()
+        for category in categories:
+            form.get_by_label(category, exact=True).check()
+        form.get_by_label("What it should have said").fill(correction)
+        self.tab.button("Save feedback").click()
+        expect(form).to_be_hidden()
+        self.ratings[at].correction = correction or None
+        self.ratings[at].categories = categories
+        self.check()
+
+    def take_back(self, at: int) -> None:
+        self.tab.button("Take back").click()
+        self.ratings[at] = Rating()
+        self.check()
+
+    def check(self) -> None:
+        """The store counts what was said, and then the page shows it, in every turn."""
+        rows = recorded(self.server, len(self.ratings), *self.before)
+        expected = [[] if rating == Rating() else [rating] for rating in self.ratings]
+        eventually(lambda: [self.stored(row) for row in rows] == expected, f"it is {expected}")
+        # The small print is drawn by the server, with the thumbs; a thumb alone also lights up
+        # in the browser, at once.
+        shown = self.tab.page.locator(".pawl-saved").filter(has_text="You marked")
+        expect(shown).to_have_text([saved(rating) for (rating,) in filter(None, expected)])
+        for at, rating in enumerate(self.ratings):
+            for thumb, unlit, lit in (("up", "Like", "Liked"), ("down", "Dislike", "Disliked")):
+                name = lit if rating.thumb == thumb else unlit
+                expect(self.tab.thumb(name, at)).to_have_count(1)
+
+    def stored(self, row: Completion) -> list[Rating]:
+        return [
+            Rating(one.thumb, one.correction, tuple(one.categories))
+            for one in self.server.store.current_feedback(row.completion_id)
+        ]
+
+
+def saved(rating: Rating) -> re.Pattern[str]:
+    """What the page says of it."""
+    verdict = {"up": "good", "down": "bad"}[rating.thumb or ""]
+    names = ".*".join(rating.categories)
+    correction = f"It should have said: {rating.correction}" if rating.correction else ""
+    return re.compile(f"You marked this {verdict}.*{names}.*{correction}", re.S)
+
+
+def test_six_turns_rated_in_mixed_order_show_what_the_store_counts(
+    server: Composed, tab: Tab
+) -> None:
+    rater = Rater(server, tab)
+    rater.ask()
+    rater.ask()
+    rater.press(1, "down")  # the second turn, where the wrong thumb used to light up
+    rater.save("Madrid.", ("incorrect",), 1)
+    rater.press(0, "up")
+    rater.ask()
+    rater.press(2, "up")
+    rater.press(1, "up")  # the unlit thumb of a corrected answer: the correction stays
+    rater.press(1, "down")
+    rater.ask()
+    rater.press(3, "down")
+    rater.save("", ("verbose", "tone"), 3)
+    rater.press(2, "up")  # taken back
+    rater.press(0, "down")
+    rater.take_back(0)
+    rater.ask()
+    rater.ask()
+    rater.press(5, "down")
+    rater.save("Lisbon.", (), 5)
+    rater.press(4, "up")
+    rater.press(3, "down")  # taken back, with its categories
+    rater.press(3, "down")
+    rater.press(1, "up")
+    rater.save("", (), 1)  # emptied in the form, under the thumb up
+    rater.press(5, "down")
+    rater.press(0, "up")
+    assert rater.ratings == [
+        Rating("up"), Rating("up"), Rating(), Rating("down"), Rating("up"), Rating(),
+    ]  # fmt: skip
+    tab.page.reload()
+    expect(tab.box).to_be_visible()
+    rater.check()
+
+
+def test_a_thumb_that_could_not_be_saved_is_not_lit(browser: Browser, tmp_path: Path) -> None:
+    with composed(Settings(state_dir=tmp_path / "state")) as server:
+        tab = Tab(browser.new_page())
+        tab.open(server.url)
+        tab.ask("hello")
+        tab.ask("hello again")
+        tab.thumb("Like", 1).click()
+        expect(tab.thumb("Liked", 1)).to_be_visible()
+        server.store.close()  # what it is asked to keep now is refused
+        for thumb, n_warnings in (("Dislike", 1), ("Liked", 2)):
+            tab.thumb(thumb, 1).click()
+            warnings = tab.page.get_by_text("Your feedback was not saved")
+            expect(warnings).to_have_count(n_warnings)
+            expect(tab.thumb("Liked", 1)).to_be_visible()
+            expect(tab.thumb("Dislike", 1)).to_be_visible()
+        tab.page.close()
+
+
+def test_a_form_sent_twice_is_stored_once(server: Composed) -> None:
+    api = Api(server.url, None, "page-twice")
+    answer = httpx.post(
+        f"{server.url}/v1/chat/completions",
+        json={"model": "pawl", "messages": [{"role": "user", "content": "x"}]},
+    )
+    page, turn = OpenPage(), Turn("x", completion_id=answer.headers["X-Pawl-Completion-Id"])
+
+    async def twice() -> None:
+        page.open_form(turn)
+        nonce = page.form_nonce
+        await page.rate(api, turn, {"thumb": "down", "comment": "c"})
+        assert page.form_nonce != nonce
+        page.form_nonce = nonce  # as when the first reply was lost
+        await page.rate(api, turn, {"thumb": "down", "comment": "c"})
+
+    server.call(twice())
+    assert turn.feedback is not None
+    assert (turn.feedback["thumb"], turn.feedback["comment"]) == ("down", "c")
+    assert len(server.store.feedback_history(turn.completion_id)) == 1

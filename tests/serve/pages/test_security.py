@@ -1,0 +1,82 @@
+"""What the page may load, what may be asked of it, and by whom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from pawl.settings import Settings
+from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.tab import Tab
+
+pytestmark = pytest.mark.browser
+
+
+def test_no_picture_from_elsewhere_is_loaded(server: Composed, context: BrowserContext) -> None:
+    one = Tab(context.new_page())
+    left: list[str] = []
+    one.page.on("requestfinished", lambda request: left.append(request.url))
+    one.open(server.url)
+    one.ask("![a](https://example.com/a.png) <img src='https://example.com/b.png'>")
+    pictures = one.page.locator("#pawl-chat img[src*='example.com']")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():  # given up on, not still to be loaded
+        one.page.wait_for_function("one => one.complete", arg=picture.element_handle())
+        assert picture.evaluate("one => one.naturalWidth") == 0
+    one.page.close()
+    assert left
+    assert {urlsplit(url).hostname for url in left if url.startswith("http")} == {"127.0.0.1"}
+
+
+def test_with_a_key_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", api_key="sesame-7")
+    with composed(settings) as server:
+        asked = httpx.get(server.url)
+        assert asked.status_code == 401
+        assert asked.headers["WWW-Authenticate"].startswith("Basic")
+        assert httpx.get(server.url, auth=("me", "sesame-8")).status_code == 401
+        assert httpx.get(server.url + "/config").status_code == 401
+        context = browser.new_context(http_credentials={"username": "me", "password": "sesame-7"})
+        one = Tab(context.new_page())
+        one.open(server.url)
+        one.ask("hello")
+        expect(one.answers).to_have_text(["base heard 5 characters."])
+        context.close()
+
+
+@pytest.mark.parametrize("path", [
+    "/monitoring", "/monitoring/summary", "/docs", "/openapi.json", "/gradio_api/info",
+    "/gradio_api/openapi.json", "/gradio_api/upload", "/gradio_api/runs",
+    "/gradio_api/queue/status", "/gradio_api/proxy=https://example.com/",
+    "/gradio_api/file=/etc/passwd", "/login", "/gradio_api/run/predict",
+    "/static/%2e%2e/%2e%2e/config", "/nowhere",
+])  # fmt: skip
+def test_doors_that_the_page_does_not_need_are_shut(server: Composed, path: str) -> None:
+    with httpx.Client(base_url=server.url) as client:
+        assert client.get(path).status_code == 404
+        assert client.post(path, json={}).status_code == 404
+
+
+def test_pages_carry_a_policy_and_take_no_posts_of_other_sites(server: Composed) -> None:
+    page = httpx.get(server.url)
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "connect-src 'self'" in policy
+    assert "unsafe-eval" not in policy
+    assert not re.search(r"https?:", policy)
+    posted = httpx.post(
+        f"{server.url}/gradio_api/queue/join", json={}, headers={"Origin": "https://example.com"}
+    )
+    assert posted.status_code == 403
+
+
+def test_what_the_page_does_is_no_api_of_its_own(server: Composed, tab: Tab) -> None:
+    config = httpx.get(f"{server.url}/config").json()
+    assert {one["api_visibility"] for one in config["dependencies"]} == {"private"}
+    assert config["analytics_enabled"] is False
+    assert "sesame" not in str(config)
