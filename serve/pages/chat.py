@@ -63,7 +63,8 @@ class ChatPage:
         ui.chat.retry(self._regenerate, ask, both, **common)
         ui.chat.edit(self._resend, ask, both, **common)
         ui.new.click(self._start_over, [ui.page], both, **common)
-        ui.chat.like(self._thumb, who, both, **common)
+        # "multiple": else a thumb pressed while another is being saved would be lost.
+        ui.chat.like(self._thumb, who, both, **common, trigger_mode="multiple")
         ui.save.click(self._save, [*who, *reasons], both, **common)
         ui.take_back.click(self._take_back, who, both, **common)
         ui.close.click(self._close, [ui.page], both, **common)
@@ -283,11 +284,8 @@ class ChatPage:
         saved = False
         if await self._is_current(page, str(rater_id), request):
             turn = page.turns[_turn_index(event.index)]
-            feedback = (
-                {"retract": True}
-                if event.liked == ""
-                else {"thumb": "up" if event.liked else "down"}
-            )
+            thumb = {"thumb": "up" if event.liked else "down"}
+            feedback = {"retract": True} if event.liked == "" else thumb
             form_turn = None if "retract" in feedback else turn
             saved = await self._rate(page, turn, feedback, rater_id, request, form_turn)
         if not saved:  # the browser has lit it by now

@@ -175,6 +175,7 @@ class OpenPage:
     opened: bool = False  # whether the conversation that the address names was looked for
     form_turn: Turn | None = None
     form_nonce: str = ""  # changes with every saved form
+    rating: asyncio.Lock = field(default_factory=asyncio.Lock)  # thumbs are saved as pressed
 
     @property
     def turns(self) -> Sequence[Turn]:
@@ -205,9 +206,10 @@ class OpenPage:
             [self.conversation.conversation_id, self.form_nonce, body], sort_keys=True
         )
         body["idempotency_key"] = "page-" + hashlib.sha256(text.encode()).hexdigest()[:32]
-        await api.post("/v1/feedback", body)
-        current = await api.get("/v1/feedback", {"completion_id": turn.completion_id})
-        own = [row for row in current if row["rater_id"] == api.rater_id]
-        turn.feedback = own[0] if own else None
-        turn.taken_back = turn.feedback is None
-        self.form_nonce = uuid.uuid4().hex
+        async with self.rating:
+            await api.post("/v1/feedback", body)
+            current = await api.get("/v1/feedback", {"completion_id": turn.completion_id})
+            own = [row for row in current if row["rater_id"] == api.rater_id]
+            turn.feedback = own[0] if own else None
+            turn.taken_back = turn.feedback is None
+            self.form_nonce = uuid.uuid4().hex

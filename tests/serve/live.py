@@ -21,7 +21,6 @@ from serve.api.app import make_app
 from serve.api.completions import Gateway, InFlight
 from serve.api.metrics import Metrics
 from serve.engine.client import CommandMaker, Engine
-from serve.pages.mount import mount_pages
 from serve.up import Server, listen
 
 T = TypeVar("T")
@@ -96,14 +95,11 @@ def live(
     command: CommandMaker | None = None,
     store: Any = None,
     wait: bool = True,
-    pages: bool = False,
 ) -> Iterator[Live]:
     """Serve until the block ends, then stop everything and check that nothing is left."""
     own = store is None
     store = store or Store.open(settings.database_path)
     one = Live(settings, base, command or fake_command(), store)
-    if pages:
-        mount_pages(one.app, settings)
     thread = threading.Thread(target=one.loop.run_forever, daemon=True)
     thread.start()
     with listen("127.0.0.1", 0) as listener:

@@ -16,6 +16,7 @@ from tests.serve.live import eventually
 from tests.serve.pages.composed import Composed
 
 PATIENCE_SECONDS = 90.0  # reached only on a machine that is busy with something else
+_LEAVING = re.compile("AbortError|Connection errored out")
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
@@ -47,27 +48,40 @@ OUTSIDE = Outside()
 
 @dataclass
 class Tab:
-    """One open page and what it asked for, said and failed at."""
+    """An open page, what it asked for and what it complained about."""
 
     page: Page
     urls: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        self.page.on("request", lambda one: self.urls.append(one.url))
-        self.page.on("pageerror", lambda one: self.complaints.append(str(one)))
+        self.page.on("request", lambda request: self.urls.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on(
-            "console", lambda one: self.complaints.append(one.text) if one.type == "error" else None
+            "console",
+            lambda line: self.complaints.append(line.text) if line.type == "error" else None,
         )
         self.page.on(
             "response",
-            lambda one: (
-                self.complaints.append(f"{one.status} {one.url}") if one.status >= 400 else None
+            lambda answer: (
+                self.complaints.append(f"{answer.status} {answer.url}")
+                if answer.status >= 400
+                else None
             ),
         )
 
     def open(self, url: str) -> None:
+        n_complaints = len(self.complaints)
         self.page.goto(url)
+        self._wait_until_drawn()
+        # A page that is left in the middle of a request complains about it.
+        left = [text for text in self.complaints[n_complaints:] if not _LEAVING.search(text)]
+        self.complaints[n_complaints:] = left
+
+    def reload(self) -> None:
+        self.open(self.page.url)
+
+    def _wait_until_drawn(self) -> None:
         expect(self.box).to_be_visible(timeout=240_000)  # Gradio imports for long when busy
         expect(self.page.get_by_label("Version that answers")).to_have_value(re.compile("now"))
 

