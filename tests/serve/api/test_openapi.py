@@ -92,6 +92,7 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("GET", "/metrics")
     call("GET", "/admin/status")
     call("POST", "/admin/promotions", {"adapter_dir": str(adapter), "force": True})
+    call("POST", "/admin/rollback", {})
     call("POST", "/admin/rollback", {}, status=409)
     assert call("GET", "/admin/history")
     call("POST", "/admin/runs", {"run_id": "r", "status": "training", "detail": {"a": 1}})
