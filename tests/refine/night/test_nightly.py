@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,12 @@ class World:
             ).result()
 
 
+def worked(lines: list[str]) -> list[str]:
+    """The steps that these lines of progress say were worked."""
+    found = [re.match(r"(\w[\w ]*?) +\d+\.\d s", line) for line in lines]
+    return [match[1] for match in found if match]
+
+
 def where(world: World) -> list[str]:
     """The options that a command of this world needs."""
     settings = world.settings
@@ -168,8 +175,7 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     assert report["plan"]["method"] == "sft"
     assert (result.run_dir / "report.html").stat().st_size > 1000
     assert any(line.startswith("  train: SFT: ") for line in lines)
-    done = [line for line in lines if not line.startswith(" ")][1:]  # the first names the suite
-    assert [line.split()[0] for line in done] == [name.split()[0] for name in steps]
+    assert worked(lines) == list(steps)
     assert "pawl@1" in result.describe()
     assert "report.html" in result.describe()
 
@@ -212,9 +218,8 @@ def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> No
     assert len(made) == 3
     lines: list[str] = []
     result = run_night(world.client, world.settings, say=lines.append)
-    assert lines[0].startswith(f"carrying on {result.run_id}")
-    assert len(lines) == 2  # the step that was not recorded any more, and nothing else
-    assert lines[1].startswith("report ")
+    assert any(line.startswith(f"carrying on {result.run_id}") for line in lines)
+    assert worked(lines) == ["report"]  # the step that was not recorded any more, and no other
     assert (result.outcome, result.version) == ("promote", "pawl@1")
     assert [one["run_id"] for one in world.client.get("/admin/runs")] == [result.run_id]
     assert len(world.client.get("/admin/history")) == 1
