@@ -329,7 +329,7 @@ class Engine:
                 problem = f"it answered {answer.status}: {text[:300]}"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             problem = f"{type(error).__name__} {error}".strip()
-        raise self._explain(f"the engine started but did not generate a token ({problem})")
+        raise self._explain("the engine started, but its first token failed", problem)
 
     async def _post(self, path: str, body: dict[str, str], version: str) -> None:
         import aiohttp
@@ -379,10 +379,11 @@ class Engine:
             file.seek(self._log_offset)
             return file.read().decode(errors="replace")
 
-    def _explain(self, what: str) -> PawlError:
-        """``what`` happened, with the last error, the exact command and the log's tail."""
+    def _explain(self, what: str, otherwise: str = "its log does not say why") -> PawlError:
+        """``what`` happened, with the reason in the log (or ``otherwise``), the exact command and
+        the log's tail."""
         lines = [one for one in self._log_text().splitlines() if one.strip()]
-        why = reason_in_log(lines) or "its log does not say why"
+        why = reason_in_log(lines) or otherwise
         tail = "\n".join(f"    {one[:300]}" for one in lines[-N_TAIL_LINES:])
         return PawlError(
             what,

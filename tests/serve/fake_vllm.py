@@ -1,6 +1,6 @@
 """A small working engine that speaks vLLM's protocol, for tests and for the proxy's benchmark.
 
-    python tests/serve/fake_vllm.py PORT [--fail] [--never-ready] [--with-child]
+    python tests/serve/fake_vllm.py PORT [--fail] [--no-token] [--never-ready] [--with-child]
 
 What it says follows from the model's name and the prompt alone. The last message may be a command:
 
@@ -84,6 +84,9 @@ class FakeVllm:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if "--no-token" in sys.argv:
+            print("(Worker pid=7) RuntimeError: Unsupported: head_dim=24", flush=True)
+            return error(500, "EngineCore encountered an issue. See stack trace")
         self.bodies.append(body)
         self.n_running += 1
         try:

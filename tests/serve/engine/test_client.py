@@ -129,6 +129,19 @@ def test_a_start_that_fails_shows_the_command_and_the_logs_tail(tmp_path: Path) 
     run(scenario())
 
 
+def test_one_that_answers_but_cannot_generate_is_not_ready(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = make(tmp_path, "--no-token")
+        await engine.start()
+        with pytest.raises(PawlError) as caught:
+            await engine.wait_ready(60)
+        assert engine.state == "failed"
+        assert caught.value.why == "RuntimeError: Unsupported: head_dim=24"  # the worker's own
+        await engine.stop()
+
+    run(scenario())
+
+
 def test_a_start_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     async def scenario() -> None:
         settings = Settings(state_dir=tmp_path, engine={"start_timeout_seconds": 1.5})
