@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from pawl.schemas import Completion
 from pawl.settings import Settings
@@ -226,24 +226,29 @@ def test_a_thumb_that_could_not_be_saved_is_not_lit(browser: Browser, tmp_path: 
         tab.page.close()
 
 
-def test_thumbs_pressed_faster_than_they_are_saved_all_count(server: Composed, tab: Tab) -> None:
+def test_a_thumb_pressed_while_another_is_being_saved_counts(server: Composed, tab: Tab) -> None:
     before = ids(server)
     tab.ask("one")
     tab.ask("three")
-    rows = recorded(server, 2, *before)
-    tab.page.evaluate(
-        """() => {
-            const press = (label, at) =>
-                document.querySelectorAll(`#pawl-chat button[aria-label=${label}]`)[at].click();
-            press("Like", 0); press("Dislike", 0);
-        }"""
-    )
-    eventually(lambda: len(server.store.feedback_history(rows[0].completion_id)) == 2, "2 rows")
+    first, second = recorded(server, 2, *before)
+
+    def saved(n: int) -> bool:
+        return len(server.store.feedback_history(first.completion_id)) == n
+
+    def hold(route: Route) -> None:
+        """Leave the page without answers."""
+
+    tab.page.route("**/gradio_api/queue/data*", hold)
+    tab.thumb("Like", 0).click()
+    eventually(lambda: saved(1), "the first is saved")
+    tab.thumb("Dislike", 0).click()
+    eventually(lambda: saved(2), "the second is saved")
+    tab.page.unroute("**/gradio_api/queue/data*")  # lets go of what was held
     expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this bad.")
     expect(tab.thumb("Disliked", 0)).to_be_visible()
-    (row,) = server.store.current_feedback(rows[0].completion_id)
-    assert row.thumb == "down"
-    assert server.store.current_feedback(rows[1].completion_id) == []
+    expect(tab.thumb("Like", 0)).to_be_visible()
+    assert [row["thumb"] for row in feedback(server, first.completion_id)] == ["down"]
+    assert feedback(server, second.completion_id) == []
 
 
 def test_by_keyboard_a_thumb_is_reached_and_pressed(server: Composed, tab: Tab) -> None:
