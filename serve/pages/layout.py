@@ -19,7 +19,8 @@ _EMPTY = (
 _ABOUT = (
     "Questions, answers and what you say about them are recorded on this server, to train the "
     "next version. To tell your feedback from other people's, a random id is kept in this "
-    "browser's local storage; no name is asked for."
+    "browser's local storage, and what you typed and did not send in this tab's; no name is "
+    "asked for."
 )
 
 

@@ -73,7 +73,9 @@ def _saved(feedback: dict[str, Any]) -> str:
         feedback["thumb"] or "", "Your feedback is saved"
     )
     names = ", ".join(category_name(key) for key in feedback["categories"])
-    lines = [f"{verdict}: <b>{escape(names)}</b>." if names else f"{verdict}."]
+    lines = [f"{verdict}."]
+    if names:
+        lines[0] += f" What is wrong with it: <b>{escape(names)}</b>."
     if feedback["comment"]:
         lines.append(f"Comment: {_flat(feedback['comment'])}")
     if feedback["correction"]:
@@ -100,7 +102,7 @@ def about(turn: Turn) -> str:
     if turn.marked_bad:
         saved = "Saved as bad; say why, if you like"
     elif has_reasons(turn):
-        saved = "Saved as good; what you said was wrong with it still stands, until you empty it"
+        saved = "Saved as good, though these still stand: nothing is learned until they are emptied"
     else:
         saved = "Saved as good"
     return f'<div class="pawl-quote"><b>{saved}:</b> <q>{escape(short)}</q></div>'

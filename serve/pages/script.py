@@ -36,6 +36,7 @@ SCRIPT = """<script>
   const key = () => "pawl-draft-" + chat();
   addEventListener("pagehide", () => {
     if (box()?.value) sessionStorage.setItem(key(), box().value);
+    else sessionStorage.removeItem(key());
   });
   const draft = sessionStorage.getItem(key());
   if (draft === null) return;

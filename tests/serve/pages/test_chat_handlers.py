@@ -11,9 +11,11 @@ import httpx
 import pytest
 
 from pawl.settings import Settings
+from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from tests.serve.pages.composed import Composed, composed
 
+pytestmark = pytest.mark.slow  # Gradio takes seconds to import
 AWAY = {"health": {"engine": {"state": "restarting", "detail": "the engine ended"}}}
 RATER = "page-" + "0" * 32
 
@@ -93,6 +95,28 @@ class Behind:
             return [await answer]
 
         return asyncio.run(call())
+
+
+def test_an_answer_that_nobody_watches_is_given_up(server: Composed) -> None:
+    conversation = Conversation(left_seconds=0.05)
+
+    async def ask_and_leave() -> None:
+        api = Api(server.url, None, RATER)
+        turn = await conversation.ask(api, "pawl", "hold midway", 0)
+        frames = conversation.frames("session")
+        async for _ in frames:
+            if turn.answer == "base heard ":
+                break
+        await frames.aclose()  # type: ignore[attr-defined]
+        assert conversation.busy
+        assert conversation.reader is not None
+        await asyncio.wait({conversation.reader}, timeout=60)
+
+    asyncio.run(ask_and_leave())
+    assert not conversation.busy
+    assert [(turn.state, turn.answer) for turn in conversation.turns] == [
+        ("stopped", "base heard ")
+    ]
 
 
 def contents(parts: list[Any]) -> list[Any]:

@@ -41,7 +41,7 @@ def test_a_flag_with_categories_comment_and_correction_is_stored_and_taken_back(
     tab.button("Save feedback").click()
     expect(form).to_be_hidden()
     shown = tab.page.locator(".pawl-saved")
-    expect(shown).to_contain_text("You marked this bad: incorrect, verbose.")
+    expect(shown).to_contain_text("What is wrong with it: incorrect, verbose.")
     expect(shown).to_contain_text("Comment: two & two")
     expect(shown).to_contain_text("It should have said: It is <b>four</b>.")
     expect(tab.page.locator("#pawl-chat h1")).to_have_count(0)
