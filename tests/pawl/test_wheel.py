@@ -77,7 +77,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world_model(tmp_path_factory.mktemp("world") / "tiny")
+    return make_world_model(tmp_path_factory.mktemp("world") / "tiny", n_heads=2)
 
 
 def environment() -> dict[str, str]:

@@ -1,0 +1,87 @@
+"""``pawl nightly`` beside a running ``pawl up`` whose engine is a fake one: real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pawl.client import Pawl
+from pawl.files import read_json
+from pawl.jobs import child_environment, module_command
+from tests.conftest import REPOSITORY
+from tests.refine.night.test_nightly import GREETINGS, worked
+from tests.refine.tiny import ASKED, make_world_model, says
+from tests.serve.live import eventually
+
+SHORT = ("gate.suite=everyday", "gate.n_items_per_benchmark=20", "train.n_epochs=1")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Pawl]:
+    """A server that was started with the tiny model; nothing of that is said again."""
+    world_model = make_world_model(tmp_path / "tiny", n_heads=2)
+    state_dir, log_path = tmp_path / "state", tmp_path / "up.log"
+    command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(world_model), "0"]
+    with (
+        log_path.open("wb") as log,
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log) as child,
+    ):
+        try:
+            found = state_dir / "server.json"
+            eventually(lambda: found.exists() or child.poll() is not None, "the server", 120)
+            assert child.poll() is None, log_path.read_text()
+            client = Pawl(read_json(found)["url"])
+            eventually(lambda: client.status().engine.state == "ready", "the engine", 120)
+            yield client
+        finally:
+            child.terminate()
+            child.wait(180)
+
+
+def nightly(state_dir: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    options = [word for text in SHORT for word in ("--set", text)]
+    return subprocess.run(
+        [*module_command("pawl.cli"), "nightly", "--state-dir", str(state_dir), *options],
+        cwd=cwd, env=child_environment() | {"HF_HUB_OFFLINE": "1"}, text=True,
+        capture_output=True, timeout=400, check=False,
+    )  # fmt: skip
+
+
+def complain(client: Pawl, first: int, n: int) -> None:
+    for i in range(first, first + n):
+        question = GREETINGS[i // len(ASKED)] + ASKED[i % len(ASKED)].format("grass")
+        answer = client.chat(question, conversation_id=f"c{i}")
+        client.feedback(answer.id, thumb="down", correction=says("grass", "green"))
+
+
+def test_two_nights_beside_a_server(served: Pawl, tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    complain(served, 0, 30)
+    done = nightly(state_dir, tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert {"snapshot", "plan", "replay", "train", "score challenger", "report"} <= set(
+        worked(lines)
+    )
+    [named] = [line for line in lines if "train.n_epochs" in line]
+    assert "the server has None" in named
+    [first] = served.runs()
+    assert first.status == "finished"
+    figures = first.detail["steps"]
+    for step in ("train", "score champion", "score challenger"):
+        assert figures[step]["peak_memory_bytes"] > 50_000_000
+    generated = read_json(state_dir / "runs" / first.run_id / "replay.json")["n_generated"]
+    assert generated > 8  # by the server's engine
+    assert "replay" in (state_dir / "logs" / "nightly.log").read_text()
+
+    complain(served, 30, 1)
+    done = nightly(state_dir, tmp_path)
+    assert done.returncode == 0, done.stderr
+    second = served.runs()[0]
+    assert second.run_id != first.run_id
+    again = read_json(state_dir / "runs" / second.run_id / "replay.json")["n_generated"]
+    assert again <= 1  # the rest was kept
