@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-LEARNED = 0.97
+LEARNED = 0.95
 COOL_EPOCHS = 1.0
 
 

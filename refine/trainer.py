@@ -34,6 +34,9 @@ MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
 # (30 layers of width 576) in bf16.
 BYTES_PER_TOKEN_LAYER_WIDTH = 128
 PASS_BYTES = 2.3e9
+# Up to this many tokens, attention written out takes a fifth less time of a CPU than torch's fused
+# one; its memory grows with their square.
+EAGER_TOKENS = 512
 
 TIMINGS = ("_time", "_runtime", "_per_second", "total_flos")
 
@@ -93,6 +96,8 @@ def run_stage(
             "Raise train.max_length_tokens, or gather more feedback",
         )
     _score_labelled_positions_only()
+    if not torch.cuda.is_available() and rows.longest_tokens <= EAGER_TOKENS:
+        model.get_base_model().set_attn_implementation("eager")
     is_sft = stage.kind == "sft"
     max_tokens = pass_tokens(model.config.get_text_config())
     pass_rows = _pass_rows(stage, rows.longest_tokens, max_tokens)
