@@ -99,7 +99,8 @@ class BaseCheck:
 
     def lines(self, name: str) -> list[str]:
         """What a person should read at every start: one line in all, then one a warning."""
-        what = f"a turn ends with {self.end_of_turn}, LoRA trains {', '.join(self.lora_layers)}"
+        layers = ", ".join(self.lora_layers) or "nothing"
+        what = f"a turn ends with {self.end_of_turn or 'no token'}, LoRA trains {layers}"
         return [f"Base {name}: {what}.", *(f"Base {name}: {line}." for line in self.warnings())]
 
 

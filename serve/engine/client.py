@@ -315,14 +315,11 @@ class Engine:
         import aiohttp
 
         body = {"model": "base", "prompt": [[0]], "max_tokens": 1, "temperature": 0}
-        seconds = max(1.0, deadline - time.monotonic())
+        headers = {"X-Request-Id": "first-token"}
+        wait = aiohttp.ClientTimeout(total=max(1.0, deadline - time.monotonic()))
+        url = f"{self.base_url}/v1/completions"
         try:
-            async with self.session.post(
-                f"{self.base_url}/v1/completions",
-                json=body,
-                headers={"X-Request-Id": "first-token"},
-                timeout=aiohttp.ClientTimeout(total=seconds),
-            ) as answer:
+            async with self.session.post(url, json=body, headers=headers, timeout=wait) as answer:
                 text = await answer.text()
                 if answer.status == 200 and json.loads(text).get("choices"):
                     return
@@ -382,12 +379,11 @@ class Engine:
     def _explain(self, what: str, otherwise: str = "its log does not say why") -> PawlError:
         """``what`` happened, with the reason in the log (or ``otherwise``), the exact command and
         the log's tail."""
-        lines = [one for one in self._log_text().splitlines() if one.strip()]
-        why = reason_in_log(lines) or otherwise
-        tail = "\n".join(f"    {one[:300]}" for one in lines[-N_TAIL_LINES:])
+        lines = [line for line in self._log_text().splitlines() if line.strip()]
+        tail = "\n".join(f"    {line[:300]}" for line in lines[-N_TAIL_LINES:])
         return PawlError(
             what,
-            why,
+            reason_in_log(lines) or otherwise,
             f"Command: {shlex.join(self.command)}\n  Last lines of {self.log_path}:\n{tail}\n",
             retryable=True,
             code="engine_failed",
