@@ -39,6 +39,7 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_of_the_file(converted: Path) -> None:
     import torch
     from safetensors.torch import load_file
@@ -55,6 +56,7 @@ def test_the_weights_are_those_of_the_file(converted: Path) -> None:
     assert "quantization_config" not in read_json(converted / "config.json")
 
 
+@pytest.mark.slow
 def test_digits_stand_alone_where_the_file_says_so(converted: Path) -> None:
     from tokenizers import Tokenizer
 
@@ -63,6 +65,7 @@ def test_digits_stand_alone_where_the_file_says_so(converted: Path) -> None:
     assert [piece for piece, _ in pieces] == ["a", "ĊĊ", "1", "2"]
 
 
+@pytest.mark.slow
 def test_a_second_call_converts_nothing(file: Path, cache: Path, converted: Path) -> None:
     before = (converted / "model.safetensors").stat().st_mtime_ns
     lines: list[str] = []
@@ -77,6 +80,7 @@ def test_another_content_is_another_folder(file: Path, cache: Path, tmp_path: Pa
     assert converted_dir(other, cache) != converted_dir(file, cache)
 
 
+@pytest.mark.slow
 def test_after_a_killed_conversion_two_at_once_leave_one_whole_folder(
     file: Path, tmp_path: Path
 ) -> None:
@@ -106,8 +110,9 @@ def _no_template(raw: bytes) -> bytes:
         (lambda raw: raw[: len(raw) // 2], "cut off"),
         (lambda raw: raw[:200], "cut off"),
         (_no_template, "has no chat template"),
-        (lambda raw: raw.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0klama"),
-         "can't be read"),
+        pytest.param(
+            lambda raw: raw.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0klama"),
+            "can't be read", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(
@@ -122,6 +127,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(
     assert _names(tmp_path / "cache") <= NOTHING_LEFT
 
 
+@pytest.mark.slow
 def test_a_gguf_file_is_a_model_named_by_its_content(
     file: Path, converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
