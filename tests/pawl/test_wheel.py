@@ -128,6 +128,7 @@ def test_commands_answer_from_a_hostile_folder(
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_doctor_looks_at_the_installation(
     installed: Path, hostile: Path, model_dir: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_doctor_looks_at_the_installation(
     assert lines["model"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_night_and_an_evaluation_from_a_hostile_folder(
     installed: Path, hostile: Path, model_dir: Path, tmp_path: Path
 ) -> None:

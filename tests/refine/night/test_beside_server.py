@@ -17,6 +17,7 @@ from tests.refine.night.test_nightly import GREETINGS, worked
 from tests.refine.tiny import ASKED, make_world_model, says
 from tests.serve.live import eventually
 
+pytestmark = pytest.mark.slow
 SHORT = ("gate.suite=everyday", "gate.n_items_per_benchmark=20", "train.n_epochs=1")
 
 
