@@ -42,12 +42,15 @@ class NightResult:
     ``promotion``: live, pending, indistinguishable, refused; None where nothing was promoted.
     """
 
-    run_id: str
     run_dir: Path
     outcome: str
     reason: str
     promotion: str | None = None
     version: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self.run_dir.name
 
     def describe(self) -> str:
         """One line for a person, and where the report lies."""
@@ -197,7 +200,6 @@ def _work(night: Night) -> NightResult:
     run.end("finished")
     log.info("%s ended: %s", run.state.run_id, detail["outcome"])
     return NightResult(
-        run.state.run_id,
         run.run_dir,
         detail["outcome"],
         detail["reason"],
