@@ -13,6 +13,7 @@ A killed training is started again from its beginning. Its events (``pawl/jobs.p
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shutil
 import sys
@@ -168,6 +169,8 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     model.save_pretrained(str(unfinished), selected_adapters=["default"])
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
+    del model, base, by_base  # the probe loads what was saved, in float32
+    gc.collect()
     _write_probe(job, unfinished, encode, list(kept.values()), kept_replay, torch)
     recipe = make_recipe(
         job,
