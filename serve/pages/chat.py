@@ -23,7 +23,7 @@ from serve.pages import rendering
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.layout import Layout
-from serve.pages.script import CHAT_ID, CHAT_PARAM
+from serve.pages.script import CHAT_ID, CHAT_PARAM, FORM_PARAM
 from serve.pages.updates import KEEP, KEEP_FORM, drawn, drawn_and_form, form
 
 _RATER = re.compile(r"page-[0-9a-f]{32}")
@@ -127,6 +127,7 @@ class ChatPage:
         if not page.turns:
             yield KEEP
             return
+        page.reopen_form(request.query_params.get(FORM_PARAM))
         yield drawn_and_form(page)
         if page.conversation.busy:
             async for parts in self._frames(page, request):

@@ -190,6 +190,12 @@ class OpenPage:
         """Open the feedback form on ``turn``, or close it."""
         self.form_turn, self.form_nonce = turn, uuid.uuid4().hex
 
+    def reopen_form(self, completion_id: str | None) -> None:
+        """Open the form on the turn of this completion, if it is here and something was said."""
+        for turn in self.turns:
+            if turn.completion_id == completion_id and turn.feedback is not None:
+                self.open_form(turn)
+
     async def rate(self, api: Api, turn: Turn, feedback: dict[str, Any]) -> None:
         """Append feedback on ``turn``, then take over what the store counts.
 

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from serve.pages.conversation import Turn
+from serve.pages.script import FORM_CLASS
 
 
 def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
@@ -105,7 +106,8 @@ def about(turn: Turn) -> str:
         saved = "Saved as good, though these still stand: nothing is learned until they are emptied"
     else:
         saved = "Saved as good"
-    return f'<div class="pawl-quote"><b>{saved}:</b> <q>{escape(short)}</q></div>'
+    named = escape(FORM_CLASS + str(turn.completion_id))
+    return f'<div class="pawl-quote {named}"><b>{saved}:</b> <q>{escape(short)}</q></div>'
 
 
 def has_reasons(turn: Turn) -> bool:

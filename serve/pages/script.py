@@ -4,7 +4,9 @@ Gradio comes back from a lost connection by loading the page anew. Two things su
 
     the address   ``/?chat=chat-<32 hex digits>`` names the conversation, from the first load on;
                   "New chat" puts another name there before Gradio sends the click
-    the draft     what is typed and not sent, in this tab's session storage under that name
+    the draft     what is typed and not sent or saved, in this tab's session storage under that
+                  name. A form that was open is named in the address (``&form=``) until it is
+                  open again, with the text that was in it
 
 It is put into the page's head. Gradio's ``js=`` arguments would need ``unsafe-eval``.
 """
@@ -14,38 +16,57 @@ from __future__ import annotations
 import re
 
 CHAT_PARAM = "chat"
+FORM_PARAM = "form"  # the completion whose feedback form is open
+FORM_CLASS = "pawl-about-"  # and the completion's id: a class of the form's heading
 CHAT_ID = re.compile(r"chat-[0-9a-f]{32}")
 
 SCRIPT = """<script>
 (() => {
-  const param = "chat";
-  const chat = () => new URL(location.href).searchParams.get(param);
+  const chat = () => new URL(location.href).searchParams.get("chat");
+  const put = (name, value) => {
+    const url = new URL(location.href);
+    if (value === null) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+    history.replaceState(history.state, "", url);
+  };
   const rename = () => {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
-    const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const url = new URL(location.href);
-    url.searchParams.set(param, "chat-" + id);
-    history.replaceState(history.state, "", url);
+    const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    put("chat", "chat-" + hex);
   };
   if (!/^chat-[0-9a-f]{32}$/.test(chat() ?? "")) rename();
   addEventListener("click", (event) => {
     if (event.target.closest?.("#pawl-new")) rename();
   }, true);
 
-  const box = () => document.querySelector("#pawl-question textarea");
+  const places = ["#pawl-question", "#pawl-correction", "#pawl-comment"];
+  const box = (place) => document.querySelector(place + " textarea");
+  const form = () => document.querySelector("#pawl-form [class*=pawl-about-]")
+    ?.className.match(/pawl-about-(\\S+)/)?.[1] ?? null;
   const key = () => "pawl-draft-" + chat();
   addEventListener("pagehide", () => {
-    if (box()?.value) sessionStorage.setItem(key(), box().value);
+    const typed = places.map((place) => box(place)?.value ?? "");
+    if (typed.some(Boolean) || form())
+      sessionStorage.setItem(key(), JSON.stringify({ typed, form: form() }));
     else sessionStorage.removeItem(key());
   });
-  const draft = sessionStorage.getItem(key());
-  if (draft === null) return;
+  const draft = JSON.parse(sessionStorage.getItem(key()));
   sessionStorage.removeItem(key());
+  put("form", draft?.form ?? null);
+  if (!draft) return;
+  const left = new Map(places.map((place, at) => [place, draft.typed[at]]));
+  if (!draft.form) left.delete("#pawl-correction"), left.delete("#pawl-comment");
   const watch = new MutationObserver(() => {
-    if (!box()) return;
-    watch.disconnect();
-    box().value = draft;
-    box().dispatchEvent(new Event("input", { bubbles: true }));
+    for (const [place, text] of left) {
+      if (!box(place)) continue;
+      left.delete(place);
+      requestAnimationFrame(() => {  // after Gradio has put the stored value there
+        box(place).value = text;
+        box(place).dispatchEvent(new Event("input", { bubbles: true }));
+        if (place === "#pawl-correction") put("form", null);
+      });
+    }
+    if (!left.size) watch.disconnect();
   });
   watch.observe(document.documentElement, { childList: true, subtree: true });
 })();

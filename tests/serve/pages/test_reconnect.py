@@ -49,14 +49,16 @@ def test_after_a_cut_the_page_is_back_and_knows_the_conversation(
     tab.ask("one")
     tab.ask("three")
     tab.thumb("Dislike", 1).click()
-    expect(tab.thumb("Disliked", 1)).to_be_visible()
+    expect(tab.page.locator(".pawl-saved")).to_contain_text("You marked this bad.")
     tab.button("Close").click()
+    expect(tab.page.locator("#pawl-form")).to_be_hidden()
     tab.box.fill("typed before the cut")
     with cut(context, cable):  # type: ignore[attr-defined]
         expect(tab.page.get_by_text(LOST)).to_be_visible()
         time.sleep(CUT_SECONDS)  # the cut itself, not a wait for something
     expect(tab.page.get_by_text(LOST)).to_be_hidden()
     expect(tab.box).to_have_value("typed before the cut")
+    expect(tab.page.locator("#pawl-form")).to_be_hidden()
     expect(tab.answers).to_have_text(["pawl@1 heard 3 characters.", "pawl@1 heard 5 characters."])
     expect(tab.thumb("Disliked", 1)).to_be_visible()
     expect(tab.thumb("Like", 0)).to_be_visible()
@@ -67,8 +69,36 @@ def test_after_a_cut_the_page_is_back_and_knows_the_conversation(
         "one", "pawl@1 heard 3 characters.", "three", "pawl@1 heard 5 characters.", "after",
     ]  # fmt: skip
     tab.thumb("Like", 0).click()
+    expect(tab.page.locator(".pawl-saved")).to_have_count(2)
     expect(tab.thumb("Liked", 0)).to_be_visible()
     assert [row["thumb"] for row in feedback(server, first.completion_id)] == ["up"]
+    context.close()
+
+
+def test_a_correction_typed_before_a_cut_is_still_there(server: Composed, browser: Browser) -> None:
+    before = ids(server)
+    cable = Cable(urlsplit(server.url).port or 0)
+    context = browser.new_context()
+    tab = Tab(context.new_page())
+    tab.open(f"http://127.0.0.1:{cable.port}")
+    tab.ask("one")
+    tab.ask("three")
+    tab.thumb("Dislike", 0).click()
+    form = tab.page.locator("#pawl-form")
+    form.get_by_label("What it should have said").fill("A long\ncorrection.")
+    cable.cut()
+    expect(tab.page.get_by_text(LOST)).to_be_visible()
+    cable.mend()
+    expect(tab.page.get_by_text(LOST)).to_be_hidden()
+    expect(form).to_contain_text("pawl@1 heard 3 characters.")
+    expect(form.get_by_label("What it should have said")).to_have_value("A long\ncorrection.")
+    tab.button("Save feedback").click()
+    expect(form).to_be_hidden()
+    first, second = recorded(server, 2, *before)
+    assert [row["correction"] for row in feedback(server, first.completion_id)] == [
+        "A long\ncorrection."
+    ]
+    assert feedback(server, second.completion_id) == []
     context.close()
 
 
@@ -123,10 +153,12 @@ def test_after_a_restart_the_next_turn_knows_the_conversation(
         expect(tab.page.locator(".pawl-saved")).to_contain_text("It should have said: Better.")
         expect(tab.page.locator(".pawl-notice")).to_be_hidden()
         tab.ask("after")
-        tab.thumb("Like", 1).click()
-        expect(tab.thumb("Liked", 1)).to_be_visible()
-        tab.thumb("Like", 0).click()
+        for at in (1, 0):
+            tab.thumb("Like", at).click()
+        good = tab.page.locator(".pawl-saved").filter(has_text="You marked this good.")
+        expect(good).to_have_count(2)  # saved, not only lit in the browser
         expect(tab.thumb("Liked", 0)).to_be_visible()
+        expect(tab.thumb("Liked", 1)).to_be_visible()
         child.terminate()
         child.wait(30)
     context.close()
