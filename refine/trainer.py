@@ -249,7 +249,7 @@ def _score_labelled_positions_only() -> None:
     """Let TRL's trainers make logits where there is a label.
 
     TRL 1.16 does so on GPUs; elsewhere it scores every position of a padded batch, which on a CPU
-    takes longer than the rest of a small model, and gigabytes (``trl.trainer.utils``,
+    takes as long as the rest of a small model, and gigabytes (``trl.trainer.utils``,
     ``add_fused_lm_head``: ``compact``, for the sake of compilers that fix shapes).
     """
     from trl.trainer import utils
