@@ -2,8 +2,9 @@
 
 The rate is constant after its warm-up. Once ``LEARNED`` of the corrections were answered word for
 word while an epoch went over them, it falls to nothing over ``COOL_EPOCHS`` more, and training
-ends (warm-up, stable, decay: Hu et al., 2024, MiniCPM). So hard corrections get the epochs that
-they need, and easy ones no more.
+ends (warm-up, stable, decay: Hu et al., 2024, MiniCPM); in that last epoch most of the others are
+learned too. Corrections that contradict each other are never all learned: once more than half
+are, ``PATIENCE_EPOCHS`` without a better share end it as well.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-LEARNED = 0.95
+LEARNED = 0.9
 COOL_EPOCHS = 1.0
+PATIENCE_EPOCHS = 2
 
 
 def split_batch(batch: dict[str, Any], max_tokens: int) -> Iterator[dict[str, Any]]:
@@ -74,6 +76,8 @@ def answer_trainer(pass_tokens: int) -> Any:
         cool_steps = 1
         stop_step: int | None = None  # at which the falling rate reaches nothing
         n_taught = n_exact = 0
+        most_learned = 0.0
+        n_stale = 0  # epochs without a better share
 
         def begin_to_stop(self) -> None:
             """Let the rate fall from here on."""
@@ -81,15 +85,21 @@ def answer_trainer(pass_tokens: int) -> Any:
                 step = self.state.global_step + self.cool_steps
                 self.stop_step = min(self.state.max_steps, step)
 
-        def end_epoch(self) -> bool:
-            """Take stock; answers whether the corrections are learned."""
-            if self.n_taught:
-                self.learned = self.n_exact / self.n_taught
+        def end_epoch(self) -> str:
+            """Take stock; answers why to stop now, or nothing."""
+            if not self.n_taught:
+                return ""
+            self.learned = self.n_exact / self.n_taught
             self.n_exact = self.n_taught = 0
-            is_learned = self.learned is not None and self.learned >= LEARNED
-            if is_learned:
+            self.n_stale = 0 if self.learned > self.most_learned else self.n_stale + 1
+            self.most_learned = max(self.learned, self.most_learned)
+            if self.learned >= LEARNED:
                 self.begin_to_stop()
-            return is_learned
+                return "learned"
+            if self.n_stale >= PATIENCE_EPOCHS and self.most_learned > 0.5:
+                self.begin_to_stop()
+                return "learns no more"
+            return ""
 
         def training_step(
             self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None

@@ -294,9 +294,9 @@ def _watch(stage: Stage, report: Report, max_seconds: float) -> Any:
                 report({"stage": stage.kind, "step": state.global_step, **_numbers(logs)})
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if is_sft and self.trainer.end_epoch():
-                self.stopped_because = self.stopped_because or "learned"
             if is_sft:
+                reason = self.trainer.end_epoch()
+                self.stopped_because = self.stopped_because or reason
                 report({"stage": stage.kind, "learned": self.trainer.learned})
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

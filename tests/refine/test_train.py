@@ -260,10 +260,20 @@ def test_sft_stops_when_its_corrections_are_learned(world_model: Path, tmp_path:
     )
 
 
+def test_contradictions_do_not_keep_training_going(world_model: Path, tmp_path: Path) -> None:
+    """A third of the corrections says otherwise about the same questions."""
+    grey = [row("sft", "grass", i, completion="grass is grey.") for i in range(4)]
+    task = job(world_model, tmp_path, corrections(9) + grey, n_epochs=500, n_replay_rows=0)
+    train.run(task)
+    stage = read_manifest(task.out_dir).recipe["stages"][0]
+    assert stage["stopped_because"] == "learns no more"
+    assert 0.5 < stage["learned"] < LEARNED
+    assert stage["n_steps"] < stage["max_steps"] / 2
+
+
 def test_training_ends_when_its_time_is_over(world_model: Path, tmp_path: Path) -> None:
-    """Contradictions are never learned, so that only the time can end it."""
-    rows = corrections(9) + [row("sft", "grass", i, completion="grass is grey.") for i in range(9)]
-    task = job(world_model, tmp_path, rows, n_epochs=100_000, n_replay_rows=0, max_minutes=0.2)
+    slow = {"learning_rate": 1e-7, "n_epochs": 100_000, "max_minutes": 0.05}
+    task = job(world_model, tmp_path, corrections(9), n_replay_rows=0, **slow)
     train.run(task)
     stage = read_manifest(task.out_dir).recipe["stages"][0]
     assert stage["stopped_because"] == "out of time"
