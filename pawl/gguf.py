@@ -48,7 +48,7 @@ def content_hash(path: Path, cache_dir: Path) -> str:
     known: dict[str, str] = read_json(memory) if memory.exists() else {}
     if key not in known:
         known[key] = sha256_file(path)
-        if cache_dir.is_dir():  # who only looks leaves no folder behind
+        if os.access(cache_dir, os.W_OK):  # who only looks leaves no folder behind
             write_json(memory, known)
     return known[key]
 
@@ -67,7 +67,14 @@ def convert_gguf(
         PawlError: no GGUF file, a kind of model that can't be read or can't chat, no room on the
             disk. No folder was left then.
     """
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise PawlError(
+            f"the folder of converted models can't be made at {cache_dir}",
+            str(err),
+            "Let XDG_CACHE_HOME name a folder that can be written to",
+        ) from err
     folder = converted_dir(path, cache_dir)
     if folder.is_dir():
         return folder

@@ -127,6 +127,12 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(
     assert _names(tmp_path / "cache") <= NOTHING_LEFT
 
 
+def test_a_cache_that_cannot_be_made_is_said(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(PawlError, match="XDG_CACHE_HOME"):
+        convert_gguf(file, tmp_path / "taken" / "models")
+
+
 @pytest.mark.slow
 def test_a_gguf_file_is_a_model_named_by_its_content(
     file: Path, converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
