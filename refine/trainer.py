@@ -33,7 +33,7 @@ MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
 # Activations that a pass keeps, with LoRA on all linear layers: 2.2 MB a token of SmolLM2-135M
 # (30 layers of width 576) in bf16.
 BYTES_PER_TOKEN_LAYER_WIDTH = 128
-PASS_BYTES = 1.5e9
+PASS_BYTES = 1.2e9
 # Up to this many tokens, attention written out takes a fifth less time of a CPU than torch's fused
 # one; its memory grows with their square.
 EAGER_TOKENS = 512
