@@ -13,7 +13,6 @@ A killed training is started again from its beginning. Its events (``pawl/jobs.p
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shutil
 import sys
@@ -170,7 +169,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
     del model, base, by_base  # the probe loads what was saved, in float32
-    gc.collect()
+    trainer.release_memory()
     _write_probe(job, unfinished, encode, list(kept.values()), kept_replay, torch)
     recipe = make_recipe(
         job,

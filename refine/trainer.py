@@ -15,6 +15,9 @@ positions only.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import math
 import random
 import time
@@ -258,6 +261,17 @@ def _score_labelled_positions_only() -> None:
     utils._use_triton = lambda device: True
 
 
+def release_memory() -> None:
+    """Give what is free back to the system.
+
+    Passes of ever other shapes leave glibc's heap full of holes: a training child grew from 3.3 to
+    4.8 GB in eight epochs.
+    """
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def use_bf16(torch: Any) -> bool:
     """bf16 on GPUs that have it; on a CPU only with AVX512-BF16 or AMX, where it is faster."""
     if torch.cuda.is_available():
@@ -294,6 +308,7 @@ def _watch(stage: Stage, report: Report, max_seconds: float) -> Any:
                 report({"stage": stage.kind, "step": state.global_step, **_numbers(logs)})
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            release_memory()
             if is_sft:
                 reason = self.trainer.end_epoch()
                 self.stopped_because = self.stopped_because or reason
