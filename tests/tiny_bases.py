@@ -317,7 +317,7 @@ def write_weights(folder: Path, tensors: dict[str, Any], n_shards: int = 1) -> N
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return
     names = sorted(tensors)
-    index = {}
+    index: dict[str, str] = {}
     for shard in range(n_shards):
         file = f"model-{shard + 1:05}-of-{n_shards:05}.safetensors"
         mine = names[shard::n_shards]
