@@ -48,7 +48,8 @@ def content_hash(path: Path, cache_dir: Path) -> str:
     known: dict[str, str] = read_json(memory) if memory.exists() else {}
     if key not in known:
         known[key] = sha256_file(path)
-        if os.access(cache_dir, os.W_OK):  # who only looks leaves no folder behind
+        # Who only looks leaves no folder behind.
+        if cache_dir.is_dir() and os.access(cache_dir, os.W_OK):
             write_json(memory, known)
     return known[key]
 

@@ -23,6 +23,7 @@ from tests.feedback.examples import answered, make_completion, make_feedback, sa
 WRITER = Path(__file__).with_name("acknowledging_writer.py")
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     path, chance = tmp_path / "pawl.duckdb", random.Random(7)
     acknowledged: list[str] = []

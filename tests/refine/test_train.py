@@ -31,6 +31,8 @@ from refine.sft import LEARNED
 from tests.adapters_for_tests import MODULES
 from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
 
+pytestmark = pytest.mark.slow
+
 # Learning rates for a model of 64 dimensions and a handful of rows.
 SETTINGS: dict[str, Any] = {
     "n_epochs": 8,
