@@ -1,4 +1,4 @@
-"""What travels: the records that rooms hand each other, and the bodies of HTTP calls.
+"""What travels: records between rooms, and the bodies of all HTTP calls but the completions'.
 
 Records are plain frozen dataclasses, since some are made for every answer; bodies are pydantic
 models, from which ``/openapi.json`` is made. The bodies of the two completion calls are in

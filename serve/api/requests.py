@@ -1,4 +1,4 @@
-"""Request bodies: read, parsed and checked, by the completion routes and by FastAPI's alike.
+"""The fields of /v1/chat/completions and /v1/completions, and how any request body is read.
 
 vLLM ignores fields that it does not know, and takes many that are not OpenAI's, some of which can
 stop the whole engine. So only the fields below go through; anything else is a 400 that names it.

@@ -22,6 +22,17 @@ ROOMS = {
     "benchmarks": "speed and endurance, one command each",
 }
 
+DATA = {  # what decides and is no module
+    "evals": {
+        "suites/*/suite.yaml": "Tasks, data, items and margins of a built-in suite",
+        "report/templates/": "The report's HTML",
+    },
+    "refine": {
+        "replay_prompts.jsonl": "The prompts of replay, by task and language",
+        "demo/organisation.yaml": "The made-up organisation of make demo",
+    },
+}
+
 
 def first_sentence(path: Path) -> str:
     """The first sentence of a module's docstring, without code marks and final stop."""
@@ -41,11 +52,15 @@ def tree() -> str:
         lines.append(f"{room + '/':<34}{what}")
         for name in sorted(n for n in tracked if n.startswith(f"{room}/")):
             path = REPOSITORY / name
-            if path.name in ("__init__.py", "__main__.py") or not path.exists():
+            if path.name == "__main__.py" or not path.exists():
+                continue
+            if path.name == "__init__.py" and len(path.read_text().splitlines()) < 10:
                 continue
             lines.append(f"  {name.removeprefix(room + '/'):<32}{first_sentence(path)}".rstrip())
+        lines += [f"  {name:<32}{what}" for name, what in DATA.get(room, {}).items()]
+    lines.append(f"{'examples/':<34}a client, and a suite of one's own")
     lines.append(f"{'tests/':<34}mirrors the rooms")
-    lines.append(f"{'docs/':<34}design, measurements, dependencies")
+    lines.append(f"{'docs/':<34}see the README, More")
     return "\n".join(lines)
 
 
