@@ -1,4 +1,4 @@
-"""Chat, say what was wrong, look at the nights, go back: all of Pawl's typed client.
+"""Chat, say what was wrong, look at the nights: Pawl's typed client.
 
     python examples/client.py [http://127.0.0.1:8000]
 
@@ -36,13 +36,8 @@ def main(url: str) -> None:
 
     for run in pawl.runs():
         print(f"night {run.run_id}: {run.status}")
-    # pawl.promote(run_id) makes a run's adapter the champion, if its gate let it through.
-    try:
-        print(f"back to {pawl.rollback().version}")
-    except PawlError as error:
-        if error.code != "no_earlier_champion":
-            raise
-        print(error)
+    # pawl.promote(run_id) makes a run's adapter the champion, if its gate let it through;
+    # pawl.rollback() goes back to the version before. Both change what everybody gets.
     for move in pawl.history():
         print(f"{move.created_at} {move.kind} {move.version}: {move.outcome}")
 

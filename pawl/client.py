@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
@@ -128,7 +129,7 @@ class Pawl:
 
     def conversation(self, conversation_id: str, rater_id: str | None = None) -> Conversation:
         """What was said in a conversation of this person."""
-        path = f"/v1/conversations/{conversation_id}"
+        path = f"/v1/conversations/{quote(conversation_id, safe='')}"
         return Conversation.model_validate(self._call("GET", path, headers=_people(None, rater_id)))
 
     # -- feedback
@@ -176,7 +177,7 @@ class Pawl:
 
     def run(self, run_id: str) -> RunWithVerdict:
         """One night with its verdict."""
-        return RunWithVerdict.model_validate(self.get(f"/admin/runs/{run_id}"))
+        return RunWithVerdict.model_validate(self.get(f"/admin/runs/{quote(run_id, safe='')}"))
 
     def promote(
         self,
@@ -215,7 +216,7 @@ class Pawl:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[bytes, bytes] | None = None,
     ) -> Any:
         query = {key: value for key, value in (query or {}).items() if value is not None}
         with self._errors(method, path):
@@ -302,9 +303,10 @@ def _chat_body(
     return {"model": model, "messages": messages, **fields}
 
 
-def _people(conversation_id: str | None, rater_id: str | None) -> dict[str, str]:
-    given = {"X-Pawl-Conversation": conversation_id, "X-Pawl-Rater": rater_id}
-    return {name: value for name, value in given.items() if value is not None}
+def _people(conversation_id: str | None, rater_id: str | None) -> dict[bytes, bytes]:
+    """Headers in UTF-8, as the server reads them; httpx would encode a string as ASCII."""
+    given = {b"X-Pawl-Conversation": conversation_id, b"X-Pawl-Rater": rater_id}
+    return {name: value.encode() for name, value in given.items() if value is not None}
 
 
 def _as(kind: type[T], value: Any) -> T:

@@ -34,6 +34,7 @@ from pydantic_settings import (
 from pawl.errors import PawlError
 
 DEFAULT_MODEL = "smollm2-135m"
+BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday")  # names, whatever lies in the folder
 
 
 class EngineSettings(BaseModel):
@@ -294,8 +295,11 @@ def shared_settings(settings: Settings) -> dict[str, Any]:
         mode="json", include={"model", "model_revision", "split_salt", "engine", "train", "gate"}
     )
     for group, key in ((values, "model"), (values["gate"], "suite"), (values["gate"], "data_dir")):
-        if group[key] is not None and Path(group[key]).exists():
-            group[key] = str(Path(group[key]).absolute())
+        if group[key] is None or group[key] in BUILT_IN:
+            continue
+        path = Path(group[key]).expanduser()
+        if path.exists():
+            group[key] = str(path.absolute())
     return values
 
 

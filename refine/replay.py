@@ -148,6 +148,7 @@ def make_replay(
         for prompt, found in zip(prompts, answers, strict=True)
         if found.text
     ]
+    n_unanswered = len(prompts) - len(answered)
     if plan.stages[0].kind != "sft":  # TRL's own tokenisation would end a cut answer
         answered = [row for row in answered if row.is_finished]
     liked = liked_rows(rows) if plan.stages[0].kind != "kto" else []
@@ -157,7 +158,8 @@ def make_replay(
         "n_liked": len(liked),
         "n_generated": n_generated,
         "n_left_out_near_prompt": n_near,
-        "n_left_out_unanswered": len(prompts) - len(answered),
+        "n_left_out_unanswered": n_unanswered,
+        "n_left_out_cut": len(prompts) - n_unanswered - len(answered),
         "n_left_out_flagged_answer": n_flagged,
     }
 
@@ -227,14 +229,14 @@ def _read_answers(path: Path) -> dict[str, Answer]:
     """Kept answers by the hash of their prompt."""
     if not path.exists():
         return {}
-    lines = map(json.loads, path.read_text().splitlines())
+    lines = map(json.loads, path.read_text("utf-8").splitlines())
     return {one["prompt"]: Answer(one["text"], one["is_finished"]) for one in lines}
 
 
 def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:
     """The shipped prompts, one conversation a line: ``{"prompt": [{"role", "content"}]}``."""
     try:
-        return [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
+        return [json.loads(line)["prompt"] for line in path.read_text("utf-8").splitlines()]
     except (OSError, json.JSONDecodeError, KeyError) as err:
         raise PawlError(
             f"replay prompts {path} can't be read",

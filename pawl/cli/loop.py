@@ -61,7 +61,7 @@ def eval_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Score a model (smollm2-135m, a folder or a hub id) on a suite with lm-eval."""
+    """Score a model (smollm2-135m, a folder, a GGUF file or a hub id) on a suite with lm-eval."""
     from evals.evaluate import describe, evaluate
 
     settings = settings_of(ctx, {"model": model})

@@ -193,8 +193,11 @@ def _work(night: Night) -> NightResult:
     except PawlError as err:
         log.warning("%s: %s", run.state.run_id, err)
         if not err.retryable or run.state.n_attempts >= MAX_ATTEMPTS:
-            run.end("failed", reason=str(err))
-            write_run_report(night, f"the night failed: {err}")
+            try:
+                run.end("failed", reason=str(err))
+                write_run_report(night, f"the night failed: {err}")
+            except (PawlError, OSError) as second:  # the first fault is the one to be told
+                log.error("%s: its end could not be recorded: %s", run.state.run_id, second)
         raise
     detail = run.state.detail
     run.end("finished")

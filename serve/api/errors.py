@@ -186,7 +186,7 @@ def _written(path: Sequence[int | str]) -> str:
 # -- what the engine complains of
 
 
-def connection_errors() -> tuple[type[BaseException], ...]:
+def connection_errors() -> tuple[type[Exception], ...]:
     """What asking the engine raises when the engine goes away, or sends what is no JSON."""
     import aiohttp
 

@@ -64,8 +64,13 @@ async def generate(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(answer(messages)) for messages in prompts]
-    except* connection_errors() as errors:
-        raise engine_lost(str(errors.exceptions[0])) from errors
-    except* PawlError as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as group:  # several streams may fail, each in its own way
+        refused, rest = group.split(PawlError)
+        lost, rest = rest.split(connection_errors()) if rest else (None, None)
+        if rest is not None:
+            raise
+        if lost is not None:
+            raise engine_lost(str(lost.exceptions[0])) from group
+        assert refused is not None
+        raise refused.exceptions[0] from None
     return [task.result() for task in tasks]

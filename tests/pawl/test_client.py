@@ -150,4 +150,3 @@ def test_the_example_runs(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "ann says down: Canberra." in done.stdout
-        assert "nothing to roll back to" in done.stdout
