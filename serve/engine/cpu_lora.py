@@ -5,6 +5,10 @@ vLLM marks a token without adapter by the slot -1. The CPU kernels (``vllm/lora/
 0.32) use it as an index, and -1 is the *last* slot: once as many adapters as ``--max-loras`` have
 been loaded since the engine's start (unloading over HTTP empties no slot), the base answers with
 one of them. Measured: the base's log-probabilities off by 2.3 nats. Kernels for GPUs skip -1.
+
+On processors with AMX, vLLM's attention runs tile instructions without asking the kernel for them.
+oneDNN asks at its first large product, so a model of the usual size works, and the worker of a tiny
+one dies of SIGILL at its first token. ``torch.cpu._init_amx`` asks first.
 """
 
 from __future__ import annotations
@@ -48,4 +52,13 @@ def mend() -> None:
     callers.bgmv_shrink = bgmv_shrink
 
 
+def ask_for_amx() -> None:
+    """Ask the kernel for AMX tiles, where the processor has them."""
+    import torch
+
+    if torch.cpu._is_amx_tile_supported():
+        torch.cpu._init_amx()
+
+
 mend()
+ask_for_amx()

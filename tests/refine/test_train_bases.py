@@ -27,7 +27,7 @@ def _rows() -> list[TrainingRow]:
             row_id=f"r{i}", kind="sft", group_id=f"g{i}", split="train",
             prompt=[{"role": "user", "content": QUESTION + " " * i}], completion=ANSWER,
         )
-        for i in range(8)
+        for i in range(32)
     ]  # fmt: skip
 
 
