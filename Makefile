@@ -35,8 +35,10 @@ browser:
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "No chromium and no right to install it: the browser tests will be skipped." >&2
 
+# One at a time, what starts vLLM or a browser: both want the whole machine.
 test: check browser
-	$(PYTEST) -m "engine or browser or slow" $(ARGS)
+	$(PYTEST) -m "slow and not engine and not browser" $(ARGS)
+	$(PYTHON) -m pytest -m "engine or browser" $(ARGS)
 
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)
