@@ -22,13 +22,16 @@ N_OLD_FILES = 3
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-def configure_logging(settings: LogSettings | None = None, *, file: Path | None = None) -> None:
+def configure_logging(
+    settings: LogSettings | None = None, *, file: Path | None = None, file_bytes: int = FILE_BYTES
+) -> None:
     """Send this process's log to stderr and, if one is named, to a file. A second call replaces
     what the first set up.
 
     Args:
         settings: by default the file gets INFO and above, stderr WARNING and above, as text.
-        file: put aside as ``.1`` to ``.3`` when it is larger than ``FILE_BYTES``.
+        file: put aside as ``.1`` to ``.3`` when it is larger than ``file_bytes``.
+        file_bytes: size of one file.
 
     Raises:
         OSError: the file can't be written.
@@ -38,7 +41,7 @@ def configure_logging(settings: LogSettings | None = None, *, file: Path | None 
     handlers[0].setLevel((settings.level or "warning").upper())
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=N_OLD_FILES))
+        handlers.append(RotatingFileHandler(file, maxBytes=file_bytes, backupCount=N_OLD_FILES))
         handlers[1].setLevel((settings.level or "info").upper())
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one.formatter, _Text)]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import pawl.logs
 from pawl.logs import configure_logging, request_id
 from pawl.settings import LogSettings
 
@@ -68,9 +67,8 @@ def test_a_level_and_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert (tmp_path / "replaced.log").read_text() == ""
 
 
-def test_a_file_that_grows_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pawl.logs, "FILE_BYTES", 100)
-    configure_logging(file=tmp_path / "x.log")
+def test_a_file_that_grows_is_put_aside(tmp_path: Path) -> None:
+    configure_logging(file=tmp_path / "x.log", file_bytes=100)
     for n in range(20):
         logging.getLogger("pawl.tests").info("line %d", n)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
