@@ -2,13 +2,14 @@
 # make check   install what is missing, then lint and every test that is quick: no engine, no browser
 # make test    make check, then the tests that start vLLM, drive a browser or train
 # make demo    people correct what the model invents; a night later it knows better
-# make bars    the heavy versions of what the tests check; figures go to docs/measurements.md
+# make bars    speed and endurance, each a command; the figures go to docs/measurements.md
 # make lint    ruff, mypy, import-linter
 
 PYTHON := .venv/bin/python
 # Two processes; the tests of a file, and all that need an engine, stay in one.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
 ARGS ?=
+BARS ?= first_chat gateway scoring demo night real_data kills
 
 .PHONY: up test check lint demo bars install browser clean
 .DEFAULT_GOAL := up
@@ -43,8 +44,10 @@ test: check browser
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)
 
+# A command that measured and fell short ends with code 3; any other but 0: nothing was measured.
 bars: install browser
-	$(PYTHON) -m benchmarks.bars $(ARGS)
+	@failed=0; for bar in $(BARS); do echo "$$bar ..."; $(PYTHON) -m benchmarks.$$bar \
+	  || { echo "$$bar ended with code $$?"; failed=1; }; done; exit $$failed
 
 clean:
 	rm -rf .venv build *.egg-info

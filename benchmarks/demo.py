@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import MISSED, record, typed
+from benchmarks.measurements import finish
 from pawl.files import read_json
 from refine.demo.page import is_promoted, percent, points
 from refine.demo.run import RESULT
@@ -99,14 +99,8 @@ def main() -> None:
     if "unfinished" in result:
         raise SystemExit(f"pawl demo ended with code {code} before it had a result")
     result["total_seconds"] = time.monotonic() - started
-    missed = missed_bars(result)
-    note = f"Load at the start {load:.1f}."
-    if missed:
-        note += f" Missed: {'; '.join(missed)}."
-        print(note)
-    record("demo", "make demo", typed(), figures_of(result), note=note)
-    if missed:
-        raise SystemExit(MISSED)
+    finish("demo", "make demo", figures_of(result), missed=missed_bars(result),
+           note=f"Load at the start {load:.1f}.")  # fmt: skip
 
 
 if __name__ == "__main__":

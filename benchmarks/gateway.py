@@ -7,9 +7,6 @@ client are processes of their own; the rounds take every arm in turn, in another
 so that a busy machine slows all of them alike. Figures of an arm: the latency of one request
 after the other, and latency and throughput with 32 at a time; each for whole answers and for
 streams. LiteLLM is installed apart on first use (``benchmarks/litellm_proxy.py``).
-
-A further arm is one more line in ``ARMS``: a name, and the command that serves
-``/v1/chat/completions`` on a port before an upstream.
 """
 
 from __future__ import annotations
@@ -24,14 +21,14 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import litellm_proxy
 from benchmarks.figures import added, milliseconds, ratio_in_words
-from benchmarks.measurements import MISSED, record
+from benchmarks.measurements import finish
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
@@ -48,20 +45,7 @@ START_SECONDS = 180
 RATIOS = (("pawl", "pass-through"), ("pawl", "LiteLLM"), ("pawl", "pawl, not recording"))
 
 
-def own_arm(kind: str) -> Callable[[int, str], list[str]]:
-    """The command of an arm that this file serves itself."""
-
-    def command(port: int, upstream: str) -> list[str]:
-        return [sys.executable, "-m", "benchmarks.gateway", "--serve", kind, str(port), upstream]
-
-    return command
-
-
-ARMS: dict[str, Callable[[int, str], list[str]]] = {
-    "pass-through": own_arm("pass-through"),
-    "pawl": own_arm("pawl"),
-    "pawl, not recording": own_arm("pawl, not recording"),
-}
+OWN_ARMS = ("pass-through", "pawl", "pawl, not recording")  # served by this file
 
 
 # -- the arms
@@ -296,20 +280,13 @@ def main() -> None:
     figures = figures_of(found, names, options.words)
     if missing:
         figures["LiteLLM"] = f"not measured: {' '.join(missing.split())}"
-    for name, text in figures.items():
-        print(f"{name:<44} {text}")
-    if not options.no_record:
-        note = (
-            "Fake upstream that answers at once; client, upstream and each arm are processes of "
-            f"their own. LiteLLM {litellm_proxy.version()}: its proxy with one worker, no database."
-        )
-        typed = f"python -m benchmarks.gateway --rounds {options.rounds} " \
-                f"--requests {options.requests}"  # fmt: skip
-        title = "The gateway against a bare pass-through and LiteLLM"
-        record("gateway", title, typed, figures, note=note)
-    if litellm is None and not options.no_litellm:
-        print(f"Measured without LiteLLM. {missing}", file=sys.stderr)
-        raise SystemExit(MISSED)
+    finish(
+        "gateway", "The gateway against a bare pass-through and LiteLLM", figures,
+        missed=["LiteLLM was not measured"] if litellm is None and not options.no_litellm else [],
+        note="Fake upstream that answers at once; client, upstream and each arm are processes of "
+        f"their own. LiteLLM {litellm_proxy.version()}: its proxy with one worker, no database.",
+        keep=not options.no_record,
+    )  # fmt: skip
 
 
 def run_arms(
@@ -322,9 +299,10 @@ def run_arms(
             port = free_port()
             fake = str(REPOSITORY / "tests/serve/fake_vllm.py")
             urls = {"direct": start([sys.executable, fake, str(port)], port, children)}
-            for name, command in ARMS.items():
+            for name in OWN_ARMS:
                 port = free_port()
-                urls[name] = start(command(port, urls["direct"]), port, children)
+                command = [sys.executable, "-m", "benchmarks.gateway", "--serve", name]
+                urls[name] = start([*command, str(port), urls["direct"]], port, children)
             if litellm is not None:
                 port = free_port()
                 proxy = litellm_proxy.proxy_command(litellm, Path(folder), port, urls["direct"])

@@ -4,7 +4,7 @@
 
 Gateway and engine are killed while people chat, give feedback and promotions go back and forth.
 What a client saw acknowledged (``[DONE]``, or the answer to its feedback) must be in the store
-exactly once, and the next start must go on. ``benchmarks.night_kills`` does so with a night.
+exactly once, and the next start must go on.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import MISSED, record
+from benchmarks.measurements import finish
 from pawl.adapters import validate_adapter
 from pawl.errors import PawlError
 from pawl.models import resolve_model
@@ -72,18 +71,12 @@ async def chat_on(url: str, n: int, done: Acknowledged, stop: asyncio.Event) -> 
                     await asyncio.sleep(0.1)
                     continue
                 done.completions.add(completion_id)
-                said = await http.post(
-                    "/v1/feedback",
-                    json={
-                        "completion_id": completion_id,
-                        "thumb": "down",
-                        "categories": ["incorrect"],
-                        "user": f"client-{n}",
-                        "idempotency_key": f"key-{completion_id}",
-                    },
-                )
-                if said.status_code == 200:
-                    done.feedback.add(said.json()["feedback_id"])
+                feedback = {"completion_id": completion_id, "thumb": "down",
+                            "categories": ["incorrect"], "user": f"client-{n}",
+                            "idempotency_key": f"key-{completion_id}"}  # fmt: skip
+                stored = await http.post("/v1/feedback", json=feedback)
+                if stored.status_code == 200:
+                    done.feedback.add(stored.json()["feedback_id"])
             except httpx.HTTPError:
                 done.n_failed += 1
                 await asyncio.sleep(0.1)
@@ -251,33 +244,21 @@ def _kill_engine(
     raise FellShort("the engine did not come back")
 
 
-def measured(key: str, what: str, typed: str, figures: Callable[[], dict[str, object]]) -> bool:
-    """Do one part and write it down; False when a kill left what it must not."""
-    note, found = "", {}
-    try:
-        found = figures()
-    except FellShort as err:
-        note = f"Missed: {err}."
-        print(note, flush=True)
-    record(f"kills-{key}", f"kill -9 of {what} at random moments", typed, found, note=note)
-    return not note
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gateway", type=int, default=20)
     parser.add_argument("--engine", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    said = parser.parse_args()
+    args = parser.parse_args()
+    figures: dict[str, object] = {}
+    missed = []
     with tempfile.TemporaryDirectory(prefix="pawl-kills-") as folder:
-        kept = measured(
-            "servers",
-            "gateway and engine",
-            f"python -m benchmarks.kills --gateway {said.gateway} --engine {said.engine} "
-            f"--seed {said.seed}",
-            lambda: kill_servers(said.gateway, said.engine, Path(folder), said.seed),
-        )
-    raise SystemExit(0 if kept else MISSED)
+        try:
+            figures = kill_servers(args.gateway, args.engine, Path(folder), args.seed)
+        except FellShort as err:
+            missed.append(str(err))
+    title = "kill -9 of gateway and engine at random moments"
+    finish("kills-servers", title, figures, missed=missed)
 
 
 if __name__ == "__main__":

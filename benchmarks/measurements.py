@@ -1,8 +1,8 @@
 """Writes figures into ``docs/measurements.md``: one section a measurement, replaced when run again.
 
-from benchmarks.measurements import record
-record("gateway", "The gateway against a bare pass-through", "python -m benchmarks.gateway",
-       {"added median": "0.8 ms"}, note="fake upstream, 32 streams")
+from benchmarks.measurements import finish
+finish("gateway", "The gateway against a bare pass-through", {"added median": "0.8 ms"},
+       note="fake upstream, 32 streams")
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +40,27 @@ def machine_in_words() -> str:
 def typed() -> str:
     """The command as it was typed, ``python -m benchmarks.demo --items 300``."""
     return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+
+
+def finish(
+    key: str,
+    title: str,
+    figures: Mapping[str, object],
+    *,
+    missed: Sequence[str] = (),
+    note: str = "",
+    keep: bool = True,
+) -> None:
+    """Print the figures and, with ``keep``, :func:`record` them; end the command with the code
+    ``MISSED`` when something fell short (``missed``, in words)."""
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    note = " ".join([note, f"Missed: {'; '.join(missed)}." if missed else ""]).strip()
+    print(note)
+    if keep:
+        record(key, title, typed(), figures, note=note)
+    if missed:
+        raise SystemExit(MISSED)
 
 
 def record(

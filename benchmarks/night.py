@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import MISSED, record, typed
+from benchmarks.measurements import finish
 from feedback.snapshots import read_rows
 from pawl.client import Pawl
 from pawl.errors import PawlError
@@ -164,15 +164,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pawl-night-") as folder:
         settings = load_settings({"state_dir": args.state_dir or Path(folder) / "state"})
         found = two_nights(settings, arguments, args.corrections)
-    missed = missed_bars(found)
     title = f"A night with {args.corrections} corrections, engine running beside"
-    note = f"Missed: {'; '.join(missed)}." if missed else ""
-    record("night", title, typed(), figures_of(found), note=note)
-    for name, figure in figures_of(found).items():
-        print(f"{name}: {figure}")
-    if missed:
-        print(note)
-        raise SystemExit(MISSED)
+    finish("night", title, figures_of(found), missed=missed_bars(found))
 
 
 if __name__ == "__main__":

@@ -17,20 +17,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import MISSED, record, typed
+from benchmarks.measurements import finish
+from pawl.client import Pawl
 from pawl.files import read_json
+from pawl.jobs import child_environment, module_command
 from pawl.server import serving
 from pawl.settings import load_settings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-NOT_DECIDED: dict[str, Any] = {"outcome": "no_verdict", "reasons": [], "benchmarks": []}
 FILES = ("dpo_en_demo.json", "kto_en_demo.json", "oasst_en_100_tree.jsonl")
-
-
-def pawl(state_dir: Path, *arguments: str) -> str:
-    """Run a command of Pawl's; its progress passes through, its output is returned."""
-    command = [sys.executable, "-m", "pawl.cli", "--state-dir", str(state_dir), *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def main() -> None:
@@ -38,65 +33,47 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--max-length-tokens", type=int, help="longer rows are left out")
     parser.add_argument("--epochs", type=float, help="default: the settings'")
-    said = parser.parse_args()
-    n_items = said.items
-    more: list[str] = []
-    for name, value in (("max_length_tokens", said.max_length_tokens), ("n_epochs", said.epochs)):
-        more += ["--set", f"train.{name}={value}"] if value is not None else []
+    args = parser.parse_args()
     if not SHARED.is_dir():
         sys.exit(f"{SHARED} is absent: nothing was measured on real data.")
+    options = {
+        "gate.suite": "official", "gate.data_dir": SHARED / "benchmarks" / "hub",
+        "gate.n_items_per_benchmark": args.items,
+        "train.max_length_tokens": args.max_length_tokens, "train.n_epochs": args.epochs,
+    }  # fmt: skip
+    figures = {}
     with tempfile.TemporaryDirectory(prefix="pawl-real-") as folder:
         settings = load_settings({"state_dir": Path(folder)})
+        command = [*module_command("pawl.cli"), "--state-dir", folder, "nightly"]
+        for key, value in options.items():
+            command += ["--set", f"{key}={value}"] if value is not None else []
         started = time.monotonic()
-        with serving(settings, say=print):
-            counts = {
-                name: pawl(settings.state_dir, "import", str(SHARED / "feedback" / name))
-                for name in FILES
-            }
+        with serving(settings, say=print) as server:
+            for name in FILES:
+                what = {"path": str(SHARED / "feedback" / name), "format": "auto"}
+                counts = Pawl(server.url).post("/admin/import", what)
+                figures[f"import of {name}"] = counts["message"]
             night_started = time.monotonic()
-            words = pawl(
-                settings.state_dir,
-                "--set",
-                "gate.suite=official",
-                "--set",
-                f"gate.data_dir={SHARED / 'benchmarks' / 'hub'}",
-                "--set",
-                f"gate.n_items_per_benchmark={n_items}",
-                *more,
-                "nightly",
-            )
-            night_seconds = time.monotonic() - night_started
-            print(words)
+            subprocess.run(command, check=True, env=child_environment())
+            figures["the night"] = f"{time.monotonic() - night_started:.0f} s"
+        figures["all, with the engine's start"] = f"{time.monotonic() - started:.0f} s"
         (run_dir,) = settings.runs_dir.iterdir()
         report, decided = run_dir / "report.html", run_dir / "verdict.json"
-        verdict = read_json(decided) if decided.exists() else NOT_DECIDED
+        verdict: dict[str, Any] = read_json(decided) if decided.exists() else {}
         missed = []
-        if verdict["outcome"] not in ("promote", "reject", "not_enough_evidence"):
+        if verdict.get("outcome") not in ("promote", "reject", "not_enough_evidence"):
             missed.append("the night ended without a verdict")
         if not report.exists() or report.stat().st_size == 0:
             missed.append("the night left no report")
-        figures = {
-            f"import of {name}": text.strip().splitlines()[-1].removeprefix("message: ")
-            for name, text in counts.items()
-        }
-        figures["verdict"] = verdict["outcome"].replace("_", " ")
-        figures["reasons"] = " ".join(verdict["reasons"])
-        for one in verdict["benchmarks"]:
-            figures[one["name"]] = (
-                f"{one['champion']:.3f} -> {one['challenger']:.3f}, difference "
-                f"{one['difference']:+.3f} [{one['lower']:+.3f}, {one['upper']:+.3f}], "
-                f"{one['n']} items"
-            )
-        figures["the night"] = f"{night_seconds:.0f} s"
-        figures["all, with the engine's start"] = f"{time.monotonic() - started:.0f} s"
-        record(
-            "real-data",
-            "A night on real feedback, gated on the real benchmarks",
-            typed(),
-            figures,
-            note=f"Missed: {'; '.join(missed)}." if missed else "",
+    figures["verdict"] = verdict.get("outcome", "none").replace("_", " ")
+    figures["reasons"] = " ".join(verdict.get("reasons", []))
+    for row in verdict.get("benchmarks", []):
+        figures[row["name"]] = (
+            f"{row['champion']:.3f} -> {row['challenger']:.3f}, difference "
+            f"{row['difference']:+.3f} [{row['lower']:+.3f}, {row['upper']:+.3f}], {row['n']} items"
         )
-    raise SystemExit(MISSED if missed else 0)
+    title = "A night on real feedback, gated on the real benchmarks"
+    finish("real-data", title, figures, missed=missed)
 
 
 if __name__ == "__main__":

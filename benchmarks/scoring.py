@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks import lm_eval_stock
 from benchmarks.figures import ratio_in_words
-from benchmarks.measurements import MISSED, record
+from benchmarks.measurements import finish
 from evals.runner import Scores, read_scores
 from evals.suites import Suite, choose, load
 from pawl.errors import PawlError
@@ -142,26 +142,15 @@ def main() -> None:
         "same results": f"{'yes' if same else 'NO'}: {worst.n_scores} items with another score, "
         f"{len(worst.missing)} unmatched; log-probabilities at most {worst.largest:.1e} apart",
     }
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if not args.no_record:
-        command = f"python -m benchmarks.scoring --suite {suite.name} --items {args.items}"
-        note = (
-            f"Whole processes, {args.threads} threads, float32, batches of "
-            f"{lm_eval_stock.BATCH_SIZE}, {Path(args.model).name}. lm_eval reads the descriptions "
-            "of all its tasks at its start, about 9 s, Pawl only those it scores; both import "
-            "torch, transformers and lm-eval."
-        )
-        record(
-            f"scoring-{suite.name}",
-            "Scoring against lm_eval --model hf",
-            command,
-            figures,
-            note=note,
-        )
-    if not same:
-        print(f"The results differ: {worst}", file=sys.stderr)
-        raise SystemExit(MISSED)
+    finish(
+        f"scoring-{suite.name}", "Scoring against lm_eval --model hf", figures,
+        missed=[] if same else [f"the results differ: {worst}"],
+        note=f"Whole processes, {args.threads} threads, float32, batches of "
+        f"{lm_eval_stock.BATCH_SIZE}, {Path(args.model).name}. lm_eval reads the descriptions "
+        "of all its tasks at its start, about 9 s, Pawl only those it scores; both import "
+        "torch, transformers and lm-eval.",
+        keep=not args.no_record,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bars, litellm_proxy
+from benchmarks import litellm_proxy
 from benchmarks.figures import added, milliseconds, percentile, ratio_in_words, ratios
 from benchmarks.lm_eval_stock import StockScore, StockTasks, command, read_scores
-from benchmarks.measurements import MISSED, record
+from benchmarks.measurements import MISSED, finish, record
 from benchmarks.scoring import compare
 from evals.runner import Scores
 from evals.suites import load
@@ -45,8 +45,10 @@ def test_every_command_says_what_it_does(name: str) -> None:
     assert f"usage: {name}.py" in done.stdout or f"benchmarks.{name}" in done.stdout
 
 
-def test_every_bar_is_a_command() -> None:
-    assert {bar.name for bar in bars.BARS} <= set(COMMANDS)
+def test_make_bars_runs_commands_that_are_there() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    [names] = re.findall(r"^BARS \?= (.+)$", makefile, re.M)
+    assert set(names.split()) <= set(COMMANDS)
 
 
 # -- sums
@@ -146,30 +148,7 @@ def test_lm_evals_log_is_read_by_item(tmp_path: Path) -> None:
     assert read_json(tmp_path / "out.samples.json") == {"mmlu_law": [5]}
 
 
-# -- make bars
-
-
-def test_a_bar_that_breaks_is_failed_and_its_log_says_why(tmp_path: Path) -> None:
-    log_path = tmp_path / "bar.log"
-    outcome, seconds = bars.run_bar(bars.Bar("help_seconds", "", "--runs many"), log_path)
-    assert outcome == "failed"
-    assert "invalid int value: 'many'" in log_path.read_text()
-    assert seconds > 0
-
-
-def test_missed_is_neither_passed_nor_failed() -> None:
-    codes = (0, MISSED, 1, 2, -9, None)
-    assert [bars.outcome_of(code) for code in codes] == [
-        "passed", "missed", "failed", "failed", "failed", "failed"]  # fmt: skip
-
-
-def test_outcomes_of_earlier_calls_are_kept(tmp_path: Path) -> None:
-    path = tmp_path / "outcomes.json"
-    bars.remember({"scoring": "missed"}, path)
-    table = bars.remember({"gateway": "passed"}, path)
-    assert len(table) == len(bars.BARS)
-    ended = {name.partition(":")[0]: outcome for name, outcome in table.items()}
-    assert (ended["scoring"], ended["gateway"], ended["kills"]) == ("missed", "passed", "not run")
+# -- what is written down
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
@@ -184,6 +163,14 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
     assert "| speed | 2 ms |" in text
 
 
+def test_what_fell_short_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    finish("one", "One", {"speed": "1 ms"}, keep=False)
+    with pytest.raises(SystemExit) as ended:
+        finish("one", "One", {"speed": "9 ms"}, missed=["too slow"], keep=False)
+    assert ended.value.code == MISSED
+    assert "Missed: too slow." in capsys.readouterr().out
+
+
 # -- the gateway's arms
 
 
@@ -193,9 +180,9 @@ def test_the_gateway_is_measured_without_litellm() -> None:
     assert done.returncode == 0, done.stderr
     for kind in ("whole answer", "stream of 4 tokens"):
         for pair in ("pawl / pass-through", "pawl / pawl, not recording"):
-            (ratio,) = re.findall(rf"{kind}: throughput of {pair} +([\d.]+) ", done.stdout)
+            (ratio,) = re.findall(rf"{kind}: throughput of {pair}: ([\d.]+) ", done.stdout)
             assert float(ratio) > 0
-    assert re.search(r"^LiteLLM +not measured: left out", done.stdout, re.M)
+    assert re.search(r"^LiteLLM: not measured: left out", done.stdout, re.M)
 
 
 def test_litellm_that_cannot_be_installed_says_so(tmp_path: Path) -> None:

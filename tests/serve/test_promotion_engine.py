@@ -1,7 +1,7 @@
 """Promotions on the real engine: challengers that must not pass, then moves under load.
 
 One server, started by ``pawl up`` as a child, goes through the whole story; the tests look at what
-it left. The heavy version is ``python -m benchmarks.promotions_under_load``.
+it left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.promotions_under_load import Load, Moves, check, drive, make_adapters
 from feedback.store import Store
 from pawl.adapters import PROBE, read_manifest, write_manifest
 from pawl.server import start_server, stop_server, wait_ready
@@ -29,6 +28,7 @@ from tests.adapters_for_tests import (
     with_wrong_base,
     with_wrong_shape,
 )
+from tests.serve.promotions_under_load import Load, Moves, check, drive, make_adapters
 
 pytestmark = pytest.mark.engine
 N_MOVES, N_STREAMS = 8, 4

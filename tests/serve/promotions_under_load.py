@@ -1,7 +1,5 @@
 """Promotions and rollbacks under load: no answer fails or is cut, and each is of one version.
 
-    python -m benchmarks.promotions_under_load [--moves 20] [--streams 16] [--model DIR]
-
 Three adapters are trained to answer with a letter of their own over and over, so every token of an
 answer tells who wrote it. While streams run without pause, the champion is moved to and fro through
 the admin routes, with the gate's verdicts beside the adapters. What a client read must be whole,
@@ -10,24 +8,18 @@ written from its first token to its last by the version in its header, and store
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
-import statistics
-import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import MISSED, record, typed
-from pawl.models import BaseModel, resolve_model
-from pawl.server import start_server, stop_server, wait_ready
-from pawl.settings import Settings, load_settings
+from pawl.models import BaseModel
+from pawl.settings import Settings
 from pawl.sse import DONE, EventParser
-from tests.adapters_for_tests import approved_run, marker_adapter, real_base
+from tests.adapters_for_tests import approved_run, marker_adapter
 
 MARKERS = "xyz"
 MIN_TOKENS, MAX_TOKENS = 16, 96
@@ -194,52 +186,3 @@ def make_adapters(folder: Path, base: BaseModel) -> dict[str, Path]:
 
     torch.set_num_threads(1)
     return {one: marker_adapter(folder / one, base, one) for one in MARKERS}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--moves", type=int, default=20)
-    parser.add_argument("--streams", type=int, default=16)
-    parser.add_argument("--model", help="a folder or hub id; a small random Llama without")
-    parser.add_argument("--no-record", action="store_true", help="print only")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pawl-moves-") as temporary:
-        folder = Path(temporary)
-        if options.model:
-            base = resolve_model(options.model, cache_dir=folder)
-        else:
-            base = real_base(folder / "base")
-        settings = load_settings({"state_dir": folder / "state", "model": base.name})
-        adapters = make_adapters(folder / "adapters", base)
-        child = start_server(settings)
-        try:
-            url = wait_ready(settings, child).url
-            load, moves = asyncio.run(
-                drive(url, settings, adapters, options.moves, options.streams)
-            )
-        finally:
-            stop_server(child)
-        faults = check(load, moves, settings)
-    for one in faults[:20]:
-        print("FAULT", one)
-    kinds = Counter(one.get("kind") for one in moves.done)
-    versions = Counter(version for version, _ in load.answers.values())
-    figures = {
-        "moves of the champion": f"{kinds['promote']} promotions, {kinds['rollback']} rollbacks",
-        "streams at once": options.streams,
-        "answers read to their end": f"{len(load.answers):,}, by {len(versions)} versions",
-        "answers under way while the champion moved": f"{load.n_across_a_move:,}",
-        "failed, cut, mixed or wrongly recorded answers": len(faults),
-        "seconds a move, median and longest":
-            f"{statistics.median(moves.seconds):.2f}, {max(moves.seconds):.2f}",
-        "longest silence within an answer": f"{load.longest_silence_seconds:.2f} s",
-    }  # fmt: skip
-    for name, value in figures.items():
-        print(f"{name}: {value}")
-    if not options.no_record:
-        record("promotions-under-load", "Promotions and rollbacks under load", typed(), figures)
-    raise SystemExit(MISSED if faults else 0)
-
-
-if __name__ == "__main__":
-    main()
