@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from serve.engine.process import engine_environment
-from serve.engine.supervisor import end_session
+from serve.engine.launch import engine_environment
+from serve.engine.session import end_session
 
 LIMIT_SECONDS = 300
 QUESTION = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "max_tokens": 8}

@@ -28,8 +28,8 @@ from pawl.models import BaseModel, resolve_model
 from pawl.schemas import utc_now
 from pawl.settings import Settings
 from serve.api.auth import is_loopback
-from serve.engine.client import CommandMaker, Engine
-from serve.engine.process import vllm_command
+from serve.engine.launch import vllm_command
+from serve.engine.supervisor import CommandMaker, Engine
 
 if TYPE_CHECKING:
     from feedback.store import Store

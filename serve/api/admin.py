@@ -47,7 +47,7 @@ from serve.promotion import Promoter
 
 if TYPE_CHECKING:
     from feedback.store import Store
-    from serve.engine.client import Engine
+    from serve.engine.supervisor import Engine
 
 _log = logging.getLogger("pawl.admin")
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from feedback.store import Store
-    from serve.engine.client import Engine
+    from serve.engine.supervisor import Engine
     from serve.promotion import Promoter
 
 ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")

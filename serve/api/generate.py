@@ -20,7 +20,7 @@ from pawl.schemas import Message
 from serve.api.errors import connection_errors, engine_lost, refusal
 
 if TYPE_CHECKING:
-    from serve.engine.client import Engine
+    from serve.engine.supervisor import Engine
 
 MAX_PROMPTS = 256
 MAX_TOKENS = 1024

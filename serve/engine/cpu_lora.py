@@ -1,5 +1,5 @@
 """Mends vLLM's LoRA arithmetic on CPU, inside the engine's worker, which imports this module
-because of ``--worker-extension-cls`` (see ``serve.engine.process``).
+because of ``--worker-extension-cls`` (see ``serve.engine.launch``).
 
 vLLM marks a token without adapter by the slot -1. The CPU kernels (``vllm/lora/ops/torch_ops``,
 0.32) use it as an index, and -1 is the *last* slot: once as many adapters as ``--max-loras`` have

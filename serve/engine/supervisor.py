@@ -1,108 +1,379 @@
-"""Holds the engine's processes and lets none of them outlive the gateway.
+"""The vLLM child: started, watched, started again when it dies, and gone when we are.
 
-    python serve/engine/supervisor.py LOG_FILE COMMAND...
-
-It is started as the leader of a session of its own, with a pipe from the gateway as its standard
-input. It starts the command in that session. When the pipe closes, which the kernel does however
-the gateway ended, or when the command ends by itself, every process of the session is ended:
-asked first, killed after ``GRACE_SECONDS``. vLLM's own children (engine core, worker) stay in the
-session even when their parent was killed. Should the keeper itself be killed, the kernel kills the
-command, and the next start ends what is left (``end_session``).
-
-Only the standard library, and no imports of Pawl: it starts in a few milliseconds.
+States: ``off`` (not started, or stopped), ``starting``, ``ready``, ``restarting`` (it died and
+comes back), ``failed`` (given up; ``failure`` says why, with the command and the log's tail).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import ctypes
+import logging
 import os
-import select
-import signal
-import subprocess
+import secrets
+import shlex
+import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-GRACE_SECONDS = 2.0
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.settings import Settings
+from serve.engine import session
+from serve.engine.launch import STAGES, engine_environment, reason_in_log, vllm_command
 
+if TYPE_CHECKING:
+    import aiohttp
 
-def main(arguments: list[str]) -> int:
-    """Run the command until it ends or the pipe closes; answers the command's exit code."""
-    log_file, command = arguments[0], arguments[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans come to us, so they can be reaped
-    me = os.getpid()
+State = Literal["starting", "ready", "restarting", "failed", "off"]
+CommandMaker = Callable[[Settings, BaseModel, int], list[str]]
 
-    def die_with_keeper() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if os.getppid() != me:
-            os._exit(1)
-
-    with Path(log_file).open("ab", buffering=0) as log:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_keeper,
-        )
-    pidfd = os.pidfd_open(child.pid)
-    readable, _, _ = select.select([sys.stdin.fileno(), pidfd], [], [])
-    code = child.wait() if pidfd in readable else 0
-    end_session(me, spare=me)
-    return code if code >= 0 else 128 - code
+N_FAILURES_TO_GIVE_UP = 5  # of an engine that never worked; one that did is tried for ever
+STEADY_SECONDS = 60.0  # an engine that lived this long starts the count of failures anew
+BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0, 120.0)
+POLL_SECONDS = 0.1
+WATCH_SECONDS = 5.0
+ADAPTER_SECONDS = 120.0
+N_TAIL_LINES = 25
+LOG_BYTES = 5_000_000
+_log = logging.getLogger("pawl.engine")
 
 
-def end_session(session: int, spare: int | None = None) -> int:
-    """End every process of a session but ``spare``: SIGTERM, then SIGKILL after the grace.
+class Engine:
+    """One vLLM child and the adapters that it holds.
 
-    Returns:
-        how many processes were found alive at first.
+    Args:
+        settings: where the state folder is, and the engine's own settings.
+        model: the base model, served as ``base``.
+        command: makes the command line; a test gives one that starts something smaller.
+        backoff_seconds: how long to wait before the first restart, the second, and so on; the
+            last one holds for the rest.
     """
-    found = members(session, spare)
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + GRACE_SECONDS
-        while (left := members(session, spare)) and time.monotonic() < deadline:
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal_number)
-            _reap()
-            time.sleep(0.02 if signal_number == signal.SIGKILL else 0.1)
-    return len(found)
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: BaseModel,
+        *,
+        command: CommandMaker = vllm_command,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+    ) -> None:
+        self.model = model
+        # Awaited after every start, before the state is ``ready``: loads the adapters again.
+        self.on_ready: Callable[[], Awaitable[object]] | None = None
+        self.state: State = "off"
+        self.detail = "not started"
+        self.progress_fraction = 0.0
+        self.failure: PawlError | None = None
+        self.n_restarts = 0
+        self.loaded: dict[str, Path] = {}
+        self.is_ready = False  # it answers; ``state`` follows once the adapters are in
+        self.start_seconds: float | None = None
+        self.log_path = settings.logs_dir / "engine.log"
+        self.base_url = ""
+        # Without it every user of this machine could ask vLLM behind the gateway's back.
+        self._key = secrets.token_hex(16)
+        self._settings = settings
+        self._make_command = command
+        self._backoff = backoff_seconds
+        self.command: list[str] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._log_offset = 0
+        self._changed = asyncio.Event()
+
+    # -- what others ask of it
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child that holds the engine, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP client to the engine, which takes no others; made on first use."""
+        import aiohttp
+
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+                auto_decompress=False,
+                headers={"Authorization": f"Bearer {self._key}"},
+            )
+        return self._session
+
+    async def start(self) -> None:
+        """Begin to start the child, and return; ``wait_ready`` waits for it."""
+        if self._task is not None:
+            raise RuntimeError("this engine was started before")
+        self._set("starting", "starting", 0.0)
+        self._task = asyncio.create_task(self._supervise(), name="engine")
+
+    async def wait_ready(self, timeout_seconds: float | None = None) -> None:
+        """Wait until it is ready. Raises PawlError: it failed, or did not come up in time."""
+        limit = timeout_seconds or self._settings.engine.start_timeout_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self.state in ("starting", "restarting"):
+                    self._changed.clear()
+                    await self._changed.wait()
+        if self.state == "ready":
+            return
+        raise self.failure or self.unavailable()
+
+    def unavailable(self) -> PawlError:
+        """Why a request can't be answered now, for people."""
+        if self.state == "failed":
+            return PawlError(
+                "the engine is not running",
+                self.detail,
+                f"Look at {self.log_path}, then start Pawl again",
+                retryable=True,
+                code="engine_failed",
+            )
+        return PawlError(
+            f"the engine is {self.state}",
+            f"{self.detail} ({self.progress_fraction:.0%})",
+            "Ask again in a few seconds",
+            retryable=True,
+            code="engine_not_ready",
+        )
+
+    async def load_adapter(self, version: str, adapter_dir: Path) -> None:
+        """Serve the adapter in ``adapter_dir`` under the name ``version``.
+
+        Raises:
+            PawlError: the engine is not ready, or refused (``code="adapter_not_loaded"``).
+        """
+        if not self.is_ready:
+            raise self.unavailable()
+        await self._change_adapter("load", version, lora_path=str(adapter_dir.absolute()))
+        self.loaded[version] = adapter_dir
+
+    async def unload_adapter(self, version: str) -> None:
+        """Serve it no longer. Its folder may go only after this."""
+        if version not in self.loaded:
+            return
+        if self.is_ready:
+            await self._change_adapter("unload", version)
+        self.loaded.pop(version, None)
+
+    async def stop(self) -> None:
+        """End the child and everything it started; takes a few seconds at most."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._end_process()
+        if self._session is not None:
+            await self._session.close()
+        if self.state != "failed":
+            self._set("off", "stopped", 0.0)
+
+    # -- its life
+
+    async def _supervise(self) -> None:
+        n_failures = 0
+        ever_ready = False
+        try:
+            await asyncio.to_thread(session.reap_left_over, self._process_file)
+            while True:
+                ready_at = None
+                try:
+                    await self._launch()
+                    ever_ready, ready_at = True, time.monotonic()
+                    reason = await self._watch()
+                except PawlError as error:
+                    self.failure, reason = error, error.what
+                except OSError as error:  # a full disk, no room for another process
+                    reason = f"the engine could not be started ({error})"
+                    self.failure = PawlError(reason, retryable=True, code="engine_failed")
+                await self._end_process()
+                self.loaded.clear()
+                steady = ready_at is not None and time.monotonic() - ready_at > STEADY_SECONDS
+                n_failures = 1 if steady else n_failures + 1
+                # What never worked once has a lasting cause, a model that vLLM does not serve; but
+                # another program may have taken the port between our look and vLLM's.
+                if not ever_ready and (
+                    n_failures >= N_FAILURES_TO_GIVE_UP
+                    or "address already in use" not in self._log_text().lower()
+                ):
+                    self.failure = self.failure or self._explain(reason)
+                    self._set("failed", reason, 0.0)
+                    return
+                self.n_restarts += 1
+                pause = self._backoff[min(n_failures, len(self._backoff)) - 1]
+                self._set("restarting", f"{reason}; it starts again", 0.0)
+                await asyncio.sleep(pause)
+        except Exception as error:  # a fault of ours must show in the status, not vanish
+            self.failure = PawlError(
+                f"the engine's supervision broke: {error!r}", retryable=True, code="engine_failed"
+            )
+            self._set("failed", str(self.failure), 0.0)
+            raise
+
+    async def _launch(self) -> None:
+        """Start the child and wait until it answers and holds its adapters."""
+        began = time.monotonic()
+        self.failure = None
+        port = free_port()
+        self.base_url = f"http://127.0.0.1:{port}"
+        self.command = self._make_command(self._settings, self.model, port)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-S", session.__file__, str(self.log_path), *self.command,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **engine_environment(self._key)},
+        )  # fmt: skip
+        session.note_process(self._process_file, self._process.pid)
+        deadline = began + self._settings.engine.start_timeout_seconds
+        while not await self._answers():
+            if self._process.returncode is not None:
+                raise self._explain(
+                    f"the engine ended with exit code {self._process.returncode} while it started"
+                )
+            if time.monotonic() > deadline:
+                raise self._explain(
+                    "the engine was not ready after "
+                    f"{self._settings.engine.start_timeout_seconds:.0f} s"
+                )
+            self._read_progress()
+            await asyncio.sleep(POLL_SECONDS)
+        self._set(self.state, "generating a first token", 0.98)
+        await self._generate_one_token(deadline)
+        self.is_ready = True
+        self._set(self.state, "loading the adapters", 0.99)
+        if self.on_ready is not None:
+            try:
+                await self.on_ready()
+            except Exception:  # the base serves all the same; 'pawl' answers 503 without its own
+                _log.exception("the adapters could not be loaded")
+        self.start_seconds = time.monotonic() - began
+        self._set("ready", "ready", 1.0)
+
+    async def _watch(self) -> str:
+        """Wait until the child is dead or has said so; answers what happened."""
+        process = self._process
+        assert process is not None
+        n_silent = 0
+        while n_silent < 6:
+            try:
+                code = await asyncio.wait_for(asyncio.shield(process.wait()), WATCH_SECONDS)
+                return f"the engine ended with exit code {code}"
+            except TimeoutError:
+                n_silent = 0 if await self._answers() else n_silent + 1
+        return f"the engine did not answer for {6 * WATCH_SECONDS:.0f} s or more"
+
+    async def _end_process(self) -> None:
+        """Close the pipe to ``session.py``: it ends all that it started, and then itself."""
+        process, self._process = self._process, None
+        self.is_ready = False
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), 3 * session.GRACE_SECONDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        await asyncio.to_thread(session.end_session, process.pid)
+        self._process_file.unlink(missing_ok=True)
+
+    async def _request(
+        self, method: str, path: str, body: Any = None, *, seconds: float
+    ) -> tuple[int, str]:
+        """Status and text of an answer; status 0 and what happened when none came in time."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        try:
+            async with self.session.request(
+                method, self.base_url + path, json=body, timeout=timeout
+            ) as answer:
+                return answer.status, await answer.text()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return 0, f"{type(error).__name__} {error}".strip()
+
+    async def _answers(self) -> bool:
+        return (await self._request("GET", "/health", seconds=WATCH_SECONDS))[0] == 200
+
+    async def _generate_one_token(self, deadline: float) -> None:
+        """Raises PawlError: the engine answers ``/health`` but can't generate."""
+        body = {"model": "base", "prompt": [[0]], "max_tokens": 1, "temperature": 0}
+        seconds = max(1.0, deadline - time.monotonic())
+        status, text = await self._request("POST", "/v1/completions", body, seconds=seconds)
+        if status != 200:
+            problem = f"it answered {status}: {text[:300]}" if status else text
+            raise self._explain("the engine started, but its first token failed", problem)
+
+    async def _change_adapter(self, verb: str, version: str, **paths: str) -> None:
+        path, body = f"/v1/{verb}_lora_adapter", {"lora_name": version, **paths}
+        status, text = await self._request("POST", path, body, seconds=ADAPTER_SECONDS)
+        if status != 200 and "already been loaded" not in text:
+            raise PawlError(
+                f"the engine did not {verb} {version}",
+                text[:500],
+                f"Look at {self.log_path}",
+                retryable=True,
+                code="adapter_not_loaded",
+            )
+
+    # -- what it says about itself
+
+    @property
+    def _process_file(self) -> Path:
+        return self._settings.state_dir / "engine.json"
+
+    def _set(self, state: State, detail: str, progress_fraction: float) -> None:
+        if state != self.state:
+            died = state in ("restarting", "failed")
+            _log.log(logging.WARNING if died else logging.INFO, "engine %s: %s", state, detail)
+        self.state, self.detail = state, detail
+        self.progress_fraction = progress_fraction
+        self._changed.set()
+
+    def _read_progress(self) -> None:
+        text = self._log_text()
+        for mark, fraction, stage in STAGES:
+            if fraction > self.progress_fraction and mark in text:
+                self.progress_fraction, self.detail = fraction, stage
+        if self.progress_fraction == 0.0:
+            self.detail, self.progress_fraction = "importing vLLM", 0.02
+
+    def _log_text(self) -> str:
+        if not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as file:
+            file.seek(self._log_offset)
+            return file.read().decode(errors="replace")
+
+    def _explain(self, what: str, otherwise: str = "its log does not say why") -> PawlError:
+        """``what`` happened, with the reason in the log (or ``otherwise``), the exact command and
+        the log's tail."""
+        lines = [line for line in self._log_text().splitlines() if line.strip()]
+        tail = "\n".join(f"    {line[:300]}" for line in lines[-N_TAIL_LINES:])
+        return PawlError(
+            what,
+            reason_in_log(lines) or otherwise,
+            f"Command: {shlex.join(self.command)}\n  Last lines of {self.log_path}:\n{tail}\n",
+            retryable=True,
+            code="engine_failed",
+        )
 
 
-def members(session: int, spare: int | None = None) -> list[int]:
-    """Process ids of the session's living members (zombies left out)."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != spare:
-            stat = read_stat(int(entry.name))
-            if stat is not None and stat[1] == session and stat[0] not in "ZX":
-                found.append(int(entry.name))
-    return found
-
-
-def read_stat(pid: int) -> tuple[str, int, int] | None:
-    """``(state, session, start time in clock ticks since boot)``; None when there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    fields = text[text.rindex(")") + 2 :].split()  # the name before may hold blanks and brackets
-    return fields[0], int(fields[3]), int(fields[19])
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def free_port() -> int:
+    """A port on loopback that nobody listened on a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -21,7 +21,7 @@ from pawl.engine_support import serves_lora
 from pawl.errors import PawlError
 from pawl.models import resolve_model
 from pawl.settings import Settings
-from serve.engine.process import vllm_command
+from serve.engine.launch import vllm_command
 from tests import tiny_bases
 from tests.tiny_bases import KINDS
 

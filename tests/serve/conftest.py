@@ -8,7 +8,7 @@ import pytest
 
 from pawl.models import resolve_model
 from pawl.settings import Settings
-from serve.engine.process import vllm_command
+from serve.engine.launch import vllm_command
 from tests.serve.live import Live, live
 from tests.serve.tiny_llama import make_adapter, make_tiny_llama
 

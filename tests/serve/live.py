@@ -20,7 +20,7 @@ from pawl.settings import Settings
 from serve.api.app import make_app
 from serve.api.completions import Gateway, InFlight
 from serve.api.metrics import Metrics
-from serve.engine.client import CommandMaker, Engine
+from serve.engine.supervisor import CommandMaker, Engine
 from serve.up import Server, listen
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from pawl.files import read_json
-from serve.engine import supervisor as keeper
+from serve.engine import session as processes
 from tests.serve.live import Live, eventually
 
 pytestmark = pytest.mark.engine
@@ -149,7 +149,7 @@ def test_a_hang_up_frees_the_engine(real: Live, stream: bool) -> None:
 def test_after_its_worker_was_killed_the_engine_comes_back_with_its_adapters(real: Live) -> None:
     before = {name: said(ask(real, name)) for name in ("base", "pawl@1", "pawl@2")}
     session = int(read_json(real.engine.log_path.parent.parent / "engine.json")["pid"])
-    os.kill(max(keeper.members(session)), signal.SIGKILL)  # the worker: the last one started
+    os.kill(max(processes.members(session)), signal.SIGKILL)  # the worker: the last one started
     eventually(lambda: real.engine.state == "restarting", "the death is seen", 60)
     refused = ask(real, "base")
     assert refused.status_code == 503
@@ -157,4 +157,4 @@ def test_after_its_worker_was_killed_the_engine_comes_back_with_its_adapters(rea
     real.call(real.engine.wait_ready())
     assert real.engine.n_restarts == 1
     assert {name: said(ask(real, name)) for name in before} == before
-    assert keeper.members(session) == []
+    assert processes.members(session) == []

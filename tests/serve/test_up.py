@@ -16,7 +16,7 @@ import pytest
 
 from feedback.store import Store
 from pawl.files import read_json
-from serve.engine import supervisor as keeper
+from serve.engine import session as processes
 from tests import tiny_bases
 from tests.serve.live import REPOSITORY, eventually
 
@@ -75,13 +75,13 @@ def test_it_answers_shows_a_page_and_stops_cleanly(
         nowhere = httpx.get(url + "/v1/engines")
         assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "not_found")
         session = int(read_json(state_dir / "engine.json")["pid"])
-        assert len(keeper.members(session)) == 3
+        assert len(processes.members(session)) == 3
         began = time.monotonic()
         child.send_signal(how)
         output, _ = child.communicate(timeout=60)
         assert child.returncode == 0, output
         assert time.monotonic() - began < 30
-        assert keeper.members(session) == []
+        assert processes.members(session) == []
         assert f"Pawl is at {url}" in output
         assert not (state_dir / "server.json").exists()
 
@@ -96,7 +96,7 @@ def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir:
         session = int(read_json(state_dir / "engine.json")["pid"])
         child.kill()
         child.wait(10)
-        eventually(lambda: not keeper.members(session), "the engine is gone", 10)
+        eventually(lambda: not processes.members(session), "the engine is gone", 10)
     (state_dir / "server.json").unlink()
     with up(state_dir, model_dir):
         url = url_of(state_dir)

@@ -13,7 +13,7 @@ from feedback.store import Store
 from pawl.models import BaseModel
 from pawl.settings import Settings, load_settings
 from serve.api.completions import InFlight
-from serve.engine.client import Engine
+from serve.engine.supervisor import Engine
 from serve.promotion import Promoter
 from tests.adapters_for_tests import light_adapter, light_base
 

@@ -40,7 +40,7 @@ def test_verbs_work_without_an_engine_and_completions_say_that_there_is_none(
 
 def test_importing_the_serving_parts_loads_nothing_heavy() -> None:
     code = (
-        "import sys, serve, serve.api.app, serve.engine.client, serve.api.completions\n"
+        "import sys, serve, serve.api.app, serve.engine.supervisor, serve.api.completions\n"
         "print([name for name in ('torch', 'vllm', 'trl', 'lm_eval', 'gradio', 'transformers',"
         " 'duckdb') if name in sys.modules])"
     )

@@ -11,7 +11,7 @@ import pytest
 
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings
-from serve.engine.process import vllm_command
+from serve.engine.launch import vllm_command
 from tests import tiny_bases
 from tests.serve.live import Live, live
 

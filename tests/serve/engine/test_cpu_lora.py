@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from serve.engine.process import runs_on_cpu
+from serve.engine.launch import runs_on_cpu
 
 # In a process of its own: the mend stays in the process that imports it.
 PROGRAM = """

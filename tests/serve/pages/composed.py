@@ -18,7 +18,7 @@ from feedback.store import Store
 from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.api.app import build_app
-from serve.engine.client import CommandMaker, Engine
+from serve.engine.supervisor import CommandMaker, Engine
 from serve.up import Server, listen
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.serve.live import REPOSITORY, eventually, fake_command

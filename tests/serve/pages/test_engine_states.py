@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import DEFAULT_MODEL, Settings
-from serve.engine.process import vllm_command
+from serve.engine.launch import vllm_command
 from serve.pages.mount import mount_pages
 from tests.serve.live import REPOSITORY
 from tests.serve.pages.composed import composed

@@ -17,9 +17,9 @@ import pytest
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.settings import Settings
-from serve.engine import supervisor as keeper
-from serve.engine.client import Engine
-from serve.engine.orphans import reap_left_over
+from serve.engine import session as processes
+from serve.engine.session import reap_left_over
+from serve.engine.supervisor import Engine
 from tests.serve.live import FAKE_BASE, fake_command
 
 
@@ -57,9 +57,9 @@ def test_it_starts_serves_adapters_and_stops_with_all_its_processes(tmp_path: Pa
         await engine.unload_adapter("pawl@1")
         assert not engine.loaded
         session = session_of(tmp_path)
-        assert len(keeper.members(session)) == 3  # the keeper, the engine, its child
+        assert len(processes.members(session)) == 3  # the keeper, the engine, its child
         await engine.stop()
-        assert keeper.members(session) == []
+        assert processes.members(session) == []
         assert engine.state == "off"
         assert not (tmp_path / "engine.json").exists()
 
@@ -78,13 +78,13 @@ def test_it_comes_back_after_a_kill_with_its_adapters(tmp_path: Path, victim: in
         await engine.start()
         await engine.wait_ready()
         session = session_of(tmp_path)
-        os.kill(sorted(keeper.members(session))[victim], signal.SIGKILL)
+        os.kill(sorted(processes.members(session))[victim], signal.SIGKILL)
         await until(lambda: engine.state == "restarting", "the death is seen")
         assert not engine.loaded
         await until(lambda: engine.state == "ready", "it is back")
         assert engine.n_restarts == 1
         assert list(engine.loaded) == ["pawl@1"]
-        assert keeper.members(session) == []
+        assert processes.members(session) == []
         await engine.stop()
 
     run(scenario())
@@ -162,13 +162,13 @@ def test_what_a_killed_gateway_and_keeper_left_is_ended_at_the_next_start(tmp_pa
         await engine.wait_ready()
         session = session_of(tmp_path)
         noted = read_json(tmp_path / "engine.json")
-        child = sorted(keeper.members(session))[2]
+        child = sorted(processes.members(session))[2]
         os.kill(session, signal.SIGSTOP)  # a keeper that can do nothing any more
-        os.kill(sorted(keeper.members(session))[1], signal.SIGKILL)
-        assert child in keeper.members(session)
+        os.kill(sorted(processes.members(session))[1], signal.SIGKILL)
+        assert child in processes.members(session)
         write_json(tmp_path / "left.json", noted)
         assert await asyncio.to_thread(reap_left_over, tmp_path / "left.json") >= 1
-        assert keeper.members(session) == []
+        assert processes.members(session) == []
         await engine.stop()
         return session
 
@@ -177,7 +177,7 @@ def test_what_a_killed_gateway_and_keeper_left_is_ended_at_the_next_start(tmp_pa
 
 def test_a_process_that_only_shares_the_number_is_left_alone(tmp_path: Path) -> None:
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    mine = keeper.read_stat(os.getpid())
+    mine = processes.read_stat(os.getpid())
     assert mine is not None
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"],
                           start_new_session=True) as other:  # fmt: skip

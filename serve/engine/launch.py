@@ -30,7 +30,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
     """
     engine = settings.engine
     ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
-    rank = next((one for one in ranks if one >= engine.max_lora_rank), ranks[-1])
+    rank = next((size for size in ranks if size >= engine.max_lora_rank), ranks[-1])
     command = [
         *module_command("vllm.entrypoints.openai.api_server"),
         "--model", str(model.model_dir), "--served-model-name", "base",

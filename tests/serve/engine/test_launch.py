@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pawl.settings import Settings
-from serve.engine.process import reason_in_log, vllm_command
+from serve.engine.launch import reason_in_log, vllm_command
 from tests.serve.live import FAKE_BASE
 
 
