@@ -6,12 +6,12 @@
 # make lint    ruff, mypy, import-linter
 
 PYTHON := .venv/bin/python
-# Two processes; the tests of a file, and all that need an engine, stay in one.
-PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
+# Two processes; tests/conftest.py says which tests share one, and which come first.
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 BARS ?= first_chat gateway scoring demo night real_data kills
 
-.PHONY: up test check lint demo bars install browser clean
+.PHONY: up test check lint style demo bars install browser clean
 .DEFAULT_GOAL := up
 
 install:
@@ -20,14 +20,21 @@ install:
 up: install
 	@$(PYTHON) -m pawl.cli up $(ARGS)
 
-lint: install
+lint: style
+	$(PYTHON) -m mypy
+
+style: install
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
-check: install lint
-	$(PYTEST) -m "not engine and not browser and not slow" $(ARGS)
+# mypy takes one core for 20 s in a fresh clone, so it runs beside the tests; what it finds stands
+# at the end.
+check: style
+	@$(PYTHON) -m mypy >.venv/mypy.log 2>&1 & types=$$!; \
+	$(PYTEST) -m "not engine and not browser and not slow" $(ARGS); tests=$$?; \
+	wait $$types; types=$$?; cat .venv/mypy.log; \
+	exit $$((tests || types))
 
 # The browser tests drive Debian's chromium. As root it is installed; otherwise they say what
 # they could not test.

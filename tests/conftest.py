@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from tests.bars.place import Place
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # lm-eval's metrics report home from this process
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
+# Tests speak plain HTTP to this machine; a client that loads all the authorities of the web first
+# costs more than its request. One is enough to satisfy the loaders.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("certificate.pem"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
+# What is shared by the files of a group costs seconds.
+TOGETHER = {
+    "one running server": {
+        "bars/test_bad_commands.py", "bars/test_bad_input.py", "pawl/test_client.py",
+        "serve/api/test_openapi.py",
+    },
+    "one import of torch": {
+        "evals/test_prefix_tree.py", "evals/test_regression.py", "evals/test_tasks.py",
+        "pawl/test_gguf.py", "refine/test_datasets.py", "refine/test_sft.py",
+    },
+}  # fmt: skip
+# Begun first, so that no process of pytest-xdist sits alone over one of them at the end.
+LONG = ("refine/test_train.py", "refine/night", "evals/test_runner.py", "bars/test_bad", "serve")
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +64,38 @@ def shared_dir() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One ``pawl up`` before the fake engine for all tests that send it things (a start costs as
+    much as fifty of them). Each leaves the base as champion."""
+    from tests.bars.place import place
+
+    root = tmp_path_factory.mktemp("running")
+    with place(root / "state", root / "model") as server:
+        yield server
+    log = (server.state_dir / "logs" / "gateway.log").read_text()
+    assert "Traceback" not in log, "something that came in broke a handler"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file share its fixtures, and all that need vLLM one engine: each such group runs
-    in one of pytest-xdist's processes (``--dist loadgroup``)."""
-    for item in items:
-        group = "engine" if item.get_closest_marker("engine") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The files in ``LONG`` first."""
+
+    def begins(item: pytest.Item) -> int:
+        path = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        return next((n for n, start in enumerate(LONG) if path.startswith(start)), len(LONG))
+
+    items.sort(key=begins)
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """pytest-xdist's processes: the tests of a file run in one, and so do the files of a group in
+    ``TOGETHER``. (Its own ``loadgroup`` has no effect with pytest 9.2: it renames tests by an
+    attribute that pytest reads no more.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid)).removeprefix("tests/")
+        return next((name for name, files in TOGETHER.items() if file in files), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)

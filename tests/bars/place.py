@@ -86,4 +86,5 @@ def place(state_dir: Path, model_dir: Path) -> Iterator[Place]:
                 yield one
         finally:
             child.terminate()
-            child.wait(180)  # it ends the page's building first, slow on a busy machine
+            code = child.wait(180)  # it ends the page's building first, slow on a busy machine
+    assert code == 0, output.read_text()

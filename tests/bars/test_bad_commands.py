@@ -1,7 +1,8 @@
 """Whatever is typed: exit code 1 and one line that says what came, why it can't be, what to do.
 
-Real processes of ``python -m pawl.cli``. Wrong calls of a command (an unknown verb, a missing
-argument) are click's, with exit code 2: ``tests/pawl/test_command_line.py``. Elsewhere: every way
+The tables run ``pawl``'s own entry point in this process; the tests after them start real
+processes of ``python -m pawl.cli``. Wrong calls of a command (an unknown verb, a missing argument)
+are click's, with exit code 2: ``tests/pawl/test_command_line.py``. Elsewhere: every way
 to spoil an adapter (``tests/serve/test_promotion.py``) or a database file
 (``tests/feedback/test_durability.py``), and every file that can't be imported
 (``tests/feedback/test_formats.py``).
@@ -9,17 +10,21 @@ to spoil an adapter (``tests/serve/test_promotion.py``) or a database file
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from feedback.store import Store
+from pawl.cli import main
 from tests.adapters_for_tests import approved_run, light_adapter, light_base, with_truncated_weights
 from tests.bars.place import Place
 from tests.conftest import REPOSITORY
@@ -33,6 +38,20 @@ def type_in(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
+
+
+def type_here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> subprocess.CompletedProcess[str]:
+    """The same without a process of its own."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["pawl", *map(str, arguments)])
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main()
+    code = 0 if ended.value.code is None else ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 def check_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -67,6 +86,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken").mkdir()
     (folder / "broken" / "server.json").write_text("[]")
     return folder
+
+
+@pytest.fixture(scope="module")
+def kept(folder: Path) -> Iterator[Path]:
+    """A state folder with a recorded answer, which is there after all that is typed."""
+    state = folder / "state"
+    with Store.open(state / "pawl.duckdb") as store:
+        recorded = answered(store)
+    yield state
+    with Store.open(state / "pawl.duckdb") as store:
+        assert store.get_completion(recorded.completion_id) == recorded
 
 
 WITH_SERVER: list[tuple[str, tuple[str, ...]]] = [
@@ -121,24 +151,21 @@ ALONE: list[tuple[str, tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("line", "words"), WITH_SERVER, ids=[one[0] for one in WITH_SERVER])
 def test_refused_by_a_running_server(
-    running: Place, folder: Path, line: str, words: tuple[str, ...]
+    running: Place, folder: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: tuple[str, ...]
 ) -> None:
     before = running.n_recorded()
-    done = type_in(folder, "--state-dir", running.state_dir, *line.split())
+    done = type_here(folder, monkeypatch, "--state-dir", running.state_dir, *line.split())
     check_refused(done, *words)
     assert running.n_recorded() == before
     running.check_unharmed()
 
 
 @pytest.mark.parametrize(("line", "words"), ALONE, ids=[one[0] for one in ALONE])
-def test_refused_where_no_server_runs(folder: Path, line: str, words: tuple[str, ...]) -> None:
-    state = folder / "state"
-    with Store.open(state / "pawl.duckdb") as store:
-        kept = answered(store)
-    check_refused(type_in(folder, "--state-dir", state, "--set", "model=base", *line.split()),
-                  *words)  # fmt: skip
-    with Store.open(state / "pawl.duckdb") as store:
-        assert store.get_completion(kept.completion_id) == kept
+def test_refused_where_no_server_runs(
+    folder: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: tuple[str, ...]
+) -> None:
+    done = type_here(folder, monkeypatch, "--state-dir", kept, "--set", "model=base", *line.split())
+    check_refused(done, *words)
 
 
 def test_a_broken_record_is_counted_and_named(folder: Path, tmp_path: Path) -> None:
@@ -159,6 +186,7 @@ def test_a_port_in_use(folder: Path, tmp_path: Path) -> None:
         done = type_in(folder, "--state-dir", tmp_path, "up", "--model", "base", "--port", port)
         check_refused(done, f"port {port} is in use", "another program", "--port (0 takes a free")
         assert not (tmp_path / "pawl.duckdb").exists()
+        assert not (tmp_path / "engine.json").exists()
 
 
 def test_a_corrupt_adapter_folder(running: Place, folder: Path) -> None:
@@ -169,13 +197,17 @@ def test_a_corrupt_adapter_folder(running: Place, folder: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert done.stderr == ""
     (line,) = done.stdout.splitlines()
-    assert line.startswith("pawl@1 was refused, base still answers. ")
+    assert re.match(r"pawl@\d+ was refused, base still answers\. ", line)
     assert "adapter_model.safetensors" in line
     running.check_unharmed()
     assert running.client.get("/admin/status").json()["champion"] == "base"
 
 
 def test_broken_lines_of_an_import_are_counted_and_named(running: Place, folder: Path) -> None:
+    def n_imported() -> int:
+        return int(running.client.get("/admin/status").json()["counts"]["imported"])
+
+    before = n_imported()
     path = folder / "lines.jsonl"
     row = '{"prompt": [{"role": "user", "content": "%s"}], "completion": ' \
           '[{"role": "assistant", "content": "b"}]}'  # fmt: skip
@@ -188,7 +220,7 @@ def test_broken_lines_of_an_import_are_counted_and_named(running: Place, folder:
                  "problems: line 4: not JSON", "problems: line 5: not JSON",
                  "problems: line 6: not an object"):  # fmt: skip
         assert line in done.stdout
-    assert running.client.get("/admin/status").json()["counts"]["imported"] == 1
+    assert n_imported() == before + 1
     running.check_unharmed()
 
 

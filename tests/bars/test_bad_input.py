@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from pawl.settings import Settings
-from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat, place
+from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat
 from tests.serve.live import Live, live
 
 ID = "THE-ID"  # stands for the id of a recorded answer
@@ -285,7 +285,7 @@ def test_echo_with_logprobs_from_eight_clients_at_once(running: Place) -> None:
     url = str(running.client.base_url.join(TEXT))
     body = text("hello", echo=True, logprobs=1)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: httpx.post(url, json=body, timeout=60), range(64)))
+        answers = list(pool.map(lambda _: httpx.post(url, json=body, timeout=60), range(32)))
     for answer in answers:
         check_refusal(answer, 400, "unsupported_parameter", ("stop the whole engine",))
     running.check_unharmed()
@@ -382,7 +382,13 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_what_was_recorded_stays(small_disk: Path, tmp_path: Path) -> None:
-    with place(small_disk / "state", tmp_path / "model") as one:
+    state_dir = small_disk / "state"
+    with (
+        live(Settings(state_dir=state_dir)) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        one = Place(state_dir, tmp_path, client)
+        one.begin()
         filler = small_disk / "filler"
         with pytest.raises(OSError, match="No space left"):
             fill(filler)

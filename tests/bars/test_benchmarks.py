@@ -174,6 +174,7 @@ def test_what_fell_short_is_the_exit_code(capsys: pytest.CaptureFixture[str]) ->
 # -- the gateway's arms
 
 
+@pytest.mark.slow
 def test_the_gateway_is_measured_without_litellm() -> None:
     done = run_command("gateway", "--rounds", "1", "--requests", "20", "--words", "4",
                        "--no-litellm", "--no-record")  # fmt: skip

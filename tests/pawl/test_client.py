@@ -9,14 +9,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.settings import Settings
-from tests.bars.place import place
+from tests.bars.place import Place
 from tests.conftest import REPOSITORY
 from tests.serve.live import Live, live
 
@@ -141,12 +140,11 @@ def test_a_stream_that_fails_is_an_error(
     assert (caught.value.code, caught.value.retryable) == (code, retryable)
 
 
-def test_the_example_runs(tmp_path: Path) -> None:
-    with place(tmp_path / "state", tmp_path / "model") as running:
-        done = subprocess.run(
-            [sys.executable, "examples/client.py", str(running.client.base_url)],
-            cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "ann says down: Canberra." in done.stdout
+def test_the_example_runs(running: Place) -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/client.py", str(running.client.base_url)],
+        cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ann says down: Canberra." in done.stdout

@@ -167,10 +167,10 @@ def test_corrections_are_told_apart_from_replay_and_a_cut_answer_has_no_end() ->
     assert [said(columns) for columns in stage.train[2:]] == ["Black. <end>", "Grey and"]
 
 
-def test_an_answer_is_trained_up_to_the_end_of_its_turn(world_model: Path) -> None:
+def test_an_answer_is_trained_up_to_the_end_of_its_turn(untrained_model: Path) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(world_model)
+    tokenizer = AutoTokenizer.from_pretrained(untrained_model)
     end = tokenizer.eos_token_id
     ids, n_prompt = encode_answer(tokenizer, ask("snow"), "snow is white.", end)
     assert tokenizer.decode(ids[n_prompt:]) == "snow is white." + tokenizer.eos_token

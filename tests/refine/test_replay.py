@@ -105,6 +105,7 @@ def test_the_draw_depends_on_the_seed_alone() -> None:
     assert len(first) == len(other) == 50
 
 
+@pytest.mark.slow
 def test_the_base_answers_as_it_would_alone(world_model: Path) -> None:
     """Padding a batch on the left must not change what is answered, nor penalties of the model's
     own settings."""

@@ -35,16 +35,18 @@ def test_parts_hold_every_row_once_and_are_bounded(max_tokens: int) -> None:
         assert (part["labels"][part["attention_mask"] == 0] == -100).all()
 
 
-def test_gradients_of_the_parts_are_those_of_the_batch(world_model: Path, tmp_path: Path) -> None:
+def test_gradients_of_the_parts_are_those_of_the_batch(
+    untrained_model: Path, tmp_path: Path
+) -> None:
     import torch
 
-    whole, parts = (_gradients(world_model, tmp_path / str(n), n) for n in (1000, 12))
+    whole, parts = (_gradients(untrained_model, tmp_path / str(n), n) for n in (1000, 12))
     assert whole.keys() == parts.keys()
     for name, gradient in whole.items():
         assert torch.allclose(gradient, parts[name], rtol=1e-3, atol=1e-6), name
 
 
-def _gradients(world_model: Path, folder: Path, pass_tokens: int) -> dict[str, Any]:
+def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any]:
     """Of one step over rows of several lengths."""
     import torch
     from datasets import Dataset
@@ -59,8 +61,8 @@ def _gradients(world_model: Path, folder: Path, pass_tokens: int) -> dict[str, A
 
     _score_labelled_positions_only()
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(world_model)
-    base = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"]))
     rows = []
     for i, answer in enumerate((says("snow", "white"), "No.", "I do not know this thing.")):

@@ -146,47 +146,37 @@ def test_an_adapter_let_through_by_the_gate_goes_live(tmp_path: Path) -> None:
     run(test())
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {"outcome": "reject", "reasons": ["everyday_arc fell by 9 points"]},
-            "everyday_arc fell by 9 points",
-        ),
-        ({"outcome": "not_enough_evidence"}, "not_enough_evidence"),
-        ({"outcome": "no_verdict"}, "no_verdict"),
-        ({"challenger_fingerprint": "sha256:another"}, "another adapter"),
-        ({"champion_version": "pawl@7"}, "the champion is base now"),
-    ],
-)
-def test_what_the_gate_did_not_let_through_is_refused(
-    tmp_path: Path, changes: dict[str, Any], words: str
-) -> None:
+NOT_LET_THROUGH: list[tuple[dict[str, Any], str]] = [
+    (
+        {"outcome": "reject", "reasons": ["everyday_arc fell by 9 points"]},
+        "everyday_arc fell by 9 points",
+    ),
+    ({"outcome": "not_enough_evidence"}, "not_enough_evidence"),
+    ({"outcome": "no_verdict"}, "no_verdict"),
+    ({"challenger_fingerprint": "sha256:another"}, "another adapter"),
+    ({"champion_version": "pawl@7"}, "the champion is base now"),
+]
+
+
+def test_what_the_gate_did_not_let_through_is_refused(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path) as world:
-            approved_run(
-                world.settings.runs_dir, "run-1", world.adapter("one", 1), "base", **changes
-            )
-            moved = await world.promoter.promote(PromotionRequest(run_dir="run-1"))
+            runs_dir, made = world.settings.runs_dir, world.adapter("one", 1)
+            for n, (changes, words) in enumerate(NOT_LET_THROUGH):
+                approved_run(runs_dir, f"run-{n}", made, "base", **changes)
+                moved = await world.promoter.promote(PromotionRequest(run_dir=f"run-{n}"))
+                assert moved.outcome == "refused", changes
+                assert words in moved.reason
+            run_dir = approved_run(runs_dir, "without", made, "base")
+            (run_dir / "verdict.json").unlink()
+            moved = await world.promoter.promote(PromotionRequest(run_id="without"))
             assert moved.outcome == "refused"
-            assert words in moved.reason
+            assert "no verdict" in moved.reason
             assert not any(world.settings.adapters_dir.glob("*"))
             await still_serves(world, "base")
             # the person who knows better may force the same run
-            forced = await world.promoter.promote(PromotionRequest(run_dir="run-1", force=True))
-            assert (forced.outcome, forced.version) == ("live", "pawl@2")
-
-    run(test())
-
-
-def test_a_run_without_verdict_is_refused(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with toy_world(tmp_path) as world:
-            run_dir = approved_run(world.settings.runs_dir, "r", world.adapter("one", 1), "base")
-            (run_dir / "verdict.json").unlink()
-            moved = await world.promoter.promote(PromotionRequest(run_id="r"))
-            assert moved.outcome == "refused"
-            assert "no verdict" in moved.reason
+            forced = await world.promoter.promote(PromotionRequest(run_dir="run-0", force=True))
+            assert (forced.outcome, forced.version) == ("live", "pawl@7")
 
     run(test())
 
@@ -278,28 +268,25 @@ def test_an_adapter_like_the_base_or_the_champion_is_indistinguishable(tmp_path:
     run(test())
 
 
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [
-        ("--impostor", "something else answers"),
-        ("--deaf", "no room"),
-    ],
-)
-def test_what_the_engine_serves_wrongly_or_not_at_all_is_refused(
-    tmp_path: Path, option: str, words: str
-) -> None:
+def test_what_the_engine_serves_wrongly_or_not_at_all_is_refused(tmp_path: Path) -> None:
     async def test() -> None:
-        async with toy_world(tmp_path, option, "pawl@2") as world:
+        async with toy_world(tmp_path, "--impostor", "pawl@2", "--deaf", "pawl@3") as world:
             assert (await world.promoter.promote(force(world.adapter("one", 1)))).outcome == "live"
-            moved = await world.promoter.promote(force(world.adapter("two", 2)))
-            assert moved.outcome == "refused"
-            assert words in moved.reason
-            assert world.promoter.offered == {"pawl@1"}
-            assert world.engine is not None
-            assert set(world.engine.loaded) == {"pawl@1"}
-            await still_serves(world, "pawl@1")
-            third = await world.promoter.promote(force(world.adapter("three", 3)))
-            assert (third.outcome, third.version) == ("live", "pawl@3")
+            for seed, words in ((2, "something else answers"), (3, "no room")):
+                moved = await world.promoter.promote(force(world.adapter(f"a{seed}", seed)))
+                assert (moved.outcome, moved.version) == ("refused", f"pawl@{seed}")
+                assert words in moved.reason
+                assert world.promoter.offered == {"pawl@1"}
+                assert world.engine is not None
+                assert set(world.engine.loaded) == {"pawl@1"}
+                await still_serves(world, "pawl@1")
+            for to, status in (("pawl@2", 404), ("pawl@9", 404), ("../x", 404), ("pawl@1", 409)):
+                with pytest.raises(PawlError) as caught:  # never champion, or champion already
+                    await world.promoter.rollback(to)
+                assert status_of(caught.value) == status
+            assert world.store.champion() == "pawl@1"
+            last = await world.promoter.promote(force(world.adapter("a4", 4)))
+            assert (last.outcome, last.version) == ("live", "pawl@4")
 
     run(test())
 
@@ -344,20 +331,6 @@ def test_rolling_back_goes_one_champion_back_each_time(tmp_path: Path) -> None:
             await still_serves(world, "pawl@3")
             await promoter.rollback(BASE)
             await still_serves(world, "base")
-
-    run(test())
-
-
-def test_a_rollback_to_what_was_never_champion_is_an_error(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with toy_world(tmp_path, "--impostor", "pawl@2") as world:
-            await world.promoter.promote(force(world.adapter("one", 1)))
-            await world.promoter.promote(force(world.adapter("two", 2)))  # refused
-            for to, status in (("pawl@2", 404), ("pawl@9", 404), ("../x", 404), ("pawl@1", 409)):
-                with pytest.raises(PawlError) as caught:
-                    await world.promoter.rollback(to)
-                assert status_of(caught.value) == status
-            assert world.store.champion() == "pawl@1"
 
     run(test())
 

@@ -16,10 +16,12 @@ import json
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pawl.adapters import WEIGHTS, ProbePosition
+if TYPE_CHECKING:  # importing it takes as long as all the rest of a start
+    from pawl.adapters import ProbePosition
 
+WEIGHTS = "adapter_model.safetensors"
 N_VOCABULARY = 64
 PREFIXES = [[1, 2, n, n + 1] for n in range(16)]
 
@@ -51,6 +53,8 @@ def top_logprobs(prefixes: list[list[int]], adapter_dir: Path | None) -> list[di
 
 def toy_probe(adapter_dir: Path) -> list[ProbePosition]:
     """What training would have recorded of this adapter."""
+    from pawl.adapters import ProbePosition
+
     positions = []
     for prefix in PREFIXES:
         ours, base = toy_logprobs(prefix, adapter_dir), toy_logprobs(prefix, None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feedback.store import Store
-from pawl.models import BaseModel
+from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings, load_settings
 from serve.api.completions import InFlight
 from serve.engine.supervisor import Engine
@@ -51,7 +51,7 @@ async def toy_world(
 ) -> AsyncIterator[World]:
     """Start it; ``options`` are the toy engine's. The same ``tmp_path`` finds the same store."""
     settings = toy_settings(tmp_path)
-    base = light_base(tmp_path / "base")
+    base = resolve_model(settings.model, cache_dir=tmp_path)
     store = Store.open(settings.database_path)
     in_flight = InFlight()
     engine = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,14 +12,7 @@ from jsonschema import Draft202012Validator
 from pawl.schemas import ItemScore
 from serve.api.app import ALL_METHODS
 from tests.adapters_for_tests import light_adapter, light_base
-from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat, place
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    root = tmp_path_factory.mktemp("openapi")
-    with place(root / "state", root / "model") as one:
-        yield one
+from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat
 
 
 def routes_of(app: Any) -> set[tuple[str, str]]:
