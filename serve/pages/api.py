@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from pawl.errors import PawlError
-from pawl.sse import DONE, EventParser
+import httpx
+
+from pawl.client import ChatReader, error_of, parsed, transport_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One person's calls in one conversation.
+    """One person's calls in one conversation. Each raises PawlError with the server's own words.
 
     Args:
         base_url: the gateway over loopback, ``http://127.0.0.1:8000``.
@@ -33,49 +33,27 @@ class Api:
     api_key: str | None
     rater_id: str
 
-    def _headers(self, conversation_id: str | None = None) -> dict[str, str]:
+    def _client(self, read_seconds: float | None = 30) -> httpx.AsyncClient:
         headers = {"X-Pawl-Rater": self.rater_id, "X-Pawl-Source": "chat_page"}
-        if conversation_id:
-            headers["X-Pawl-Conversation"] = conversation_id
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        return headers
+        timeout = httpx.Timeout(10, read=read_seconds)
+        return httpx.AsyncClient(
+            base_url=self.base_url, headers=headers, timeout=timeout, trust_env=False, verify=False
+        )
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """Answer of ``GET path``, parsed. Raises PawlError with the server's own words."""
-        return await self._call("GET", path, query, None)
+    async def get(self, path: str, **query: str) -> Any:
+        """Answer of ``GET path``, parsed."""
+        return await self._call("GET", path, params=query)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Answer of ``POST path``, parsed. Raises PawlError with the server's own words."""
-        return await self._call("POST", path, None, body)
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Answer of ``POST path``, parsed."""
+        return await self._call("POST", path, json=body)
 
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
-    ) -> Any:
-        import aiohttp
-
-        try:
-            async with (
-                aiohttp.ClientSession(
-                    self.base_url, timeout=aiohttp.ClientTimeout(total=30)
-                ) as session,
-                session.request(
-                    method, path, params=query, json=body, headers=self._headers()
-                ) as answer,
-            ):
-                raw = await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as err:
-            raise _unreachable(err) from err
-        if answer.status >= 400:
-            raise _server_error(answer.status, raw)
-        try:
-            return json.loads(raw)
-        except ValueError:
-            raise _server_error(answer.status, raw) from None
+    async def _call(self, method: str, path: str, **content: Any) -> Any:
+        async with self._client() as http:
+            with transport_errors(http, method, path):
+                return parsed(await http.request(method, path, **content))
 
     async def stream_chat(
         self, model: str, messages: list[dict[str, str]], conversation_id: str
@@ -84,69 +62,20 @@ class Api:
 
         Closing the iterator (or cancelling the task that reads it) closes the connection, which
         is how the gateway learns that nobody waits any more.
-
-        Raises:
-            PawlError: what the server said, before the answer or in the middle of it.
         """
-        import aiohttp
-
-        body = {"model": model, "messages": messages, "stream": True}
-        try:
-            async with (
-                aiohttp.ClientSession(
-                    self.base_url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
-                ) as session,
-                session.post(
-                    "/v1/chat/completions", json=body, headers=self._headers(conversation_id)
-                ) as answer,
-            ):
-                if answer.status >= 400:
-                    raise _server_error(answer.status, await answer.read())
-                yield Begun(
-                    answer.headers["X-Pawl-Completion-Id"], answer.headers["X-Pawl-Version"]
-                )
-                parser = EventParser()
-                async for chunk in answer.content.iter_any():
-                    for data in parser.feed(chunk):
-                        if data == DONE:
-                            return
-                        if text := _text_of(data):
+        path, body = "/v1/chat/completions", {"model": model, "messages": messages, "stream": True}
+        headers = {"X-Pawl-Conversation": conversation_id}
+        async with self._client(read_seconds=None) as http:
+            with transport_errors(http, "POST", path):
+                async with http.stream("POST", path, json=body, headers=headers) as answer:
+                    if answer.is_error:
+                        await answer.aread()
+                        raise error_of(answer)
+                    yield Begun(
+                        answer.headers["X-Pawl-Completion-Id"], answer.headers["X-Pawl-Version"]
+                    )
+                    reader = ChatReader()
+                    async for chunk in answer.aiter_bytes():
+                        for text in reader.feed(chunk):
                             yield text
-        except (aiohttp.ClientError, TimeoutError) as err:
-            raise _unreachable(err) from err
-        raise PawlError(
-            "the answer broke off",
-            "the server closed the stream before its end",
-            "Regenerate, and look at the server's log if it happens again",
-        )
-
-
-def _text_of(data: bytes) -> str:
-    """Text in one event's JSON; an error event is raised."""
-    event = json.loads(data)
-    if "error" in event:
-        raise _server_error(500, data)
-    return "".join(choice["delta"].get("content") or "" for choice in event["choices"])
-
-
-def _server_error(status: int, raw: bytes) -> PawlError:
-    """What the server said, as it said it; ``status`` is the HTTP status."""
-    text, code = raw.decode(errors="replace").strip()[:2000], "error"
-    try:
-        error = json.loads(raw)["error"]
-        text, code = str(error["message"]), str(error.get("code") or code)
-    except (ValueError, KeyError, TypeError):
-        pass  # not OpenAI's shape: shown as it came
-    return PawlError(
-        text or f"the server answered {status} without a word", retryable=status >= 500, code=code
-    )
-
-
-def _unreachable(err: Exception) -> PawlError:
-    return PawlError(
-        "the server did not answer",
-        str(err) or type(err).__name__,
-        "Is it still running?",
-        retryable=True,
-        code="unreachable",
-    )
+                    reader.end()

@@ -22,10 +22,12 @@ from pawl.errors import PawlError
 from serve.pages import rendering
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
-from serve.pages.layout import Layout
-from serve.pages.script import CHAT_ID, CHAT_PARAM, FORM_PARAM
-from serve.pages.updates import KEEP, KEEP_FORM, drawn, drawn_and_form, form
+from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form
 
+# Of the page's address, where ``assets/page.js`` puts them.
+CHAT_PARAM = "chat"
+FORM_PARAM = "form"  # the completion whose feedback form is open
+CHAT_ID = re.compile(r"chat-[0-9a-f]{32}")
 _RATER = re.compile(r"page-[0-9a-f]{32}")
 
 
@@ -60,8 +62,8 @@ class ChatPage:
         reasons = [ui.categories, ui.correction, ui.comment]
         ui.question.submit(self._send, [ui.question, *ask], both, **common)
         ui.question.stop(self._stop, [ui.page], ui.drawn, **common)
-        ui.chat.retry(self._regenerate, ask, both, **common)
-        ui.chat.edit(self._resend, ask, both, **common)
+        ui.chat.retry(self._ask_again, ask, both, **common)
+        ui.chat.edit(self._ask_again, ask, both, **common)
         ui.new.click(self._start_over, [ui.page], both, **common)
         # "multiple": else a thumb pressed while another is being saved would be lost.
         ui.chat.like(self._thumb, who, both, **common, trigger_mode="multiple")
@@ -183,43 +185,26 @@ class ChatPage:
                 parts[1]["value"], emptied = "", True
             yield parts
 
-    async def _regenerate(
+    async def _ask_again(
         self,
         page: OpenPage,
         rater_id: str | None,
         model: str,
         known: dict[str, Any],
-        event: gr.RetryData,
+        event: gr.EventData,
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
-        then = "The answer stays as it is: ask again"
+        """Answer a question anew, as it was (``gr.RetryData``) or edited (``gr.EditData``)."""
+        then = "The conversation stays as it is: ask again"
         if await self._is_too_early(known, rater_id, request, then) or not (
             await self._is_current(page, str(rater_id), request)
         ):
-            yield [*drawn(page), *KEEP_FORM]
+            yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
             return
         at = _turn_index(event.index)
-        question = page.turns[at].question
+        is_edited = hasattr(event, "previous_value")
+        question = str(event.value) if is_edited else page.turns[at].question
         async for parts in self._ask(page, str(rater_id), model, question, at, request):
-            yield parts
-
-    async def _resend(
-        self,
-        page: OpenPage,
-        rater_id: str | None,
-        model: str,
-        known: dict[str, Any],
-        event: gr.EditData,
-        request: gr.Request,
-    ) -> AsyncIterator[list[Any]]:
-        then = "Your question stays as it was: edit it"
-        if await self._is_too_early(known, rater_id, request, then) or not (
-            await self._is_current(page, str(rater_id), request)
-        ):
-            yield [*drawn(page), *KEEP_FORM]  # the page shows the edited one by now
-            return
-        at = _turn_index(event.index)
-        async for parts in self._ask(page, str(rater_id), model, str(event.value), at, request):
             yield parts
 
     async def _ask(

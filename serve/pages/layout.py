@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from serve.pages.conversation import OpenPage
+from serve.pages.rendering import DOWN, UP, about, has_reasons, messages, thumbs
 
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 _EMPTY = (
@@ -22,6 +23,24 @@ _ABOUT = (
     "browser's local storage, and what you typed and did not send in this tab's; no name is "
     "asked for."
 )
+
+
+def theme() -> Any:
+    """Gradio's base theme on fonts that every system has."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return gr.themes.Base(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=fonts,
+        font_mono=mono,
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+    )
 
 
 class Layout:
@@ -55,7 +74,7 @@ class Layout:
             scale=1,
             editable="user",
             buttons=["copy"],
-            feedback_options=("Like", "Dislike"),
+            feedback_options=(UP, DOWN),
             latex_delimiters=[],
             group_consecutive_messages=False,
             allow_file_downloads=False,
@@ -100,21 +119,46 @@ class Layout:
             elem_id="pawl-question",
         )
         gr.Markdown(_ABOUT, elem_id="pawl-about")
-
-    @property
-    def drawn(self) -> list[Any]:
-        """What shows the conversation."""
-        return [self.chat, self.question]
-
-    @property
-    def feedback_form(self) -> list[Any]:
-        """What shows the feedback form."""
-        return [
-            self.form,
-            self.about,
-            self.why,
-            self.categories,
-            self.correction,
-            self.comment,
+        # What shows the conversation, and what shows the feedback form.
+        self.drawn = [self.chat, self.question]
+        self.feedback_form = [
+            self.form, self.about, self.why, self.categories, self.correction, self.comment,
             self.save,
-        ]
+        ]  # fmt: skip
+
+
+# -- what handlers answer: updates of ``Layout.drawn`` and ``Layout.feedback_form``, in order
+
+KEEP_FORM = [gr.skip()] * 7
+KEEP = [gr.skip()] * 9
+
+
+def drawn(page: OpenPage) -> list[dict[str, Any]]:
+    """The conversation, and the input with its button: Send, or Stop while an answer comes."""
+    busy = page.conversation.busy
+    return [
+        gr.update(value=messages(page.turns), feedback_value=thumbs(page.turns)),
+        gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),
+    ]
+
+
+def form(page: OpenPage) -> list[Any]:
+    """The feedback form: closed, or open on ``page.form_turn`` with what was saved last."""
+    turn = page.form_turn
+    if turn is None or turn.feedback is None:
+        return [gr.update(visible=False), *[gr.skip()] * 6]
+    shown = turn.marked_bad or has_reasons(turn)
+    return [
+        gr.update(visible=True),
+        about(turn),
+        gr.update(visible=shown),
+        turn.feedback["categories"],
+        turn.feedback["correction"] or "",
+        turn.feedback["comment"] or "",
+        gr.update(visible=shown),
+    ]
+
+
+def drawn_and_form(page: OpenPage) -> list[Any]:
+    """All of it."""
+    return [*drawn(page), *form(page)]

@@ -10,26 +10,25 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from pawl.settings import Settings
 from serve.api.auth import is_loopback
-from serve.pages.script import SCRIPT
+from serve.pages.rendering import ASSETS
 from serve.pages.security import PageSecurity
-from serve.pages.theme import FAVICON_LINK, STARTING_PAGE
 
 log = logging.getLogger("pawl.pages")
 
 
 def mount_pages(app: Starlette, settings: Settings) -> None:
-    """Serve the chat page at ``/`` of ``app``. Call it last: it takes every path left over.
+    """Serve the chat page at ``/`` of ``app``; it gets every path that no route takes.
 
     The page calls the gateway at the address on which the browser's own request came in, so
     nobody needs to know the port beforehand.
@@ -40,20 +39,9 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
     """
     key = settings.api_key.get_secret_value() if settings.api_key else None
     pages = Pages(key)
-    app.mount("/", PageSecurity(pages, key, only_own_names=is_loopback(settings.host)))
+    app.router.default = PageSecurity(pages, key, only_own_names=is_loopback(settings.host))
     app.state.pages = pages
-    before = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def with_pages(parent: Any) -> AsyncIterator[Any]:
-        async with before(parent) as state:
-            pages.start()
-            try:
-                yield state
-            finally:
-                await pages.stop()
-
-    app.router.lifespan_context = with_pages
+    app.router.lifespan_context = pages.lifespan
 
 
 class Pages:
@@ -63,8 +51,6 @@ class Pages:
         self._api_key = api_key
         self._app: Starlette | None = None
         self._problem: str | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is not None:
@@ -72,18 +58,21 @@ class Pages:
             return
         if scope["type"] != "http":
             return
-        await HTMLResponse(
-            STARTING_PAGE.format(
-                icon=FAVICON_LINK,
-                what=self._problem or "The page is being put together. It opens by itself.",
-                refresh="" if self._problem else '<meta http-equiv="refresh" content="1">',
-            ),
-            status_code=200 if HTTPConnection(scope).url.path == "/" else 503,
-        )(scope, receive, send)
+        templates = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
+        page = templates.get_template("starting.html").render(problem=self._problem)
+        status = 200 if scope["path"] == "/" else 503
+        await HTMLResponse(page, status)(scope, receive, send)
 
-    def start(self) -> None:
-        """Begin to build, beside the running server."""
-        self._task = asyncio.create_task(self._run())
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Build beside the running server; at its end take the page down, with its streams."""
+        work = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
 
     def hang_up(self) -> None:
         """End the stream that every open page holds, so that a server that drains its
@@ -93,36 +82,26 @@ class Pages:
                 gradio_app: Any = route.app
                 gradio_app.stop_event.set()
 
-    async def stop(self) -> None:
-        """Take the page down, with every stream it still runs."""
-        self._stopping.set()
-        if self._task is not None:
-            await self._task
-
     async def _run(self) -> None:
-        """Build, serve until told to stop. One task, as Gradio's lifespan must end in its own."""
+        """Build, serve until cancelled. One task, as Gradio's lifespan must end in its own."""
         try:
             # In a loop of its own: Gradio opens loops that it never closes where none runs.
             inner, blocks = await asyncio.to_thread(asyncio.run, self._build())
-        except ImportError as err:
-            self._problem = (
-                f"The chat page needs Gradio, which could not be imported ({err}). "
-                "Do: pip install 'pawl-chat[pages]'. The API works without it."
-            )
-            log.error(self._problem)
-            return
         except Exception as err:
+            do = " Do: pip install 'pawl-chat[pages]'." if isinstance(err, ImportError) else ""
             self._problem = (
-                f"The chat page could not be built ({type(err).__name__}: {err}); "
-                "the server's log has the details. The API works without it."
+                f"The chat page could not be built ({type(err).__name__}: {err}).{do} The API "
+                "works without it; the server's log has the details."
             )
             log.exception("the chat page could not be built")
             return
         async with inner.router.lifespan_context(inner):
             self._app = inner
-            await self._stopping.wait()
-            self._app = None
-            blocks.close(verbose=False)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._app = None
+                blocks.close(verbose=False)
 
     async def _build(self) -> tuple[Starlette, Any]:
         # Gradio reads this when it is imported, and posts usage figures home without it.
@@ -131,10 +110,11 @@ class Pages:
         from fastapi import FastAPI
 
         from serve.pages.chat import ChatPage
-        from serve.pages.theme import CSS, theme
+        from serve.pages.layout import theme
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         blocks = ChatPage(self._api_key).blocks
+        script = (ASSETS / "page.js").read_text()
         gradio.mount_gradio_app(
             inner,
             blocks,
@@ -147,7 +127,7 @@ class Pages:
             pwa=False,
             mcp_server=False,
             theme=theme(),
-            css=CSS,
-            head=FAVICON_LINK + SCRIPT,
+            css=(ASSETS / "page.css").read_text(),
+            head=(ASSETS / "icon.html").read_text() + f"<script>{script}</script>",
         )
         return inner, blocks

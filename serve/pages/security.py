@@ -8,11 +8,11 @@ import hmac
 import re
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.auth import foreign_host
-from serve.api.errors import status_of
+from serve.api.auth import foreign_host, foreign_origin
+from serve.api.errors import error_response, no_such_route, status_of
 
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
 # description and run history are not on the list, so they answer 404 whatever its settings are.
@@ -64,29 +64,20 @@ class PageSecurity:
         answer: ASGIApp = self._refusal(scope) or self._app
         await answer(scope, receive, send_with_policy)
 
-    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        if not _OPEN.fullmatch(path) or ".." in path:
-            return PlainTextResponse(f"There is no page {path} here.\n", 404)
+        if not _OPEN.fullmatch(scope["path"]) or ".." in scope["path"]:
+            return error_response(no_such_route(scope))
         if self._api_key is not None and not _knows(headers.get("authorization"), self._api_key):
             return PlainTextResponse(
                 "This server asks for its API key: any name, the key as the password.\n",
                 401,
                 {"WWW-Authenticate": 'Basic realm="Pawl: any name, the API key as password"'},
             )
+        stranger = foreign_origin(headers) if scope["method"] == "POST" else None
         if self._api_key is None and self._only_own_names:
-            stranger = foreign_host(headers.get("host", ""))
-            if stranger is not None:
-                return PlainTextResponse(f"{stranger}\n", status_of(stranger))
-        origin = headers.get("origin")
-        if (
-            scope["method"] == "POST"
-            and origin is not None
-            and origin.partition("://")[2] != headers.get("host")
-        ):
-            return PlainTextResponse(f"A page of {origin} may not post here.\n", 403)
-        return None
+            stranger = stranger or foreign_host(headers)
+        return PlainTextResponse(f"{stranger}\n", status_of(stranger)) if stranger else None
 
 
 def _knows(authorization: str | None, api_key: str) -> bool:

@@ -20,7 +20,7 @@ AWAY = {"health": {"engine": {"state": "restarting", "detail": "the engine ended
 RATER = "page-" + "0" * 32
 
 
-@pytest.mark.parametrize("how", ["_regenerate", "_resend", "_send"])
+@pytest.mark.parametrize("how", ["retry", "edit", "send"])
 def test_while_the_engine_is_away_nothing_of_the_conversation_is_lost(how: str) -> None:
     turns = [Turn("one", "first", "c-1", "base", "complete"), Turn("two", "second")]
     page = OpenPage(Conversation("chat-1", list(turns)), opened=True)
@@ -30,21 +30,22 @@ def test_while_the_engine_is_away_nothing_of_the_conversation_is_lost(how: str) 
 
         from serve.pages.chat import ChatPage
 
-        where = {"index": 0, "value": "uno", "previous_value": "one"}
+        where = {"index": 0, "value": "uno"}
         ask: list[Any] = [page, RATER, "pawl", AWAY]
         arguments: dict[str, list[Any]] = {
-            "_regenerate": [*ask, gr.RetryData(None, where)],
-            "_resend": [*ask, gr.EditData(None, where)],
-            "_send": ["three", *ask],
+            "retry": [*ask, gr.RetryData(None, where)],
+            "edit": [*ask, gr.EditData(None, {**where, "previous_value": "one"})],
+            "send": ["three", *ask],
         }
-        handler = getattr(ChatPage(None), how)
+        chat = ChatPage(None)
+        handler: Any = chat._send if how == "send" else chat._ask_again
         return [parts async for parts in handler(*arguments[how], None)]
 
     with pytest.warns(UserWarning, match=r"can't answer yet \(the engine ended\)"):
         (drawn,) = asyncio.run(call())
     assert page.turns == turns
     assert not page.conversation.busy
-    if how != "_send":  # the page is drawn as it was
+    if how != "send":  # the page is drawn as it was
         questions = [m["content"] for m in drawn[0]["value"] if m["role"] == "user"]
         assert questions == ["one", "two"]
 

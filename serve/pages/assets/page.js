@@ -1,26 +1,12 @@
-"""The page's own script: what must live in the browser to outlive a cut and a restart.
-
-Gradio comes back from a lost connection by loading the page anew. Two things survive that here:
-
-    the address   ``/?chat=chat-<32 hex digits>`` names the conversation, from the first load on;
-                  "New chat" puts another name there before Gradio sends the click
-    the draft     what is typed and not sent or saved, in this tab's session storage under that
-                  name. A form that was open is named in the address (``&form=``) until it is
-                  open again, with the text that was in it
-
-It is put into the page's head. Gradio's ``js=`` arguments would need ``unsafe-eval``.
-"""
-
-from __future__ import annotations
-
-import re
-
-CHAT_PARAM = "chat"
-FORM_PARAM = "form"  # the completion whose feedback form is open
-FORM_CLASS = "pawl-about-"  # and the completion's id: a class of the form's heading
-CHAT_ID = re.compile(r"chat-[0-9a-f]{32}")
-
-SCRIPT = """<script>
+// What must live in the browser to outlive a cut and a restart. It is put into the page's head
+// (Gradio's js= arguments would need unsafe-eval).
+//
+// Gradio comes back from a lost connection by loading the page anew. Two things survive that here:
+//   the address  /?chat=chat-<32 hex digits> names the conversation, from the first load on;
+//                "New chat" puts another name there before Gradio sends the click
+//   the draft    what is typed and not sent or saved, in this tab's session storage under that
+//                name. A form that was open is named in the address (&form=) until it is open
+//                again, with the text that was in it
 (() => {
   const chat = () => new URL(location.href).searchParams.get("chat");
   const put = (name, value) => {
@@ -42,7 +28,7 @@ SCRIPT = """<script>
   const places = ["#pawl-question", "#pawl-correction", "#pawl-comment"];
   const box = (place) => document.querySelector(place + " textarea");
   const form = () => document.querySelector("#pawl-form [class*=pawl-about-]")
-    ?.className.match(/pawl-about-(\\S+)/)?.[1] ?? null;
+    ?.className.match(/pawl-about-(\S+)/)?.[1] ?? null;
   const key = () => "pawl-draft-" + chat();
   addEventListener("pagehide", () => {
     const typed = places.map((place) => box(place)?.value ?? "");
@@ -70,4 +56,3 @@ SCRIPT = """<script>
   });
   watch.observe(document.documentElement, { childList: true, subtree: true });
 })();
-</script>"""
