@@ -115,9 +115,9 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
         settings = Settings(state_dir=Path(folder))
         store = Store.open(settings.database_path)
         base = BaseModel("fake", Path(folder), None, "sha256:fake", "FakeForCausalLM", 512)
-        engine = Upstream(upstream)
+        engine: Any = Upstream(upstream)
         gateway = Gateway(store, engine, base, InFlight(), Metrics(), lambda: (),
-                          settings.engine.max_prompt_bytes, record=recording)  # fmt: skip
+                          settings.engine.max_request_bytes, record=recording)  # fmt: skip
         config = uvicorn.Config(make_app(settings, gateway), host="127.0.0.1", port=port,
                                 access_log=False, log_level="warning")  # fmt: skip
 

@@ -67,7 +67,6 @@ class Pawl:
         timeout_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self.url = url
-        self._timeout_seconds = timeout_seconds
         self._http = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -117,14 +116,14 @@ class Pawl:
         path, body = "/v1/chat/completions", _chat_body(messages, model, fields)
         headers = _people(conversation_id, rater_id)
         with (
-            self._errors("POST", path),
+            transport_errors(self._http, "POST", path),
             self._http.stream(
                 "POST", path, json={**body, "stream": True}, headers=headers
             ) as response,
         ):
-            if response.status_code >= 400:
+            if response.is_error:
                 response.read()
-                raise _refusal(response)
+                raise error_of(response)
             yield ChatStream(response)
 
     def conversation(self, conversation_id: str, rater_id: str | None = None) -> Conversation:
@@ -219,35 +218,34 @@ class Pawl:
         headers: Mapping[bytes, bytes] | None = None,
     ) -> Any:
         query = {key: value for key, value in (query or {}).items() if value is not None}
-        with self._errors(method, path):
+        with transport_errors(self._http, method, path):
             response = self._http.request(method, path, params=query, json=body, headers=headers)
-        if response.status_code >= 400:
-            raise _refusal(response)
-        try:
-            return response.json()
-        except ValueError:
-            raise _no_json(response) from None
+        return parsed(response)
 
-    @contextmanager
-    def _errors(self, method: str, path: str) -> Iterator[None]:
-        try:
-            yield
-        except httpx.ReadTimeout as err:
-            raise PawlError(
-                f"{method} {path} was not answered within {self._timeout_seconds:g} s",
-                "the server may still be at it",
-                "Look with 'pawl status' and 'pawl history' before asking again",
-                retryable=True,
-                code="no_answer_yet",
-            ) from err
-        except httpx.TransportError as err:
-            raise PawlError(
-                f"the server at {self.url} did not answer",
-                str(err) or type(err).__name__,
-                "Is 'pawl up' running there?",
-                retryable=True,
-                code="unreachable",
-            ) from err
+
+@contextmanager
+def transport_errors(
+    http: httpx.Client | httpx.AsyncClient, method: str, path: str
+) -> Iterator[None]:
+    """Errors of a connection as PawlErrors: ``no_answer_yet`` or ``unreachable``."""
+    try:
+        yield
+    except httpx.ReadTimeout as err:
+        raise PawlError(
+            f"{method} {path} was not answered within {http.timeout.read:g} s",
+            "the server may still be at it",
+            "Look with 'pawl status' and 'pawl history' before asking again",
+            retryable=True,
+            code="no_answer_yet",
+        ) from err
+    except httpx.TransportError as err:
+        raise PawlError(
+            f"the server at {http.base_url} did not answer",
+            str(err) or type(err).__name__,
+            "Is 'pawl up' running there?",
+            retryable=True,
+            code="unreachable",
+        ) from err
 
 
 class ChatStream:
@@ -260,24 +258,40 @@ class ChatStream:
 
     def __iter__(self) -> Iterator[str]:
         """Raises PawlError when the answer breaks off; after the last piece it is recorded."""
-        parser = EventParser()
+        reader = ChatReader()
         for chunk in self._response.iter_bytes():
-            for data in parser.feed(chunk):
-                if data == DONE:
-                    return
-                event = json.loads(data)
-                if "error" in event:
-                    raise _error(event, 500)
-                for choice in event["choices"]:
-                    if text := choice["delta"].get("content"):
-                        yield text
-        raise PawlError(
-            "the answer broke off",
-            "the server closed the stream before its end",
-            "Ask again",
-            retryable=True,
-            code="engine_lost",
-        )
+            yield from reader.feed(chunk)
+        reader.end()
+
+
+class ChatReader:
+    """A streamed answer: its bytes in, its text out."""
+
+    def __init__(self) -> None:
+        self._parser = EventParser()
+        self._is_done = False
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Pieces of text. Raises PawlError: the server's, when it breaks the answer off."""
+        for data in self._parser.feed(chunk):
+            if data == DONE:
+                self._is_done = True
+                return
+            event = json.loads(data)
+            if "error" in event:
+                raise _error(event)
+            yield from filter(None, (one["delta"].get("content") for one in event["choices"]))
+
+    def end(self) -> None:
+        """Raises PawlError: the stream ended before the answer did."""
+        if not self._is_done:
+            raise PawlError(
+                "the answer broke off",
+                "the server closed the stream before its end",
+                "Ask again",
+                retryable=True,
+                code="engine_lost",
+            )
 
 
 class _InProcess(httpx.BaseTransport):
@@ -313,29 +327,40 @@ def _as(kind: type[T], value: Any) -> T:
     return TypeAdapter(kind).validate_python(value)
 
 
-def _refusal(response: httpx.Response) -> PawlError:
+def parsed(response: httpx.Response) -> Any:
+    """The answer's JSON. Raises PawlError: the server's own, or there is no JSON in it."""
+    if response.is_error:
+        raise error_of(response)
     try:
-        return _error(response.json(), response.status_code)
+        return response.json()
+    except ValueError:
+        raise _no_json(response) from None
+
+
+def error_of(response: httpx.Response) -> PawlError:
+    """The server's error in its own words."""
+    try:
+        return _error(response.json())
     except ValueError:
         return _no_json(response)
 
 
-def _error(value: Any, status: int) -> PawlError:
-    """The server's error in its own words."""
+def _error(value: Any) -> PawlError:
     error = value.get("error", {}) if isinstance(value, dict) else {}
     return PawlError(
         str(error.get("message") or value),
-        retryable=status >= 500,
+        retryable=bool(error.get("retryable")),
         code=str(error.get("code") or "error"),
         param=error.get("param"),
     )
 
 
 def _no_json(response: httpx.Response) -> PawlError:
+    """What stands between here and the server, a proxy, answers without JSON."""
     request = response.request
     return PawlError(
         f"{request.method} {request.url.path} answered {response.status_code} without JSON",
         response.text[:200],
         "Look at the server's log",
-        retryable=response.status_code >= 500,
+        retryable=response.status_code in (502, 503, 504),
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -171,6 +171,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+Name = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$")]  # the server runs in its own folder
+
+
 class FeedbackRequest(Body):
     """What one person says about one answer. A field that is absent leaves what the person said
     before; an empty text or list takes it away."""
@@ -197,9 +201,9 @@ class FeedbackRequest(Body):
 class PromotionRequest(Body):
     """Either a run, or any adapter with ``force``."""
 
-    run_dir: str | None = Field(None, description="a folder of runs/, or a run's id")
-    adapter_dir: str | None = Field(None, description="an absolute path; needs force")
-    run_id: str | None = None
+    run_dir: Name | None = Field(None, description="a folder of runs/, or a run's id")
+    adapter_dir: AbsolutePath | None = Field(None, description="an absolute path; needs force")
+    run_id: Name | None = None
     force: bool = Field(False, description="promote without a gate's verdict")
 
 
@@ -223,7 +227,7 @@ class ScoresRequest(Body):
     """The finished folder of scores that a run left."""
 
     role: Literal["champion", "challenger", "anchor"]
-    dir: str = Field(description="an absolute path under runs/ or scores/")
+    dir: AbsolutePath = Field(description="an absolute path under runs/ or scores/")
 
 
 class Verdict(Body):
@@ -239,17 +243,17 @@ class NoFields(Body):
 
 
 class GenerateRequest(Body):
-    prompts: list[list[Message]]
-    max_tokens: int
+    prompts: list[list[Message]] = Field(min_length=1, max_length=256)
+    max_tokens: int = Field(ge=1, le=1024, description="of each answer")
 
 
 class ImportRequest(Body):
-    path: str = Field(description="an absolute path on the server's machine")
+    path: AbsolutePath = Field(description="an absolute path on the server's machine")
     format: str = Field("auto", description="a format of feedback.formats, or auto")
 
 
 class ExportRequest(Body):
-    path: str = Field(description="an absolute path on the server's machine")
+    path: AbsolutePath = Field(description="an absolute path on the server's machine")
     format: str = Field(description="a format of feedback.formats")
 
 
@@ -267,6 +271,7 @@ class ErrorDetail(Answer):
     type: str = Field(description="invalid_request_error or server_error")
     param: str | None = Field(description="the request's field at fault, if one is")
     code: str | None = Field(description="the machine-readable name; docs/api.md lists them")
+    retryable: bool = Field(description="the same request may succeed later")
 
 
 class ErrorAnswer(Answer):

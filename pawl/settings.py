@@ -52,7 +52,9 @@ class EngineSettings(BaseModel):
     kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the KV cache, GiB")
     gpu_memory_fraction: float = Field(0.85, gt=0, lt=1)
     start_timeout_seconds: float = Field(600, gt=0)
-    max_prompt_bytes: int = Field(4_000_000, ge=1, description="largest request body, bytes")
+    max_request_bytes: int = Field(
+        4_000_000, ge=1, description="largest body of a completion request"
+    )
 
 
 class TrainSettings(BaseModel):

@@ -31,55 +31,42 @@ def find_candidate(request: PromotionRequest, settings: Settings) -> Candidate:
     Raises:
         PawlError: nothing or too much was named, or it is not there.
     """
-    for name in ("run_dir", "adapter_dir", "run_id"):
-        if "\0" in (getattr(request, name) or ""):
-            raise PawlError(f"{name} holds a zero byte", "no path does", param=name)
-    force, run_id, adapter = request.force, request.run_id, request.adapter_dir
-    run = request.run_dir or (None if adapter else run_id)
-    if bool(run) == bool(adapter):
+    run = request.run_dir or (None if request.adapter_dir else request.run_id)
+    if bool(run) == bool(request.adapter_dir):
         raise PawlError("a promotion takes either run_dir or adapter_dir", do="Name one of them")
-    if run:
-        run_dir = settings.runs_dir / run
-        if run_dir.is_symlink() or run_dir.resolve().parent != settings.runs_dir.resolve():
+    if request.adapter_dir:
+        if not request.force:
             raise PawlError(
-                f"run {run!r} is not in {settings.runs_dir}",
-                "a verdict counts only where the gate wrote it",
-                "Give the run's id, or adapter_dir with force",
-                param="run_dir",
+                "adapter_dir came without force",
+                "no gate has scored a bare adapter",
+                "Promote a run that the gate let through, or send force: true",
+                param="force",
             )
-        if not run_dir.is_dir():
+        if not Path(request.adapter_dir).is_dir():
             raise PawlError(
-                f"run {run!r} is not known",
-                f"{settings.runs_dir} has no such folder",
-                "List the runs with 'pawl runs'",
-                code="unknown_run",
-                param="run_dir",
+                f"adapter folder {request.adapter_dir} is not there",
+                do="Check the path",
+                code="not_found",
+                param="adapter_dir",
             )
-        return Candidate(run_dir / "adapter", run_dir, run_id or run_dir.name, force)
-    if not force:
+        return Candidate(Path(request.adapter_dir), None, request.run_id, True)
+    run_dir = settings.runs_dir / str(run)
+    if run_dir.is_symlink() or run_dir.resolve().parent != settings.runs_dir.resolve():
         raise PawlError(
-            "adapter_dir came without force",
-            "no gate has scored a bare adapter",
-            "Promote a run that the gate let through, or send force: true",
-            param="force",
+            f"run {run!r} is not in {settings.runs_dir}",
+            "a verdict counts only where the gate wrote it",
+            "Give the run's id, or adapter_dir with force",
+            param="run_dir",
         )
-    assert adapter is not None
-    adapter_dir = Path(adapter)
-    if not adapter_dir.is_absolute():
+    if not run_dir.is_dir():
         raise PawlError(
-            f"adapter_dir {adapter!r} is relative",
-            "the server runs in a folder of its own",
-            "Give the absolute path",
-            param="adapter_dir",
+            f"run {run!r} is not known",
+            f"{settings.runs_dir} has no such folder",
+            "List the runs with 'pawl runs'",
+            code="unknown_run",
+            param="run_dir",
         )
-    if not adapter_dir.is_dir():
-        raise PawlError(
-            f"adapter folder {adapter_dir} is not there",
-            do="Check the path",
-            code="not_found",
-            param="adapter_dir",
-        )
-    return Candidate(adapter_dir, None, run_id, force)
+    return Candidate(run_dir / "adapter", run_dir, request.run_id or run_dir.name, request.force)
 
 
 def check_verdict(run_dir: Path, fingerprint: str, champion: str) -> None:

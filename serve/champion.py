@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from feedback.champion import BASE_VERSION
 from pawl.adapters import read_manifest
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import Promotion
-
-BASE = "base"
 
 
 def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
@@ -24,7 +23,7 @@ def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
     Args:
         promotions: every row, oldest first; only ``live`` ones move the champion.
     """
-    stack = [BASE]
+    stack = [BASE_VERSION]
     for row in promotions:
         if row.outcome != "live":
             continue
@@ -33,12 +32,6 @@ def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
         else:
             stack.append(row.version)
     return stack
-
-
-def moves(promotions: Sequence[Promotion]) -> list[Promotion]:
-    """Every move as it stands now, in the order in which they were begun: a move that waited for
-    the engine has several rows under one ``promotion_id``, of which the newest counts."""
-    return list({row.promotion_id: row for row in promotions}.values())
 
 
 def check_fits(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> None:

@@ -12,50 +12,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from concurrent.futures import Future
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from feedback.champion import BASE_VERSION
 from pawl.adapters import read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import Promotion, PromotionOutcome, PromotionRequest, utc_now
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
-from serve.champion import BASE, champion_stack, check_fits, moves
+from serve.champion import champion_stack, check_fits
 from serve.engine.probe import ProbeResult, judge, read_live
 
 if TYPE_CHECKING:
-    import aiohttp
+    from feedback.store import Store
+    from serve.engine.supervisor import Engine
 
 _MOST_TRIES = 2  # of a promotion during which the engine goes away, and of bringing a champion in
 _log = logging.getLogger("pawl.promotion")
 T = TypeVar("T")
-
-
-class PromotionStore(Protocol):
-    """What a move needs of the store."""
-
-    def promotions(self) -> list[Promotion]: ...
-    def next_version(self) -> int: ...
-    def append_promotion(self, promotion: Promotion) -> Future[None]: ...
-
-
-class AdapterEngine(Protocol):
-    """What a move needs of the engine."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def session(self) -> aiohttp.ClientSession: ...
-    @property
-    def is_ready(self) -> bool: ...
-    @property
-    def loaded(self) -> Mapping[str, Path]: ...
-    async def load_adapter(self, version: str, adapter_dir: Path) -> None: ...
-    async def unload_adapter(self, version: str) -> None: ...
 
 
 class Promoter:
@@ -73,8 +50,8 @@ class Promoter:
         self,
         settings: Settings,
         base: BaseModel,
-        store: PromotionStore,
-        engine: AdapterEngine | None,
+        store: Store,
+        engine: Engine | None,
         drained: Callable[[str], Awaitable[None]],
     ) -> None:
         self._settings = settings
@@ -92,15 +69,13 @@ class Promoter:
 
         Empty until ``finish_pending`` has made a fresh engine ready.
         """
-        return (
-            frozenset()
-            if self._engine is None
-            else frozenset(self._offered & self._engine.loaded.keys())
-        )
+        loaded = self._engine.loaded if self._engine else {}
+        return frozenset(self._offered & loaded.keys())
 
     def history(self) -> list[Promotion]:
-        """Every move as it stands now, oldest first."""
-        return moves(self._store.promotions())
+        """Every move as it stands now, in the order in which they were begun: a move that waited
+        for the engine has several rows under one ``promotion_id``, of which the newest counts."""
+        return list({row.promotion_id: row for row in self._store.promotions()}.values())
 
     async def promote(self, request: PromotionRequest) -> Promotion:
         """Bring an adapter in; the answer says what became of it.
@@ -142,8 +117,8 @@ class Promoter:
 
     def check_champion(self) -> None:
         """Make sure that these settings serve the champion. Raises PawlError: they don't."""
-        champion = champion_stack(self._store.promotions())[-1]
-        if champion != BASE:
+        champion = self._store.champion()
+        if champion != BASE_VERSION:
             folder, engine = self._settings.adapters_dir / champion, self._settings.engine
             check_fits(folder, base=self._base, max_rank=engine.max_lora_rank)
 
@@ -159,7 +134,7 @@ class Promoter:
 
     async def _promote(self, candidate: Candidate) -> Promotion:
         async with self._lock:
-            champion = champion_stack(self._store.promotions())[-1]
+            champion = self._store.champion()
             version = f"pawl@{await asyncio.to_thread(self._store.next_version)}"
             row = _begin("promote", version, champion, candidate.run_id)
             row = replace(row, probe={"forced": candidate.force, "n_tries": 0})
@@ -167,13 +142,11 @@ class Promoter:
                 await asyncio.to_thread(
                     install, candidate, version, champion, base=self._base, settings=self._settings
                 )
-            except PawlError as err:
+            except (PawlError, OSError) as err:
                 return await self._record(row, "refused", str(err))
-            except OSError as err:
-                return await self._record(row, "refused", f"it could not be copied: {err}")
             row = await self._record(row, "pending", "waits for the engine to load and probe it")
             # An engine that came back a moment ago has no champion yet to compare with.
-            can_compare = champion == BASE or champion in self.offered
+            can_compare = champion == BASE_VERSION or champion in self.offered
             return await self._go_live(row) if self._is_ready and can_compare else row
 
     async def _rollback(self, to: str | None) -> Promotion:
@@ -196,7 +169,10 @@ class Promoter:
                     code="already_champion",
                     param="to",
                 )
-            if target not in {BASE, *(row.version for row in rows if row.outcome == "live")}:
+            if target not in {
+                BASE_VERSION,
+                *(row.version for row in rows if row.outcome == "live"),
+            }:
                 raise PawlError(
                     f"{target} was never champion",
                     "a rollback goes to one that was",
@@ -205,12 +181,12 @@ class Promoter:
                     param="to",
                 )
             row = _begin("rollback", target, champion)
-            if target == BASE:
+            if target == BASE_VERSION:
                 return await self._flip(row, "the base needs no probe")
             if not self._is_ready:
                 return await self._flip(row, "no engine runs: the next start loads and probes it")
             result = await self._bring_in(target, champion)
-            row = replace(row, probe=result.as_json())
+            row = replace(row, probe=asdict(result))
             if result.outcome != "failed":
                 return await self._flip(row, result.reason)
             if target not in self._offered:
@@ -225,7 +201,7 @@ class Promoter:
             for row in self.history():
                 if row.outcome != "pending":
                     continue
-                champion = champion_stack(self._store.promotions())[-1]
+                champion = self._store.champion()
                 if row.previous_version != champion and not row.probe.get("forced"):
                     reason = f"it was let through against {row.previous_version}, not {champion}"
                     finished.append(await self._record(row, "refused", reason))
@@ -239,15 +215,15 @@ class Promoter:
         self.check_champion()
         stack = champion_stack(self._store.promotions())
         champion, reason = stack[-1], ""
-        while stack[-1] != BASE and (broken := await self._broken(stack[-1])):
+        while stack[-1] != BASE_VERSION and (broken := await self._broken(stack[-1])):
             self._offered.discard(stack[-1])
             await self._unload(stack[-1])
             _log.error("%s can't be served: %s", stack[-1], broken)
             reason = reason or f"{champion} can't be served: {broken}"
             stack.pop()
-        if stack[-1] != BASE:
+        if stack[-1] != BASE_VERSION:
             for _ in range(_MOST_TRIES):
-                result = await self._bring_in(stack[-1], BASE)
+                result = await self._bring_in(stack[-1], BASE_VERSION)
                 if result.outcome != "failed":
                     break
             else:  # the engine's fault or a setting's, so no reason to dethrone it for good
@@ -265,7 +241,7 @@ class Promoter:
         if stack[-1] != champion:
             moved.append(await self._flip(_begin("rollback", stack[-1], champion), reason))
         if len(stack) > 2:  # the one to go back to, so that going back is quick
-            result = await self._bring_in(stack[-2], BASE)
+            result = await self._bring_in(stack[-2], BASE_VERSION)
             if result.outcome != "failed":
                 self._offered.add(stack[-2])
             else:
@@ -276,7 +252,7 @@ class Promoter:
         """Load, probe and flip a pending promotion."""
         forced, n_tries = bool(row.probe.get("forced")), int(row.probe.get("n_tries", 0)) + 1
         result = await self._bring_in(row.version, row.previous_version)
-        row = replace(row, probe={**result.as_json(), "forced": forced, "n_tries": n_tries})
+        row = replace(row, probe={**asdict(result), "forced": forced, "n_tries": n_tries})
         if result.outcome == "live":
             return await self._flip(row, result.reason)
         if result.outcome == "indistinguishable" and forced:
@@ -315,7 +291,7 @@ class Promoter:
             return judge(
                 recorded,
                 await read_live(engine, version, prefixes),
-                await read_live(engine, BASE, prefixes),
+                await read_live(engine, BASE_VERSION, prefixes),
                 await read_live(engine, rival, prefixes) if rival else None,
             )
         except (PawlError, OSError) as err:
@@ -323,7 +299,7 @@ class Promoter:
 
     async def _flip(self, row: Promotion, reason: str) -> Promotion:
         """Make a version the champion, and let go of those that nobody will go back to soon."""
-        if row.version != BASE and self._is_ready:
+        if row.version != BASE_VERSION and self._is_ready:
             self._offered.add(row.version)
         row = await self._record(row, "live", reason)
         stack = champion_stack(self._store.promotions())
@@ -359,7 +335,7 @@ class Promoter:
         """Whether a failure was the adapter's: an engine that died answers nothing at all."""
         assert self._engine is not None
         try:
-            return bool(await read_live(self._engine, BASE, [[1]]))
+            return bool(await read_live(self._engine, BASE_VERSION, [[1]]))
         except PawlError:
             return False
 

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -56,6 +55,8 @@ def run_server(
             machine could ask without a key, the base model or the store can't be used, the
             champion needs other settings. Nothing was started then.
     """
+    from feedback.store import Store
+
     if settings.api_key is None and not is_loopback(settings.host):
         raise PawlError(
             f"host {settings.host!r} without an api_key",
@@ -78,49 +79,24 @@ def run_server(
         base.check.refuse("serve", base.name)
         for line in base.check.lines(base.name):
             say(line)
-        store = _open_store(settings.database_path, say)
+        store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 
 
-def _open_store(path: Path, say: Callable[[str], None]) -> Store:
-    from feedback.store import Store
-
-    try:
-        return Store.open(path)
-    except PawlError as error:
-        if error.code != "locked":
-            raise
-        say(f"Waiting up to {STORE_SECONDS:.0f} s: {error.what}")
-    return Store.open(path, wait_seconds=STORE_SECONDS)
-
-
-@contextlib.contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PawlError: the port is taken, or the address is not ours."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        is_ipv6 = family == socket.AF_INET6
+        return socket.create_server(
+            (host, port), family=family, backlog=2048, dualstack_ipv6=is_ipv6
+        )
     except OSError as error:
-        raise PawlError(
-            f"host {host!r} is no address of this machine", str(error), "Use 127.0.0.1"
-        ) from error
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen(2048)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PawlError(
-                    f"port {port} is in use",
-                    "another program listens on it",
-                    "Stop that program, or give another --port (0 takes a free one)",
-                    code="port_in_use",
-                ) from error
-            raise PawlError(
-                f"cannot listen on {host}:{port}", str(error), "Give another --host or --port"
-            ) from error
-        yield listener
+        what, why = f"cannot listen on {host}:{port}", str(error)
+        if error.errno == errno.EADDRINUSE:
+            what, why = f"port {port} is in use", "another program listens on it"
+        do = "Give another --host or --port (0 takes a free one)"
+        raise PawlError(what, why, do) from error
 
 
 async def _serve(

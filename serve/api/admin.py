@@ -15,7 +15,6 @@ from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import (
     BaseStatus,
-    EngineHealth,
     EngineStatus,
     ExportCounts,
     ExportRequest,
@@ -70,11 +69,7 @@ def admin_routes(
             version=pawl.__version__,
             base=BaseStatus(name=base.name, fingerprint=base.fingerprint, dir=str(base.model_dir)),
             champion=store.champion(),
-            engine=EngineStatus(
-                **engine_health(engine).model_dump(),
-                pid=engine.pid if engine else None,
-                command=engine.command if engine else [],
-            ),
+            engine=EngineStatus.model_validate(engine or EngineStatus(), from_attributes=True),
             adapters=sorted(promoter.offered),
             counts=store.counts(),
             url=server.url if server else None,
@@ -127,7 +122,7 @@ def admin_routes(
     @router.post("/runs/{run_id}/scores")
     def add_scores(run_id: str, body: ScoresRequest) -> StoredScores:
         """Take in the finished folder of scores that a run left."""
-        scores = read_scores(_absolute(body.dir, "dir"), settings)
+        scores = read_scores(Path(body.dir), settings)
         store.append_scores(run_id, body.role, scores).result()
         return StoredScores(run_id=run_id, role=body.role, n_items=len(scores))
 
@@ -153,7 +148,7 @@ def admin_routes(
         """Read training rows from a file of the server's machine."""
         from feedback.formats import import_file
 
-        counts = ImportCounts(**import_file(store, _absolute(body.path), body.format))
+        counts = ImportCounts(**import_file(store, Path(body.path), body.format))
         _log.info("import: %s", counts.message)
         return counts
 
@@ -162,7 +157,7 @@ def admin_routes(
         """Write training rows to a file of the server's machine."""
         from feedback.formats import export_file
 
-        counts = ExportCounts(**export_file(store, _absolute(body.path), body.format, settings))
+        counts = ExportCounts(**export_file(store, Path(body.path), body.format, settings))
         _log.info("export: %s", counts.message)
         return counts
 
@@ -175,18 +170,6 @@ def admin_routes(
         return GeneratedAnswers(answers=answers)
 
     return router
-
-
-def engine_health(engine: Engine | None) -> EngineHealth:
-    if engine is None:
-        return EngineHealth()
-    return EngineHealth(
-        state=engine.state,
-        detail=engine.detail,
-        progress_fraction=engine.progress_fraction,
-        n_restarts=engine.n_restarts,
-        start_seconds=engine.start_seconds,
-    )
 
 
 def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
@@ -203,49 +186,25 @@ def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
             "scores are taken from runs/ and scores/ only",
             param="dir",
         )
-    for name, why in (
-        ("manifest.json", "it is written last, so the scoring never finished"),
-        ("items.jsonl", "that file holds the scores"),
-    ):
-        if not (folder / name).is_file():
-            raise PawlError(
-                f"scores folder {scores_dir} has no {name}",
-                why,
-                "Score again",
-                code="not_found",
-                param="dir",
-            )
+    if not all((folder / name).is_file() for name in ("manifest.json", "items.jsonl")):
+        raise PawlError(
+            f"scores folder {scores_dir} is not finished",
+            "items.jsonl holds the scores, and manifest.json is written last",
+            "Score again",
+            code="not_found",
+            param="dir",
+        )
     adapter = TypeAdapter(ItemScore)
-    scores = []
-    with (folder / "items.jsonl").open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                scores.append(adapter.validate_json(line))
-            except ValidationError as err:
-                raise PawlError(
-                    f"{scores_dir}/items.jsonl line {number} is no score",
-                    str(err.errors()[0]["msg"]),
-                    "Score again",
-                    code="bad_scores",
-                    param="dir",
-                ) from err
+    scores: list[ItemScore] = []
+    try:
+        for line in (folder / "items.jsonl").read_bytes().splitlines():
+            scores.append(adapter.validate_json(line))
+    except ValidationError as err:
+        raise PawlError(
+            f"{scores_dir}/items.jsonl line {len(scores) + 1} is no score",
+            str(err.errors()[0]["msg"]),
+            "Score again",
+            code="bad_scores",
+            param="dir",
+        ) from err
     return scores
-
-
-def _absolute(text: str, param: str = "path") -> Path:
-    path = Path(text)
-    if "\0" in text:
-        raise PawlError(
-            f"{param} {text!r} holds a zero byte",
-            "no path of a file does",
-            "Give the path without it",
-            param=param,
-        )
-    if not path.is_absolute():
-        raise PawlError(
-            f"{param} {text!r} is relative",
-            "the server runs in a folder of its own",
-            "Give the absolute path",
-            param=param,
-        )
-    return path

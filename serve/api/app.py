@@ -14,19 +14,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Match, Route
 
 import pawl
+from feedback.champion import BASE_VERSION
 from pawl.errors import PawlError
 from pawl.logs import request_id
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import (
     ChatAnswer,
+    EngineHealth,
     ErrorAnswer,
     Health,
     ModelCard,
@@ -37,9 +39,9 @@ from pawl.settings import Settings
 from serve.api.auth import Auth, is_loopback
 from serve.api.completions import Gateway, InFlight
 from serve.api.docs import docs_page
-from serve.api.errors import error_body, error_response
-from serve.api.metrics import CONTENT_TYPE, Metrics
-from serve.api.requests import ChatRequest, ClientGone, JsonRoute, TextRequest
+from serve.api.errors import error_body, error_response, no_such_route
+from serve.api.metrics import Metrics
+from serve.api.requests import ChatRequest, JsonRoute, TextRequest
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,10 +50,6 @@ if TYPE_CHECKING:
     from serve.engine.supervisor import Engine
     from serve.promotion import Promoter
 
-ALL_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-# Addresses for programs, the last three of clients that were told the address without its /v1.
-OURS = ("/v1", "/v1/{_:path}", "/admin", "/admin/{_:path}", "/health", "/metrics",
-        "/chat/completions", "/completions", "/models")  # fmt: skip
 _log = logging.getLogger("pawl.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -93,23 +91,14 @@ def build_app(
     from serve.api.admin import admin_routes
     from serve.promotion import Promoter
 
-    base = base or (
-        engine.model
-        if engine
-        else resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+    base = base or resolve_model(
+        settings.model, settings.model_revision, cache_dir=settings.state_dir
     )
     store = store or Store.open(settings.database_path)
     in_flight, metrics = InFlight(), Metrics()
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
-    gateway = Gateway(
-        store,
-        engine,
-        base,
-        in_flight,
-        metrics,
-        lambda: promoter.offered,
-        settings.engine.max_prompt_bytes,
-    )
+    limit = settings.engine.max_request_bytes
+    gateway = Gateway(store, engine, base, in_flight, metrics, lambda: promoter.offered, limit)
     app = make_app(settings, gateway, admin_routes(settings, base, store, engine, promoter))
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
@@ -127,7 +116,8 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
 
     key = settings.api_key.get_secret_value() if settings.api_key else None
     app = PawlApp(
-        title="Pawl", version=pawl.__version__, docs_url=None, redoc_url=None,
+        title="Pawl", version=pawl.__version__,
+        docs_url=None, redoc_url=None, redirect_slashes=False,
         description="A chat model that gets better from the people who use it.",
         responses={"default": {"model": ErrorAnswer, "description": "what is wrong"}},
         middleware=[
@@ -135,7 +125,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
             Middleware(Auth, api_key=key, only_own_names=is_loopback(settings.host)),
         ],
         exception_handlers={
-            PawlError: _pawl_error, HTTPException: _http_error, ClientGone: _client_gone,
+            PawlError: _pawl_error, HTTPException: _http_error, ClientDisconnect: _client_gone,
             500: _our_fault,
         },
     )  # fmt: skip
@@ -145,8 +135,6 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     store: Any = gateway.store
     for router in (feedback_routes(store), *more):
         app.include_router(router)
-    for path in OURS:
-        app.router.add_route(path, _nowhere, methods=[*ALL_METHODS], include_in_schema=False)
     return app
 
 
@@ -171,12 +159,11 @@ def _add_completion_routes(app: PawlApp, gateway: Gateway) -> None:
 
     for route in app.routes:
         if isinstance(route, JsonRoute) and route.endpoint in (chat, text):
-            route.app = partial(gateway.handle, "chat" if route.endpoint is chat else "text")
+            model = ChatRequest if route.endpoint is chat else TextRequest
+            route.app = partial(gateway.handle, model)
 
 
 def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
-    from serve.api.admin import engine_health
-
     engine: Any = gateway.engine
 
     @app.get("/v1/models", tags=["models"])
@@ -190,12 +177,7 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
         for card in gateway.models():
             if card.id == name:
                 return card
-        raise PawlError(
-            f"the model {name!r} does not exist",
-            f"there are {', '.join(gateway.names())}",
-            code="model_not_found",
-            param="model",
-        )
+        raise gateway.unknown_model(name)
 
     @app.get("/health", tags=["server"])
     async def health() -> Health:
@@ -203,8 +185,8 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
         champion = gateway.store.champion()
         return Health(
             champion=champion,
-            champion_served=champion == "base" or champion in gateway.offered(),
-            engine=engine_health(engine),
+            champion_served=champion == BASE_VERSION or champion in gateway.offered(),
+            engine=EngineHealth.model_validate(engine or EngineHealth(), from_attributes=True),
         )
 
     @app.get("/metrics", tags=["server"], response_class=PlainTextResponse)
@@ -213,7 +195,7 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
         if engine is not None:
             gateway.metrics.engine_restarts.set(engine.n_restarts)
             gateway.metrics.engine_ready.set(engine.state == "ready")
-        return Response(gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        return Response(gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -271,37 +253,16 @@ async def _client_gone(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (no such route, wrong method), OpenAI-shaped."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return error_response(no_such_route(request.scope))
+    allowed = (error.headers or {}).get("Allow", "")
     refusal = PawlError(
         f"{request.method} {request.url.path}: {error.detail}",
-        code="not_found" if error.status_code == 404 else "invalid_request",
+        f"this address takes {allowed}" if allowed else "",
+        "/docs lists the routes",
+        code="method_not_allowed" if error.status_code == 405 else "invalid_request",
     )
     return JSONResponse(error_body(refusal), status_code=error.status_code, headers=error.headers)
-
-
-async def _nowhere(request: Request) -> Response:
-    """Programs get an error that they can read, not the page that stands at ``/``."""
-    allowed = sorted({
-        method
-        for route in request.app.routes
-        if isinstance(route, Route) and route.endpoint is not _nowhere
-        and route.matches(request.scope)[0] is Match.PARTIAL
-        for method in route.methods or ()
-    })  # fmt: skip
-    if allowed:
-        error = PawlError(
-            f"{request.method} {request.url.path}",
-            f"this address takes {', '.join(allowed)}",
-            "Send it with that method",
-            code="method_not_allowed",
-        )
-        return JSONResponse(error_body(error), 405, {"Allow": ", ".join(allowed)})
-    raise PawlError(
-        f"there is no {request.method} {request.url.path} here",
-        "the routes are /v1/models, /v1/chat/completions, /v1/completions, /v1/conversations, "
-        "/v1/feedback",
-        "Check the address and the method",
-        code="not_found",
-    )
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:

@@ -57,16 +57,8 @@ class Auth:
                 "Send 'Authorization: Bearer ...' with that key",
                 code="invalid_api_key",
             )
-        host = headers.get("host", "")
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
-            return PawlError(
-                f"a page of {origin[:100]} may not ask this server",
-                "it runs without a key, for this machine alone",
-                "Start the server with an api_key and send it",
-                code="foreign_origin",
-            )
-        return foreign_host(host) if self._only_own_names else None
+        host = foreign_host(headers) if self._only_own_names else None
+        return foreign_origin(headers) or host
 
 
 def is_loopback(host: str) -> bool:
@@ -77,9 +69,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def foreign_host(host: str) -> PawlError | None:
+def foreign_origin(headers: Headers) -> PawlError | None:
+    """The refusal of a request that a page of another server sends."""
+    origin = headers.get("origin")
+    if origin is None or origin.partition("://")[2] == headers.get("host"):
+        return None
+    return PawlError(
+        f"a page of {origin[:100]} may not ask this server",
+        "only its own page and programs may",
+        "Use its own page, or start it with an api_key and ask from a program",
+        code="foreign_origin",
+    )
+
+
+def foreign_host(headers: Headers) -> PawlError | None:
     """The refusal of a ``Host`` header that is not this machine's name for itself: a page of
     ``evil.com`` can make that name point here, and then its requests carry it."""
+    host = headers.get("host", "")
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:

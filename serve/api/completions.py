@@ -19,11 +19,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 
+from feedback.champion import BASE_VERSION, number_of
 from pawl.errors import PawlError
 from pawl.logs import request_id
 from pawl.models import BaseModel
@@ -40,38 +42,23 @@ from serve.api.errors import (
 )
 from serve.api.metrics import Metrics
 from serve.api.recording import (
-    Answer,
-    CompletionStore,
     Exchange,
     Status,
     commit,
     conversation_of,
     rater_of,
 )
-from serve.api.requests import ClientGone, Kind, parse_request, read_body
+from serve.api.requests import CompletionRequest, parse_request, read_body
 
 if TYPE_CHECKING:
     import aiohttp
     from starlette.types import Receive, Scope, Send
 
+    from feedback.store import Store
+    from serve.engine.supervisor import Engine
+
 PUBLIC_NAME = "pawl"
-BASE_NAME = "base"
 _log = logging.getLogger("pawl.gateway")
-
-
-class ServingEngine(Protocol):
-    """What the gateway needs of the engine."""
-
-    base_url: str
-    state: Any
-
-    @property
-    def session(self) -> aiohttp.ClientSession: ...
-    def unavailable(self) -> PawlError: ...
-
-
-class ChampionStore(CompletionStore, Protocol):
-    def champion(self) -> str: ...
 
 
 class InFlight:
@@ -82,7 +69,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._one_ended = asyncio.Event()
 
     @contextlib.contextmanager
     def running(self, version: str) -> Iterator[None]:
@@ -92,57 +79,35 @@ class InFlight:
             yield
         finally:
             self.counts[version] -= 1
-            if not self.counts[version]:
-                del self.counts[version]
-                for silent in self._waiting.pop(version, []):
-                    silent.set()
+            self.counts += Counter()  # drops versions without requests
+            self._one_ended.set()
+            self._one_ended = asyncio.Event()
 
     async def drained(self, version: str) -> None:
         """Return once no request of ``version`` runs (at once when none does)."""
         while self.counts[version]:
-            silent = asyncio.Event()
-            self._waiting.setdefault(version, []).append(silent)
-            await silent.wait()
+            await self._one_ended.wait()
 
 
+@dataclass(frozen=True, eq=False)
 class Gateway:
-    """Answers completion requests.
+    """Answers completion requests."""
 
-    Args:
-        store: names the champion and keeps what was answered.
-        engine: None in a process that serves no answers (command-line verbs).
-        base: the base model.
-        offered: the adapters that the engine holds and that may be asked for now.
-        max_body_bytes: a larger request is refused unread.
-        record: off only to measure what recording costs.
-    """
-
-    def __init__(
-        self,
-        store: ChampionStore,
-        engine: ServingEngine | None,
-        base: BaseModel | None,
-        in_flight: InFlight,
-        metrics: Metrics,
-        offered: Callable[[], Collection[str]],
-        max_body_bytes: int,
-        record: bool = True,
-    ) -> None:
-        self.store = store
-        self.engine = engine
-        self.base = base
-        self.in_flight = in_flight
-        self.metrics = metrics
-        self.offered = offered
-        self.max_body_bytes = max_body_bytes
-        self.record = record
+    store: Store  # names the champion and keeps what was answered
+    engine: Engine | None  # None in a process that serves no answers (command-line verbs)
+    base: BaseModel
+    in_flight: InFlight
+    metrics: Metrics
+    offered: Callable[[], Collection[str]]  # adapters in the engine that may be asked for now
+    max_body_bytes: int  # a larger request is refused unread
+    record: bool = True  # off only to measure what recording costs
 
     # -- which version answers
 
     def names(self) -> list[str]:
         """Every name that can be asked for: the champion's, the base's, the adapters'."""
-        adapters = sorted(self.offered(), key=lambda name: int(name.rpartition("@")[2]))
-        return [PUBLIC_NAME, BASE_NAME, *adapters]
+        adapters = sorted(self.offered(), key=number_of)
+        return [PUBLIC_NAME, BASE_VERSION, *adapters]
 
     def resolve(self, name: str) -> str:
         """The exact version behind a name, for the whole of one request.
@@ -153,7 +118,7 @@ class Gateway:
         """
         champion = self.store.champion()
         version = champion if name == PUBLIC_NAME else name
-        if version == BASE_NAME or version in self.offered():
+        if version == BASE_VERSION or version in self.offered():
             return version
         if version == champion:
             raise PawlError(
@@ -164,7 +129,18 @@ class Gateway:
                 code="champion_not_loaded",
                 param="model",
             )
-        raise PawlError(
+        raise self.unknown_model(name)
+
+    def models(self) -> list[ModelCard]:
+        """What ``GET /v1/models`` lists."""
+        champion, base = self.store.champion(), self.base.name
+        return [
+            ModelCard(id=name, version=champion if name == PUBLIC_NAME else name, base_model=base)
+            for name in self.names()
+        ]
+
+    def unknown_model(self, name: str) -> PawlError:
+        return PawlError(
             f"the model {name!r} does not exist",
             f"there are {', '.join(self.names())}",
             "Use 'pawl' for the champion",
@@ -172,25 +148,19 @@ class Gateway:
             param="model",
         )
 
-    def models(self) -> list[ModelCard]:
-        """What ``GET /v1/models`` lists."""
-        base = self.base.name if self.base else BASE_NAME
-        champion = self.store.champion()
-        return [
-            ModelCard(id=name, version=champion if name == PUBLIC_NAME else name, base_model=base)
-            for name in self.names()
-        ]
-
     # -- one request
 
-    async def handle(self, kind: Kind, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer ``POST /v1/chat/completions`` (``chat``) or ``/v1/completions`` (``text``)."""
+    async def handle(
+        self, model: type[CompletionRequest], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer one of the two calls; ``model`` says which."""
         began = time.monotonic()
-        headers = Headers(scope=scope)
+        incoming = Request(scope, receive)
+        headers = incoming.headers
         try:
-            raw = await read_body(receive, headers, self.max_body_bytes)
-            request = parse_request(raw, kind)
-            if self.engine is None or self.base is None:
+            raw = await read_body(incoming, self.max_body_bytes)
+            request = parse_request(raw, model)
+            if self.engine is None:
                 raise engine_off()
             if self.engine.state != "ready":
                 raise self.engine.unavailable()
@@ -199,14 +169,14 @@ class Gateway:
                 headers.get("x-pawl-rater"), request.user, headers.get("authorization")
             )
             exchange = Exchange(
-                completion_id=("chatcmpl-" if kind == "chat" else "cmpl-") + uuid.uuid4().hex,
+                completion_id=request.id_prefix + uuid.uuid4().hex,
                 conversation_id=conversation_of(
-                    headers.get("x-pawl-conversation"), rater_id, request.prompts[0]
+                    headers.get("x-pawl-conversation"), rater_id, request.prompts()[0]
                 ),
                 rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
-                request=request, version=version, base=self.base, answer=Answer(kind),
+                request=request, version=version, base=self.base,
             )  # fmt: skip
-        except ClientGone:
+        except ClientDisconnect:
             return
         except PawlError as error:
             self.metrics.requests.labels("none", str(status_of(error))).inc()
@@ -217,7 +187,7 @@ class Gateway:
         self.metrics.seconds.labels(version).observe(time.monotonic() - began)
 
     async def _answer(
-        self, exchange: Exchange, engine: ServingEngine, scope: Scope, receive: Receive, send: Send
+        self, exchange: Exchange, engine: Engine, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Run the relay and watch the client at the same time."""
         work = asyncio.create_task(self._relay(exchange, engine, scope, receive, send))
@@ -239,7 +209,7 @@ class Gateway:
             self.metrics.requests.labels(exchange.version, status).inc()
 
     async def _relay(
-        self, exchange: Exchange, engine: ServingEngine, scope: Scope, receive: Receive, send: Send
+        self, exchange: Exchange, engine: Engine, scope: Scope, receive: Receive, send: Send
     ) -> Status:
         """Ask the engine, pass its answer on, record it, and only then end the answer."""
         stream = exchange.request.stream
@@ -247,10 +217,8 @@ class Gateway:
             async with self._ask(engine, exchange) as upstream:
                 if upstream.status != 200:
                     exchange.recorded = True  # nothing was generated
-                    chat = exchange.request.kind == "chat"
-                    raise refusal(
-                        upstream.status, await upstream.read(), "messages" if chat else "prompt"
-                    )
+                    prompt_field = exchange.request.prompt_field
+                    raise refusal(upstream.status, await upstream.read(), prompt_field)
                 if stream:
                     body = await self._pass_on(exchange, upstream, send)
                 else:
@@ -277,16 +245,15 @@ class Gateway:
             await respond_error(failure, scope, receive, send, _headers(exchange))
         return "error"
 
-    def _ask(self, engine: ServingEngine, exchange: Exchange) -> Any:
+    def _ask(self, engine: Engine, exchange: Exchange) -> Any:
         request = exchange.request
-        body = {**request.body, "model": exchange.version}
+        body = {**request.for_engine(), "model": exchange.version}
         if request.stream:
             body["stream_options"] = {"include_usage": True}  # for the record's token counts
-        path = "/v1/chat/completions" if request.kind == "chat" else "/v1/completions"
-        # vLLM puts "chatcmpl-" or "cmpl-" before this id: so ours is known before the first byte.
-        engine_id = exchange.completion_id.partition("-")[2]
+        # vLLM puts the prefix before this id again: so ours is known before the first byte.
+        engine_id = exchange.completion_id.removeprefix(request.id_prefix)
         return engine.session.post(
-            engine.base_url + path, data=json.dumps(body).encode(),
+            engine.base_url + request.path, data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "X-Request-Id": engine_id},
         )  # fmt: skip
 

@@ -1,11 +1,12 @@
 """Errors as HTTP answers: each code's status, OpenAI's shape, and what pydantic and the engine
-complain of in our words."""
+complain of."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -40,11 +41,10 @@ def status_of(error: PawlError) -> int:
 
 
 def error_body(error: PawlError) -> dict[str, object]:
-    """``{"error": {"message", "type", "param", "code"}}``, as OpenAI's API has it."""
+    """OpenAI's ``{"error": {"message", "type", "param", "code"}}``, and ``retryable``."""
     kind = "invalid_request_error" if status_of(error) < 500 else "server_error"
-    return {
-        "error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}
-    }
+    fields = {"param": error.param, "code": error.code, "retryable": error.retryable}
+    return {"error": {"message": str(error), "type": kind, **fields}}
 
 
 def error_response(error: PawlError) -> JSONResponse:
@@ -64,28 +64,16 @@ async def respond_error(
     await response(scope, receive, send)
 
 
-# -- what pydantic finds wrong with a body
+def no_such_route(scope: Scope) -> PawlError:
+    return PawlError(
+        f"there is no {scope['method']} {scope['path']} here",
+        "/docs lists the routes",
+        "Check the address and the method",
+        code="not_found",
+    )
 
-_EXPECTED = {  # by pydantic's type of error; {} are its figures
-    "bool_type": "true or false is expected",
-    "dict_type": "an object is expected",
-    "float_type": "a number is expected",
-    "greater_than_equal": "{ge} or more is expected",
-    "int_type": "a whole number is expected",
-    "less_than": "less than {lt} is expected",
-    "less_than_equal": "{le} or less is expected",
-    "list_type": "a list is expected",
-    "literal_error": "{expected} is expected",
-    "model_attributes_type": "an object is expected",
-    "model_type": "an object is expected",
-    "string_pattern_mismatch": "it has another form",
-    "string_too_long": "at most {max_length:,} characters are taken",
-    "string_too_short": "it is empty",
-    "string_type": "a text is expected",
-    "string_unicode": "it holds half of a surrogate pair, which is no character",
-    "too_long": "at most {max_length:,} are taken",
-    "too_short": "it is empty",
-}
+
+# -- what pydantic finds wrong with a body
 
 
 def validation_error(
@@ -98,89 +86,42 @@ def validation_error(
         body: what was sent.
         model: what it was held against; None for queries and paths.
     """
-    found = [(*_place(error, body), error) for error in errors]
+    found = [(_path(error, body), error) for error in errors]
     # A name that is not known explains one that is missing; of the alternatives of a union the
     # one that fits furthest.
-    path, value, error = max(
-        found, key=lambda item: (item[2]["type"] == "extra_forbidden", len(item[0]))
-    )
+    path, error = max(found, key=lambda one: (one[1]["type"] == "extra_forbidden", len(one[0])))
     field = str(path[0]) if path else ""
-    name = _written(path)
-    info = model.model_fields.get(field) if model is not None else None
-    about = (info.description if info else None) or ""
-    if error["type"] == "extra_forbidden":
-        refused: Mapping[str, str] = getattr(model, "refused", {})
-        if field in refused and len(path) == 1:
-            return PawlError(
-                f"{field} is not supported",
-                refused[field],
-                "Leave it out",
-                code="unsupported_parameter",
-                param=field,
-            )
-        known = sorted(model.model_fields) if model is not None and len(path) == 1 else []
-        return PawlError(
-            f"unknown field {name!r}",
-            f"these are taken: {', '.join(known) or 'none'}" if len(path) == 1 else "",
-            "Leave it out or mend its name",
-            code="unknown_parameter",
-            param=field,
-        )
-    if error["type"] == "missing":
-        return PawlError(f"{name} is missing", about, f"Send {name}", code="invalid_value",
-                         param=field)  # fmt: skip
-    alternatives = [other for place, _, other in found if place == path]
-    # Where one alternative has the right type, the others say nothing.
-    alternatives = [
-        other for other in alternatives if not other["type"].endswith("_type")
-    ] or alternatives
-    why = " or ".join(dict.fromkeys(_expected(other) for other in alternatives))
-    why = why.replace(" is expected or ", " or ")
-    return PawlError(
-        f"{name or 'the body'} is {short(value)}",
-        why,
-        f"{field}: {about}" if about else "Change it",
-        code="invalid_value",
-        param=field or None,
-    )
+    name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)[1:]
+    fields = model.model_fields if model is not None else {}
+    refused: Mapping[str, str] = getattr(model, "refused", {})
+    about = (fields[field].description if field in fields else None) or ""
+    code, do = "invalid_value", f"{field}: {about}" if about else "Change it"
+    if error["type"] == "extra_forbidden" and name in refused:
+        code, what, why, do = (
+            "unsupported_parameter", f"{field} is not supported", refused[field], "Leave it out"
+        )  # fmt: skip
+    elif error["type"] == "extra_forbidden":
+        code, what, do = "unknown_parameter", f"unknown field {name!r}", "Leave it out or rename it"
+        why = f"these are taken: {', '.join(sorted(fields)) or 'none'}" if name == field else ""
+    elif error["type"] == "missing":
+        what, why, do = f"{name} is missing", about, f"Send {name}"
+    else:
+        what = f"{name or 'the body'} is {short(error['input'])}"
+        # Of a union's alternatives, those of the wrong type say nothing beside one of the right.
+        here = [other for place, other in found if place == path]
+        fitting = [other for other in here if not other["type"].endswith("_type")] or here
+        why = " or ".join(dict.fromkeys(other["msg"] for other in fitting))
+    return PawlError(what, why, do, code=code, param=field or None)
 
 
-def _expected(error: Mapping[str, Any]) -> str:
-    words = _EXPECTED.get(error["type"])
-    figures = error.get("ctx", {}).items()
-    figures = {key: f"{value:g}" if isinstance(value, float) else value for key, value in figures}
-    return words.format(**figures) if words else str(error["msg"])
-
-
-def _place(error: Mapping[str, Any], body: Any) -> tuple[list[int | str], Any]:
-    """Where in the body an error is, without the names of a union's alternatives, and what is
-    there."""
-    location = error["loc"]
-    if location and location[0] in ("body", "query", "path"):
-        location = location[1:]
+def _path(error: Mapping[str, Any], body: Any) -> list[int | str]:
+    """Where in the body an error is, without the names of a union's alternatives."""
     path: list[int | str] = []
-    value = body
-    for index, step in enumerate(location):
-        if step in (value if isinstance(value, dict) else range(_length(value))):
-            value = value[step]
-        elif step == "[key]":
-            return path, path.pop() if path else None
-        elif error["type"] == "missing" and index == len(location) - 1:
-            value = None
-        else:
-            continue
-        path.append(step)
-    return path, value
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, list) else 0
-
-
-def _written(path: Sequence[int | str]) -> str:
-    """``["messages", 0, "role"]`` as ``messages[0].role``."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return text.removeprefix(".")
+    for step in error["loc"]:
+        with suppress(KeyError, IndexError, TypeError):
+            body = body[step]
+            path.append(step)
+    return [*path, error["loc"][-1]] if error["type"] == "missing" else path
 
 
 # -- what the engine complains of
@@ -213,14 +154,15 @@ def engine_lost(why: str) -> PawlError:
     )
 
 
-def refusal(status: int, body: bytes, prompt_field: str) -> PawlError:
+def refusal(status: int, body: bytes | str, prompt_field: str) -> PawlError:
     """The engine's own error. ``prompt_field``: where the prompt stood, ``messages`` or
     ``prompt``."""
     try:
         error = json.loads(body)["error"]
         message, param = str(error["message"]), error.get("param")
     except (ValueError, KeyError, TypeError):
-        message, param = body[:300].decode(errors="replace"), None
+        text = body if isinstance(body, str) else body.decode(errors="replace")
+        message, param = text[:300], None
     long = re.search(r"maximum context length is (\d+).*?(?:at least )?(\d+) input tokens", message)
     if status == 400 and long:
         return PawlError(

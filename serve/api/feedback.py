@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
+from feedback.conversations import thread
 from feedback.service import submit_feedback
 from pawl.errors import PawlError
-from pawl.schemas import Category, Conversation, Feedback, FeedbackRequest, StoredFeedback
-from serve.api.conversations import read_conversation
+from pawl.schemas import (
+    Category,
+    Conversation,
+    ConversationMessage,
+    Feedback,
+    FeedbackRequest,
+    StoredFeedback,
+)
 from serve.api.recording import rater_of
 from serve.api.requests import JsonRoute
 
@@ -42,12 +49,12 @@ def feedback_routes(store: Store) -> APIRouter:
             )
         return store.current_feedback(completion_id)
 
-    @router.get("/v1/conversations/{conversation_id}", response_model_exclude_unset=True)
+    @router.get("/v1/conversations/{conversation_id:path}", response_model_exclude_unset=True)
     def show_conversation(conversation_id: str, request: Request) -> Conversation:
         """A conversation as it stands, for the person who took part in it."""
         headers = request.headers
         rater_id = rater_of(headers.get("x-pawl-rater"), None, headers.get("authorization"))
-        return Conversation(**read_conversation(store, conversation_id, rater_id))
+        return read_conversation(store, conversation_id, rater_id)
 
     @router.get("/v1/feedback/categories")
     def list_categories() -> list[Category]:
@@ -55,3 +62,35 @@ def feedback_routes(store: Store) -> APIRouter:
         return store.categories()
 
     return router
+
+
+def read_conversation(store: Store, conversation_id: str, rater_id: str) -> Conversation:
+    """The conversation as it stands for one person; waits for the store. Only what is known of a
+    message is set.
+
+    Raises:
+        PawlError: this person has no answer in a conversation of that id
+            (``conversation_not_found``).
+    """
+    completions = store.completions(None, conversation_id=conversation_id, rater_id=rater_id)
+    if not completions:
+        raise PawlError(
+            f"conversation {conversation_id!r} is not known",
+            "no answer to this person was recorded in it",
+            "Check the id, and X-Pawl-Rater or the key",
+            code="conversation_not_found",
+            param="conversation_id",
+        )
+    ids = sorted({row.completion_id for row in completions})
+    feedback = {
+        (row.completion_id, row.choice_index): row for row in store.current_feedback(ids, rater_id)
+    }
+    messages = []
+    for message, row in thread(completions):
+        known: dict[str, Any] = {}
+        if row is not None:
+            known = {"completion_id": row.completion_id, "choice_index": row.choice_index,
+                     "version": row.version, "status": row.status,
+                     "feedback": feedback.get((row.completion_id, row.choice_index))}  # fmt: skip
+        messages.append(ConversationMessage(**message, **known))
+    return Conversation(conversation_id=conversation_id, messages=messages)

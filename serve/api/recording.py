@@ -6,24 +6,20 @@ import asyncio
 import hashlib
 import json
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import Completion, Message
-from serve.api.requests import CompletionRequest, Kind
+from serve.api.requests import CompletionRequest
+
+if TYPE_CHECKING:
+    from feedback.store import Store
 
 COMMIT_TIMEOUT_SECONDS = 30.0
 MAX_ID_CHARACTERS = 200
 Status = Literal["complete", "cancelled", "error"]
-
-
-class CompletionStore(Protocol):
-    """What recording needs of the store."""
-
-    def append_completion(self, completion: Completion) -> Future[None]: ...
 
 
 @dataclass(slots=True)
@@ -38,7 +34,6 @@ class Choice:
 class Answer:
     """What the engine has answered so far. Token counts are those of all choices together."""
 
-    kind: Kind
     choices: dict[int, Choice] = field(default_factory=dict)
     n_prompt_tokens: int | None = None
     n_completion_tokens: int | None = None
@@ -57,10 +52,8 @@ class Answer:
             return value
         for part in value.get("choices", []):
             choice = self.choices.setdefault(part["index"], Choice())
-            if self.kind == "text":
-                choice.text += part.get("text") or ""
-            else:
-                choice.text += (part.get("delta") or part.get("message") or {}).get("content") or ""
+            message = part.get("delta") or part.get("message") or {}
+            choice.text += part.get("text") or message.get("content") or ""
             choice.finish_reason = part.get("finish_reason") or choice.finish_reason
         if usage := value.get("usage"):
             self.n_prompt_tokens = usage.get("prompt_tokens")
@@ -84,7 +77,7 @@ class Exchange:
     request: CompletionRequest
     version: str
     base: BaseModel
-    answer: Answer
+    answer: Answer = field(default_factory=Answer)
     first_token_seconds: float | None = None
     begun: bool = False  # the head of the answer has left
     recorded: bool = False
@@ -95,7 +88,8 @@ class Exchange:
         The engine counts the tokens of all choices together: with several, a row has no count.
         """
         request, answer = self.request, self.answer
-        n_rows = request.n * len(request.prompts)
+        prompts, sampling = request.prompts(), request.sampling()
+        n_rows = request.n * len(prompts)
         total_seconds = time.monotonic() - self.began
         rows = []
         for index in range(n_rows):
@@ -110,12 +104,12 @@ class Exchange:
                 version=self.version,
                 base_model=self.base.name,
                 base_fingerprint=self.base.fingerprint,
-                messages=request.prompts[index // request.n],
+                messages=prompts[index // request.n],
                 completion=choice.text,
                 finish_reason=choice.finish_reason,
                 status=status,
-                sampling=request.sampling,
-                n_prompt_tokens=answer.n_prompt_tokens if len(request.prompts) == 1 else None,
+                sampling=sampling,
+                n_prompt_tokens=answer.n_prompt_tokens if len(prompts) == 1 else None,
                 n_completion_tokens=answer.n_completion_tokens if n_rows == 1 else None,
                 first_token_seconds=self.first_token_seconds,
                 total_seconds=total_seconds,
@@ -125,7 +119,7 @@ class Exchange:
         return rows
 
 
-async def commit(store: CompletionStore, rows: list[Completion]) -> None:
+async def commit(store: Store, rows: list[Completion]) -> None:
     """Hand the rows to the store and wait until they are on disk.
 
     The rows are handed over at once, before the first await: whoever is cancelled while waiting

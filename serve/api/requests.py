@@ -6,19 +6,17 @@ stop the whole engine. So only the fields below go through; anything else is a 4
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import Field, ValidationError, model_validator
-from starlette.datastructures import Headers
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive
 
 from pawl.errors import PawlError, short
 from pawl.schemas import Body, Message
@@ -27,38 +25,25 @@ from serve.api.errors import validation_error
 MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a setting
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
 # gets to read the refusal instead of a broken connection
-Kind = Literal["chat", "text"]
-
-
-class ClientGone(Exception):
-    """The client hung up."""
 
 
 # -- bytes to JSON
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """The whole body.
 
     Raises:
         PawlError: larger than ``limit`` bytes (413).
-        ClientGone: the client hung up before it had sent all.
+        ClientDisconnect: the client hung up before it had sent all.
     """
-    parts: list[bytes] = []
-    size = 0
-    declared = headers.get("content-length", "")
-    n_declared = int(declared) if declared.isdecimal() else 0
-    more = n_declared <= MAX_DRAINED_BYTES
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part = message.get("body", b"")
+    body, size = bytearray(), 0
+    async for part in request.stream():
         size += len(part)
         if size <= limit:
-            parts.append(part)
-        more = message.get("more_body", False) and size <= MAX_DRAINED_BYTES
-    size = max(size, n_declared)
+            body += part
+        elif size > MAX_DRAINED_BYTES:
+            break
     if size > limit:
         raise PawlError(
             f"the request has {size:,} bytes",
@@ -66,84 +51,31 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
             "Send less at once",
             code="request_too_large",
         )
-    return b"".join(parts)
+    return bytes(body)
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
     """The JSON object in ``raw``, without its fields that are null.
 
     Raises:
-        PawlError: nothing came, it is not UTF-8, not JSON, no object, or holds what can't be
-            stored or sent on: half a surrogate pair, a number beyond all bounds.
+        PawlError: it is no JSON object, or holds what can't be stored or sent on: half a
+            surrogate pair, a number beyond all bounds, lists in lists in lists (200 deep).
     """
-    if not raw.strip():
-        raise PawlError(
-            "the body is empty", "a JSON object is expected", 'Send {"...": ...}',
-            code="invalid_json",
-        )  # fmt: skip
     try:
-        text = raw.decode("utf-8-sig")  # some programs put a byte order mark before the text
-    except UnicodeDecodeError as error:
-        raise PawlError(
-            f"the body is not UTF-8 at byte {error.start}",
-            error.reason,
-            "Encode the JSON as UTF-8",
-            code="invalid_utf8",
-        ) from None
-    try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-    except RecursionError:
-        raise _no_json("it is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise _no_json(str(error)) from None
+        # Some programs put a byte order mark before the text.
+        value = from_json(raw.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+        json.dumps(value, allow_nan=False)  # 1e999 is infinite
     except ValueError as error:
-        # Python's own words here are about a switch of Python's.
-        too_long = "a whole number in it has thousands of digits"
-        raise _no_json(too_long if "digits" in str(error) else str(error)) from None
+        raise PawlError(
+            "the body is not JSON in UTF-8", str(error), "Mend it and send it again",
+            code="invalid_json",
+        ) from None  # fmt: skip
     if not isinstance(value, dict):
         raise PawlError(
-            f"the body is {short(value)}",
-            "a JSON object is expected",
-            'Send {"...": ...}',
+            f"the body is {short(value)}", "a JSON object is expected", 'Send {"...": ...}',
             code="invalid_json",
-        )
-    if "\\u" in text:  # only an escape can bring half a pair
-        for field, content in value.items():
-            _check_encodable(field, content)
+        )  # fmt: skip
     return {field: content for field, content in value.items() if content is not None}
-
-
-def _no_json(why: str) -> PawlError:
-    return PawlError("the body is not JSON", why, "Mend it and send it again", code="invalid_json")
-
-
-def _check_encodable(field: str, value: Any) -> None:
-    try:
-        json.dumps([field, value], ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise _invalid(
-            field,
-            f"{short(field)} holds half of a surrogate pair",
-            "it is no character, so it can neither be sent on nor stored",
-            "Send both halves, or the character itself",
-        ) from None
-    except RecursionError:
-        raise _no_json("it is nested too deeply") from None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text[:40]} is too large a number")
-    return number
-
-
-def _invalid(param: str, what: str, why: str, do: str, code: str = "invalid_value") -> PawlError:
-    return PawlError(what, why, do, code=code, param=param)
 
 
 class JsonRoute(APIRoute):
@@ -157,7 +89,7 @@ class JsonRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             value: dict[str, Any] = {}
             if model is not None:
-                raw = await read_body(request.receive, request.headers, MAX_BODY_BYTES)
+                raw = await read_body(request, MAX_BODY_BYTES)
                 value = parse_json(raw or b"{}")
                 headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
                 headers.append((b"content-type", b"application/json"))
@@ -179,6 +111,11 @@ _NonEmpty = Annotated[str, Field(min_length=1)]
 _TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 _NO_TOOLS = "the models served here were not taught to call tools"
 _ONLY_TEXT = "only text is served"
+_NOT_SAMPLING = ("model", "messages", "prompt", "stream", "stream_options")
+
+
+def _clash(param: str, what: str, why: str, do: str) -> PawlError:
+    return PawlError(what, why, do, code="invalid_value", param=param)
 
 
 class TextPart(Body, extra="ignore"):
@@ -214,7 +151,7 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
-class JsonSchema(Body, extra="ignore"):
+class JsonSchema(Body, extra="allow"):
     schema_: dict[str, Any] = Field(alias="schema")
 
 
@@ -225,7 +162,7 @@ class ResponseFormat(Body, extra="ignore"):
     @model_validator(mode="after")
     def _has_its_schema(self) -> Self:
         if self.type == "json_schema" and self.json_schema is None:
-            raise _invalid(
+            raise _clash(
                 "response_format",
                 "response_format has no json_schema",
                 "its type says that there is one",
@@ -251,6 +188,10 @@ class _CompletionFields(Body):
         "verbosity": "the engine has no such control",
     }  # fmt: skip
 
+    path: ClassVar[str]
+    id_prefix: ClassVar[str]  # which vLLM puts before the id it is sent
+    prompt_field: ClassVar[str]
+
     model: str = Field(description="the version that shall answer; 'pawl' is the champion")
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -269,17 +210,31 @@ class _CompletionFields(Body):
     )
     user: str | None = Field(None, description="who asks; the header X-Pawl-Rater wins")
 
+    @property
+    def include_usage(self) -> bool:
+        """The client asked for a last chunk with the usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def sampling(self) -> dict[str, Any]:
+        """All fields that shape the answer, as sent."""
+        sent = self.for_engine().items()
+        return {name: value for name, value in sent if name not in _NOT_SAMPLING}
+
+    def for_engine(self) -> dict[str, Any]:
+        """What was sent, without the fields that have no effect on the answer."""
+        return self.model_dump(exclude_unset=True, by_alias=True, exclude={"user", "metadata"})
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise _invalid(
+            raise _clash(
                 "stream_options",
                 "stream_options without stream",
                 "they say how to stream",
                 'Send "stream": true, or leave them out',
             )
         if self.n > 1 and self.temperature == 0:
-            raise _invalid(
+            raise _clash(
                 "n",
                 f"n = {self.n} at temperature 0",
                 "all answers would be the same",
@@ -289,6 +244,10 @@ class _CompletionFields(Body):
 
 
 class ChatRequest(_CompletionFields):
+    path = "/v1/chat/completions"
+    id_prefix = "chatcmpl-"
+    prompt_field = "messages"
+
     messages: list[ChatRequestMessage] = Field(
         min_length=1, description='[{"role": "user", "content": "..."}, ...]'
     )
@@ -306,14 +265,14 @@ class ChatRequest(_CompletionFields):
     @model_validator(mode="after")
     def _can_be_answered(self) -> Self:
         if self.top_logprobs is not None and not self.logprobs:
-            raise _invalid(
+            raise _clash(
                 "top_logprobs",
                 "top_logprobs without logprobs",
                 "there is nothing to list",
                 'Send "logprobs": true with it',
             )
         if not any(message.text.strip() for message in self.messages):
-            raise _invalid(
+            raise _clash(
                 "messages",
                 "messages hold no text",
                 "there is nothing to answer",
@@ -323,6 +282,10 @@ class ChatRequest(_CompletionFields):
 
 
 class TextRequest(_CompletionFields):
+    path = "/v1/completions"
+    id_prefix = "cmpl-"
+    prompt_field = "prompt"
+
     prompt: _NonEmpty | Annotated[list[_NonEmpty], Field(min_length=1, max_length=MAX_PROMPTS)] = (
         Field(description="a text or up to 16 texts; token ids could not be recorded as text")
     )
@@ -336,59 +299,27 @@ class TextRequest(_CompletionFields):
     @model_validator(mode="after")
     def _spares_the_engine(self) -> Self:
         if self.echo and self.logprobs is not None:
-            raise _invalid(
-                "echo",
+            raise PawlError(
                 "echo together with logprobs",
                 "two such requests in one batch stop the whole engine",
                 "Ask for one of the two",
-                "unsupported_parameter",
+                code="unsupported_parameter",
+                param="echo",
             )
         return self
 
 
-# Fields with no effect on the answer: checked, recorded where useful, not sent on.
-_NOT_SENT_ON = ("user", "metadata")
-_NOT_SAMPLING = ("model", "messages", "prompt", "stream", "stream_options", *_NOT_SENT_ON)
+CompletionRequest = ChatRequest | TextRequest
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
-    """A checked request. ``prompts`` has one list of messages a prompt (one for chat);
-    ``sampling`` all fields that shape the answer, as sent; ``body`` what goes on to the engine
-    but for ``model``."""
-
-    kind: Kind
-    model: str
-    stream: bool
-    include_usage: bool  # the client asked for a last chunk with the usage
-    n: int
-    prompts: list[list[Message]]
-    sampling: dict[str, Any]
-    user: str | None
-    body: dict[str, Any]
-
-
-def parse_request(raw: bytes, kind: Kind) -> CompletionRequest:
+def parse_request(raw: bytes, model: type[CompletionRequest]) -> CompletionRequest:
     """Check a completion request's body.
 
     Raises:
         PawlError: what is wrong with it, ``param`` naming the field.
     """
     body = parse_json(raw)
-    model = ChatRequest if kind == "chat" else TextRequest
     try:
-        request: ChatRequest | TextRequest = model.model_validate(body)
+        return model.model_validate(body)
     except ValidationError as error:
         raise validation_error(error.errors(include_url=False), body, model) from None
-    options = request.stream_options
-    return CompletionRequest(
-        kind=kind,
-        model=request.model,
-        stream=request.stream,
-        include_usage=options is not None and options.include_usage,
-        n=request.n,
-        prompts=request.prompts(),
-        sampling={field: value for field, value in body.items() if field not in _NOT_SAMPLING},
-        user=request.user,
-        body={field: value for field, value in body.items() if field not in _NOT_SENT_ON},
-    )

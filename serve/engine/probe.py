@@ -16,16 +16,17 @@ positions and token ids. Measured on 4-million-parameter Llamas on CPU:
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from pawl.adapters import ProbePosition
 from pawl.errors import PawlError
 
 if TYPE_CHECKING:
-    import aiohttp
+    from serve.engine.supervisor import Engine
 
 N_LOGPROBS = 20  # vLLM's --max-logprobs unless told otherwise
 NOISE = 0.0015  # nats: the largest honest mean in one precision
@@ -45,9 +46,6 @@ class ProbeResult:
     outcome: ProbeOutcome
     reason: str
     distances: dict[str, float] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def judge(
@@ -121,19 +119,7 @@ def distance(one: Sequence[Logprobs], other: Sequence[Logprobs]) -> float:
     return sum(differences) / len(differences)
 
 
-class LiveEngine(Protocol):
-    """What the probe needs of the engine: its address without ``/v1``, and a client that it
-    takes requests from."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def session(self) -> aiohttp.ClientSession: ...
-
-
-async def read_live(
-    engine: LiveEngine, model: str, prefixes: Sequence[list[int]]
-) -> list[Logprobs]:
+async def read_live(engine: Engine, model: str, prefixes: Sequence[list[int]]) -> list[Logprobs]:
     """The likeliest next tokens after each prefix, as the engine serves ``model`` now.
 
     All prefixes in one request, one new token each. (Two requests in a batch that ask for *prompt*
@@ -147,7 +133,6 @@ async def read_live(
     Raises:
         PawlError: the engine refused or did not answer (``code="probe_failed"``).
     """
-    import aiohttp
 
     def fail(why: str) -> PawlError:
         return PawlError(
@@ -166,18 +151,14 @@ async def read_live(
         "logprobs": N_LOGPROBS,
         "return_tokens_as_token_ids": True,
     }
-    timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_SECONDS)
+    status, text = await engine.request(
+        "POST", "/v1/completions", body, seconds=PROBE_TIMEOUT_SECONDS
+    )
+    if status != 200:
+        raise fail(f"it answered {status}: {text[:300]}" if status else text)
     try:
-        async with engine.session.post(
-            f"{engine.base_url}/v1/completions", json=body, timeout=timeout
-        ) as answer:
-            if answer.status != 200:
-                raise fail(f"it answered {answer.status}: {(await answer.text())[:300]}")
-            choices = (await answer.json())["choices"]
-            choices.sort(key=lambda choice: choice["index"])
-            found = [_top_logprobs(choice) for choice in choices]
-    except (aiohttp.ClientError, TimeoutError) as err:
-        raise fail(f"{type(err).__name__} {err}".strip()) from err
+        choices = sorted(json.loads(text)["choices"], key=lambda choice: choice["index"])
+        found = [_top_logprobs(choice) for choice in choices]
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as err:
         raise fail(f"its answer has no log-probabilities ({type(err).__name__}: {err})") from err
     if len(found) != len(prefixes):

@@ -107,6 +107,21 @@ class Engine:
             )
         return self._session
 
+    async def request(
+        self, method: str, path: str, body: Any = None, *, seconds: float | None
+    ) -> tuple[int, str]:
+        """Ask the engine: status and text of its answer; 0 and what happened when none came."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        try:
+            async with self.session.request(
+                method, self.base_url + path, json=body, timeout=timeout
+            ) as answer:
+                return answer.status, await answer.text()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return 0, f"{type(error).__name__} {error}".strip()
+
     async def start(self) -> None:
         """Begin to start the child, and return; ``wait_ready`` waits for it."""
         if self._task is not None:
@@ -290,36 +305,21 @@ class Engine:
         await asyncio.to_thread(session.end_session, process.pid)
         self._process_file.unlink(missing_ok=True)
 
-    async def _request(
-        self, method: str, path: str, body: Any = None, *, seconds: float
-    ) -> tuple[int, str]:
-        """Status and text of an answer; status 0 and what happened when none came in time."""
-        import aiohttp
-
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        try:
-            async with self.session.request(
-                method, self.base_url + path, json=body, timeout=timeout
-            ) as answer:
-                return answer.status, await answer.text()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return 0, f"{type(error).__name__} {error}".strip()
-
     async def _answers(self) -> bool:
-        return (await self._request("GET", "/health", seconds=WATCH_SECONDS))[0] == 200
+        return (await self.request("GET", "/health", seconds=WATCH_SECONDS))[0] == 200
 
     async def _generate_one_token(self, deadline: float) -> None:
         """Raises PawlError: the engine answers ``/health`` but can't generate."""
         body = {"model": "base", "prompt": [[0]], "max_tokens": 1, "temperature": 0}
         seconds = max(1.0, deadline - time.monotonic())
-        status, text = await self._request("POST", "/v1/completions", body, seconds=seconds)
+        status, text = await self.request("POST", "/v1/completions", body, seconds=seconds)
         if status != 200:
             problem = f"it answered {status}: {text[:300]}" if status else text
             raise self._explain("the engine started, but its first token failed", problem)
 
     async def _change_adapter(self, verb: str, version: str, **paths: str) -> None:
         path, body = f"/v1/{verb}_lora_adapter", {"lora_name": version, **paths}
-        status, text = await self._request("POST", path, body, seconds=ADAPTER_SECONDS)
+        status, text = await self.request("POST", path, body, seconds=ADAPTER_SECONDS)
         if status != 200 and "already been loaded" not in text:
             raise PawlError(
                 f"the engine did not {verb} {version}",

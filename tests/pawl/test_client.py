@@ -10,11 +10,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 
-from pawl.client import Pawl
+from pawl.client import Pawl, parsed
 from pawl.errors import PawlError
 from pawl.settings import Settings
+from serve.api.errors import error_body, status_of
 from tests.bars.place import Place
 from tests.conftest import REPOSITORY
 from tests.serve.live import Live, live
@@ -67,6 +69,17 @@ def test_a_slow_answer_is_no_absent_server(url: str) -> None:
     assert caught.value.code == "no_answer_yet"
     with pytest.raises(PawlError, match="Is 'pawl up' running there"):
         Pawl("http://127.0.0.1:9").get("/health")
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable"), [("store_damaged", False), ("not_recorded", True), ("locked", True)]
+)
+def test_the_server_says_whether_trying_again_can_help(code: str, retryable: bool) -> None:
+    error = PawlError("it failed", code=code, retryable=retryable)
+    answer = httpx.Response(status_of(error), json=error_body(error))
+    with pytest.raises(PawlError) as caught:
+        parsed(answer)
+    assert (caught.value.code, caught.value.retryable) == (code, retryable)
 
 
 # -- the typed calls, against a gateway

@@ -114,7 +114,8 @@ class FakeVllm:
             )
         if prompt == "hold first":
             await asyncio.Event().wait()
-        completion_id = ("chatcmpl-" if chat else "cmpl-") + request.headers["X-Request-Id"]
+        request_id = request.headers.get("X-Request-Id", "its-own")
+        completion_id = ("chatcmpl-" if chat else "cmpl-") + request_id
         usage = {"prompt_tokens": 7, "completion_tokens": n * len(words),
                  "total_tokens": 7 + n * len(words)}  # fmt: skip
         head = {"id": completion_id, "created": 1, "model": body["model"]}

@@ -63,7 +63,7 @@ class Live:
         self.in_flight = InFlight()
         self.gateway = Gateway(
             store, self.engine, base, self.in_flight, Metrics(), lambda: self.engine.loaded,
-            settings.engine.max_prompt_bytes,
+            settings.engine.max_request_bytes,
         )  # fmt: skip
         self.app = make_app(settings, self.gateway)
         self.url = ""

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from feedback.champion import BASE_VERSION
 from feedback.store import Store
 from pawl.adapters import WEIGHTS
 from pawl.errors import PawlError
 from pawl.files import sha256_file
 from pawl.schemas import Promotion, PromotionRequest
 from serve.api.errors import status_of
-from serve.champion import BASE, champion_stack
+from serve.champion import champion_stack
 from tests.adapters_for_tests import SPOILT, approved_run, light_adapter
 from tests.serve.toy_world import World, toy_settings, toy_world, until
 
@@ -227,9 +228,7 @@ def test_requests_that_make_no_sense_are_errors_and_leave_no_trace(tmp_path: Pat
                 ({"run_dir": "."}, 400),
                 ({"run_dir": "run-1/adapter"}, 400),
                 ({"adapter_dir": str(good)}, 400),
-                ({"adapter_dir": "good", "force": True}, 400),
                 ({"adapter_dir": str(tmp_path / "none"), "force": True}, 404),
-                ({"run_dir": "a\0b"}, 400),
             ]
             for body, status in bad:
                 with pytest.raises(PawlError) as caught:
@@ -329,7 +328,7 @@ def test_rolling_back_goes_one_champion_back_each_time(tmp_path: Path) -> None:
             ahead = await promoter.rollback("pawl@3")
             assert (ahead.outcome, ahead.previous_version) == ("live", "base")
             await still_serves(world, "pawl@3")
-            await promoter.rollback(BASE)
+            await promoter.rollback(BASE_VERSION)
             await still_serves(world, "base")
 
     run(test())

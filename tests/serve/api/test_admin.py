@@ -71,7 +71,7 @@ async def served(tmp_path: Path, *options: str) -> AsyncIterator[tuple[Any, http
 def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     error: dict[str, Any] = answer.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) == {"message", "type", "param", "code", "retryable"}
     assert error["message"].endswith((".", "!", "?"))
     return error
 
@@ -188,6 +188,8 @@ def test_an_adapter_promoted_without_a_server_waits(tmp_path: Path) -> None:
         ("/admin/runs/r/scores", {"role": "anchor", "dir": "scores"}, 400, "dir"),
         ("/admin/import", {"path": "/a\0b"}, 400, "path"),
         ("/admin/promotions", {"run_dir": 7}, 400, "run_dir"),
+        ("/admin/promotions", {"run_dir": "a\0b"}, 400, "run_dir"),
+        ("/admin/promotions", {"adapter_dir": "good", "force": True}, 400, "adapter_dir"),
         ("/admin/runs/r/verdict", {"reasons": []}, 400, "outcome"),
         ("/admin/snapshots", {"all": True}, 400, "all"),
         ("/admin/import", {"path": "relative.json"}, 400, "path"),
@@ -213,7 +215,7 @@ def test_bodies_that_are_no_json_objects(raw: bytes, idle: PawlApp) -> None:
         async with client_of(idle) as client:
             for path in ("/admin/promotions", "/admin/rollback", "/admin/runs"):
                 answer = await client.post(path, content=raw)
-                assert error_of(answer, 400)["code"] in ("invalid_json", "invalid_utf8")
+                assert error_of(answer, 400)["code"] == "invalid_json"
             assert (await client.get("/admin/history")).json() == []
 
     run(test())
@@ -284,7 +286,7 @@ def test_a_nights_states_scores_and_verdict_are_kept(tmp_path: Path) -> None:
                 (scores_dir / "items.jsonl").write_bytes(spoilt)
                 assert "line 1" in error_of(await client.post(path, json=body), 400)["message"]
             (scores_dir / "items.jsonl").unlink()
-            assert "no items.jsonl" in error_of(await client.post(path, json=body), 404)["message"]
+            assert "items.jsonl" in error_of(await client.post(path, json=body), 404)["message"]
         from feedback.store import Store
 
         with Store.open(settings.database_path) as store:

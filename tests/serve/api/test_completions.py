@@ -238,14 +238,14 @@ def test_when_the_store_fails_nobody_is_told_that_all_is_well(tmp_path: Path) ->
     ("raw", "status", "code", "said"),
     [
         (b"{", 400, "invalid_json", "not JSON"),
-        (b"\xff{}", 400, "invalid_utf8", "not UTF-8"),
+        (b"\xff{}", 400, "invalid_json", "not JSON"),
         (b"[]", 400, "invalid_json", "a JSON object is expected"),
         (b'{"model": "pawl", "messages": [{"role":"user","content":"' + b"a" * 10_000_000 + b'"}]}',
          413, "request_too_large", "at most 4,000,000 are taken"),
         (json.dumps(chat("too long")).encode(), 400, "context_length_exceeded", "513 tokens"),
         (json.dumps({**chat(), "model": "gpt-4"}).encode(), 404, "model_not_found",
          "there are pawl, base, pawl@1"),
-        (json.dumps(chat(n=1000)).encode(), 400, "invalid_value", "4 or less"),
+        (json.dumps(chat(n=1000)).encode(), 400, "invalid_value", "equal to 4"),
     ],
     ids=["malformed", "utf8", "no object", "10 MB", "too long", "unknown model", "n=1000"],
 )  # fmt: skip
@@ -255,7 +255,7 @@ def test_bad_requests_are_refused_in_openais_shape(
     answer = httpx.post(server.url + CHAT, content=raw)
     assert answer.status_code == status
     error = answer.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) == {"message", "type", "param", "code", "retryable"}
     assert error["code"] == code
     assert said in error["message"]
 

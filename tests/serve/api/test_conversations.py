@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from feedback.conversations import thread
+from pawl.client import Pawl
 from pawl.schemas import Completion
 from pawl.settings import Settings
 from tests.feedback.examples import make_completion
@@ -59,6 +60,13 @@ def test_a_conversation_is_read_back_by_who_took_part_in_it(server: Live) -> Non
         refused = httpx.get(url, headers=stranger)
         assert refused.status_code == 404
         assert refused.json()["error"]["code"] == "conversation_not_found"
+
+
+def test_an_id_may_hold_slashes(server: Live) -> None:
+    headers = {**ANN, "X-Pawl-Conversation": "tickets/2026/7"}
+    ask(server, [{"role": "user", "content": "one"}], headers)
+    found = Pawl(server.url).conversation("tickets/2026/7", rater_id="ann")
+    assert [message.role for message in found.messages] == ["user", "assistant"]
 
 
 def row(messages: list[str], completion: str, **more: Any) -> Completion:

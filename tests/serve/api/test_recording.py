@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from serve.api.recording import (
     conversation_of,
     rater_of,
 )
-from serve.api.requests import parse_request
+from serve.api.requests import TextRequest, parse_request
 from tests.serve.live import FAKE_BASE
 
 
@@ -29,8 +28,8 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}
 WHOLE = event("Grün") + event(" ist", finish="stop") + USAGE + b"data: [DONE]\n\n"
 
 
-def read(raw: bytes, kind: Any = "chat") -> Answer:
-    answer, parser = Answer(kind), EventParser()
+def read(raw: bytes) -> Answer:
+    answer, parser = Answer(), EventParser()
     for data in parser.feed(raw):
         if data != DONE:
             answer.take(data)
@@ -58,7 +57,7 @@ def test_choices_are_kept_apart_and_an_error_is_seen() -> None:
 
 
 def test_a_whole_body_of_either_call() -> None:
-    chat, text = Answer("chat"), Answer("text")
+    chat, text = Answer(), Answer()
     choice = {"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}
     chat.take(json.dumps({"choices": [choice]}).encode())
     assert chat.choices[0] == Choice("hi", "stop")
@@ -69,20 +68,20 @@ def test_a_whole_body_of_either_call() -> None:
 
 def rows(body: bytes, answer: Answer) -> list[Completion]:
     exchange = Exchange(
-        "cmpl-1", "c", "r", "q", "2026-01-01T00:00:00Z", 0.0, parse_request(body, "text"), "base",
-        FAKE_BASE, answer,
+        "cmpl-1", "c", "r", "q", "2026-01-01T00:00:00Z", 0.0,
+        parse_request(body, TextRequest), "base", FAKE_BASE, answer,
     )  # fmt: skip
     return exchange.rows("complete")
 
 
 def test_several_prompts_with_several_choices_each_find_their_own() -> None:
-    answer = Answer("text", {i: Choice(f"answer {i}") for i in range(3)}, 5, 6)
+    answer = Answer({i: Choice(f"answer {i}") for i in range(3)}, 5, 6)
     got = rows(b'{"model": "base", "prompt": ["a", "b"], "n": 2}', answer)
     assert [(row.messages[0]["content"], row.completion) for row in got] == [
         ("a", "answer 0"), ("a", "answer 1"), ("b", "answer 2"), ("b", ""),
     ]  # fmt: skip
     assert {row.n_completion_tokens for row in got} == {None}
-    (one,) = rows(b'{"model": "base", "prompt": "a"}', Answer("text", {0: Choice("x")}, 5, 6))
+    (one,) = rows(b'{"model": "base", "prompt": "a"}', Answer({0: Choice("x")}, 5, 6))
     assert (one.n_prompt_tokens, one.n_completion_tokens) == (5, 6)
 
 
