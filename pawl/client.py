@@ -123,7 +123,7 @@ class Pawl:
         ):
             if response.is_error:
                 response.read()
-                raise error_of(response)
+                parsed(response)  # raises what the server says
             yield ChatStream(response)
 
     def conversation(self, conversation_id: str, rater_id: str | None = None) -> Conversation:
@@ -329,23 +329,17 @@ def _as(kind: type[T], value: Any) -> T:
 
 def parsed(response: httpx.Response) -> Any:
     """The answer's JSON. Raises PawlError: the server's own, or there is no JSON in it."""
-    if response.is_error:
-        raise error_of(response)
     try:
-        return response.json()
+        value = response.json()
     except ValueError:
         raise _no_json(response) from None
-
-
-def error_of(response: httpx.Response) -> PawlError:
-    """The server's error in its own words."""
-    try:
-        return _error(response.json())
-    except ValueError:
-        return _no_json(response)
+    if response.is_error:
+        raise _error(value)
+    return value
 
 
 def _error(value: Any) -> PawlError:
+    """The server's error in its own words."""
     error = value.get("error", {}) if isinstance(value, dict) else {}
     return PawlError(
         str(error.get("message") or value),

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from pawl.client import ChatReader, error_of, parsed, transport_errors
+from pawl.client import ChatReader, parsed, transport_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Api:
                 async with http.stream("POST", path, json=body, headers=headers) as answer:
                     if answer.is_error:
                         await answer.aread()
-                        raise error_of(answer)
+                        parsed(answer)  # raises what the server says
                     yield Begun(
                         answer.headers["X-Pawl-Completion-Id"], answer.headers["X-Pawl-Version"]
                     )

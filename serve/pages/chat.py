@@ -195,14 +195,16 @@ class ChatPage:
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
         """Answer a question anew, as it was (``gr.RetryData``) or edited (``gr.EditData``)."""
-        then = "The conversation stays as it is: ask again"
+        is_edited = hasattr(event, "previous_value")
+        then = "The answer stays as it is: ask again"
+        if is_edited:
+            then = "Your question stays as it was: edit it"
         if await self._is_too_early(known, rater_id, request, then) or not (
             await self._is_current(page, str(rater_id), request)
         ):
             yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
             return
         at = _turn_index(event.index)
-        is_edited = hasattr(event, "previous_value")
         question = str(event.value) if is_edited else page.turns[at].question
         async for parts in self._ask(page, str(rater_id), model, question, at, request):
             yield parts
