@@ -1,11 +1,11 @@
 """Training rows as the columns that TRL's trainers read, with every row left out counted.
 
-    SFT   {"input_ids": [...], "labels": [...], "is_taught": bool}
+    SFT   {"input_ids": [...], "labels": [...], "is_taught": bool, "is_replay": bool}
     DPO   {"prompt": [messages], "chosen": [...], "rejected": [...]}
     KTO   {"prompt": [messages], "completion": [...], "label": bool}
 
 SFT rows are encoded here, since TRL's own columns know neither a cut answer nor which rows are
-corrections. A label of -100 is not trained: that of the prompt.
+corrections. A label of -100 is not trained: that of a prompt, replay's aside.
 
 TRL cuts a row longer than ``max_length`` without a word; here such a row is left out instead.
 """
@@ -102,7 +102,7 @@ def build_stage(
         encoded = _encode(stage, row.prompt, columns, encode, max_length_tokens)
         if encoded:
             if kind == "sft":
-                columns = _sft_columns(*encoded[0], is_taught=True)
+                columns = _written(*encoded[0], is_taught=True)
             (stage.train if row.split == "train" else stage.validation).append(columns)
             stage.kept.append(row)
     stage.n_liked = sum(1 for columns in stage.train if columns.get("label") is True)
@@ -120,7 +120,11 @@ def build_stage(
             if kind == "sft":
                 ids, n_prompt = encoded[0]
                 ids = ids if replayed.is_finished else ids[:-1]  # its end was cut
-                again = _sft_columns(ids, n_prompt, is_taught=False)
+                again = (
+                    _written(ids, n_prompt, is_taught=False)
+                    if replayed.is_liked
+                    else {"input_ids": ids, "labels": ids, "is_taught": False, "is_replay": True}
+                )
             extra.append(again)
             stage.kept_replay.append(replayed)
     of_base = [i for i, replayed in enumerate(stage.kept_replay) if not replayed.is_liked]
@@ -161,12 +165,10 @@ def _says(text: str | None) -> list[Message]:
     return [{"role": "assistant", "content": text or ""}]
 
 
-def _sft_columns(ids: list[int], n_prompt: int, *, is_taught: bool) -> dict[str, Any]:
-    return {
-        "input_ids": ids,
-        "labels": [-100] * n_prompt + ids[n_prompt:],
-        "is_taught": is_taught,
-    }
+def _written(ids: list[int], n_prompt: int, *, is_taught: bool) -> dict[str, Any]:
+    """An answer to be learned as it is written."""
+    labels = [-100] * n_prompt + ids[n_prompt:]
+    return {"input_ids": ids, "labels": labels, "is_taught": is_taught, "is_replay": False}
 
 
 def _encode(

@@ -23,8 +23,11 @@ def encode(prompt: list[Message], answer: str) -> tuple[list[int], int]:
     return [WORDS.setdefault(word, len(WORDS)) for word in words], len(asked)
 
 
+SFT_COLUMNS = {"input_ids", "labels", "is_taught", "is_replay"}
+
+
 def said(columns: dict[str, Any]) -> str:
-    """The answer of an SFT row, with its end if that is trained."""
+    """What is trained of an SFT row: the answer; of replay the prompt too."""
     texts = list(WORDS)
     return " ".join(texts[label] for label in columns["labels"] if label != -100)
 
@@ -36,7 +39,7 @@ def build(kind: Any, rows: list[TrainingRow], replay: list[ReplayRow] | None = N
 def test_each_kind_takes_its_own_rows() -> None:
     rows = [*corrections(3), row("unpaired", "snow", 0, completion="Yes.", label=True)]
     sft, dpo, kto = build("sft", rows), build("dpo", rows), build("kto", rows)
-    assert [set(one) for one in sft.train] == [{"input_ids", "labels", "is_taught"}] * 3
+    assert [set(one) for one in sft.train] == [SFT_COLUMNS] * 3
     assert said(sft.train[0]) == "grass is green. <end>"
     assert len(sft.train[0]["input_ids"]) == len(sft.train[0]["labels"])
     assert [set(one) for one in dpo.train] == [{"prompt", "chosen", "rejected"}] * 3
@@ -106,7 +109,7 @@ def test_liked_answers_are_trained_on_and_validation_is_spread_over_the_base_s_a
     trained = [said(columns) for columns in stage.train]
     assert {f"{answer.completion} <end>" for answer in liked} <= set(trained)
     held_back = [said(columns) for columns in stage.validation[3:]]
-    assert held_back == ["Black 0. <end>", "Black 6. <end>", "Black 13. <end>"]
+    assert [text.split(".")[-2].split()[-1] for text in held_back] == ["0", "6", "13"]
     assert not set(held_back) & set(trained)
 
 
@@ -164,7 +167,10 @@ def test_corrections_are_told_apart_from_replay_and_a_cut_answer_has_no_end() ->
     replay = [ReplayRow(ask("coal"), "Black."), ReplayRow(ask("ash"), "Grey and", False)]
     stage = build("sft", corrections(2), replay)
     assert [columns["is_taught"] for columns in stage.train] == [True, True, False, False]
-    assert [said(columns) for columns in stage.train[2:]] == ["Black. <end>", "Grey and"]
+    assert [columns["is_replay"] for columns in stage.train] == [False, False, True, True]
+    whole, cut = (said(columns) for columns in stage.train[2:])
+    assert whole.endswith("Black. <end>")
+    assert cut.endswith("Grey and")
 
 
 def test_an_answer_is_trained_up_to_the_end_of_its_turn(untrained_model: Path) -> None:

@@ -13,7 +13,7 @@ from refine.sft import collator, split_batch
 def batch_of(lengths: list[int]) -> dict[str, Any]:
     rows = [
         {"input_ids": list(range(1, n + 1)), "labels": [-100, *range(2, n + 1)],
-         "is_taught": n % 2 == 0}
+         "is_taught": n % 2 == 0, "is_replay": n in (3, 8)}
         for n in lengths
     ]  # fmt: skip
     return collator(0)(rows)
@@ -24,11 +24,12 @@ def test_parts_hold_every_row_once_and_are_bounded(max_tokens: int) -> None:
     lengths = [3, 9, 4, 4, 2, 8]
     parts = list(split_batch(batch_of(lengths), max_tokens))
     found = [int(n) for part in parts for n in part["attention_mask"].sum(1)]
-    assert found == sorted(lengths)
+    assert sorted(found) == sorted(lengths)
     for part in parts:
         n_rows, width = part["input_ids"].shape
         assert n_rows == 1 or n_rows * width <= max_tokens
         assert width == int(part["attention_mask"].sum(1).max())
+        assert len(set(part["is_replay"].tolist())) == 1
         assert part["is_taught"].tolist() == [
             n % 2 == 0 for n in part["attention_mask"].sum(1).tolist()
         ]
@@ -67,7 +68,10 @@ def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any
     rows = []
     for i, answer in enumerate((says("snow", "white"), "No.", "I do not know this thing.")):
         ids, n = encode_answer(tokenizer, ask("snow", i), answer, tokenizer.eos_token_id)
-        rows.append({"input_ids": ids, "labels": [-100] * n + ids[n:], "is_taught": True})
+        is_replay = i == 1
+        labels = ids if is_replay else [-100] * n + ids[n:]
+        rows.append({"input_ids": ids, "labels": labels, "is_taught": not is_replay,
+                     "is_replay": is_replay})  # fmt: skip
     found: dict[str, Any] = {}
 
     class Keep(TrainerCallback):
@@ -87,5 +91,44 @@ def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any
         train_dataset=Dataset.from_list(rows), data_collator=collator(tokenizer.pad_token_id),
     )  # fmt: skip
     trainer.train()
-    assert trainer.n_taught == 3
+    assert trainer.n_taught == 2
     return found
+
+
+def test_divergence_is_nothing_at_the_base_and_grows_with_the_distance(world_model: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from refine.sft import divergence
+
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"]))
+    ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    labels = ids.masked_fill(mask == 0, -100)
+
+    def moved(by: float) -> Any:
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.constant_(weight, by)
+        return divergence(model, ids, mask, labels)
+
+    assert moved(0.0).item() == pytest.approx(0.0, abs=1e-6)
+    near, far = moved(0.01), moved(0.05)
+    assert 0 < near.item() < far.item()
+    # By the definition, one position at a time.
+    with torch.no_grad():
+        own = model(ids, attention_mask=mask).logits.log_softmax(-1)
+        with model.disable_adapter():
+            of_base = model(ids, attention_mask=mask).logits.log_softmax(-1)
+    by_hand = sum(
+        float((of_base[r, t].exp() * (of_base[r, t] - own[r, t])).sum())
+        for r, n in ((0, 5), (1, 3))
+        for t in range(n - 1)
+    )
+    assert far.item() == pytest.approx(by_hand, rel=1e-3)
+    far.backward()
+    assert any(weight.grad is not None and weight.grad.abs().sum() > 0
+               for name, weight in model.named_parameters() if "lora_" in name)  # fmt: skip
