@@ -7,6 +7,7 @@ process (``pawl.cli.connect``).
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run ``pawl``. What a user can mend prints as one line; exit code 1, 2 for a wrong call."""
+    # As Ctrl-C: a server or a job that the command started is stopped with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(cli(standalone_mode=False))  # click answers the code given to ctx.exit(), or None
     except PawlError as err:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
+import psutil
+import pytest
+
 from pawl.files import write_json
+from pawl.jobs import child_environment, module_command
 from pawl.server import Server, running_server
 from pawl.settings import Settings, load_settings
 
@@ -36,3 +41,18 @@ def test_no_file_and_no_process(tmp_path: Path) -> None:
     assert running_server(settings) is None
     settings.server_file.unlink()
     assert running_server(settings) is None
+
+
+@pytest.mark.engine
+def test_a_demo_that_is_killed_stops_the_server_that_it_started(tmp_path: Path) -> None:
+    settings = load_settings(flags={"state_dir": str(tmp_path)})
+    command = [*module_command("pawl.cli"), "demo", "--state-dir", str(settings.state_dir)]
+    demo = subprocess.Popen(command, env=child_environment(), stdout=subprocess.DEVNULL)
+    while running_server(settings) is None:
+        assert demo.poll() is None
+        time.sleep(0.1)
+    server = running_server(settings)
+    assert server is not None
+    demo.terminate()
+    assert demo.wait(timeout=120) == 130
+    assert not psutil.pid_exists(server.pid)
