@@ -153,7 +153,7 @@ def check_once(settings: Settings, done: Acknowledged) -> None:
     from feedback.store import Store
 
     with Store.open(settings.database_path) as store:
-        n_completions = Counter(one.completion_id for one in store.completions(limit=10_000_000))
+        n_completions = Counter(one.completion_id for one in store.completions())
         n_feedback = Counter(one.feedback_id for one in store.feedback_history())
     lost = [i for i in done.completions if n_completions[i] != 1]
     lost += [i for i in done.feedback if n_feedback[i] != 1]

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -23,13 +21,11 @@ from pathlib import Path
 from benchmarks import lm_eval_stock
 from benchmarks.figures import ratio_in_words
 from benchmarks.measurements import finish
-from evals.runner import Scores, read_scores
+from evals.runner import Scores, score
 from evals.suites import Suite, choose, load
-from pawl.errors import PawlError
 from pawl.models import resolve_model
 from pawl.settings import GateSettings
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4  # nats; ours are written with six decimals
 
 
@@ -68,28 +64,6 @@ def compare(suite: Suite, ours: Scores, theirs: lm_eval_stock.Scores) -> Differe
     return found
 
 
-def score_ours(
-    model_dir: Path, suite: Suite, n_items: int | None, seed: int, data_dir: Path | None,
-    out_dir: Path, n_threads: int,
-) -> Scores:  # fmt: skip
-    """``evals.score`` from its start to its end."""
-    command = [
-        sys.executable, "-m", "evals.score", "--model", str(model_dir),
-        "--suite", str(suite.folder),
-        "--seed", str(seed), "--threads", str(n_threads), "--out", str(out_dir),
-        "--device", "cpu",
-    ]  # fmt: skip
-    command += ["--items-per-benchmark", str(n_items)] if n_items else []
-    command += ["--data-dir", str(data_dir)] if data_dir else []
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(n_threads)}
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True, check=False, env=environment,
-                          cwd=REPOSITORY)  # fmt: skip
-    if done.returncode != 0:
-        raise PawlError("evals.score failed", done.stderr[-2000:])
-    return read_scores(out_dir)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--model", default="smollm2-135m")
@@ -112,7 +86,7 @@ def main() -> None:
     manifest: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="pawl-scoring-") as temporary:
         folder = Path(temporary)
-        model_dir = resolve_model(args.model, cache_dir=folder).model_dir
+        base = resolve_model(args.model, cache_dir=folder)
         tasks = lm_eval_stock.drawn_tasks(suite, args.items, args.seed, data_dir, folder)
         for n in range(args.rounds):
             ours: Scores | None = None
@@ -120,15 +94,16 @@ def main() -> None:
             for arm in ("pawl", "lm_eval") if n % 2 == 0 else ("lm_eval", "pawl"):
                 began = time.monotonic()
                 if arm == "pawl":
-                    ours = score_ours(model_dir, suite, args.items, args.seed, data_dir,
-                                      folder / f"ours-{n}", args.threads)  # fmt: skip
+                    ours = score(base, None, suite=suite, scores_dir=folder / f"ours-{n}",
+                                 n_items=args.items, seed=args.seed, data_dir=data_dir,
+                                 n_threads=args.threads)  # fmt: skip
                 else:
-                    theirs = lm_eval_stock.run(tasks, model_dir, None, folder / f"theirs-{n}",
+                    theirs = lm_eval_stock.run(tasks, base.model_dir, None, folder / f"theirs-{n}",
                                                n_threads=args.threads)  # fmt: skip
                 seconds[arm].append(time.monotonic() - began)
                 print(f"round {n + 1}: {arm} {seconds[arm][-1]:.1f} s", flush=True)
             assert ours is not None
-            manifest = ours.manifest["seconds"]
+            manifest = ours.manifest["parts"]["benchmarks"]["seconds"]
             differences.append(compare(suite, ours, theirs))
     same = all(difference.same for difference in differences)
     worst = max(differences, key=lambda d: (len(d.missing), d.n_scores, d.largest))

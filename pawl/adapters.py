@@ -8,10 +8,8 @@ manifest.json               base, recipe, hashes; written last
 
 from __future__ import annotations
 
-import json
 import math
 import stat
-import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sha256_json, write_json
 from pawl.models import BaseModel
 from pawl.schemas import utc_now
+from pawl.weights import read_weights
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -47,8 +46,8 @@ _UNSERVED = (
 )
 # Starting weights that leave the base as it is; others (PiSSA, OLoRA, LoftQ) change it in training.
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
-_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}  # bytes a number
-_EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}  # all set: NaN or infinity
+# By dtype: an integer as wide, and the bits that are all set in NaN and infinity.
+_EXPONENTS = {"F32": ("<u4", 0x7F800000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
 
 Refuse = Callable[..., PawlError]
 Shape = tuple[int, ...]
@@ -260,12 +259,7 @@ def _check_shapes(shapes: dict[str, Shape], rank: int, base: BaseModel, refuse: 
     """Every tensor is half of a pair that fits a linear layer of the base."""
     if not shapes:
         raise refuse("it holds no weights", "there is nothing to add to the base")
-    layers: dict[str, Shape] = {}
-    for path in sorted(base.model_dir.glob("*.safetensors")):
-        with path.open("rb") as file:
-            (n_header,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(n_header))
-        layers |= {k: tuple(v["shape"]) for k, v in header.items() if k != "__metadata__"}
+    layers = read_weights(base.model_dir).shapes
     for key, shape in shapes.items():
         side = next((one for one in ("lora_A", "lora_B") if key.endswith(f".{one}.weight")), None)
         if side is None:
@@ -286,44 +280,20 @@ def _check_shapes(shapes: dict[str, Shape], rank: int, base: BaseModel, refuse: 
 
 
 def _read_shapes(path: Path, refuse: Refuse) -> dict[str, Shape]:
-    """Shapes by key, after checking that every number is finite.
-
-    Reads the file itself: the format is a length, a JSON header and raw little-endian numbers,
-    and numpy knows no bfloat16.
-    """
+    """Shapes by key, after checking that every number is finite; numpy knows no bfloat16, so the
+    numbers' exponents are looked at."""
     import numpy as np
+    from safetensors import SafetensorError, deserialize
 
-    raw = memoryview(path.read_bytes())
     shapes: dict[str, Shape] = {}
     try:
-        (n_header,) = struct.unpack("<Q", raw[:8])
-        numbers_at = 8 + n_header
-        header = json.loads(bytes(raw[8:numbers_at]))
-        header.pop("__metadata__", None)
-        n_bytes = 0
-        for key, one in header.items():
-            begin, end = (numbers_at + offset for offset in one["data_offsets"])
-            width = _WIDTHS[one["dtype"]]
-            size = math.prod(one["shape"]) * width
-            if not numbers_at <= begin <= end <= len(raw) or end - begin != size:
-                raise ValueError(f"{key} is cut short")
-            exponent = np.array(_EXPONENTS[one["dtype"]], dtype=f"<u{width}")
-            numbers = np.frombuffer(raw[begin:end], dtype=f"<u{width}")
+        for key, tensor in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
+            integer, exponent = _EXPONENTS[tensor["dtype"]]
+            numbers = np.frombuffer(tensor["data"], dtype=integer)
             if bool(((numbers & exponent) == exponent).any()):
                 raise refuse(f"{key} holds NaN or infinity", "it would answer nonsense")
-            shapes[key] = tuple(one["shape"])
-            n_bytes += size
-        if numbers_at + n_bytes != len(raw):
-            raise ValueError("its length is not that of its tensors")
-    except (
-        struct.error,
-        UnicodeDecodeError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as err:
+            shapes[key] = tuple(tensor["shape"])
+    except (SafetensorError, KeyError) as err:
         why = f"{type(err).__name__}: {err}"
         raise refuse(f"{path.name} is not whole safetensors", why) from err
     return shapes

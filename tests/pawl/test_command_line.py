@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pawl.cli import COMMANDS, HELP, cli
+from pawl.cli import COMMANDS, cli
 
 HEAVY = ("torch", "trl", "lm_eval", "gradio", "transformers", "vllm", "duckdb", "datasets")
 
@@ -53,7 +53,6 @@ def test_help_is_instant(tmp_path: Path) -> None:
 def test_every_command_has_help(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0, result.output
-    assert name in HELP
 
 
 def test_errors_print_as_one_line(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pawl.models import packaged_gguf, resolve_model
 from pawl.settings import DEFAULT_MODEL
 from tests import tiny_bases
 
-NOTHING_LEFT = {"weight-hashes.json"}
+NOTHING_LEFT = {"weight-hashes.json", "converting.log"}
 
 
 @pytest.fixture(scope="module")
