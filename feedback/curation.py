@@ -80,7 +80,7 @@ def curate(store: Store, settings: Settings) -> Curated:
 def _answers(store: Store, said: Sequence[Feedback]) -> Answers:
     wanted = {one.completion_id for one in said}
     wanted |= {one.preferred_over for one in said if one.preferred_over}
-    found = store.completions(None, completion_ids=sorted(wanted)) if wanted else []
+    found = store.completions(completion_ids=sorted(wanted)) if wanted else []
     answers: Answers = {}
     for one in found:
         answers.setdefault((one.completion_id, one.choice_index), one)

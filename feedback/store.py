@@ -4,8 +4,6 @@ One process owns the file. Writes are queued to one thread that commits them in 
 with a ``concurrent.futures.Future`` resolved after COMMIT (async callers: ``asyncio.wrap_future``).
 Reads run on their own cursors from any thread and see every row whose future was resolved.
 Nothing is ever edited or deleted here: what is newest counts.
-
-Over 400 lines because it is the one door to the file: each table's append beside its reads.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from feedback.categories import DEFAULT_CATEGORIES
-from feedback.champion import champion_of, number_of
+from feedback.champion import BASE_VERSION
 from feedback.current import current_feedback_sql
 from feedback.database import Database
 from feedback.migrations import MIGRATIONS, Migration
@@ -30,6 +28,7 @@ from feedback.tables import (
     FEEDBACK_COLUMNS,
     PROMOTION_COLUMNS,
     SCORE_COLUMNS,
+    Row,
     column_types,
     curated_row,
     newest_seq,
@@ -38,7 +37,7 @@ from feedback.tables import (
     to_json,
     where,
 )
-from feedback.writer import GroupWriter, Row, Write
+from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
 from pawl.schemas import (
     Category,
@@ -51,9 +50,6 @@ from pawl.schemas import (
     utc_now,
 )
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 _log = logging.getLogger("pawl.store")
 
 
@@ -62,32 +58,14 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._state = threading.Lock()
+        self._numbering = threading.Lock()
         with database.reading() as cursor:
             types = column_types(cursor)
             next_seq = 1 + max(newest_seq(cursor, table) for table in types)
-            self._promotions = [
-                record_from(Promotion, row)
-                for row in cursor.execute(
-                    f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq"
-                ).fetchall()
-            ]
-            numbers = [
-                int(n) for (n,) in cursor.execute("SELECT number FROM version_numbers").fetchall()
-            ]
-        self._champion = champion_of(self._promotions)
-        self._last_number = max(
-            [
-                0,
-                *numbers,
-                *(
-                    n
-                    for one in self._promotions
-                    for n in (number_of(one.version), number_of(one.previous_version))
-                ),
-            ]
-        )
-        self._writer = GroupWriter(database, types, next_seq, _settle_repeats)
+        rows = self._read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
+        self._promotions = [record_from(Promotion, row) for row in rows]
+        [(self._last_number,)] = self._read("SELECT coalesce(max(number), 0) FROM version_numbers")
+        self._writer = GroupWriter(database, types, next_seq)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
 
@@ -146,13 +124,8 @@ class Store:
         A repeat of this rater's ``idempotency_key`` stores nothing and resolves to the first row
         stored under it, whatever else the repeat says.
         """
-        return self._writer.submit(
-            Write(
-                {"feedback": [row_of(feedback)]},
-                result=feedback,
-                key=(feedback.rater_id, feedback.idempotency_key),
-            )
-        )
+        key = (feedback.rater_id, feedback.idempotency_key)
+        return self._writer.submit(Write({"feedback": [row_of(feedback)]}, feedback, key))
 
     def append_category(self, category: Category) -> Future[None]:
         """Add a category, or a new wording or treatment of one (the newest by key counts)."""
@@ -162,26 +135,14 @@ class Store:
         """Record a move of the champion pointer; ``champion()`` follows before it resolves."""
 
         def follow() -> None:
-            with self._state:
-                self._promotions = [*self._promotions, promotion]
-                self._champion = champion_of(self._promotions)
-                self._last_number = max(self._last_number, number_of(promotion.version))
+            self._promotions = [*self._promotions, promotion]
 
         return self._writer.submit(Write({"promotions": [row_of(promotion)]}, after=follow))
 
     def append_run(self, run: dict[str, Any]) -> Future[None]:
         """Record a run's state: ``run_id`` and ``status``, ``at`` (now if absent), ``detail``."""
-        return self._append(
-            "runs",
-            [
-                (
-                    run["run_id"],
-                    run["status"],
-                    run.get("at") or utc_now(),
-                    to_json(run.get("detail", {})),
-                )
-            ],
-        )
+        at, detail = run.get("at") or utc_now(), to_json(run.get("detail", {}))
+        return self._append("runs", [(run["run_id"], run["status"], at, detail)])
 
     def append_scores(self, run_id: str, role: str, scores: Iterable[ItemScore]) -> Future[None]:
         """Record per-item scores of a run's champion, challenger or anchor. The newest count."""
@@ -189,10 +150,8 @@ class Store:
 
     def append_verdict(self, run_id: str, verdict: dict[str, Any]) -> Future[None]:
         """Record a run's verdict (``verdict.json``)."""
-        return self._append(
-            "verdicts",
-            [(run_id, verdict.get("at") or utc_now(), verdict["outcome"], to_json(verdict))],
-        )
+        at, outcome = verdict.get("at") or utc_now(), verdict["outcome"]
+        return self._append("verdicts", [(run_id, at, outcome, to_json(verdict))])
 
     def append_snapshot(
         self,
@@ -206,38 +165,22 @@ class Store:
             manifest: as ``feedback.snapshots.freeze`` answers it.
             rejections: (reason, origin) of every row that was left out.
         """
-        snapshot_id = manifest["snapshot_id"]
-        return self._writer.submit(
-            Write(
-                {
-                    "snapshots": [
-                        (
-                            snapshot_id,
-                            manifest["created_at"],
-                            manifest["content_sha256"],
-                            to_json(manifest),
-                        )
-                    ],
-                    "curated": [curated_row(snapshot_id, row) for row in rows],
-                    "rejections": [
-                        (snapshot_id, reason, to_json(origin)) for reason, origin in rejections
-                    ],
-                }
-            )
-        )
+        snapshot_id, content = manifest["snapshot_id"], manifest["content_sha256"]
+        left_out = [(snapshot_id, reason, to_json(origin)) for reason, origin in rejections]
+        by_table: dict[str, list[Row]] = {
+            "snapshots": [(snapshot_id, manifest["created_at"], content, to_json(manifest))],
+            "curated": [curated_row(snapshot_id, row) for row in rows],
+            "rejections": left_out,
+        }
+        return self._writer.submit(Write(by_table))
 
     def append_imported(
         self, lessons: Iterable[Lesson], *, source_format: str, file_sha256: str
     ) -> Future[None]:
         """Record rows of a file that came from elsewhere (``feedback.formats.import_file``)."""
-        now = utc_now()
-        return self._append(
-            "imported",
-            [
-                (one.row_id, source_format, file_sha256, now, to_json(one.as_json()))
-                for one in lessons
-            ],
-        )
+        origin = (source_format, file_sha256, utc_now())
+        rows = [(lesson.row_id, *origin, to_json(lesson.as_json())) for lesson in lessons]
+        return self._append("imported", rows)
 
     def fix_split_salt(self, salt: str) -> None:
         """Write down the salt of the split the first time; refuse another one ever after.
@@ -245,7 +188,7 @@ class Store:
         Raises:
             PawlError: the store was split with another salt: rows would cross into the holdout.
         """
-        rows = self._read("SELECT value FROM facts WHERE name = 'split_salt' ORDER BY seq", [])
+        rows = self._read("SELECT value FROM facts WHERE name = 'split_salt' ORDER BY seq")
         if not rows:
             self._append("facts", [("split_salt", salt)]).result()
         elif rows[0][0] != salt:
@@ -273,42 +216,19 @@ class Store:
 
     def completions(
         self,
-        limit: int | None = 100,
-        offset: int = 0,
         *,
         conversation_id: str | None = None,
         rater_id: str | None = None,
-        version: str | None = None,
         completion_ids: Sequence[str] | None = None,
-        newest_first: bool = False,
     ) -> list[Completion]:
-        """Recorded answers in the order they came (or backwards); ``limit=None`` for all."""
+        """Recorded answers in the order they came."""
         clause, values = where(
-            conversation_id=conversation_id,
-            rater_id=rater_id,
-            version=version,
-            completion_id=completion_ids,
+            conversation_id=conversation_id, rater_id=rater_id, completion_id=completion_ids
         )
         rows = self._read(
-            f"SELECT {COMPLETION_COLUMNS} FROM completions{clause}"
-            f" ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ? OFFSET ?",
-            [*values, limit, offset],
+            f"SELECT {COMPLETION_COLUMNS} FROM completions{clause} ORDER BY seq", values
         )
         return [record_from(Completion, row) for row in rows]
-
-    def conversations(self, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
-        """Conversations, newest first: ``conversation_id, rater_id, started_at, last_at,
-        n_completions``. Derived from the completions."""
-        names = ("conversation_id", "rater_id", "started_at", "last_at", "n_completions")
-        return [
-            dict(zip(names, row, strict=True))
-            for row in self._read(
-                "SELECT conversation_id, arg_min(rater_id, seq), min(created_at), max(created_at),"
-                " count(*) FROM completions GROUP BY conversation_id"
-                " ORDER BY max(seq) DESC LIMIT ? OFFSET ?",
-                [limit, offset],
-            )
-        ]
 
     def current_feedback(
         self,
@@ -339,17 +259,18 @@ class Store:
         rows = self._read(
             f"SELECT {CATEGORY_COLUMNS} FROM (SELECT *, min(seq) OVER (PARTITION BY key) AS born"
             " FROM categories QUALIFY row_number() OVER (PARTITION BY key ORDER BY seq DESC) = 1)"
-            " ORDER BY born",
-            [],
+            " ORDER BY born"
         )
         return [record_from(Category, row) for row in rows]
 
     def champion(self) -> str:
         """The version that answers now: ``pawl@3`` or ``base``. From memory: free to ask.
 
-        It is that of the newest move that is live; a pending one was not probed yet.
+        It is that of the newest move that went live. A pending one waits for an engine to probe it;
+        a rollback without an engine is live at once, for its target has been live before.
         """
-        return self._champion
+        live = (row.version for row in reversed(self._promotions) if row.outcome == "live")
+        return next(live, BASE_VERSION)
 
     def promotions(self) -> list[Promotion]:
         """All moves of the champion pointer and all tries, oldest first. From memory."""
@@ -360,7 +281,7 @@ class Store:
 
         Blocks for one commit (milliseconds).
         """
-        with self._state:
+        with self._numbering:
             self._last_number += 1
             number = self._last_number
         self._append("version_numbers", [(number, utc_now())]).result()
@@ -368,7 +289,7 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """Latest state of every run, newest first: ``run_id, status, at, started_at, detail``."""
-        return [_run(row) for row in self._read(_RUNS + " ORDER BY min(seq) DESC", [])]
+        return [_run(row) for row in self._read(_RUNS + " ORDER BY min(seq) DESC")]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Latest state of one run with ``verdict`` (None until there is one), or None."""
@@ -395,7 +316,7 @@ class Store:
     def imported(self) -> list[Lesson]:
         """All imported rows, each content once, in the order they came."""
         rows = self._read(
-            "SELECT arg_min(row_json, seq) FROM imported GROUP BY row_id ORDER BY min(seq)", []
+            "SELECT arg_min(row_json, seq) FROM imported GROUP BY row_id ORDER BY min(seq)"
         )
         return [Lesson(**json.loads(text)) for (text,) in rows]
 
@@ -407,8 +328,7 @@ class Store:
             " SELECT feedback.seq AS seq, completions.seq AS answer_seq, conversation_id,"
             "  messages_json AS text"
             " FROM feedback JOIN completions USING (completion_id, choice_index)"
-            " UNION ALL SELECT seq, 0, NULL, row_json FROM imported) ORDER BY seq, answer_seq",
-            [],
+            " UNION ALL SELECT seq, 0, NULL, row_json FROM imported) ORDER BY seq, answer_seq"
         )
         found: list[tuple[str, list[Message]]] = []
         for conversation_id, text in rows:
@@ -424,40 +344,31 @@ class Store:
 
     def imported_ids(self) -> set[str]:
         """``row_id`` of every imported row."""
-        return {row_id for (row_id,) in self._read("SELECT DISTINCT row_id FROM imported", [])}
+        return {row_id for (row_id,) in self._read("SELECT DISTINCT row_id FROM imported")}
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
         return [
             dict(json.loads(text))
-            for (text,) in self._read("SELECT manifest_json FROM snapshots ORDER BY seq DESC", [])
+            for (text,) in self._read("SELECT manifest_json FROM snapshots ORDER BY seq DESC")
         ]
 
     def counts(self) -> dict[str, int]:
         """Rows by table; ``feedback`` counts what counts now, ``feedback_rows`` all of it."""
-        (row,) = self._read(
-            "SELECT (SELECT count(*) FROM completions),"
-            " (SELECT count(DISTINCT conversation_id) FROM completions),"
-            " (SELECT count(*) FROM feedback),"
-            f" (SELECT count(*) FROM ({current_feedback_sql()}) WHERE NOT retracted),"
-            " (SELECT count(DISTINCT snapshot_id) FROM snapshots),"
-            " (SELECT count(DISTINCT run_id) FROM runs),"
-            " (SELECT count(*) FROM promotions), (SELECT count(*) FROM imported)",
-            [],
-        )
-        names = (
-            "completions",
-            "conversations",
-            "feedback_rows",
-            "feedback",
-            "snapshots",
-            "runs",
-            "promotions",
-            "imported",
-        )
-        return dict(zip(names, (int(n) for n in row), strict=True))
+        counted = {
+            "completions": "count(*) FROM completions",
+            "conversations": "count(DISTINCT conversation_id) FROM completions",
+            "feedback_rows": "count(*) FROM feedback",
+            "feedback": f"count(*) FROM ({current_feedback_sql()}) WHERE NOT retracted",
+            "snapshots": "count(DISTINCT snapshot_id) FROM snapshots",
+            "runs": "count(DISTINCT run_id) FROM runs",
+            "promotions": "count(*) FROM promotions",
+            "imported": "count(*) FROM imported",
+        }
+        [row] = self._read("SELECT " + ", ".join(f"(SELECT {one})" for one in counted.values()))
+        return {name: int(n) for name, n in zip(counted, row, strict=True)}
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[Row]:
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         with self._database.reading() as cursor:
             return cursor.execute(sql, list(values)).fetchall()
 
@@ -470,32 +381,6 @@ _RUNS = (
 
 
 def _run(row: Row) -> dict[str, Any]:
-    run_id, status, at, started_at, detail = row
-    return {
-        "run_id": run_id,
-        "status": status,
-        "at": at,
-        "started_at": started_at,
-        "detail": json.loads(detail),
-    }
-
-
-def _settle_repeats(connection: DuckDBPyConnection, batch: Sequence[Write]) -> None:
-    """Find those feedback writes whose key was stored before, or comes twice in the batch."""
-    keyed = [write for write in batch if write.key is not None]
-    if not keyed:
-        return
-    raters, keys = zip(*(write.key for write in keyed), strict=True)
-    rows = connection.execute(
-        f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE idempotency_key IN"
-        " (SELECT unnest(?::VARCHAR[])) AND rater_id IN (SELECT unnest(?::VARCHAR[]))"
-        " ORDER BY seq DESC",
-        [list(keys), list(raters)],
-    ).fetchall()
-    first: dict[Any, Feedback] = {}
-    for row in rows:
-        one = record_from(Feedback, row)
-        first[(one.rater_id, one.idempotency_key)] = one  # the oldest comes last and stays
-    for write in keyed:
-        write.repeats = write.key in first
-        write.earlier = first.setdefault(write.key, write.result)
+    *values, detail = row
+    names = ("run_id", "status", "at", "started_at")
+    return {**dict(zip(names, values, strict=True)), "detail": json.loads(detail)}

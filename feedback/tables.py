@@ -6,13 +6,13 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from feedback.writer import Row
 from pawl.schemas import Category, Completion, Feedback, ItemScore, Promotion, TrainingRow
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 R = TypeVar("R")
+Row = tuple[Any, ...]
 _JSON_FIELDS = {
     "messages", "sampling", "categories", "cleared", "probe", "detail", "prompt", "origin",
 }  # fmt: skip

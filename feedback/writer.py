@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from feedback.database import Database, store_failed
+from feedback.tables import FEEDBACK_COLUMNS, Row, record_from
 from pawl.errors import PawlError
+from pawl.schemas import Feedback
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-Row = tuple[Any, ...]
 _MOST_WRITES = 1024  # of one transaction; bounds how long the first of them waits
 _GATHER_SECONDS = 0.001
 _log = logging.getLogger("pawl.store")
@@ -53,16 +54,10 @@ class GroupWriter:
         database: where to write.
         column_types: DuckDB type names of each table's columns, ``seq`` first.
         next_seq: the first free sequence number.
-        settle_repeats: called inside the transaction with the batch; sets ``repeats`` and
-            ``earlier`` of the writes that have a key.
     """
 
     def __init__(
-        self,
-        database: Database,
-        column_types: dict[str, list[str]],
-        next_seq: int,
-        settle_repeats: Callable[[DuckDBPyConnection, Sequence[Write]], None],
+        self, database: Database, column_types: dict[str, list[str]], next_seq: int
     ) -> None:
         self._database = database
         self._inserts = {
@@ -70,7 +65,6 @@ class GroupWriter:
             for table, types in column_types.items()
         }
         self._next_seq = next_seq
-        self._settle_repeats = settle_repeats
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
@@ -155,7 +149,7 @@ class GroupWriter:
             connection = self._connection or self._database.writing()
             self._connection = connection
             connection.execute("BEGIN TRANSACTION")
-            self._settle_repeats(connection, batch)
+            _settle_repeats(connection, batch)
             last = self._insert(connection, batch)
             connection.execute("COMMIT")
         except PawlError as err:  # the file could not be opened again
@@ -265,3 +259,24 @@ def _fail(batch: Sequence[Write], err: PawlError) -> None:
     for write in batch:
         if not write.future.done():
             write.future.set_exception(err)
+
+
+def _settle_repeats(connection: DuckDBPyConnection, batch: Sequence[Write]) -> None:
+    """Find those feedback writes whose key was stored before, or comes twice in the batch."""
+    keyed = [write for write in batch if write.key is not None]
+    if not keyed:
+        return
+    raters, keys = zip(*(write.key for write in keyed), strict=True)
+    rows = connection.execute(
+        f"SELECT {FEEDBACK_COLUMNS} FROM feedback WHERE idempotency_key IN"
+        " (SELECT unnest(?::VARCHAR[])) AND rater_id IN (SELECT unnest(?::VARCHAR[]))"
+        " ORDER BY seq DESC",
+        [list(keys), list(raters)],
+    ).fetchall()
+    first: dict[Any, Feedback] = {}
+    for row in rows:
+        one = record_from(Feedback, row)
+        first[(one.rater_id, one.idempotency_key)] = one  # the oldest comes last and stays
+    for write in keyed:
+        write.repeats = write.key in first
+        write.earlier = first.setdefault(write.key, write.result)

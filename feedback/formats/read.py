@@ -14,6 +14,7 @@ from pawl.errors import PawlError
 from pawl.files import sha256_json
 
 _MOST_PROBLEMS = 20  # named one by one; the rest is counted only
+Messages = list[dict[str, str]]
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
 
@@ -170,7 +171,7 @@ def _detect(record: dict[str, Any], name: str) -> str:
 # ---- one function a format: a record to lessons ----
 
 
-def _messages(value: Any, what: str) -> list[dict[str, str]]:
+def _messages(value: Any, what: str) -> Messages:
     """A list of role and content, nothing else kept."""
     if isinstance(value, str):
         raise _Unusable(f"{what} is a text, not a list of messages")
@@ -179,31 +180,41 @@ def _messages(value: Any, what: str) -> list[dict[str, str]]:
     return [{"role": one.get("role"), "content": one.get("content")} for one in value]
 
 
-def _answer(messages: list[dict[str, str]], what: str) -> str:
+def _answer(messages: Messages, what: str) -> str:
     """The text of the single assistant message that an answer is."""
     if len(messages) != 1 or messages[0]["role"] != "assistant":
         raise _Unusable(f"{what} is not one message of the assistant")
     return messages[0]["content"]
 
 
-def _group(prompt: list[dict[str, str]]) -> str:
+def _group(prompt: Messages) -> str:
     """Rows whose conversations open with the same question stand together."""
     first = next((one for one in prompt if one.get("role") == "user"), None)
     return "import:" + sha256_json(first)[:16]
 
 
-def _split_last(value: Any) -> tuple[list[dict[str, str]], str]:
-    messages = _messages(value, "messages")
-    return messages[:-1], _answer(messages[-1:], "the last message")
+def _answered(record: dict[str, Any]) -> tuple[Messages, str]:
+    """Prompt and answer: a whole conversation, or the two apart."""
+    if "messages" in record:
+        messages = _messages(record["messages"], "messages")
+        return messages[:-1], _answer(messages[-1:], "the last message")
+    prompt = _messages(record.get("prompt"), "prompt")
+    return prompt, _answer(_messages(record.get("completion"), "completion"), "completion")
+
+
+def _pair(prompt: Messages, chosen: Messages, rejected: Messages) -> Lesson:
+    better, worse = _answer(chosen, "chosen"), _answer(rejected, "rejected")
+    return Lesson("pair", _group(prompt), prompt, chosen=better, rejected=worse)
 
 
 def _sft(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    if "messages" in record:
-        prompt, completion = _split_last(record["messages"])
-    else:
-        prompt = _messages(record.get("prompt"), "prompt")
-        completion = _answer(_messages(record.get("completion"), "completion"), "completion")
+    prompt, completion = _answered(record)
     yield Lesson("sft", _group(prompt), prompt, completion=completion)
+
+
+def _unpaired(record: dict[str, Any]) -> Iterator[Lesson | str]:
+    (prompt, completion), label = _answered(record), record.get("label")
+    yield Lesson("unpaired", _group(prompt), prompt, completion=completion, label=label)
 
 
 def _preference(record: dict[str, Any]) -> Iterator[Lesson | str]:
@@ -212,56 +223,27 @@ def _preference(record: dict[str, Any]) -> Iterator[Lesson | str]:
     if "prompt" in record:
         prompt = _messages(record["prompt"], "prompt")
     else:  # TRL's implicit prompt: both hold the whole conversation
-        prompt, chosen, rejected = chosen[:-1], chosen[-1:], [*rejected]
-        if rejected[:-1] != prompt:
+        prompt, chosen, before, rejected = chosen[:-1], chosen[-1:], rejected[:-1], rejected[-1:]
+        if before != prompt:
             raise _Unusable("chosen and rejected do not share their prompt")
-        rejected = rejected[-1:]
-    yield Lesson(
-        "pair",
-        _group(prompt),
-        prompt,
-        chosen=_answer(chosen, "chosen"),
-        rejected=_answer(rejected, "rejected"),
-    )
-
-
-def _unpaired(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    prompt = _messages(record.get("prompt"), "prompt")
-    completion = _answer(_messages(record.get("completion"), "completion"), "completion")
-    yield Lesson(
-        "unpaired", _group(prompt), prompt, completion=completion, label=record.get("label")
-    )
+    yield _pair(prompt, chosen, rejected)
 
 
 def _sharegpt_dpo(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    def translated(value: Any, what: str) -> list[dict[str, str]]:
+    def translated(value: Any, what: str) -> Messages:
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
             raise _Unusable(f"{what} is not a list of from and value")
+        roles = [str(one.get("from")) for one in value]
         return [
-            {
-                "role": _SHAREGPT_ROLES.get(str(one.get("from")), str(one.get("from"))),
-                "content": one.get("value", ""),
-            }
-            for one in value
+            {"role": _SHAREGPT_ROLES.get(role, role), "content": one.get("value", "")}
+            for role, one in zip(roles, value, strict=True)
         ]
 
     prompt = translated(record.get("conversations"), "conversations")
     if isinstance(record.get("system"), str) and record["system"].strip():
         prompt = [{"role": "system", "content": record["system"]}, *prompt]
-    yield Lesson(
-        "pair",
-        _group(prompt),
-        prompt,
-        chosen=_answer(translated([record.get("chosen")], "chosen"), "chosen"),
-        rejected=_answer(translated([record.get("rejected")], "rejected"), "rejected"),
-    )
-
-
-def _sharegpt_kto(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    prompt, completion = _split_last(record.get("messages"))
-    yield Lesson(
-        "unpaired", _group(prompt), prompt, completion=completion, label=record.get("label")
-    )
+    chosen = translated([record.get("chosen")], "chosen")
+    yield _pair(prompt, chosen, translated([record.get("rejected")], "rejected"))
 
 
 def _oasst(record: dict[str, Any]) -> Iterator[Lesson | str]:
@@ -269,7 +251,7 @@ def _oasst(record: dict[str, Any]) -> Iterator[Lesson | str]:
     root, tree_id = record.get("prompt"), record.get("message_tree_id")
     if not isinstance(root, dict) or not isinstance(tree_id, str):
         raise _Unusable("not a message tree (no prompt or no message_tree_id)")
-    open_nodes: list[tuple[dict[str, Any], list[dict[str, str]]]] = [(root, [])]
+    open_nodes: list[tuple[dict[str, Any], Messages]] = [(root, [])]
     while open_nodes:
         node, before = open_nodes.pop()
         role = {"prompter": "user"}.get(str(node.get("role")), str(node.get("role")))
@@ -310,6 +292,6 @@ FORMATS: dict[str, Callable[[dict[str, Any]], Iterator[Lesson | str]]] = {
     "preference": _preference,
     "unpaired": _unpaired,
     "sharegpt-dpo": _sharegpt_dpo,
-    "sharegpt-kto": _sharegpt_kto,
+    "sharegpt-kto": _unpaired,
     "oasst": _oasst,
 }

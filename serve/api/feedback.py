@@ -72,7 +72,7 @@ def read_conversation(store: Store, conversation_id: str, rater_id: str) -> Conv
         PawlError: this person has no answer in a conversation of that id
             (``conversation_not_found``).
     """
-    completions = store.completions(None, conversation_id=conversation_id, rater_id=rater_id)
+    completions = store.completions(conversation_id=conversation_id, rater_id=rater_id)
     if not completions:
         raise PawlError(
             f"conversation {conversation_id!r} is not known",

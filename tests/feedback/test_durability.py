@@ -43,7 +43,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         acknowledged += [line.decode().strip() for line in lines if line.endswith(b"\n")]
     with Store.open(path) as store:
         store.verify()
-        there = Counter(f"c {one.completion_id}" for one in store.completions(None))
+        there = Counter(f"c {one.completion_id}" for one in store.completions())
         there.update(f"f {one.idempotency_key}" for one in store.feedback_history())
         assert len(acknowledged) > 3000
         assert [one for one in acknowledged if there[one] != 1] == []
@@ -89,11 +89,11 @@ def test_a_full_disk_loses_nothing_and_halves_nothing(small_disk: Path) -> None:
     assert {err.code for err in errors} == {"store_full"}
     assert {err.code for err in errors} == {"store_full"}
     assert "disk is full" in str(errors[0])
-    assert [one.completion_id for one in store.completions(None)] == kept  # reads go on
+    assert [one.completion_id for one in store.completions()] == kept  # reads go on
     store.close()  # no room to fold the WAL in: it stays
     assert path.with_name("pawl.duckdb.wal").stat().st_size > 0
     store = Store.open(path)
-    assert [one.completion_id for one in store.completions(None)] == kept
+    assert [one.completion_id for one in store.completions()] == kept
     with pytest.raises(PawlError):
         wait_all(
             store.append_completion(make_completion(completion=os.urandom(500_000).hex()))
@@ -105,7 +105,7 @@ def test_a_full_disk_loses_nothing_and_halves_nothing(small_disk: Path) -> None:
     store.close()
     with Store.open(path) as store:
         store.verify()
-        ids = [one.completion_id for one in store.completions(None)]
+        ids = [one.completion_id for one in store.completions()]
         assert ids[: len(kept)] == kept
         assert ids[-1] == late.completion_id
         assert len(ids) == len(set(ids))

@@ -30,8 +30,6 @@ def test_a_completion_comes_back_as_it_was(store: Store) -> None:
     assert store.get_completion(first.completion_id, 2) is None
     assert store.get_completion("nobody") is None
     assert store.completions() == [first, second]
-    assert store.completions(newest_first=True, limit=1) == [second]
-    assert store.completions(version="pawl@3") == [second]
     assert store.completions(rater_id="bob") == []
 
 
@@ -79,19 +77,9 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert store.categories() == list(DEFAULT_CATEGORIES)  # not added a second time
 
 
-def test_conversations_are_told_from_the_answers(store: Store) -> None:
-    one = answered(store, conversation_id="x", created_at="t1")
-    answered(store, conversation_id="y", created_at="t2")
-    answered(store, conversation_id="x", created_at="t3")
-    assert store.conversations(limit=1) == [
-        {
-            "conversation_id": "x",
-            "rater_id": one.rater_id,
-            "started_at": "t1",
-            "last_at": "t3",
-            "n_completions": 2,
-        }
-    ]
+def test_conversations_are_counted(store: Store) -> None:
+    for name in ("x", "y", "x"):
+        answered(store, conversation_id=name)
     assert store.counts()["conversations"] == 2
 
 
@@ -162,11 +150,8 @@ def test_a_version_number_is_given_out_once(tmp_path: Path) -> None:
         for one in threads:
             one.join()
         assert sorted(given) == list(range(2, 10))
-        store.append_promotion(make_promotion("pawl@40", "refused")).result()
-    with Store.open(path) as store:
-        assert store.next_version() == 41
-    with Store.open(path) as store:  # given out, and nothing came of it
-        assert store.next_version() == 42
+    with Store.open(path) as store:  # those were given out, and nothing came of them
+        assert store.next_version() == 10
 
 
 def test_only_what_duckdb_cannot_hold_fails(store: Store) -> None:
@@ -217,7 +202,7 @@ def test_reads_beside_writes_see_all_that_was_acknowledged(store: Store) -> None
             row = answered(store, conversation_id=name)
             if store.get_completion(row.completion_id) != row:
                 problems.append(f"{name}: row {n} is not there")
-            if len(store.completions(None, conversation_id=name)) != n + 1:
+            if len(store.completions(conversation_id=name)) != n + 1:
                 problems.append(f"{name}: not {n + 1} rows")
 
     threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(n_threads)]

@@ -25,7 +25,7 @@ def test_a_day_leaves_flags_corrections_and_praise_in_the_store(tmp_path: Path) 
         counts = spend_day(people, SCRIPT)
         unused = ask_unused(people, SCRIPT, "before")
         feedback = server.store.feedback_history()
-        completions = server.store.completions(limit=1000)
+        completions = server.store.completions()
 
     asked = {c.messages[-1]["content"]: c for c in completions}
     n_unused = sum(map(len, unused.values()))

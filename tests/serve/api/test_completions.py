@@ -168,11 +168,11 @@ def test_a_hang_up_reaches_the_engine_and_is_recorded(
     server: Live, body: dict[str, Any], n_bytes: int, said: str
 ) -> None:
     dropped = server.seen()["n_dropped"]
-    n_before = len(server.store.completions(limit=10_000))
+    n_before = len(server.store.completions())
     hang_up(server, body, n_bytes)
     eventually(lambda: server.seen()["n_dropped"] == dropped + 1, "the engine was told")
     assert server.seen()["n_running"] == 0
-    rows = eventually(lambda: server.store.completions(limit=10_000)[n_before:],
+    rows = eventually(lambda: server.store.completions()[n_before:],
                       "the hang-up is recorded")  # fmt: skip
     assert [row.status for row in rows] == ["cancelled"]
     assert rows[0].completion == said

@@ -122,14 +122,14 @@ def recorded(server: Composed, n: int, *before: str) -> list[Completion]:
     """The ``n`` completions recorded beyond the ids in ``before``, oldest first."""
 
     def found() -> list[Completion]:
-        rows = [row for row in server.store.completions(None) if row.completion_id not in before]
+        rows = [row for row in server.store.completions() if row.completion_id not in before]
         return sorted(rows, key=lambda row: row.created_at) if len(rows) == n else []
 
     return list(eventually(found, f"{n} completions in the store"))
 
 
 def ids(server: Composed) -> list[str]:
-    return [row.completion_id for row in server.store.completions(None)]
+    return [row.completion_id for row in server.store.completions()]
 
 
 def feedback(server: Composed, completion_id: str) -> list[dict[str, Any]]:

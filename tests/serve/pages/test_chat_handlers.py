@@ -142,7 +142,7 @@ def test_a_message_to_a_server_that_started_anew_goes_on_with_the_conversation(
     behind = Behind(server, 2)
     frames = behind.handle("_send", "three", behind.page, RATER, "pawl", {})
     assert contents(frames[-1])[2:] == ["three", "base heard 5 characters."]
-    row = server.store.completions(None, conversation_id=behind.chat_id, newest_first=True)[0]
+    row = server.store.completions(conversation_id=behind.chat_id)[-1]
     assert [message["content"] for message in row.messages] == [
         "one", "base heard 3 characters.", "three",
     ]  # fmt: skip
