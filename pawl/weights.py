@@ -74,4 +74,5 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
             names = list(file.keys())
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as err:
-        raise PawlError(f"weight file {path}", f"it is cut off, or no safetensors file ({err})") from err
+        why = f"it is cut off, or no safetensors file ({err})"
+        raise PawlError(f"weight file {path}", why) from err
