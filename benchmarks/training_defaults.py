@@ -26,7 +26,7 @@ from pawl.settings import DEFAULT_MODEL, load_settings
 from refine.demo.checks import states_fact
 from refine.demo.organisation import Organisation, load_organisation
 from refine.planner import choose, hidden_size_of
-from refine.training import train
+from refine.train import Job, train
 
 WRONG_SHARE = 0.05
 MAX_NEW_TOKENS = 64
@@ -49,15 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
         rows = correction_rows(organisation, args.phrasings, settings.train.seed)
         plan = choose(rows, settings, hidden_size=hidden_size_of(base.model_dir))
         run_dir = Path(tempfile.mkdtemp(dir=work))
-        write_json(run_dir / "plan.json", plan.as_json())
+        job = Job(
+            write_snapshot(run_dir / "snapshot", rows),
+            plan,
+            base.model_dir,
+            run_dir / "adapter",
+            run_dir / "train",
+            base.name,
+            base.fingerprint,
+            work / "replay",
+        )
         manifest = train(
-            snapshot_dir=write_snapshot(run_dir / "snapshot", rows),
-            plan_path=run_dir / "plan.json",
-            base=base,
-            out_dir=run_dir / "adapter",
-            work_dir=run_dir / "train",
-            replay_dir=work / "replay",
-            n_threads=plan.n_threads,
+            job,
             on_event=lambda event: print(json.dumps(event), file=sys.stderr, flush=True),
         )
         answers = ask(base, run_dir / "adapter", organisation, rows)

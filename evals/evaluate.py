@@ -40,9 +40,11 @@ def evaluate(
         (TruthfulQA mc2). An erroneous item is counted, never scored.
 
     Raises:
-        PawlError: as :func:`evals.suites.choose` and :func:`evals.runner.score`.
+        PawlError: the model is not whole; or as :func:`evals.suites.choose` and
+            :func:`evals.runner.score`.
     """
     model = resolve_model(settings.model, settings.model_revision, cache_dir=settings.state_dir)
+    model.check.refuse("score", model.name)
     gate = settings.gate.model_copy(update={"data_dir": data_dir or settings.gate.data_dir})
     if suite in (None, "auto"):
         chosen, why = choose(gate)

@@ -27,7 +27,9 @@ from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.weights import read_weights
 
-Purpose = Literal["serve", "train"]
+Purpose = Literal["serve", "train", "score"]
+VERBS = {"serve": "served", "train": "trained", "score": "scored"}
+ALL: tuple[Purpose, ...] = ("serve", "train", "score")
 BOTH: tuple[Purpose, ...] = ("serve", "train")
 
 # The linear layers that LoRA trains: of Llama's kin, and fused as Phi-3's. Never lm_head, which
@@ -86,9 +88,8 @@ class BaseCheck:
         """Raises PawlError: the base called ``name`` can't be used for ``purpose``."""
         for finding in self.findings:
             if purpose in finding.stops:
-                verb = "served" if purpose == "serve" else "trained"
                 raise PawlError(
-                    f"model {name!r} can't be {verb}",
+                    f"model {name!r} can't be {VERBS[purpose]}",
                     f"{finding.name}: {finding.line}",
                     finding.do or "Choose another base",
                     code="base_refused",
@@ -125,11 +126,11 @@ def _check_weights(
     if weights.missing:
         more = f" and {len(weights.missing) - 1} more" if len(weights.missing) > 1 else ""
         yield BaseFinding(
-            "weights", f"{weights.missing[0]}{more} is missing", "refused", BOTH,
+            "weights", f"{weights.missing[0]}{more} is missing", "refused", ALL,
             "Fetch the model again",
         )  # fmt: skip
     for name, why in weights.broken.items():
-        yield BaseFinding("weights", f"{name}: {why}", "refused", BOTH, "Fetch the model again")
+        yield BaseFinding("weights", f"{name}: {why}", "refused", ALL, "Fetch the model again")
     if weights.missing or weights.broken:
         return
     n_numbers = sum(math.prod(shape) for shape in weights.shapes.values())
@@ -213,7 +214,7 @@ def _check_template(
         tokenizer = _load_tokenizer(model_dir)
     except Exception as err:  # tokenizers raises a bare Exception, transformers many kinds
         yield BaseFinding(
-            "tokenizer", f"it can't be read ({_first_line(err)})", "refused", BOTH,
+            "tokenizer", f"it can't be read ({_first_line(err)})", "refused", ALL,
             "Fetch the tokenizer's files (tokenizer.json, tokenizer_config.json)",
         )  # fmt: skip
         return

@@ -12,6 +12,7 @@ rename when it is whole.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ from typing import Any
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sha256_file, sync_dir, write_json
 from pawl.jobs import run_child, run_job
+
+log = logging.getLogger("pawl.models")
 
 CONVERSION = 1  # raise it when the same file is to give another folder
 WAIT_SECONDS = 3600.0  # for another process that converts the same file
@@ -40,11 +43,15 @@ def model_cache() -> Path:
 
 def content_hash(path: Path, cache_dir: Path) -> str:
     """Hex SHA-256 of a large file; remembered in ``cache_dir`` by path, size and time, if that
-    folder is there."""
+    folder is there. A memory that is damaged is made again."""
     stat = path.stat()
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     memory = cache_dir / "weight-hashes.json"
-    known: dict[str, str] = read_json(memory) if memory.exists() else {}
+    known: dict[str, str] = {}
+    try:
+        known = dict(read_json(memory)) if memory.exists() else {}
+    except (PawlError, TypeError, ValueError) as err:  # a cache: what it held is found again
+        log.warning("%s can't be used and is made again: %s", memory, err)
     if key not in known:
         known[key] = sha256_file(path)
         # Who only looks leaves no folder behind.

@@ -47,6 +47,7 @@ class StageRows:
         return {
             "train": len(self.train),
             "validation": len(self.validation),
+            "replay": len(self.kept_replay),  # of both
             "longest_tokens": self.longest_tokens,
             "left_out": dict(self.left_out),
         }

@@ -13,6 +13,7 @@ is an answer that somebody flagged.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import random
 import re
@@ -26,6 +27,8 @@ from pawl.errors import PawlError
 from pawl.files import sha256_json, write_atomic
 from pawl.schemas import Message, TrainingRow
 from refine.planner import Plan
+
+log = logging.getLogger("pawl.replay")
 
 PROMPTS_PATH = Path(__file__).parent / "replay_prompts.jsonl"
 
@@ -226,11 +229,16 @@ def fill_answers(
 
 
 def _read_answers(path: Path) -> dict[str, Answer]:
-    """Kept answers by the hash of their prompt."""
-    if not path.exists():
-        return {}
-    lines = map(json.loads, path.read_text("utf-8").splitlines())
-    return {one["prompt"]: Answer(one["text"], one["is_finished"]) for one in lines}
+    """Kept answers by the hash of their prompt; a damaged line counts as not there."""
+    answers: dict[str, Answer] = {}
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            kept = json.loads(line)
+            answers[kept["prompt"]] = Answer(str(kept["text"]), bool(kept["is_finished"]))
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s line %d is damaged: its prompt is answered again", path, number)
+    return answers
 
 
 def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:

@@ -1,8 +1,7 @@
-"""Train one adapter: python -m refine.train --snapshot DIR --plan plan.json --model DIR \
---out RUN/adapter --work RUN/train
+"""Train one adapter: python -m refine.train WORK/job.json
 
-A child process of the night. It reads a frozen snapshot and a plan, and leaves a finished adapter
-folder behind, or none: the folder is made in ``--work`` and renamed when its manifest is written.
+A child process, which ``train`` starts. It reads a frozen snapshot and leaves a finished adapter
+folder behind, or none: the folder is made in ``work_dir`` and renamed when its manifest is written.
 A killed training is started again from its beginning. Its events (``pawl/jobs.py``):
 
     {"stage": "replay"}
@@ -21,13 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pawl.adapters import CONFIG, MANIFEST, AdapterManifest, write_manifest, write_probe
+from pydantic import TypeAdapter
+
+from pawl.adapters import (
+    CONFIG,
+    MANIFEST,
+    AdapterManifest,
+    read_manifest,
+    write_manifest,
+    write_probe,
+)
 from pawl.base_checks import LORA_LAYERS
 from pawl.chat_template import end_of_turn_id, load_tokenizer
 from pawl.errors import PawlError
-from pawl.files import hold_lock, read_json, sync_dir, write_json
-from pawl.jobs import OnEvent, run_child
-from pawl.models import resolve_model
+from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
+from pawl.jobs import OnEvent, run_child, run_job
 from pawl.schemas import Message, TrainingRow
 from refine.planner import Plan
 from refine.recipe import make_recipe
@@ -38,8 +45,9 @@ N_PROBE_ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the command line said. ``base_name`` and ``base_fingerprint`` go into the manifest;
-    ``replay_dir`` holds answers of bases, and gets those of this one that are lacking."""
+    """What is to be trained, and where it goes. ``base_name`` and ``base_fingerprint`` go into the
+    manifest; ``replay_dir`` holds answers of bases, and gets those of this one that are lacking;
+    ``champion_dir`` is an adapter that the probe record should tell the new one apart from."""
 
     snapshot_dir: Path
     plan: Plan
@@ -53,37 +61,50 @@ class Job:
     champion_dir: Path | None = None
 
 
+def train(
+    job: Job, *, beside_engine: bool = False, on_event: OnEvent | None = None
+) -> AdapterManifest:
+    """Train in a child process, or read the manifest of an adapter that is finished already.
+
+    Args:
+        beside_engine: low priority, and 2 threads if the plan says nothing, so that the server
+            stays quick.
+        on_event: called with every event of the child.
+
+    Raises:
+        PawlError: the child failed; ``retryable`` when training again may succeed.
+    """
+    if not (job.out_dir / MANIFEST).exists():
+        run_job(
+            "refine.train",
+            [str(write_job(job))],
+            name="training",
+            log_path=job.work_dir / "train.log",
+            n_threads=job.plan.n_threads,
+            beside_engine=beside_engine,
+            on_event=on_event,
+        )
+    return read_manifest(job.out_dir)
+
+
+def write_job(job: Job) -> Path:
+    """What the child reads: ``WORK/job.json``."""
+    path = job.work_dir / "job.json"
+    write_atomic(path, TypeAdapter(Job).dump_json(job, indent=2))
+    return path
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the job of the command line; 1 after an error that a user can mend."""
     parser = argparse.ArgumentParser(prog="python -m refine.train", description=__doc__)
-    for name in ("snapshot", "plan", "model", "out", "work"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--base-name", help="default: the model folder's name")
-    parser.add_argument("--base-fingerprint", help="default: hashed from the model folder")
-    parser.add_argument("--base-revision")
-    parser.add_argument("--replay", type=Path, help="folder of kept answers; default: WORK/replay")
-    parser.add_argument("--champion", type=Path, help="adapter folder to tell this one apart from")
+    parser.add_argument("job", type=Path)
     return run_child(parser, _run_arguments, arguments)
 
 
 def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
     _prepare_process()
-    with hold_lock(args.work / "train.lock", f"{args.work} is in use", "Wait for it to end"):
-        base = None
-        if args.base_fingerprint is None:
-            base = resolve_model(str(args.model), cache_dir=args.work)
-        job = Job(
-            args.snapshot,
-            Plan.from_json(read_json(args.plan)),
-            args.model.resolve(),
-            args.out.absolute(),
-            args.work.absolute(),
-            args.base_name or args.model.name,
-            args.base_fingerprint or (base.fingerprint if base else ""),
-            (args.replay or args.work / "replay").absolute(),
-            args.base_revision,
-            args.champion,
-        )
+    job = TypeAdapter(Job).validate_json(args.job.read_bytes())
+    with hold_lock(job.work_dir / "train.lock", f"{job.work_dir} is in use", "Wait for it to end"):
         run(job, report)
 
 
@@ -117,7 +138,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     transformers.set_seed(job.plan.seed)
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
-    rows = _read_rows(job.snapshot_dir)
+    rows = trained_rows(job.snapshot_dir)
     tokenizer = load_tokenizer(job.model_dir)
     base = _load_base(job.model_dir, torch)
     limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
@@ -224,7 +245,7 @@ def _clean(work_dir: Path) -> None:
             shutil.rmtree(path)
 
 
-def _read_rows(snapshot_dir: Path) -> list[TrainingRow]:
+def trained_rows(snapshot_dir: Path) -> list[TrainingRow]:
     """The rows that may be trained on: the holdout is dropped before anything looks at it."""
     from feedback.snapshots import read_rows
 

@@ -76,17 +76,15 @@ def points(fraction: float | None) -> str:
 
 def _title(report: dict[str, Any]) -> tuple[str, str]:
     """The page's title and its tone. The gate's yes is one thing, the server's another."""
-    promotion = report["promotion"] or {}
-    if report["outcome"] == "promote":
-        match promotion.get("outcome"):
-            case "live":
-                return f"Promoted: {promotion['version']} answers now", "good"
-            case "pending":
-                return "Promoted, waiting for the engine", "good"
-            case "indistinguishable":
-                return "Passed the gate, not promoted: indistinguishable", "open"
-            case "refused":
-                return "Passed the gate, refused by the server", "bad"
+    match report["promotion"]:
+        case {"outcome": "live", "version": version}:
+            return f"Promoted: {version} answers now", "good"
+        case {"outcome": "pending"}:
+            return "Promoted, waiting for the engine", "good"
+        case {"outcome": "indistinguishable"}:
+            return "Passed the gate, not promoted: indistinguishable", "open"
+        case {"outcome": "refused"}:
+            return "Passed the gate, refused by the server", "bad"
     return TITLES[report["outcome"]]
 
 

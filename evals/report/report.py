@@ -6,6 +6,8 @@ follows from the files in the run's folder.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,108 +21,87 @@ from pawl.files import read_json, write_atomic, write_json
 from pawl.schemas import ItemScore, utc_now
 
 N_EXAMPLES = 5  # of each kind, in each benchmark
+SCORING = ("suite", "items_per_benchmark", "seed", "n_items", "n_errors", "n_truncated",
+           "n_holdout_left_out", "seconds", "reused")  # fmt: skip
+
+Pair = tuple[ItemScore, ItemScore]
 
 
-def write_report(
-    run_dir: Path,
-    *,
-    snapshot: dict[str, Any] | None = None,
-    plan: dict[str, Any] | None = None,
-    promotion: dict[str, Any] | None = None,
-    seconds: dict[str, float] | None = None,
-    note: str = "",
-) -> Path:
-    """Write ``report.json`` and ``report.html`` into a run's folder.
+def write_report(run_dir: Path) -> Path:
+    """Write ``report.json`` and ``report.html`` into a run's folder; the path of the latter.
 
-    Args:
-        run_dir: holds, as far as the run came, ``run.json``, ``verdict.json``,
-            ``scores/champion``, ``scores/challenger`` and ``adapter``.
-        snapshot: its manifest (``counts``, ``rejections``).
-        plan: the method that was chosen and why (``method``, ``reason``).
-        promotion: the Promotion as JSON when one was tried: its outcome and probe.
-        seconds: wall-clock seconds of each step, by its name.
-        note: why there is no verdict ("no run tonight: ...", "the adapter was refused: ...").
-
-    Returns:
-        The path of ``report.html``.
+    They say what the files there say, as far as the run came: ``run.json``, ``snapshot.json``,
+    ``plan.json``, ``adapter``, ``scores/champion``, ``scores/challenger``, ``verdict.json`` and
+    ``promotion.json``.
     """
-    report = build_report(
-        run_dir, snapshot=snapshot, plan=plan, promotion=promotion, seconds=seconds, note=note
-    )
+    report = build_report(run_dir)
     write_json(run_dir / "report.json", report)
     path = run_dir / "report.html"
     write_atomic(path, render(report))
     return path
 
 
-def build_report(
-    run_dir: Path,
-    *,
-    snapshot: dict[str, Any] | None,
-    plan: dict[str, Any] | None,
-    promotion: dict[str, Any] | None,
-    seconds: dict[str, float] | None,
-    note: str,
-) -> dict[str, Any]:
+def build_report(run_dir: Path) -> dict[str, Any]:
     """Everything the report says, as JSON."""
-    verdict = _optional(run_dir / "verdict.json")
-    champion, challenger = (_scores(run_dir / "scores" / who) for who in ("champion", "challenger"))
-    adapter = _optional(run_dir / "adapter" / ADAPTER_MANIFEST)
-    pairs = _pairs(champion, challenger)
+    run, snapshot, plan, verdict, promotion, adapter = (
+        _optional(run_dir / name)
+        for name in (
+            "run.json",
+            "snapshot.json",
+            "plan.json",
+            "verdict.json",
+            "promotion.json",
+            f"adapter/{ADAPTER_MANIFEST}",
+        )
+    )
+    scores = {
+        role: read_scores(run_dir / "scores" / role)
+        for role in ("champion", "challenger")
+        if (run_dir / "scores" / role / MANIFEST).exists()
+    }
+    pairs = _pairs(scores)
+    has_failed, detail = run.get("status") == "failed", run.get("detail", {})
+    note = ""
+    if has_failed:
+        note = f"the night failed: {detail.get('reason', '')}"
+    elif detail.get("outcome") == "no_run":
+        note = f"no run tonight: {detail['reason']}"
     return {
         "run_id": run_dir.name,
         "written_at": utc_now(),
-        "outcome": _outcome(run_dir, verdict),
+        "outcome": verdict.get("outcome") or ("failed" if has_failed else "no_run"),
         "note": note,
-        "reasons": verdict["reasons"] if verdict else [],
-        "snapshot": snapshot,
-        "plan": plan,
-        "verdict": verdict,
+        "reasons": verdict.get("reasons", []),
+        "snapshot": _some(snapshot, "snapshot_id", "counts", "rejections"),
+        "plan": plan or None,
+        "verdict": verdict or None,
         "complaints": _complaints(pairs.get(HOLDOUT, [])),
         "changes": {name: _changes(group) for name, group in pairs.items() if name != HOLDOUT},
-        "promotion": promotion,
-        "recipe": adapter["recipe"] if adapter else None,
-        "adapter": {
-            key: adapter[key] for key in ("base_model", "base_fingerprint", "rank", "created_at")
-        }
-        if adapter
-        else None,
-        "scoring": {
-            role: _scoring(scores)
-            for role, scores in (("champion", champion), ("challenger", challenger))
-            if scores
-        },
-        "seconds": seconds or {},
+        "promotion": promotion or None,
+        "recipe": adapter.get("recipe"),
+        "adapter": _some(adapter, "base_model", "base_fingerprint", "rank", "created_at"),
+        "scoring": {role: _some(found.manifest, *SCORING) for role, found in scores.items()},
+        "seconds": {name: step["seconds"] for name, step in run.get("steps", {}).items()},
         "how_to_go_back": _how_to_go_back(promotion),
     }
 
 
-Pair = tuple[ItemScore, ItemScore]
+def _optional(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.exists() else {}
 
 
-def _outcome(run_dir: Path, verdict: dict[str, Any] | None) -> str:
-    """The gate's outcome; without one, whether the night failed or had nothing to do."""
-    if verdict:
-        return str(verdict["outcome"])
-    state = _optional(run_dir / "run.json")
-    return "failed" if state and state["status"] == "failed" else "no_run"
+def _some(values: dict[str, Any], *keys: str) -> dict[str, Any] | None:
+    """These keys of them; None where there is nothing."""
+    return {key: values.get(key) for key in keys} if values else None
 
 
-def _optional(path: Path) -> dict[str, Any] | None:
-    return dict(read_json(path)) if path.exists() else None
-
-
-def _scores(folder: Path) -> Scores | None:
-    return read_scores(folder) if (folder / MANIFEST).exists() else None
-
-
-def _pairs(champion: Scores | None, challenger: Scores | None) -> dict[str, list[Pair]]:
+def _pairs(scores: dict[str, Scores]) -> dict[str, list[Pair]]:
     """Items that both scored, by benchmark."""
-    if champion is None or challenger is None:
+    if len(scores) < 2:
         return {}
-    after = {(item.benchmark, item.item_id): item for item in challenger.items}
+    after = {(item.benchmark, item.item_id): item for item in scores["challenger"].items}
     pairs: dict[str, list[Pair]] = {}
-    for item in champion.items:
+    for item in scores["champion"].items:
         other = after.get((item.benchmark, item.item_id))
         if other is not None and item.score is not None and other.score is not None:
             pairs.setdefault(item.benchmark, []).append((item, other))
@@ -149,27 +130,14 @@ def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
         for category, group in by_category.items()
     ]
 
-    def examples(chosen: list[Pair]) -> list[dict[str, Any]]:
-        return [
-            {
-                "item_id": a.item_id,
-                "categories": a.detail.get("categories", []),
-                "prompt": a.detail["prompt"],
-                "flagged": a.detail["flagged"],
-                "correction": a.detail["correction"],
-                "champion": a.detail.get("answer"),
-                "challenger": b.detail.get("answer"),
-                "champion_score": a.score,
-                "challenger_score": b.score,
-            }
-            for a, b in chosen[:N_EXAMPLES]
-        ]
+    def examples(chosen: Iterable[Pair]) -> list[dict[str, Any]]:
+        return _examples(chosen, ("categories", "prompt", "flagged", "correction"), "answer", "")
 
     return {
         "by_category": sorted(rows, key=lambda row: (-row["n"], row["category"])),
-        "mended": examples(sorted((p for p in pairs if _gain(p) > 0), key=_gain, reverse=True)),
-        "broken": examples(sorted((p for p in pairs if _gain(p) < 0), key=_gain)),
-        "unchanged_wrong": examples([p for p in pairs if _gain(p) == 0 and p[0].score != 1.0]),
+        "mended": examples(p for p in sorted(pairs, key=_gain, reverse=True) if _gain(p) > 0),
+        "broken": examples(p for p in sorted(pairs, key=_gain) if _gain(p) < 0),
+        "unchanged_wrong": examples(p for p in pairs if _gain(p) == 0 and p[0].score != 1.0),
     }
 
 
@@ -180,19 +148,7 @@ def _changes(pairs: list[Pair]) -> dict[str, Any]:
     improved = [pair for pair in reversed(order) if _gain(pair) >= CHANGED]
 
     def examples(chosen: list[Pair]) -> list[dict[str, Any]]:
-        return [
-            {
-                "item_id": a.item_id,
-                "prompt": a.detail["prompt"],
-                "choices": a.detail["choices"],
-                "target": a.detail["target"],
-                "champion_chose": a.detail.get("chosen"),
-                "challenger_chose": b.detail.get("chosen"),
-                "champion_score": a.score,
-                "challenger_score": b.score,
-            }
-            for a, b in chosen[:N_EXAMPLES]
-        ]
+        return _examples(chosen, ("prompt", "choices", "target"), "chosen", "_chose")
 
     return {
         "n": len(pairs),
@@ -203,32 +159,31 @@ def _changes(pairs: list[Pair]) -> dict[str, Any]:
     }
 
 
-def _scoring(scores: Scores) -> dict[str, Any]:
-    keys = (
-        "suite",
-        "items_per_benchmark",
-        "seed",
-        "n_items",
-        "n_errors",
-        "n_truncated",
-        "n_holdout_left_out",
-        "seconds",
-        "reused",
-    )
-    return {key: scores.manifest.get(key) for key in keys}
+def _examples(
+    pairs: Iterable[Pair], shared: Sequence[str], answer: str, suffix: str
+) -> list[dict[str, Any]]:
+    """The first of them: the ``shared`` keys of an item's detail, each model's ``answer`` and
+    score."""
+    return [
+        {key: a.detail.get(key) for key in shared}
+        | {
+            "item_id": a.item_id,
+            f"champion{suffix}": a.detail.get(answer),
+            f"challenger{suffix}": b.detail.get(answer),
+            "champion_score": a.score,
+            "challenger_score": b.score,
+        }
+        for a, b in itertools.islice(pairs, N_EXAMPLES)
+    ]
 
 
-def _how_to_go_back(promotion: dict[str, Any] | None) -> str:
-    match (promotion or {}).get("outcome"):
-        case "live":
+def _how_to_go_back(promotion: dict[str, Any]) -> str:
+    match promotion:
+        case {"outcome": "live", "previous_version": version}:
+            return f"pawl rollback    (back to {version}, in the running server, without a restart)"
+        case {"outcome": "pending", "version": version}:
             return (
-                f"pawl rollback    (back to {(promotion or {})['previous_version']}, in the "
-                "running server, without a restart)"
-            )
-        case "pending":
-            return (
-                f"Nothing has moved yet: {(promotion or {})['version']} answers from the engine's "
-                "next start on, if it is found whole there. Until then the champion answers as "
-                "before."
+                f"Nothing has moved yet: {version} answers from the engine's next start on, if it "
+                "is found whole there. Until then the champion answers as before."
             )
     return "Nothing was changed: the champion answers as before."

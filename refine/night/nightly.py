@@ -25,9 +25,10 @@ from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import hold_lock
 from pawl.models import BaseModel, resolve_model
+from pawl.server import wait_ready
 from pawl.settings import Settings
 from refine.night.state import Run, as_begun, promotion_of
-from refine.night.steps import STEPS, Night, Say, Step, write_run_report
+from refine.night.steps import STEPS, Night, Say, Step
 
 log = logging.getLogger("pawl.night")
 
@@ -82,6 +83,9 @@ def run_night(
     lock = settings.state_dir / "nightly.lock"
     with hold_lock(lock, "another night is running", "Wait for it to end"):
         status = client.get("/admin/status")
+        if status["engine"]["state"] != "off":
+            wait_ready(settings, None, say=say)
+            status = client.get("/admin/status")  # a pending promotion may be live by now
         base = resolve_model(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
         )
@@ -191,11 +195,13 @@ def _work(night: Night) -> NightResult:
             if step.applies(run.state) and not run.is_done(step.name, step.output):
                 _work_step(night, step)
     except PawlError as err:
+        from evals.report.report import write_report
+
         log.warning("%s: %s", run.state.run_id, err)
         if not err.retryable or run.state.n_attempts >= MAX_ATTEMPTS:
             try:
                 run.end("failed", reason=str(err))
-                write_run_report(night, f"the night failed: {err}")
+                write_report(run.run_dir)
             except (PawlError, OSError) as second:  # the first fault is the one to be told
                 log.error("%s: its end could not be recorded: %s", run.state.run_id, second)
         raise

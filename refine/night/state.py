@@ -70,7 +70,8 @@ class Run:
             run_id, "started", now, now, champion, base_fingerprint, settings=_deciding(settings)
         )
         run = cls(settings.runs_dir / run_id, state, client)
-        run._move("started", suite=suite)
+        run._write(detail={"suite": suite})  # before it is posted, so that a kill leaves no run
+        run._move("started")  # that the server knows and no night carries on
         return run
 
     @classmethod

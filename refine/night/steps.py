@@ -25,7 +25,7 @@ from pawl.settings import Settings
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
 from refine.replay import answers_path, generate_on_server
-from refine.training import train
+from refine.train import Job, train, trained_rows
 
 Say = Callable[[str], None]
 
@@ -100,11 +100,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. ``inputs`` and ``output`` are paths in the run's folder; the output is written
-    last. ``applies`` tells from the run so far whether the step has anything to do."""
+    """One step. ``output`` is a path in the run's folder, written last. ``applies`` tells from the
+    run so far whether the step has anything to do."""
 
     name: str
-    inputs: tuple[str, ...]
     output: str
     work: Callable[[Night], Result]
     applies: Callable[[RunState], bool] = lambda state: True
@@ -120,14 +119,8 @@ def snapshot(night: Night) -> Result:
         for kind, n in kinds.items()
         if n
     ]
-    return Result(
-        f"{manifest['snapshot_id']}: {', '.join(counts) or 'no rows'}",
-        {
-            "snapshot_id": manifest["snapshot_id"],
-            "counts": manifest["counts"],
-            "rejections": manifest.get("rejections", {}),
-        },
-    )
+    detail = {key: manifest[key] for key in ("snapshot_id", "counts", "rejections")}
+    return Result(f"{manifest['snapshot_id']}: {', '.join(counts) or 'no rows'}", detail)
 
 
 def plan(night: Night) -> Result:
@@ -192,16 +185,13 @@ def _is_plan(value: dict[str, Any] | None, plan: Plan) -> bool:
 def replay(night: Night) -> Result:
     """Let the running engine answer the replay prompts that no earlier night asked; without an
     engine the training child does."""
-    from feedback.snapshots import read_rows
-
     n_generated, summary = None, "no engine runs: the training generates what is lacking"
     if night.beside_engine:
-        rows = [r for r in read_rows(night.snapshot_dir) if r.split in ("train", "validation")]
         on_event = night.progress("replay")
         n_generated = generate_on_server(
             night.client,
             night.current_plan,
-            rows,
+            trained_rows(night.snapshot_dir),
             answers_path(night.settings.replay_dir, night.base.fingerprint),
             lambda fraction: on_event({"stage": "replay", "fraction": fraction}),
         )
@@ -212,23 +202,28 @@ def replay(night: Night) -> Result:
 
 def train_challenger(night: Night) -> Result:
     """Train in a child process, and check what it left."""
-    adapter_dir = night.path("adapter")
-    train(
-        snapshot_dir=night.snapshot_dir,
-        plan_path=night.path("plan.json"),
-        base=night.base,
-        out_dir=adapter_dir,
-        work_dir=night.path("train"),
-        replay_dir=night.settings.replay_dir,
-        champion_dir=night.champion_dir,
-        n_threads=night.current_plan.n_threads,
-        beside_engine=night.beside_engine,
-        on_event=night.progress("train"),
+    base, adapter_dir = night.base, night.path("adapter")
+    job = Job(
+        night.snapshot_dir,
+        night.current_plan,
+        base.model_dir,
+        adapter_dir,
+        night.path("train"),
+        base.name,
+        base.fingerprint,
+        night.settings.replay_dir,
+        base.revision,
+        night.champion_dir,
     )
+    train(job, beside_engine=night.beside_engine, on_event=night.progress("train"))
     manifest = validate_adapter(
-        adapter_dir, base=night.base, max_rank=night.settings.engine.max_lora_rank
+        adapter_dir, base=base, max_rank=night.settings.engine.max_lora_rank
     )
-    return Result(str(adapter_dir), {"challenger_fingerprint": manifest.fingerprint})
+    counts = [
+        f"{kind}: {rows['train'] + rows['validation']} rows, {rows['replay']} of them replay"
+        for kind, rows in manifest.recipe["rows"].items()
+    ]
+    return Result("; ".join(counts), {"challenger_fingerprint": manifest.fingerprint})
 
 
 def score_role(role: str, night: Night) -> Result:
@@ -243,10 +238,11 @@ def score_role(role: str, night: Night) -> Result:
         "challenger": night.path("adapter"),
     }[role]
     out_dir = night.path(f"scores/{role}")
-    if (night.run.run_dir / SCORES[role]).exists():
-        scores = read_scores(out_dir)
-    else:
-        scores = score(
+    finished = (out_dir / "manifest.json").exists()
+    scores = (
+        read_scores(out_dir)
+        if finished
+        else score(
             night.base,
             adapter_dir,
             suite=night.suite,
@@ -259,6 +255,7 @@ def score_role(role: str, night: Night) -> Result:
             beside_engine=night.beside_engine,
             on_event=night.progress(f"score {role}"),
         )
+    )
     night.client.post(
         f"/admin/runs/{night.run.state.run_id}/scores", {"role": role, "dir": str(out_dir)}
     )
@@ -273,9 +270,8 @@ def decide(night: Night) -> Result:
     from evals.runner import read_scores
 
     anchor_dir = night.path("scores/anchor")
-    path = night.path("verdict.json")
-    write_verdict(
-        path,
+    verdict = write_verdict(
+        night.path("verdict.json"),
         decide_gate(
             read_scores(night.path("scores/champion")).items,
             read_scores(night.path("scores/challenger")).items,
@@ -289,7 +285,6 @@ def decide(night: Night) -> Result:
         challenger_fingerprint=read_manifest(night.path("adapter")).fingerprint,
         suite=night.suite.name,
     )
-    verdict = read_json(path)
     night.client.post(f"/admin/runs/{night.run.state.run_id}/verdict", verdict)
     outcome = verdict["outcome"]
     detail = {"outcome": outcome, "reason": " ".join(verdict["reasons"])}
@@ -313,28 +308,9 @@ def promote(night: Night) -> Result:
 
 def report(night: Night) -> Result:
     """Write the report on the night as it ended."""
-    detail = night.run.state.detail
-    is_no_run = detail["outcome"] == "no_run"
-    path = write_run_report(night, f"no run tonight: {detail['reason']}" if is_no_run else "")
-    return Result(str(path))
-
-
-def write_run_report(night: Night, note: str) -> Path:
-    """Write ``report.html`` on what the run's folder holds by now."""
     from evals.report.report import write_report
 
-    state = night.run.state
-    found = {name: night.path(f"{name}.json") for name in ("plan", "promotion")}
-    return write_report(
-        night.run.run_dir,
-        snapshot={
-            key: state.detail.get(key, {}) for key in ("snapshot_id", "counts", "rejections")
-        },
-        plan=read_json(found["plan"]) if found["plan"].exists() else None,
-        promotion=read_json(found["promotion"]) if found["promotion"].exists() else None,
-        seconds={name: figures["seconds"] for name, figures in state.steps.items()},
-        note=note,
-    )
+    return Result(str(write_report(night.run.run_dir)))
 
 
 def _trains(state: RunState) -> bool:
@@ -349,32 +325,20 @@ def _promotes(state: RunState) -> bool:
     return state.detail.get("outcome") == "promote"
 
 
-ADAPTER = "adapter/manifest.json"
-SCORES = {role: f"scores/{role}/manifest.json" for role in ("champion", "anchor", "challenger")}
+def _scoring(role: str, applies: Callable[[RunState], bool]) -> Step:
+    output = f"scores/{role}/manifest.json"
+    return Step(f"score {role}", output, partial(score_role, role), applies)
+
 
 STEPS = (
-    Step("snapshot", (), "snapshot.json", snapshot),
-    Step("plan", ("snapshot.json",), "plan.json", plan),
-    Step("replay", ("snapshot.json", "plan.json"), "replay.json", replay, _trains),
-    Step(
-        "train", ("snapshot.json", "plan.json", "replay.json"), ADAPTER, train_challenger, _trains
-    ),
-    Step(
-        "score champion",
-        ("snapshot.json",),
-        SCORES["champion"],
-        partial(score_role, "champion"),
-        _trains,
-    ),
-    Step("score anchor", (), SCORES["anchor"], partial(score_role, "anchor"), _has_anchor),
-    Step(
-        "score challenger",
-        ("snapshot.json", ADAPTER),
-        SCORES["challenger"],
-        partial(score_role, "challenger"),
-        _trains,
-    ),
-    Step("decide", (ADAPTER, *SCORES.values()), "verdict.json", decide, _trains),
-    Step("promote", ("verdict.json", ADAPTER), "promotion.json", promote, _promotes),
-    Step("report", ("snapshot.json", "plan.json"), "report.html", report),
+    Step("snapshot", "snapshot.json", snapshot),
+    Step("plan", "plan.json", plan),
+    Step("replay", "replay.json", replay, _trains),
+    Step("train", "adapter/manifest.json", train_challenger, _trains),
+    _scoring("champion", _trains),
+    _scoring("anchor", _has_anchor),
+    _scoring("challenger", _trains),
+    Step("decide", "verdict.json", decide, _trains),
+    Step("promote", "promotion.json", promote, _promotes),
+    Step("report", "report.html", report),
 )

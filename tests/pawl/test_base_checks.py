@@ -39,7 +39,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def _refused(check: BaseCheck) -> set[str]:
     """The purposes that it is refused for, each in one line that says what to do."""
     stopped = {purpose for finding in check.findings for purpose in finding.stops}
-    for purpose in ("serve", "train"):
+    for purpose in ("serve", "train", "score"):
         if purpose not in stopped:
             check.refuse(purpose, "x")  # type: ignore[arg-type]
             continue
@@ -55,6 +55,8 @@ def test_what_each_kind_is_refused_for(bases: dict[str, Path], kind: str) -> Non
     expected = (
         {"serve", "train"} if kind in REFUSED else {"train"} if kind in SERVED_ONLY else set()
     )
+    if kind in ("missing_shard", "cut_off"):
+        expected |= {"score"}
     if kind == "narrow_heads":
         expected = {"serve"}
     assert _refused(check_base(bases[kind])) == expected

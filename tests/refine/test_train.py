@@ -21,7 +21,6 @@ import pytest
 
 from pawl.adapters import read_manifest, read_probe, validate_adapter
 from pawl.errors import PawlError
-from pawl.files import write_json
 from pawl.models import resolve_model
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
@@ -347,24 +346,8 @@ def test_a_killed_training_leaves_nothing_and_can_be_run_again(
     world_model: Path, tmp_path: Path
 ) -> None:
     task = job(world_model, tmp_path, corrections(10, n_validation=2), n_epochs=200)
-    write_json(tmp_path / "plan.json", task.plan.as_json())
-    command = [
-        sys.executable,
-        "-m",
-        "refine.train",
-        "--snapshot",
-        str(task.snapshot_dir),
-        "--plan",
-        str(tmp_path / "plan.json"),
-        "--model",
-        str(world_model),
-        "--out",
-        str(task.out_dir),
-        "--work",
-        str(task.work_dir),
-    ]
     child = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "refine.train", str(train.write_job(task))],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -387,7 +370,6 @@ def test_a_killed_training_leaves_nothing_and_can_be_run_again(
 
 def test_training_ends_with_the_process_that_started_it(world_model: Path, tmp_path: Path) -> None:
     task = job(world_model, tmp_path, corrections(9), n_epochs=500)
-    write_json(tmp_path / "plan.json", task.plan.as_json())
     script = (
         "import os, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-m', 'refine.train', *sys.argv[1:],"
@@ -396,21 +378,7 @@ def test_training_ends_with_the_process_that_started_it(world_model: Path, tmp_p
         "time.sleep(600)\n"
     )
     parent = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            script,
-            "--snapshot",
-            str(task.snapshot_dir),
-            "--plan",
-            str(tmp_path / "plan.json"),
-            "--model",
-            str(world_model),
-            "--out",
-            str(task.out_dir),
-            "--work",
-            str(task.work_dir),
-        ],
+        [sys.executable, "-c", script, str(train.write_job(task))],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(Path.cwd())},

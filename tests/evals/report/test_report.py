@@ -98,8 +98,11 @@ class Text(HTMLParser):
         self.text += data + " "
 
 
-def report(run_dir: Path, **what: Any) -> tuple[dict[str, Any], Text]:
-    path = write_report(run_dir, **what)
+def report(run_dir: Path, **files: Any) -> tuple[dict[str, Any], Text]:
+    """Report on a run whose folder holds these files (without ``.json``) too."""
+    for name, value in files.items():
+        write_json(run_dir / f"{name}.json", value)
+    path = write_report(run_dir)
     assert path == run_dir / "report.html"
     page = Text(path.read_text())
     assert all(link.startswith("#") for link in page.links)  # nothing is loaded from elsewhere
@@ -128,7 +131,7 @@ def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
         snapshot=snapshot,
         promotion=promotion,
         plan={"method": "dpo", "reason": "64 pairs"},
-        seconds={"train": 12.0},
+        run={"status": "promote", "steps": {"train": {"seconds": 12.0}}, "detail": {}},
     )
     assert value["outcome"] == "promote"
     assert value["changes"]["everyday_arc"]["n_broke"] == 2
@@ -202,18 +205,19 @@ def test_rejection_not_enough_evidence_and_no_verdict(tmp_path: Path) -> None:
 
 
 def test_a_night_without_a_run_has_a_report_with_the_reason(tmp_path: Path) -> None:
-    value, page = report(tmp_path / "quiet", note="No run tonight: 3 rows are too few to learn.")
+    detail = {"outcome": "no_run", "reason": "3 rows are too few to learn."}
+    value, page = report(tmp_path / "quiet", run={"status": "promote", "detail": detail})
     assert value["outcome"] == "no_run"
-    assert "No run tonight: 3 rows are too few to learn." in page.text
+    assert "no run tonight: 3 rows are too few to learn." in page.text
 
 
 def test_a_night_that_failed_is_not_called_quiet(tmp_path: Path) -> None:
     run_dir = tmp_path / "run-9"
     run_dir.mkdir()
-    write_json(run_dir / "run.json", {"run_id": "run-9", "status": "failed"})
-    value, page = report(run_dir, note="the night failed: the disk is full")
+    value, page = report(run_dir, run={"status": "failed", "detail": {"reason": "disk full"}})
     assert value["outcome"] == "failed"
     assert "The night failed" in page.text
+    assert "disk full" in page.text
     assert "No run" not in page.text
 
 
@@ -235,6 +239,15 @@ def test_left_out_holdout_rows_are_counted_where_people_look(tmp_path: Path) -> 
     value, page = report(run_dir)
     assert value["scoring"]["challenger"]["n_holdout_left_out"] == {"too_long": 3, "refused": 1}
     assert "left out: 3 longer than the model's context, 1 refused by the model's" in page.text
+
+
+def test_how_much_was_replayed_is_said(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", scores_of(300, 1), scores_of(300, 10))
+    rows = {"sft": {"train": 1200, "validation": 30, "replay": 64}}
+    adapter = {"base_model": "tiny", "recipe": {"rows": rows}}
+    write_json(tmp_path / "run" / "adapter" / "manifest.json", adapter)
+    _, page = report(tmp_path / "run", plan={"method": "sft", "reason": "many rows"})
+    assert "SFT: 1,200 rows to train on, 30 to validate; 64 of them replay" in page.text
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:

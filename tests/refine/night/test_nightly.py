@@ -322,14 +322,6 @@ def test_a_fresh_night_gives_up_the_interrupted_one(world: World) -> None:
     assert (new.status, new.settings["gate"]["alpha"]) == ("snapshot", 0.01)
 
 
-def test_a_step_reads_what_earlier_steps_left() -> None:
-    left: set[str] = set()
-    for step in STEPS:
-        assert left >= set(step.inputs), step.name
-        left.add(step.output)
-    assert len({step.name for step in STEPS}) == len({step.output for step in STEPS}) == len(STEPS)
-
-
 @pytest.mark.parametrize("anchor", ["Base", "pawl@9"])
 def test_an_anchor_that_is_not_there_is_said_before_anything_is_done(
     world: World, anchor: str
