@@ -17,10 +17,13 @@ losses from adding up over weeks.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from evals import reasons
 from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict
@@ -60,11 +63,6 @@ class Verdict:
     holdout: HoldoutVerdict | None = None
     anchor: list[BenchmarkVerdict] = field(default_factory=list)
     alpha: float = 0.05
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON; a figure that could not be computed is null."""
-        value: dict[str, Any] = _finite(asdict(self))
-        return value
 
 
 def gate_rules(gate: GateSettings, suite: Suite) -> GateRules:
@@ -114,28 +112,18 @@ def decide(
     Raises:
         PawlError: the two were not scored on the same items, so nothing can be compared.
     """
-    pairs = _paired(champion, challenger, "champion")
-    anchored = (
-        {}
-        if anchor is None
-        else _paired(
-            [item for item in anchor if item.benchmark != HOLDOUT],
-            [item for item in challenger if item.benchmark != HOLDOUT],
-            "anchor",
-        )
-    )
-    errors = _errors(champion, "champion") + _errors(challenger, "challenger")
-    errors += _errors([i for i in anchor or [] if i.benchmark != HOLDOUT], "anchor")
+    sides = {"champion": champion, "challenger": challenger}
+    pairs, anchored = _paired(champion, challenger, "champion"), {}
+    if anchor is not None:
+        sides["anchor"] = _without_holdout(anchor)
+        anchored = _paired(sides["anchor"], _without_holdout(challenger), "anchor")
+    errors = [text for who, items in sides.items() for text in _errors(items, who)]
     if errors:
-        return Verdict(
-            "no_verdict",
-            [
-                *errors,
-                "Nothing was decided: an item that could not be scored is neither right nor "
-                "wrong. Mend the cause and score again.",
-            ],
-            alpha=gate.alpha,
+        undecided = (
+            "Nothing was decided: an item that could not be scored is neither right nor wrong. "
+            "Mend the cause and score again."
         )
+        return Verdict("no_verdict", [*errors, undecided], alpha=gate.alpha)
     holdout_pairs = pairs.pop(HOLDOUT, [])
     benchmarks = _benchmarks(pairs, gate.margin, gate.margins, gate.alpha)
     holdout = _holdout(holdout_pairs, gate.alpha) if holdout_pairs else None
@@ -144,25 +132,25 @@ def decide(
     def verdict(outcome: Outcome, why: list[str]) -> Verdict:
         return Verdict(outcome, why, benchmarks, holdout, anchors, gate.alpha)
 
-    if _identical([*pairs.values(), holdout_pairs]):
-        n = sum(map(len, pairs.values())) + len(holdout_pairs)
-        return verdict(
-            "reject",
-            [
-                f"The challenger is identical to the champion: the same score and the same "
-                f"log-probabilities on all {n:,} items. It learnt nothing."
-            ],
+    everything = [pair for group in (*pairs.values(), holdout_pairs) for pair in group]
+    if everything and all(map(_is_identical, everything)):
+        why = (
+            "The challenger is identical to the champion: the same score and the same "
+            f"log-probabilities on all {len(everything):,} items. It learnt nothing."
         )
-    against = reasons.losses(benchmarks, gate, "the champion") + reasons.losses(
-        anchors, gate, "the anchor"
-    )
-    against += reasons.holdout_losses(holdout, gate)
+        return verdict("reject", [why])
+    against = [
+        *reasons.losses(benchmarks, gate, "the champion"),
+        *reasons.losses(anchors, gate, "the anchor"),
+        *reasons.holdout_losses(holdout, gate),
+    ]
     if against:
         return verdict("reject", against)
-    missing = reasons.missing(benchmarks, gate, "") + reasons.missing(
-        anchors, gate, " below the anchor"
-    )
-    missing += reasons.holdout_missing(holdout, gate)
+    missing = [
+        *reasons.missing(benchmarks, gate, ""),
+        *reasons.missing(anchors, gate, " below the anchor"),
+        *reasons.holdout_missing(holdout, gate),
+    ]
     if not benchmarks:
         missing.append("No benchmark was scored, so nothing says that the rest is unharmed.")
     if missing:
@@ -170,22 +158,11 @@ def decide(
     return verdict("promote", reasons.praise(benchmarks, holdout, anchors))
 
 
-def write_verdict(
-    path: Path,
-    verdict: Verdict,
-    *,
-    champion_version: str,
-    champion_fingerprint: str | None,
-    challenger_fingerprint: str | None,
-    suite: str,
-) -> dict[str, Any]:
-    """Write ``verdict.json`` and return it."""
-    value = verdict.as_json() | {
-        "suite": suite,
-        "champion_version": champion_version,
-        "champion_fingerprint": champion_fingerprint,
-        "challenger_fingerprint": challenger_fingerprint,
-    }
+def write_verdict(path: Path, verdict: Verdict, **about: str | None) -> dict[str, Any]:
+    """Write ``verdict.json`` and return it; ``about`` says what was compared: ``suite``,
+    ``champion_version``, ``champion_fingerprint``, ``challenger_fingerprint``. A figure that could
+    not be computed is null."""
+    value: dict[str, Any] = json.loads(TypeAdapter(Verdict).dump_json(verdict)) | about
     write_json(path, value)
     return value
 
@@ -195,17 +172,15 @@ Pair = tuple[ItemScore, ItemScore]
 
 def _paired(before: list[ItemScore], after: list[ItemScore], name: str) -> dict[str, list[Pair]]:
     """Items side by side, by benchmark. Both must hold exactly the same items."""
-    sides: list[dict[tuple[str, str], ItemScore]] = []
-    for who, items in ((name, before), ("challenger", after)):
-        side = {(item.benchmark, item.item_id): item for item in items}
-        if len(side) != len(items):
-            raise PawlError(
-                f"the {who}'s scores hold an item twice",
-                "each counts once",
-                "Score again into an empty folder",
-            )
-        sides.append(side)
-    first, second = sides
+    first, second = (
+        {(item.benchmark, item.item_id): item for item in items} for items in (before, after)
+    )
+    if (len(first), len(second)) != (len(before), len(after)):
+        raise PawlError(
+            f"the scores of {name} or challenger hold an item twice",
+            "each counts once",
+            "Score again into an empty folder",
+        )
     if first.keys() != second.keys():
         odd = sorted(first.keys() ^ second.keys())
         raise PawlError(
@@ -227,19 +202,16 @@ def _paired(before: list[ItemScore], after: list[ItemScore], name: str) -> dict[
     return pairs
 
 
-def _number(item: ItemScore) -> float:
-    """The score of an item that is known to have one."""
-    if item.score is None:
-        raise PawlError(f"item {item.item_id} of {item.benchmark} has no score", item.error or "")
-    return item.score
-
-
-def _broken(item: ItemScore) -> bool:
-    return item.error is not None or item.score is None or not math.isfinite(item.score)
+def _without_holdout(items: list[ItemScore]) -> list[ItemScore]:
+    return [item for item in items if item.benchmark != HOLDOUT]
 
 
 def _errors(items: list[ItemScore], who: str) -> list[str]:
-    bad = [item for item in items if _broken(item)]
+    bad = [
+        item
+        for item in items
+        if item.error is not None or item.score is None or not math.isfinite(item.score)
+    ]
     if not bad:
         return []
     first = bad[0]
@@ -249,100 +221,85 @@ def _errors(items: list[ItemScore], who: str) -> list[str]:
     ]
 
 
-def _identical(groups: list[list[Pair]]) -> bool:
-    """Same scores and, where they were kept, same log-probabilities and answers."""
+def _is_identical(pair: Pair) -> bool:
+    """Same score and, where they were kept, same log-probabilities and answer."""
     kept = ("logprobs", "correction_logprob", "flagged_logprob", "answer")
-    pairs = [pair for group in groups for pair in group]
-    return bool(pairs) and all(
-        a.score == b.score and all(a.detail.get(k) == b.detail.get(k) for k in kept)
-        for a, b in pairs
-    )
+    a, b = pair
+    return a.score == b.score and all(a.detail.get(key) == b.detail.get(key) for key in kept)
+
+
+@dataclass(slots=True)
+class _Compared:
+    """A group of pairs as numbers, and the figures that benchmarks and holdout share."""
+
+    before: list[float]
+    after: list[float]
+    differences: list[float]
+    clusters: list[str]
+    estimate: Estimate
+    figures: dict[str, Any]
+
+
+def _compare(group: list[Pair], alpha: float) -> _Compared:
+    before, after = ([item.score or 0.0 for item in side] for side in zip(*group, strict=True))
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    clusters = [a.cluster for a, _ in group]
+    estimate = difference_interval(differences, clusters, alpha=alpha)
+    figures = {
+        "n": len(group),
+        "champion": sum(before) / len(group),
+        "challenger": sum(after) / len(group),
+        "difference": estimate.value,
+        "lower": estimate.lower,
+        "upper": estimate.upper,
+        "n_improved": sum(d >= CHANGED for d in differences),
+        "n_worsened": sum(d <= -CHANGED for d in differences),
+    }
+    return _Compared(before, after, differences, clusters, estimate, figures)
 
 
 def _benchmarks(
     pairs: dict[str, list[Pair]], usual_margin: float, margins: dict[str, float], alpha: float
 ) -> list[BenchmarkVerdict]:
-    estimates = {
-        name: difference_interval(
-            [_number(b) - _number(a) for a, b in group], [a.cluster for a, _ in group], alpha=alpha
+    compared = {name: _compare(group, alpha) for name, group in pairs.items()}
+    p_worse = holm([p_below(one.estimate, 0.0) for one in compared.values()])
+    verdicts = []
+    for (name, one), p_worse_holm in zip(compared.items(), p_worse, strict=True):
+        margin, n = margins.get(name, usual_margin), len(one.before)
+        n_choices = [len(a.detail.get("choices", ())) for a, _ in pairs[name]]
+        chance = chance_level(one.before + one.after, n_choices) if all(n_choices) else None
+        at_chance = [
+            is_at_chance(mean_interval(scores, one.clusters, alpha=0.025), chance)
+            for scores in (one.before, one.after)
+        ]
+        p = p_above(one.estimate, -margin)
+        passed = p <= alpha and n >= fewest_items(margin, alpha)
+        needed = None if passed else items_needed(one.estimate, n, margin=margin, alpha=alpha)
+        verdicts.append(
+            BenchmarkVerdict(
+                name=name,
+                margin=margin,
+                p_noninferior=p,
+                p_worse_holm=p_worse_holm,
+                passed=passed,
+                n_needed=needed,
+                chance=chance,
+                champion_at_chance=at_chance[0],
+                challenger_at_chance=at_chance[1],
+                **one.figures,
+            )
         )
-        for name, group in pairs.items()
-    }
-    p_worse = holm([p_below(estimate, 0.0) for estimate in estimates.values()])
-    return [
-        _benchmark(
-            name, pairs[name], estimate, p, margin=margins.get(name, usual_margin), alpha=alpha
-        )
-        for (name, estimate), p in zip(estimates.items(), p_worse, strict=True)
-    ]
-
-
-def _benchmark(
-    name: str, group: list[Pair], estimate: Estimate, p_worse: float, *, margin: float, alpha: float
-) -> BenchmarkVerdict:
-    before, after = [_number(a) for a, _ in group], [_number(b) for _, b in group]
-    differences = [b - a for a, b in zip(before, after, strict=True)]
-    clusters = [a.cluster for a, _ in group]
-    n_choices = [len(a.detail.get("choices", ())) for a, _ in group]
-    chance = chance_level(before + after, n_choices) if all(n_choices) else None
-    at_chance = [
-        is_at_chance(mean_interval(scores, clusters, alpha=0.025), chance)
-        for scores in (before, after)
-    ]
-    n = len(group)
-    p = p_above(estimate, -margin)
-    passed = p <= alpha and n >= fewest_items(margin, alpha)
-    return BenchmarkVerdict(
-        name=name,
-        n=n,
-        champion=sum(before) / n,
-        challenger=sum(after) / n,
-        difference=estimate.value,
-        lower=estimate.lower,
-        upper=estimate.upper,
-        margin=margin,
-        p_noninferior=p,
-        p_worse_holm=p_worse,
-        passed=passed,
-        n_improved=sum(d >= CHANGED for d in differences),
-        n_worsened=sum(d <= -CHANGED for d in differences),
-        n_needed=None if passed else items_needed(estimate, n, margin=margin, alpha=alpha),
-        chance=chance,
-        champion_at_chance=at_chance[0],
-        challenger_at_chance=at_chance[1],
-    )
+    return verdicts
 
 
 def _holdout(group: list[Pair], alpha: float) -> HoldoutVerdict:
-    before, after = [_number(a) for a, _ in group], [_number(b) for _, b in group]
-    clusters = [a.cluster for a, _ in group]
-    differences = [b - a for a, b in zip(before, after, strict=True)]
-    sums = cluster_sums(differences, clusters)
-    estimate = difference_interval(differences, clusters, alpha=alpha)
+    compared = _compare(group, alpha)
+    sums = cluster_sums(compared.differences, compared.clusters)
     p = sign_flip_p(sums)
-    n = len(group)
     return HoldoutVerdict(
-        n,
-        len(sums),
-        sum(before) / n,
-        sum(after) / n,
-        estimate.value,
-        estimate.lower,
-        estimate.upper,
-        p,
-        sign_flip_p(-sums),
-        sum(d > 0 for d in differences),
-        sum(d < 0 for d in differences),
-        p <= alpha,
+        n_conversations=len(sums),
+        p_better=p,
+        p_worse=sign_flip_p(-sums),
+        passed=p <= alpha,
+        **compared.figures,
     )
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinity become None: they are no JSON."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

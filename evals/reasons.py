@@ -23,47 +23,45 @@ class GateRules:
     margins: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class BenchmarkVerdict:
-    """One benchmark. ``lower`` and ``upper`` are one-sided bounds at alpha each; the p-values are
-    those of *no worse than the margin* and of *worse than before* (adjusted by Holm)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two models on the same items: mean scores, the paired difference and its one-sided bounds at
+    alpha each, and how many items moved by ``evals.gate.CHANGED`` or more."""
 
-    name: str
     n: int
     champion: float
     challenger: float
     difference: float
     lower: float
     upper: float
+    n_improved: int
+    n_worsened: int
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkVerdict(Comparison):
+    """One benchmark. The p-values are those of *no worse than the margin* and of *worse than
+    before* (adjusted by Holm)."""
+
+    name: str
     margin: float
     p_noninferior: float
     p_worse_holm: float
-    passed: bool
-    n_improved: int
-    n_worsened: int
     n_needed: int | None  # items for 80 % power, going on as observed; None when passed or hopeless
     chance: float | None  # what guessing scores; None for shares of probability
     champion_at_chance: bool  # the score can't be told from guessing
     challenger_at_chance: bool
 
 
-@dataclass(frozen=True, slots=True)
-class HoldoutVerdict:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldoutVerdict(Comparison):
     """The questions that people corrected. ``p_better`` and ``p_worse`` are exact sign-flip tests
     over conversations."""
 
-    n: int
     n_conversations: int
-    champion: float
-    challenger: float
-    difference: float
-    lower: float
-    upper: float
     p_better: float
     p_worse: float
-    n_improved: int
-    n_worsened: int
-    passed: bool
 
 
 def losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[str]:
@@ -87,12 +85,8 @@ def holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]
     )
     if holdout.p_worse <= gate.alpha:
         return [f"Flagged prompts got worse: {seen} (p = {_p(holdout.p_worse)})."]
-    changed = holdout.n_improved + holdout.n_worsened
-    if (
-        changed
-        and holdout.n_conversations >= fewest_clusters(gate.alpha)
-        and (holdout.difference <= 0)
-    ):
+    could_show_it = holdout.n_conversations >= fewest_clusters(gate.alpha)
+    if holdout.n_improved + holdout.n_worsened and could_show_it and holdout.difference <= 0:
         return [f"Flagged prompts did not improve: {seen}."]
     return []
 
