@@ -117,7 +117,7 @@ def ask(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from refine.generation import answer_prompts
+    from refine.replay import answer_prompts
 
     tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
     model: Any = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.bfloat16)

@@ -20,7 +20,10 @@ from pawl.errors import PawlError
 log = logging.getLogger("pawl.evals")
 
 N_SELF_CHECK_RUNS = 8  # runs of 4 requests, scored both ways before the tree is trusted
+ROW_TOKENS = 768
 SELF_CHECK_TOLERANCE = 1e-3  # nats on a continuation's sum; float32 rounding gave 1e-5
+
+Pair = tuple[list[int], list[int]]  # token ids of a context and of its continuation
 
 
 class Scorer(HFLM):
@@ -39,7 +42,6 @@ class Scorer(HFLM):
         adapter_dir: Path | None,
         *,
         device: str,
-        batch_size: int,
         on_progress: Callable[[int, int], None],
     ) -> None:
         super().__init__(
@@ -47,7 +49,7 @@ class Scorer(HFLM):
             peft=str(adapter_dir) if adapter_dir else None,
             device=device,
             dtype="float32",
-            batch_size=batch_size,
+            batch_size=16,
         )
         self._model: Any
         self.n_truncated = 0
@@ -90,30 +92,37 @@ class Scorer(HFLM):
         self, requests: list[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """lm-eval's own encoding of each pair, then all pairs at once."""
-        encoded: list[tuple[list[int], list[int]]] = []
-        places: list[int] = []
-        results = [(math.nan, False)] * len(requests)
         contexts: dict[str, list[int]] = {}
-        for place, request in enumerate(requests):
-            context, continuation = request.args
-            pair = self._encode_once(context, continuation, contexts)
-            if pair is not None:
-                encoded.append(pair)
-                places.append(place)
+        encoded = [
+            self._encode_once(request.args[0], request.args[1], contexts) for request in requests
+        ]
         self.n_requests += len(requests)
-        for place, result in zip(places, self._score(encoded), strict=True):
-            results[place] = result
-        return results
+        pairs = [pair for pair in encoded if pair is not None]
+        # Runs of neighbours, because neighbours share their context.
+        starts = range(0, len(pairs), max(1, len(pairs) // N_SELF_CHECK_RUNS))
+        sample = [pair for start in starts for pair in pairs[start : start + 4]]
+        scored = iter(
+            self._score(pairs, sample, on_row=lambda done: self._on_progress(done, len(pairs)))
+        )
+        return [(math.nan, False) if pair is None else next(scored) for pair in encoded]
+
+    def answer_logprobs(self, pairs: list[Pair]) -> list[tuple[float, bool]]:
+        """Whole answers after their prompts, which may be as long as the context.
+
+        The self-check is made with the shortest prompts (pairs of one prompt stay neighbours), and
+        one sequence a row is then one a batch: without chosen positions every token's logits are
+        made, 1.2 GB for 2,000 tokens and a vocabulary of 150,000.
+        """
+        sample = sorted(pairs, key=lambda pair: len(pair[0]))[: 4 * N_SELF_CHECK_RUNS]
+        return self._score(pairs, sample, batch_size=1)
 
     def _encode_once(
         self, context: str, continuation: str, contexts: dict[str, list[int]]
-    ) -> tuple[list[int], list[int]] | None:
+    ) -> Pair | None:
         """As ``TemplateLM._encode_pair``, with each context encoded once; None if unscorable."""
         if not context:
-            before, after = (
-                [self.prefix_token_id],
-                self.tok_encode(continuation, add_special_tokens=False),
-            )
+            before = [self.prefix_token_id]
+            after = self.tok_encode(continuation, add_special_tokens=False)
         else:
             stripped = context.rstrip()
             continuation = context[len(stripped) :] + continuation
@@ -129,69 +138,40 @@ class Scorer(HFLM):
             before = before[too_long:]
         return before, after
 
-    def _score(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
-        # Runs of neighbours, because neighbours share their context.
-        starts = range(0, len(pairs), max(1, len(pairs) // N_SELF_CHECK_RUNS))
-        self._check([pair for start in starts for pair in pairs[start : start + 4]])
-        if self.method == "prefix tree":
-            return continuation_logprobs(
-                self.model,
-                pairs,
-                max_tokens=self.row_tokens,
-                on_row=lambda done: self._on_progress(done, len(pairs)),
-            )
-        return self._plain(pairs, disable_tqdm=False)
-
-    def answer_logprobs(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
-        """Whole answers after their prompts, which may be as long as the context.
-
-        The self-check is made with the shortest prompts (pairs of one prompt stay neighbours), and
-        one sequence a row is then one a batch: without chosen positions every token's logits are
-        made, 1.2 GB for 2,000 tokens and a vocabulary of 150,000.
-        """
-        self._check(sorted(pairs, key=lambda pair: len(pair[0]))[: 4 * N_SELF_CHECK_RUNS], 1)
-        if self.method == "prefix tree":
-            return continuation_logprobs(self.model, pairs, max_tokens=self.row_tokens)
-        return self._plain(pairs, disable_tqdm=True, batch_size=1)
-
-    @property
-    def row_tokens(self) -> int:
-        return 768
-
-    def _plain(
+    def _score(
         self,
-        pairs: list[tuple[list[int], list[int]]],
-        disable_tqdm: bool,
+        pairs: list[Pair],
+        sample: list[Pair],
+        *,
         batch_size: int | None = None,
+        on_row: Callable[[int], None] | None = None,
     ) -> list[tuple[float, bool]]:
+        """Share prefixes if, before the first scores, that gives the same on ``sample``."""
+        if not self._checked and sample:
+            self._checked = True
+            problem = self._tree_problem(sample, batch_size)
+            if problem:
+                log.warning("scoring one sequence a row: %s", problem)
+                self.method = "one sequence a row"
+        if self.method == "prefix tree":
+            return continuation_logprobs(self.model, pairs, max_tokens=ROW_TOKENS, on_row=on_row)
+        return self._plain(pairs, batch_size)
+
+    def _plain(self, pairs: list[Pair], batch_size: int | None) -> list[tuple[float, bool]]:
         requests = [(("", ""), before, after) for before, after in pairs]
         answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(
-            requests, disable_tqdm=disable_tqdm, override_bs=batch_size
+            requests, disable_tqdm=True, override_bs=batch_size
         )
         return answers
 
-    def _check(
-        self, sample: list[tuple[list[int], list[int]]], batch_size: int | None = None
-    ) -> None:
-        """Before the first scores: share prefixes only if that gives the same on a sample."""
-        if self._checked or not sample:
-            return
-        self._checked = True
-        problem = self._tree_problem(sample, batch_size)
-        if problem:
-            log.warning("scoring one sequence a row: %s", problem)
-            self.method = "one sequence a row"
-
-    def _tree_problem(
-        self, sample: list[tuple[list[int], list[int]]], batch_size: int | None
-    ) -> str:
+    def _tree_problem(self, sample: list[Pair], batch_size: int | None) -> str:
         """Why prefixes can't be shared with this model, empty if they can."""
         if "logits_to_keep" not in inspect.signature(self.model.forward).parameters:
             return "the model can't be asked for chosen positions"
         if getattr(self.model.config, "sliding_window", None):
             return "the model has sliding-window attention"
-        plain = self._plain(sample, disable_tqdm=True, batch_size=batch_size)
-        tree = continuation_logprobs(self.model, sample, max_tokens=self.row_tokens)
+        plain = self._plain(sample, batch_size)
+        tree = continuation_logprobs(self.model, sample, max_tokens=ROW_TOKENS)
         for (a, _), (b, _) in zip(plain, tree, strict=True):
             # Both NaN: the weights are, both ways say so, and the verdict will too.
             if not (abs(a - b) <= SELF_CHECK_TOLERANCE or (math.isnan(a) and math.isnan(b))):

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pawl.chat_template import end_of_turn_id, stop_ids
+from evals.generation import greedy_answers
+from pawl.chat_template import end_of_turn_id
 from pawl.files import sha256_json
 from pawl.schemas import ItemScore, TrainingRow
 from pawl.text import fold, normalise
@@ -130,11 +131,8 @@ def matches(answer: str, correction: str, flagged: str, prompt: str) -> bool:
 def _opened(text: str) -> tuple[str, list[str]]:
     """An opening yes or no that stands apart, empty if there is none, and the words after it."""
     found = re.match(r"\s*(yes|no)\b\s*(?:[,.:;!\u2013\u2014-]|$)", text, re.IGNORECASE)
-    return (
-        (found[1].lower(), compared_words(text[found.end() :]))
-        if found
-        else ("", compared_words(text))
-    )
+    opening, end = (found[1].lower(), found.end()) if found else ("", 0)
+    return opening, compared_words(text[end:])
 
 
 def _is_number(word: str) -> bool:
@@ -175,28 +173,22 @@ def score_rows(
         logprobs: the scorer's own, with prefixes shared only where that was checked.
     """
     fitting, left_out = _fitting(rows, tokenizer, max_length_tokens)
-    pairs: list[tuple[list[int], list[int]]] = []
-    errors: dict[int, str] = {}
-    for index, (row, prompt) in enumerate(fitting):
-        answers = [_answer_ids(tokenizer, text) for text in (row.chosen, row.rejected)]
-        if not row.chosen or not row.rejected:
-            errors[index] = "the row has no correction or no flagged answer"
-        else:
-            pairs += [(prompt, answer) for answer in answers]
-    scored = iter(logprobs(pairs))
+    whole = [(prompt, answers) for row, prompt, answers in fitting if row.chosen and row.rejected]
+    scored = iter(logprobs([(prompt, answer) for prompt, both in whole for answer in both]))
     items = []
-    for index, (row, prompt) in enumerate(fitting):
+    for index, (row, prompt, answers) in enumerate(fitting):
         detail: dict[str, Any] = {
             "prompt": row.prompt,
             "correction": row.chosen,
             "flagged": row.rejected,
             "categories": row.categories,
         }
-        error = errors.get(index)
-        score = None
-        if error is None:
+        score, error = None, None
+        if not row.chosen or not row.rejected:
+            error = "the row has no correction or no flagged answer"
+        else:
             sums = [next(scored)[0], next(scored)[0]]
-            n_tokens = [len(_answer_ids(tokenizer, text)) for text in (row.chosen, row.rejected)]
+            n_tokens = [len(answer) for answer in answers]
             if not all(map(math.isfinite, sums)):
                 error = "a log-probability is not a number"
             else:
@@ -210,9 +202,10 @@ def score_rows(
                     "prefers": prefers,
                 }
                 if row.kind == "regression":
-                    answer = _greedy(model, tokenizer, prompt, max_length_tokens)
+                    n_new = min(MAX_ANSWER_TOKENS, max_length_tokens - len(prompt))
+                    [(answer, _)] = greedy_answers(model, tokenizer, [prompt], n_new)
                     question = row.prompt[-1]["content"]
-                    right = matches(answer, row.chosen or "", row.rejected or "", question)
+                    right = matches(answer, row.chosen, row.rejected, question)
                     score = (prefers + right) / 2
                     detail |= {"matches": right, "answer": answer}
         items.append(ItemScore(BENCHMARK, row.row_id, score, row.group_id, error, detail))
@@ -222,8 +215,8 @@ def score_rows(
 
 def _fitting(
     rows: Sequence[TrainingRow], tokenizer: Any, max_length_tokens: int
-) -> tuple[list[tuple[TrainingRow, list[int]]], LeftOut]:
-    """The rows that can be scored, each with its prompt's tokens."""
+) -> tuple[list[tuple[TrainingRow, list[int], list[list[int]]]], LeftOut]:
+    """The rows that can be scored, each with the tokens of its prompt and of both answers."""
     fitting = []
     n_too_long = n_refused = 0
     for row in rows:
@@ -231,11 +224,11 @@ def _fitting(
         if prompt is None:
             n_refused += 1
             continue
-        answers = (len(_answer_ids(tokenizer, text)) for text in (row.chosen, row.rejected))
-        if len(prompt) + max(answers) > max_length_tokens:
+        answers = [_answer_ids(tokenizer, text) for text in (row.chosen, row.rejected)]
+        if len(prompt) + max(map(len, answers)) > max_length_tokens:
             n_too_long += 1
             continue
-        fitting.append((row, prompt))
+        fitting.append((row, prompt, answers))
     return fitting, LeftOut(n_too_long, n_refused)
 
 
@@ -256,25 +249,3 @@ def _ids(tokenizer: Any, prompt: list[dict[str, str]]) -> list[int] | None:
 def _answer_ids(tokenizer: Any, text: str | None) -> list[int]:
     """An answer's tokens and the end of turn: stopping is part of an answer."""
     return [*tokenizer.encode(text or "", add_special_tokens=False), end_of_turn_id(tokenizer)]
-
-
-def _greedy(model: Any, tokenizer: Any, prompt: list[int], max_length_tokens: int) -> str:
-    import torch
-
-    ids = torch.tensor([prompt], device=model.device)
-    n_new = min(MAX_ANSWER_TOKENS, max_length_tokens - len(prompt))
-    if n_new <= 0:
-        return ""
-    with torch.no_grad():
-        output = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=n_new,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            eos_token_id=stop_ids(model, tokenizer),
-            pad_token_id=tokenizer.eos_token_id,
-        )
-    return str(tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)).strip()

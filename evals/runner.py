@@ -16,10 +16,10 @@ from typing import Any
 
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import rows_hash, scored_rows
-from evals.score import FORMAT, ITEMS, MANIFEST
+from evals.score import FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
 from pawl.adapters import read_manifest
-from pawl.files import read_json, sha256_file, sha256_json, write_atomic, write_json
+from pawl.files import read_json, sha256_file, sha256_json
 from pawl.jobs import THREADS_BESIDE_ENGINE, OnEvent, run_job
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore
@@ -112,30 +112,38 @@ def score(
                 beside_engine=beside_engine,
                 on_event=on_event,
             )
-            fresh = _read(out)
+            fresh = read_scores(out)
         for part in missing:
             items = [i for i in fresh.items if (i.benchmark == HOLDOUT) == (part == "holdout")]
-            _write(parts[part], items, fresh.manifest)
-    found = {part: _read(folder) for part, folder in parts.items()}
-    scores = Scores(
-        [item for part in found.values() for item in part.items],
-        _merged(
-            {part: scores.manifest for part, scores in found.items()},
-            reused=[part for part in parts if part not in missing],
-            fingerprints=(model.fingerprint, fingerprint),
-            suite=suite.name,
-            n_items=n_items,
-            seed=seed,
-        ),
-    )
+            write_scores(parts[part], items, fresh.manifest)
+    found = {part: read_scores(folder) for part, folder in parts.items()}
+    manifests = {part: scores.manifest for part, scores in found.items()}
+    manifest = {
+        "format": FORMAT,
+        "model_fingerprint": model.fingerprint,
+        "adapter_fingerprint": fingerprint,
+        "suite": suite.name,
+        "items_per_benchmark": n_items,
+        "seed": seed,
+        # Only benchmarks are cut, only holdout rows left out; one child may have scored both.
+        "n_truncated": manifests.get("benchmarks", {}).get("n_truncated", 0),
+        "n_holdout_left_out": manifests.get("holdout", {}).get("n_holdout_left_out", {}),
+        # What was missing was scored by one child, whose manifest every new part holds.
+        "seconds": manifests[missing[0]]["seconds"]["total"] if missing else 0.0,
+        "reused": [part for part in parts if part not in missing],
+        "parts": manifests,
+    }
+    scores = Scores([item for part in found.values() for item in part.items], manifest)
     if out_dir:
-        _write(out_dir, scores.items, scores.manifest)
+        write_scores(out_dir, scores.items, scores.manifest)
     return scores
 
 
 def read_scores(folder: Path) -> Scores:
-    """Read a run's ``scores/champion`` (or challenger, anchor) folder back."""
-    return _read(folder)
+    """Read a finished folder of scores back."""
+    manifest = read_json(folder / MANIFEST)
+    with (folder / ITEMS).open() as file:
+        return Scores([ItemScore(**json.loads(line)) for line in file], manifest)
 
 
 def _finished(folder: Path) -> bool:
@@ -145,58 +153,3 @@ def _finished(folder: Path) -> bool:
         return False
     manifest = read_json(folder / MANIFEST)
     return manifest["n_errors"] == 0 and manifest["items_sha256"] == sha256_file(folder / ITEMS)
-
-
-def _read(folder: Path) -> Scores:
-    manifest = read_json(folder / MANIFEST)
-    with (folder / ITEMS).open() as file:
-        return Scores([ItemScore(**json.loads(line)) for line in file], manifest)
-
-
-def _write(folder: Path, items: list[ItemScore], manifest: dict[str, Any]) -> None:
-    """Items first, manifest last: a folder without a manifest counts as not there."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    lines = [json.dumps(item.as_json(), ensure_ascii=False) + "\n" for item in items]
-    write_atomic(folder / ITEMS, "".join(lines))
-    counts: dict[str, int] = {}
-    for item in items:
-        counts[item.benchmark] = counts.get(item.benchmark, 0) + 1
-    write_json(
-        folder / MANIFEST,
-        manifest
-        | {
-            "n_items": counts,
-            "n_errors": sum(item.error is not None for item in items),
-            "items_sha256": sha256_file(folder / ITEMS),
-        },
-    )
-
-
-def _merged(
-    manifests: dict[str, dict[str, Any]],
-    *,
-    reused: list[str],
-    fingerprints: tuple[str, str | None],
-    suite: str,
-    n_items: int | None,
-    seed: int,
-) -> dict[str, Any]:
-    """One manifest for the parts together; each part's own is kept under ``parts``."""
-    return {
-        "format": FORMAT,
-        "model_fingerprint": fingerprints[0],
-        "adapter_fingerprint": fingerprints[1],
-        "suite": suite,
-        "items_per_benchmark": n_items,
-        "seed": seed,
-        # Only benchmarks are cut, only holdout rows left out; one child may have scored both.
-        "n_truncated": manifests.get("benchmarks", {}).get("n_truncated", 0),
-        "n_holdout_left_out": manifests.get("holdout", {}).get("n_holdout_left_out", {}),
-        # What was missing was scored by one child, whose manifest every new part holds.
-        "seconds": max(
-            (m["seconds"]["total"] for part, m in manifests.items() if part not in reused),
-            default=0.0,
-        ),
-        "reused": reused,
-        "parts": manifests,
-    }

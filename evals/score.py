@@ -15,14 +15,16 @@ import math
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from evals import suites
 from evals.suites import Benchmark, Suite
+from pawl.adapters import read_manifest
 from pawl.chat_template import load_tokenizer
-from pawl.files import write_atomic, write_json
+from pawl.files import sha256_file, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
@@ -50,7 +52,6 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     progress("loading", 0, 1)
     suite = suites.load(args.suite)
     data_dir = args.data_dir.resolve() if args.data_dir else None
-    out: Path = args.out
     adapter = args.adapter.resolve() if args.adapter else None
     model_dir: Path = args.model.resolve()
     snapshot = args.holdout.resolve() if args.holdout else None
@@ -73,7 +74,6 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         model_dir,
         adapter,
         device=device,
-        batch_size=args.batch_size,
         on_progress=lambda done, total: progress("benchmarks", done, total),
     )
     loaded_seconds = time.monotonic() - started
@@ -100,13 +100,11 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         "format": FORMAT,
         "model_dir": str(model_dir),
         "model_fingerprint": args.model_fingerprint,
-        "adapter_fingerprint": _adapter_fingerprint(adapter),
+        "adapter_fingerprint": read_manifest(adapter).fingerprint if adapter else None,
         "suite": None if args.skip_benchmarks else suite.name,
         "items_per_benchmark": args.items_per_benchmark,
         "seed": args.seed,
         "suite_sha256": digest,
-        "n_items": _count(items),
-        "n_errors": sum(item.error is not None for item in items),
         "n_requests": scorer.n_requests,
         "n_truncated": scorer.n_truncated,
         "n_holdout_left_out": n_left_out,
@@ -124,11 +122,21 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
             "holdout": round(seconds - loaded_seconds - benchmark_seconds, 2),
         },
     }
-    out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(item.as_json(), ensure_ascii=False, allow_nan=False) for item in items]
-    write_atomic(out / ITEMS, "".join(line + "\n" for line in lines))
-    write_json(out / MANIFEST, manifest)
+    write_scores(args.out, items, manifest)
     progress("done", 1, 1)
+
+
+def write_scores(folder: Path, items: list[ItemScore], manifest: dict[str, Any]) -> None:
+    """Items first, manifest last: a folder without a manifest counts as not there."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    lines = [json.dumps(item.as_json(), ensure_ascii=False, allow_nan=False) for item in items]
+    write_atomic(folder / ITEMS, "".join(line + "\n" for line in lines))
+    counted = {
+        "n_items": dict(Counter(item.benchmark for item in items)),
+        "n_errors": sum(item.error is not None for item in items),
+        "items_sha256": sha256_file(folder / ITEMS),
+    }
+    write_json(folder / MANIFEST, manifest | counted)
 
 
 def score_benchmarks(scorer: Any, suite: Suite, n_items: int | None, seed: int) -> list[ItemScore]:
@@ -169,26 +177,22 @@ def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemS
     from evals.tasks import member_of
 
     member = member_of(task)
-    item_id = f"{sample['doc_id']}-{sample['doc_hash'][:8]}"
-    if member:
-        item_id = f"{member}/{item_id}"
+    item_id = (f"{member}/" if member else "") + f"{sample['doc_id']}-{sample['doc_hash'][:8]}"
     logprobs = [float(response[0]) for response in sample["filtered_resps"]]
     choices = [str(arguments[1]).removeprefix(" ") for arguments in sample["arguments"]]
     detail: dict[str, Any] = {
         "prompt": str(sample["arguments"][0][0])[-400:],
         "choices": choices,
-        "target": _plain(sample["target"]),
+        "target": sample["target"] if isinstance(sample["target"], int) else str(sample["target"]),
     }
     score, error = None, None
     if not all(map(math.isfinite, logprobs)):
         error = "a log-probability is not a finite number"
     else:
         detail["logprobs"] = [round(value, 6) for value in logprobs]
-        lengths = [max(1, len(choice)) for choice in choices]
-        ranked = [
-            v / n if benchmark.metric == "acc_norm" else v
-            for v, n in zip(logprobs, lengths, strict=True)
-        ]
+        by_length = benchmark.metric == "acc_norm"
+        lengths = [max(1, len(choice)) if by_length else 1 for choice in choices]
+        ranked = [value / n for value, n in zip(logprobs, lengths, strict=True)]
         detail["chosen"] = ranked.index(max(ranked))
         detail |= {name: float(sample[name]) for name in ("acc", "acc_norm") if name in sample}
         score = float(sample[benchmark.metric])
@@ -197,23 +201,6 @@ def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemS
             detail.pop(benchmark.metric)
     cluster = str(sample["doc"][benchmark.cluster]) if benchmark.cluster else item_id
     return ItemScore(benchmark.name, item_id, score, cluster, error, detail)
-
-
-def _plain(target: Any) -> Any:
-    return target if isinstance(target, int | str) else str(target)
-
-
-def _count(items: list[ItemScore]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for item in items:
-        counts[item.benchmark] = counts.get(item.benchmark, 0) + 1
-    return counts
-
-
-def _adapter_fingerprint(adapter: Path | None) -> str | None:
-    from pawl.adapters import read_manifest
-
-    return read_manifest(adapter).fingerprint if adapter else None
 
 
 def _versions() -> dict[str, str]:
@@ -271,7 +258,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
-    parser.add_argument("--batch-size", type=int, default=16)
     return parser
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,39 +163,33 @@ def _members(task: str) -> dict[str, dict[str, Any]]:
             f"this version knows {len(index):,} names",
             "See `lm_eval ls tasks`, or give a task file of your own as `yaml`",
         )
-    return dict(_expand(index, task, {}))
+    return dict(_expand(index, task))
 
 
 def _expand(
-    index: dict[str, Any], name: str, overrides: dict[str, Any]
-) -> list[tuple[str, dict[str, Any]]]:
-    """The tasks below a name, each with what its file says."""
-    entry = index[name]
-    if entry.yaml_path is not None and entry.kind.name == "TASK":
-        return [(name, {"include": str(entry.yaml_path)} | overrides)]
-    if entry.kind.name == "TAG":
-        return [found for member in sorted(entry.tags) for found in _expand(index, member, {})]
-    if entry.kind.name == "GROUP":
-        return _expand_members(index, entry.cfg["task"])
-    raise PawlError(
-        f"lm-eval's task {name!r} can't be scored", "it is written in Python", "Choose another task"
-    )
-
-
-def _expand_members(
-    index: dict[str, Any], members: list[str | dict[str, Any]]
-) -> list[tuple[str, dict[str, Any]]]:
-    found: list[tuple[str, dict[str, Any]]] = []
-    for member in members:
-        if isinstance(member, str):
-            found += _expand(index, member, {})
-        elif isinstance(member.get("task"), list):  # a group written inside a group
-            found += _expand_members(index, member["task"])
-        else:
-            name = str(member.get("task") or member.get("group"))
-            changes = {k: v for k, v in member.items() if k not in ("task", "group")}
-            found += _expand(index, name, changes)
-    return found
+    index: dict[str, Any], member: str | dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tasks below a name, or a group's member, each with what its file says."""
+    changes: dict[str, Any] = {}
+    inner: list[Any] = []
+    if isinstance(member, dict):
+        changes = {key: value for key, value in member.items() if key not in ("task", "group")}
+        inner = member["task"] if isinstance(member.get("task"), list) else []
+        member = str(member.get("task") or member.get("group"))
+    if not inner:  # else it is a group written inside a group
+        entry = index[member]
+        if entry.kind.name == "TASK" and entry.yaml_path is not None:
+            yield member, {"include": str(entry.yaml_path)} | changes
+            return
+        if entry.kind.name not in ("TAG", "GROUP"):
+            raise PawlError(
+                f"lm-eval's task {member!r} can't be scored",
+                "it is written in Python",
+                "Choose another task",
+            )
+        inner = sorted(entry.tags) if entry.kind.name == "TAG" else entry.cfg["task"]
+    for each in inner:
+        yield from _expand(index, each)
 
 
 def _own_data(files: list[Path], work_dir: Path) -> dict[str, Any]:
@@ -230,20 +225,15 @@ def _own_data(files: list[Path], work_dir: Path) -> dict[str, Any]:
 def _is_unreachable(err: BaseException | None) -> bool:
     """Whether the network or the hub is at fault, which may be over by the next night.
 
-    ``datasets`` raises Python's ConnectionError; the clients below it have errors of their own,
-    recognised by their status or by their names.
+    The clients below ``datasets`` have errors of their own beside Python's ConnectionError and
+    TimeoutError, recognised by their status or by their names.
     """
     while err is not None:
         status = getattr(getattr(err, "response", None), "status_code", None)
         if isinstance(status, int) and (status == 429 or status >= 500):
             return True
-        if isinstance(err, ConnectionError | TimeoutError):
-            return True
-        module = type(err).__module__.partition(".")[0]
         names = [cls.__name__ for cls in type(err).__mro__]
-        if module in ("requests", "httpx", "aiohttp", "urllib3", "fsspec") and any(
-            "Connect" in name or "Timeout" in name for name in names
-        ):
+        if any("Connect" in name or "Timeout" in name for name in names):
             return True
         err = err.__cause__ or err.__context__
     return False

@@ -21,7 +21,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from evals.generation import greedy_answers
 from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import sha256_json, write_atomic
@@ -194,6 +196,20 @@ def ask_server(client: Client) -> AnswerPrompts:
         body = {"prompts": list(prompts), "max_tokens": MAX_ANSWER_TOKENS}
         found = client.post("/admin/generate", body)["answers"]
         return [Answer(one["text"], one["is_finished"]) for one in found]
+
+    return answer
+
+
+def answer_prompts(model: Any, tokenizer: Any, max_new_tokens: int) -> AnswerPrompts:
+    """Answers by a transformers model, where no engine runs."""
+
+    def answer(prompts: Sequence[list[Message]]) -> list[Answer]:
+        encoded = [
+            tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+            for prompt in prompts
+        ]
+        found = greedy_answers(model, tokenizer, encoded, max_new_tokens)
+        return [Answer(text, is_finished) for text, is_finished in found]
 
     return answer
 

@@ -131,7 +131,6 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
 
     from refine import replay, trainer
     from refine.datasets import build_stage, encode_answer
-    from refine.generation import answer_prompts
 
     if job.plan.n_threads:
         torch.set_num_threads(job.plan.n_threads)
@@ -146,7 +145,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
 
     report({"stage": "replay"})
     kept_answers = replay.answers_path(job.replay_dir, job.base_fingerprint)
-    by_base = answer_prompts(base, tokenizer, replay.MAX_ANSWER_TOKENS)
+    by_base = replay.answer_prompts(base, tokenizer, replay.MAX_ANSWER_TOKENS)
     replayed, replay_counts = replay.make_replay(job.plan, rows, kept_answers, by_base)
     report({"stage": "replay", **replay_counts})
 

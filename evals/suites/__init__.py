@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,6 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pawl.errors import PawlError
 from pawl.files import sha256_file, sha256_json
 from pawl.settings import GateSettings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 BUILT_IN_DIR = Path(__file__).parent
 DESCRIPTION = "suite.yaml"
@@ -167,8 +170,13 @@ def load(name_or_path: str | Path) -> Suite:
     suite = Suite(folder.resolve(), description)
     for benchmark in suite.benchmarks:
         for key, name in (("yaml", benchmark.yaml), ("data", benchmark.data)):
-            if name is not None:
-                _check_inside(suite, benchmark, key, name)
+            path = (suite.folder / (name or "")).resolve()
+            if not path.is_relative_to(suite.folder) or not path.exists():
+                raise PawlError(
+                    f"suite {suite.name}: {benchmark.name}: {key}: {name} is not there",
+                    f"it is looked for in the suite's folder, {suite.folder}",
+                    f"Put it there or correct `{key}`",
+                )
         if benchmark.data is not None and not suite.data_files(benchmark):
             raise PawlError(
                 f"suite {suite.name}: {benchmark.name}: no data in {suite.folder / benchmark.data}",
@@ -292,33 +300,15 @@ def _files(place: Path) -> list[Path]:
     return sorted(path for path in place.rglob("*") if path.suffix in DATA_SUFFIXES)
 
 
-def _check_inside(suite: Suite, benchmark: Benchmark, key: str, name: str) -> None:
-    path = (suite.folder / name).resolve()
-    if not path.is_relative_to(suite.folder) or not path.exists():
-        raise PawlError(
-            f"suite {suite.name}: {benchmark.name}: {key}: {name} is not there",
-            f"it is looked for in the suite's folder, {suite.folder}",
-            f"Put it there or correct `{key}`",
-        )
-
-
-def _fault(raw: dict[str, object], fault: object) -> str:
+def _fault(raw: dict[str, Any], fault: ErrorDetails) -> str:
     """One of pydantic's errors as ``benchmarks.arc.margin = 2: Input should be less than 1``."""
-    assert isinstance(fault, dict)
-    where: list[str] = []
-    value: object = raw
-    for part in fault["loc"]:
-        value = (
-            value[part]
-            if isinstance(value, list) and isinstance(part, int)
-            else (value.get(part) if isinstance(value, dict) else None)
-        )
-        named = isinstance(part, int) and isinstance(value, dict) and value.get("name")
-        where.append(str(named or part))
-    key = ".".join(where)
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    where = [str(part) for part in fault["loc"]]
+    match fault["loc"]:
+        case ("benchmarks", int(index), *_) if isinstance(raw["benchmarks"][index], dict):
+            where[1] = str(raw["benchmarks"][index].get("name") or index)
+    key, message = ".".join(where), fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         return f"{key}: no such key"
-    if fault["type"] == "missing" or isinstance(value, dict | list):
-        return f"{key}: {message}"
-    return f"{key} = {value!r}: {message}" if key else message
+    if fault["type"] == "missing" or isinstance(fault["input"], dict | list):
+        return f"{key}: {message}" if key else message
+    return f"{key} = {fault['input']!r}: {message}"

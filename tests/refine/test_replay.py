@@ -10,9 +10,8 @@ import pytest
 
 from pawl.schemas import Message, TrainingRow
 from refine import replay
-from refine.generation import answer_prompts
 from refine.planner import Plan, Stage
-from refine.replay import Answer, Overlap, ReplayRow
+from refine.replay import Answer, Overlap, ReplayRow, answer_prompts
 from tests.refine.tiny import answers, ask, corrections
 
 
