@@ -8,7 +8,6 @@ child only: lm-eval and datasets are loaded here.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 from evals.suites import Benchmark, Suite
 from pawl.errors import PawlError
-from pawl.files import sha256_file
 
 MEMBER_MARK = "__"  # mmlu__mmlu_anatomy: benchmark, mark, lm-eval's name of the group's member
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
@@ -25,16 +23,15 @@ SPLIT = "test"  # the name under which a suite's own data are loaded
 
 @dataclass(frozen=True, slots=True)
 class LoadedSuite:
-    """lm-eval's task objects by name, the benchmark of each, and its items' count."""
+    """lm-eval's task objects by name, and the benchmark of each."""
 
     tasks: dict[str, Any]
     benchmarks: dict[str, Benchmark]
-    counts: dict[str, int]
 
     def of(self, benchmark: Benchmark) -> dict[str, int]:
-        """Items of each of a benchmark's tasks."""
+        """How many items each of a benchmark's tasks has."""
         return {
-            name: self.counts[name]
+            name: len(self.tasks[name].eval_docs)
             for name, owner in self.benchmarks.items()
             if owner.name == benchmark.name
         }
@@ -61,7 +58,7 @@ def load_tasks(suite: Suite, *, work_dir: Path) -> LoadedSuite:
     work_dir.mkdir(parents=True, exist_ok=True)
     benchmarks: dict[str, Benchmark] = {}
     for benchmark in suite.benchmarks:
-        for task, config in _configs(suite, benchmark, work_dir).items():
+        for task, config in _configs(suite, benchmark).items():
             # JSON is YAML; json.dumps quotes what needs quoting.
             text = "\n".join(f"{key}: {json.dumps(value)}" for key, value in config.items())
             (work_dir / f"{task}.yaml").write_text(text + "\n")
@@ -88,7 +85,7 @@ def load_tasks(suite: Suite, *, work_dir: Path) -> LoadedSuite:
         if tasks[name].get_config("num_fewshot") is None:
             tasks[name].set_config(key="num_fewshot", value=0)  # as lm_eval.simple_evaluate does
         tasks[name].set_fewshot_seed(seed=1234)
-    return LoadedSuite(tasks, benchmarks, {n: len(t.eval_docs) for n, t in tasks.items()})
+    return LoadedSuite(tasks, benchmarks)
 
 
 def _check_task(name: str, benchmark: Benchmark, task: Any) -> None:
@@ -115,7 +112,7 @@ def _check_task(name: str, benchmark: Benchmark, task: Any) -> None:
         )
 
 
-def _configs(suite: Suite, benchmark: Benchmark, work_dir: Path) -> dict[str, dict[str, Any]]:
+def _configs(suite: Suite, benchmark: Benchmark) -> dict[str, dict[str, Any]]:
     """The content of each task file of a benchmark, by the task's name."""
     if benchmark.yaml is not None:
         members = {"": {"include": str(suite.folder / benchmark.yaml)}}
@@ -130,7 +127,7 @@ def _configs(suite: Suite, benchmark: Benchmark, work_dir: Path) -> dict[str, di
                 f"that is a group of {len(members)} tasks with data of their own",
                 "Name one of its tasks, or leave `data` out",
             )
-        own |= _own_data(suite.data_files(benchmark), work_dir)
+        own |= _own_data(suite.data_files(benchmark))
     if benchmark.num_fewshot is not None:
         own["num_fewshot"] = benchmark.num_fewshot
     configs = {}
@@ -192,12 +189,8 @@ def _expand(
         yield from _expand(index, each)
 
 
-def _own_data(files: list[Path], work_dir: Path) -> dict[str, Any]:
-    """Keys that replace the data alone.
-
-    ``datasets`` caches by path and time stamp and gave old rows for changed content, so the
-    content's hash goes into the name of a copy.
-    """
+def _own_data(files: list[Path]) -> dict[str, Any]:
+    """Keys that replace the data alone."""
     suffixes = {path.suffix for path in files}
     if len(suffixes) > 1:
         raise PawlError(
@@ -205,16 +198,10 @@ def _own_data(files: list[Path], work_dir: Path) -> dict[str, Any]:
             "the files of one benchmark are read as one table",
             "Keep one kind",
         )
-    copies = []
-    for path in files:
-        copy = work_dir / f"{path.stem}-{sha256_file(path)[:16]}{path.suffix}"
-        if not copy.exists():
-            shutil.copyfile(path, copy)
-        copies.append(str(copy))
     return {
         "dataset_path": FORMATS[suffixes.pop()],
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": {SPLIT: copies}},
+        "dataset_kwargs": {"data_files": {SPLIT: list(map(str, files))}},
         "training_split": None,
         "validation_split": None,
         "test_split": SPLIT,

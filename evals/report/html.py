@@ -24,7 +24,6 @@ LEFT_OUT = {
     "too_long": "longer than the model's context",
     "refused": "refused by the model's chat template",
 }
-MOST_PROMPT_CHARACTERS = 300
 
 
 def render(report: dict[str, Any]) -> str:
@@ -93,53 +92,6 @@ def _left_out(report: dict[str, Any]) -> list[str]:
     return [f"{n:,} {LEFT_OUT[key]}" for key, n in counts.items() if n]
 
 
-def complaint_rows(example: dict[str, Any]) -> list[tuple[str, Any]]:
-    """A held-out question with its answers, as names and values."""
-    prompt = example["prompt"]
-    if not isinstance(prompt, str):
-        prompt = "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
-    if example["champion"] is None:  # a preference: which of two answers is better, none is asked
-        shares = {1.0: "shares the preference", 0.0: "prefers the other"}
-        return [
-            ("asked", prompt),
-            ("preferred", example["correction"]),
-            ("to", example["flagged"]),
-            ("champion", shares.get(example["champion_score"])),
-            ("challenger", shares.get(example["challenger_score"])),
-        ]
-    return [
-        ("asked", prompt),
-        ("flagged answer", example["flagged"]),
-        ("correction", example["correction"]),
-        (f"champion ({example['champion_score']:g})", example["champion"]),
-        (f"challenger ({example['challenger_score']:g})", example["challenger"]),
-    ]
-
-
-def item_rows(example: dict[str, Any]) -> list[tuple[str, Any]]:
-    """A benchmark item whose score changed, as names and values."""
-    choices = example["choices"]
-
-    def named(index: Any) -> str:
-        inside = isinstance(index, int) and 0 <= index < len(choices)
-        return str(choices[index]) if inside else str(index)
-
-    scores = (example["champion_score"], example["challenger_score"])
-    question = ("asked", str(example["prompt"])[-MOST_PROMPT_CHARACTERS:])
-    if any(score not in (0.0, 1.0) for score in scores):
-        return [
-            question,
-            ("champion's score", f"{scores[0]:.2f}"),
-            ("challenger's score", f"{scores[1]:.2f}"),
-        ]
-    return [
-        question,
-        ("right", named(example["target"])),
-        ("champion chose", named(example["champion_chose"])),
-        ("challenger chose", named(example["challenger_chose"])),
-    ]
-
-
 def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested dicts as dotted keys."""
     rows: list[tuple[str, Any]] = []
@@ -154,6 +106,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "thousands": lambda value: f"{value:,}",
     "words": lambda value: str(value).replace("_", " "),
     "short": lambda value: f"{value:.4g}" if isinstance(value, float) else str(value),
-    "complaint_rows": complaint_rows,
-    "item_rows": item_rows,
 }

@@ -17,7 +17,7 @@ def forest(rows: list[dict[str, Any]], *, label: str) -> str:
             a row without one) and ``passed``; fractions.
         label: what a screen reader says instead.
     """
-    figure, axes = _figure(8.2, 0.9 + 0.44 * len(rows))
+    figure, axes = _figure(rows, "name", 0.44)
     for y, row in enumerate(reversed(rows)):
         color = BLUE if row["passed"] else ORANGE
         low, mid, high = (100 * row[key] for key in ("lower", "difference", "upper"))
@@ -26,11 +26,8 @@ def forest(rows: list[dict[str, Any]], *, label: str) -> str:
         if row["margin"] is not None:
             axes.plot([-100 * row["margin"]] * 2, [y - 0.36, y + 0.36], color=RED, linewidth=1.6)
     axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_yticks(range(len(rows)), [f"{r['name']}  ({r['n']:,})" for r in reversed(rows)])
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_xlabel("challenger minus champion, points (red: the allowed loss)")
-    axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
     return _svg(figure, label)
 
 
@@ -41,43 +38,33 @@ def before_after(rows: list[dict[str, Any]], *, label: str) -> str:
         rows: dicts with ``category``, ``n``, ``champion``, ``challenger``; fractions.
         label: what a screen reader says instead.
     """
-    figure, axes = _figure(8.2, 0.9 + 0.5 * len(rows))
-    for y, row in enumerate(reversed(rows)):
-        axes.barh(
-            y + 0.17,
-            100 * row["champion"],
-            height=0.3,
-            color=GREY,
-            label="champion" if y == 0 else None,
-        )
-        axes.barh(
-            y - 0.17,
-            100 * row["challenger"],
-            height=0.3,
-            color=BLUE,
-            label="challenger" if y == 0 else None,
-        )
-    axes.set_yticks(range(len(rows)), [f"{r['category']}  ({r['n']})" for r in reversed(rows)])
+    figure, axes = _figure(rows, "category", 0.5)
+    for who, above, color in (("champion", 0.17, GREY), ("challenger", -0.17, BLUE)):
+        places = [y + above for y in range(len(rows))]
+        shares = [100 * row[who] for row in reversed(rows)]
+        axes.barh(places, shares, height=0.3, color=color, label=who)
     axes.set_xlim(0, 100)
     axes.set_xlabel("mean score on held-out questions, %")
-    axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)
     return _svg(figure, label)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(rows: list[dict[str, Any]], name: str, row_height: float) -> tuple[Any, Any]:
+    """A figure with a line for each row, the first on top."""
     # The object interface: pyplot keeps global state and looks for a display.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(8.2, 0.9 + row_height * len(rows)), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=10)
     axes.tick_params(axis="x", labelsize=9)
+    axes.set_yticks(range(len(rows)), [f"{row[name]}  ({row['n']:,})" for row in reversed(rows)])
+    axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
     return figure, axes
 
 
