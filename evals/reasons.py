@@ -79,15 +79,11 @@ def holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]
     """Why the holdout speaks against the challenger; empty when it does not."""
     if holdout is None:
         return []
-    seen = (
-        f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
-        f"{holdout.n_worsened} worse"
-    )
     if holdout.p_worse <= gate.alpha:
-        return [f"Flagged prompts got worse: {seen} (p = {_p(holdout.p_worse)})."]
+        return [f"Flagged prompts got worse: {_moved(holdout)} (p = {_p(holdout.p_worse)})."]
     could_show_it = holdout.n_conversations >= fewest_clusters(gate.alpha)
     if holdout.n_improved + holdout.n_worsened and could_show_it and holdout.difference <= 0:
-        return [f"Flagged prompts did not improve: {seen}."]
+        return [f"Flagged prompts did not improve: {_moved(holdout)}."]
     return []
 
 
@@ -137,9 +133,8 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
     if holdout.passed:
         return []
     text = (
-        "No improvement on flagged prompts was shown: "
-        f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
-        f"{holdout.n_worsened} worse (p = {_p(holdout.p_better)})."
+        f"No improvement on flagged prompts was shown: {_moved(holdout)} "
+        f"(p = {_p(holdout.p_better)})."
     )
     if holdout.n_conversations < least:
         return [
@@ -168,11 +163,7 @@ def praise(
     """What was shown, for a challenger that passed everything."""
     texts = []
     if holdout is not None:
-        texts.append(
-            f"Flagged prompts improved: {holdout.n_improved} of {holdout.n} "
-            f"held-out questions got better and {holdout.n_worsened} worse "
-            f"(p = {_p(holdout.p_better)})."
-        )
+        texts.append(f"Flagged prompts improved: {_moved(holdout)} (p = {_p(holdout.p_better)}).")
     worst = min(rows, key=lambda row: row.lower)
     texts.append(
         f"None of {len(rows)} benchmarks lost more than is allowed ({_size(worst.margin)}): the "
@@ -191,6 +182,13 @@ def praise(
             f"{_points(low.lower)} ({low.name})."
         )
     return texts
+
+
+def _moved(holdout: HoldoutVerdict) -> str:
+    return (
+        f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
+        f"{holdout.n_worsened} worse"
+    )
 
 
 def _points(fraction: float) -> str:

@@ -29,6 +29,7 @@ from pawl.settings import Settings
 
 Method = Literal["none", "sft", "dpo", "kto", "sft+dpo"]
 StageKind = Literal["sft", "dpo", "kto"]
+KINDS: tuple[StageKind, ...] = ("sft", "dpo", "kto")  # in the order of a plan's stages
 
 # Fewer rows than this and the night says so instead of fitting noise.
 MIN_ROWS = 8
@@ -126,12 +127,7 @@ def choose(
         method, reason = forced, "train.method asks for it"
     if method == "none":
         return Plan("none", reason, counts, seed=settings.train.seed)
-    kinds: list[StageKind] = {
-        "sft": ["sft"],
-        "dpo": ["dpo"],
-        "kto": ["kto"],
-        "sft+dpo": ["sft", "dpo"],
-    }[method]  # type: ignore[assignment]
+    kinds = [kind for kind in KINDS if kind in method.split("+")]
     train = settings.train
     n_replay = train.n_replay_rows
     return Plan(

@@ -48,26 +48,17 @@ def probe_positions(
             others.append(_logprobs(model, inputs)[n_prompt - 1 : -1])
             model.set_adapter("default")
         top = ours.topk(min(N_TOP, ours.shape[-1]), dim=-1)
-        gaps = (
-            torch.stack(
-                [(top.values - other.gather(-1, top.indices)).abs().mean(-1) for other in others]
-            )
-            .min(dim=0)
-            .values
-        )
+        apart = [(top.values - other.gather(-1, top.indices)).abs().mean(-1) for other in others]
+        gaps = torch.stack(apart).amin(dim=0)
         base_top = base.gather(-1, top.indices)
         for i in gaps.argsort(descending=True, stable=True)[:MAX_PER_ROW].tolist():
             token_ids = top.indices[i].tolist()
-            candidates.append(
-                (
-                    float(gaps[i]),
-                    ProbePosition(
-                        prefix_ids=ids[: n_prompt + i],
-                        logprobs=dict(zip(token_ids, top.values[i].tolist(), strict=True)),
-                        base_logprobs=dict(zip(token_ids, base_top[i].tolist(), strict=True)),
-                    ),
-                )
+            logprobs, base_logprobs = (
+                dict(zip(token_ids, values[i].tolist(), strict=True))
+                for values in (top.values, base_top)
             )
+            position = ProbePosition(ids[: n_prompt + i], logprobs, base_logprobs)
+            candidates.append((float(gaps[i]), position))
     candidates.sort(key=lambda one: (-one[0], one[1].prefix_ids))
     return [position for _, position in candidates[:N_POSITIONS]]
 

@@ -154,7 +154,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     def encode(prompt: list[Message], answer: str) -> tuple[list[int], int]:
         return encode_answer(tokenizer, prompt, answer, end_id)
 
-    model = _add_lora(base, job.plan, torch)
+    model = _add_lora(base, job.plan)
     results: list[trainer.StageResult] = []
     kept: dict[str, TrainingRow] = {}  # by row_id: what some stage was trained on
     kept_replay: list[replay.ReplayRow] = []
@@ -262,21 +262,11 @@ def _load_base(model_dir: Path, torch: Any, dtype: Any = None) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def _add_lora(base: Any, plan: Plan, torch: Any) -> Any:
+def _add_lora(base: Any, plan: Plan) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    found = {
-        name.rpartition(".")[2]
-        for name, module in base.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
-    targets = sorted(found & set(LORA_LAYERS))
-    if not targets:
-        raise PawlError(
-            f"{type(base).__name__} has none of the layers {', '.join(LORA_LAYERS)}",
-            f"its linear layers are {', '.join(sorted(found))}",
-            "Choose a base of the Llama family (Llama, Qwen, Mistral, SmolLM, ...)",
-        )
+    layers = {name.rpartition(".")[2] for name, _ in base.named_modules()}
+    targets = sorted(layers & set(LORA_LAYERS))  # not none: the base was checked
     return get_peft_model(
         base,
         LoraConfig(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from refine.demo.people import Answer
@@ -29,7 +29,7 @@ def compare_topics(before: Sequence[Answer], after: Sequence[Answer]) -> dict[st
 
     Returns:
         ``{"n", "n_fixed", "n_right_before", "fixed_interval", "n_phrasings",
-        "n_phrasings_right_before", "n_phrasings_right", "phrasings_interval", "topics": {id:
+        "n_phrasings_right_before", "n_phrasings_right", "topics": {id:
         {"n", "n_before", "n_after", "was_right", "is_right", "is_fixed", "answers": [{"question",
         "before", "after", "is_right"}]}}}``
     """
@@ -47,7 +47,6 @@ def compare_topics(before: Sequence[Answer], after: Sequence[Answer]) -> dict[st
         topic["is_right"] = topic["n_after"] >= FIXED_SHARE * topic["n"]
         topic["is_fixed"] = topic["is_right"] and not topic["was_right"]
     n_fixed = sum(bool(topic["is_fixed"]) for topic in topics.values())
-    n_right = sum(answer.is_right for answer in after)
     return {
         "n": len(topics),
         "n_fixed": n_fixed,
@@ -55,8 +54,7 @@ def compare_topics(before: Sequence[Answer], after: Sequence[Answer]) -> dict[st
         "fixed_interval": interval(n_fixed, len(topics)),
         "n_phrasings": len(after),
         "n_phrasings_right_before": sum(answer.is_right for answer in before),
-        "n_phrasings_right": n_right,
-        "phrasings_interval": interval(n_right, len(after)),
+        "n_phrasings_right": sum(answer.is_right for answer in after),
         "topics": topics,
     }
 
@@ -73,13 +71,9 @@ def compare_everyday(before: Sequence[Answer], after: Sequence[Answer]) -> dict[
         "n": len(pairs),
         "n_right_before": sum(old.is_right for old, _ in pairs),
         "n_right": sum(new.is_right for _, new in pairs),
-        "broken": _changes((a, b) for a, b in pairs if a.is_right and not b.is_right),
-        "newly_right": _changes((a, b) for a, b in pairs if b.is_right and not a.is_right),
+        "broken": [_change(a, b) for a, b in pairs if a.is_right and not b.is_right],
+        "newly_right": [_change(a, b) for a, b in pairs if b.is_right and not a.is_right],
     }
-
-
-def _changes(pairs: Iterable[tuple[Answer, Answer]]) -> list[dict[str, str]]:
-    return [_change(old, new) for old, new in pairs]
 
 
 def _change(old: Answer, new: Answer) -> dict[str, str]:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pawl.files import write_json
 from pawl.jobs import child_environment, module_command
 from pawl.server import api_key_of, running_server, serving
 from pawl.settings import Settings
-from refine.demo.organisation import Organisation, load_organisation
+from refine.demo.organisation import load_organisation
 from refine.demo.page import write_page
 from refine.demo.people import Answer, People, Script, script_of
 from refine.demo.results import compare_everyday, compare_topics
@@ -55,11 +55,18 @@ def run_demo(
     organisation = load_organisation()
     script = script_of(organisation)
     steps: dict[str, float] = {}
-    with serving_step(settings, arguments, steps, say) as url:
-        pawl = Pawl(url, api_key_of(settings))
+    with ExitStack() as stack:
+        with step(steps, "the server's start"):
+            server = stack.enter_context(serving(settings, arguments, say=say))
+        pawl = Pawl(server.url, api_key_of(settings))
         people = People(pawl, seed=seed)
         before = pawl.status()
-        say(_opening(organisation, script))
+        n_unused = len(script.facts) + len(script.behaviours) + len(script.everyday)
+        say(
+            f"{organisation.name} is {organisation.about}. It does not exist, so the model can "
+            "only invent what it is asked about it.\n"
+            f"Before the night: {n_unused} questions, asked again at the end ..."
+        )
         with step(steps, "questions before the night"):
             asked_before = ask_unused(people, script, "before")
         say(f"The day: {len(script.day) + len(script.liked)} questions, with feedback ...")
@@ -133,17 +140,6 @@ def step(steps: dict[str, float], name: str) -> Iterator[None]:
     steps[name] = time.monotonic() - started
 
 
-@contextmanager
-def serving_step(
-    settings: Settings, arguments: Sequence[str], steps: dict[str, float], say: Say
-) -> Iterator[str]:
-    """A server of the demonstration's own; its address."""
-    started = time.monotonic()
-    with serving(settings, arguments, say=say) as server:
-        steps["the server's start"] = time.monotonic() - started
-        yield server.url
-
-
 def ask_unused(people: People, script: Script, label: str) -> dict[str, list[Answer]]:
     """Ask what no feedback is about: ``{"facts", "behaviours", "everyday"}``."""
     return {
@@ -179,12 +175,3 @@ def night_of(pawl: Pawl, settings: Settings) -> dict[str, Any]:
         "report": str(settings.runs_dir / run.run_id / "report.html"),
         "verdict": run.verdict,
     }
-
-
-def _opening(organisation: Organisation, script: Script) -> str:
-    n = len(script.facts) + len(script.behaviours) + len(script.everyday)
-    return (
-        f"{organisation.name} is {organisation.about}. It does not exist, so the model can only "
-        f"invent what it is asked about it.\nBefore the night: {n} questions, asked again at the "
-        "end ..."
-    )

@@ -33,15 +33,19 @@ from refine.night.steps import STEPS, Night, Say, Step
 log = logging.getLogger("pawl.night")
 
 MAX_ATTEMPTS = 3
+WORDS = {
+    "no_run": "No training tonight",
+    "promote": "The challenger passed the gate",
+    "reject": "The challenger was rejected",
+    "not_enough_evidence": "Not enough evidence to promote",
+    "no_verdict": "No verdict",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class NightResult:
-    """How the night ended.
-
-    ``outcome``: promote, reject, not_enough_evidence, no_verdict (the gate's), or no_run.
-    ``promotion``: live, pending, indistinguishable, refused; None where nothing was promoted.
-    """
+    """How the night ended. ``outcome``: the gate's, or no_run; ``promotion``: the server's, None
+    where nothing was promoted."""
 
     run_dir: Path
     outcome: str
@@ -55,15 +59,9 @@ class NightResult:
 
     def describe(self) -> str:
         """One line for a person, and where the report lies."""
-        what = {
-            "no_run": "No training tonight",
-            "promote": "The challenger passed the gate",
-            "reject": "The challenger was rejected",
-            "not_enough_evidence": "Not enough evidence to promote",
-            "no_verdict": "No verdict",
-        }[self.outcome]
         after = f" {self.version}: {self.promotion}." if self.version else ""
-        return f"{what}: {self.reason.rstrip('.')}.{after}\nReport: {self.run_dir / 'report.html'}"
+        ended = f"{WORDS[self.outcome]}: {self.reason.rstrip('.')}.{after}"
+        return f"{ended}\nReport: {self.run_dir / 'report.html'}"
 
 
 def run_night(
@@ -205,16 +203,11 @@ def _work(night: Night) -> NightResult:
             except (PawlError, OSError) as second:  # the first fault is the one to be told
                 log.error("%s: its end could not be recorded: %s", run.state.run_id, second)
         raise
-    detail = run.state.detail
     run.end("finished")
-    log.info("%s ended: %s", run.state.run_id, detail["outcome"])
-    return NightResult(
-        run.run_dir,
-        detail["outcome"],
-        detail["reason"],
-        detail.get("promotion"),
-        detail.get("version"),
-    )
+    result = {name: run.state.detail.get(name) for name in ("promotion", "version")}
+    outcome, reason = run.state.detail["outcome"], run.state.detail["reason"]
+    log.info("%s ended: %s", run.state.run_id, outcome)
+    return NightResult(run.run_dir, outcome, reason, **result)
 
 
 def _work_step(night: Night, step: Step) -> None:

@@ -132,7 +132,7 @@ def plan(night: Night) -> Result:
         night.settings,
         hidden_size=hidden_size_of(night.base.model_dir),
     )
-    content = read_json(night.snapshot_dir / "manifest.json")["content_sha256"]
+    content = read_json(night.path("snapshot.json"))["content_sha256"]
     inputs = sha256_json(
         {
             "snapshot": content,
