@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pawl.errors import PawlError
-from pawl.files import read_json
-from pawl.gguf import convert_gguf, converted_dir
+from pawl.files import read_json, sha256_file
+from pawl.gguf import content_hash, convert_gguf, converted_dir
 from pawl.models import packaged_gguf, resolve_model
 from pawl.settings import DEFAULT_MODEL
 from tests import tiny_bases
@@ -161,3 +161,23 @@ def test_the_default_model_is_ready_to_chat(tmp_path: Path) -> None:
     assert base.max_length_tokens == 8192
     assert base.fingerprint.startswith("gguf:")
     assert read_json(base.model_dir / "config.json")["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "\xff"])
+def test_a_damaged_memory_of_hashes_is_made_again(tmp_path: Path, content: str) -> None:
+    weights, memory = tmp_path / "weights", tmp_path / "weight-hashes.json"
+    weights.write_bytes(b"numbers")
+    memory.write_text(content, "latin-1")
+    digest = content_hash(weights, tmp_path)
+    assert digest == sha256_file(weights)
+    assert list(read_json(memory).values()) == [digest]
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "\xff"])
+def test_a_damaged_memory_of_hashes_is_made_again(tmp_path: Path, content: str) -> None:
+    weights, memory = tmp_path / "weights", tmp_path / "weight-hashes.json"
+    weights.write_bytes(b"numbers")
+    memory.write_text(content, "latin-1")
+    digest = content_hash(weights, tmp_path)
+    assert digest == sha256_file(weights)
+    assert list(read_json(memory).values()) == [digest]
