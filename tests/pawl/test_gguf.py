@@ -171,13 +171,3 @@ def test_a_damaged_memory_of_hashes_is_made_again(tmp_path: Path, content: str) 
     digest = content_hash(weights, tmp_path)
     assert digest == sha256_file(weights)
     assert list(read_json(memory).values()) == [digest]
-
-
-@pytest.mark.parametrize("content", ["{", "[1]", "\xff"])
-def test_a_damaged_memory_of_hashes_is_made_again(tmp_path: Path, content: str) -> None:
-    weights, memory = tmp_path / "weights", tmp_path / "weight-hashes.json"
-    weights.write_bytes(b"numbers")
-    memory.write_text(content, "latin-1")
-    digest = content_hash(weights, tmp_path)
-    assert digest == sha256_file(weights)
-    assert list(read_json(memory).values()) == [digest]

@@ -171,15 +171,6 @@ def test_a_damaged_line_is_answered_again(tmp_path: Path) -> None:
     assert replay.fill_answers(path, prompts, Base()) == (before, 0)
 
 
-def test_a_damaged_line_is_answered_again(tmp_path: Path) -> None:
-    path, prompts = replay.answers_path(tmp_path, "sha256:x"), [user("One"), user("Two")]
-    before, _ = replay.fill_answers(path, prompts, Base())
-    whole, damaged = path.read_bytes().splitlines()
-    path.write_bytes(whole + b"\n" + damaged[:20] + b"\xff\n")
-    assert replay.fill_answers(path, prompts, Base()) == (before, 1)
-    assert replay.fill_answers(path, prompts, Base()) == (before, 0)
-
-
 def test_replay_counts_what_it_left_out(tmp_path: Path) -> None:
     def base(prompts: Sequence[list[Message]]) -> list[Answer]:
         texts = ["", "Yes, bats are blind."] + [f"Number {i}." for i in range(len(prompts))]
