@@ -79,7 +79,13 @@ def run_server(
         base.check.refuse("serve", base.name)
         for line in base.check.lines(base.name):
             say(line)
-        store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
+        try:
+            store = Store.open(settings.database_path)
+        except PawlError as error:
+            if error.code != "locked":
+                raise
+            say(f"Waiting up to {STORE_SECONDS:.0f} s: {error.what}")
+            store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 
 
