@@ -62,7 +62,7 @@ def score(
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
         n_threads: None: 2 beside an engine, else all cores.
-        beside_engine: low priority and no spinning threads, so that the server stays quick.
+        beside_engine: low priority, so that the server stays quick.
         on_event: called with the child's events (``evals/score.py`` shows them).
 
     Raises:

@@ -136,8 +136,14 @@ def child_environment() -> dict[str, str]:
 
 
 def _thread_environment(n_threads: int | None) -> dict[str, str]:
+    """OpenMP threads that spin for some 50 us before they sleep.
+
+    Measured (2 cores, training, a model of width 576): sleeping at once takes 1.4 times as long on
+    a quiet machine, since waking a thread takes longer than most of a small model's operations;
+    spinning ten times as long takes 3 times as long beside a busy engine.
+    """
     threads = {"OMP_NUM_THREADS": str(n_threads)} if n_threads else {}
-    return {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"} | threads
+    return {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "0"} | threads
 
 
 def _event(line: str) -> Event | None:

@@ -226,12 +226,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
 
 
 def _prepare_process() -> None:
-    """Set what must be set before torch is imported. Only for a process of our own.
-
-    Spinning OpenMP threads beside a busy engine cost ten times the time; passive ones do not.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    """Set what must be set before torch is imported. Only for a process of our own."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = "1"
 

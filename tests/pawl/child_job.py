@@ -25,7 +25,7 @@ def work(args: argparse.Namespace, report: OnEvent) -> None:
     if args.what == "wait":
         signal.pause()
     about: dict[str, Any] = {"niceness": os.nice(0), "parent": os.getppid()}
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
+    for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT"):
         about[name] = os.environ.get(name)
     import evals
 
