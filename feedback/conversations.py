@@ -1,4 +1,4 @@
-"""One conversation as it stands: the messages of its newest answer, each answer with its record."""
+"""Threads a conversation of the store: its newest answer's messages, each with its record."""
 
 from __future__ import annotations
 

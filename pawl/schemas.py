@@ -1,7 +1,7 @@
-"""What travels: records between rooms, and the bodies of all HTTP calls but the completions'.
+"""What travels: records between rooms, and the bodies of all HTTP calls but the completions' requests.
 
 Records are plain frozen dataclasses, since some are made for every answer; bodies are pydantic
-models, from which ``/openapi.json`` is made. The bodies of the two completion calls are in
+models, from which ``/openapi.json`` is made. The requests of the two completion calls are in
 ``serve.api.requests``.
 
 Over 400 lines because everything that travels is in one place, a few lines each.

@@ -1,4 +1,4 @@
-"""Which training does tonight's data allow? The choice, and every number of it, as a Plan.
+"""The method and every number of a training (rates, epochs, beta, replay rows), as a Plan.
 
 The shape of the rows decides (training split only; the holdout is never counted):
 

@@ -20,7 +20,7 @@ from pawl.server import running_server
 from pawl.settings import Settings
 
 N_DISK_GIB_WANTED = 2.0
-N_MEMORY_GIB_WANTED = 4.0
+N_MEMORY_GIB_WANTED = 9.0
 PACKAGES = ("torch", "transformers", "trl", "peft", "lm-eval", "gradio", "duckdb")
 
 
@@ -67,7 +67,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
                   "a night and the engine share one core: expect it slow")  # fmt: skip
     memory = psutil.virtual_memory().available / 2**30
     yield _wanted("memory", memory >= N_MEMORY_GIB_WANTED, f"{memory:.1f} GiB available",
-                  "the engine and a training need about 4 GiB together")  # fmt: skip
+                  "the engine takes about 4 GiB and a training beside it up to 5 more")  # fmt: skip
     yield _gpu()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     yield _wanted("chromium", chromium is not None, chromium or "not on the PATH",

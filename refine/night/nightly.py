@@ -1,4 +1,4 @@
-"""One night: runs ``refine.night.steps.STEPS`` from top to bottom.
+"""One night: checks its settings, then runs ``refine.night.steps.STEPS`` from top to bottom.
 
     with connect(settings) as client:
         run_night(client, settings)

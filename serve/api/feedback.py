@@ -1,4 +1,4 @@
-"""The public routes of feedback, and of the conversations that it is about."""
+"""The public routes of feedback and of conversations (``GET /v1/conversations/{id}``)."""
 
 from __future__ import annotations
 

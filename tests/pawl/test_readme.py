@@ -23,6 +23,10 @@ ROOMS = {
 }
 
 DATA = {  # what decides and is no module
+    "serve": {
+        "api/templates/": "The page of /docs",
+        "pages/assets/": "The chat page's texts and states, style sheet, script, sign of a start",
+    },
     "evals": {
         "suites/*/suite.yaml": "Tasks, data, items and margins of a built-in suite",
         "report/templates/": "The report's HTML",
@@ -30,6 +34,7 @@ DATA = {  # what decides and is no module
     "refine": {
         "replay_prompts.jsonl": "The prompts of replay, by task and language",
         "demo/organisation.yaml": "The made-up organisation of make demo",
+        "demo/page.html": "What the demo shows at its end",
     },
 }
 
