@@ -84,6 +84,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"pawl": [], "lm_eval": []}
     differences: list[Difference] = []
     manifest: dict[str, float] = {}
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # lm-eval's side runs on the CPU
     with tempfile.TemporaryDirectory(prefix="pawl-scoring-") as temporary:
         folder = Path(temporary)
         base = resolve_model(args.model, cache_dir=folder)

@@ -23,7 +23,8 @@ def greedy_answers(
 
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # equal lengths pad less
     end_ids = set(stop_ids(model, tokenizer))
-    pad_id = tokenizer.pad_token_id or tokenizer.eos_token_id
+    pad_id = tokenizer.pad_token_id
+    pad_id = tokenizer.eos_token_id if pad_id is None else pad_id
     greedy = GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,

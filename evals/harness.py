@@ -155,12 +155,14 @@ class Scorer(HFLM):
                 self.method = "one sequence a row"
         if self.method == "prefix tree":
             return continuation_logprobs(self.model, pairs, max_tokens=ROW_TOKENS, on_row=on_row)
-        return self._plain(pairs, batch_size)
+        return self._plain(pairs, batch_size, is_silent=on_row is None)
 
-    def _plain(self, pairs: list[Pair], batch_size: int | None) -> list[tuple[float, bool]]:
+    def _plain(
+        self, pairs: list[Pair], batch_size: int | None, is_silent: bool = True
+    ) -> list[tuple[float, bool]]:
         requests = [(("", ""), before, after) for before, after in pairs]
         answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(
-            requests, disable_tqdm=True, override_bs=batch_size
+            requests, disable_tqdm=is_silent, override_bs=batch_size
         )
         return answers
 

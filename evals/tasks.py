@@ -7,6 +7,7 @@ child only: lm-eval and datasets are loaded here.
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def _own_data(files: list[Path]) -> dict[str, Any]:
     return {
         "dataset_path": FORMATS[suffixes.pop()],
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": {SPLIT: list(map(str, files))}},
+        "dataset_kwargs": {"data_files": {SPLIT: [glob.escape(str(file)) for file in files]}},
         "training_split": None,
         "validation_split": None,
         "test_split": SPLIT,

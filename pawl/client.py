@@ -279,7 +279,7 @@ class ChatReader:
                 return
             event = json.loads(data)
             if "error" in event:
-                raise _error(event)
+                raise _error(event, can_retry=True)
             yield from filter(None, (one["delta"].get("content") for one in event["choices"]))
 
     def end(self) -> None:
@@ -334,16 +334,18 @@ def parsed(response: httpx.Response) -> Any:
     except ValueError:
         raise _no_json(response) from None
     if response.is_error:
-        raise _error(value)
+        raise _error(value, response.status_code in (502, 503, 504))
     return value
 
 
-def _error(value: Any) -> PawlError:
-    """The server's error in its own words."""
-    error = value.get("error", {}) if isinstance(value, dict) else {}
+def _error(value: Any, can_retry: bool) -> PawlError:
+    """The server's error in its own words; ``can_retry`` holds where it does not say (an engine's,
+    a proxy's)."""
+    error = value.get("error") if isinstance(value, dict) else None
+    error = error if isinstance(error, dict) else {"message": error}
     return PawlError(
         str(error.get("message") or value),
-        retryable=bool(error.get("retryable")),
+        retryable=bool(error.get("retryable", can_retry)),
         code=str(error.get("code") or "error"),
         param=error.get("param"),
     )

@@ -88,7 +88,18 @@ def convert_gguf(
     tell(f"Converting {path.name} to bfloat16, once (about 20 s for 135 million weights) ...")
     started = time.monotonic()
     arguments = [str(path.resolve()), str(folder)]
-    run_job("pawl.gguf", arguments, name="conversion", log_path=cache_dir / "converting.log")
+    log_path = folder.with_suffix(".log")
+    try:
+        run_job("pawl.gguf", arguments, name="conversion", log_path=log_path)
+    except PawlError as err:
+        if err.code != "conversion_died":
+            raise
+        raise PawlError(
+            f"{path.name} could not be converted: {err.what}",
+            err.why,
+            f"Give another GGUF file, or a folder with safetensors. The whole log is {log_path}",
+        ) from err
+    log_path.unlink(missing_ok=True)
     tell(f"Converted in {time.monotonic() - started:.0f} s.")
     return folder
 

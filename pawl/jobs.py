@@ -33,7 +33,7 @@ Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
 
 # Measured beside a busy engine with 4 cores: 19.6 s with spinning threads on every core, 2.7 s with
-# two passive ones and this niceness.
+# two that sleep and this niceness.
 THREADS_BESIDE_ENGINE = 2
 NICENESS = 10
 LOG_TAIL_LINES = 15

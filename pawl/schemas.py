@@ -1,4 +1,4 @@
-"""What travels: records between rooms, and the bodies of all HTTP calls but the completions' requests.
+"""What travels: records between rooms, and bodies of HTTP calls but the completions' requests.
 
 Records are plain frozen dataclasses, since some are made for every answer; bodies are pydantic
 models, from which ``/openapi.json`` is made. The requests of the two completion calls are in

@@ -97,6 +97,13 @@ def wait_ready(
                 f"Mend that, or look at {settings.logs_dir / 'server.log'}",
             )
         server = running_server(settings)
+        if server is None and child is None:
+            raise PawlError(
+                "the server is gone",
+                f"it ran on {settings.state_dir} a moment ago",
+                "Start 'pawl up' again",
+                retryable=True,
+            )
         if server is not None and (child is None or server.pid == child.pid):
             if not engine:
                 return Server(server.url, server.pid, child)
@@ -116,7 +123,8 @@ def wait_ready(
         time.sleep(POLL_SECONDS)
     raise PawlError(
         "the server was not ready in time",
-        f"{settings.engine.start_timeout_seconds:.0f} s are over; {_tail(settings)}",
+        f"{settings.engine.start_timeout_seconds:.0f} s are over"
+        + (f"; {_tail(settings)}" if child else ""),
         "Give it longer with --set engine.start_timeout_seconds=...",
     )
 

@@ -25,10 +25,13 @@ COOL_EPOCHS = 1.0
 PATIENCE_EPOCHS = 2
 
 
-def split_batch(batch: dict[str, Any], max_tokens: int) -> Iterator[dict[str, Any]]:
+def split_batch(
+    batch: dict[str, Any], max_tokens: int, max_replay_tokens: int
+) -> Iterator[dict[str, Any]]:
     """Parts of a batch: all replay or none, rows of like length, trimmed to their longest.
 
-    Each has ``max_tokens`` tokens at most, padding included, or one row.
+    Each has ``max_tokens`` tokens at most (``max_replay_tokens`` if it is replay), padding
+    included, or one row.
     """
     lengths, is_replay = batch["attention_mask"].sum(1), batch["is_replay"]
     part: list[int] = []
@@ -39,7 +42,8 @@ def split_batch(batch: dict[str, Any], max_tokens: int) -> Iterator[dict[str, An
                 for key, value in batch.items()}  # fmt: skip
 
     for i in sorted(range(len(lengths)), key=lambda i: (bool(is_replay[i]), int(lengths[i]))):
-        is_full = (len(part) + 1) * int(lengths[i]) > max_tokens
+        limit = max_replay_tokens if is_replay[i] else max_tokens
+        is_full = (len(part) + 1) * int(lengths[i]) > limit
         if part and (is_full or is_replay[part[0]] != is_replay[i]):
             yield trimmed()
             part = []
@@ -76,16 +80,20 @@ def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> 
         logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         return logits[:, :-1][labels[:, 1:] != -100].float().log_softmax(-1)
 
+    is_training = model.training
+    model.eval()  # a base with dropout says something else each time
     with torch.no_grad(), model.disable_adapter():
         of_base = log_probs()
+    model.train(is_training)
     return torch.nn.functional.kl_div(log_probs(), of_base, log_target=True, reduction="sum")
 
 
-def answer_trainer(pass_tokens: int) -> Any:
+def answer_trainer(pass_tokens: int, replay_pass_tokens: int) -> Any:
     """The class; a function, since TRL is imported in the training child alone.
 
     Args:
         pass_tokens: tokens of one forward and backward pass, padding included.
+        replay_pass_tokens: the same for replay, whose logits are kept at every position.
     """
     import torch
     from trl import SFTTrainer
@@ -128,7 +136,7 @@ def answer_trainer(pass_tokens: int) -> Any:
             self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
         ) -> Any:
             loss = torch.zeros((), device=self.args.device)
-            for part in split_batch(inputs, pass_tokens):
+            for part in split_batch(inputs, pass_tokens, replay_pass_tokens):
                 loss += super().training_step(model, part, num_items_in_batch)
                 self.n_tokens += int(part["attention_mask"].sum())
             return loss

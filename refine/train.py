@@ -122,7 +122,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         raise PawlError(
             f"{job.out_dir} is a finished adapter",
             "adapters are never overwritten",
-            "Give another --out",
+            "Give another out_dir",
         )
     _clean(job.work_dir)
     import datasets
@@ -229,6 +229,8 @@ def _prepare_process() -> None:
     """Set what must be set before torch is imported. Only for a process of our own."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # TRL's SFT with a fused head takes one GPU, not several.
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def _clean(work_dir: Path) -> None:

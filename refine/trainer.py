@@ -10,7 +10,7 @@ is not pulled back to the base.
 
 Memory. A pass keeps its activations for the way back, so it holds a bounded number of tokens; a
 row that is longer by itself is trained with gradient checkpointing. Logits are made at labelled
-positions only.
+positions only; replay has a label everywhere, so its passes hold fewer tokens.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
 # (30 layers of width 576) in bf16.
 BYTES_PER_TOKEN_LAYER_WIDTH = 128
 PASS_BYTES = 1.2e9
+# Replay's logits, of the base and the model, in float32 and their gradients: 32 bytes each.
+BYTES_PER_LOGIT = 32
+REPLAY_PASS_BYTES = 2e9
 # Up to this many tokens, attention written out takes a fifth less time of a CPU than torch's fused
 # one; its memory grows with their square.
 EAGER_TOKENS = 512
@@ -102,11 +105,11 @@ def run_stage(
     if not torch.cuda.is_available() and rows.longest_tokens <= EAGER_TOKENS:
         model.get_base_model().set_attn_implementation("eager")
     is_sft = stage.kind == "sft"
-    max_tokens = pass_tokens(model.config.get_text_config())
+    max_tokens, max_replay_tokens = pass_tokens(model.config.get_text_config())
     pass_rows = _pass_rows(stage, rows.longest_tokens, max_tokens)
     has_validation = bool(rows.validation)
     keeps_best = has_validation and not is_sft
-    trainer_class, arguments = _trainer(stage, plan, rows, max_tokens)
+    trainer_class, arguments = _trainer(stage, plan, rows, max_tokens, max_replay_tokens)
     config_class = arguments.pop("config_class")
     n_steps = math.ceil(len(rows.train) / stage.batch_size)
     config = config_class(
@@ -181,13 +184,13 @@ def run_stage(
 
 
 def _trainer(
-    stage: Stage, plan: Plan, rows: StageRows, max_tokens: int
+    stage: Stage, plan: Plan, rows: StageRows, max_tokens: int, max_replay_tokens: int
 ) -> tuple[Any, dict[str, Any]]:
     """The trainer's class, and the arguments that only it has."""
     if stage.kind == "sft":
         from trl import SFTConfig
 
-        return answer_trainer(max_tokens), {
+        return answer_trainer(max_tokens, max_replay_tokens), {
             "config_class": SFTConfig,
             "dataset_kwargs": {"skip_prepare_dataset": True},
             "remove_unused_columns": False,
@@ -225,10 +228,12 @@ def kto_weights(n_liked: int, n_disliked: int) -> tuple[float, float]:
     return max(1.0, n_disliked / n_liked), max(1.0, n_liked / n_disliked)
 
 
-def pass_tokens(config: Any) -> int:
-    """How many tokens of a pass, padding included, keep ``PASS_BYTES`` of activations."""
-    bytes_per_token = BYTES_PER_TOKEN_LAYER_WIDTH * config.hidden_size * config.num_hidden_layers
-    return max(256, int(PASS_BYTES / bytes_per_token))
+def pass_tokens(config: Any) -> tuple[int, int]:
+    """How many tokens of a pass, padding included, keep ``PASS_BYTES`` of activations; and of
+    replay, ``REPLAY_PASS_BYTES`` of activations and logits."""
+    activations = BYTES_PER_TOKEN_LAYER_WIDTH * config.hidden_size * config.num_hidden_layers
+    n_replay = REPLAY_PASS_BYTES / (activations + BYTES_PER_LOGIT * config.vocab_size)
+    return max(256, int(PASS_BYTES / activations)), max(128, int(n_replay))
 
 
 def _pass_rows(stage: Stage, longest_tokens: int, max_tokens: int) -> int:

@@ -142,8 +142,10 @@ class Promoter:
                 await asyncio.to_thread(
                     install, candidate, version, champion, base=self._base, settings=self._settings
                 )
-            except (PawlError, OSError) as err:
+            except PawlError as err:
                 return await self._record(row, "refused", str(err))
+            except OSError as err:
+                return await self._record(row, "refused", f"it could not be copied: {err}")
             row = await self._record(row, "pending", "waits for the engine to load and probe it")
             # An engine that came back a moment ago has no champion yet to compare with.
             can_compare = champion == BASE_VERSION or champion in self.offered

@@ -220,7 +220,7 @@ def train_challenger(night: Night) -> Result:
         adapter_dir, base=base, max_rank=night.settings.engine.max_lora_rank
     )
     counts = [
-        f"{kind}: {rows['train'] + rows['validation']} rows, {rows['replay']} of them replay"
+        f"{kind}: {rows['train'] + rows['validation']} rows, {rows.get('replay', 0)} of them replay"
         for kind, rows in manifest.recipe["rows"].items()
     ]
     return Result("; ".join(counts), {"challenger_fingerprint": manifest.fingerprint})
@@ -230,6 +230,7 @@ def score_role(role: str, night: Night) -> Result:
     """Score one of the three on the same items; earlier scores of the same model are taken over."""
     from evals.gate import items_per_benchmark
     from evals.runner import read_scores, score
+    from evals.score import FORMAT
 
     gate = night.settings.gate
     adapter_dir = {
@@ -238,7 +239,8 @@ def score_role(role: str, night: Night) -> Result:
         "challenger": night.path("adapter"),
     }[role]
     out_dir = night.path(f"scores/{role}")
-    finished = (out_dir / "manifest.json").exists()
+    path = out_dir / "manifest.json"
+    finished = path.exists() and read_json(path)["format"] == FORMAT
     scores = (
         read_scores(out_dir)
         if finished

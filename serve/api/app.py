@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match
 
 import pawl
 from feedback.champion import BASE_VERSION
@@ -255,14 +256,24 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return error_response(no_such_route(request.scope))
-    allowed = (error.headers or {}).get("Allow", "")
+    allowed = _methods(request) if error.status_code == 405 else ""
     refusal = PawlError(
         f"{request.method} {request.url.path}: {error.detail}",
         f"this address takes {allowed}" if allowed else "",
         "/docs lists the routes",
         code="method_not_allowed" if error.status_code == 405 else "invalid_request",
     )
-    return JSONResponse(error_body(refusal), status_code=error.status_code, headers=error.headers)
+    headers = {"Allow": allowed} if allowed else error.headers
+    return JSONResponse(error_body(refusal), status_code=error.status_code, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """The methods of every route of this path; Starlette names those of the first alone."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is Match.PARTIAL:
+            methods |= route.methods
+    return ", ".join(sorted(methods))
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:
@@ -270,6 +281,7 @@ async def _our_fault(request: Request, error: Exception) -> Response:
         "something broke inside the server",
         type(error).__name__,
         "The server's log has the details",
+        retryable=True,  # a night's step is tried three times at most
         code="internal_error",
     )
     response = error_response(refusal)

@@ -99,7 +99,7 @@ class Gateway:
     in_flight: InFlight
     metrics: Metrics
     offered: Callable[[], Collection[str]]  # adapters in the engine that may be asked for now
-    max_body_bytes: int  # a larger request is refused unread
+    max_body_bytes: int  # a larger request is refused
     record: bool = True  # off only to measure what recording costs
 
     # -- which version answers

@@ -88,12 +88,17 @@ class Pages:
             # In a loop of its own: Gradio opens loops that it never closes where none runs.
             inner, blocks = await asyncio.to_thread(asyncio.run, self._build())
         except Exception as err:
-            do = " Do: pip install 'pawl-chat[pages]'." if isinstance(err, ImportError) else ""
-            self._problem = (
-                f"The chat page could not be built ({type(err).__name__}: {err}).{do} The API "
-                "works without it; the server's log has the details."
+            is_missing = isinstance(err, ImportError)
+            do = (
+                "Do: pip install 'pawl-chat[pages]'"
+                if is_missing
+                else "The server's log has details"
             )
-            log.exception("the chat page could not be built")
+            self._problem = (
+                f"The chat page could not be built ({type(err).__name__}: {err}). The API works "
+                f"without it. {do}."
+            )
+            log.error(self._problem, exc_info=not is_missing)
             return
         async with inner.router.lifespan_context(inner):
             self._app = inner

@@ -22,7 +22,7 @@ def batch_of(lengths: list[int]) -> dict[str, Any]:
 @pytest.mark.parametrize("max_tokens", [1, 8, 20, 1000])
 def test_parts_hold_every_row_once_and_are_bounded(max_tokens: int) -> None:
     lengths = [3, 9, 4, 4, 2, 8]
-    parts = list(split_batch(batch_of(lengths), max_tokens))
+    parts = list(split_batch(batch_of(lengths), max_tokens, max_tokens))
     found = [int(n) for part in parts for n in part["attention_mask"].sum(1)]
     assert sorted(found) == sorted(lengths)
     for part in parts:
@@ -86,7 +86,7 @@ def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any
         disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, max_grad_norm=0.0,
         remove_unused_columns=False,
     )  # fmt: skip
-    trainer = answer_trainer(pass_tokens)(
+    trainer = answer_trainer(pass_tokens, pass_tokens)(
         model=model, args=config, processing_class=tokenizer, callbacks=[Keep()],
         train_dataset=Dataset.from_list(rows), data_collator=collator(tokenizer.pad_token_id),
     )  # fmt: skip
