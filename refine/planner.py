@@ -39,9 +39,9 @@ MIN_PER_LABEL = 4  # KTO needs both directions
 # Replay prompts for each row to be learned, and at least; measured: docs/training-defaults.md.
 REPLAY_RATIO = 0.5
 MIN_REPLAY_ROWS = 64
-# A row of replay costs about 4 s of a night: 100 tokens that the engine writes at 150 a second,
-# and 130 that are trained some ten times at 400 a second (2 cores, a model of 135M parameters).
-REPLAY_ROWS_PER_MINUTE = 15
+# A row of replay costs about 9 s of a night: 130 tokens that are trained some nine times at 130 a
+# second (2 cores, a model of 135M parameters); the engine writes its 100 in a second.
+REPLAY_ROWS_PER_MINUTE = 7
 BATCH_SIZES = {"sft": 8, "dpo": 16, "kto": 16}
 MAX_EPOCHS = {"sft": 20.0, "dpo": 4.0, "kto": 3.0}
 

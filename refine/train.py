@@ -12,6 +12,8 @@ A killed training is started again from its beginning. Its events (``pawl/jobs.p
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import os
 import shutil
 import sys
@@ -41,6 +43,7 @@ from refine.recipe import make_recipe
 
 MAX_LENGTH_TOKENS = 4096
 N_PROBE_ROWS = 32
+M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,10 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
 
 def _prepare_process() -> None:
     """Set what must be set before torch is imported. Only for a process of our own."""
+    with contextlib.suppress(AttributeError):  # not glibc
+        # glibc raises this bound up to 32 MB as large blocks are freed, and then keeps them in a
+        # heap full of holes: after three epochs 4.25 GB instead of 3.76, in the same time.
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = "1"
     # TRL's SFT with a fused head takes one GPU, not several.

@@ -39,7 +39,7 @@ BYTES_PER_TOKEN_LAYER_WIDTH = 128
 PASS_BYTES = 1.2e9
 # Replay's logits, of the base and the model, in float32 and their gradients: 32 bytes each.
 BYTES_PER_LOGIT = 32
-REPLAY_PASS_BYTES = 2e9
+REPLAY_PASS_BYTES = 1.5e9
 # Up to this many tokens, attention written out takes a fifth less time of a CPU than torch's fused
 # one; its memory grows with their square.
 EAGER_TOKENS = 512

@@ -108,6 +108,7 @@ def write_feedback(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_that_is_not_python(wheel: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(
@@ -119,6 +120,7 @@ def test_the_wheel_holds_every_file_that_is_not_python(wheel: Path) -> None:
     assert not [name for name in packed if name.startswith(("tests/", "benchmarks/"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["settings"], ["doctor", "--help"]])
 def test_commands_answer_from_a_hostile_folder(
     installed: Path, hostile: Path, arguments: list[str]

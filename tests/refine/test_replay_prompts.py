@@ -228,6 +228,7 @@ def test_texts_that_only_begin_alike_are_not_near(text: str, other: str) -> None
     assert list(index.near(text)) == []
 
 
+@pytest.mark.slow
 def test_no_two_prompts_are_near_each_other(rows: list[dict[str, Any]]) -> None:
     index = Index()
     found = []
@@ -238,6 +239,7 @@ def test_no_two_prompts_are_near_each_other(rows: list[dict[str, Any]]) -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_no_prompt_is_near_an_item_of_a_built_in_suite(messages: Index) -> None:
     paths = sorted((REPOSITORY / "evals").glob("suites/*/**/*.jsonl"))
     lines = [line for path in paths for line in path.read_text("utf-8").splitlines()]
@@ -246,6 +248,7 @@ def test_no_prompt_is_near_an_item_of_a_built_in_suite(messages: Index) -> None:
     assert near_items(messages, items) == []
 
 
+@pytest.mark.slow
 def test_no_prompt_is_near_a_question_that_the_demo_counts(messages: Index) -> None:
     """The demo asks them before and after a night to count what the night broke."""
     path = REPOSITORY / "refine" / "demo" / "organisation.yaml"
@@ -254,6 +257,7 @@ def test_no_prompt_is_near_a_question_that_the_demo_counts(messages: Index) -> N
     assert near_items(messages, items) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PUBLIC_BENCHMARKS))
 def test_no_prompt_is_near_a_public_benchmark_item(
     name: str, messages: Index, shared_dir: Path

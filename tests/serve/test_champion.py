@@ -64,6 +64,7 @@ def test_a_start_with_another_base_or_rank_is_refused_and_the_champion_stays(
     run(again())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--deaf", "--impostor"])
 def test_an_engine_that_serves_a_whole_champion_wrongly_does_not_dethrone_it(
     tmp_path: Path, option: str

@@ -290,6 +290,7 @@ def test_what_the_engine_serves_wrongly_or_not_at_all_is_refused(tmp_path: Path)
     run(test())
 
 
+@pytest.mark.slow
 def test_an_adapter_that_kills_the_engine_is_refused_at_the_second_try(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path, "--suicide", "pawl@2") as world:

@@ -83,6 +83,7 @@ def test_it_answers_shows_a_page_and_stops_cleanly(tmp_path: Path, model_dir: Pa
         assert not (state_dir / "server.json").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir: Path) -> None:
     state_dir = tmp_path / "state"
     with up(state_dir, model_dir) as child:

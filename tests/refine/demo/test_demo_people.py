@@ -18,6 +18,7 @@ from tests.serve.live import live
 SCRIPT = script_of(load_organisation())
 
 
+@pytest.mark.slow
 def test_a_day_leaves_flags_corrections_and_praise_in_the_store(tmp_path: Path) -> None:
     settings = load_settings({"state_dir": tmp_path})
     with live(settings) as server:
@@ -56,6 +57,7 @@ def test_a_day_leaves_flags_corrections_and_praise_in_the_store(tmp_path: Path) 
     assert not said_about_unused
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_who_is_careless(tmp_path: Path) -> None:
     settings = load_settings({"state_dir": tmp_path})
 

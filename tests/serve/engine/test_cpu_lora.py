@@ -39,6 +39,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not runs_on_cpu(), reason="NOT TESTED: vLLM's CPU build is not installed")
 def test_tokens_without_adapter_get_none_and_the_others_theirs() -> None:
     done = subprocess.run(

@@ -66,6 +66,7 @@ def test_it_starts_serves_adapters_and_stops_with_all_its_processes(tmp_path: Pa
     run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1], ids=["the keeper", "the engine"])
 def test_it_comes_back_after_a_kill_with_its_adapters(tmp_path: Path, victim: int) -> None:
     async def scenario() -> None:
@@ -90,6 +91,7 @@ def test_it_comes_back_after_a_kill_with_its_adapters(tmp_path: Path, victim: in
     run(scenario())
 
 
+@pytest.mark.slow
 def test_one_that_has_worked_is_never_given_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         engine = make(tmp_path)
