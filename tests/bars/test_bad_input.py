@@ -163,7 +163,7 @@ REFUSED: list[tuple[str, str, Any, int, str, tuple[str, ...]]] = [
     *[(f"{method} of a chat", f"{method} {CHAT}", b"", 405, "method_not_allowed",
        (f"{method} {CHAT}", "takes POST", "/docs"))
       for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")],
-    ("DELETE of feedback", f"DELETE {FEEDBACK}", b"", 405, "method_not_allowed", ("POST",)),
+    ("DELETE of feedback", f"DELETE {FEEDBACK}", b"", 405, "method_not_allowed", ("GET, POST",)),
     ("POST of health", "POST /health", b"", 405, "method_not_allowed", ("GET",)),
     *[(f"unknown route {path}", f"GET {path}", b"", 404, "not_found",
        (f"no GET {path} here", "/docs", "Check the address"))

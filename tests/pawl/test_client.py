@@ -82,6 +82,21 @@ def test_the_server_says_whether_trying_again_can_help(code: str, retryable: boo
     assert (caught.value.code, caught.value.retryable) == (code, retryable)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "retryable"),
+    [
+        (503, {"error": {"message": "busy"}}, True),
+        (400, {"error": {"message": "busy"}}, False),
+        (502, {"error": "busy"}, True),
+        (500, ["busy"], False),
+    ],
+)
+def test_errors_that_others_wrote_are_read_too(status: int, body: object, retryable: bool) -> None:
+    with pytest.raises(PawlError, match="busy") as caught:
+        parsed(httpx.Response(status, json=body))
+    assert caught.value.retryable is retryable
+
+
 # -- the typed calls, against a gateway
 
 

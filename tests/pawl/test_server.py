@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.jobs import child_environment, module_command
-from pawl.server import Server, running_server
+from pawl.server import Server, running_server, wait_ready
 from pawl.settings import Settings, load_settings
 
 
@@ -41,6 +42,13 @@ def test_no_file_and_no_process(tmp_path: Path) -> None:
     assert running_server(settings) is None
     settings.server_file.unlink()
     assert running_server(settings) is None
+
+
+def test_a_server_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    settings = load_settings(flags={"state_dir": str(tmp_path)})
+    with pytest.raises(PawlError, match="gone") as caught:
+        wait_ready(settings, None)
+    assert caught.value.retryable
 
 
 @pytest.mark.engine
