@@ -163,7 +163,7 @@ def test_after_a_restart_the_next_turn_knows_the_conversation(
         child.wait(30)
     context.close()
     with Store.open(state_dir / "pawl.duckdb") as store:
-        first, second, third = store.completions(None)
+        first, second, third = store.completions()
         assert [message["content"] for message in third.messages] == [
             "one", "base heard 3 characters.", "three", "base heard 5 characters.", "after",
         ]  # fmt: skip
