@@ -49,16 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows = correction_rows(organisation, args.phrasings, settings.train.seed)
         plan = choose(rows, settings, hidden_size=hidden_size_of(base.model_dir))
         run_dir = Path(tempfile.mkdtemp(dir=work))
-        job = Job(
-            write_snapshot(run_dir / "snapshot", rows),
-            plan,
-            base.model_dir,
-            run_dir / "adapter",
-            run_dir / "train",
-            base.name,
-            base.fingerprint,
-            work / "replay",
-        )
+        snapshot_dir = write_snapshot(run_dir / "snapshot", rows)
+        job = Job.in_run(run_dir, base, snapshot_dir, plan, work / "replay")
         manifest = train(
             job,
             on_event=lambda event: print(json.dumps(event), file=sys.stderr, flush=True),

@@ -37,6 +37,7 @@ from pawl.chat_template import end_of_turn_id, load_tokenizer
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
+from pawl.models import BaseModel
 from pawl.schemas import Message, TrainingRow
 from refine.planner import Plan
 from refine.recipe import make_recipe
@@ -62,6 +63,30 @@ class Job:
     replay_dir: Path
     base_revision: str | None = None
     champion_dir: Path | None = None
+
+    @classmethod
+    def in_run(
+        cls,
+        run_dir: Path,
+        base: BaseModel,
+        snapshot_dir: Path,
+        plan: Plan,
+        replay_dir: Path,
+        champion_dir: Path | None = None,
+    ) -> Job:
+        """The job of a run's folder: ``adapter`` and ``train`` lie in it."""
+        return cls(
+            snapshot_dir,
+            plan,
+            base.model_dir,
+            run_dir / "adapter",
+            run_dir / "train",
+            base.name,
+            base.fingerprint,
+            replay_dir,
+            base.revision,
+            champion_dir,
+        )
 
 
 def train(

@@ -202,22 +202,17 @@ def replay(night: Night) -> Result:
 
 def train_challenger(night: Night) -> Result:
     """Train in a child process, and check what it left."""
-    base, adapter_dir = night.base, night.path("adapter")
-    job = Job(
+    job = Job.in_run(
+        night.run.run_dir,
+        night.base,
         night.snapshot_dir,
         night.current_plan,
-        base.model_dir,
-        adapter_dir,
-        night.path("train"),
-        base.name,
-        base.fingerprint,
         night.settings.replay_dir,
-        base.revision,
         night.champion_dir,
     )
     train(job, beside_engine=night.beside_engine, on_event=night.progress("train"))
     manifest = validate_adapter(
-        adapter_dir, base=base, max_rank=night.settings.engine.max_lora_rank
+        job.out_dir, base=night.base, max_rank=night.settings.engine.max_lora_rank
     )
     counts = [
         f"{kind}: {rows['train'] + rows['validation']} rows, {rows.get('replay', 0)} of them replay"

@@ -47,18 +47,7 @@ def put_adapter(world: World, run_dir: Path, rows: list[TrainingRow]) -> Path:
     plan = Plan.from_json(read_json(run_dir / "plan.json"))
     base = resolve_model(world.settings.model, cache_dir=world.settings.state_dir)
     snapshot = write_snapshot(run_dir.parent.parent / "other-rows", rows)
-    train.run(
-        train.Job(
-            snapshot,
-            plan,
-            base.model_dir,
-            run_dir / "adapter",
-            run_dir / "train",
-            base.name,
-            base.fingerprint,
-            world.settings.replay_dir,
-        )
-    )
+    train.run(train.Job.in_run(run_dir, base, snapshot, plan, world.settings.replay_dir))
     return run_dir / "adapter"
 
 
