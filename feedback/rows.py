@@ -1,4 +1,4 @@
-"""What a row teaches, apart from where it came from: its id, its checks, its twin."""
+"""What a row teaches, from feedback or imported: its id, the checks that every row passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Errors that a user can mend. They print as one line; anything else keeps its traceback."""
+"""The one class of errors that a user can mend; its code is free text, its status is not here.
+
+Such an error prints as one line; anything else keeps its traceback.
+"""
 
 _MOST_CHARACTERS = 2000  # of what somebody sent, said back to them
 

@@ -1,4 +1,4 @@
-"""The method and every number of a training (rates, epochs, beta, replay rows), as a Plan.
+"""The method, the fewest rows and every number of a training (rates, epochs, beta), as a Plan.
 
 The shape of the rows decides (training split only; the holdout is never counted):
 
@@ -31,7 +31,8 @@ Method = Literal["none", "sft", "dpo", "kto", "sft+dpo"]
 StageKind = Literal["sft", "dpo", "kto"]
 KINDS: tuple[StageKind, ...] = ("sft", "dpo", "kto")  # in the order of a plan's stages
 
-# Fewer rows than this and the night says so instead of fitting noise.
+# Fewer rows than this and the night says so instead of fitting noise. Written answers or pairs; a
+# correction counts as both.
 MIN_ROWS = 8
 MIN_UNPAIRED = 16
 MIN_PER_LABEL = 4  # KTO needs both directions

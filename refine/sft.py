@@ -1,4 +1,4 @@
-"""SFT on answers: TRL's trainer, in passes of bounded memory, until the corrections are learned.
+"""SFT's trainer and its losses, of written answers and of replay, until all is learned.
 
 Two losses, each summed over the labelled tokens of a batch and divided by their number:
 

@@ -1,4 +1,4 @@
-"""Rows in and out, in other projects' formats.
+"""Import and export of rows, in other projects' formats: their names and what each holds.
 
     sft            {"messages": [...]} or {"prompt": [...], "completion": [...]}
     preference     {"prompt": [...], "chosen": [...], "rejected": [...]}

@@ -1,4 +1,4 @@
-"""Puts the parts together into one ASGI application: public routes, admin routes, pages.
+"""Puts the parts together into one ASGI application, and hands each route what it needs.
 
 build_app(settings, engine)   what ``pawl up`` serves
 build_app(settings, None)     the same routes for command-line verbs while no server runs

@@ -1,4 +1,4 @@
-"""The command that starts vLLM for us, its environment, and what its log says on its way up."""
+"""The command that starts vLLM, its flags from ``engine.*`` settings, and its log on the way up."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ DATA = {  # what decides and is no module
     },
     "evals": {
         "suites/*/suite.yaml": "Tasks, data, items and margins of a built-in suite",
-        "report/templates/": "The report's HTML",
+        "report/templates/": "The report's HTML: tables of benchmarks, held-out prompts, examples",
     },
     "refine": {
         "replay_prompts.jsonl": "The prompts of replay, by task and language",
