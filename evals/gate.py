@@ -21,7 +21,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
@@ -241,7 +241,10 @@ class _Compared:
 
 
 def _compare(group: list[Pair], alpha: float) -> _Compared:
-    before, after = ([item.score or 0.0 for item in side] for side in zip(*group, strict=True))
+    # An item without a score has led to "no verdict" before.
+    before, after = (
+        [cast("float", item.score) for item in side] for side in zip(*group, strict=True)
+    )
     differences = [b - a for a, b in zip(before, after, strict=True)]
     clusters = [a.cluster for a, _ in group]
     estimate = difference_interval(differences, clusters, alpha=alpha)

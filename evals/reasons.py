@@ -1,4 +1,4 @@
-"""What a verdict says: the rules, the figures of each comparison, and the sentences about them."""
+"""The reasons that decide a verdict (losses shown, evidence missing), and their sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The holdout: does the model now prefer, and give, the answer that a person wrote?
+"""The holdout: which rows are scored, and does the model now prefer, and give, the right answer?
 
 Every regression row of a snapshot holds a prompt, the correction (``chosen``) and the answer that
 was flagged (``rejected``). No training ever sees these rows.

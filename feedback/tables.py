@@ -1,4 +1,4 @@
-"""Records to rows of the store and back. Column order is the record's field order."""
+"""Records to rows of the store and back: columns are the records' fields, in their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: one frozen object, made once and passed as an argument.
+"""Settings: what a user may set, with defaults and bounds; one frozen object, made once.
 
 Precedence: command-line flags, then ``PAWL_*`` environment variables (``__`` between levels:
 ``PAWL_ENGINE__MAX_LORAS``), then ``pawl.toml``, then the defaults below. An unknown key is an

@@ -1,4 +1,4 @@
-"""The method, the fewest rows and every number of a training (rates, epochs, beta), as a Plan.
+"""Chooses a night's method and Plan: fewest rows, rates, epochs, batch sizes, LoRA rank, beta.
 
 The shape of the rows decides (training split only; the holdout is never counted):
 

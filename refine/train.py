@@ -1,6 +1,8 @@
-"""Train one adapter: python -m refine.train WORK/job.json
+"""The training child: loads the base, adds the LoRA (rank, layers, dropout), trains, writes it.
 
-A child process, which ``train`` starts. It reads a frozen snapshot and leaves a finished adapter
+    python -m refine.train WORK/job.json
+
+``train`` starts it. It reads a frozen snapshot and leaves a finished adapter
 folder behind, or none: the folder is made in ``work_dir`` and renamed when its manifest is written.
 A killed training is started again from its beginning. Its events (``pawl/jobs.py``):
 

@@ -1,4 +1,4 @@
-"""One stage of training: TRL's trainer for SFT, DPO or KTO on a PEFT model.
+"""One stage of training: TRL's trainer and its arguments for SFT, DPO or KTO; warm-up, memory.
 
 SFT stops when its corrections are learned (``refine/sft.py``), DPO and KTO when the validation
 loss gets no better; all of them in time for the plan's ``max_minutes``.

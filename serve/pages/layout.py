@@ -1,4 +1,4 @@
-"""The chat page's components, laid out once.
+"""The chat page's components, laid out once, and its theme (colours, sizes).
 
 This module imports Gradio at its top, which takes seconds: import it only to build the page.
 """

@@ -25,15 +25,15 @@ ROOMS = {
 DATA = {  # what decides and is no module
     "serve": {
         "api/templates/": "The page of /docs",
-        "pages/assets/": "The chat page's texts and states, style sheet, script, sign of a start",
+        "pages/assets/": "chat.html (what turns look like), page.css, page.js, starting.html",
     },
     "evals": {
         "suites/*/suite.yaml": "Tasks, data, items and margins of a built-in suite",
         "report/templates/": "The report's HTML: tables of benchmarks, held-out prompts, examples",
     },
     "refine": {
-        "replay_prompts.jsonl": "The prompts of replay, by task and language",
-        "demo/organisation.yaml": "The made-up organisation of make demo",
+        "replay_prompts.jsonl": "The prompts of replay, by task, in the ten most spoken languages",
+        "demo/organisation.yaml": "The organisation of make demo: facts, behaviours, questions",
         "demo/page.html": "What the demo shows at its end",
     },
 }
