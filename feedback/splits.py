@@ -1,4 +1,4 @@
-"""Which rows are learned from and which are kept to test on: by group and by prompt, for ever."""
+"""Which rows are learned from and which are tested on, for ever; which prompts are one."""
 
 from __future__ import annotations
 

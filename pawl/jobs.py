@@ -1,4 +1,4 @@
-"""Child jobs: training and scoring run in processes of their own, by one protocol.
+"""Child jobs (training, scoring): one protocol; their threads and priority beside an engine.
 
 The parent calls ``run_job("refine.train", [...])``, the child's ``main`` calls ``run_child``. The
 child's standard output carries events, one JSON object a line; whatever else it or its libraries

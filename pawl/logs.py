@@ -1,4 +1,4 @@
-"""Logging: one set-up for the server, the command line and their child processes.
+"""Logging: one set-up for server and command line; log files and their size (not the engine's).
 
 Every logger is ``logging.getLogger("pawl....")``. A line holds the id of the HTTP request that it
 was written for, if any: the same as in the reply's ``X-Request-Id`` and in the recorded row.

@@ -1,6 +1,7 @@
-"""One normaliser of text: when two texts count as the same.
+"""The normalisers of text that every comparison starts from; what each of them ignores.
 
-Every comparison of words starts from one of these; what else a comparison needs (negations,
+Prompts are one by ``bare_words`` (``feedback/splits.py``), nearly one by ``fold``
+(``refine/replay.py``), answers by ``normalise``; what else a comparison needs (negations,
 numbers, weights) stands where it is made.
 """
 

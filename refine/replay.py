@@ -1,4 +1,4 @@
-"""Replay rows: what the base says today about everything that nobody complained about.
+"""Replay rows: what the base says to prompts that are not nearly those of a correction.
 
 Mixed into training, they hold the model where it was. Prompts come from ``replay_prompts.jsonl``
 and from liked answers of the snapshot. The base answers them greedily: in the running engine
@@ -28,6 +28,7 @@ from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import sha256_json, write_atomic
 from pawl.schemas import Message, TrainingRow
+from pawl.text import fold
 from refine.planner import Plan
 
 log = logging.getLogger("pawl.replay")
@@ -76,7 +77,7 @@ AnswerPrompts = Callable[[Sequence[list[Message]]], Sequence[Answer]]
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers of a text, without a possessive 's."""
-    return [word.removesuffix("'s") for word in re.findall(r"[\w']+", text.lower())]
+    return [word.removesuffix("'s") for word in re.findall(r"[\w']+", fold(text))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""``pawl up``: one process with the gateway and the pages on one port, and the engine as its child.
+"""``pawl up``: gateway, pages and engine; refuses a public address without a key.
+
+One process with the gateway and the pages on one port, and the engine as its child.
 
 In this order: the lock, the port, the model, the store, the address is printed and ``server.json``
 written, and only then the engine starts, which takes most of the time; until it is ready the page

@@ -1,4 +1,4 @@
-"""One night: checks its settings, then runs ``refine.night.steps.STEPS`` from top to bottom.
+"""One night, begun or carried on: checks its settings, then runs the steps of ``steps.py``.
 
     with connect(settings) as client:
         run_night(client, settings)

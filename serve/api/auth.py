@@ -1,4 +1,4 @@
-"""Authentication: who may ask the API at all."""
+"""Authentication of each request: does it bring the key, does it come from this machine."""
 
 from __future__ import annotations
 

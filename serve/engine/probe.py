@@ -32,7 +32,7 @@ N_LOGPROBS = 20  # vLLM's --max-logprobs unless told otherwise
 NOISE = 0.0015  # nats: the largest honest mean in one precision
 FARTHEST = 0.2  # nats: half of the smallest wrong one, 10 times the largest honest one
 LOUDEST = 0.2  # nats: an engine whose base is this far off serves another base
-PROBE_TIMEOUT_SECONDS = 120.0
+PROBE_TIMEOUT_SECONDS = 120.0  # three at most must fit into pawl/client.py:ANSWER_SECONDS
 
 Logprobs = dict[int, float]
 ProbeOutcome = Literal["live", "indistinguishable", "failed"]

@@ -1,4 +1,4 @@
-"""The vLLM child: started, watched, started again after growing pauses, and gone when we are.
+"""The vLLM child: started, watched, started again after growing pauses; its log file.
 
 States: ``off`` (not started, or stopped), ``starting``, ``ready``, ``restarting`` (it died and
 comes back), ``failed`` (given up; ``failure`` says why, with the command and the log's tail).
