@@ -1,4 +1,6 @@
-"""The one class of errors that a user can mend; its code is free text, its status is not here.
+"""The one class of errors that a user can mend: what, why, what to do, can trying again help.
+
+Its code is free text; the HTTP status of each is in ``serve/api/errors.py``.
 
 Such an error prints as one line; anything else keeps its traceback.
 """

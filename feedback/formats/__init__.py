@@ -1,4 +1,4 @@
-"""Import and export of rows, in other projects' formats: their names and what each holds.
+"""Import and export of rows in other projects' formats; what each holds.
 
     sft            {"messages": [...]} or {"prompt": [...], "completion": [...]}
     preference     {"prompt": [...], "chosen": [...], "rejected": [...]}

@@ -1,4 +1,6 @@
-"""The command line. Each command imports what it needs when it runs: ``pawl --help`` is instant.
+"""The command line: its verbs, errors as one line, exit codes.
+
+Each command imports what it needs when it runs: ``pawl --help`` is instant.
 
 Verbs talk to the running server over HTTP; with none running they call the same app in this
 process (``pawl.cli.connect``).
