@@ -1,12 +1,12 @@
 """SFT's trainer and its losses, of written answers and of replay, until all is learned.
 
-Two losses, each summed over the labelled tokens of a batch and divided by their number:
+Two losses, each summed over the labelled tokens of a batch and divided by the number of all:
 
 - written answers (corrections, liked answers): cross-entropy of the answer's tokens;
 - replay: the divergence KL(base || model) of the next token's distribution over the whole
-  vocabulary, prompt included (distillation from the base itself). Cross-entropy on the base's
-  greedy answers would keep its words and sharpen its distribution: TruthfulQA mc2 lost 6.7 points
-  by that, the measurements are in ``docs/training-defaults.md``.
+  vocabulary, prompt included (distillation from the base itself), ``REPLAY_WEIGHT`` times.
+  Cross-entropy on the base's greedy answers would keep its words and sharpen its distribution:
+  TruthfulQA mc2 lost 6.7 points by that, the measurements are in ``docs/training-defaults.md``.
 
 The rate is constant after its warm-up. Once ``LEARNED`` of the corrections were answered word for
 word while an epoch went over them, it falls to nothing over ``COOL_EPOCHS`` more, and training
@@ -17,12 +17,15 @@ are, ``PATIENCE_EPOCHS`` without a better share end it as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 LEARNED = 0.9
 COOL_EPOCHS = 1.0
 PATIENCE_EPOCHS = 2
+REPLAY_WEIGHT = 4.0
 
 
 def split_batch(
@@ -88,12 +91,39 @@ def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> 
     return torch.nn.functional.kl_div(log_probs(), of_base, log_target=True, reduction="sum")
 
 
-def answer_trainer(pass_tokens: int, replay_pass_tokens: int) -> Any:
+class EpochSampler:
+    """Row numbers of one epoch after the other: all but replay, and the next part of replay.
+
+    Other replay in each epoch holds more of the model at the same cost. ``len`` is the rows of one
+    epoch; ``n_parts`` epochs go over all replay once.
+    """
+
+    def __init__(self, is_replay: Sequence[bool], n_parts: int, seed: int) -> None:
+        self._others = [i for i, replayed in enumerate(is_replay) if not replayed]
+        self._replay = [i for i, replayed in enumerate(is_replay) if replayed]
+        self._n_in_part = math.ceil(len(self._replay) / n_parts)
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._others) + self._n_in_part
+
+    def __iter__(self) -> Iterator[int]:
+        start = self._epoch * self._n_in_part
+        places = range(start, start + self._n_in_part)
+        order = self._others + [self._replay[i % len(self._replay)] for i in places]
+        random.Random(f"{self._seed} {self._epoch}").shuffle(order)
+        self._epoch += 1
+        return iter(order)
+
+
+def answer_trainer(pass_tokens: int, replay_pass_tokens: int, sampler: EpochSampler) -> Any:
     """The class; a function, since TRL is imported in the training child alone.
 
     Args:
         pass_tokens: tokens of one forward and backward pass, padding included.
         replay_pass_tokens: the same for replay, whose logits are kept at every position.
+        sampler: which rows an epoch goes over.
     """
     import torch
     from trl import SFTTrainer
@@ -109,6 +139,9 @@ def answer_trainer(pass_tokens: int, replay_pass_tokens: int) -> Any:
         n_taught = n_exact = 0
         most_learned = 0.0
         n_stale = 0  # epochs without a better share
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return sampler
 
         def begin_to_stop(self) -> None:
             """Let the rate fall from here on."""
@@ -153,7 +186,8 @@ def answer_trainer(pass_tokens: int, replay_pass_tokens: int) -> Any:
             rows = {key: inputs[key] for key in ("input_ids", "attention_mask", "labels")}
             loss = torch.zeros((), device=is_replay.device)
             if is_replay.any():
-                loss = loss + divergence(model, **{k: v[is_replay] for k, v in rows.items()})
+                replayed = {key: value[is_replay] for key, value in rows.items()}
+                loss = loss + REPLAY_WEIGHT * divergence(model, **replayed)
             if not is_replay.all():
                 written = {key: value[~is_replay] for key, value in rows.items()}
                 outputs = model(**written, use_cache=False, fused_lm_head=True)

@@ -41,7 +41,7 @@ from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
 from pawl.schemas import Message, TrainingRow
-from refine.planner import Plan
+from refine.planner import REPLAY_EPOCHS, Plan
 from refine.recipe import make_recipe
 
 MAX_LENGTH_TOKENS = 4096
@@ -193,6 +193,9 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         if i:  # TRL patches the model's forward: the next stage starts from a clean one
             model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])
             model = _load_adapter(job, job.work_dir / "between", torch, trainable=True)
+            # SFT took a part of its replay in each epoch; what comes after it takes one part.
+            n_kept = replay_counts["n_liked"] + job.plan.n_replay_rows // REPLAY_EPOCHS
+            replayed = replayed[:n_kept]
         stage_rows = build_stage(stage.kind, rows, replayed, encode=encode, max_length_tokens=limit)
         stage_counts[stage.kind] = stage_rows.counts()
         kept |= {row.row_id: row for row in stage_rows.kept}

@@ -28,8 +28,8 @@ from typing import Any
 
 from pawl.errors import PawlError
 from refine.datasets import StageRows
-from refine.planner import Plan, Stage
-from refine.sft import answer_trainer, collator
+from refine.planner import REPLAY_EPOCHS, Plan, Stage
+from refine.sft import EpochSampler, answer_trainer, collator
 
 WARMUP_STEPS = 10
 MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
@@ -109,9 +109,14 @@ def run_stage(
     pass_rows = _pass_rows(stage, rows.longest_tokens, max_tokens)
     has_validation = bool(rows.validation)
     keeps_best = has_validation and not is_sft
-    trainer_class, arguments = _trainer(stage, plan, rows, max_tokens, max_replay_tokens)
+    train_rows = list(rows.train)
+    random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
+    sampler = EpochSampler(
+        [bool(row.get("is_replay")) for row in train_rows], REPLAY_EPOCHS, plan.seed
+    )
+    trainer_class, arguments = _trainer(stage, plan, rows, max_tokens, max_replay_tokens, sampler)
     config_class = arguments.pop("config_class")
-    n_steps = math.ceil(len(rows.train) / stage.batch_size)
+    n_steps = math.ceil((len(sampler) if is_sft else len(train_rows)) / stage.batch_size)
     config = config_class(
         output_dir=str(work_dir / stage.kind),
         learning_rate=stage.learning_rate,
@@ -146,8 +151,6 @@ def run_stage(
     callbacks = [watch, to_tensorboard]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
-    train_rows = list(rows.train)
-    random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
     trainer = trainer_class(
         model=model,
         args=config,
@@ -184,13 +187,18 @@ def run_stage(
 
 
 def _trainer(
-    stage: Stage, plan: Plan, rows: StageRows, max_tokens: int, max_replay_tokens: int
+    stage: Stage,
+    plan: Plan,
+    rows: StageRows,
+    max_tokens: int,
+    max_replay_tokens: int,
+    sampler: EpochSampler,
 ) -> tuple[Any, dict[str, Any]]:
     """The trainer's class, and the arguments that only it has."""
     if stage.kind == "sft":
         from trl import SFTConfig
 
-        return answer_trainer(max_tokens, max_replay_tokens), {
+        return answer_trainer(max_tokens, max_replay_tokens, sampler), {
             "config_class": SFTConfig,
             "dataset_kwargs": {"skip_prepare_dataset": True},
             "remove_unused_columns": False,

@@ -17,6 +17,7 @@ from refine.planner import (
     MIN_REPLAY_ROWS,
     MIN_ROWS,
     MIN_UNPAIRED,
+    REPLAY_EPOCHS,
     Plan,
     choose,
 )
@@ -150,8 +151,9 @@ def test_replay_follows_from_what_is_corrected_and_from_the_time() -> None:
         rows = [row("sft", "snow", i, completion=f"Answer {i}.") for i in range(n_rows)]
         return choose(rows, settings(**options)).n_replay_rows
 
-    assert n_replay(MIN_ROWS) == MIN_REPLAY_ROWS
-    assert MIN_REPLAY_ROWS < n_replay(150) < n_replay(250)
+    least = MIN_REPLAY_ROWS * REPLAY_EPOCHS
+    assert n_replay(MIN_ROWS) == least
+    assert least < n_replay(150) < n_replay(250)
     assert n_replay(1000) == n_replay(2000)  # there is no more time
     assert n_replay(1000, max_minutes=10) < n_replay(1000, max_minutes=20)
     assert n_replay(1000, n_replay_rows=5) == 5

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refine.sft import collator, split_batch
+from refine.sft import EpochSampler, answer_trainer, collator, split_batch
 
 
 def batch_of(lengths: list[int]) -> dict[str, Any]:
@@ -36,6 +36,21 @@ def test_parts_hold_every_row_once_and_are_bounded(max_tokens: int) -> None:
         assert (part["labels"][part["attention_mask"] == 0] == -100).all()
 
 
+def test_an_epoch_takes_all_rows_but_replay_and_the_next_part_of_that() -> None:
+    is_replay = [i % 3 == 0 for i in range(30)]
+    replay = {i for i in range(30) if is_replay[i]}
+    sampler = EpochSampler(is_replay, 4, seed=1)
+    epochs = [list(sampler) for _ in range(4)]
+    assert all(len(epoch) == len(sampler) == 20 + 3 for epoch in epochs)
+    assert all(set(range(30)) - replay <= set(epoch) for epoch in epochs)
+    parts = [set(epoch) & replay for epoch in epochs]
+    assert set.union(*parts) == replay
+    assert not parts[0] & parts[1] | parts[1] & parts[2]
+    assert [i for i in epochs[0] if i not in replay] != [i for i in epochs[1] if i not in replay]
+    assert list(EpochSampler(is_replay, 4, seed=1)) == epochs[0]
+    assert sorted(EpochSampler([False] * 5, 4, seed=1)) == [0, 1, 2, 3, 4]
+
+
 def test_gradients_of_the_parts_are_those_of_the_batch(
     untrained_model: Path, tmp_path: Path
 ) -> None:
@@ -56,7 +71,6 @@ def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any
     from trl import SFTConfig
 
     from refine.datasets import encode_answer
-    from refine.sft import answer_trainer
     from refine.trainer import _score_labelled_positions_only
     from tests.refine.tiny import ask, says
 
@@ -86,7 +100,8 @@ def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any
         disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, max_grad_norm=0.0,
         remove_unused_columns=False,
     )  # fmt: skip
-    trainer = answer_trainer(pass_tokens, pass_tokens)(
+    sampler = EpochSampler([False] * len(rows), 1, seed=0)
+    trainer = answer_trainer(pass_tokens, pass_tokens, sampler)(
         model=model, args=config, processing_class=tokenizer, callbacks=[Keep()],
         train_dataset=Dataset.from_list(rows), data_collator=collator(tokenizer.pad_token_id),
     )  # fmt: skip
