@@ -287,6 +287,9 @@ class ModelCard(Answer):
     owned_by: str = "pawl"
     version: str = Field(description="the exact version behind the name")
     base_model: str
+    max_model_len: int | None = Field(
+        None, description="tokens of a prompt and its answer together; null while the engine starts"
+    )
 
 
 class ModelList(Answer):
