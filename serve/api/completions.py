@@ -20,6 +20,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -176,7 +177,11 @@ class Gateway:
         headers = incoming.headers
         try:
             raw = await read_body(incoming, self.max_body_bytes)
-            request = parse_request(raw, model, self.base, refuse_unknown=self.refuse_unknown)
+            parse = partial(
+                parse_request, raw, model, self.base, refuse_unknown=self.refuse_unknown
+            )
+            # Compiling a schema may take a second, in which others go on.
+            request = await asyncio.to_thread(parse) if b"json_schema" in raw else parse()
             if self.engine is None:
                 raise engine_off()
             if self.engine.state != "ready":
