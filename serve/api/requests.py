@@ -23,7 +23,7 @@ from pydantic import (
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import Body, Message
+from pawl.schemas import PLAIN_ROLES, Body, Message
 from serve.api.bodies import parse_json
 from serve.api.errors import validation_error
 from serve.api.fields import sort_fields, without_null
@@ -34,7 +34,6 @@ MAX_PROMPTS = 16
 MAX_STOPS = 4  # vLLM's VLLM_MAX_STOP_STRINGS, and OpenAI's
 MAX_STOP_CHARACTERS = 1000  # that many are held back from a stream, see output_text_buffer_length
 DEFAULT_TEXT_TOKENS = 16  # of a plain completion that says nothing, as OpenAI's
-TOKEN_IDS_ROLE = "token_ids"  # of a recorded prompt that was sent as ids: never learned from
 _NonEmpty = Annotated[str, Field(min_length=1)]
 _Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 _TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -311,13 +310,14 @@ class TextRequest(_CompletionFields):
     logprobs: int | None = Field(None, ge=0, le=20)
 
     def prompts(self) -> list[list[Message]]:
-        """Token ids as a JSON text under a role of their own, which no training row may have."""
+        """Token ids as a JSON text."""
         prompts: list[Any] = [self.prompt]
         if isinstance(self.prompt, list) and not isinstance(self.prompt[0], int):
             prompts = self.prompt
+        text, token_ids = PLAIN_ROLES
         return [
-            [{"role": "prompt", "content": prompt} if isinstance(prompt, str) else
-             {"role": TOKEN_IDS_ROLE, "content": json.dumps(prompt, separators=(",", ":"))}]
+            [{"role": text, "content": prompt} if isinstance(prompt, str) else
+             {"role": token_ids, "content": json.dumps(prompt, separators=(",", ":"))}]
             for prompt in prompts
         ]  # fmt: skip
 

@@ -229,9 +229,6 @@ def test_token_ids_are_passed_on_and_recorded_under_a_role_of_their_own() -> Non
     assert one.prompts() == [[{"role": "token_ids", "content": "[1,22]"}]]
     assert many.for_engine()["prompt"] == [[1, 22], [3]]
     assert [prompt[0]["content"] for prompt in many.prompts()] == ["[1,22]", "[3]"]
-    from feedback.rows import problem_of_prompt
-
-    assert problem_of_prompt(one.prompts()[0])
 
 
 @pytest.mark.parametrize(
