@@ -205,7 +205,7 @@ def refusal(status: int, body: bytes | str, prompt_field: str) -> PawlError:
             retryable=True,
             code="engine_not_ready",
         )
-    _log.error("the engine answered %d: %s", status, message[:1000])
+    _log.error("the engine answered %d: %s", status, message[:300])
     if status == 503 or "EngineCore" in message or "EngineDead" in message:
         return engine_lost("its process ended")
     return PawlError(
