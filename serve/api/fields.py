@@ -11,7 +11,7 @@ takes much that is not OpenAI's, so nothing reaches it that is not a field of
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,9 +237,9 @@ def _is_all(name: str, value: Any, body: dict[str, Any]) -> bool:
     return name == "best_of" and value == body.get("n", 1)
 
 
-def ignored_header(names: Iterable[str]) -> str:
-    """The names for a header: sane characters, a bounded number of bounded length, each once."""
-    clean = (re.sub(r"[^A-Za-z0-9_.\[\]-]", "?", name[:_NAME_CHARACTERS]) for name in names)
-    unique = list(dict.fromkeys(name or "?" for name in clean))
-    more = [f"and {len(unique) - MAX_NAMED} more"] if len(unique) > MAX_NAMED else []
-    return ", ".join(unique[:MAX_NAMED] + more)
+def ignored_header(names: Sequence[str]) -> str:
+    """The names for a header: sane characters, a bounded number of bounded length."""
+    shown = [re.sub(r"[^A-Za-z0-9_.\[\]-]", "?", name[:_NAME_CHARACTERS]) or "?"
+             for name in names[:MAX_NAMED]]  # fmt: skip
+    more = [f"and {len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else []
+    return ", ".join(shown + more)

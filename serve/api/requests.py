@@ -70,6 +70,17 @@ def _prompt_kind(value: Any) -> str:
     return "ids" if isinstance(first, int) and not isinstance(first, bool) else "texts"
 
 
+def _or_null(schema: dict[str, Any]) -> None:
+    """In /openapi.json: a field that may be left out may be null."""
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        if name not in required and {"type": "null"} not in field.get("anyOf", ()):
+            about = {
+                key: field.pop(key) for key in ("title", "description", "default") if key in field
+            }
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
+
+
 class TextPart(Body, extra="ignore"):
     type: Literal["text"]
     text: str
@@ -92,12 +103,12 @@ class ChatRequestMessage(Body, extra="ignore"):
         return "\n".join(part.text for part in self.content)
 
 
-class StreamOptions(Body, extra="ignore"):
+class StreamOptions(Body, extra="ignore", json_schema_extra=_or_null):
     include_usage: bool = False
     continuous_usage_stats: bool = False
 
 
-class JsonSchema(Body, extra="allow"):
+class JsonSchema(Body, extra="allow", json_schema_extra=_or_null):
     schema_: dict[str, Any] = Field(alias="schema")
     name: str = Field("answer", max_length=200)
 
@@ -125,7 +136,7 @@ class ResponseFormat(Body, extra="ignore"):
         return {"type": self.type, "json_schema": {"name": self.json_schema.name, "schema": schema}}
 
 
-class _CompletionFields(Body, extra="ignore"):
+class _CompletionFields(Body, extra="ignore", json_schema_extra=_or_null):
     """Fields of both calls: OpenAI's that vLLM honours, and vLLM's own that are safe."""
 
     kind: ClassVar[str]

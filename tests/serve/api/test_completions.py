@@ -193,6 +193,17 @@ def test_a_body_may_be_packed(server: Live) -> None:
     assert (other.status_code, other.json()["error"]["code"]) == (415, "unsupported_encoding")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/models", 200), ("GET", "/health", 200), ("GET", "/metrics", 200),
+     ("GET", "/docs", 200), ("GET", "/v1/nowhere", 404), ("GET", CHAT, 405), ("POST", CHAT, 400),
+     ("OPTIONS", CHAT, 405), ("POST", "/v1/feedback", 400), ("HEAD", "/v1/models", 200)],
+)  # fmt: skip
+def test_every_answer_has_a_request_id(server: Live, method: str, path: str, status: int) -> None:
+    answer = httpx.request(method, server.url + path, headers={"X-Request-Id": "mine"})
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (status, "mine")
+
+
 def test_models_say_how_long_a_prompt_may_be(server: Live) -> None:
     cards = httpx.get(server.url + "/v1/models").json()["data"]
     assert {card["max_model_len"] for card in cards} == {512}

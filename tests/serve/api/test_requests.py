@@ -102,7 +102,7 @@ def test_an_unknown_field_is_ignored_and_named_or_refused(field: str) -> None:
 
 
 def test_the_names_of_ignored_fields_make_a_sane_header() -> None:
-    header = ignored_header(["a", "a", "b\r\nX-Evil: 1", "\u00fc" * 99, "", "messages[].id"])
+    header = ignored_header(["a", "b\r\nX-Evil: 1", "\u00fc" * 99, "", "messages[].id"])
     assert header == f"a, b??X-Evil??1, {'?' * 40}, ?, messages[].id"
     many = ignored_header([f"{'x' * 30}{i}" for i in range(1000)])
     assert len(many) < 1000
@@ -146,6 +146,16 @@ def test_a_value_that_asks_for_nothing_is_taken_without_a_word(body: dict[str, A
 )
 def test_null_means_absent(field: str) -> None:
     assert taken(**{field: None}).for_engine() == {"messages": HELLO}
+
+
+def test_the_described_fields_may_be_null_where_they_may_be_left_out() -> None:
+    schema = ChatRequest.model_json_schema()
+    required = {"model", "messages"}
+    assert set(schema["required"]) == required
+    for name, field in schema["properties"].items():
+        assert (name in required) == ({"type": "null"} not in field.get("anyOf", [])), name
+    assert schema["properties"]["n"]["default"] == 1
+    assert schema.get("additionalProperties", True) is True
 
 
 def test_null_means_absent_inside_too_but_not_in_a_schema() -> None:
