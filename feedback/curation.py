@@ -23,7 +23,7 @@ from typing import Any
 from feedback.rows import Lesson, problem_of, same_text
 from feedback.splits import prompt_key, split_of, splits_of_prompts
 from feedback.store import Store
-from pawl.schemas import Completion, Feedback, Split, TrainingRow
+from pawl.schemas import PLAIN_ROLES, Completion, Feedback, Split, TrainingRow
 from pawl.settings import Settings
 
 Rejection = tuple[str, dict[str, Any]]  # reason, origin
@@ -101,7 +101,7 @@ def _reason_against(
         return "unknown completion"
     if answer.status != "complete":
         return f"the answer was cut short ({answer.status})"
-    if any(message.get("role") == "prompt" for message in answer.messages):
+    if any(message.get("role") in PLAIN_ROLES for message in answer.messages):
         return "a plain completion, not a chat"
     if one.thumb == "up" and one.correction is not None:
         return "thumb up and a correction contradict each other"

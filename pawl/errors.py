@@ -20,7 +20,11 @@ class PawlError(Exception):
         code: the short machine-readable name. ``serve.api.errors`` gives each its HTTP status.
         param: the request field at fault, if one is.
         retryable: the same call may succeed later, with nothing changed in it.
+
+    ``retry_after_seconds``: when, where that is known better than "soon".
     """
+
+    retry_after_seconds: float | None = None
 
     def __init__(
         self,

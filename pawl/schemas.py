@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Message = dict[str, str]
+PLAIN_ROLES = ("prompt", "token_ids")  # of a plain completion's prompt: a text, ids as JSON
 Thumb = Literal["up", "down"]
 Split = Literal["train", "validation", "holdout"]
 RowKind = Literal["sft", "pair", "unpaired", "regression"]
@@ -51,7 +52,7 @@ class Completion(Record):
     version: str  # who answered: "pawl@3" or "base"
     base_model: str
     base_fingerprint: str
-    messages: list[Message]  # the prompt; for /v1/completions one message with role "prompt"
+    messages: list[Message]  # the prompt; for /v1/completions one message, see PLAIN_ROLES
     completion: str
     finish_reason: str | None
     status: Literal["complete", "cancelled", "error"]
@@ -287,6 +288,9 @@ class ModelCard(Answer):
     owned_by: str = "pawl"
     version: str = Field(description="the exact version behind the name")
     base_model: str
+    max_model_len: int | None = Field(
+        None, description="tokens of a prompt and its answer together; null while the engine starts"
+    )
 
 
 class ModelList(Answer):

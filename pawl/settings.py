@@ -122,6 +122,16 @@ class GateSettings(BaseModel):
         return value
 
 
+class ApiSettings(BaseModel):
+    """The HTTP API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unknown_fields: Literal["ignore", "refuse"] = Field(
+        "ignore", description="of a completion request; ignored ones are named in X-Pawl-Ignored"
+    )
+
+
 class LogSettings(BaseModel):
     """What is logged, and how a line looks."""
 
@@ -150,6 +160,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
+    api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("api_key")

@@ -39,9 +39,9 @@ from pawl.schemas import (
 )
 from pawl.server import running_server
 from pawl.settings import Settings, shared_settings
+from serve.api.bodies import JsonRoute
 from serve.api.errors import engine_off
 from serve.api.generate import generate
-from serve.api.requests import JsonRoute
 from serve.promotion import Promoter
 
 if TYPE_CHECKING:

@@ -38,11 +38,12 @@ from pawl.schemas import (
 )
 from pawl.settings import Settings
 from serve.api.auth import Auth, is_loopback
+from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway, InFlight
 from serve.api.docs import docs_page
 from serve.api.errors import error_body, error_response, no_such_route
 from serve.api.metrics import Metrics
-from serve.api.requests import ChatRequest, JsonRoute, TextRequest
+from serve.api.requests import ChatRequest, TextRequest
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -99,7 +100,10 @@ def build_app(
     in_flight, metrics = InFlight(), Metrics()
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
     limit = settings.engine.max_request_bytes
-    gateway = Gateway(store, engine, base, in_flight, metrics, lambda: promoter.offered, limit)
+    gateway = Gateway(
+        store, engine, base, in_flight, metrics, lambda: promoter.offered, limit,
+        refuse_unknown=settings.api.unknown_fields == "refuse",
+    )  # fmt: skip
     app = make_app(settings, gateway, admin_routes(settings, base, store, engine, promoter))
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
@@ -149,8 +153,9 @@ def _add_completion_routes(app: PawlApp, gateway: Gateway) -> None:
     @app.post("/v1/chat/completions", tags=["completions"], responses=stream)
     async def chat(body: ChatRequest) -> ChatAnswer:
         """Answer a conversation, whole or as a stream of events. Headers of the answer:
-        `X-Pawl-Completion-Id` (feedback names it), `X-Pawl-Version`, `X-Pawl-Base`. Headers of
-        the request: `X-Pawl-Conversation`, `X-Pawl-Rater`."""
+        `X-Pawl-Completion-Id` (feedback names it), `X-Pawl-Version`, `X-Pawl-Base`,
+        `X-Pawl-Ignored` (fields that were sent and had no effect). Headers of the request:
+        `X-Pawl-Conversation`, `X-Pawl-Rater`."""
         raise NotImplementedError("the gateway answers")
 
     @app.post("/v1/completions", tags=["completions"], responses=stream)
@@ -170,12 +175,12 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
     @app.get("/v1/models", tags=["models"])
     async def list_models() -> ModelList:
         """Every name that can be asked for."""
-        return ModelList(data=gateway.models())
+        return ModelList(data=await gateway.models())
 
     @app.get("/v1/models/{name}", tags=["models"])
     async def show_model(name: str) -> ModelCard:
         """One of the list."""
-        for card in gateway.models():
+        for card in await gateway.models():
             if card.id == name:
                 return card
         raise gateway.unknown_model(name)

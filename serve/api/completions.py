@@ -20,6 +20,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ from pawl.logs import request_id
 from pawl.models import BaseModel
 from pawl.schemas import ModelCard, utc_now
 from pawl.sse import DONE, EventParser, event
+from serve.api.bodies import read_body
 from serve.api.errors import (
     connection_errors,
     engine_lost,
@@ -38,8 +40,10 @@ from serve.api.errors import (
     error_body,
     refusal,
     respond_error,
+    seconds_to_ready,
     status_of,
 )
+from serve.api.fields import ignored_header
 from serve.api.metrics import Metrics
 from serve.api.recording import (
     Exchange,
@@ -48,7 +52,7 @@ from serve.api.recording import (
     conversation_of,
     rater_of,
 )
-from serve.api.requests import CompletionRequest, parse_request, read_body
+from serve.api.requests import CompletionRequest, parse_request
 
 if TYPE_CHECKING:
     import aiohttp
@@ -101,6 +105,7 @@ class Gateway:
     offered: Callable[[], Collection[str]]  # adapters in the engine that may be asked for now
     max_body_bytes: int  # a larger request is refused
     record: bool = True  # off only to measure what recording costs
+    refuse_unknown: bool = False  # fields that are not known, instead of ignoring them
 
     # -- which version answers
 
@@ -131,13 +136,26 @@ class Gateway:
             )
         raise self.unknown_model(name)
 
-    def models(self) -> list[ModelCard]:
+    async def models(self) -> list[ModelCard]:
         """What ``GET /v1/models`` lists."""
-        champion, base = self.store.champion(), self.base.name
+        champion, base, length = self.store.champion(), self.base.name, await self._max_length()
         return [
-            ModelCard(id=name, version=champion if name == PUBLIC_NAME else name, base_model=base)
+            ModelCard(
+                id=name, version=champion if name == PUBLIC_NAME else name, base_model=base,
+                max_model_len=length,
+            )
             for name in self.names()
-        ]
+        ]  # fmt: skip
+
+    async def _max_length(self) -> int | None:
+        """Tokens of a prompt and its answer together, by the engine; None while it starts."""
+        if self.engine is None or self.engine.state != "ready":
+            return None
+        status, text = await self.engine.request("GET", "/v1/models", seconds=5)
+        if status != 200:
+            return None
+        cards = json.loads(text)["data"]
+        return next((card["max_model_len"] for card in cards if card["id"] == BASE_VERSION), None)
 
     def unknown_model(self, name: str) -> PawlError:
         return PawlError(
@@ -159,11 +177,17 @@ class Gateway:
         headers = incoming.headers
         try:
             raw = await read_body(incoming, self.max_body_bytes)
-            request = parse_request(raw, model)
+            parse = partial(
+                parse_request, raw, model, self.base, refuse_unknown=self.refuse_unknown
+            )
+            # Compiling a schema may take a second, in which others go on.
+            request = await asyncio.to_thread(parse) if b"json_schema" in raw else parse()
             if self.engine is None:
                 raise engine_off()
             if self.engine.state != "ready":
-                raise self.engine.unavailable()
+                starting = self.engine.unavailable()
+                starting.retry_after_seconds = seconds_to_ready(self.engine)
+                raise starting
             version = self.resolve(request.model)
             rater_id = rater_of(
                 headers.get("x-pawl-rater"), request.user, headers.get("authorization")
@@ -216,7 +240,7 @@ class Gateway:
         try:
             async with self._ask(engine, exchange) as upstream:
                 if upstream.status != 200:
-                    exchange.recorded = True  # nothing was generated
+                    exchange.recorded = upstream.status < 500  # it was refused, not begun
                     prompt_field = exchange.request.prompt_field
                     raise refusal(upstream.status, await upstream.read(), prompt_field)
                 if stream:
@@ -235,6 +259,8 @@ class Gateway:
                 await _start(send, exchange, (b"content-type", b"application/json"), size)
             await send({"type": "http.response.body", "body": body})
             return "error" if exchange.answer.error else "complete"
+        if failure.code == "engine_lost":  # it is started again: as long as the last time
+            failure.retry_after_seconds = engine.start_seconds
         if not exchange.recorded:
             with contextlib.suppress(PawlError):
                 await self._record(exchange, "error")
@@ -248,8 +274,6 @@ class Gateway:
     def _ask(self, engine: Engine, exchange: Exchange) -> Any:
         request = exchange.request
         body = {**request.for_engine(), "model": exchange.version}
-        if request.stream:
-            body["stream_options"] = {"include_usage": True}  # for the record's token counts
         # vLLM puts the prefix before this id again: so ours is known before the first byte.
         engine_id = exchange.completion_id.removeprefix(request.id_prefix)
         return engine.session.post(
@@ -277,7 +301,10 @@ class Gateway:
                     is_done = True
                     continue
                 value = exchange.answer.take(data)
-                if value.get("choices") != [] or exchange.request.include_usage:
+                if "error" in value:
+                    failure = _failure_in_stream(value, exchange)
+                    out += event(json.dumps(error_body(failure)).encode())
+                elif value.get("choices") != [] or exchange.request.include_usage:
                     out += event(data)
             if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
@@ -303,6 +330,14 @@ class Gateway:
             raise
 
 
+def _failure_in_stream(value: dict[str, Any], exchange: Exchange) -> PawlError:
+    """What the engine says in an event that went wrong after the answer had begun."""
+    error = value["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) else 500
+    return refusal(status, json.dumps(value), exchange.request.prompt_field)
+
+
 async def _hung_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -315,8 +350,11 @@ async def _start(send: Send, exchange: Exchange, *headers: tuple[bytes, bytes]) 
 
 def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     base = f"{quote(exchange.base.name, safe='/@:.-_ ')} {exchange.base.fingerprint}"
-    return [
+    headers = [
         (b"x-pawl-completion-id", exchange.completion_id.encode()),
         (b"x-pawl-version", exchange.version.encode()),
         (b"x-pawl-base", base.encode()),
     ]
+    if ignored := exchange.request.ignored:
+        headers.append((b"x-pawl-ignored", ignored_header(ignored).encode()))
+    return headers

@@ -4,6 +4,8 @@ complain of."""
 from __future__ import annotations
 
 import json
+import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +19,12 @@ from pawl.errors import PawlError, short
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-RETRY_AFTER_SECONDS = 2
+    from serve.engine.supervisor import Engine
+
+_log = logging.getLogger("pawl.gateway")
+RETRY_AFTER_SECONDS = 2  # where nothing is known
+START_SECONDS = 45  # of an engine that never started here: 30 s idle, 78 s on a loaded machine
+MAX_RETRY_AFTER_SECONDS = 60  # OpenAI's clients take a longer one for none at all
 # Every other error is the request's fault (400), or may pass by itself (503).
 STATUS_BY_CODE = {
     "invalid_api_key": 401,
@@ -28,6 +35,7 @@ STATUS_BY_CODE = {
     "already_champion": 409, "champion_misfit": 409, "locked": 409, "no_earlier_champion": 409,
     "not_let_through": 409, "snapshot_changed": 409, "split_salt_changed": 409,
     "request_too_large": 413,
+    "unsupported_encoding": 415,
     "internal_error": 500, "migration_failed": 500, "store_damaged": 500, "store_newer": 500,
     "store_unwritable": 500,
     "adapter_not_loaded": 502, "engine_error": 502, "probe_failed": 502,
@@ -48,10 +56,21 @@ def error_body(error: PawlError) -> dict[str, object]:
 
 
 def error_response(error: PawlError) -> JSONResponse:
-    """An OpenAI-shaped answer; ``Retry-After`` with a 503."""
+    """An OpenAI-shaped answer; ``Retry-After`` with a 429, 502 or 503."""
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    headers = None
+    if status in (429, 502, 503):
+        seconds = math.ceil(error.retry_after_seconds or RETRY_AFTER_SECONDS)
+        headers = {"Retry-After": str(max(1, min(seconds, MAX_RETRY_AFTER_SECONDS)))}
     return JSONResponse(error_body(error), status_code=status, headers=headers)
+
+
+def seconds_to_ready(engine: Engine) -> float:
+    """How long the engine still needs to start, by its last start and how far it is."""
+    if engine.state == "failed":  # somebody has to start Pawl again
+        return MAX_RETRY_AFTER_SECONDS
+    whole = engine.start_seconds or START_SECONDS
+    return max(RETRY_AFTER_SECONDS, whole * (1 - engine.progress_fraction))
 
 
 async def respond_error(
@@ -64,11 +83,27 @@ async def respond_error(
     await response(scope, receive, send)
 
 
+# What OpenAI's clients ask for that is not here, and what to use instead.
+_INSTEAD = {
+    "/v1/embeddings": "The models here write answers; for embeddings use a server of an embedding "
+    "model (vLLM and Ollama serve them)",
+    "/v1/responses": "Use POST /v1/chat/completions",
+    "/v1/messages": "Use POST /v1/chat/completions with an OpenAI client",
+    "/v1/assistants": "Use POST /v1/chat/completions and send the whole conversation",
+    "/v1/threads": "Use POST /v1/chat/completions and send the whole conversation",
+    "/v1/fine_tuning": "Feedback is what is learned from: POST /v1/feedback, and 'pawl import'",
+    "/v1/images": "Only text is served",
+    "/v1/audio": "Only text is served",
+}
+
+
 def no_such_route(scope: Scope) -> PawlError:
+    path = scope["path"]
+    family = "/".join(path.split("/")[:3])
     return PawlError(
-        f"there is no {scope['method']} {scope['path']} here",
+        f"there is no {scope['method']} {path} here",
         "/docs lists the routes",
-        "Check the address and the method",
+        _INSTEAD.get(family, "Check the address and the method"),
         code="not_found",
     )
 
@@ -93,14 +128,9 @@ def validation_error(
     field = str(path[0]) if path else ""
     name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)[1:]
     fields = model.model_fields if model is not None else {}
-    refused: Mapping[str, str] = getattr(model, "refused", {})
     about = (fields[field].description if field in fields else None) or ""
     code, do = "invalid_value", f"{field}: {about}" if about else "Change it"
-    if error["type"] == "extra_forbidden" and name in refused:
-        code, what, why, do = (
-            "unsupported_parameter", f"{field} is not supported", refused[field], "Leave it out"
-        )  # fmt: skip
-    elif error["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden":
         code, what, do = "unknown_parameter", f"unknown field {name!r}", "Leave it out or rename it"
         why = f"these are taken: {', '.join(sorted(fields)) or 'none'}" if name == field else ""
     elif error["type"] == "missing":
@@ -163,25 +193,58 @@ def refusal(status: int, body: bytes | str, prompt_field: str) -> PawlError:
     except (ValueError, KeyError, TypeError):
         text = body if isinstance(body, str) else body.decode(errors="replace")
         message, param = text[:300], None
-    long = re.search(r"maximum context length is (\d+).*?(?:at least )?(\d+) input tokens", message)
-    if status == 400 and long:
-        return PawlError(
-            f"the prompt has {long[2]} tokens or more",
-            f"the model's context holds {long[1]}, the answer included",
-            "Shorten the prompt",
-            code="context_length_exceeded",
-            param=prompt_field,
-        )
     if status in (400, 422):
-        return PawlError("the engine refused the request", message, param=param)
+        return _too_long(message, prompt_field) or PawlError(
+            "the engine refused the request", _reason(message), param=param
+        )
     if status == 404:
         return PawlError(
             "this version has just left the engine",
-            message,
+            "it was unloaded while the request was on its way",
             "Ask again",
             retryable=True,
             code="engine_not_ready",
         )
+    _log.error("the engine answered %d: %s", status, message[:300])
+    if status == 503 or "EngineCore" in message or "EngineDead" in message:
+        return engine_lost("its process ended")
     return PawlError(
-        f"the engine answered {status}", message, "Ask again", retryable=True, code="engine_error"
+        f"the engine answered {status}",
+        "it failed at this request; the server's log has its words",
+        "Ask again",
+        retryable=True,
+        code="engine_error",
     )
+
+
+def _too_long(message: str, prompt_field: str) -> PawlError | None:
+    """The refusal of a prompt or an answer beyond the context. It begins with OpenAI's words,
+    which clients look for (LiteLLM), as they do for the code (LangChain)."""
+    param, do = prompt_field, "Shorten the prompt"
+    if found := re.search(r"(\w+)=(\d+) cannot be greater than max_model_len=(\d+)", message):
+        param, do = found[1], f"Lower {found[1]}"
+        limit, size = found[3], f"you asked for {found[2]} tokens"
+    elif found := re.search(r"length \((\d+)\) exceeds.* context length \((\d+)\)", message):
+        limit, size = found[2], f"your prompt has {found[1]} tokens"
+    elif found := re.search(r"maximum context length is (\d+)", message):
+        limit, size = found[1], "your prompt has more"
+        if characters := re.search(r"contains (\d+) characters", message):
+            size = f"your prompt has {characters[1]} characters"
+        elif tokens := re.search(r"(at least )?(\d+) input tokens", message):
+            size = f"your prompt has {tokens[2]} tokens{' or more' if tokens[1] else ''}"
+    else:
+        return None
+    return PawlError(
+        f"This model's maximum context length is {limit} tokens. However, {size}",
+        do=do,
+        code="context_length_exceeded",
+        param=param,
+    )
+
+
+def _reason(message: str) -> str:
+    """vLLM's words, without pydantic's print-out of a whole error."""
+    if not re.match(r"\d+ validation error", message):
+        return message
+    found = re.search(r"""'msg': (['"])(.*?)\1""", message)
+    return found[2] if found else "a field's value is not one that it takes"

@@ -17,8 +17,8 @@ from pawl.schemas import (
     FeedbackRequest,
     StoredFeedback,
 )
+from serve.api.bodies import JsonRoute
 from serve.api.recording import rater_of
-from serve.api.requests import JsonRoute
 
 if TYPE_CHECKING:
     from feedback.store import Store

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import Completion, Message
+from pawl.schemas import PLAIN_ROLES, Completion, Message
 from serve.api.requests import CompletionRequest
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     beginning: list[Message] = []
     for message in messages:
         beginning.append(message)
-        if message["role"] in ("user", "prompt"):
+        if message["role"] in ("user", *PLAIN_ROLES):
             break
     text = json.dumps([rater_id, beginning], ensure_ascii=False)
     return "conv-" + hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,121 +1,84 @@
-"""The fields of /v1/chat/completions and /v1/completions, and how any request body is read.
+"""The fields of /v1/chat/completions and /v1/completions that are taken, with their bounds.
 
-vLLM ignores fields that it does not know, and takes many that are not OpenAI's, some of which can
-stop the whole engine. So only the fields below go through; anything else is a 400 that names it.
+The bounds are vLLM 0.32's (``vllm/sampling_params.py``, ``vllm/entrypoints/openai``) or tighter:
+what passes here is neither refused by the engine, but for what it alone knows (the length of a
+prompt in tokens, the size of the vocabulary), nor can it harm it. What happens to every other
+field is in ``serve.api.fields``.
 """
 
 from __future__ import annotations
 
-import codecs
 import json
-from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from pydantic import Field, ValidationError, model_validator
-from pydantic_core import from_json
-from starlette.requests import Request
-from starlette.responses import Response
+from pydantic import (
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from pawl.errors import PawlError, short
-from pawl.schemas import Body, Message
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.schemas import PLAIN_ROLES, Body, Message
+from serve.api.bodies import parse_json
 from serve.api.errors import validation_error
-
-MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a setting
-MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
-# gets to read the refusal instead of a broken connection
-
-
-# -- bytes to JSON
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        PawlError: larger than ``limit`` bytes (413).
-        ClientDisconnect: the client hung up before it had sent all.
-    """
-    body, size = bytearray(), 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= limit:
-            body += part
-        elif size > MAX_DRAINED_BYTES:
-            break
-    if size > limit:
-        raise PawlError(
-            f"the request has {size:,} bytes",
-            f"at most {limit:,} are taken",
-            "Send less at once",
-            code="request_too_large",
-        )
-    return bytes(body)
-
-
-def parse_json(raw: bytes) -> dict[str, Any]:
-    """The JSON object in ``raw``, without its fields that are null.
-
-    Raises:
-        PawlError: it is no JSON object, or holds what can't be stored or sent on: half a
-            surrogate pair, a number beyond all bounds, lists in lists in lists (200 deep).
-    """
-    try:
-        # Some programs put a byte order mark before the text.
-        value = from_json(raw.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
-        json.dumps(value, allow_nan=False)  # 1e999 is infinite
-    except ValueError as error:
-        raise PawlError(
-            "the body is not JSON in UTF-8", str(error), "Mend it and send it again",
-            code="invalid_json",
-        ) from None  # fmt: skip
-    if not isinstance(value, dict):
-        raise PawlError(
-            f"the body is {short(value)}", "a JSON object is expected", 'Send {"...": ...}',
-            code="invalid_json",
-        )  # fmt: skip
-    return {field: content for field, content in value.items() if content is not None}
-
-
-class JsonRoute(APIRoute):
-    """A route of FastAPI's whose bodies are read as those of the completion routes are, whatever
-    their content type; no body counts as an empty object."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        model: Any = self.body_field.field_info.annotation if self.body_field else None
-
-        async def handle_json(request: Request) -> Response:
-            value: dict[str, Any] = {}
-            if model is not None:
-                raw = await read_body(request, MAX_BODY_BYTES)
-                value = parse_json(raw or b"{}")
-                headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
-                headers.append((b"content-type", b"application/json"))
-                request = Request({**request.scope, "headers": headers}, request.receive)
-                request._body, request._json = b"{}", value  # what FastAPI asks for
-            try:
-                return await handle(request)
-            except RequestValidationError as error:
-                raise validation_error(error.errors(), value, model) from None
-
-        return handle_json
-
-
-# -- the two completion calls
+from serve.api.fields import sort_fields, without_null
+from serve.api.structured import engine_schema
 
 MAX_CHOICES = 4
 MAX_PROMPTS = 16
+MAX_STOPS = 4  # vLLM's VLLM_MAX_STOP_STRINGS, and OpenAI's
+MAX_STOP_CHARACTERS = 1000  # that many are held back from a stream, see output_text_buffer_length
+DEFAULT_TEXT_TOKENS = 16  # of a plain completion that says nothing, as OpenAI's
 _NonEmpty = Annotated[str, Field(min_length=1)]
-_TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-_NO_TOOLS = "the models served here were not taught to call tools"
-_ONLY_TEXT = "only text is served"
-_NOT_SAMPLING = ("model", "messages", "prompt", "stream", "stream_options")
+_Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+_TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_TokenIdKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+_TokenIds = Annotated[list[_TokenId], Field(min_length=1)]
+# Jinja's names that the renderer sets itself: transformers' apply_chat_template and vLLM's hf.py.
+_RENDERERS_OWN = frozenset(
+    "conversation messages tools documents chat_template add_generation_prompt tokenize padding "
+    "continue_final_message truncation max_length return_tensors return_dict tokenizer_kwargs "
+    "return_assistant_tokens_mask kwargs self bos_token eos_token pad_token unk_token sep_token "
+    "cls_token mask_token raise_exception strftime_now tool_choice response_format".split()
+)
+_TemplateName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+_TemplateValue = (
+    bool
+    | Annotated[int, Field(ge=-(2**53), le=2**53)]
+    | Annotated[float, Field(ge=-(2**53), le=2**53)]
+    | Annotated[str, Field(max_length=200)]
+)
+_NOT_SAMPLING = {"model", "messages", "prompt", "stream", "stream_options", "user", "metadata"}
 
 
 def _clash(param: str, what: str, why: str, do: str) -> PawlError:
     return PawlError(what, why, do, code="invalid_value", param=param)
+
+
+def _prompt_kind(value: Any) -> str:
+    """Which of the prompt's four forms is meant, so that one error tells what is wrong with it."""
+    if not isinstance(value, list):
+        return "text"
+    first = value[0] if value else None
+    if isinstance(first, list):
+        return "lists of ids"
+    return "ids" if isinstance(first, int) and not isinstance(first, bool) else "texts"
+
+
+def _or_null(schema: dict[str, Any]) -> None:
+    """In /openapi.json: a field that may be left out may be null."""
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        if name not in required and {"type": "null"} not in field.get("anyOf", ()):
+            about = {
+                key: field.pop(key) for key in ("title", "description", "default") if key in field
+            }
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
 
 
 class TextPart(Body, extra="ignore"):
@@ -123,21 +86,14 @@ class TextPart(Body, extra="ignore"):
     text: str
 
 
-class ChatRequestMessage(Body):
+class ChatRequestMessage(Body, extra="ignore"):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(min_length=1)]
-    name: Any = None
-    refusal: Any = None
 
-    @model_validator(mode="before")
+    @field_validator("role")
     @classmethod
-    def _without_empty_fields(cls, value: Any) -> Any:
-        """Clients send answers back as they got them, with ``"tool_calls": []`` and the like."""
-        if not isinstance(value, dict):
-            return value
-        return {
-            field: kept for field, kept in value.items() if kept or field in ("role", "content")
-        }
+    def _developer_is_system(cls, role: str) -> str:
+        return "system" if role == "developer" else role
 
     @property
     def text(self) -> str:
@@ -147,12 +103,14 @@ class ChatRequestMessage(Body):
         return "\n".join(part.text for part in self.content)
 
 
-class StreamOptions(Body):
+class StreamOptions(Body, extra="ignore", json_schema_extra=_or_null):
     include_usage: bool = False
+    continuous_usage_stats: bool = False
 
 
-class JsonSchema(Body, extra="allow"):
+class JsonSchema(Body, extra="allow", json_schema_extra=_or_null):
     schema_: dict[str, Any] = Field(alias="schema")
+    name: str = Field("answer", max_length=200)
 
 
 class ResponseFormat(Body, extra="ignore"):
@@ -170,24 +128,18 @@ class ResponseFormat(Body, extra="ignore"):
             )
         return self
 
+    def for_engine(self) -> dict[str, Any]:
+        """As vLLM wants it. Raises PawlError: a schema that can't be followed."""
+        if self.type != "json_schema" or self.json_schema is None:
+            return {"type": self.type}
+        schema = engine_schema(self.json_schema.schema_)
+        return {"type": self.type, "json_schema": {"name": self.json_schema.name, "schema": schema}}
 
-class _CompletionFields(Body):
-    """Fields of both calls: those of OpenAI's that vLLM honours."""
 
-    refused: ClassVar[dict[str, str]] = {  # OpenAI's others, and why
-        "tools": _NO_TOOLS, "tool_choice": _NO_TOOLS, "parallel_tool_calls": _NO_TOOLS,
-        "functions": _NO_TOOLS, "function_call": _NO_TOOLS,
-        "prompt_logprobs": "two such requests in one batch stop the whole engine",
-        "audio": _ONLY_TEXT, "modalities": _ONLY_TEXT,
-        "prediction": "the engine does not use predicted outputs",
-        "best_of": "the engine returns what it generates; use n",
-        "suffix": "the engine does not fill in between a prompt and a suffix",
-        "store": "every completion is recorded here",
-        "service_tier": "there is one tier", "web_search_options": "there is no web search",
-        "reasoning_effort": "the models served here do not reason apart from their answer",
-        "verbosity": "the engine has no such control",
-    }  # fmt: skip
+class _CompletionFields(Body, extra="ignore", json_schema_extra=_or_null):
+    """Fields of both calls: OpenAI's that vLLM honours, and vLLM's own that are safe."""
 
+    kind: ClassVar[str]
     path: ClassVar[str]
     id_prefix: ClassVar[str]  # which vLLM puts before the id it is sent
     prompt_field: ClassVar[str]
@@ -202,13 +154,32 @@ class _CompletionFields(Body):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
-    stop: _NonEmpty | Annotated[list[_NonEmpty], Field(max_length=16)] | None = Field(
-        None, description="a text or up to 16 texts, none of them empty"
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=MAX_STOPS)] | None = Field(
+        None, description="a text or up to 4 texts, none of them empty"
     )
-    logit_bias: dict[_TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+    logit_bias: dict[_TokenIdKey, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, max_length=1024, description="token ids with numbers from -100 to 100"
     )
+    response_format: ResponseFormat | None = None
     user: str | None = Field(None, description="who asks; the header X-Pawl-Rater wins")
+    # vLLM's. Its sampler divides by the repetition penalty: far from 1, logits become infinite.
+    top_k: int | None = Field(None, ge=-1, le=10_000_000, description="0 or -1: all tokens")
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, ge=0.1, le=10)
+    min_tokens: int | None = Field(None, ge=0, le=1_000_000)
+    stop_token_ids: list[_TokenId] | None = Field(None, max_length=64)
+    ignore_eos: bool | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+
+    _ignored: tuple[str, ...] = PrivateAttr(())
+    _engine_format: dict[str, Any] | None = PrivateAttr(None)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of the fields that were sent and had no effect."""
+        return self._ignored
 
     @property
     def include_usage(self) -> bool:
@@ -217,16 +188,35 @@ class _CompletionFields(Body):
 
     def sampling(self) -> dict[str, Any]:
         """All fields that shape the answer, as sent."""
-        sent = self.for_engine().items()
-        return {name: value for name, value in sent if name not in _NOT_SAMPLING}
+        return self.model_dump(exclude_unset=True, by_alias=True, exclude=_NOT_SAMPLING)
 
     def for_engine(self) -> dict[str, Any]:
-        """What was sent, without the fields that have no effect on the answer."""
-        return self.model_dump(exclude_unset=True, by_alias=True, exclude={"user", "metadata"})
+        """What the engine is sent, but for the model."""
+        body = self.model_dump(
+            exclude_unset=True, by_alias=True,
+            exclude={"model", "user", "metadata", "stream_options", "response_format"},
+        )  # fmt: skip
+        if self.stream:  # the usage is for the record's token counts
+            options = self.stream_options or StreamOptions()
+            body["stream_options"] = {"include_usage": True}
+            if options.include_usage and options.continuous_usage_stats:
+                body["stream_options"]["continuous_usage_stats"] = True
+        if self._engine_format is not None:
+            body["response_format"] = self._engine_format
+        return body
+
+    def most_tokens(self) -> int | None:
+        """The bound that was sent on an answer's length."""
+        return self.max_tokens
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.stream_options is not None and not self.stream:
+        options = self.stream_options
+        if (
+            options
+            and not self.stream
+            and (options.include_usage or options.continuous_usage_stats)
+        ):
             raise _clash(
                 "stream_options",
                 "stream_options without stream",
@@ -240,10 +230,31 @@ class _CompletionFields(Body):
                 "all answers would be the same",
                 "Ask for one, or raise the temperature",
             )
+        if self.min_tokens and (most := self.most_tokens()) is not None and self.min_tokens > most:
+            raise _clash(
+                "min_tokens",
+                f"min_tokens is {self.min_tokens}",
+                f"an answer has at most {most} tokens",
+                "Lower it, or raise max_tokens",
+            )
+        if self.min_tokens and self.response_format and self.response_format.type != "text":
+            raise _clash(
+                "min_tokens",
+                "min_tokens with a response_format",
+                "where the JSON is whole, nothing but the end may follow",
+                "Leave one of them out",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schema_can_be_followed(self) -> Self:
+        if self.response_format is not None:
+            self._engine_format = self.response_format.for_engine()
         return self
 
 
 class ChatRequest(_CompletionFields):
+    kind = "chat"
     path = "/v1/chat/completions"
     id_prefix = "chatcmpl-"
     prompt_field = "messages"
@@ -254,17 +265,22 @@ class ChatRequest(_CompletionFields):
     max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    response_format: ResponseFormat | None = None
     metadata: (
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None
     ) = Field(None, max_length=16, description="up to 16 short texts, without effect")
+    chat_template_kwargs: dict[_TemplateName, _TemplateValue] | None = Field(
+        None, max_length=16, description="variables of the chat template: texts, numbers, booleans"
+    )
 
     def prompts(self) -> list[list[Message]]:
         return [[{"role": message.role, "content": message.text} for message in self.messages]]
 
+    def most_tokens(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
     @model_validator(mode="after")
     def _can_be_answered(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise _clash(
                 "top_logprobs",
                 "top_logprobs without logprobs",
@@ -278,23 +294,46 @@ class ChatRequest(_CompletionFields):
                 "there is nothing to answer",
                 "Write something into content",
             )
+        if own := _RENDERERS_OWN & set(self.chat_template_kwargs or ()):
+            raise _clash(
+                "chat_template_kwargs",
+                f"chat_template_kwargs has {', '.join(sorted(own))}",
+                "the prompt is rendered with these, and recorded without",
+                "Leave them out",
+            )
         return self
 
 
 class TextRequest(_CompletionFields):
+    kind = "text"
     path = "/v1/completions"
     id_prefix = "cmpl-"
     prompt_field = "prompt"
 
-    prompt: _NonEmpty | Annotated[list[_NonEmpty], Field(min_length=1, max_length=MAX_PROMPTS)] = (
-        Field(description="a text or up to 16 texts; token ids could not be recorded as text")
-    )
+    prompt: Annotated[
+        Annotated[_NonEmpty, Tag("text")]
+        | Annotated[list[_NonEmpty], Field(min_length=1, max_length=MAX_PROMPTS), Tag("texts")]
+        | Annotated[_TokenIds, Tag("ids")]
+        | Annotated[list[_TokenIds], Field(max_length=MAX_PROMPTS), Tag("lists of ids")],
+        Discriminator(_prompt_kind),
+    ] = Field(description="a text or up to 16 texts; or token ids, or up to 16 lists of them")
     echo: bool = False
     logprobs: int | None = Field(None, ge=0, le=20)
 
     def prompts(self) -> list[list[Message]]:
-        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        return [[{"role": "prompt", "content": prompt}] for prompt in prompts]
+        """Token ids as a JSON text."""
+        prompts: list[Any] = [self.prompt]
+        if isinstance(self.prompt, list) and not isinstance(self.prompt[0], int):
+            prompts = self.prompt
+        text, token_ids = PLAIN_ROLES
+        return [
+            [{"role": text, "content": prompt} if isinstance(prompt, str) else
+             {"role": token_ids, "content": json.dumps(prompt, separators=(",", ":"))}]
+            for prompt in prompts
+        ]  # fmt: skip
+
+    def most_tokens(self) -> int | None:
+        return self.max_tokens or DEFAULT_TEXT_TOKENS
 
     @model_validator(mode="after")
     def _spares_the_engine(self) -> Self:
@@ -312,14 +351,31 @@ class TextRequest(_CompletionFields):
 CompletionRequest = ChatRequest | TextRequest
 
 
-def parse_request(raw: bytes, model: type[CompletionRequest]) -> CompletionRequest:
+def parse_request(
+    raw: bytes,
+    model: type[CompletionRequest],
+    base: BaseModel | None = None,
+    *,
+    refuse_unknown: bool = False,
+) -> CompletionRequest:
     """Check a completion request's body.
+
+    Args:
+        raw: its bytes.
+        model: which of the two calls it is of.
+        base: the base that is served, whom refusals name.
+        refuse_unknown: refuse fields that would be ignored.
 
     Raises:
         PawlError: what is wrong with it, ``param`` naming the field.
     """
-    body = parse_json(raw)
+    body, ignored = sort_fields(
+        without_null(parse_json(raw)), model.kind, model.model_fields, base,
+        refuse_unknown=refuse_unknown,
+    )  # fmt: skip
     try:
-        return model.model_validate(body)
+        request = model.model_validate(body)
     except ValidationError as error:
         raise validation_error(error.errors(include_url=False), body, model) from None
+    request._ignored = tuple(ignored)
+    return request

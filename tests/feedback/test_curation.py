@@ -105,6 +105,11 @@ def test_a_lone_thumb_is_an_unpaired_row(
             {"thumb": "up"},
             "a plain completion, not a chat",
         ),
+        (
+            {"messages": [{"role": "token_ids", "content": "[1,2]"}]},
+            {"thumb": "up"},
+            "a plain completion, not a chat",
+        ),
         ({"messages": []}, {"thumb": "up"}, "no prompt"),
         (
             {"messages": [{"role": "user", "content": " "}]},

@@ -147,7 +147,7 @@ def test_leaving_a_stream_early_hangs_up(server: Live, pawl: Pawl) -> None:
 def test_errors_carry_the_servers_code(server: Live, pawl: Pawl) -> None:
     for call, code, retryable in (
         (lambda: pawl.chat("hello", model="gpt-4"), "model_not_found", False),
-        (lambda: pawl.chat("hello", temprature=1), "unknown_parameter", False),
+        (lambda: pawl.chat("hello", temperature=9), "invalid_value", False),
         (lambda: pawl.feedback("nope", thumb="up"), "completion_not_found", False),
         (lambda: Pawl(server.url, "wrong").chat("hello"), "invalid_api_key", False),
     ):

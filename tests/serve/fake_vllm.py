@@ -9,11 +9,13 @@ What it says follows from the model's name and the prompt alone. The last messag
     hold midway    two words, then nothing until the client hangs up
     break          two words, then the connection is cut
     die            two words, then the process ends with exit code 3
+    fail midway    two words, then vLLM's event that something broke inside
+    core died      vLLM's answer when the process behind its API server is gone
     too long       vLLM's refusal of a prompt beyond the context
 
-A completion of token ids is a probe: it is answered by the toy engine's arithmetic, so that an
-adapter can be promoted. ``GET /seen`` tells the requests that came, how many run, and how many
-were dropped by a hang-up.
+A completion of token ids with logprobs is a probe: it is answered by the toy engine's arithmetic,
+so that an adapter can be promoted. ``GET /seen`` tells the requests that came, how many run, and
+how many were dropped by a hang-up.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 
 from aiohttp import web
 
+CORE_DIED = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 LORA_ALLOWED = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 
 
@@ -55,6 +58,7 @@ class FakeVllm:
         app = web.Application(client_max_size=64 * 2**20, middlewares=[ask_for_key])
         app.add_routes([
             web.get("/health", self.health), web.get("/seen", self.seen),
+            web.get("/v1/models", self.models),
             web.post("/v1/load_lora_adapter", self.load),
             web.post("/v1/unload_lora_adapter", self.unload),
             web.post("/v1/chat/completions", self.answer),
@@ -64,6 +68,9 @@ class FakeVllm:
 
     async def health(self, request: web.Request) -> web.Response:
         return web.Response()
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "base", "max_model_len": 512}]})
 
     async def seen(self, request: web.Request) -> web.Response:
         return web.json_response({
@@ -102,7 +109,7 @@ class FakeVllm:
         if body["model"] != "base" and body["model"] not in self.adapters:
             return error(404, f"The model `{body['model']}` does not exist.")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
-        if isinstance(prompt, list) and isinstance(prompt[0], list):
+        if isinstance(prompt, list) and isinstance(prompt[0], list) and "logprobs" in body:
             return self.probed(body["model"], prompt)
         n = body.get("n", 1)
         words = self.words(body["model"], prompt if isinstance(prompt, str) else str(prompt[0]))
@@ -112,6 +119,8 @@ class FakeVllm:
                 "This model's maximum context length is 512 tokens. However, your "
                 "prompt contains at least 513 input tokens, which exceeds this limit.",
             )
+        if prompt == "core died":
+            return error(500, CORE_DIED)
         if prompt == "hold first":
             await asyncio.Event().wait()
         request_id = request.headers.get("X-Request-Id", "its-own")
@@ -145,6 +154,10 @@ class FakeVllm:
                 return response
             if i == 2 and prompt == "die":
                 os._exit(3)
+            if i == 2 and prompt == "fail midway":
+                broken = {"message": "list index out of range", "code": 500}
+                await response.write(f"data: {json.dumps({'error': broken})}\n\n".encode())
+                break
             last = "stop" if i == len(words) - 1 else None
             for index in range(n):
                 said_now = {"delta": {"content": word}} if chat else {"text": word}

@@ -64,6 +64,7 @@ class Live:
         self.gateway = Gateway(
             store, self.engine, base, self.in_flight, Metrics(), lambda: self.engine.loaded,
             settings.engine.max_request_bytes,
+            refuse_unknown=settings.api.unknown_fields == "refuse",
         )  # fmt: skip
         self.app = make_app(settings, self.gateway)
         self.url = ""

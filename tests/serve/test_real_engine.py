@@ -108,11 +108,109 @@ def test_every_allowed_field_is_taken_by_the_engine(real: Live) -> None:
         "temperature": 0.7, "top_p": 0.9, "n": 2, "max_completion_tokens": 6, "seed": 3,
         "presence_penalty": 0.5, "frequency_penalty": -0.5, "stop": ["\n"], "user": "ann",
         "logit_bias": {"70": -100}, "logprobs": True, "top_logprobs": 3,
-        "response_format": {"type": "json_object"}, "metadata": {"k": "v"},
+        "response_format": {"type": "json_object"}, "metadata": {"k": "v"}, "top_k": 40,
+        "min_p": 0.01, "repetition_penalty": 1.1, "stop_token_ids": [70, 71], "ignore_eos": False,
+        "include_stop_str_in_output": True, "skip_special_tokens": False,
+        "spaces_between_special_tokens": False, "chat_template_kwargs": {"enable_thinking": True},
     }  # fmt: skip
     answer = ask(real, "base", **fields)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["choices"]) == 2
+
+
+HOT = {"temperature": 1.5}  # at 0, vLLM leaves out top_p, top_k and min_p
+EXTREMES: list[dict[str, Any]] = [
+    {**HOT, "top_k": -1}, {**HOT, "top_k": 0}, {**HOT, "top_k": 1}, {**HOT, "top_k": 10_000_000},
+    {**HOT, "min_p": 0}, {**HOT, "min_p": 1}, {**HOT, "top_p": 1e-6}, {"temperature": 1e-300},
+    {**HOT, "repetition_penalty": 0.1}, {**HOT, "repetition_penalty": 10},
+    {"temperature": 1e-2, "repetition_penalty": 0.1, "presence_penalty": -2,
+     "frequency_penalty": -2, "top_k": 5, "min_p": 0.5, "top_p": 0.1},
+    {"temperature": 2, "repetition_penalty": 10, "presence_penalty": 2, "frequency_penalty": 2},
+    {**HOT, "min_tokens": 12}, {**HOT, "min_tokens": 12, "ignore_eos": True},
+    {**HOT, "min_tokens": 12, "stop_token_ids": list(range(64))},
+    {**HOT, "logit_bias": {str(i): -100 for i in range(264)}},
+    {"stop": ["a" * 1000] * 4}, {"seed": -(2**63)}, {"seed": 2**63 - 1},
+    {"chat_template_kwargs": {f"a{i}": "x" * 200 for i in range(16)}},
+    {"chat_template_kwargs": {"enable_thinking": 0.5, "date_string": 3, "builtin_tools": "x"}},
+    {"response_format": {"type": "json_object"}, "ignore_eos": True},
+    {"response_format": {"type": "json_object"}, "logit_bias": {"2": -100}},
+    {"response_format": {"type": "json_object"}, **HOT, "min_p": 1, "top_k": 1,
+     "stop_token_ids": [2]},
+    {"response_format": {"type": "json_schema", "json_schema": {"schema": {
+        "$defs": {"a": {"$ref": "#/$defs/a"}}, "type": "object", "required": ["x"],
+        "properties": {"x": {"$ref": "#/$defs/a"}}}}}},  # no answer can end by it
+    {"response_format": {"type": "json_schema", "json_schema": {"schema": {
+        "properties": {f"p{i}": {"type": "string"} for i in range(1000)}}}}},
+]  # fmt: skip
+
+
+def test_the_bounds_of_every_field_leave_the_engine_alive(real: Live) -> None:
+    before = said(ask(real, "pawl@1"))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda body: ask(real, "pawl@1", **body), EXTREMES * 2))
+    for body, answer in zip(EXTREMES * 2, answers, strict=True):
+        assert answer.status_code == 200, (body, answer.text)
+    assert said(ask(real, "pawl@1")) == before
+    assert real.engine.n_restarts == 0
+
+
+def test_what_the_engine_alone_can_refuse_is_told_in_plain_words(real: Live) -> None:
+    for more in ({"stop_token_ids": [10**9]}, {"logit_bias": {"999999": 1}}):
+        answer = ask(real, "base", **more)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["param"] == next(iter(more))
+    body = {"model": "base", "prompt": [10**6], "max_tokens": 1}
+    answer = httpx.post(real.url + TEXT, json=body, timeout=60)
+    assert answer.status_code == 400, answer.text
+    long = ask(real, "base", max_tokens=100_000).json()["error"]
+    assert (long["code"], long["param"]) == ("context_length_exceeded", "max_tokens")
+    assert long["message"].startswith("This model's maximum context length is 512 tokens. ")
+    assert real.engine.n_restarts == 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_by_a_schema_is_json_of_it_without_blanks(real: Live, stream: bool) -> None:
+    schema = {
+        "type": "object", "required": ["city", "n"], "additionalProperties": False,
+        "properties": {"city": {"enum": ["Rome", "Oslo"]}, "n": {"type": "integer", "minimum": 3,
+                                                                "maximum": 5}},
+    }  # fmt: skip
+    answer = ask(
+        real, "base", max_tokens=100, stream=stream,
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+    )  # fmt: skip
+    (row,) = real.rows(answer.headers["X-Pawl-Completion-Id"])
+    value = json.loads(row.completion)
+    assert value["city"] in ("Rome", "Oslo")
+    assert value["n"] in (3, 4, 5)
+    assert " " not in row.completion
+    assert row.finish_reason == "stop"
+    assert row.sampling["response_format"]["json_schema"]["schema"] == schema
+
+
+def test_prompts_of_token_ids_are_continued_as_their_text_is(real: Live) -> None:
+    def ask_text(prompt: Any) -> httpx.Response:
+        body = {"model": "base", "prompt": prompt, "max_tokens": 6, "temperature": 0,
+                "echo": True}  # fmt: skip
+        return httpx.post(real.url + TEXT, json=body, timeout=60)
+
+    text = ask_text("Once").json()["choices"][0]["text"]
+    ids = json.loads((real.gateway.base.model_dir / "tokenizer.json").read_text())["model"]["vocab"]
+    prompt = [ids[letter] for letter in "Once"]
+    one, many = ask_text(prompt), ask_text([prompt, prompt])
+    assert one.json()["choices"][0]["text"] == text
+    assert [choice["text"] for choice in many.json()["choices"]] == [text, text]
+    rows = real.rows(many.headers["X-Pawl-Completion-Id"], 2)
+    assert [json.loads(row.messages[0]["content"]) for row in rows] == [prompt, prompt]
+
+
+def test_usage_comes_with_every_event_and_the_length_with_every_model(real: Live) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    answer = ask(real, "base", stream=True, stream_options=options)
+    lines = [one.removeprefix("data: ") for one in answer.text.strip().split("\n\n")]
+    assert all("usage" in json.loads(line) for line in lines[:-1])
+    cards = httpx.get(real.url + "/v1/models").json()["data"]
+    assert {card["max_model_len"] for card in cards} == {512}
 
 
 def test_echo_with_logprobs_from_eight_clients_leaves_the_engine_alive(real: Live) -> None:

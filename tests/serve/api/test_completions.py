@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import math
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +18,7 @@ import pytest
 
 from pawl.schemas import Completion
 from pawl.settings import Settings
+from serve.api.errors import START_SECONDS
 from tests.serve.live import Live, eventually, fake_command, live, promotion
 
 CHAT = "/v1/chat/completions"
@@ -135,6 +138,84 @@ def test_conversation_and_rater(server: Live) -> None:
     assert "secret" not in keyed.rater_id
 
 
+def test_fields_without_effect_are_named_in_a_header(server: Live) -> None:
+    body = chat(safety_identifier="a", store=True, top_k=5, tools=None)
+    for stream in (False, True):
+        answer = httpx.post(server.url + CHAT, json={**body, "stream": stream})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["X-Pawl-Ignored"] == "safety_identifier, store"
+        assert server.rows(answer.headers["X-Pawl-Completion-Id"])[0].sampling == {"top_k": 5}
+        assert set(server.seen()["bodies"][-1]) <= {
+            "model", "messages", "top_k", "stream", "stream_options",
+        }  # fmt: skip
+    assert "X-Pawl-Ignored" not in httpx.post(server.url + CHAT, json=chat()).headers
+
+
+def test_a_setting_makes_unknown_fields_errors(tmp_path: Path) -> None:
+    with live(Settings(state_dir=tmp_path, api={"unknown_fields": "refuse"})) as one:
+        answer = httpx.post(one.url + CHAT, json=chat(safety_identifier="a"))
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "unknown_parameter"
+        assert httpx.post(one.url + CHAT, json=chat(tools=None, store=False)).status_code == 200
+
+
+def test_usage_in_every_event_comes_to_who_asked_for_it(server: Live) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    httpx.post(server.url + CHAT, json=chat(stream=True, stream_options=options))
+    assert server.seen()["bodies"][-1]["stream_options"] == options
+
+
+def test_prompts_of_token_ids(server: Live) -> None:
+    for prompt, recorded in (([1, 22], ["[1,22]"]), ([[1, 22], [3]], ["[1,22]", "[3]"])):
+        body = {"model": "base", "prompt": prompt}
+        answer = httpx.post(server.url + "/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        assert server.seen()["bodies"][-1]["prompt"] == prompt
+        rows = server.rows(answer.headers["X-Pawl-Completion-Id"], len(recorded))
+        assert [row.messages for row in rows] == [
+            [{"role": "token_ids", "content": one}] for one in recorded
+        ]
+
+
+def test_a_body_may_be_packed(server: Live) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    packed = gzip.compress(json.dumps(chat("hello")).encode())
+    for path, raw in ((CHAT, packed), ("/v1/feedback", gzip.compress(b'{"completion_id": "x"}'))):
+        answer = httpx.post(server.url + path, content=raw, headers=headers)
+        assert answer.status_code == (200 if path == CHAT else 400), answer.text
+    bomb = gzip.compress(b" " * 50_000_000)
+    for path in (CHAT, "/v1/feedback"):
+        answer = httpx.post(server.url + path, content=bomb, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+    cut = httpx.post(server.url + CHAT, content=packed[:-9], headers=headers)
+    assert (cut.status_code, cut.json()["error"]["code"]) == (400, "invalid_request")
+    other = httpx.post(server.url + CHAT, content=packed, headers={"Content-Encoding": "br"})
+    assert (other.status_code, other.json()["error"]["code"]) == (415, "unsupported_encoding")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/models", 200), ("GET", "/health", 200), ("GET", "/metrics", 200),
+     ("GET", "/docs", 200), ("GET", "/v1/nowhere", 404), ("GET", CHAT, 405), ("POST", CHAT, 400),
+     ("OPTIONS", CHAT, 405), ("POST", "/v1/feedback", 400), ("HEAD", "/v1/models", 200)],
+)  # fmt: skip
+def test_every_answer_has_a_request_id(server: Live, method: str, path: str, status: int) -> None:
+    answer = httpx.request(method, server.url + path, headers={"X-Request-Id": "mine"})
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (status, "mine")
+
+
+def test_models_say_how_long_a_prompt_may_be(server: Live) -> None:
+    cards = httpx.get(server.url + "/v1/models").json()["data"]
+    assert {card["max_model_len"] for card in cards} == {512}
+    assert httpx.get(server.url + "/v1/models/pawl").json()["max_model_len"] == 512
+
+
+def test_what_is_not_here_says_what_to_use_instead(server: Live) -> None:
+    answer = httpx.post(server.url + "/v1/embeddings", json={"model": "pawl", "input": "a"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "embedding model" in answer.json()["error"]["message"]
+
+
 # -- hang-ups
 
 
@@ -205,6 +286,28 @@ def test_a_stream_that_the_engine_breaks_off_ends_with_an_error_and_without_done
     assert json.loads(got[-1])["error"]["code"] == "engine_lost"
     (row,) = server.rows(answer.headers["X-Pawl-Completion-Id"])
     assert (row.status, row.completion) == ("error", "base heard ")
+
+
+def test_what_breaks_in_a_stream_is_told_in_our_words_and_recorded(server: Live) -> None:
+    answer = httpx.post(server.url + CHAT, json=chat("fail midway", stream=True))
+    failures = [json.loads(one)["error"] for one in events(answer.text) if '"error"' in one]
+    assert [(one["code"], one["retryable"]) for one in failures] == [("engine_error", True)]
+    assert "list index" not in answer.text
+    (row,) = server.rows(answer.headers["X-Pawl-Completion-Id"])
+    assert (row.status, row.completion) == ("error", "base heard ")
+
+
+def test_an_engine_that_died_is_told_as_such_with_the_time_of_a_start_and_recorded(
+    server: Live,
+) -> None:
+    server.engine.start_seconds, before = 17.2, server.engine.start_seconds
+    answer = httpx.post(server.url + CHAT, json=chat("core died"))
+    server.engine.start_seconds = before
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "18")
+    assert answer.json()["error"]["code"] == "engine_lost"
+    assert "stack trace" not in answer.text
+    (row,) = server.rows(answer.headers["X-Pawl-Completion-Id"])
+    assert (row.status, row.completion) == ("error", "")
 
 
 class FullStore:
@@ -278,7 +381,8 @@ def test_while_the_engine_starts_the_answer_says_so(tmp_path: Path) -> None:
         eventually(lambda: one.engine.progress_fraction >= 0.4, "the log is read")
         answer = httpx.post(one.url + CHAT, json=chat())
         assert answer.status_code == 503
-        assert int(answer.headers["Retry-After"]) >= 1
+        left = START_SECONDS * (1 - one.engine.progress_fraction)
+        assert int(answer.headers["Retry-After"]) == math.ceil(left) > 2
         assert answer.json()["error"]["code"] == "engine_not_ready"
         assert "40%" in answer.json()["error"]["message"]
         health = httpx.get(one.url + "/health")

@@ -64,8 +64,21 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
 
     answer = call("POST", CHAT, chat(user="ann", temperature=0.5, stop=["x"]))
     call("POST", CHAT, chat(stream=True))
+    call(
+        "POST",
+        CHAT,
+        chat(
+            top_k=5,
+            unknown=1,
+            messages=[
+                {"role": "developer", "content": "a"},
+                {"role": "user", "content": "b", "id": "m"},
+            ],
+        ),
+    )
     call("POST", CHAT, chat(temperature=9), status=400)
-    call("POST", TEXT, {"model": "base", "prompt": ["once"], "max_tokens": 3})
+    for prompt in ("once", ["once"], [1, 2], [[1, 2], [3]]):
+        call("POST", TEXT, {"model": "base", "prompt": prompt, "max_tokens": 3})
     call("GET", "/v1/models")
     call("GET", "/v1/models/{name}", name="pawl")
     call("GET", "/v1/models/{name}", name="nope", status=404)

@@ -1,0 +1,148 @@
+"""How the body of any request is read: its size, gzip, JSON; ``JsonRoute`` for FastAPI's routes."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import zlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pawl.errors import PawlError, short
+from serve.api.errors import validation_error
+
+MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a setting
+MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
+# gets to read the refusal instead of a broken connection
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class _Body:
+    """What came of a body so far: at most ``limit`` bytes of it, unpacked if it is packed."""
+
+    def __init__(self, limit: int, is_packed: bool) -> None:
+        self.content = bytearray()
+        self.is_too_large = False
+        self.problem: str | None = None  # of the packing
+        self._limit = limit
+        self._unpack = zlib.decompressobj(_GZIP) if is_packed else None
+        self._is_at_start = True  # of one of the members that a gzip file may have several of
+
+    def feed(self, part: bytes) -> None:
+        while part and not self.is_too_large and self.problem is None:
+            room = self._limit - len(self.content)
+            if self._unpack is None:
+                self.content += part[:room]
+                self.is_too_large = len(part) > room
+                return
+            if self._unpack.eof:
+                self._unpack, self._is_at_start = zlib.decompressobj(_GZIP), True
+            try:
+                out = self._unpack.decompress(part, room + 1)
+            except zlib.error as error:
+                self.problem = str(error)
+                return
+            self._is_at_start = False
+            self.is_too_large = len(out) > room
+            self.content += out[:room]
+            part = self._unpack.unused_data or self._unpack.unconsumed_tail
+
+    def end(self) -> None:
+        """Note if the packing was cut off."""
+        if self._unpack is not None and not (self._unpack.eof or self._is_at_start):
+            self.problem = self.problem or "it is cut off"
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, unpacked where ``Content-Encoding`` says gzip.
+
+    Raises:
+        PawlError: larger than ``limit`` bytes, packed or unpacked (413); packed in another way
+            (415); no whole gzip.
+        ClientDisconnect: the client hung up before it had sent all.
+    """
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    body, n_bytes = _Body(limit, encoding in ("gzip", "x-gzip")), 0
+    async for part in request.stream():
+        n_bytes += len(part)
+        if n_bytes > max(MAX_DRAINED_BYTES, limit):
+            break
+        body.feed(part)
+    body.end()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise PawlError(
+            f"the request's Content-Encoding is {short(encoding)}",
+            "gzip is unpacked here, nothing else",
+            "Send it as gzip or as it is",
+            code="unsupported_encoding",
+        )
+    if body.is_too_large or n_bytes > limit:
+        size = f"{n_bytes:,} bytes" if n_bytes > limit else f"more than {limit:,} bytes, unpacked"
+        raise PawlError(
+            f"the request has {size}",
+            f"at most {limit:,} are taken",
+            "Send less at once",
+            code="request_too_large",
+        )
+    if body.problem is not None:
+        raise PawlError(
+            "the request's body is not whole gzip",
+            body.problem,
+            "Pack it again, or send it as it is",
+        )
+    return bytes(body.content)
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """The JSON object in ``raw``, without its fields that are null.
+
+    Raises:
+        PawlError: it is no JSON object, or holds what can't be stored or sent on: half a
+            surrogate pair, a number beyond all bounds, lists in lists in lists (200 deep).
+    """
+    try:
+        # Some programs put a byte order mark before the text.
+        value = from_json(raw.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+        json.dumps(value, allow_nan=False)  # 1e999 is infinite
+    except ValueError as error:
+        raise PawlError(
+            "the body is not JSON in UTF-8", str(error), "Mend it and send it again",
+            code="invalid_json",
+        ) from None  # fmt: skip
+    if not isinstance(value, dict):
+        raise PawlError(
+            f"the body is {short(value)}", "a JSON object is expected", 'Send {"...": ...}',
+            code="invalid_json",
+        )  # fmt: skip
+    return {field: content for field, content in value.items() if content is not None}
+
+
+class JsonRoute(APIRoute):
+    """A route of FastAPI's whose bodies are read as those of the completion routes are, whatever
+    their content type; no body counts as an empty object."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        model: Any = self.body_field.field_info.annotation if self.body_field else None
+
+        async def handle_json(request: Request) -> Response:
+            value: dict[str, Any] = {}
+            if model is not None:
+                raw = await read_body(request, MAX_BODY_BYTES)
+                value = parse_json(raw or b"{}")
+                headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+                headers.append((b"content-type", b"application/json"))
+                request = Request({**request.scope, "headers": headers}, request.receive)
+                request._body, request._json = b"{}", value  # what FastAPI asks for
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                raise validation_error(error.errors(), value, model) from None
+
+        return handle_json
