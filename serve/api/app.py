@@ -37,6 +37,7 @@ from pawl.schemas import (
     TextAnswer,
 )
 from pawl.settings import Settings
+from serve.api.admission import Admission
 from serve.api.auth import Auth, is_loopback
 from serve.api.completions import Gateway, InFlight
 from serve.api.docs import docs_page
@@ -99,8 +100,13 @@ def build_app(
     in_flight, metrics = InFlight(), Metrics()
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
     limit = settings.engine.max_request_bytes
-    gateway = Gateway(store, engine, base, in_flight, metrics, lambda: promoter.offered, limit)
-    app = make_app(settings, gateway, admin_routes(settings, base, store, engine, promoter))
+    admission = Admission(settings.engine, settings.limits)
+    gateway = Gateway(
+        store, engine, base, in_flight, metrics, lambda: promoter.offered, limit, admission,
+        settings.limits.keep_alive_seconds,
+    )  # fmt: skip
+    admin = admin_routes(settings, base, store, engine, promoter, admission)
+    app = make_app(settings, gateway, admin)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending
@@ -131,6 +137,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         },
     )  # fmt: skip
     app.router.route_class = JsonRoute
+    app.state.metrics = gateway.metrics
     _add_completion_routes(app, gateway)
     _add_server_routes(app, gateway)
     store: Any = gateway.store
@@ -193,6 +200,8 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
     @app.get("/metrics", tags=["server"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counters in Prometheus' text form."""
+        gateway.metrics.queue_length.set(gateway.admission.n_waiting)
+        gateway.metrics.places_held.set(gateway.admission.n_held)
         if engine is not None:
             gateway.metrics.engine_restarts.set(engine.n_restarts)
             gateway.metrics.engine_ready.set(engine.state == "ready")

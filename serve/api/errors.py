@@ -4,6 +4,7 @@ complain of."""
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ STATUS_BY_CODE = {
     "already_champion": 409, "champion_misfit": 409, "locked": 409, "no_earlier_champion": 409,
     "not_let_through": 409, "snapshot_changed": 409, "split_salt_changed": 409,
     "request_too_large": 413,
+    "rate_limit_exceeded": 429,
     "internal_error": 500, "migration_failed": 500, "store_damaged": 500, "store_newer": 500,
     "store_unwritable": 500,
     "adapter_not_loaded": 502, "engine_error": 502, "probe_failed": 502,
@@ -48,9 +50,10 @@ def error_body(error: PawlError) -> dict[str, object]:
 
 
 def error_response(error: PawlError) -> JSONResponse:
-    """An OpenAI-shaped answer; ``Retry-After`` with a 503."""
+    """An OpenAI-shaped answer; ``Retry-After`` with a 429 and a 503."""
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    seconds = math.ceil(error.retry_after_seconds or RETRY_AFTER_SECONDS)
+    headers = {"Retry-After": str(seconds)} if status in (429, 503) else None
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 
@@ -144,12 +147,14 @@ def engine_off() -> PawlError:
     )
 
 
-def engine_lost(why: str) -> PawlError:
+def engine_lost(why: str, start_seconds: float | None = None) -> PawlError:
+    """``start_seconds``: how long the engine took to start the last time."""
     return PawlError(
         "the engine stopped while it answered",
         why,
         "It is started again by itself; ask again in half a minute",
         retryable=True,
+        retry_after_seconds=start_seconds or 30,
         code="engine_lost",
     )
 
@@ -182,6 +187,8 @@ def refusal(status: int, body: bytes | str, prompt_field: str) -> PawlError:
             retryable=True,
             code="engine_not_ready",
         )
+    if "EngineCore encountered an issue" in message:  # its API process outlives its core a little
+        return engine_lost(message)
     return PawlError(
         f"the engine answered {status}", message, "Ask again", retryable=True, code="engine_error"
     )

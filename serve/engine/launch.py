@@ -30,6 +30,8 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
     """
     engine = settings.engine
     ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
+    # Room for those who have no answer under way, and for the watchdog's token.
+    n_sequences = engine.max_concurrent_requests + engine.n_reserved_places + 1
     rank = next((size for size in ranks if size >= engine.max_lora_rank), ranks[-1])
     command = [
         *module_command("vllm.entrypoints.openai.api_server"),
@@ -37,7 +39,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         "--host", "127.0.0.1", "--port", str(port),
         "--dtype", engine.dtype,
         "--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(rank),
-        "--max-num-seqs", str(engine.max_concurrent_requests),
+        "--max-num-seqs", str(n_sequences),
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
     if engine.max_model_len_tokens is not None:

@@ -17,6 +17,7 @@ from feedback.store import Store
 from pawl.models import BaseModel
 from pawl.schemas import Completion, Promotion, utc_now
 from pawl.settings import Settings
+from serve.api.admission import Admission
 from serve.api.app import make_app
 from serve.api.completions import Gateway, InFlight
 from serve.api.metrics import Metrics
@@ -63,7 +64,8 @@ class Live:
         self.in_flight = InFlight()
         self.gateway = Gateway(
             store, self.engine, base, self.in_flight, Metrics(), lambda: self.engine.loaded,
-            settings.engine.max_request_bytes,
+            settings.engine.max_request_bytes, Admission(settings.engine, settings.limits),
+            settings.limits.keep_alive_seconds,
         )  # fmt: skip
         self.app = make_app(settings, self.gateway)
         self.url = ""
@@ -103,11 +105,8 @@ def live(
     thread = threading.Thread(target=one.loop.run_forever, daemon=True)
     thread.start()
     with listen("127.0.0.1", 0) as listener:
-        import uvicorn
-
         one.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = Server(uvicorn.Config(one.app, log_config=None, access_log=False,
-                                       timeout_graceful_shutdown=2))  # fmt: skip
+        server = Server(one.app, settings)
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listener]), one.loop)
         try:
             one.call(server.listening.wait(), 60)
