@@ -279,7 +279,7 @@ class Gateway:
         exchange.asked = True
         activity.n_asked += 1
         try:
-            async with engine.session.post(
+            async with activity.under_way(), engine.session.post(
                 engine.base_url + request.path, data=json.dumps(body).encode(),
                 headers={"Content-Type": "application/json", "X-Request-Id": engine_id},
             ) as upstream:  # fmt: skip

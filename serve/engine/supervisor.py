@@ -119,9 +119,12 @@ class Engine:
 
         timeout = aiohttp.ClientTimeout(total=seconds)
         try:
-            async with self.session.request(
-                method, self.base_url + path, json=body, timeout=timeout
-            ) as answer:
+            async with (
+                self.activity.under_way(),
+                self.session.request(
+                    method, self.base_url + path, json=body, timeout=timeout
+                ) as answer,
+            ):
                 text = await answer.text()
                 self.activity.n_signs += path.endswith("/completions") and answer.status == 200
                 return answer.status, text
@@ -210,7 +213,7 @@ class Engine:
                     ever_ready, ready_at = True, time.monotonic()
                     stuck_seconds = self._settings.engine.stuck_seconds
                     reason = await watch(self.request, self.activity, process.wait(), stuck_seconds)
-                    await self._tell_people(reason)
+                    self._tell_people(reason)
                 except PawlError as error:
                     self.failure, reason = error, error.what
                 except OSError as error:  # a full disk, no room for another process
@@ -294,7 +297,7 @@ class Engine:
         self._set("ready", "ready", 1.0)
         return process
 
-    async def _tell_people(self, reason: str) -> None:
+    def _tell_people(self, reason: str) -> None:
         """Let nobody wait for an engine that is dead or stuck: what is under way fails now."""
         self.is_ready = False
         self.loaded.clear()
@@ -302,8 +305,7 @@ class Engine:
         cause = reason_in_log(log_lines) or "its log does not say why"
         _log.error("%s; %s", reason, cause)
         self._set("restarting", f"{reason}; it starts again", 0.0)
-        if self._session is not None:
-            await self._session.close()
+        self.activity.end()
 
     async def _end_process(self) -> None:
         """Close the pipe to ``session.py``: it ends all that it started, and then itself."""

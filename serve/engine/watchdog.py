@@ -10,11 +10,12 @@ may have to wait for memory).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 LOOK_SECONDS = 5.0  # between two looks
@@ -34,6 +35,29 @@ class Activity:
     n_asked: int = 0
     n_answered: int = 0
     n_signs: int = 0  # anything that was generated
+    _under_way: set[asyncio.Timeout] = field(default_factory=set)
+
+    @contextlib.asynccontextmanager
+    async def under_way(self) -> AsyncIterator[None]:
+        """A request to this engine. Raises ConnectionError: the engine was given up meanwhile.
+        (A frozen process keeps its connections, and closing the client's end of one does not wake
+        who reads from it.)"""
+        try:
+            async with asyncio.timeout(None) as until:
+                self._under_way.add(until)
+                try:
+                    yield
+                finally:
+                    self._under_way.discard(until)
+        except TimeoutError:
+            if until.expired():
+                raise ConnectionError("the engine was given up") from None
+            raise
+
+    def end(self) -> None:
+        """Let every request under way fail now."""
+        for until in self._under_way:
+            until.reschedule(0)
 
 
 async def watch(
