@@ -120,16 +120,16 @@ def test_beside_others_one_caller_holds_no_more_than_its_share() -> None:
 
 def test_turns_go_by_tokens_not_by_requests() -> None:
     async def scenario() -> None:
-        async with queue(2, caller_share=1) as q:
-            for label in ("x0", "x1", "y"):  # both places, and the reserve's
-                await q.send(label, label[0])
-            for n in range(4):
+        async with queue(16, caller_share=1, max_queued_requests=1000) as q:
+            for n in range(18):  # all places, and those of the reserve
+                await q.send(f"x {n}", f"x {n}")
+            for n in range(64):
                 await q.send(f"long {n}", "long", 40)
-            for n in range(8):
                 await q.send(f"short {n}", "short", 10)
-            while len(q.order) < 3 + 4 + 8:
+            while "short 63" not in q.order:
                 await q.end_oldest()
-            assert q.order.index("short 6") < q.order.index("long 2"), q.order
+            n_long = sum(label.startswith("long") for label in q.order)
+            assert 16 <= n_long <= 32, "a quarter of the requests, and what the reserve adds"
 
     run(scenario())
 
