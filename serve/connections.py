@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from pawl.errors import PawlError
 from pawl.settings import Settings
+from serve.api.errors import error_response
 
 if TYPE_CHECKING:
+    from starlette.responses import JSONResponse
+
     from serve.api.metrics import Metrics
 
 BACKLOG = 2048  # connections that the kernel keeps until they are accepted
@@ -30,9 +34,13 @@ MOST_FILES = 65_536  # more are not asked for
 # the page to its own server, those accepted in one round; two for each place in the engine.
 N_OWN_FILES = 128 + 2 * ACCEPTED_AT_ONCE
 REPORT_SECONDS = 60.0
-_BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n"
-    b"content-length: 0\r\n\r\n"
+_FULL = PawlError(
+    "the server has as many connections as it takes",
+    "each has a request under way",
+    "Ask again later",
+    retryable=True,
+    retry_after_seconds=5,
+    code="overloaded",
 )
 _log = logging.getLogger("pawl.connections")
 
@@ -71,7 +79,7 @@ class Connections:
         connection.since, connection.began, connection.unread_since = time.monotonic(), False, None
         if len(self) >= self.most and not self._make_room():
             self._count("refused")
-            connection.transport.write(_BUSY)
+            connection.transport.write(_as_bytes(error_response(_FULL)))
             connection.transport.close()
         self._strangers[connection] = None
         self._metrics.connections.set(len(self))
@@ -150,6 +158,12 @@ class Connections:
         elif time.monotonic() > self._told_full_at + REPORT_SECONDS:
             self._told_full_at = time.monotonic()
             _log.warning("connections wait: %s", context.get("exception"))
+
+
+def _as_bytes(response: JSONResponse) -> bytes:
+    head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    status = b"HTTP/1.1 %d Service Unavailable\r\nconnection: close\r\n" % response.status_code
+    return status + head + b"\r\n" + bytes(response.body)
 
 
 def bounded(connections: Connections) -> type[asyncio.Protocol]:

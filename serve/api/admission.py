@@ -51,11 +51,12 @@ def caller_of(scope: Mapping[str, Any], authorization: str | None, rater_id: str
     return f"address {(scope.get('client') or ('unknown',))[0]}"
 
 
-def expected_tokens(request: CompletionRequest, n_bytes: int) -> int:
-    """What a request is charged before it is known: its body's size, and all that it may get."""
+def expected_tokens(request: CompletionRequest, n_bytes: int, context: int) -> int:
+    """What a request is charged before it is known: its body's size, and all that it may get.
+    ``context``: tokens that the model's holds."""
     asked = request.max_tokens or getattr(request, "max_completion_tokens", None)
     n_answers = request.n * len(request.prompts())
-    return n_bytes // BYTES_PER_TOKEN + n_answers * (asked or DEFAULT_MAX_TOKENS)
+    return n_bytes // BYTES_PER_TOKEN + n_answers * min(asked or DEFAULT_MAX_TOKENS, context)
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ class Admission:
     async def _wait(self, place: Place) -> None:
         limit = None if place.caller.is_ours else self._limits.max_wait_seconds
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(None if place.granted.done() else limit):
                 await place.granted
         except TimeoutError:
             raise self._overloaded(f"it has waited {limit:.0f} s") from None

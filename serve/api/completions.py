@@ -185,7 +185,7 @@ class Gateway:
                 rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
                 request=request, version=version, base=self.base,
                 caller=caller_of(scope, headers.get("authorization"), rater_id),
-                n_expected_tokens=expected_tokens(request, len(raw)),
+                n_expected_tokens=expected_tokens(request, len(raw), self.base.max_length_tokens),
             )  # fmt: skip
         except ClientDisconnect:
             return
@@ -293,8 +293,12 @@ class Gateway:
                     exchange.answer.take(rest)
                     if exchange.answer.error is not None:
                         raise refusal(500, rest, request.prompt_field)
+        except Exception:
+            place.n_used_tokens = 0
+            raise
         finally:
-            place.n_used_tokens = exchange.n_used_tokens
+            if exchange.n_used_tokens is not None:
+                place.n_used_tokens = exchange.n_used_tokens
         activity.n_answered += 1
         activity.n_signs += 1
         return rest

@@ -79,8 +79,8 @@ class Exchange:
     request: CompletionRequest
     version: str
     base: BaseModel
-    caller: str  # whose share of the engine it comes out of
-    n_expected_tokens: int
+    caller: str = ""  # whose share of the engine it comes out of
+    n_expected_tokens: int = 0
     answer: Answer = field(default_factory=Answer)
     first_token_seconds: float | None = None
     begun: bool = False  # the head of the answer has left
