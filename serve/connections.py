@@ -171,6 +171,8 @@ def bounded(connections: Connections) -> type[asyncio.Protocol]:
     uvicorns: Any = AutoHTTPProtocol
 
     class Bounded(uvicorns):
+        unread_since: float | None
+
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             connections.opened(self)

@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,7 @@ from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.engine import session
-from serve.engine.launch import STAGES, engine_environment, reason_in_log, vllm_command
+from serve.engine.launch import NO_REASON, EngineLog, engine_environment, vllm_command
 from serve.engine.watchdog import TOKEN_BODY, Activity, watch
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0, 120.0)
 POLL_SECONDS = 0.1
 HEALTH_SECONDS = 5.0
 ADAPTER_SECONDS = 120.0
-N_TAIL_LINES = 25
-LOG_BYTES = 5_000_000
 _log = logging.getLogger("pawl.engine")
 
 
@@ -87,7 +86,7 @@ class Engine:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._log_offset = 0
+        self._engine_log = EngineLog(self.log_path)
         self._changed = asyncio.Event()
 
     # -- what others ask of it
@@ -237,7 +236,7 @@ class Engine:
                 # another program may have taken the port between our look and vLLM's.
                 if not ever_ready and (
                     n_failures >= N_FAILURES_TO_GIVE_UP
-                    or "address already in use" not in self._log_text().lower()
+                    or "address already in use" not in self._engine_log.text().lower()
                 ):
                     self.failure = self.failure or self._explain(reason)
                     self._set("failed", reason, 0.0)
@@ -260,10 +259,7 @@ class Engine:
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
         self.command = self._make_command(self._settings, self.model, port)
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._engine_log.begin()
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-S", session.__file__, str(self.log_path), *self.command,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
@@ -282,7 +278,9 @@ class Engine:
                     "the engine was not ready after "
                     f"{self._settings.engine.start_timeout_seconds:.0f} s"
                 )
-            self._read_progress()
+            self.detail, self.progress_fraction = max(
+                (self.detail, self.progress_fraction), self._engine_log.stage(), key=itemgetter(1)
+            )
             await asyncio.sleep(POLL_SECONDS)
         self._set(self.state, "generating a first token", 0.98)
         await self._generate_one_token(deadline)
@@ -301,9 +299,7 @@ class Engine:
         """Let nobody wait for an engine that is dead or stuck: what is under way fails now."""
         self.is_ready = False
         self.loaded.clear()
-        log_lines = self._log_text().splitlines()
-        cause = reason_in_log(log_lines) or "its log does not say why"
-        _log.error("%s; %s", reason, cause)
+        _log.error("%s; %s", reason, self._engine_log.reason() or NO_REASON)
         self._set("restarting", f"{reason}; it starts again", 0.0)
         self.activity.end()
 
@@ -361,30 +357,13 @@ class Engine:
         self.progress_fraction = progress_fraction
         self._changed.set()
 
-    def _read_progress(self) -> None:
-        text = self._log_text()
-        for mark, fraction, stage in STAGES:
-            if fraction > self.progress_fraction and mark in text:
-                self.progress_fraction, self.detail = fraction, stage
-        if self.progress_fraction == 0.0:
-            self.detail, self.progress_fraction = "importing vLLM", 0.02
-
-    def _log_text(self) -> str:
-        if not self.log_path.exists():
-            return ""
-        with self.log_path.open("rb") as file:
-            file.seek(self._log_offset)
-            return file.read().decode(errors="replace")
-
-    def _explain(self, what: str, otherwise: str = "its log does not say why") -> PawlError:
+    def _explain(self, what: str, otherwise: str = NO_REASON) -> PawlError:
         """``what`` happened, with the reason in the log (or ``otherwise``), the exact command and
         the log's tail."""
-        lines = [line for line in self._log_text().splitlines() if line.strip()]
-        tail = "\n".join(f"    {line[:300]}" for line in lines[-N_TAIL_LINES:])
         return PawlError(
             what,
-            reason_in_log(lines) or otherwise,
-            f"Command: {shlex.join(self.command)}\n  Last lines of {self.log_path}:\n{tail}\n",
+            self._engine_log.reason() or otherwise,
+            f"Command: {shlex.join(self.command)}\n  {self._engine_log.tail()}",
             retryable=True,
             code="engine_failed",
         )
