@@ -79,13 +79,13 @@ class Exchange:
     request: CompletionRequest
     version: str
     base: BaseModel
-    caller: str = ""  # whose share of the engine it comes out of
-    n_expected_tokens: int = 0
     answer: Answer = field(default_factory=Answer)
     first_token_seconds: float | None = None
     begun: bool = False  # the head of the answer has left
     asked: bool = False  # the engine has it, or had it
     recorded: bool = False
+    caller: str = ""  # whose share of the engine it comes out of
+    n_expected_tokens: int = 0
 
     @property
     def n_rows(self) -> int:
