@@ -35,7 +35,7 @@ from serve.connections import (
     BACKLOG,
     Connections,
     bounded,
-    end_dead_ones,
+    prepare,
     raise_file_limit,
 )
 from serve.engine.launch import vllm_command
@@ -184,7 +184,7 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(self._connections.report)
         for listener in sockets or []:
             listener.listen(BACKLOG)  # uvicorn took the number accepted at once for it
-            end_dead_ones(listener)
+            prepare(listener)
         self.listening.set()
 
     async def on_tick(self, counter: int) -> bool:
