@@ -74,7 +74,9 @@ class LimitSettings(BaseModel):
     caller_share: float = Field(
         0.25, gt=0, le=1, description="of the engine's places, while other callers are there"
     )
-    requests_per_minute: int | None = Field(None, ge=1, description="of one caller; beyond it 429")
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="for answers, of one caller; beyond it 429"
+    )
     tokens_per_minute: int | None = Field(
         None, ge=1, description="of one caller, prompts and answers; beyond it 429"
     )

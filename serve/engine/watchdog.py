@@ -96,7 +96,7 @@ async def watch(
                 if now_counted > n_counted >= 0:
                     silent_seconds = 0.0
                 n_counted = now_counted
-            silent_seconds += min(time.monotonic() - began, 3 * look_seconds)
+            silent_seconds += min(time.monotonic() - began, 2 * look_seconds)
         return f"the engine generated nothing for {silent_seconds:.0f} s"
     finally:
         exit_code.cancel()

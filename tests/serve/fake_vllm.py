@@ -14,6 +14,7 @@ What it says follows from the model's name and the prompt alone. The last messag
     freeze         from now on nobody gets a token, though /health answers
     die at once    the process ends with exit code 3
     core dies      what vLLM's API process says of a core that has died
+    core ends      two words, then the same as an event of the stream
 
 With ``--speed`` it generates at most ``PLACES`` answers at once, first come, first served, and a
 token of each takes ``STEP_SECONDS`` and ``SECONDS_PER_ANSWER`` for each answer that is generated
@@ -193,6 +194,10 @@ class FakeVllm:
                 return response
             if i == 2 and prompt == "die":
                 os._exit(3)
+            if i == 2 and prompt == "core ends":
+                await response.write(b'data: {"error": {"message": "EngineCore encountered an issue'
+                                     b'.", "code": 500}}\n\ndata: [DONE]\n\n')  # fmt: skip
+                return response
             await self.token()
             last = "stop" if i == len(words) - 1 else None
             for index in range(n):

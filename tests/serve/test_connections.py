@@ -17,6 +17,8 @@ import httpx
 import pytest
 
 from pawl.settings import Settings
+from serve.connections import prepare
+from serve.up import listen
 from tests import tiny_bases
 from tests.serve.live import REPOSITORY, Live, eventually, live
 
@@ -98,6 +100,15 @@ def test_when_all_have_requests_under_way_the_next_is_told_to_wait(tmp_path: Pat
         refused = httpx.get(one.url + "/health")
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_accepted_connections_send_at_once_and_notice_a_dead_end() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        prepare(listener)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
 
 
 def test_a_websocket_is_refused_as_any_route_that_is_not_there(impatient: Live) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from pawl.files import read_json
 from pawl.settings import Settings
 from serve.engine import session as processes
+from serve.engine.watchdog import Activity, watch
 from tests.serve.live import Live, eventually, fake_command, live
 
 CHAT = "/v1/chat/completions"
@@ -85,6 +87,12 @@ def test_long_answers_that_show_nothing_until_their_end_are_left_alone(tmp_path:
 def test_what_the_engines_api_says_of_a_dead_core_is_worth_trying_again(tmp_path: Path) -> None:
     with live(Settings(state_dir=tmp_path)) as one:
         assert told(httpx.post(one.url + CHAT, json=chat("core dies"))) == (503, "engine_lost")
+        begun = httpx.post(one.url + CHAT, json=chat("core ends", stream=True))
+        *_, last, rest = begun.text.split("\n\n")
+        assert rest == "", "and no [DONE]"
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_lost"
+        (row,) = one.rows(begun.headers["X-Pawl-Completion-Id"])
+        assert (row.status, row.completion) == ("error", "base heard ")
 
 
 def test_after_a_death_the_waiting_are_told_and_its_cause_is_logged(
@@ -103,6 +111,26 @@ def test_after_a_death_the_waiting_are_told_and_its_cause_is_logged(
         assert codes <= {"engine_lost", "engine_not_ready"}
         assert "exit code 137 (SIGKILL)" in caplog.text
         back(one)
+
+
+def test_a_pause_of_this_process_is_not_one_of_the_engine() -> None:
+    """A suspended machine, a stopped gateway."""
+
+    async def scenario() -> str:
+        activity, ended = Activity(), asyncio.get_running_loop().create_future()
+
+        async def request(method: str, path: str, body: Any = None, **more: Any) -> tuple[int, str]:
+            activity.n_signs += path == "/v1/completions"
+            return 200, ""
+
+        watching = asyncio.create_task(watch(request, activity, ended, 1.0))
+        await asyncio.sleep(0.1)
+        time.sleep(3)  # noqa: ASYNC251 - nothing runs meanwhile
+        await asyncio.sleep(0.5)
+        ended.set_result(0)
+        return await watching
+
+    assert asyncio.run(scenario()) == "the engine ended with exit code 0"
 
 
 @pytest.mark.slow
