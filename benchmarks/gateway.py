@@ -107,7 +107,8 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
     """Pawl's own gateway and store."""
     from feedback.store import Store
     from serve.api.app import make_app
-    from serve.api.completions import Gateway, InFlight
+    from serve.api.completions import Gateway
+    from serve.api.in_flight import InFlight
     from serve.api.metrics import Metrics
     from serve.engine.watchdog import Activity
     from serve.up import Server, listen, stop_on_signals

@@ -39,9 +39,10 @@ from pawl.schemas import (
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.api.auth import Auth, is_loopback
-from serve.api.completions import Gateway, InFlight
+from serve.api.completions import Gateway
 from serve.api.docs import docs_page
 from serve.api.errors import error_body, error_response, no_such_route
+from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.api.requests import ChatRequest, JsonRoute, TextRequest
 

@@ -21,8 +21,7 @@ import json
 import logging
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -45,6 +44,7 @@ from serve.api.errors import (
     respond_error,
     status_of,
 )
+from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.api.recording import (
     Exchange,
@@ -66,34 +66,6 @@ if TYPE_CHECKING:
 PUBLIC_NAME = "pawl"
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which clients of event streams skip
 _log = logging.getLogger("pawl.gateway")
-
-
-class InFlight:
-    """Counts running requests by version, so that a version is unloaded only when it is silent.
-
-    Used from the event loop only.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._one_ended = asyncio.Event()
-
-    @contextlib.contextmanager
-    def running(self, version: str) -> Iterator[None]:
-        """Count one request of ``version`` while the block runs."""
-        self.counts[version] += 1
-        try:
-            yield
-        finally:
-            self.counts[version] -= 1
-            self.counts += Counter()  # drops versions without requests
-            self._one_ended.set()
-            self._one_ended = asyncio.Event()
-
-    async def drained(self, version: str) -> None:
-        """Return once no request of ``version`` runs (at once when none does)."""
-        while self.counts[version]:
-            await self._one_ended.wait()
 
 
 @dataclass(frozen=True, eq=False)

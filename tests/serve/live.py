@@ -19,7 +19,8 @@ from pawl.schemas import Completion, Promotion, utc_now
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.api.app import make_app
-from serve.api.completions import Gateway, InFlight
+from serve.api.completions import Gateway
+from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.engine.supervisor import CommandMaker, Engine
 from serve.up import Server, listen
