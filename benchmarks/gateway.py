@@ -85,6 +85,8 @@ class Upstream:
 
     base_url: str
     state: str = "ready"
+    start_seconds: float | None = None
+    activity: Any = None
     _session: Any = None
 
     @property
@@ -103,13 +105,13 @@ class Upstream:
 
 def serve_pawl(port: int, upstream: str, recording: bool) -> None:
     """Pawl's own gateway and store."""
-    import uvicorn
-
     from feedback.store import Store
     from serve.api.app import make_app
-    from serve.api.completions import Gateway, InFlight
+    from serve.api.completions import Gateway
+    from serve.api.in_flight import InFlight
     from serve.api.metrics import Metrics
-    from serve.up import Server, stop_on_signals
+    from serve.engine.watchdog import Activity
+    from serve.up import Server, listen, stop_on_signals
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(state_dir=Path(folder))
@@ -118,13 +120,13 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
         engine: Any = Upstream(upstream)
         gateway = Gateway(store, engine, base, InFlight(), Metrics(), lambda: (),
                           settings.engine.max_request_bytes, record=recording)  # fmt: skip
-        config = uvicorn.Config(make_app(settings, gateway), host="127.0.0.1", port=port,
-                                access_log=False, log_level="warning")  # fmt: skip
+        engine.activity = Activity()
 
         async def serve() -> None:
-            server = Server(config)
+            server = Server(make_app(settings, gateway), settings)
             stop_on_signals(server)
-            await server.serve()
+            with listen("127.0.0.1", port) as listener:
+                await server.serve(sockets=[listener])
             await engine.session.close()
 
         asyncio.run(serve())

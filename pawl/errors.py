@@ -20,11 +20,8 @@ class PawlError(Exception):
         code: the short machine-readable name. ``serve.api.errors`` gives each its HTTP status.
         param: the request field at fault, if one is.
         retryable: the same call may succeed later, with nothing changed in it.
-
-    ``retry_after_seconds``: when, where that is known better than "soon".
+        retry_after_seconds: when to try again, where that is known.
     """
-
-    retry_after_seconds: float | None = None
 
     def __init__(
         self,
@@ -35,6 +32,7 @@ class PawlError(Exception):
         code: str = "invalid_request",
         param: str | None = None,
         retryable: bool = False,
+        retry_after_seconds: float | None = None,
     ) -> None:
         self.what = what
         self.why = why
@@ -42,6 +40,7 @@ class PawlError(Exception):
         self.code = code
         self.param = _bounded(param) if param is not None else None
         self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
         text = _bounded(what)
         if why:
             text += f": {_bounded(why).removesuffix('.')}"

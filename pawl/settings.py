@@ -43,12 +43,58 @@ class EngineSettings(BaseModel):
         4, ge=3, description="adapters live at once: champion, challenger, previous"
     )
     max_lora_rank: int = Field(16, ge=1, le=512, description="vLLM takes no rank above 512")
-    max_concurrent_requests: int = Field(64, ge=1, description="vLLM's --max-num-seqs")
+    max_concurrent_requests: int = Field(
+        64, ge=1, description="answers generated at once; more requests wait (see limits)"
+    )
     kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the KV cache, GiB")
     gpu_memory_fraction: float = Field(0.85, gt=0, lt=1)
     start_timeout_seconds: float = Field(600, gt=0)
+    stuck_seconds: float = Field(
+        120, ge=1, description="without any token for so long, the engine is started again"
+    )
     max_request_bytes: int = Field(
         4_000_000, ge=1, description="largest body of a completion request"
+    )
+
+    @property
+    def n_reserved_places(self) -> int:
+        """Places beyond ``max_concurrent_requests``, for callers who have no answer under way."""
+        return max(1, self.max_concurrent_requests // 8)
+
+
+class LimitSettings(BaseModel):
+    """What one caller (an account or key, else a rater, else an address) may ask of the server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_queued_requests: int = Field(
+        256, ge=0, description="waiting for the engine; beyond it the longest queue loses one (503)"
+    )
+    max_wait_seconds: float = Field(120, gt=0, description="in that queue, then 503")
+    caller_share: float = Field(
+        0.25, gt=0, le=1, description="of the engine's places, while other callers are there"
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="for answers, of one caller; beyond it 429"
+    )
+    tokens_per_minute: int | None = Field(
+        None, ge=1, description="of one caller, prompts and answers; beyond it 429"
+    )
+    requests_at_once: int | None = Field(
+        None, ge=1, description="of one caller, waiting or answered; beyond it 429"
+    )
+    keep_alive_seconds: float = Field(
+        15, ge=0, description="between comments in a stream that waits for its first token; 0: none"
+    )
+    max_connections: int = Field(
+        2000, ge=1, description="open at once; fewer where the process may open too few files"
+    )
+    request_seconds: float = Field(
+        20, gt=0, description="for a request's head to come, and between the parts of its body"
+    )
+    idle_seconds: float = Field(75, gt=0, description="between two requests of a connection")
+    unread_seconds: float = Field(
+        30, gt=0, description="a client may leave what was sent unread before it is cut off"
     )
 
 
@@ -158,6 +204,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="None: no key is asked for")
     split_salt: str = Field("pawl", description="fixed for the life of a store")
     engine: EngineSettings = EngineSettings()
+    limits: LimitSettings = LimitSettings()
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
     api: ApiSettings = ApiSettings()

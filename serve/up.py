@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import signal
 import socket
@@ -29,11 +30,20 @@ from pawl.models import BaseModel, resolve_model
 from pawl.schemas import utc_now
 from pawl.settings import Settings
 from serve.api.auth import is_loopback
+from serve.connections import (
+    ACCEPTED_AT_ONCE,
+    BACKLOG,
+    Connections,
+    bounded,
+    prepare,
+    raise_file_limit,
+)
 from serve.engine.launch import vllm_command
 from serve.engine.supervisor import CommandMaker, Engine
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from serve.api.app import PawlApp
 
 DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
 # A night, an import or an export without a server holds the store for moments; a start that comes
@@ -97,7 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         is_ipv6 = family == socket.AF_INET6
         return socket.create_server(
-            (host, port), family=family, backlog=2048, dualstack_ipv6=is_ipv6
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_ipv6
         )
     except OSError as error:
         what, why = f"cannot listen on {host}:{port}", str(error)
@@ -127,11 +137,7 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
-    server = Server(uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS, timeout_keep_alive=75,
-    ))  # fmt: skip
-
+    server = Server(app, settings)
     stop_on_signals(server, say)
     try:
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
@@ -159,16 +165,33 @@ async def _serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn that says when it listens, and leaves the signals to us: its own handlers end the
-    process by the same signal again, ours with exit code 0."""
+    """uvicorn that says when it listens, bounds its connections, and leaves the signals to us: its
+    own handlers end the process by the same signal again, ours with exit code 0."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, app: PawlApp, settings: Settings) -> None:
+        self._connections = Connections(settings, app.state.metrics, raise_file_limit())
+        # No route takes WebSockets: whoever asks for one gets a plain answer.
+        super().__init__(uvicorn.Config(
+            app, http=bounded(self._connections), ws="none", backlog=ACCEPTED_AT_ONCE,
+            log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            timeout_keep_alive=math.ceil(settings.limits.idle_seconds),
+        ))  # fmt: skip
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        asyncio.get_running_loop().set_exception_handler(self._connections.report)
+        for listener in sockets or []:
+            listener.listen(BACKLOG)  # uvicorn took the number accepted at once for it
+            prepare(listener)
         self.listening.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if counter % 10 == 0:
+            self._connections.sweep()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Pages left open hold a stream each; told first, the drain need not wait for them."""

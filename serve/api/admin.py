@@ -46,13 +46,19 @@ from serve.promotion import Promoter
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from serve.api.admission import Admission
     from serve.engine.supervisor import Engine
 
 _log = logging.getLogger("pawl.admin")
 
 
 def admin_routes(
-    settings: Settings, base: BaseModel, store: Store, engine: Engine | None, promoter: Promoter
+    settings: Settings,
+    base: BaseModel,
+    store: Store,
+    engine: Engine | None,
+    promoter: Promoter,
+    admission: Admission,
 ) -> APIRouter:
     router = APIRouter(prefix="/admin", route_class=JsonRoute, tags=["admin"])
 
@@ -166,7 +172,7 @@ def admin_routes(
         """The base's greedy answers, for replay; they are not recorded."""
         if engine is None:
             raise engine_off()
-        answers: Any = await generate(engine, body.prompts, body.max_tokens)
+        answers: Any = await generate(engine, body.prompts, body.max_tokens, admission)
         return GeneratedAnswers(answers=answers)
 
     return router

@@ -37,11 +37,13 @@ from pawl.schemas import (
     TextAnswer,
 )
 from pawl.settings import Settings
+from serve.api.admission import Admission
 from serve.api.auth import Auth, is_loopback
 from serve.api.bodies import JsonRoute
-from serve.api.completions import Gateway, InFlight
+from serve.api.completions import Gateway
 from serve.api.docs import docs_page
 from serve.api.errors import error_body, error_response, no_such_route
+from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.api.requests import ChatRequest, TextRequest
 
@@ -100,11 +102,14 @@ def build_app(
     in_flight, metrics = InFlight(), Metrics()
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
     limit = settings.engine.max_request_bytes
+    admission = Admission(settings.engine, settings.limits)
     gateway = Gateway(
-        store, engine, base, in_flight, metrics, lambda: promoter.offered, limit,
+        store, engine, base, in_flight, metrics, lambda: promoter.offered, limit, admission,
+        settings.limits.keep_alive_seconds,
         refuse_unknown=settings.api.unknown_fields == "refuse",
     )  # fmt: skip
-    app = make_app(settings, gateway, admin_routes(settings, base, store, engine, promoter))
+    admin = admin_routes(settings, base, store, engine, promoter, admission)
+    app = make_app(settings, gateway, admin)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending
@@ -135,6 +140,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         },
     )  # fmt: skip
     app.router.route_class = JsonRoute
+    app.state.metrics = gateway.metrics
     _add_completion_routes(app, gateway)
     _add_server_routes(app, gateway)
     store: Any = gateway.store
@@ -198,6 +204,8 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
     @app.get("/metrics", tags=["server"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counters in Prometheus' text form."""
+        gateway.metrics.queue_length.set(gateway.admission.n_waiting)
+        gateway.metrics.places_held.set(gateway.admission.n_held)
         if engine is not None:
             gateway.metrics.engine_restarts.set(engine.n_restarts)
             gateway.metrics.engine_ready.set(engine.state == "ready")

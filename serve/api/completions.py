@@ -2,6 +2,10 @@
 the answer go through as they come, and a copy of them is recorded before the client is told that
 the answer is whole.
 
+Before the engine a request may have to wait (``serve/api/admission.py``). A stream that waits for
+its first token gets a comment every ``keep_alive_seconds``, so that no proxy takes it for dead.
+What goes wrong before the first of them is a plain HTTP error, what goes wrong later an event.
+
 A stream's ``data: [DONE]`` is held back until the store has committed the answer; if it can't, an
 error event goes out in its place. An answer that isn't streamed leaves after the commit. When a
 client hangs up, at whatever moment, the request to the engine is dropped, which frees its place
@@ -17,9 +21,8 @@ import json
 import logging
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -32,6 +35,7 @@ from pawl.logs import request_id
 from pawl.models import BaseModel
 from pawl.schemas import ModelCard, utc_now
 from pawl.sse import DONE, EventParser, event
+from serve.api.admission import Admission, Place, caller_of, expected_tokens
 from serve.api.bodies import read_body
 from serve.api.errors import (
     connection_errors,
@@ -44,6 +48,7 @@ from serve.api.errors import (
     status_of,
 )
 from serve.api.fields import ignored_header
+from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.api.recording import (
     Exchange,
@@ -60,37 +65,11 @@ if TYPE_CHECKING:
 
     from feedback.store import Store
     from serve.engine.supervisor import Engine
+    from serve.engine.watchdog import Activity
 
 PUBLIC_NAME = "pawl"
+KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which clients of event streams skip
 _log = logging.getLogger("pawl.gateway")
-
-
-class InFlight:
-    """Counts running requests by version, so that a version is unloaded only when it is silent.
-
-    Used from the event loop only.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._one_ended = asyncio.Event()
-
-    @contextlib.contextmanager
-    def running(self, version: str) -> Iterator[None]:
-        """Count one request of ``version`` while the block runs."""
-        self.counts[version] += 1
-        try:
-            yield
-        finally:
-            self.counts[version] -= 1
-            self.counts += Counter()  # drops versions without requests
-            self._one_ended.set()
-            self._one_ended = asyncio.Event()
-
-    async def drained(self, version: str) -> None:
-        """Return once no request of ``version`` runs (at once when none does)."""
-        while self.counts[version]:
-            await self._one_ended.wait()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +83,8 @@ class Gateway:
     metrics: Metrics
     offered: Callable[[], Collection[str]]  # adapters in the engine that may be asked for now
     max_body_bytes: int  # a larger request is refused
+    admission: Admission = field(default_factory=Admission)
+    keep_alive_seconds: float = 0.0  # 0: no comments
     record: bool = True  # off only to measure what recording costs
     refuse_unknown: bool = False  # fields that are not known, instead of ignoring them
 
@@ -199,6 +180,8 @@ class Gateway:
                 ),
                 rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
                 request=request, version=version, base=self.base,
+                caller=caller_of(scope, headers.get("authorization"), rater_id),
+                n_expected_tokens=expected_tokens(request, len(raw), self.base.max_length_tokens),
             )  # fmt: skip
         except ClientDisconnect:
             return
@@ -227,41 +210,46 @@ class Gateway:
                 status = "cancelled"
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await work
-            if not exchange.recorded:
+            if exchange.asked and not exchange.recorded:
                 with contextlib.suppress(PawlError):
                     await self._record(exchange, status)
-            self.metrics.requests.labels(exchange.version, status).inc()
+            is_refused = status == "error" and not exchange.asked
+            label = "refused" if is_refused else status
+            self.metrics.requests.labels(exchange.version, label).inc()
 
     async def _relay(
         self, exchange: Exchange, engine: Engine, scope: Scope, receive: Receive, send: Send
     ) -> Status:
-        """Ask the engine, pass its answer on, record it, and only then end the answer."""
-        stream = exchange.request.stream
+        """Wait for the engine, ask it, pass its answer on, record it, and only then end it."""
+        stream, keeping_alive = exchange.request.stream, None
+        if stream and self.keep_alive_seconds:
+            keeping_alive = asyncio.create_task(self._keep_alive(exchange, send))
         try:
-            async with self._ask(engine, exchange) as upstream:
-                if upstream.status != 200:
-                    exchange.recorded = upstream.status < 500  # it was refused, not begun
-                    prompt_field = exchange.request.prompt_field
-                    raise refusal(upstream.status, await upstream.read(), prompt_field)
-                if stream:
-                    body = await self._pass_on(exchange, upstream, send)
-                else:
-                    body = await upstream.read()
-                    exchange.answer.take(body)
+            async with self.admission.place(
+                exchange.caller, exchange.n_rows, exchange.n_expected_tokens
+            ) as place:
+                self.metrics.queue_seconds.observe(place.waited_seconds)
+                body = await self._ask(exchange, engine, send, place)
             await self._record(exchange, "complete")
         except PawlError as error:
             failure = error
         except connection_errors() as error:
-            failure = engine_lost(f"{type(error).__name__} {error}".strip())
+            why = f"{type(error).__name__} {error}".strip()
+            failure = engine_lost(why)
         else:
             if not stream:
                 size = (b"content-length", str(len(body)).encode())
                 await _start(send, exchange, (b"content-type", b"application/json"), size)
             await send({"type": "http.response.body", "body": body})
-            return "error" if exchange.answer.error else "complete"
+            return "complete"
+        finally:
+            if keeping_alive is not None:
+                keeping_alive.cancel()
         if failure.code == "engine_lost":  # it is started again: as long as the last time
-            failure.retry_after_seconds = engine.start_seconds
-        if not exchange.recorded:
+            failure.retry_after_seconds = engine.start_seconds or failure.retry_after_seconds
+        if failure.code in ("overloaded", "rate_limit_exceeded"):
+            self.metrics.refusals.labels(failure.code).inc()
+        if exchange.asked and not exchange.recorded:
             with contextlib.suppress(PawlError):
                 await self._record(exchange, "error")
         if exchange.begun:
@@ -271,46 +259,80 @@ class Gateway:
             await respond_error(failure, scope, receive, send, _headers(exchange))
         return "error"
 
-    def _ask(self, engine: Engine, exchange: Exchange) -> Any:
-        request = exchange.request
+    async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
+        """Let the engine answer; returns what is still to be sent, all or ``[DONE]``.
+
+        Raises:
+            PawlError: the engine refused, or broke down.
+            Exception: one of ``connection_errors``.
+        """
+        if engine.state != "ready":  # it was when the request came
+            raise engine.unavailable()
+        request, activity = exchange.request, engine.activity
         body = {**request.for_engine(), "model": exchange.version}
         # vLLM puts the prefix before this id again: so ours is known before the first byte.
         engine_id = exchange.completion_id.removeprefix(request.id_prefix)
-        return engine.session.post(
-            engine.base_url + request.path, data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "X-Request-Id": engine_id},
-        )  # fmt: skip
+        exchange.asked = True
+        activity.n_asked += 1
+        try:
+            async with activity.under_way(), engine.session.post(
+                engine.base_url + request.path, data=json.dumps(body).encode(),
+                headers={"Content-Type": "application/json", "X-Request-Id": engine_id},
+            ) as upstream:  # fmt: skip
+                if upstream.status != 200:
+                    exchange.recorded = upstream.status < 500  # it was refused, not begun
+                    raise refusal(upstream.status, await upstream.read(), request.prompt_field)
+                if request.stream:
+                    rest = await self._pass_on(exchange, upstream, send, activity)
+                else:
+                    rest = await upstream.read()
+                    exchange.answer.take(rest)
+                    if exchange.answer.error is not None:
+                        raise refusal(500, rest, request.prompt_field)
+        except Exception:
+            place.n_used_tokens = 0
+            raise
+        finally:
+            if exchange.n_used_tokens is not None:
+                place.n_used_tokens = exchange.n_used_tokens
+        activity.n_answered += 1
+        activity.n_signs += 1
+        return rest
 
     async def _pass_on(
-        self, exchange: Exchange, upstream: aiohttp.ClientResponse, send: Send
+        self, exchange: Exchange, upstream: aiohttp.ClientResponse, send: Send, activity: Activity
     ) -> bytes:
         """Send each event as it comes, but for the usage that only we asked for (the one event
         that has no choices) and for the last, ``[DONE]``, which is answered."""
-        await _start(
-            send, exchange, (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"),
-        )  # fmt: skip
-        exchange.begun = True
         parser, is_done = EventParser(), False
         async for chunk in upstream.content.iter_any():
+            activity.n_signs += 1
             if exchange.first_token_seconds is None:
                 exchange.first_token_seconds = time.monotonic() - exchange.began
+                await _begin_stream(exchange, send)
             out = b""
             for data in parser.feed(chunk):
                 if data == DONE:
                     is_done = True
                     continue
                 value = exchange.answer.take(data)
-                if "error" in value:
-                    failure = _failure_in_stream(value, exchange)
-                    out += event(json.dumps(error_body(failure)).encode())
-                elif value.get("choices") != [] or exchange.request.include_usage:
+                if exchange.answer.error is not None:
+                    raise _failure_in_stream(value, exchange)
+                if value.get("choices") != [] or exchange.request.include_usage:
                     out += event(data)
             if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
         if not is_done:
             raise engine_lost("its stream ended before the answer did")
         return event(DONE)
+
+    async def _keep_alive(self, exchange: Exchange, send: Send) -> None:
+        """Send comments until the first token is there."""
+        await asyncio.sleep(self.keep_alive_seconds)
+        while exchange.first_token_seconds is None:
+            await _begin_stream(exchange, send)
+            await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+            await asyncio.sleep(self.keep_alive_seconds)
 
     async def _record(self, exchange: Exchange, status: Status) -> None:
         """Commit what came. Raises PawlError: it could not be committed."""
@@ -341,6 +363,16 @@ def _failure_in_stream(value: dict[str, Any], exchange: Exchange) -> PawlError:
 async def _hung_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _begin_stream(exchange: Exchange, send: Send) -> None:
+    if exchange.begun:
+        return
+    exchange.begun = True
+    await _start(
+        send, exchange, (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"),
+    )  # fmt: skip
 
 
 async def _start(send: Send, exchange: Exchange, *headers: tuple[bytes, bytes]) -> None:

@@ -36,6 +36,7 @@ STATUS_BY_CODE = {
     "not_let_through": 409, "snapshot_changed": 409, "split_salt_changed": 409,
     "request_too_large": 413,
     "unsupported_encoding": 415,
+    "rate_limit_exceeded": 429,
     "internal_error": 500, "migration_failed": 500, "store_damaged": 500, "store_newer": 500,
     "store_unwritable": 500,
     "adapter_not_loaded": 502, "engine_error": 502, "probe_failed": 502,
@@ -180,6 +181,7 @@ def engine_lost(why: str) -> PawlError:
         why,
         "It is started again by itself; ask again in half a minute",
         retryable=True,
+        retry_after_seconds=START_SECONDS,
         code="engine_lost",
     )
 

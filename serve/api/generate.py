@@ -19,16 +19,18 @@ from pawl.schemas import Message
 from serve.api.errors import engine_lost, refusal
 
 if TYPE_CHECKING:
+    from serve.api.admission import Admission
     from serve.engine.supervisor import Engine
 
-N_STREAMS = 16  # at once, so that people who chat meanwhile are still answered
+N_STREAMS = 16  # at once
+CALLER = "the server's own replay"  # so people who chat meanwhile have their share
 # Explicit, since vLLM fills what a request leaves out from the model's generation_config.json.
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0,
           "frequency_penalty": 0.0}  # fmt: skip
 
 
 async def generate(
-    engine: Engine, prompts: Sequence[list[Message]], max_tokens: int
+    engine: Engine, prompts: Sequence[list[Message]], max_tokens: int, admission: Admission
 ) -> list[dict[str, Any]]:
     """Let the base answer each prompt; the answers in the order of the prompts.
 
@@ -41,7 +43,7 @@ async def generate(
 
     async def answer(messages: list[Message]) -> dict[str, Any]:
         body = {"model": "base", "messages": messages, "max_tokens": max_tokens, **GREEDY}
-        async with streams:
+        async with streams, admission.place(CALLER, 1, max_tokens, is_ours=True):
             status, text = await engine.request("POST", "/v1/chat/completions", body, seconds=None)
         if status in (400, 422):
             return {"text": "", "is_finished": False}

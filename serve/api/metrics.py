@@ -38,6 +38,33 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self.queue_length = Gauge(
+            "pawl_queue_length", "Requests that wait for the engine.", registry=self.registry
+        )
+        self.places_held = Gauge(
+            "pawl_places_held", "Answers that the engine generates now.", registry=self.registry
+        )
+        self.queue_seconds = Histogram(
+            "pawl_queue_seconds",
+            "How long requests waited for the engine.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.refusals = Counter(
+            "pawl_refusals",
+            "Requests refused for quotas or because the queue was full.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.connections = Gauge(
+            "pawl_connections", "Open connections of clients.", registry=self.registry
+        )
+        self.connections_cut = Counter(
+            "pawl_connections_cut",
+            "Connections closed by the server: no request came, too many, left unread.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.recording_failures = Counter(
             "pawl_recording_failures",
             "Answers that the store could not take.",

@@ -38,6 +38,7 @@ class Answer:
     n_prompt_tokens: int | None = None
     n_completion_tokens: int | None = None
     error: str | None = None
+    n_pieces: int = 0  # of text
 
     def take(self, raw: bytes) -> dict[str, Any]:
         """Add a whole body, or one event of a stream; answers it parsed.
@@ -51,6 +52,7 @@ class Answer:
             self.error = str(error.get("message", error) if isinstance(error, dict) else error)
             return value
         for part in value.get("choices", []):
+            self.n_pieces += 1
             choice = self.choices.setdefault(part["index"], Choice())
             message = part.get("delta") or part.get("message") or {}
             choice.text += part.get("text") or message.get("content") or ""
@@ -80,7 +82,24 @@ class Exchange:
     answer: Answer = field(default_factory=Answer)
     first_token_seconds: float | None = None
     begun: bool = False  # the head of the answer has left
+    asked: bool = False  # the engine has it, or had it
     recorded: bool = False
+    caller: str = ""  # whose share of the engine it comes out of
+    n_expected_tokens: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Answers that were asked for."""
+        return self.request.n * len(self.request.prompts())
+
+    @property
+    def n_used_tokens(self) -> int | None:
+        """Of prompt and answer; counted as one an event where the engine did not say, None where
+        nothing is known."""
+        n_prompt, n_answer = self.answer.n_prompt_tokens, self.answer.n_completion_tokens
+        if n_prompt is not None and n_answer is not None:
+            return n_prompt + n_answer
+        return self.answer.n_pieces or None
 
     def rows(self, status: Status) -> list[Completion]:
         """One row a choice, also for choices of which nothing came.
@@ -89,7 +108,7 @@ class Exchange:
         """
         request, answer = self.request, self.answer
         prompts, sampling = request.prompts(), request.sampling()
-        n_rows = request.n * len(prompts)
+        n_rows = self.n_rows
         total_seconds = time.monotonic() - self.began
         rows = []
         for index in range(n_rows):

@@ -25,6 +25,9 @@ STAGES: tuple[tuple[str, float, str], ...] = (
     ("KV cache size", 0.92, "warming up"),
     ("Starting vLLM server", 0.98, "opening the engine's port"),
 )
+N_TAIL_LINES = 25
+LOG_BYTES = 5_000_000  # a larger one is put aside when the engine starts
+NO_REASON = "its log does not say why"
 
 
 def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
@@ -34,6 +37,8 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
     """
     engine = settings.engine
     ranks = [8, 16, 32, 64, 128, 256, 320, 512]  # the values that vLLM takes
+    # Room for those who have no answer under way, and for the watchdog's token.
+    n_sequences = engine.max_concurrent_requests + engine.n_reserved_places + 1
     rank = next((size for size in ranks if size >= engine.max_lora_rank), ranks[-1])
     command = [
         *module_command("vllm.entrypoints.openai.api_server"),
@@ -41,7 +46,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         "--host", "127.0.0.1", "--port", str(port),
         "--dtype", engine.dtype,
         "--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(rank),
-        "--max-num-seqs", str(engine.max_concurrent_requests),
+        "--max-num-seqs", str(n_sequences),
         "--structured-outputs-config", STRUCTURED_OUTPUTS,
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
@@ -120,3 +125,40 @@ def reason_in_log(lines: list[str]) -> str | None:
             depth = 0 if line.startswith("(Worker") else 1 if line.startswith("(EngineCore") else 2
             found[depth] = line
     return _PREFIX.sub("", found[min(found)]).strip()[:500] if found else None
+
+
+class EngineLog:
+    """What the engine has written since it was started the last time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def begin(self) -> None:
+        """The engine is about to be started."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists() and self._path.stat().st_size > LOG_BYTES:
+            self._path.replace(self._path.with_suffix(".log.1"))
+        self._offset = self._path.stat().st_size if self._path.exists() else 0
+
+    def text(self) -> str:
+        if not self._path.exists():
+            return ""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            return file.read().decode(errors="replace")
+
+    def stage(self) -> tuple[str, float]:
+        """How far the start is: in words, and as a fraction."""
+        text = self.text()
+        found = [(stage, fraction) for mark, fraction, stage in STAGES if mark in text]
+        return found[-1] if found else ("importing vLLM", 0.02)
+
+    def reason(self) -> str | None:
+        """The line that says why the engine ended, if one does."""
+        return reason_in_log(self.text().splitlines())
+
+    def tail(self) -> str:
+        lines = [line for line in self.text().splitlines() if line.strip()]
+        last = "\n".join(f"    {line[:300]}" for line in lines[-N_TAIL_LINES:])
+        return f"Last lines of {self._path}:\n{last}\n"

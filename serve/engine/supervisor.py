@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,8 @@ from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.engine import session
-from serve.engine.launch import STAGES, engine_environment, reason_in_log, vllm_command
+from serve.engine.launch import NO_REASON, EngineLog, engine_environment, vllm_command
+from serve.engine.watchdog import TOKEN_BODY, Activity, watch
 
 if TYPE_CHECKING:
     import aiohttp
@@ -31,14 +33,14 @@ if TYPE_CHECKING:
 State = Literal["starting", "ready", "restarting", "failed", "off"]
 CommandMaker = Callable[[Settings, BaseModel, int], list[str]]
 
-N_FAILURES_TO_GIVE_UP = 5  # of an engine that never worked; one that did is tried for ever
+# Of an engine that never worked, or that ends at its first request each time; another is tried for
+# ever.
+N_FAILURES_TO_GIVE_UP = 5
 STEADY_SECONDS = 60.0  # an engine that lived this long starts the count of failures anew
 BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0, 120.0)
 POLL_SECONDS = 0.1
-WATCH_SECONDS = 5.0
+HEALTH_SECONDS = 5.0
 ADAPTER_SECONDS = 120.0
-N_TAIL_LINES = 25
-LOG_BYTES = 5_000_000
 _log = logging.getLogger("pawl.engine")
 
 
@@ -70,6 +72,7 @@ class Engine:
         self.failure: PawlError | None = None
         self.n_restarts = 0
         self.loaded: dict[str, Path] = {}
+        self.activity = Activity()  # of its present life
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
         self.start_seconds: float | None = None
         self.log_path = settings.logs_dir / "engine.log"
@@ -83,7 +86,7 @@ class Engine:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._log_offset = 0
+        self._engine_log = EngineLog(self.log_path)
         self._changed = asyncio.Event()
 
     # -- what others ask of it
@@ -115,10 +118,15 @@ class Engine:
 
         timeout = aiohttp.ClientTimeout(total=seconds)
         try:
-            async with self.session.request(
-                method, self.base_url + path, json=body, timeout=timeout
-            ) as answer:
-                return answer.status, await answer.text()
+            async with (
+                self.activity.under_way(),
+                self.session.request(
+                    method, self.base_url + path, json=body, timeout=timeout
+                ) as answer,
+            ):
+                text = await answer.text()
+                self.activity.n_signs += path.endswith("/completions") and answer.status == 200
+                return answer.status, text
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return 0, f"{type(error).__name__} {error}".strip()
 
@@ -193,16 +201,18 @@ class Engine:
     # -- its life
 
     async def _supervise(self) -> None:
-        n_failures = 0
+        n_failures = n_fruitless = 0
         ever_ready = False
         try:
             await asyncio.to_thread(session.reap_left_over, self._process_file)
             while True:
-                ready_at = None
+                ready_at, self.activity = None, Activity()
                 try:
-                    await self._launch()
+                    process = await self._launch()
                     ever_ready, ready_at = True, time.monotonic()
-                    reason = await self._watch()
+                    stuck_seconds = self._settings.engine.stuck_seconds
+                    reason = await watch(self.request, self.activity, process.wait(), stuck_seconds)
+                    self._tell_people(reason)
                 except PawlError as error:
                     self.failure, reason = error, error.what
                 except OSError as error:  # a full disk, no room for another process
@@ -212,11 +222,21 @@ class Engine:
                 self.loaded.clear()
                 steady = ready_at is not None and time.monotonic() - ready_at > STEADY_SECONDS
                 n_failures = 1 if steady else n_failures + 1
+                if steady or self.activity.n_answered:
+                    n_fruitless = 0
+                elif self.activity.n_asked:
+                    n_fruitless += 1
+                if n_fruitless >= N_FAILURES_TO_GIVE_UP:
+                    self.failure = self._explain(
+                        f"the engine ended at its first request, {n_fruitless} times over"
+                    )
+                    self._set("failed", f"{self.failure.what}: {self.failure.why}", 0.0)
+                    return
                 # What never worked once has a lasting cause, a model that vLLM does not serve; but
                 # another program may have taken the port between our look and vLLM's.
                 if not ever_ready and (
                     n_failures >= N_FAILURES_TO_GIVE_UP
-                    or "address already in use" not in self._log_text().lower()
+                    or "address already in use" not in self._engine_log.text().lower()
                 ):
                     self.failure = self.failure or self._explain(reason)
                     self._set("failed", reason, 0.0)
@@ -232,36 +252,35 @@ class Engine:
             self._set("failed", str(self.failure), 0.0)
             raise
 
-    async def _launch(self) -> None:
-        """Start the child and wait until it answers and holds its adapters."""
+    async def _launch(self) -> asyncio.subprocess.Process:
+        """Start the child and wait until it answers and holds its adapters; returns it."""
         began = time.monotonic()
         self.failure = None
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
         self.command = self._make_command(self._settings, self.model, port)
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        self._log_offset = self.log_path.stat().st_size if self.log_path.exists() else 0
-        self._process = await asyncio.create_subprocess_exec(
+        self._engine_log.begin()
+        process = self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-S", session.__file__, str(self.log_path), *self.command,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, **engine_environment(self._key)},
         )  # fmt: skip
-        session.note_process(self._process_file, self._process.pid)
+        session.note_process(self._process_file, process.pid)
         deadline = began + self._settings.engine.start_timeout_seconds
         while not await self._answers():
-            if self._process.returncode is not None:
+            if process.returncode is not None:
                 raise self._explain(
-                    f"the engine ended with exit code {self._process.returncode} while it started"
+                    f"the engine ended with exit code {process.returncode} while it started"
                 )
             if time.monotonic() > deadline:
                 raise self._explain(
                     "the engine was not ready after "
                     f"{self._settings.engine.start_timeout_seconds:.0f} s"
                 )
-            self._read_progress()
+            self.detail, self.progress_fraction = max(
+                (self.detail, self.progress_fraction), self._engine_log.stage(), key=itemgetter(1)
+            )
             await asyncio.sleep(POLL_SECONDS)
         self._set(self.state, "generating a first token", 0.98)
         await self._generate_one_token(deadline)
@@ -274,19 +293,15 @@ class Engine:
                 _log.exception("the adapters could not be loaded")
         self.start_seconds = time.monotonic() - began
         self._set("ready", "ready", 1.0)
+        return process
 
-    async def _watch(self) -> str:
-        """Wait until the child is dead or has said so; answers what happened."""
-        process = self._process
-        assert process is not None
-        n_silent = 0
-        while n_silent < 6:
-            try:
-                code = await asyncio.wait_for(asyncio.shield(process.wait()), WATCH_SECONDS)
-                return f"the engine ended with exit code {code}"
-            except TimeoutError:
-                n_silent = 0 if await self._answers() else n_silent + 1
-        return f"the engine did not answer for {6 * WATCH_SECONDS:.0f} s or more"
+    def _tell_people(self, reason: str) -> None:
+        """Let nobody wait for an engine that is dead or stuck: what is under way fails now."""
+        self.is_ready = False
+        self.loaded.clear()
+        _log.error("%s; %s", reason, self._engine_log.reason() or NO_REASON)
+        self._set("restarting", f"{reason}; it starts again", 0.0)
+        self.activity.end()
 
     async def _end_process(self) -> None:
         """Close the pipe to ``session.py``: it ends all that it started, and then itself."""
@@ -306,13 +321,12 @@ class Engine:
         self._process_file.unlink(missing_ok=True)
 
     async def _answers(self) -> bool:
-        return (await self.request("GET", "/health", seconds=WATCH_SECONDS))[0] == 200
+        return (await self.request("GET", "/health", seconds=HEALTH_SECONDS))[0] == 200
 
     async def _generate_one_token(self, deadline: float) -> None:
         """Raises PawlError: the engine answers ``/health`` but can't generate."""
-        body = {"model": "base", "prompt": [[0]], "max_tokens": 1, "temperature": 0}
         seconds = max(1.0, deadline - time.monotonic())
-        status, text = await self.request("POST", "/v1/completions", body, seconds=seconds)
+        status, text = await self.request("POST", "/v1/completions", TOKEN_BODY, seconds=seconds)
         if status != 200:
             problem = f"it answered {status}: {text[:300]}" if status else text
             raise self._explain("the engine started, but its first token failed", problem)
@@ -343,30 +357,13 @@ class Engine:
         self.progress_fraction = progress_fraction
         self._changed.set()
 
-    def _read_progress(self) -> None:
-        text = self._log_text()
-        for mark, fraction, stage in STAGES:
-            if fraction > self.progress_fraction and mark in text:
-                self.progress_fraction, self.detail = fraction, stage
-        if self.progress_fraction == 0.0:
-            self.detail, self.progress_fraction = "importing vLLM", 0.02
-
-    def _log_text(self) -> str:
-        if not self.log_path.exists():
-            return ""
-        with self.log_path.open("rb") as file:
-            file.seek(self._log_offset)
-            return file.read().decode(errors="replace")
-
-    def _explain(self, what: str, otherwise: str = "its log does not say why") -> PawlError:
+    def _explain(self, what: str, otherwise: str = NO_REASON) -> PawlError:
         """``what`` happened, with the reason in the log (or ``otherwise``), the exact command and
         the log's tail."""
-        lines = [line for line in self._log_text().splitlines() if line.strip()]
-        tail = "\n".join(f"    {line[:300]}" for line in lines[-N_TAIL_LINES:])
         return PawlError(
             what,
-            reason_in_log(lines) or otherwise,
-            f"Command: {shlex.join(self.command)}\n  Last lines of {self.log_path}:\n{tail}\n",
+            self._engine_log.reason() or otherwise,
+            f"Command: {shlex.join(self.command)}\n  {self._engine_log.tail()}",
             retryable=True,
             code="engine_failed",
         )

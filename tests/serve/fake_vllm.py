@@ -1,6 +1,7 @@
 """A small working engine that speaks vLLM's protocol, for tests and for the proxy's benchmark.
 
     python tests/serve/fake_vllm.py PORT [--fail] [--no-token] [--never-ready] [--with-child]
+                                    [--speed PLACES STEP_SECONDS SECONDS_PER_ANSWER]
 
 What it says follows from the model's name and the prompt alone. The last message may be a command:
 
@@ -12,6 +13,14 @@ What it says follows from the model's name and the prompt alone. The last messag
     fail midway    two words, then vLLM's event that something broke inside
     core died      vLLM's answer when the process behind its API server is gone
     too long       vLLM's refusal of a prompt beyond the context
+    freeze         from now on nobody gets a token, though /health answers
+    die at once    the process ends with exit code 3
+    core dies      what vLLM's API process says of a core that has died
+    core ends      two words, then the same as an event of the stream
+
+With ``--speed`` it generates at most ``PLACES`` answers at once, first come, first served, and a
+token of each takes ``STEP_SECONDS`` and ``SECONDS_PER_ANSWER`` for each answer that is generated
+then. (vLLM with SmolLM2-135M on 2 cores: about 0.03 and 0.002.)
 
 A completion of token ids with logprobs is a probe: it is answered by the toy engine's arithmetic,
 so that an adapter can be promoted. ``GET /seen`` tells the requests that came, how many run, and
@@ -53,12 +62,22 @@ class FakeVllm:
         self.bodies: list[dict[str, Any]] = []
         self.n_running = 0
         self.n_dropped = 0
+        self.n_tokens = 0
+        self.is_frozen = False
+        places, self.step_seconds, self.seconds_per_answer = 1_000_000, 0.0, 0.0
+        if "--speed" in sys.argv:
+            speed = sys.argv[sys.argv.index("--speed") + 1 :]
+            places, self.step_seconds = int(speed[0]), float(speed[1])
+            self.seconds_per_answer = float(speed[2])
+        self.places = asyncio.Semaphore(places)
+        self.n_generating = 0
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 2**20, middlewares=[ask_for_key])
         app.add_routes([
             web.get("/health", self.health), web.get("/seen", self.seen),
             web.get("/v1/models", self.models),
+            web.get("/metrics", self.metrics),
             web.post("/v1/load_lora_adapter", self.load),
             web.post("/v1/unload_lora_adapter", self.unload),
             web.post("/v1/chat/completions", self.answer),
@@ -78,6 +97,21 @@ class FakeVllm:
             "adapters": self.adapters,
         })  # fmt: skip
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        """vLLM's count of what it generated."""
+        return web.Response(
+            text="# TYPE vllm:generation_tokens_total counter\n"
+            f'vllm:generation_tokens_total{{engine="0",model_name="base"}} {self.n_tokens}.0\n'
+        )
+
+    async def token(self) -> None:
+        """Wait for the time that a token takes."""
+        if self.is_frozen:
+            await asyncio.Event().wait()
+        if self.step_seconds:
+            await asyncio.sleep(self.step_seconds + self.seconds_per_answer * self.n_generating)
+        self.n_tokens += 1
+
     async def load(self, request: web.Request) -> web.Response:
         body = await request.json()
         if os.environ.get(LORA_ALLOWED) != "True" or not Path(body["lora_path"]).is_absolute():
@@ -94,10 +128,16 @@ class FakeVllm:
         if "--no-token" in sys.argv:
             print("(Worker pid=7) RuntimeError: Unsupported: head_dim=24", flush=True)
             return error(500, "EngineCore encountered an issue. See stack trace")
-        self.bodies.append(body)
+        if body.get("prompt") != [[0]]:  # the watchdog's
+            self.bodies.append(body)
         self.n_running += 1
         try:
-            return await self._answer(request, body)
+            async with self.places:
+                self.n_generating += 1
+                try:
+                    return await self._answer(request, body)
+                finally:
+                    self.n_generating -= 1
         except (asyncio.CancelledError, ConnectionResetError):
             self.n_dropped += 1
             raise
@@ -109,7 +149,14 @@ class FakeVllm:
         if body["model"] != "base" and body["model"] not in self.adapters:
             return error(404, f"The model `{body['model']}` does not exist.")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        if prompt == "freeze":
+            self.is_frozen = True
+        if prompt == "core dies":
+            return error(500, "EngineCore encountered an issue. See stack trace (above) for ...")
+        if prompt == "die at once":
+            os._exit(3)
         if isinstance(prompt, list) and isinstance(prompt[0], list) and "logprobs" in body:
+            await self.token()
             return self.probed(body["model"], prompt)
         n = body.get("n", 1)
         words = self.words(body["model"], prompt if isinstance(prompt, str) else str(prompt[0]))
@@ -131,6 +178,8 @@ class FakeVllm:
         if not body.get("stream"):
             if prompt == "die":
                 os._exit(3)
+            for _ in words:
+                await self.token()
             text = "".join(words)
             said = [{"index": i, "finish_reason": "stop",
                      **({"message": {"role": "assistant", "content": text}} if chat
@@ -158,6 +207,11 @@ class FakeVllm:
                 broken = {"message": "list index out of range", "code": 500}
                 await response.write(f"data: {json.dumps({'error': broken})}\n\n".encode())
                 break
+            if i == 2 and prompt == "core ends":
+                await response.write(b'data: {"error": {"message": "EngineCore encountered an issue'
+                                     b'.", "code": 500}}\n\ndata: [DONE]\n\n')  # fmt: skip
+                return response
+            await self.token()
             last = "stop" if i == len(words) - 1 else None
             for index in range(n):
                 said_now = {"delta": {"content": word}} if chat else {"text": word}

@@ -17,8 +17,10 @@ from feedback.store import Store
 from pawl.models import BaseModel
 from pawl.schemas import Completion, Promotion, utc_now
 from pawl.settings import Settings
+from serve.api.admission import Admission
 from serve.api.app import make_app
-from serve.api.completions import Gateway, InFlight
+from serve.api.completions import Gateway
+from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.engine.supervisor import CommandMaker, Engine
 from serve.up import Server, listen
@@ -63,7 +65,8 @@ class Live:
         self.in_flight = InFlight()
         self.gateway = Gateway(
             store, self.engine, base, self.in_flight, Metrics(), lambda: self.engine.loaded,
-            settings.engine.max_request_bytes,
+            settings.engine.max_request_bytes, Admission(settings.engine, settings.limits),
+            settings.limits.keep_alive_seconds,
             refuse_unknown=settings.api.unknown_fields == "refuse",
         )  # fmt: skip
         self.app = make_app(settings, self.gateway)
@@ -104,11 +107,8 @@ def live(
     thread = threading.Thread(target=one.loop.run_forever, daemon=True)
     thread.start()
     with listen("127.0.0.1", 0) as listener:
-        import uvicorn
-
         one.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = Server(uvicorn.Config(one.app, log_config=None, access_log=False,
-                                       timeout_graceful_shutdown=2))  # fmt: skip
+        server = Server(one.app, settings)
         serving = asyncio.run_coroutine_threadsafe(server.serve(sockets=[listener]), one.loop)
         try:
             one.call(server.listening.wait(), 60)

@@ -14,7 +14,7 @@ import pytest
 from pawl.errors import PawlError
 from pawl.schemas import PromotionRequest
 from pawl.settings import load_settings
-from serve.api.completions import InFlight
+from serve.api.in_flight import InFlight
 from serve.promotion import Promoter
 from serve.up import run_server
 from tests.adapters_for_tests import light_base

@@ -12,7 +12,7 @@ from pathlib import Path
 from feedback.store import Store
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings, load_settings
-from serve.api.completions import InFlight
+from serve.api.in_flight import InFlight
 from serve.engine.supervisor import Engine
 from serve.promotion import Promoter
 from tests.adapters_for_tests import light_adapter, light_base

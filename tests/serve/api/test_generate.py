@@ -33,7 +33,7 @@ def server(settings: Settings) -> Iterator[Live]:
 def test_answers_come_in_the_order_of_the_prompts_and_are_not_recorded(server: Live) -> None:
     before = server.store.counts()
     prompts = [user("x" * i) for i in range(1, 40)]
-    answers = server.call(generate(server.engine, prompts, 32))
+    answers = server.call(generate(server.engine, prompts, 32, server.gateway.admission))
     assert [one["text"] for one in answers] == [f"base heard {i} characters." for i in range(1, 40)]
     assert all(one["is_finished"] for one in answers)
     body = server.seen()["bodies"][-1]
@@ -42,7 +42,9 @@ def test_answers_come_in_the_order_of_the_prompts_and_are_not_recorded(server: L
 
 
 def test_a_prompt_that_the_engine_refuses_has_an_empty_answer(server: Live) -> None:
-    answers = server.call(generate(server.engine, [user("too long"), user("abc")], 8))
+    answers = server.call(
+        generate(server.engine, [user("too long"), user("abc")], 8, server.gateway.admission)
+    )
     assert answers[0] == {"text": "", "is_finished": False}
     assert answers[1]["text"] == "base heard 3 characters."
 
@@ -56,5 +58,5 @@ def test_requests_are_bounded(n: int, max_tokens: int) -> None:
 def test_an_engine_that_dies_meanwhile_is_an_error_worth_trying_again(tmp_path: Path) -> None:
     settings = load_settings({"state_dir": tmp_path / "state"})
     with live(settings) as running, pytest.raises(PawlError) as caught:
-        running.call(generate(running.engine, [user("die")], 8))
+        running.call(generate(running.engine, [user("die")], 8, running.gateway.admission))
     assert caught.value.retryable

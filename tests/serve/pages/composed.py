@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import uvicorn
 
 from feedback.store import Store
 from pawl.models import BaseModel
@@ -70,10 +69,7 @@ def composed(
     thread.start()
     with listen("127.0.0.1", 0) as listener:
         server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(
-            server.app, log_config=None, access_log=False, timeout_graceful_shutdown=2
-        )
-        uvicorn_server = Server(config)
+        uvicorn_server = Server(server.app, settings)
         serving = asyncio.run_coroutine_threadsafe(
             uvicorn_server.serve(sockets=[listener]), server.loop
         )

@@ -1,0 +1,148 @@
+"""Connections that send nothing, too little or read nothing are closed; others are served."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from pawl.settings import Settings
+from serve.connections import prepare
+from serve.up import listen
+from tests import tiny_bases
+from tests.serve.live import REPOSITORY, Live, eventually, live
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Live]:
+    limits = {"request_seconds": 1, "idle_seconds": 2, "unread_seconds": 1, "max_connections": 16}
+    with live(Settings(state_dir=tmp_path, limits=limits)) as one:
+        yield one
+
+
+def connect(url: str) -> socket.socket:
+    parts = urlsplit(url)
+    return socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20)
+
+
+def seconds_until_closed(connection: socket.socket) -> float:
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionResetError):
+        while connection.recv(65536):
+            pass
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /v1/feedback HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["nothing", "half a head", "half a body", "half a second request", "one request"],
+)
+def test_who_lets_the_server_wait_is_cut_off(impatient: Live, sent: bytes) -> None:
+    with connect(impatient.url) as connection:
+        connection.sendall(sent)
+        assert 0.5 < seconds_until_closed(connection) < 5
+
+
+def test_who_does_not_read_is_cut_off(impatient: Live) -> None:
+    with connect(impatient.url) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with contextlib.suppress(OSError):
+            for _ in range(400):
+                connection.send(request, socket.MSG_DONTWAIT)
+        metrics = impatient.url + "/metrics"
+        eventually(
+            lambda: 'pawl_connections_cut_total{reason="unread"} 1.0' in httpx.get(metrics).text,
+            "it is cut off",
+        )
+
+
+def test_a_running_answer_is_not_cut_for_its_silence(impatient: Live) -> None:
+    body = {"model": "pawl", "messages": [{"role": "user", "content": "hold first"}]}
+    with pytest.raises(httpx.ReadTimeout):  # and not a connection that was closed
+        httpx.post(impatient.url + "/v1/chat/completions", json=body, timeout=4)
+
+
+def test_newcomers_get_the_place_of_who_sends_nothing(impatient: Live) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connect(impatient.url))
+        assert httpx.get(impatient.url + "/health").status_code == 200
+        assert "pawl_connections 16.0" in httpx.get(impatient.url + "/metrics").text
+
+
+def test_when_all_have_requests_under_way_the_next_is_told_to_wait(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, limits={"max_connections": 16})
+    body = b'{"model": "pawl", "messages": [{"role": "user", "content": "hold first"}]}'
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    with live(settings) as one, contextlib.ExitStack() as stack:
+        for _ in range(16):
+            connection = stack.enter_context(connect(one.url))
+            connection.sendall(head % len(body) + body)
+        eventually(lambda: one.gateway.admission.n_held == 16, "all are under way")
+        refused = httpx.get(one.url + "/health")
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_accepted_connections_send_at_once_and_notice_a_dead_end() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        prepare(listener)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+
+
+def test_a_websocket_is_refused_as_any_route_that_is_not_there(impatient: Live) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+               "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
+    assert httpx.get(impatient.url + "/v1/realtime", headers=headers).status_code == 404
+
+
+@pytest.mark.slow
+def test_more_connections_than_files_neither_shut_it_nor_fill_its_log(tmp_path: Path) -> None:
+    """``benchmarks/half_open.py`` measures it for longer, with twice as many."""
+    model_dir, state_dir = tiny_bases.plain(tmp_path / "model"), tmp_path / "state"
+    command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), "0"]
+    environment = {**os.environ, "PAWL_API_KEY": "right"}
+    with (
+        subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)),
+        ) as child,
+        contextlib.ExitStack() as stack,
+    ):  # fmt: skip
+        stack.callback(child.kill)
+        eventually((state_dir / "server.json").exists, "it listens")
+        url = httpx.Response(200, content=(state_dir / "server.json").read_bytes()).json()["url"]
+        headers = {"Authorization": "Bearer right"}
+        for n in range(1100):
+            connection = stack.enter_context(connect(url))
+            if n % 2:
+                connection.sendall(b"GET / HTTP/1.1\r\n")
+            if n % 100 == 99:
+                began = time.monotonic()
+                assert httpx.get(url + "/v1/models", headers=headers, timeout=5).is_success
+                assert time.monotonic() - began < 5
+        log = (state_dir / "logs" / "gateway.log").read_text()
+        assert len(log) < 100_000
+        assert "Traceback" not in log
