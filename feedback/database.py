@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from feedback.migrations import MIGRATIONS, Migration, migrate
 from pawl.errors import PawlError
-from pawl.files import hold_lock
+from pawl.files import PRIVATE, hold_lock
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -64,7 +64,7 @@ class Database:
         self._owned = ExitStack()
         self._root: DuckDBPyConnection | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             self._owned.enter_context(
                 hold_lock(
                     self.path.with_name(self.path.name + ".lock"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pawl.errors import PawlError
+
+PRIVATE = 0o700  # of a folder: its owner's alone
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -54,6 +58,62 @@ def read_json(path: Path) -> Any:
         raise PawlError(
             f"{path} is not JSON", str(err), "Restore it or run the step again"
         ) from err
+
+
+def open_regular(path: Path | str, *, dir_fd: int | None = None) -> BinaryIO:
+    """Open a regular file for reading. What was opened is what was checked, whoever exchanges
+    names meanwhile, and nothing that is opened can make the caller wait (a FIFO).
+
+    Args:
+        path: no symbolic link in its last part.
+        dir_fd: the open folder that a relative ``path`` begins in.
+
+    Raises:
+        OSError: it is not there, a link, or no regular file.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    if not stat.S_ISREG(os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))  # a device isn't opened
+    descriptor = os.open(path, flags, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path | str, n_bytes_most: int, *, dir_fd: int | None = None) -> bytes:
+    """The bytes of a regular file. Raises OSError: as ``open_regular``, or it is larger."""
+    with open_regular(path, dir_fd=dir_fd) as file:
+        raw = b""
+        if os.fstat(file.fileno()).st_size <= n_bytes_most:
+            raw = file.read(n_bytes_most + 1)
+            if len(raw) <= n_bytes_most:
+                return raw
+        why = f"it has more than {n_bytes_most:,} bytes"
+        raise OSError(errno.EFBIG, why, str(path))
+
+
+def make_private(folder: Path) -> str:
+    """Make a folder that only its owner may look into, or take others' rights to it away.
+
+    Returns:
+        what was changed of a folder that was there, for the log; empty for nothing.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & 0o077:
+        return ""
+    try:
+        folder.chmod(mode & PRIVATE)
+    except OSError as err:
+        return f"{folder} is open to others (mode {mode:o}) and stays so: {err.strerror}"
+    return f"{folder} was open to others (mode {mode:o}); it is its owner's alone now"
 
 
 def sync_dir(path: Path) -> None:

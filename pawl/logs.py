@@ -41,7 +41,12 @@ def configure_logging(
     handlers[0].setLevel((settings.level or "warning").upper())
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(RotatingFileHandler(file, maxBytes=file_bytes, backupCount=N_OLD_FILES))
+        handlers.append(
+            RotatingFileHandler(
+                file, maxBytes=file_bytes, backupCount=N_OLD_FILES, encoding="utf-8",
+                errors="backslashreplace",
+            )
+        )  # fmt: skip
         handlers[1].setLevel((settings.level or "info").upper())
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one.formatter, _Text)]:

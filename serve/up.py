@@ -23,7 +23,7 @@ import uvicorn
 
 from pawl import __version__
 from pawl.errors import PawlError
-from pawl.files import hold_lock, write_json
+from pawl.files import PRIVATE, hold_lock, make_private, write_json
 from pawl.logs import configure_logging
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import utc_now
@@ -66,7 +66,7 @@ def run_server(
             "Set a key (PAWL_API_KEY=...), or listen on 127.0.0.1",
             code="no_api_key",
         )
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    tightened = make_private(settings.state_dir)
     lock = hold_lock(
         settings.state_dir / "server.lock",
         f"a server already runs on {settings.state_dir}",
@@ -75,6 +75,9 @@ def run_server(
     with lock, listen(settings.host, settings.port) as listener:
         configure_logging(settings.log, file=settings.logs_dir / "gateway.log")
         _log.info("server starts on %s, version %s", settings.state_dir, __version__)
+        if tightened:
+            _log.warning("%s", tightened)
+        settings.exchange_dir.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         base = resolve_model(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
         )

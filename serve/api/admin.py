@@ -73,6 +73,7 @@ def admin_routes(
             adapters=sorted(promoter.offered),
             counts=store.counts(),
             url=server.url if server else None,
+            exchange_dir=str(settings.exchange_dir),
             settings=shared_settings(settings),
         )
 
@@ -145,19 +146,20 @@ def admin_routes(
 
     @router.post("/import")
     def import_rows(body: ImportRequest) -> ImportCounts:
-        """Read training rows from a file of the server's machine."""
-        from feedback.formats import import_file
+        """Read training rows from a file of the exchange folder."""
+        from feedback.formats import Exchange, import_file
 
-        counts = ImportCounts(**import_file(store, Path(body.path), body.format))
+        counts = ImportCounts(**import_file(store, Exchange.of(settings), body.path, body.format))
         _log.info("import: %s", counts.message)
         return counts
 
     @router.post("/export")
     def export_rows(body: ExportRequest) -> ExportCounts:
-        """Write training rows to a file of the server's machine."""
-        from feedback.formats import export_file
+        """Write training rows to a new file of the exchange folder."""
+        from feedback.formats import Exchange, export_file
 
-        counts = ExportCounts(**export_file(store, Path(body.path), body.format, settings))
+        exchange = Exchange.of(settings)
+        counts = ExportCounts(**export_file(store, exchange, body.path, body.format, settings))
         _log.info("export: %s", counts.message)
         return counts
 
