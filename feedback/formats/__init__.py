@@ -35,7 +35,8 @@ from pawl.errors import PawlError
 from pawl.settings import Settings
 
 __all__ = [
-    "FORMATS", "WRITERS", "Exchange", "Parsed", "export_file", "import_file", "import_rows", "parse",
+    "FORMATS", "WRITERS", "Exchange", "Parsed",
+    "export_file", "import_file", "import_rows", "parse",
 ]  # fmt: skip
 
 

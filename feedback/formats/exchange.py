@@ -1,4 +1,4 @@
-"""The exchange folder: the one place that ``import`` reads files from and ``export`` writes them to.
+"""The exchange folder: the one place that ``import`` reads from and ``export`` writes to.
 
 Programs name a file by its path inside the folder (``rows.jsonl``, ``march/rows.jsonl``). Folders
 are walked by descriptor and no link is followed, so nobody who exchanges names meanwhile leads a
@@ -76,7 +76,7 @@ class Exchange:
                     os.link(unfinished, last, src_dir_fd=folder, dst_dir_fd=folder)
                 finally:
                     with suppress(FileNotFoundError):
-                        os.unlink(unfinished, dir_fd=folder)  # noqa: PTH108  # by descriptor
+                        os.unlink(unfinished, dir_fd=folder)
                 os.fsync(folder)
         except OSError as err:
             raise self._refused(name, "can't be written", err) from None

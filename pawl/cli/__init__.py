@@ -35,6 +35,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "history": ("promotions", "Every promotion and rollback."),
     "demo": ("demo", "The whole loop on a made-up organisation: ask, correct, a night, ask again."),
     "import": ("data", "Read rows of other formats into the store."),
+    "salvage": ("salvage", "Keep what can be read of a store that is refused as damaged."),
     "export": ("data", "Write what was learned from as rows for TRL."),
 }
 

@@ -75,9 +75,7 @@ def export_command(ctx: click.Context, path: Path, format_: str) -> None:
     client = connect(settings_of(ctx), only_reads=True)
     with _passing(client) as folder:
         name = _name(path)
-        counts = client.post(
-            "/admin/export", {"path": f"{folder.name}/{name}", "format": format_}
-        )
+        counts = client.post("/admin/export", {"path": f"{folder.name}/{name}", "format": format_})
         try:
             with (folder / name).open("rb") as written, path.open("xb") as target:
                 shutil.copyfileobj(written, target)

@@ -48,8 +48,6 @@ def demo_command(
     ] + group_arguments(ctx)
     state_dir = None if flags_of(ctx)["state_dir"] else STATE_DIR
     settings = settings_of(ctx, {"state_dir": state_dir})
-    result = run_demo(
-        settings, seed=seed, arguments=arguments, say=say_progress
-    )
+    result = run_demo(settings, seed=seed, arguments=arguments, say=say_progress)
     echo(describe(result, settings.state_dir / PAGE))
     ctx.exit(0 if is_promoted(result) else 1)

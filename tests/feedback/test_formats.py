@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from feedback.curation import curate
-from feedback.formats import FORMATS, WRITERS, Exchange, Parsed, export_file, import_rows, parse
+from feedback.formats import WRITERS, Exchange, Parsed, export_file, import_rows, parse
 from feedback.rows import Lesson
 from feedback.store import Store
 from pawl.errors import PawlError
