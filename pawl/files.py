@@ -46,7 +46,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or broken one is a PawlError that names it."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         raise PawlError(
             f"{path} is not there",
@@ -54,7 +54,13 @@ def read_json(path: Path) -> Any:
             "Run the step again",
             code="not_found",
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+
+
+def parse_json(raw: bytes, path: Path) -> Any:
+    """The value in the bytes of a JSON file. Raises PawlError: they hold none."""
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as err:  # also numbers and nesting beyond bounds
         raise PawlError(
             f"{path} is not JSON", str(err), "Restore it or run the step again"
         ) from err
@@ -85,15 +91,12 @@ def open_regular(path: Path | str, *, dir_fd: int | None = None) -> BinaryIO:
 
 
 def read_regular(path: Path | str, n_bytes_most: int, *, dir_fd: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises OSError: as ``open_regular``, or it is larger."""
+    """The bytes that a regular file has now. Raises OSError: no regular file, or larger."""
     with open_regular(path, dir_fd=dir_fd) as file:
-        raw = b""
-        if os.fstat(file.fileno()).st_size <= n_bytes_most:
-            raw = file.read(n_bytes_most + 1)
-            if len(raw) <= n_bytes_most:
-                return raw
-        why = f"it has more than {n_bytes_most:,} bytes"
-        raise OSError(errno.EFBIG, why, str(path))
+        size = os.fstat(file.fileno()).st_size
+        if size > n_bytes_most:
+            raise OSError(errno.EFBIG, f"it has more than {n_bytes_most:,} bytes", str(path))
+        return file.read(size)
 
 
 def make_private(folder: Path) -> str:
@@ -126,8 +129,8 @@ def sync_dir(path: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Hex SHA-256 of a file's bytes. Raises OSError: it is no regular file."""
+    with open_regular(path.resolve()) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import pawl
 from pawl.errors import PawlError
+from pawl.files import read_regular
 from pawl.models import BaseModel
 from pawl.schemas import (
     BaseStatus,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from feedback.store import Store
     from serve.engine.supervisor import Engine
 
+MOST_SCORES_BYTES = 1_000_000_000  # of one folder's items; an item takes some 200
 _log = logging.getLogger("pawl.admin")
 
 
@@ -199,7 +201,7 @@ def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
     adapter = TypeAdapter(ItemScore)
     scores: list[ItemScore] = []
     try:
-        for line in (folder / "items.jsonl").read_bytes().splitlines():
+        for line in read_regular(folder / "items.jsonl", MOST_SCORES_BYTES).splitlines():
             scores.append(adapter.validate_json(line))
     except ValidationError as err:
         raise PawlError(
