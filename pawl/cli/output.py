@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 
 import click
 
-# Joiners of emoji and of Persian, and the soft hyphen, are formats by Unicode but harmless.
-_HARMLESS = frozenset("\u200c\u200d\u00ad")
-
-
-def shown(text: str, keep: str = "\n\t") -> str:
-    """A text with its control characters, direction marks and odd line ends as escapes, but those
-    in ``keep``: what others wrote (a run's state, a reason) may hold any."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char in keep or char in _HARMLESS or not _acts(char)
-        else char.encode("unicode_escape").decode()
-        for char in text
-    )  # fmt: skip
-
-
-def _acts(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+from pawl.text import shown
 
 
 def one_line(value: object) -> str:

@@ -354,6 +354,8 @@ class Engine:
     def _log_text(self) -> str:
         if not self.log_path.exists():
             return ""
+        if self.log_path.stat().st_size < self._log_offset:  # it was put aside (cut_log)
+            self._log_offset = 0
         with self.log_path.open("rb") as file:
             file.seek(self._log_offset)
             return file.read().decode(errors="replace")
