@@ -162,7 +162,7 @@ def hold_lock(path: Path, what: str, do: str, *, wait_seconds: float = 0.0) -> I
             holder's process id.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with path.open("a+", encoding="ascii") as file:
         if not _locked_within(wait_seconds, file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "unknown"

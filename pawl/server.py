@@ -176,4 +176,4 @@ def interrupt(child: subprocess.Popen[bytes], seconds: float) -> bool:
 
 def _tail(settings: Settings) -> str:
     path = settings.logs_dir / "server.log"
-    return path.read_text(errors="replace")[-1000:].strip() if path.exists() else ""
+    return path.read_text("utf-8", errors="replace")[-1000:].strip() if path.exists() else ""

@@ -140,7 +140,8 @@ def _unwanted_packages() -> Iterator[Finding]:
 def _gpu() -> Finding:
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        answer = subprocess.run(query, capture_output=True, text=True, check=False)
+        answer = subprocess.run(query, capture_output=True, encoding="utf-8",
+                                errors="replace", check=False)  # fmt: skip
         if answer.returncode == 0 and answer.stdout.strip():
             return Finding("gpu", "ok", answer.stdout.strip().replace("\n", "; "))
         return Finding(

@@ -119,7 +119,7 @@ class Pages:
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         blocks = ChatPage(self._api_key).blocks
-        script = (ASSETS / "page.js").read_text()
+        script = (ASSETS / "page.js").read_text("utf-8")
         gradio.mount_gradio_app(
             inner,
             blocks,
@@ -132,7 +132,7 @@ class Pages:
             pwa=False,
             mcp_server=False,
             theme=theme(),
-            css=(ASSETS / "page.css").read_text(),
-            head=(ASSETS / "icon.html").read_text() + f"<script>{script}</script>",
+            css=(ASSETS / "page.css").read_text("utf-8"),
+            head=(ASSETS / "icon.html").read_text("utf-8") + f"<script>{script}</script>",
         )
         return inner, blocks

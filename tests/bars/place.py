@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +66,28 @@ class Place:
 
 @contextmanager
 def place(
-    state_dir: Path, model_dir: Path, api_key: str | None = None, **environment: str
+    state_dir: Path,
+    model_dir: Path,
+    api_key: str | None = None,
+    prefix: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[Place]:
     """Start it and wait until it answers; stop it with the block. ``environment`` is added to this
-    process's."""
+    process's, ``prefix`` stands before the command."""
     headers = {}
     if api_key is not None:
         environment["PAWL_API_KEY"] = api_key
         headers["Authorization"] = f"Bearer {api_key}"
     light_base(model_dir)
-    command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), "0"]
+    command = [
+        *prefix,
+        sys.executable,
+        "-m",
+        "tests.serve.run_up",
+        str(state_dir),
+        str(model_dir),
+        "0",
+    ]
     output = model_dir.parent / "up.log"
     with (
         output.open("wb") as log,

@@ -35,7 +35,7 @@ def _export(store: Store, path: Path, file_format: str, settings: Settings) -> d
 
 
 def _write(path: Path, *records: Any) -> Path:
-    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return path
 
 
