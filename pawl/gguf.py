@@ -38,7 +38,22 @@ SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r")
 def model_cache() -> Path:
     """Where converted models are kept: pawl/models in $XDG_CACHE_HOME, else in ~/.cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser().absolute() / "pawl" / "models"
+    return Path(os.path.expanduser(cache)).absolute() / "pawl" / "models"  # noqa: PTH111
+
+
+def cache_for(path: Path, state_dir: Path) -> Path:
+    """The cache that holds a GGUF file's conversion, or that is to hold it: ``model_cache``, or
+    ``models/`` in the state folder where that one can't be written (a user without a home).
+
+    Raises:
+        PawlError: no GGUF file.
+    """
+    caches = [model_cache(), state_dir / "models"]
+    for cache in caches:
+        if cache.is_dir() and converted_dir(path, cache).is_dir():
+            return cache
+    there = next(one for one in (caches[0], *caches[0].parents) if one.exists())
+    return caches[0] if os.access(there, os.W_OK | os.X_OK) else caches[1]
 
 
 def content_hash(path: Path, cache_dir: Path) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import getpass
 import json
 import os
 import signal
@@ -130,9 +131,20 @@ def child_environment() -> dict[str, str]:
     """
     root = Path(__file__).resolve().parents[1]
     if root in [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]:
-        return dict(os.environ)
+        return os.environ | user_name()
     others = os.environ.get("PYTHONPATH", "")
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), others]))}
+    path = os.pathsep.join(filter(None, [str(root), others]))
+    return os.environ | user_name() | {"PYTHONPATH": path}
+
+
+def user_name() -> dict[str, str]:
+    """A name for a user that has none (a container's arbitrary number): torch asks for one when it
+    is imported, and ``getpass`` looks here first."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError: from Python 3.13 on
+        return {"LOGNAME": f"user-{os.getuid()}"}
+    return {}
 
 
 def _thread_environment(n_threads: int | None) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 from pawl.chat_template import THOUGHTS_OFF
 from pawl.engine_support import runs_on_cpu
 from pawl.files import read_json, write_atomic, write_json
-from pawl.jobs import child_environment, module_command
+from pawl.jobs import child_environment, module_command, user_name
 from pawl.models import BaseModel
 from pawl.settings import Settings
 
@@ -21,6 +23,9 @@ STAGES: tuple[tuple[str, float, str], ...] = (
     ("KV cache size", 0.92, "warming up"),
     ("Starting vLLM server", 0.98, "opening the engine's port"),
 )
+
+
+MOST_SOCKET_FOLDER = 70  # bytes: a socket's path has at most 107, its name takes 37
 
 
 def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
@@ -82,6 +87,9 @@ def engine_environment(key: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",  # the model is a folder by now, and adapters always are
         "PYTHONUNBUFFERED": "1",
     }
+    values |= user_name()
+    if len(tempfile.gettempdir()) > MOST_SOCKET_FOLDER and os.access("/tmp", os.W_OK | os.X_OK):
+        values["VLLM_RPC_BASE_PATH"] = "/tmp"  # sockets of vLLM's processes to each other
     if runs_on_cpu():
         # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
         # and the engine's death where there is no C++ compiler.
