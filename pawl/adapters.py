@@ -268,7 +268,7 @@ def _check_config(adapter_dir: Path, max_rank: int, refuse: Refuse) -> int:
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise refuse(f"rank {short(rank)}", "a rank is a whole number above 0")
     is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
-    if not is_number or not 0 < alpha <= _MOST_ALPHA:
+    if not is_number or alpha is None or not 0 < alpha <= _MOST_ALPHA:
         why = f"it must be a number above 0, {_MOST_ALPHA:,} at most"
         raise refuse(f"lora_alpha {short(alpha)}", why)
     if rank > max_rank:

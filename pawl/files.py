@@ -12,8 +12,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pawl.errors import PawlError
 
@@ -66,7 +67,7 @@ def parse_json(raw: bytes, path: Path) -> Any:
         ) from err
 
 
-def open_regular(path: Path | str, *, dir_fd: int | None = None) -> BinaryIO:
+def open_regular(path: Path | str, *, dir_fd: int | None = None) -> BufferedReader:
     """Open a regular file for reading. What was opened is what was checked, whoever exchanges
     names meanwhile, and nothing that is opened can make the caller wait (a FIFO).
 

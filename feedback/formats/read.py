@@ -66,7 +66,11 @@ def parse(raw: bytes, name: str, file_format: str = "auto") -> Parsed:
             "One JSON object a line, or one array of them",
             param="path",
         )
-    formats = [file_format] if file_format != "auto" else sorted({*map(format_of, good)} - {None})
+    formats = (
+        [file_format]
+        if file_format != "auto"
+        else sorted({found for record in good if (found := format_of(record))})
+    )
     if not formats:
         raise PawlError(
             f"the format of {name} can't be told",

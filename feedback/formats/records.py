@@ -57,7 +57,7 @@ def _content(message: Record, what: str) -> str:
     """A message's text. Parts are joined as vLLM joins them."""
     if message.get("tool_calls") or message.get("function_call"):
         raise Unusable("a message calls tools")
-    content = message.get("content")
+    content: Any = message.get("content")
     if isinstance(content, list):
         if not all(
             isinstance(part, dict) and part.get("type") == "text" and isinstance(
@@ -65,7 +65,7 @@ def _content(message: Record, what: str) -> str:
         ):  # fmt: skip
             raise Unusable(f"{what} has parts that are not text")
         return "\n".join(part["text"] for part in content)
-    return content  # type: ignore[no-any-return]  # what is no text is refused with the row
+    return content  # what is no text is refused with the row
 
 
 def _messages(value: Any, what: str) -> Messages:

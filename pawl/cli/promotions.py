@@ -30,7 +30,9 @@ def promote_command(ctx: click.Context, run: str, force: bool) -> None:
 @click.pass_context
 def rollback_command(ctx: click.Context, to: str | None) -> None:
     """Go back to the version that answered before."""
-    promotion = connect(settings_of(ctx)).post("/admin/rollback", {"to": to} if to else {})
+    promotion = connect(settings_of(ctx)).post(
+        "/admin/rollback", {"to": to} if to is not None else {}
+    )
     _say(promotion)
     ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
 

@@ -11,12 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pawl.files import read_json
 from tests.bars.place import CHAT, FEEDBACK, chat, place
 from tests.conftest import REPOSITORY
 from tests.serve.live import eventually
+from tests.serve.tiny_llama import make_tiny_llama
 
 ROOMS = ("pawl", "feedback", "serve", "evals", "refine", "benchmarks")
 TEXT = "Grüße 漢字 🙂 ไทย"
@@ -116,6 +118,42 @@ def test_a_user_without_a_name(tmp_path: Path, home: str) -> None:
         folder.mkdir(mode=0o555)
         use(tmp_path, *user, HOME=str(folder))
         assert list(folder.iterdir()) == []
+
+
+@pytest.mark.engine
+def test_the_real_engine_in_all_of_these_at_once(tmp_path: Path) -> None:
+    """A user without a name or a home, a long temporary path, dead proxies, another encoding."""
+    user = ["env", "-u", "HOME", "unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*user, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("NOT TESTED with a real engine: no user namespace could be made")
+    model_dir = make_tiny_llama(tmp_path / "model")
+    long = tmp_path / ("t" * 100) / ("u" * 100)
+    long.mkdir(parents=True)
+    state_dir = tmp_path / "state"
+    command = [*user, sys.executable, "-m", "pawl.cli", "up", "--model", str(model_dir),
+               "--port", "0", "--state-dir", str(state_dir), "--set", "engine.kv_cache_gib=0.25"]  # fmt: skip
+    environment = {"TMPDIR": str(long), "HTTP_PROXY": DEAD, "http_proxy": DEAD, "NO_PROXY": "",
+                   "PYTHONUTF8": "0", "PYTHONIOENCODING": "gbk"}  # fmt: skip
+    output = tmp_path / "up.log"
+    with (
+        output.open("wb") as log,
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log,
+                         env=os.environ | environment) as child,
+    ):  # fmt: skip
+        try:
+            file = state_dir / "server.json"
+            eventually(lambda: file.exists() or child.poll() is not None, "it listens", 120)
+            assert child.poll() is None, output.read_text()
+            url = read_json(file)["url"]
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                eventually(lambda: client.get("/health").json()["engine"]["state"]
+                           not in ("starting", "restarting"), "the engine is up", 300)  # fmt: skip
+                answer = client.post(CHAT, json=chat(TEXT, max_tokens=4))
+            assert answer.status_code == 200, answer.text
+        finally:
+            child.terminate()
+            child.wait(60)
+    assert child.returncode == 0, output.read_text()
 
 
 @pytest.mark.parametrize("room", ROOMS)
