@@ -125,7 +125,7 @@ def packaged_gguf() -> Path | None:
 def _from_gguf(
     name: str, path: Path, cache_dir: Path, convert: bool, tell: Callable[[str], None]
 ) -> BaseModel:
-    cache = cache_for(path, cache_dir)
+    cache = cache_for(path, cache_dir, make=convert)
     if convert:
         folder = convert_gguf(path, cache, tell)
     else:

@@ -130,8 +130,8 @@ def test_the_real_engine_in_all_of_these_at_once(tmp_path: Path) -> None:
     long = tmp_path / ("t" * 100) / ("u" * 100)
     long.mkdir(parents=True)
     state_dir = tmp_path / "state"
-    command = [*user, sys.executable, "-m", "pawl.cli", "up", "--model", str(model_dir),
-               "--port", "0", "--state-dir", str(state_dir), "--set", "engine.kv_cache_gib=0.25"]  # fmt: skip
+    up = f"up --model {model_dir} --port 0 --state-dir {state_dir} --set engine.kv_cache_gib=0.25"
+    command = [*user, sys.executable, "-m", "pawl.cli", *up.split()]
     environment = {"TMPDIR": str(long), "HTTP_PROXY": DEAD, "http_proxy": DEAD, "NO_PROXY": "",
                    "PYTHONUTF8": "0", "PYTHONIOENCODING": "gbk"}  # fmt: skip
     output = tmp_path / "up.log"
