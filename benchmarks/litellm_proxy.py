@@ -30,7 +30,7 @@ def install(environment_dir: Path = ENVIRONMENT_DIR) -> Path:
     """
     stamp, wanted = environment_dir / ".installed", sha256_file(PINS)
     command = environment_dir / "bin" / "litellm"
-    if stamp.exists() and stamp.read_text() == wanted and command.exists():
+    if stamp.exists() and stamp.read_text("utf-8") == wanted and command.exists():
         return command
     print(f"Installing LiteLLM into {environment_dir} (a minute or two)...", file=sys.stderr)
     python = environment_dir / "bin" / "python"
@@ -38,7 +38,7 @@ def install(environment_dir: Path = ENVIRONMENT_DIR) -> Path:
     if not python.exists():
         steps.insert(0, [sys.executable, "-m", "venv", str(environment_dir)])
     for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        done = subprocess.run(step, capture_output=True, encoding="utf-8", check=False)
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise PawlError("LiteLLM could not be installed", "\n".join(said[-5:]),
@@ -49,7 +49,7 @@ def install(environment_dir: Path = ENVIRONMENT_DIR) -> Path:
 
 def version() -> str:
     """The pinned version."""
-    lines = PINS.read_text().splitlines()
+    lines = PINS.read_text("utf-8").splitlines()
     return next(line.removeprefix("litellm==") for line in lines if line.startswith("litellm=="))
 
 

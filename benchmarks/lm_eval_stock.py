@@ -78,7 +78,7 @@ def command(
     """What to type. The items go in a file beside ``out_dir``."""
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     samples = out_dir.parent / f"{out_dir.name}.samples.json"
-    samples.write_text(json.dumps(tasks.samples))
+    samples.write_text(json.dumps(tasks.samples), "utf-8")
     model_args = f"pretrained={model_dir},dtype=float32"
     model_args += f",peft={adapter_dir}" if adapter_dir else ""
     argv = [
@@ -115,7 +115,7 @@ def run(
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
                               env=environment, cwd=tasks.data_dir or out_dir.parent)  # fmt: skip
     if done.returncode != 0:
-        raise PawlError("lm_eval failed", log_path.read_text(errors="replace")[-2000:])
+        raise PawlError("lm_eval failed", log_path.read_text("utf-8", errors="replace")[-2000:])
     return read_scores(out_dir, tasks)
 
 
@@ -124,7 +124,7 @@ def read_scores(out_dir: Path, tasks: StockTasks) -> Scores:
     scores: Scores = {}
     for stock, name in tasks.names.items():
         (path,) = out_dir.rglob(f"samples_{stock}_20*.jsonl")
-        for line in path.read_text().splitlines():
+        for line in path.read_text("utf-8").splitlines():
             sample: dict[str, Any] = json.loads(line)
             logprobs = [float(response[0]) for response in sample["filtered_resps"]]
             metrics = {key: float(sample[key]) for key in sample["metrics"]}

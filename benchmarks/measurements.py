@@ -29,7 +29,7 @@ def machine_in_words() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text("utf-8"))
         model = found[1].strip() if found else model
     n_cores = len(psutil.Process().cpu_affinity())
     memory = psutil.virtual_memory().total / 2**30
@@ -97,7 +97,7 @@ def record(
     if note:
         lines += ["", note]
     section = "\n".join([*lines, f"<!-- /{key} -->"])
-    text = path.read_text() if path.exists() else "# Measurements\n"
+    text = path.read_text("utf-8") if path.exists() else "# Measurements\n"
     pattern = re.compile(rf"<!-- {re.escape(key)} -->.*?<!-- /{re.escape(key)} -->", re.S)
     if pattern.search(text):
         text = pattern.sub(lambda _: section, text)

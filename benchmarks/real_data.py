@@ -10,6 +10,7 @@ engine, and gates on the real ARC, HellaSwag, MMLU and TruthfulQA with random it
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,8 @@ def main() -> None:
         started = time.monotonic()
         with serving(settings, say=print) as server:
             for name in FILES:
-                what = {"path": str(SHARED / "feedback" / name), "format": "auto"}
+                shutil.copy(SHARED / "feedback" / name, settings.exchange_dir)
+                what = {"path": name, "format": "auto"}
                 counts = Pawl(server.url).post("/admin/import", what)
                 figures[f"import of {name}"] = counts["message"]
             night_started = time.monotonic()

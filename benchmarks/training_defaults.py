@@ -93,7 +93,7 @@ def write_snapshot(snapshot_dir: Path, rows: Sequence[TrainingRow]) -> Path:
     """A snapshot folder of these rows."""
     snapshot_dir.mkdir(parents=True)
     path = snapshot_dir / "rows.jsonl"
-    path.write_text("".join(json.dumps(row.as_json()) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row.as_json()) + "\n" for row in rows), "utf-8")
     content = sha256_file(path)
     manifest = {"snapshot_id": content[:16], "content_sha256": content}
     write_json(snapshot_dir / "manifest.json", manifest)

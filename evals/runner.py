@@ -142,7 +142,7 @@ def score(
 def read_scores(folder: Path) -> Scores:
     """Read a finished folder of scores back."""
     manifest = read_json(folder / MANIFEST)
-    with (folder / ITEMS).open() as file:
+    with (folder / ITEMS).open(encoding="utf-8") as file:
         return Scores([ItemScore(**json.loads(line)) for line in file], manifest)
 
 

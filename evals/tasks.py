@@ -62,7 +62,7 @@ def load_tasks(suite: Suite, *, work_dir: Path) -> LoadedSuite:
         for task, config in _configs(suite, benchmark).items():
             # JSON is YAML; json.dumps quotes what needs quoting.
             text = "\n".join(f"{key}: {json.dumps(value)}" for key, value in config.items())
-            (work_dir / f"{task}.yaml").write_text(text + "\n")
+            (work_dir / f"{task}.yaml").write_text(text + "\n", "utf-8")
             benchmarks[task] = benchmark
     manager = TaskManager(include_path=str(work_dir), include_defaults=False)
     tasks: dict[str, Any] = {}

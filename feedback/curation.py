@@ -8,19 +8,22 @@
 
 Nothing here writes: the same store gives the same rows. What counts of a person's words on an
 answer is in ``feedback.current``: a correction stays when the thumb is changed later, and under a
-thumb up it is a counted rejection, since the two contradict each other. The group of a row is its
+thumb up it is a counted rejection, since the two contradict each other. Where people disagree, the
+side with more people counts and the other is a counted rejection; with as many on both sides
+neither thumbs nor comparisons count. An answer that ran into its token limit is not learned as it
+is. The group of a row is its
 conversation; a prompt is used in one split only, that of the group in which it came first
 (``feedback.splits.splits_of_prompts``).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from feedback.rows import Lesson, problem_of, same_text
+from feedback.rows import Lesson, problem_of, problem_of_prompt, same_text
 from feedback.splits import prompt_key, split_of, splits_of_prompts
 from feedback.store import Store
 from pawl.schemas import PLAIN_ROLES, Completion, Feedback, Split, TrainingRow
@@ -28,6 +31,7 @@ from pawl.settings import Settings
 
 Rejection = tuple[str, dict[str, Any]]  # reason, origin
 Answers = dict[tuple[str, int], Completion]
+Votes = dict[bool, set[str]]  # who finds an answer good, who finds it bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def curate(store: Store, settings: Settings) -> Curated:
     said = store.current_feedback(include_retracted=True)
     answers = _answers(store, said)
     treatments = {one.key: one.treatment for one in store.categories()}
-    opinions = _opinions(said)
+    opinions = _opinions(said, answers)
     lessons: list[tuple[Lesson, Split]] = []
     rejected: list[Rejection] = []
     for one in said:
@@ -61,7 +65,9 @@ def curate(store: Store, settings: Settings) -> Curated:
             else split_of(answer.conversation_id, settings.split_salt)
         )
         origin = _origin(one)
-        reason = _reason_against(one, answer, treatments, split, opinions)
+        reason = _reason_against(one, answer, treatments, split)
+        if reason is None and answer is not None:
+            reason = _outvoted(one, opinions[_answer_key(answer)])
         if reason is not None or answer is None:
             rejected.append((reason or "unknown completion", origin))
             continue
@@ -92,7 +98,6 @@ def _reason_against(
     answer: Completion | None,
     treatments: dict[str, str],
     split: Split,
-    opinions: dict[tuple[str, int], set[bool]],
 ) -> str | None:
     """Why nothing at all is learned from this feedback; None when something may be."""
     if one.retracted:
@@ -121,9 +126,22 @@ def _reason_against(
     lone = one.correction is None and one.preferred_over is None
     if lone and _good(one) is None:
         return "a comment alone"
-    if lone and len(opinions[(one.completion_id, one.choice_index)]) > 1:
-        return "people disagree about this answer"
+    # Whoever liked it did not like where it breaks off; whoever did not may have meant just that.
+    if answer.finish_reason == "length" and lone:
+        return "the answer ran into its token limit"
     return None
+
+
+def _outvoted(one: Feedback, votes: Votes) -> str | None:
+    """Why an opinion on an answer does not count beside other people's; None when it does."""
+    good = _good(one)
+    if good is None:
+        return None
+    n_same, n_other = len(votes[good]), len(votes[not good])
+    if n_same < n_other:
+        return f"most people find this answer {'bad' if good else 'good'}"
+    lone = one.correction is None and one.preferred_over is None
+    return "people disagree about this answer" if lone and n_same == n_other else None
 
 
 def _good(one: Feedback) -> bool | None:
@@ -133,12 +151,20 @@ def _good(one: Feedback) -> bool | None:
     return False if one.thumb == "down" or one.categories or one.correction else None
 
 
-def _opinions(said: Iterable[Feedback]) -> dict[tuple[str, int], set[bool]]:
-    opinions: dict[tuple[str, int], set[bool]] = {}
+def _answer_key(answer: Completion) -> tuple[str, str]:
+    """The same for the same answer to the same prompt, however often it was given."""
+    if problem_of_prompt(answer.messages) is None:
+        return prompt_key(answer.messages), " ".join(answer.completion.split())
+    return answer.completion_id, str(answer.choice_index)
+
+
+def _opinions(said: Iterable[Feedback], answers: Answers) -> dict[tuple[str, str], Votes]:
+    """Who finds each answer good, and who finds it bad."""
+    opinions: dict[tuple[str, str], Votes] = defaultdict(lambda: {True: set(), False: set()})
     for one in said:
-        good = _good(one)
-        if not one.retracted and good is not None:
-            opinions.setdefault((one.completion_id, one.choice_index), set()).add(good)
+        good, answer = _good(one), answers.get((one.completion_id, one.choice_index))
+        if not one.retracted and good is not None and answer is not None:
+            opinions[_answer_key(answer)][good].add(one.rater_id)
     return opinions
 
 
@@ -165,6 +191,8 @@ def _lessons(
             problems.append(f"the answer was cut short ({other.status})")
         elif other.messages != answer.messages:
             problems.append("the two answers are to different prompts")
+        elif answer.finish_reason == "length":
+            problems.append("the answer ran into its token limit")
         else:
             made.append(
                 replace(base, kind="pair", chosen=answer.completion, rejected=other.completion)
@@ -177,14 +205,30 @@ def _lessons(
 def _without_contradictions(
     lessons: Iterable[tuple[Lesson, Split]],
 ) -> tuple[list[tuple[Lesson, Split]], list[Rejection]]:
-    """Without the pairs of which the reverse was said too: there is nothing to learn from both."""
+    """Without comparisons of which as many people or more said the reverse, and without the answer
+    that was written for one."""
     lessons = list(lessons)
-    said = {key for lesson, _ in lessons if (key := _comparison(lesson)) is not None}
+    voters: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for lesson, _ in lessons:
+        if (key := _comparison(lesson)) is not None:
+            voters[key].add(str(lesson.origin.get("rater_id") or lesson.origin.get("source")))
+
+    def is_contradicted(lesson: Lesson) -> bool:
+        key = _comparison(lesson)
+        reverse = voters.get((key[0], key[2], key[1])) if key is not None else None
+        return bool(key and reverse and len(reverse) >= len(voters[key]))
+
+    out = {
+        (lesson.origin.get("feedback_id"), lesson.chosen)
+        for lesson, _ in lessons
+        if is_contradicted(lesson)
+    }
     kept: list[tuple[Lesson, Split]] = []
     rejected: list[Rejection] = []
     for lesson, split in lessons:
-        key = _comparison(lesson)
-        if key is not None and (key[0], key[2], key[1]) in said:
+        feedback_id = lesson.origin.get("feedback_id")
+        written_for_it = lesson.kind == "sft" and (feedback_id, lesson.completion) in out
+        if is_contradicted(lesson) or (feedback_id and written_for_it):
             rejected.append(("people disagree about which answer is better", lesson.origin))
         else:
             kept.append((lesson, split))

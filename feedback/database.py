@@ -6,15 +6,18 @@ tells users with data to lose to wait for its first patch release.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feedback.mark import Marker, problem_of_files, read_mark, wal_path
 from feedback.migrations import MIGRATIONS, Migration, migrate
+from feedback.tables import newest_seq, numbered_tables
 from pawl.errors import PawlError
-from pawl.files import hold_lock
+from pawl.files import PRIVATE, hold_lock
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -26,6 +29,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",  # never from the network
     "autoload_known_extensions": "false",
 }
+_log = logging.getLogger("pawl.store")
 
 
 def store_failed(err: Exception, what: str = "the store could not save this") -> PawlError:
@@ -54,8 +58,8 @@ class Database:
         ``wait_seconds``: how long to wait for another process that owns it.
 
         Raises:
-            PawlError: another process owns it, it is cut short or damaged, or a migration failed.
-                The files are left as they are.
+            PawlError: another process owns it, it is cut short or damaged, it or its WAL lacks
+                what was acknowledged, or a migration failed. The files are left as they are.
         """
         self.path = path.absolute()
         self._changed = threading.Condition()
@@ -63,25 +67,15 @@ class Database:
         self._stopping_reads = False  # new ones wait, so that those under way come to an end
         self._owned = ExitStack()
         self._root: DuckDBPyConnection | None = None
+        self._marker: Marker | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._owned.enter_context(
-                hold_lock(
-                    self.path.with_name(self.path.name + ".lock"),
-                    "the store is in use",
-                    "Stop the other one, or speak to it over HTTP",
-                    wait_seconds=wait_seconds,
-                )
-            )
+            self.path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            self._owned.enter_context(store_lock(self.path, wait_seconds))
         except OSError as err:
-            raise PawlError(
-                f"the store's folder {self.path.parent} can't be written",
-                str(err),
-                "Choose another state_dir or mend its permissions",
-                code="store_unwritable",
-            ) from err
+            raise _unwritable(self.path, err) from err
         try:
-            self._root = _connect(self.path)
+            self._open()
+            assert self._root is not None
             _migrate(self._root, migrations, self.path)
         except BaseException:
             self.close()
@@ -121,8 +115,21 @@ class Database:
         """A cursor for the one writer, after opening the file again if it was lost."""
         with self._changed:
             if self._root is None:
-                self._root = _connect(self.path)
+                self._open()
+            assert self._root is not None
             return self._root.cursor()
+
+    def acknowledge(self, seq: int) -> None:
+        """Write down that rows up to ``seq`` are committed, before anybody is told.
+
+        Raises:
+            PawlError: the WAL was taken away while it was open, and what is in it could not be
+                folded into the file.
+        """
+        if self._marker is not None and not self._marker.note(seq):
+            _log.error("the WAL of %s was taken away; folding it into the file", self.path)
+            self.checkpoint()
+            self._marker.note(seq)
 
     def reopen(self) -> None:
         """Drop a connection that DuckDB has given up and open the file anew (replays the WAL).
@@ -131,14 +138,15 @@ class Database:
         and the next ``writing()`` tries again.
         """
         with self._without_readers():
-            root, self._root = self._root, None
-            _close(root)
-            self._root = _connect(self.path)
+            self._let_go()
+            self._open()
 
     def checkpoint(self) -> None:
         """Fold the WAL into the main file."""
         with self.reading() as cursor:
             cursor.execute("CHECKPOINT")
+            if self._marker is not None:
+                self._marker.note(newest_row(cursor))
 
     def close(self) -> None:
         """Close the file and let another process have it. Reads under way end first.
@@ -146,9 +154,32 @@ class Database:
         Does not checkpoint: a file that is found to be damaged keeps its WAL beside it.
         """
         with self._without_readers():
-            root, self._root = self._root, None
-            _close(root)
+            self._let_go()
         self._owned.close()
+
+    def _open(self) -> None:
+        """Open the file, if it holds what was acknowledged."""
+        if problem := problem_of_files(self.path):
+            raise _damaged(self.path, problem)
+        has_wal = wal_path(self.path).exists()
+        self._root = connect(self.path)
+        try:
+            newest = _check_rows(self._root, self.path, has_wal)
+            self._marker = Marker(self.path)
+            self._marker.note(newest)
+        except OSError as err:
+            self._let_go()
+            raise _unwritable(self.path, err) from err
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        root, self._root = self._root, None
+        _close(root)
+        marker, self._marker = self._marker, None
+        if marker is not None:
+            marker.close()
 
     @contextmanager
     def _without_readers(self) -> Iterator[None]:
@@ -161,6 +192,58 @@ class Database:
             finally:
                 self._stopping_reads = False
                 self._changed.notify_all()
+
+
+def _unwritable(path: Path, err: OSError) -> PawlError:
+    return PawlError(
+        f"the store's folder {path.parent} can't be written",
+        str(err),
+        "Choose another state_dir or mend its permissions",
+        code="store_unwritable",
+    )
+
+
+def store_lock(path: Path, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
+    """Own a database file. Entering it raises PawlError (``locked``): another process does."""
+    return hold_lock(
+        path.with_name(path.name + ".lock"),
+        "the store is in use",
+        "Stop the other one, or speak to it over HTTP",
+        wait_seconds=wait_seconds,
+    )
+
+
+def newest_row(connection: DuckDBPyConnection) -> int:
+    """The newest row's number; 0 for an empty store."""
+    return max((newest_seq(connection, table) for table in numbered_tables(connection)), default=0)
+
+
+def count_repeats(connection: DuckDBPyConnection) -> int:
+    """How many rows are there more than once: those of a WAL that had been folded in before."""
+    n = 0
+    for table in numbered_tables(connection):
+        sql = f"SELECT count(seq) - count(DISTINCT seq) FROM {table}"
+        row = connection.execute(sql).fetchone()
+        n += int(row[0]) if row else 0
+    return n
+
+
+def _check_rows(connection: DuckDBPyConnection, path: Path, has_wal: bool) -> int:
+    """The newest row's number. Raises PawlError: fewer rows than were acknowledged, or some twice
+    (the WAL of another time was put beside the file)."""
+    import duckdb
+
+    try:
+        newest = newest_row(connection)
+        n_repeats = count_repeats(connection) if has_wal else 0
+    except duckdb.Error as err:
+        raise _damaged(path, str(err).splitlines()[0]) from err
+    if n_repeats:
+        raise _damaged(path, f"its .wal file repeats {n_repeats:,} rows of it")
+    mark = read_mark(path)
+    if mark is not None and newest < mark.seq:
+        raise _damaged(path, f"row {mark.seq:,} was acknowledged, it ends with {newest:,}")
+    return newest
 
 
 def _closed() -> PawlError:
@@ -183,7 +266,8 @@ def _close(connection: DuckDBPyConnection | None) -> None:
             return  # already given up by DuckDB; what was committed is in the file and its WAL
 
 
-def _connect(path: Path) -> DuckDBPyConnection:
+def connect(path: Path) -> DuckDBPyConnection:
+    """Open a file with its WAL. Raises PawlError: in use, damaged, cut short."""
     import duckdb
 
     try:
@@ -235,7 +319,7 @@ def _damaged(path: Path, why: str) -> PawlError:
     return PawlError(
         f"the store {path} is damaged or cut short",
         why,
-        "It was left as it is; put back a copy of it together with its .wal file, "
-        "or move both away to begin with an empty store",
+        "It was left as it is; put back a copy of all its files (pawl.duckdb and those whose names "
+        "begin so), or keep what can be read of it with 'pawl salvage'",
         code="store_damaged",
     )

@@ -93,6 +93,14 @@ def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
     return types
 
 
+def numbered_tables(cursor: DuckDBPyConnection) -> list[str]:
+    """The tables whose rows have a sequence number."""
+    rows = cursor.execute(
+        "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND column_name = 'seq'"
+    ).fetchall()
+    return [str(table) for (table,) in rows]
+
+
 def newest_seq(cursor: DuckDBPyConnection, table: str) -> int:
     """The highest sequence number of a table; 0 when it is empty."""
     row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()

@@ -163,8 +163,9 @@ class GroupWriter:
             duckdb.OperationalError,
         ) as err:
             _log.error("the store failed: %s", err)
-            if not self._committed_after_all(last):
-                _fail(batch, store_failed(err))
+            committed = self._committed_after_all(last)
+            if not committed:
+                _fail(batch, store_failed(err) if committed is False else _unknown(err))
                 return
         except Exception as err:  # one write that DuckDB can't take must not fail the others
             self._roll_back()
@@ -182,9 +183,31 @@ class GroupWriter:
                 ),
             )
             return
+        self._tell(batch, last)
+
+    def _tell(self, batch: Sequence[Write], last: tuple[str, int] | None) -> None:
+        """Acknowledge a batch that is committed: whatever fails from here on, it is saved."""
+        try:
+            if last is not None:
+                self._database.acknowledge(last[1])
+        except PawlError as err:
+            _fail(batch, _unknown(err))
+            return
         for write in batch:
-            if write.after is not None and not write.repeats:
-                write.after()
+            try:
+                if write.after is not None and not write.repeats:
+                    write.after()
+            except Exception as err:
+                _log.exception("what follows a write failed")
+                write.future.set_exception(
+                    PawlError(
+                        "this was saved, but what follows from it failed",
+                        str(err),
+                        "Don't send it again; look at the server's log, and restart the server",
+                        code="internal_error",
+                    )
+                )
+                continue
             write.future.set_result(write.earlier if write.repeats else write.result)
 
     def _insert(
@@ -206,8 +229,8 @@ class GroupWriter:
             connection.execute(self._inserts[table], values)
         return last
 
-    def _committed_after_all(self, last: tuple[str, int] | None) -> bool:
-        """Bring the connection back, and see whether the batch got to disk.
+    def _committed_after_all(self, last: tuple[str, int] | None) -> bool | None:
+        """Bring the connection back, and see whether the batch got to disk; None: can't be seen.
 
         COMMIT can fail after the WAL holds the rows: in the checkpoint that follows it.
         """
@@ -223,7 +246,7 @@ class GroupWriter:
                 self._database.reopen()
             except PawlError as err:
                 _log.error("the store can't be opened again yet: %s", err)
-                return False
+                return None
         if last is None:
             return False
         try:
@@ -232,7 +255,7 @@ class GroupWriter:
                     f"SELECT count(*) FROM {last[0]} WHERE seq = ?", [last[1]]
                 ).fetchone()
         except (PawlError, duckdb.Error):
-            return False
+            return None
         return bool(found and found[0])
 
     def _roll_back(self) -> None:
@@ -259,6 +282,17 @@ def _fail(batch: Sequence[Write], err: PawlError) -> None:
     for write in batch:
         if not write.future.done():
             write.future.set_exception(err)
+
+
+def _unknown(err: Exception) -> PawlError:
+    """Of a batch that may be in the store or not."""
+    return PawlError(
+        "it is not known whether this was saved",
+        str(err).splitlines()[0] if str(err) else type(err).__name__,
+        "Look whether it is there before you send it again",
+        retryable=True,
+        code="store_failed",
+    )
 
 
 def _settle_repeats(connection: DuckDBPyConnection, batch: Sequence[Write]) -> None:

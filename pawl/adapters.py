@@ -8,15 +8,17 @@ manifest.json               base, recipe, hashes; written last
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from pawl.errors import PawlError
-from pawl.files import read_json, sha256_file, sha256_json, write_json
+from pawl.errors import PawlError, short
+from pawl.files import open_regular, parse_json, read_regular, sha256_file, sha256_json, write_json
 from pawl.models import BaseModel
 from pawl.schemas import utc_now
 from pawl.weights import read_weights
@@ -46,8 +48,18 @@ _UNSERVED = (
 )
 # Starting weights that leave the base as it is; others (PiSSA, OLoRA, LoftQ) change it in training.
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
-# By dtype: an integer as wide, and the bits that are all set in NaN and infinity.
-_EXPONENTS = {"F32": ("<u4", 0x7F800000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
+# By dtype: an integer as wide, the bits of the exponent (all set in NaN and infinity), and the
+# least exponent of a number that no training writes: 65,536, beyond float16. Products of such
+# numbers overflow in the engine, and one NaN spoils every answer of its batch.
+_EXPONENTS = {
+    "F32": ("<u4", 0x7F800000, (127 + 16) << 23),
+    "F16": ("<u2", 0x7C00, 0x7C00),
+    "BF16": ("<u2", 0x7F80, (127 + 16) << 7),
+}
+_MOST_ALPHA = 65_536
+_MOST_JSON_BYTES = 64_000_000  # of probe, manifest, configuration
+_MOST_HEADER_BYTES = 16_000_000  # a tensor takes some 150
+_CHUNK_BYTES = 16_000_000  # of weights in memory at once
 
 Refuse = Callable[..., PawlError]
 Shape = tuple[int, ...]
@@ -100,7 +112,7 @@ def read_probe(adapter_dir: Path) -> list[ProbePosition]:
                 {int(k): float(v) for k, v in entry["logprobs"].items()},
                 {int(k): float(v) for k, v in entry["base_logprobs"].items()},
             )
-            for entry in read_json(adapter_dir / PROBE)
+            for entry in _read(adapter_dir / PROBE)
         ]
         if not positions:
             raise ValueError("it holds no positions")
@@ -111,7 +123,7 @@ def read_probe(adapter_dir: Path) -> list[ProbePosition]:
                 raise ValueError("adapter and base have not the same token ids")
             if not all(map(math.isfinite, [*one.logprobs.values(), *one.base_logprobs.values()])):
                 raise ValueError("a log-probability is not finite")
-    except (TypeError, KeyError, AttributeError, ValueError) as err:
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as err:
         raise PawlError(
             f"adapter {adapter_dir.name}: {PROBE} can't be used",
             f"{type(err).__name__}: {err}",
@@ -125,7 +137,7 @@ def write_manifest(
     adapter_dir: Path, *, base_model: str, base_fingerprint: str, recipe: dict[str, Any]
 ) -> AdapterManifest:
     """Hash the folder's files and write the manifest: from here on the adapter is whole."""
-    config = read_json(adapter_dir / CONFIG)
+    config = _read(adapter_dir / CONFIG)
     modules = config["target_modules"]
     manifest = AdapterManifest(
         base_model=base_model,
@@ -150,7 +162,7 @@ def read_manifest(adapter_dir: Path) -> AdapterManifest:
             code="bad_adapter",
         )
     try:
-        manifest = AdapterManifest(**read_json(adapter_dir / MANIFEST))
+        manifest = AdapterManifest(**_read(adapter_dir / MANIFEST))
         if set(manifest.files_sha256) != {CONFIG, WEIGHTS, PROBE}:
             raise TypeError(f"files_sha256 must name {CONFIG}, {WEIGHTS} and {PROBE}")
         if not isinstance(manifest.base_fingerprint, str) or not isinstance(manifest.recipe, dict):
@@ -207,26 +219,37 @@ def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> Ad
                 "Copy the files themselves into the folder",
             )
     manifest = read_manifest(adapter_dir)
-    for name, expected in manifest.files_sha256.items():
-        if not (adapter_dir / name).exists():
-            raise refuse(f"{name} is missing", "the manifest names it")
-        if sha256_file(adapter_dir / name) != expected:
-            raise refuse(f"{name} has changed", "its hash is not the manifest's")
     if manifest.base_fingerprint != base.fingerprint:
         raise refuse(
             f"it was trained on {manifest.base_model} ({manifest.base_fingerprint[:19]})",
             f"the server runs {base.name} ({base.fingerprint[:19]})",
             "Start the server with that base, or train on this one",
         )
+    layers = read_weights(base.model_dir).shapes
+    largest = sum(4 * max_rank * sum(one) for one in layers.values() if len(one) == 2)
+    for name, expected in manifest.files_sha256.items():
+        path = adapter_dir / name
+        if not path.exists():
+            raise refuse(f"{name} is missing", "the manifest names it")
+        most = largest + _MOST_HEADER_BYTES if name == WEIGHTS else _MOST_JSON_BYTES
+        if (size := path.stat().st_size) > most:  # before it is read at all
+            raise refuse(
+                f"{name} has {size:,} bytes", f"no adapter of {base.name} has over {most:,}"
+            )
+        if sha256_file(path) != expected:
+            raise refuse(f"{name} has changed", "its hash is not the manifest's")
     rank = _check_config(adapter_dir, max_rank, refuse)
-    _check_shapes(_read_shapes(adapter_dir / WEIGHTS, refuse), rank, base, refuse)
+    with open_regular(adapter_dir / WEIGHTS) as file:
+        tensors = _read_header(file, refuse)
+        _check_shapes({key: one.shape for key, one in tensors.items()}, rank, layers, base, refuse)
+        _check_numbers(file, tensors, refuse)
     read_probe(adapter_dir)
     return manifest
 
 
 def _check_config(adapter_dir: Path, max_rank: int, refuse: Refuse) -> int:
     """Check PEFT's configuration; its rank."""
-    config = read_json(adapter_dir / CONFIG)
+    config = _read(adapter_dir / CONFIG)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise refuse("it is not a LoRA", "the engine serves LoRA weights only")
     unserved = [name for name in _UNSERVED if config.get(name)]
@@ -242,24 +265,27 @@ def _check_config(adapter_dir: Path, max_rank: int, refuse: Refuse) -> int:
             "Train it without",
         )
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or rank < 1:
-        raise refuse(f"rank {rank!r}", "a rank is a whole number above 0")
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise refuse(f"lora_alpha {alpha!r}", "it must be a finite number")
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+        raise refuse(f"rank {short(rank)}", "a rank is a whole number above 0")
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if not is_number or alpha is None or not 0 < alpha <= _MOST_ALPHA:
+        why = f"it must be a number above 0, {_MOST_ALPHA:,} at most"
+        raise refuse(f"lora_alpha {short(alpha)}", why)
     if rank > max_rank:
         raise refuse(
-            f"rank {rank}",
+            f"rank {short(rank)}",
             f"the engine was started with at most {max_rank}",
             "Raise engine.max_lora_rank or train with a lower train.lora_rank",
         )
     return rank
 
 
-def _check_shapes(shapes: dict[str, Shape], rank: int, base: BaseModel, refuse: Refuse) -> None:
+def _check_shapes(
+    shapes: dict[str, Shape], rank: int, layers: dict[str, Shape], base: BaseModel, refuse: Refuse
+) -> None:
     """Every tensor is half of a pair that fits a linear layer of the base."""
     if not shapes:
         raise refuse("it holds no weights", "there is nothing to add to the base")
-    layers = read_weights(base.model_dir).shapes
     for key, shape in shapes.items():
         side = next((one for one in ("lora_A", "lora_B") if key.endswith(f".{one}.weight")), None)
         if side is None:
@@ -279,21 +305,74 @@ def _check_shapes(shapes: dict[str, Shape], rank: int, base: BaseModel, refuse: 
             raise refuse(f"{key} has no {other}", "A and B come in pairs")
 
 
-def _read_shapes(path: Path, refuse: Refuse) -> dict[str, Shape]:
-    """Shapes by key, after checking that every number is finite; numpy knows no bfloat16, so the
-    numbers' exponents are looked at."""
-    import numpy as np
-    from safetensors import SafetensorError, deserialize
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor's dtype and shape, and where its bytes begin and end in the file."""
 
-    shapes: dict[str, Shape] = {}
+    dtype: str
+    shape: Shape
+    begin: int
+    end: int
+
+
+def _read_header(file: BinaryIO, refuse: Refuse) -> dict[str, _Tensor]:
+    """What a safetensors file holds: 8 bytes of the header's length, the header in JSON, then the
+    tensors without a gap. Reads the header only."""
+    size = os.fstat(file.fileno()).st_size
     try:
-        for key, tensor in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
-            integer, exponent = _EXPONENTS[tensor["dtype"]]
-            numbers = np.frombuffer(tensor["data"], dtype=integer)
-            if bool(((numbers & exponent) == exponent).any()):
-                raise refuse(f"{key} holds NaN or infinity", "it would answer nonsense")
-            shapes[key] = tuple(tensor["shape"])
-    except (SafetensorError, KeyError) as err:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(size - 8, _MOST_HEADER_BYTES):
+            raise ValueError(f"a header of {length:,} bytes")
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        tensors = {key: _tensor(one, 8 + length) for key, one in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         why = f"{type(err).__name__}: {err}"
-        raise refuse(f"{path.name} is not whole safetensors", why) from err
-    return shapes
+        raise refuse(f"{WEIGHTS} is not whole safetensors", why) from err
+    place = 8 + length
+    for key, one in sorted(tensors.items(), key=lambda item: item[1].begin):
+        if one.begin != place:
+            raise refuse(f"{WEIGHTS} is not whole safetensors", f"{short(key)} lies elsewhere")
+        place = one.end
+    if place != size:
+        why = f"its tensors end at {place:,}, the file at {size:,} bytes"
+        raise refuse(f"{WEIGHTS} is not whole safetensors", why)
+    return tensors
+
+
+def _tensor(entry: Any, first: int) -> _Tensor:
+    """Raises ValueError, KeyError or TypeError: the header's entry makes no sense."""
+    (begin, end), shape = entry["data_offsets"], tuple(entry["shape"])
+    if not all(type(one) is int and one >= 0 for one in (begin, end, *shape)):
+        raise ValueError("a size that is no whole number")
+    n_bytes = int(_EXPONENTS[entry["dtype"]][0][2:])
+    if end - begin != n_bytes * math.prod(shape):
+        raise ValueError("a tensor with more or fewer bytes than its shape says")
+    return _Tensor(entry["dtype"], shape, first + begin, first + end)
+
+
+def _check_numbers(file: BinaryIO, tensors: dict[str, _Tensor], refuse: Refuse) -> None:
+    """Every number is finite and of a size that training writes. A chunk at a time; numpy knows no
+    bfloat16, so the numbers' exponents are looked at."""
+    import numpy as np
+
+    for key, one in tensors.items():
+        integer, exponent, least_odd = _EXPONENTS[one.dtype]
+        file.seek(one.begin)
+        for left in range(one.end - one.begin, 0, -_CHUNK_BYTES):
+            numbers = np.frombuffer(file.read(min(left, _CHUNK_BYTES)), dtype=integer) & exponent
+            largest = int(numbers.max(initial=0))
+            if largest == exponent:
+                raise refuse(f"{key} holds NaN or infinity", "it would answer nonsense")
+            if largest >= least_odd:
+                raise refuse(f"{key} holds numbers of 65,536 and more", "it would overflow")
+
+
+def _read(path: Path) -> Any:
+    """A JSON file of an adapter, in bounded memory."""
+    try:
+        return parse_json(read_regular(path, _MOST_JSON_BYTES), path)
+    except (OSError, PawlError) as err:
+        why = err.why if isinstance(err, PawlError) else err.strerror or str(err)
+        what = f"adapter {path.parent.name}: {path.name} can't be read"
+        raise PawlError(what, why, "Train it again", code="bad_adapter") from err

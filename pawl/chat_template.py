@@ -27,7 +27,7 @@ def read_template(model_dir: Path) -> str | None:
     """
     path = model_dir / "chat_template.jinja"
     if path.exists():
-        return path.read_text()
+        return path.read_text("utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
         path = model_dir / name
         template = read_json(path).get("chat_template") if path.exists() else None

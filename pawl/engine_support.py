@@ -87,6 +87,6 @@ def _inherits_lora(root: Path, module: str, name: str, depth: int = 0) -> bool |
 
 def _parse(path: Path) -> ast.Module | None:
     try:
-        return ast.parse(path.read_text())
+        return ast.parse(path.read_text("utf-8"))
     except (OSError, SyntaxError):
         return None

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from pawl.errors import PawlError
+
+PRIVATE = 0o700  # of a folder: its owner's alone
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -42,7 +47,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or broken one is a PawlError that names it."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         raise PawlError(
             f"{path} is not there",
@@ -50,10 +55,69 @@ def read_json(path: Path) -> Any:
             "Run the step again",
             code="not_found",
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+
+
+def parse_json(raw: bytes, path: Path) -> Any:
+    """The value in the bytes of a JSON file. Raises PawlError: they hold none."""
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as err:  # also numbers and nesting beyond bounds
         raise PawlError(
             f"{path} is not JSON", str(err), "Restore it or run the step again"
         ) from err
+
+
+def open_regular(path: Path | str, *, dir_fd: int | None = None) -> BufferedReader:
+    """Open a regular file for reading. What was opened is what was checked, whoever exchanges
+    names meanwhile, and nothing that is opened can make the caller wait (a FIFO).
+
+    Args:
+        path: no symbolic link in its last part.
+        dir_fd: the open folder that a relative ``path`` begins in.
+
+    Raises:
+        OSError: it is not there, a link, or no regular file.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    if not stat.S_ISREG(os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))  # a device isn't opened
+    descriptor = os.open(path, flags, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path | str, n_bytes_most: int, *, dir_fd: int | None = None) -> bytes:
+    """The bytes that a regular file has now. Raises OSError: no regular file, or larger."""
+    with open_regular(path, dir_fd=dir_fd) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > n_bytes_most:
+            raise OSError(errno.EFBIG, f"it has more than {n_bytes_most:,} bytes", str(path))
+        return file.read(size)
+
+
+def make_private(folder: Path) -> str:
+    """Make a folder that only its owner may look into, or take others' rights to it away.
+
+    Returns:
+        what was changed of a folder that was there, for the log; empty for nothing.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & 0o077:
+        return ""
+    try:
+        folder.chmod(mode & PRIVATE)
+    except OSError as err:
+        return f"{folder} is open to others (mode {mode:o}) and stays so: {err.strerror}"
+    return f"{folder} was open to others (mode {mode:o}); it is its owner's alone now"
 
 
 def sync_dir(path: Path) -> None:
@@ -66,8 +130,8 @@ def sync_dir(path: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Hex SHA-256 of a file's bytes. Raises OSError: it is no regular file."""
+    with open_regular(path.resolve()) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -99,7 +163,7 @@ def hold_lock(path: Path, what: str, do: str, *, wait_seconds: float = 0.0) -> I
             holder's process id.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with path.open("a+", encoding="ascii") as file:
         if not _locked_within(wait_seconds, file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "unknown"

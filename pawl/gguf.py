@@ -36,9 +36,38 @@ SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r")
 
 
 def model_cache() -> Path:
-    """Where converted models are kept: pawl/models in $XDG_CACHE_HOME, else in ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser().absolute() / "pawl" / "models"
+    """Where converted models are kept: pawl/models in $XDG_CACHE_HOME, else in ~/.cache; for a
+    user without a home a folder that can't be made."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        cache = Path("/proc/no-home")
+    return cache.absolute() / "pawl" / "models"
+
+
+def cache_for(path: Path, state_dir: Path, *, make: bool) -> Path:
+    """The cache that holds a GGUF file's conversion, or that is to hold it: ``model_cache``, or
+    ``models/`` in the state folder where that one can't be written (a user without a home).
+
+    Args:
+        path: the file.
+        state_dir: the state folder.
+        make: whether a folder may be made to find out.
+
+    Raises:
+        PawlError: no GGUF file.
+    """
+    caches = [model_cache(), state_dir / "models"]
+    for cache in caches:
+        if cache.is_dir() and converted_dir(path, cache).is_dir():
+            return cache
+    if make:
+        try:
+            caches[0].mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return caches[1]
+        return caches[0] if os.access(caches[0], os.W_OK | os.X_OK) else caches[1]
+    return caches[0]
 
 
 def content_hash(path: Path, cache_dir: Path) -> str:

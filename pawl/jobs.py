@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import getpass
 import json
 import os
 import signal
@@ -79,7 +80,7 @@ def run_job(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             env=child_environment() | _thread_environment(n_threads),
         ) as child,
@@ -130,9 +131,20 @@ def child_environment() -> dict[str, str]:
     """
     root = Path(__file__).resolve().parents[1]
     if root in [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]:
-        return dict(os.environ)
+        return os.environ | user_name()
     others = os.environ.get("PYTHONPATH", "")
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), others]))}
+    path = os.pathsep.join(filter(None, [str(root), others]))
+    return os.environ | user_name() | {"PYTHONPATH": path}
+
+
+def user_name() -> dict[str, str]:
+    """A name for a user that has none (a container's arbitrary number): torch asks for one when it
+    is imported, and ``getpass`` looks here first."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError: from Python 3.13 on
+        return {"LOGNAME": f"user-{os.getuid()}"}
+    return {}
 
 
 def _thread_environment(n_threads: int | None) -> dict[str, str]:
@@ -159,7 +171,7 @@ def _event(line: str) -> Event | None:
 
 def _tail(log_path: Path) -> list[str]:
     """The last lines of a log; what progress bars wrote over is a line of its own."""
-    lines = log_path.read_text(errors="replace").replace("\r", "\n").splitlines()
+    lines = log_path.read_text("utf-8", errors="replace").replace("\r", "\n").splitlines()
     return [line for line in lines if line.strip()][-LOG_TAIL_LINES:]
 
 
@@ -184,7 +196,7 @@ def run_child(
         end_with_parent(args.parent_pid)
     if args.nice:
         step_back(args.nice)
-    with os.fdopen(os.dup(1), "w", buffering=1) as events:
+    with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as events:
         os.dup2(2, 1)  # what the libraries print is no event
 
         def report(event: Event) -> None:
@@ -204,7 +216,7 @@ def run_child(
 def peak_memory_bytes() -> int:
     """The most memory that this process held at once. Not ``ru_maxrss``: that begins with what the
     parent held when it forked."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text("utf-8")
     [kib] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(kib) * 1024
 
@@ -232,4 +244,4 @@ def step_back(niceness: int) -> None:
     if group.exists():
         with contextlib.suppress(OSError):  # a group leader already, or not allowed: nice is left
             os.setsid()
-            group.write_text(str(niceness))
+            group.write_text(str(niceness), "ascii")

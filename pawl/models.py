@@ -14,7 +14,14 @@ from pawl.base_checks import BaseCheck, check_base
 from pawl.chat_template import read_template
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json
-from pawl.gguf import CONVERSION, content_hash, convert_gguf, converted_dir, model_cache
+from pawl.gguf import (
+    CONVERSION,
+    cache_for,
+    content_hash,
+    convert_gguf,
+    converted_dir,
+    model_cache,
+)
 from pawl.settings import DEFAULT_MODEL
 
 # The default model: a GGUF file in a package that is installed for this file alone; where it could
@@ -63,7 +70,8 @@ def resolve_model(
     Args:
         name: ``smollm2-135m``, a GGUF file, a folder, or a hub id ``owner/name``.
         revision: hub branch, tag or commit; only for hub ids.
-        cache_dir: where the hashes of large weight files are remembered, if it is there.
+        cache_dir: where the hashes of large weight files are remembered, if it is there: the
+            state folder.
         download: whether a model of the hub that is not on this machine yet may be fetched.
         convert: whether a GGUF file that was not converted yet may be (20 s for a small one).
         tell: takes a line about what takes long.
@@ -117,7 +125,7 @@ def packaged_gguf() -> Path | None:
 def _from_gguf(
     name: str, path: Path, cache_dir: Path, convert: bool, tell: Callable[[str], None]
 ) -> BaseModel:
-    cache = model_cache()
+    cache = cache_for(path, cache_dir, make=convert)
     if convert:
         folder = convert_gguf(path, cache, tell)
     else:

@@ -209,7 +209,7 @@ class PromotionRequest(Body):
 
 
 class RollbackRequest(Body):
-    to: str | None = Field(None, description="a version that was champion; by default the last")
+    to: Name | None = Field(None, description="a version that was champion; by default the last")
 
 
 class RunState(Body):
@@ -249,12 +249,12 @@ class GenerateRequest(Body):
 
 
 class ImportRequest(Body):
-    path: AbsolutePath = Field(description="an absolute path on the server's machine")
+    path: Name = Field(description="a file of the exchange folder, by its path inside of it")
     format: str = Field("auto", description="a format of feedback.formats, or auto")
 
 
 class ExportRequest(Body):
-    path: AbsolutePath = Field(description="an absolute path on the server's machine")
+    path: Name = Field(description="a new file of the exchange folder, by its path inside of it")
     format: str = Field(description="a format of feedback.formats")
 
 
@@ -334,6 +334,7 @@ class Status(Answer):
     adapters: list[str]
     counts: dict[str, int]
     url: str | None
+    exchange_dir: str = Field(description="what imports are read from and exports written to")
     settings: dict[str, Any] = Field(description="what a night beside this server takes over")
 
 

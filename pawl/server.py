@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.files import read_json
+from pawl.files import make_private, read_json
 from pawl.jobs import child_environment, module_command
 from pawl.settings import Settings
 
@@ -66,7 +66,8 @@ def start_server(settings: Settings, arguments: Sequence[str] = ()) -> subproces
 
     ``arguments`` are options of the ``pawl`` group: ``("--set", "engine.max_loras=5")``.
     """
-    settings.logs_dir.mkdir(parents=True, exist_ok=True)
+    make_private(settings.state_dir)
+    settings.logs_dir.mkdir(exist_ok=True)
     command = [*module_command("pawl.cli"), "--state-dir", str(settings.state_dir),
                *arguments, "up", "--port", "0", "--model", settings.model]  # fmt: skip
     with (settings.logs_dir / "server.log").open("ab") as log:
@@ -175,4 +176,4 @@ def interrupt(child: subprocess.Popen[bytes], seconds: float) -> bool:
 
 def _tail(settings: Settings) -> str:
     path = settings.logs_dir / "server.log"
-    return path.read_text(errors="replace")[-1000:].strip() if path.exists() else ""
+    return path.read_text("utf-8", errors="replace")[-1000:].strip() if path.exists() else ""

@@ -178,6 +178,17 @@ class ApiSettings(BaseModel):
     )
 
 
+class ExchangeSettings(BaseModel):
+    """The one folder that imports are read from and exports are written to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dir: Path | None = Field(None, description="None: exchange/ in the state folder")
+    max_file_bytes: int = Field(
+        200_000_000, ge=1, description="of one file; reading takes some ten times as much memory"
+    )
+
+
 class LogSettings(BaseModel):
     """What is logged, and how a line looks."""
 
@@ -208,6 +219,7 @@ class Settings(BaseSettings):
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
     api: ApiSettings = ApiSettings()
+    exchange: ExchangeSettings = ExchangeSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("api_key")
@@ -253,6 +265,11 @@ class Settings(BaseSettings):
     @property
     def replay_dir(self) -> Path:
         return self.state_dir / "replay"
+
+    @property
+    def exchange_dir(self) -> Path:
+        """What ``import`` reads from and ``export`` writes to; absolute."""
+        return (self.exchange.dir or self.state_dir / "exchange").expanduser().absolute()
 
     @property
     def logs_dir(self) -> Path:

@@ -1,4 +1,4 @@
-"""The normalisers of text that every comparison starts from; what each of them ignores.
+"""The normalisers of text that every comparison starts from, and text made fit for a terminal.
 
 Prompts are one by ``bare_words`` (``feedback/splits.py``), nearly one by ``fold``
 (``refine/replay.py``), answers by ``normalise``; what else a comparison needs (negations,
@@ -12,6 +12,8 @@ import unicodedata
 
 _OPENING_MARKS = "\"'“”‘’«»([{¿¡"  # no point or minus: ".5" and "-2" are not "5" and "2"
 _CLOSING_MARKS = ".,;:!?…\"'“”‘’«»)]}。，、；：！？"
+# Joiners of emoji and of Persian, and the soft hyphen, are formats by Unicode but do nothing.
+_HARMLESS = frozenset("\u200c\u200d\u00ad")
 _ARTICLES = frozenset(("a", "an", "the"))
 
 
@@ -29,6 +31,22 @@ def bare_words(text: str) -> list[str]:
 def fold(text: str) -> str:
     """NFKC, without case, and with ``'`` for the typographic apostrophe."""
     return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+
+
+def shown(text: str, keep: str = "\n\t") -> str:
+    """A text with its control characters, direction marks and odd line ends as escapes, but those
+    in ``keep``: what others wrote may hold any, and a terminal or a log would obey them."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if _acts(char) and char not in keep else char
+        for char in text
+    )
+
+
+def _acts(char: str) -> bool:
+    acts = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return acts and char not in _HARMLESS
 
 
 def normalise(text: str) -> str:

@@ -63,7 +63,8 @@ def _git_commit() -> str | None:
     answer = subprocess.run(
         ["git", "-C", str(root), "rev-parse", "HEAD"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=10,
         check=False,
     )

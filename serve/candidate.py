@@ -9,10 +9,12 @@ from pathlib import Path
 
 from pawl.adapters import FILES, validate_adapter
 from pawl.errors import PawlError
-from pawl.files import read_json, sync_dir
+from pawl.files import open_regular, read_json, sync_dir
 from pawl.models import BaseModel
 from pawl.schemas import PromotionRequest
 from pawl.settings import Settings
+
+_CHUNK_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,7 @@ def install(
     copy.mkdir(parents=True)
     try:
         for name in FILES:
-            shutil.copyfile(candidate.adapter_dir / name, copy / name, follow_symlinks=False)
-            with (copy / name).open("rb") as file:
-                os.fsync(file.fileno())
+            _copy(candidate.adapter_dir / name, copy / name)
         sync_dir(copy)
         if validate_adapter(copy, base=base, max_rank=max_rank) != manifest:
             raise PawlError(
@@ -138,6 +138,17 @@ def install(
         raise
     sync_dir(settings.adapters_dir)
     return final
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a regular file, durably, and no more of it than it has now."""
+    with open_regular(source) as file, target.open("xb") as copy:
+        left = os.fstat(file.fileno()).st_size
+        while chunk := file.read(min(left, _CHUNK_BYTES)):
+            copy.write(chunk)
+            left -= len(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def sweep(adapters_dir: Path) -> None:

@@ -24,8 +24,8 @@ import uvicorn
 
 from pawl import __version__
 from pawl.errors import PawlError
-from pawl.files import hold_lock, write_json
-from pawl.logs import configure_logging
+from pawl.files import PRIVATE, hold_lock, make_private, write_json
+from pawl.logs import configure_logging, cut_log
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import utc_now
 from pawl.settings import Settings
@@ -49,6 +49,7 @@ DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
 # A night, an import or an export without a server holds the store for moments; a start that comes
 # in one of them waits.
 STORE_SECONDS = 10.0
+LOG_SECONDS = 5.0  # between two looks at the size of the logs
 _log = logging.getLogger("pawl.up")
 
 
@@ -76,7 +77,7 @@ def run_server(
             "Set a key (PAWL_API_KEY=...), or listen on 127.0.0.1",
             code="no_api_key",
         )
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    tightened = make_private(settings.state_dir)
     lock = hold_lock(
         settings.state_dir / "server.lock",
         f"a server already runs on {settings.state_dir}",
@@ -85,6 +86,9 @@ def run_server(
     with lock, listen(settings.host, settings.port) as listener:
         configure_logging(settings.log, file=settings.logs_dir / "gateway.log")
         _log.info("server starts on %s, version %s", settings.state_dir, __version__)
+        if tightened:
+            _log.warning("%s", tightened)
+        settings.exchange_dir.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         base = resolve_model(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
         )
@@ -153,8 +157,10 @@ async def _serve(
             say("The engine is starting; the page shows how far it is.")
             await engine.start()
             telling = asyncio.create_task(_tell(engine, url, say))
+            bounding = asyncio.create_task(_bound_logs(settings))
             await serving
             telling.cancel()
+            bounding.cancel()
         await serving
     finally:
         settings.server_file.unlink(missing_ok=True)
@@ -218,6 +224,17 @@ def stop_on_signals(server: Server, say: Callable[[str], None] = lambda line: No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+
+
+async def _bound_logs(settings: Settings) -> None:
+    """Keep the logs small that others write: the engine, and who redirects our output."""
+    while True:
+        for name in ("engine.log", "server.log"):
+            try:
+                await asyncio.to_thread(cut_log, settings.logs_dir / name)
+            except OSError as err:
+                _log.warning("%s can't be put aside: %s", name, err)
+        await asyncio.sleep(LOG_SECONDS)
 
 
 async def _tell(engine: Engine, url: str, say: Callable[[str], None]) -> None:

@@ -29,6 +29,7 @@ SHARED = REPOSITORY.parent / "shared"
 TOGETHER = {
     "one running server": {
         "bars/test_bad_commands.py", "bars/test_bad_input.py", "pawl/test_client.py",
+        "pawl/test_output.py",
         "serve/api/test_openapi.py",
     },
     "one import of torch": {

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path

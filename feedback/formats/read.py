@@ -6,21 +6,21 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
+from feedback.formats.records import FORMATS, Unusable, format_of
 from feedback.rows import Lesson, problem_of
 from pawl.errors import PawlError
-from pawl.files import sha256_json
 
 _MOST_PROBLEMS = 20  # named one by one; the rest is counted only
-Messages = list[dict[str, str]]
-_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
 
 @dataclass(slots=True)
 class Parsed:
-    """What a file holds. ``skipped`` counts by reason, ``problems`` names the first places."""
+    """What a file holds. ``skipped`` counts by reason, ``problems`` names the first places.
+
+    ``file_format``: of its records; several are joined with ``+``.
+    """
 
     file_format: str
     n_records: int = 0
@@ -29,12 +29,17 @@ class Parsed:
     problems: list[str] = field(default_factory=list)
 
 
-class _Unusable(Exception):
-    """A record teaches nothing; the text is the reason to count by."""
+def parse(raw: bytes, name: str, file_format: str = "auto") -> Parsed:
+    """Read and check every record of a file.
 
+    Args:
+        raw: its bytes.
+        name: for the rows' origin and for messages.
+        file_format: one of ``FORMATS``; ``auto`` tells it from each record's keys.
 
-def parse_file(path: Path, file_format: str = "auto") -> Parsed:
-    """Read and check every record. Raises PawlError when the file as a whole is of no use."""
+    Raises:
+        PawlError: the file as a whole is of no use.
+    """
     if file_format not in ("auto", *FORMATS):
         raise PawlError(
             f"format {file_format!r} is not known",
@@ -43,43 +48,51 @@ def parse_file(path: Path, file_format: str = "auto") -> Parsed:
             param="format",
         )
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as err:
-        raise PawlError(
-            f"{path} can't be read",
-            err.strerror or str(err),
-            "Check the path",
-            code="file_not_found" if isinstance(err, FileNotFoundError) else "invalid_request",
-            param="path",
-        ) from None
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        line = path.read_bytes()[: err.start].count(b"\n") + 1
+        line = raw[: err.start].count(b"\n") + 1
         raise PawlError(
-            f"{path.name} is not UTF-8",
+            f"{name} is not UTF-8",
             f"line {line} has a byte that is none",
             "Save it as UTF-8",
             param="path",
         ) from None
-    records = list(_records(text, path.name))
+    records = list(_records(text, name))
     good = [value for _, value, _ in records if isinstance(value, dict)]
     if not good:
         raise PawlError(
-            f"{path.name} holds no records",
+            f"{name} holds no records",
             "not one JSON object could be read" + (f" ({records[0][2]})" if records else ""),
             "One JSON object a line, or one array of them",
             param="path",
         )
-    parsed = Parsed(_detect(good[0], path.name) if file_format == "auto" else file_format)
-    read = FORMATS[parsed.file_format]
+    formats = (
+        [file_format]
+        if file_format != "auto"
+        else sorted({found for record in good if (found := format_of(record))})
+    )
+    if not formats:
+        raise PawlError(
+            f"the format of {name} can't be told",
+            f"its first record has the keys {', '.join(sorted(map(str, good[0]))) or 'none'}",
+            f"Give the format: {', '.join(FORMATS)}",
+            param="format",
+        )
+    parsed = Parsed("+".join(formats))
     skipped: Counter[str] = Counter()
     seen: set[str] = set()
     for place, value, broken in records:
         parsed.n_records += 1
+        record_format = file_format
         try:
             if broken is not None:
-                raise _Unusable(broken)
-            lessons = list(_checked(read, value))
-        except _Unusable as err:
+                raise Unusable(broken)
+            if not isinstance(value, dict):
+                raise Unusable("not an object")
+            if file_format == "auto":
+                record_format = _told(value)
+            lessons = list(_checked(FORMATS[record_format], value))
+        except Unusable as err:
             lessons = [str(err)]
         for lesson in lessons:
             if isinstance(lesson, Lesson) and lesson.row_id in seen:
@@ -90,10 +103,18 @@ def parse_file(path: Path, file_format: str = "auto") -> Parsed:
                     parsed.problems.append(f"{place}: {lesson}")
                 continue
             seen.add(lesson.row_id)
-            origin = {"source": f"import:{parsed.file_format}", "file": path.name, "place": place}
+            origin = {"source": f"import:{record_format}", "file": name, "place": place}
             parsed.lessons.append(replace(lesson, origin=origin))
     parsed.skipped = dict(sorted(skipped.items()))
     return parsed
+
+
+def _told(record: dict[str, Any]) -> str:
+    found = format_of(record)
+    if found is None:
+        keys = ", ".join(sorted(map(str, record))[:10]) or "none"
+        raise Unusable(f"of no known format (its keys are {keys})")
+    return found
 
 
 def _records(text: str, name: str) -> Iterator[tuple[str, Any, str | None]]:
@@ -127,10 +148,8 @@ def _records(text: str, name: str) -> Iterator[tuple[str, Any, str | None]]:
 
 
 def _checked(
-    read: Callable[[dict[str, Any]], Iterator[Lesson | str]], value: Any
+    read: Callable[[dict[str, Any]], Iterator[Lesson | str]], value: dict[str, Any]
 ) -> Iterator[Lesson | str]:
-    if not isinstance(value, dict):
-        raise _Unusable("not an object")
     for lesson in read(value):
         if isinstance(lesson, Lesson):
             yield _invalid_unicode(lesson) or problem_of(lesson) or lesson
@@ -144,154 +163,3 @@ def _invalid_unicode(lesson: Lesson) -> str | None:
     except UnicodeEncodeError:
         return "half a surrogate pair in the text"
     return None
-
-
-def _detect(record: dict[str, Any], name: str) -> str:
-    keys = set(record)
-    if isinstance(record.get("prompt"), dict) and "replies" in record["prompt"]:
-        return "oasst"
-    for needed, file_format in (
-        ({"conversations", "chosen", "rejected"}, "sharegpt-dpo"),
-        ({"messages", "label"}, "sharegpt-kto"),
-        ({"messages"}, "sft"),
-        ({"prompt", "completion", "label"}, "unpaired"),
-        ({"prompt", "completion"}, "sft"),
-        ({"chosen", "rejected"}, "preference"),
-    ):
-        if needed <= keys:
-            return file_format
-    raise PawlError(
-        f"the format of {name} can't be told",
-        f"its first record has the keys {', '.join(sorted(map(str, keys))) or 'none'}",
-        f"Give the format: {', '.join(FORMATS)}",
-        param="format",
-    )
-
-
-# ---- one function a format: a record to lessons ----
-
-
-def _messages(value: Any, what: str) -> Messages:
-    """A list of role and content, nothing else kept."""
-    if isinstance(value, str):
-        raise _Unusable(f"{what} is a text, not a list of messages")
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _Unusable(f"{what} is not a list of messages")
-    return [{"role": one.get("role"), "content": one.get("content")} for one in value]
-
-
-def _answer(messages: Messages, what: str) -> str:
-    """The text of the single assistant message that an answer is."""
-    if len(messages) != 1 or messages[0]["role"] != "assistant":
-        raise _Unusable(f"{what} is not one message of the assistant")
-    return messages[0]["content"]
-
-
-def _group(prompt: Messages) -> str:
-    """Rows whose conversations open with the same question stand together."""
-    first = next((one for one in prompt if one.get("role") == "user"), None)
-    return "import:" + sha256_json(first)[:16]
-
-
-def _answered(record: dict[str, Any]) -> tuple[Messages, str]:
-    """Prompt and answer: a whole conversation, or the two apart."""
-    if "messages" in record:
-        messages = _messages(record["messages"], "messages")
-        return messages[:-1], _answer(messages[-1:], "the last message")
-    prompt = _messages(record.get("prompt"), "prompt")
-    return prompt, _answer(_messages(record.get("completion"), "completion"), "completion")
-
-
-def _pair(prompt: Messages, chosen: Messages, rejected: Messages) -> Lesson:
-    better, worse = _answer(chosen, "chosen"), _answer(rejected, "rejected")
-    return Lesson("pair", _group(prompt), prompt, chosen=better, rejected=worse)
-
-
-def _sft(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    prompt, completion = _answered(record)
-    yield Lesson("sft", _group(prompt), prompt, completion=completion)
-
-
-def _unpaired(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    (prompt, completion), label = _answered(record), record.get("label")
-    yield Lesson("unpaired", _group(prompt), prompt, completion=completion, label=label)
-
-
-def _preference(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    chosen = _messages(record.get("chosen"), "chosen")
-    rejected = _messages(record.get("rejected"), "rejected")
-    if "prompt" in record:
-        prompt = _messages(record["prompt"], "prompt")
-    else:  # TRL's implicit prompt: both hold the whole conversation
-        prompt, chosen, before, rejected = chosen[:-1], chosen[-1:], rejected[:-1], rejected[-1:]
-        if before != prompt:
-            raise _Unusable("chosen and rejected do not share their prompt")
-    yield _pair(prompt, chosen, rejected)
-
-
-def _sharegpt_dpo(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    def translated(value: Any, what: str) -> Messages:
-        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            raise _Unusable(f"{what} is not a list of from and value")
-        roles = [str(one.get("from")) for one in value]
-        return [
-            {"role": _SHAREGPT_ROLES.get(role, role), "content": one.get("value", "")}
-            for role, one in zip(roles, value, strict=True)
-        ]
-
-    prompt = translated(record.get("conversations"), "conversations")
-    if isinstance(record.get("system"), str) and record["system"].strip():
-        prompt = [{"role": "system", "content": record["system"]}, *prompt]
-    chosen = translated([record.get("chosen")], "chosen")
-    yield _pair(prompt, chosen, translated([record.get("rejected")], "rejected"))
-
-
-def _oasst(record: dict[str, Any]) -> Iterator[Lesson | str]:
-    """At each question, the best ranked reply against every other ranked one (rank 0 is best)."""
-    root, tree_id = record.get("prompt"), record.get("message_tree_id")
-    if not isinstance(root, dict) or not isinstance(tree_id, str):
-        raise _Unusable("not a message tree (no prompt or no message_tree_id)")
-    open_nodes: list[tuple[dict[str, Any], Messages]] = [(root, [])]
-    while open_nodes:
-        node, before = open_nodes.pop()
-        role = {"prompter": "user"}.get(str(node.get("role")), str(node.get("role")))
-        path = [*before, {"role": role, "content": node.get("text")}]
-        below = node.get("replies") or []
-        if not isinstance(below, list):
-            yield "replies is not a list"
-            continue
-        replies = [one for one in below if isinstance(one, dict) and not one.get("deleted")]
-        open_nodes += [(one, path) for one in reversed(replies)]  # type: ignore[misc]
-        if role != "user":
-            continue
-        ranked = sorted(
-            (one for one in replies if isinstance(one.get("rank"), int)),
-            key=lambda one: int(one["rank"]),
-        )
-        if len(ranked) < 2:
-            yield (
-                "a question without replies"
-                if not replies
-                else "fewer than two ranked replies to a question"
-            )
-        for worse in ranked[1:]:
-            if worse["rank"] == ranked[0]["rank"]:
-                yield "two replies share the best rank"
-                continue
-            yield Lesson(
-                "pair",
-                f"import:oasst:{tree_id}",
-                path,  # type: ignore[arg-type]
-                chosen=ranked[0].get("text"),
-                rejected=worse.get("text"),
-            )
-
-
-FORMATS: dict[str, Callable[[dict[str, Any]], Iterator[Lesson | str]]] = {
-    "sft": _sft,
-    "preference": _preference,
-    "unpaired": _unpaired,
-    "sharegpt-dpo": _sharegpt_dpo,
-    "sharegpt-kto": _unpaired,
-    "oasst": _oasst,
-}

@@ -17,7 +17,7 @@ def render(
     rows: Iterable[TrainingRow], file_format: str, *, as_array: bool
 ) -> tuple[str, int, dict[str, int]]:
     """The file's text, the number of its records, and what was left out by reason."""
-    kind, write = _WRITERS[file_format]
+    kind, write = WRITERS[file_format]
     usable: list[TrainingRow] = []
     skipped: Counter[str] = Counter()
     for row in rows:
@@ -105,7 +105,7 @@ def _node(
     }
 
 
-_WRITERS: dict[str, tuple[RowKind, Callable[[TrainingRow], dict[str, Any]]]] = {
+WRITERS: dict[str, tuple[RowKind, Callable[[TrainingRow], dict[str, Any]]]] = {
     "sft": ("sft", _sft),
     "preference": ("pair", _preference),
     "unpaired": ("unpaired", _unpaired),

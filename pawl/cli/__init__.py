@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from pawl import __version__
+from pawl.cli.output import echo, escape_what_cannot_be_encoded
 from pawl.errors import PawlError
 
 FLAGS = "pawl.flags"  # where click's context keeps what every command takes
@@ -34,6 +35,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "history": ("promotions", "Every promotion and rollback."),
     "demo": ("demo", "The whole loop on a made-up organisation: ask, correct, a night, ask again."),
     "import": ("data", "Read rows of other formats into the store."),
+    "salvage": ("salvage", "Keep what can be read of a store that is refused as damaged."),
     "export": ("data", "Write what was learned from as rows for TRL."),
 }
 
@@ -105,16 +107,17 @@ def main() -> None:
     """Run ``pawl``. What a user can mend prints as one line; exit code 1, 2 for a wrong call."""
     # As Ctrl-C: a server or a job that the command started is stopped with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    escape_what_cannot_be_encoded()
     try:
         sys.exit(cli(standalone_mode=False))  # click answers the code given to ctx.exit(), or None
     except PawlError as err:
-        click.echo(f"pawl: {err}", err=True)
+        echo(f"pawl: {err}", err=True)
         sys.exit(1)
     except OSError as err:
         if err.filename is None:
             raise
         why = err.strerror or type(err).__name__
-        click.echo(f"pawl: {err.filename}: {why}. Check the path, its permissions and the room on "
+        echo(f"pawl: {err.filename}: {why}. Check the path, its permissions and the room on "
                    "its disk.", err=True)  # fmt: skip
         sys.exit(1)
     except click.exceptions.Exit as err:
@@ -123,5 +126,5 @@ def main() -> None:
         err.show()
         sys.exit(err.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
+        echo("Stopped.", err=True)
         sys.exit(130)

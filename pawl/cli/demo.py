@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pawl.cli.connect import flags_of, group_arguments, settings_of
+from pawl.cli.output import echo, say_progress
 
 STATE_DIR = Path(".pawl-demo")
 
@@ -47,8 +48,6 @@ def demo_command(
     ] + group_arguments(ctx)
     state_dir = None if flags_of(ctx)["state_dir"] else STATE_DIR
     settings = settings_of(ctx, {"state_dir": state_dir})
-    result = run_demo(
-        settings, seed=seed, arguments=arguments, say=lambda line: click.echo(line, err=True)
-    )
-    click.echo(describe(result, settings.state_dir / PAGE))
+    result = run_demo(settings, seed=seed, arguments=arguments, say=say_progress)
+    echo(describe(result, settings.state_dir / PAGE))
     ctx.exit(0 if is_promoted(result) else 1)

@@ -13,6 +13,7 @@ from typing import Literal
 import click
 
 from pawl.cli.connect import settings_of
+from pawl.cli.output import echo, say_progress
 from pawl.engine_support import runs_on_cpu
 from pawl.errors import PawlError
 from pawl.models import resolve_model
@@ -95,7 +96,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
     try:
         base = resolve_model(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, download=False,
-            tell=lambda line: click.echo(line, err=True),
+            tell=say_progress,
         )  # fmt: skip
     except PawlError as err:
         yield Finding("model", "missing", err.what, f"{err.why}. {err.do}".strip(". "))
@@ -139,7 +140,8 @@ def _unwanted_packages() -> Iterator[Finding]:
 def _gpu() -> Finding:
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        answer = subprocess.run(query, capture_output=True, text=True, check=False)
+        answer = subprocess.run(query, capture_output=True, encoding="utf-8",
+                                errors="replace", check=False)  # fmt: skip
         if answer.returncode == 0 and answer.stdout.strip():
             return Finding("gpu", "ok", answer.stdout.strip().replace("\n", "; "))
         return Finding(
@@ -158,5 +160,5 @@ def doctor_command(ctx: click.Context, model: str | None) -> None:
         mark = {"ok": "ok     ", "limited": "limited", "missing": "MISSING"}[finding.state]
         n_missing += finding.state == "missing"
         hint = f"  -> {finding.do}" if finding.do else ""
-        click.echo(f"{mark}  {finding.name:<15} {finding.found}{hint}")
+        echo(f"{mark}  {finding.name:<15} {finding.found}{hint}")
     ctx.exit(1 if n_missing else 0)

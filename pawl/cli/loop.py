@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from pawl.cli.connect import connect, settings_beside_server, settings_of
+from pawl.cli.output import echo, one_line, say_progress
 from pawl.files import read_json
 from pawl.logs import configure_logging
 
@@ -25,13 +26,10 @@ def nightly_command(ctx: click.Context, fresh: bool) -> None:
     """
     from refine.night.nightly import run_night
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    settings = settings_beside_server(ctx, say=say)
+    settings = settings_beside_server(ctx, say=say_progress)
     configure_logging(settings.log, file=settings.logs_dir / "nightly.log")
-    result = run_night(connect(settings), settings, fresh=fresh, say=say)
-    click.echo(result.describe())
+    result = run_night(connect(settings), settings, fresh=fresh, say=say_progress)
+    echo(result.describe())
 
 
 @click.command("eval")
@@ -67,9 +65,9 @@ def eval_command(
     settings = settings_of(ctx, {"model": model})
     result = evaluate(
         settings, adapter_dir=adapter, suite=suite, n_items=limit, data_dir=data_dir, seed=seed,
-        say=lambda line: click.echo(line, err=True),
+        say=say_progress,
     )  # fmt: skip
-    click.echo(json.dumps(result, indent=2) if as_json else describe(result))
+    echo(json.dumps(result, indent=2) if as_json else describe(result))
 
 
 @click.command("runs")
@@ -78,7 +76,7 @@ def runs_command(ctx: click.Context) -> None:
     """The nightly runs, newest first."""
     runs = connect(settings_of(ctx), only_reads=True).get("/admin/runs")
     lines = [_line(run) for run in runs]
-    click.echo("\n".join(lines) or "No night has run yet. Start one with: pawl nightly")
+    echo("\n".join(lines) or "No night has run yet. Start one with: pawl nightly")
 
 
 @click.command("show")
@@ -92,26 +90,27 @@ def show_command(ctx: click.Context, run: str) -> None:
     client = connect(settings, only_reads=True)
     name = quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"  # of a folder, too
     found = client.get(f"/admin/runs/{name}")
-    click.echo(_line(found))
+    echo(_line(found))
     for step, figures in ((found.get("detail") or {}).get("steps") or {}).items():
-        click.echo(f"  {describe_step(step, figures)}")
+        echo(f"  {one_line(describe_step(step, figures))}")
     run_dir = settings.runs_dir / found["run_id"]
     if (run_dir / "verdict.json").exists():
         verdict = read_json(run_dir / "verdict.json")
-        click.echo(f"verdict: {verdict['outcome'].replace('_', ' ')}")
+        echo(f"verdict: {one_line(verdict['outcome'].replace('_', ' '))}")
         for reason in verdict["reasons"]:
-            click.echo(f"  {reason}")
+            echo(f"  {one_line(reason)}")
         for bench in verdict["benchmarks"]:
-            click.echo(
+            echo(
                 f"  {bench['name']:<22} {bench['champion']:.3f} -> {bench['challenger']:.3f}  "
                 f"{bench['difference']:+.3f} [{bench['lower']:+.3f}, {bench['upper']:+.3f}]"
                 + ("  at chance" if bench.get("challenger_at_chance") else "")
             )
     if (run_dir / "report.html").exists():
-        click.echo(f"report: {run_dir / 'report.html'}")
+        echo(f"report: {run_dir / 'report.html'}")
 
 
 def _line(run: dict[str, Any]) -> str:
     detail = run.get("detail") or {}
     reason = detail.get("reason") or detail.get("outcome") or ""
-    return f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {run['status']}  {reason}".rstrip()
+    line = f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {run['status']}  {reason}"
+    return one_line(line).rstrip()

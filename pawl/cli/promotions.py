@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pawl.cli.connect import connect, settings_of
+from pawl.cli.output import echo, one_line
 
 
 @click.command("promote")
@@ -29,7 +30,9 @@ def promote_command(ctx: click.Context, run: str, force: bool) -> None:
 @click.pass_context
 def rollback_command(ctx: click.Context, to: str | None) -> None:
     """Go back to the version that answered before."""
-    promotion = connect(settings_of(ctx)).post("/admin/rollback", {"to": to} if to else {})
+    promotion = connect(settings_of(ctx)).post(
+        "/admin/rollback", {"to": to} if to is not None else {}
+    )
     _say(promotion)
     ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
 
@@ -40,12 +43,13 @@ def history_command(ctx: click.Context) -> None:
     """Every promotion and rollback, oldest first."""
     promotions = connect(settings_of(ctx), only_reads=True).get("/admin/history")
     if not promotions:
-        click.echo("Nothing was promoted yet: the base answers.")
+        echo("Nothing was promoted yet: the base answers.")
     for row in promotions:
-        click.echo(
+        line = (
             f"{row['created_at'][:19]}Z  {row['kind']:<9} {row['previous_version']} -> "
-            f"{row['version']}  {row['outcome']}  {row['reason']}".rstrip()
+            f"{row['version']}  {row['outcome']}  {row['reason']}"
         )
+        echo(one_line(line).rstrip())
 
 
 def _say(promotion: dict[str, Any]) -> None:
@@ -56,4 +60,4 @@ def _say(promotion: dict[str, Any]) -> None:
         "indistinguishable": f"{version} answers like {before}: nothing was changed.",
         "refused": f"{version} was refused, {before} still answers.",
     }[promotion["outcome"]]
-    click.echo(" ".join([line, promotion["reason"]]).strip())
+    echo(one_line(f"{line} {promotion['reason']}").strip())

@@ -7,6 +7,7 @@ import json
 import click
 
 from pawl.cli.connect import connect, settings_of
+from pawl.cli.output import echo, one_line
 
 
 @click.command("up")
@@ -28,7 +29,7 @@ def up_command(
     )
     from serve.up import run_server
 
-    run_server(settings)
+    run_server(settings, echo)
 
 
 @click.command("status")
@@ -38,15 +39,15 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     """Which version answers, how the engine is, what is in the store."""
     status = connect(settings_of(ctx), only_reads=True).get("/admin/status")
     if as_json:
-        click.echo(json.dumps(status, indent=2))
+        echo(json.dumps(status, indent=2))
         return
     engine = status["engine"]
-    click.echo(f"champion  {status['champion']}  (answers to the model name 'pawl')")
-    click.echo(f"base      {status['base']['name']}")
-    click.echo(f"engine    {engine['state']}  {engine.get('detail') or ''}".rstrip())
-    click.echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")
+    echo(f"champion  {status['champion']}  (answers to the model name 'pawl')")
+    echo(f"base      {status['base']['name']}")
+    echo(f"engine    {engine['state']}  {one_line(engine.get('detail') or '')}".rstrip())
+    echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")
     for name, n in status["counts"].items():
-        click.echo(f"{name:<22}{n:>9,}")
+        echo(f"{name:<22}{n:>9,}")
 
 
 @click.command("settings")
@@ -58,6 +59,6 @@ def settings_command(ctx: click.Context) -> None:
         value = getattr(settings, name)
         if hasattr(type(value), "model_fields"):
             for key in type(value).model_fields:
-                click.echo(f"{name}.{key} = {getattr(value, key)!r}")
+                echo(f"{name}.{key} = {getattr(value, key)!r}")
         else:
-            click.echo(f"{name} = {str(value)!r}" if name == "state_dir" else f"{name} = {value!r}")
+            echo(f"{name} = {str(value)!r}" if name == "state_dir" else f"{name} = {value!r}")

@@ -73,4 +73,4 @@ def load_organisation() -> Organisation:
     """Read and check ``organisation.yaml``."""
     import yaml
 
-    return Organisation.model_validate(yaml.safe_load(ORGANISATION.read_text()))
+    return Organisation.model_validate(yaml.safe_load(ORGANISATION.read_text("utf-8")))

@@ -22,7 +22,7 @@ def write_page(path: Path, result: dict[str, Any]) -> None:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "points": points, "duration": duration}
-    template = environment.from_string(TEMPLATE.read_text())
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
     write_atomic(path, template.render(result, promoted=is_promoted(result)))
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import pawl
 from pawl.errors import PawlError
+from pawl.files import read_regular
 from pawl.models import BaseModel
 from pawl.schemas import (
     BaseStatus,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from serve.api.admission import Admission
     from serve.engine.supervisor import Engine
 
+MOST_SCORES_BYTES = 1_000_000_000  # of one folder's items; an item takes some 200
 _log = logging.getLogger("pawl.admin")
 
 
@@ -79,6 +81,7 @@ def admin_routes(
             adapters=sorted(promoter.offered),
             counts=store.counts(),
             url=server.url if server else None,
+            exchange_dir=str(settings.exchange_dir),
             settings=shared_settings(settings),
         )
 
@@ -151,19 +154,20 @@ def admin_routes(
 
     @router.post("/import")
     def import_rows(body: ImportRequest) -> ImportCounts:
-        """Read training rows from a file of the server's machine."""
-        from feedback.formats import import_file
+        """Read training rows from a file of the exchange folder."""
+        from feedback.formats import Exchange, import_file
 
-        counts = ImportCounts(**import_file(store, Path(body.path), body.format))
+        counts = ImportCounts(**import_file(store, Exchange.of(settings), body.path, body.format))
         _log.info("import: %s", counts.message)
         return counts
 
     @router.post("/export")
     def export_rows(body: ExportRequest) -> ExportCounts:
-        """Write training rows to a file of the server's machine."""
-        from feedback.formats import export_file
+        """Write training rows to a new file of the exchange folder."""
+        from feedback.formats import Exchange, export_file
 
-        counts = ExportCounts(**export_file(store, Path(body.path), body.format, settings))
+        exchange = Exchange.of(settings)
+        counts = ExportCounts(**export_file(store, exchange, body.path, body.format, settings))
         _log.info("export: %s", counts.message)
         return counts
 
@@ -203,7 +207,7 @@ def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
     adapter = TypeAdapter(ItemScore)
     scores: list[ItemScore] = []
     try:
-        for line in (folder / "items.jsonl").read_bytes().splitlines():
+        for line in read_regular(folder / "items.jsonl", MOST_SCORES_BYTES).splitlines():
             scores.append(adapter.validate_json(line))
     except ValidationError as err:
         raise PawlError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 from pawl.chat_template import THOUGHTS_OFF
 from pawl.engine_support import runs_on_cpu
 from pawl.files import read_json, write_atomic, write_json
-from pawl.jobs import child_environment, module_command
+from pawl.jobs import child_environment, module_command, user_name
 from pawl.models import BaseModel
 from pawl.settings import Settings
 
@@ -28,6 +30,9 @@ STAGES: tuple[tuple[str, float, str], ...] = (
 N_TAIL_LINES = 25
 LOG_BYTES = 5_000_000  # a larger one is put aside when the engine starts
 NO_REASON = "its log does not say why"
+
+
+MOST_SOCKET_FOLDER = 70  # bytes: a socket's path has at most 107, its name takes 37
 
 
 def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
@@ -92,6 +97,9 @@ def engine_environment(key: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",  # the model is a folder by now, and adapters always are
         "PYTHONUNBUFFERED": "1",
     }
+    values |= user_name()
+    if len(tempfile.gettempdir()) > MOST_SOCKET_FOLDER and os.access("/tmp", os.W_OK | os.X_OK):
+        values["VLLM_RPC_BASE_PATH"] = "/tmp"  # sockets of vLLM's processes to each other
     if runs_on_cpu():
         # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
         # and the engine's death where there is no C++ compiler.
@@ -144,6 +152,8 @@ class EngineLog:
     def text(self) -> str:
         if not self._path.exists():
             return ""
+        if self._path.stat().st_size < self._offset:  # it was put aside (cut_log)
+            self._offset = 0
         with self._path.open("rb") as file:
             file.seek(self._offset)
             return file.read().decode(errors="replace")

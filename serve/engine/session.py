@@ -90,7 +90,7 @@ def members(session: int, spare: int | None = None) -> list[int]:
 def read_stat(pid: int) -> tuple[str, int, int] | None:
     """``(state, session, start time in clock ticks since boot)``; None when there is none."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name before may hold blanks and brackets
@@ -130,7 +130,7 @@ def reap_left_over(process_file: Path) -> int:
 
 
 def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
 
 
 def _reap() -> None:

@@ -205,6 +205,9 @@ class ChatPage:
             yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
             return
         at = _turn_index(event.index)
+        if at >= len(page.turns):
+            yield [*drawn(page), *KEEP_FORM]
+            return
         question = str(event.value) if is_edited else page.turns[at].question
         async for parts in self._ask(page, str(rater_id), model, question, at, request):
             yield parts
@@ -270,7 +273,8 @@ class ChatPage:
         """A pressed thumb is saved at once; pressing the lit one takes back all that was said."""
         turn: Turn | None = None
         saved = False
-        if await self._is_current(page, str(rater_id), request):
+        is_current = await self._is_current(page, str(rater_id), request)
+        if is_current and _turn_index(event.index) < len(page.turns):
             turn = page.turns[_turn_index(event.index)]
             thumb = {"thumb": "up" if event.liked else "down"}
             feedback = {"retract": True} if event.liked == "" else thumb

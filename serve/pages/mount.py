@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from pawl.settings import Settings
 from serve.api.auth import is_loopback
+from serve.pages.events import EventShape, shapes_of
 from serve.pages.rendering import ASSETS
 from serve.pages.security import PageSecurity
 
@@ -39,7 +40,10 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
     """
     key = settings.api_key.get_secret_value() if settings.api_key else None
     pages = Pages(key)
-    app.router.default = PageSecurity(pages, key, only_own_names=is_loopback(settings.host))
+    app.router.default = PageSecurity(
+        pages, key, is_loopback(settings.host), lambda: pages.shapes,
+        settings.engine.max_request_bytes,
+    )  # fmt: skip
     app.state.pages = pages
     app.router.lifespan_context = pages.lifespan
 
@@ -51,6 +55,7 @@ class Pages:
         self._api_key = api_key
         self._app: Starlette | None = None
         self._problem: str | None = None
+        self.shapes: dict[int, EventShape] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is not None:
@@ -101,7 +106,7 @@ class Pages:
             log.error(self._problem, exc_info=not is_missing)
             return
         async with inner.router.lifespan_context(inner):
-            self._app = inner
+            self._app, self.shapes = inner, shapes_of(blocks)
             try:
                 await asyncio.Event().wait()
             finally:
@@ -119,7 +124,7 @@ class Pages:
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         blocks = ChatPage(self._api_key).blocks
-        script = (ASSETS / "page.js").read_text()
+        script = (ASSETS / "page.js").read_text("utf-8")
         gradio.mount_gradio_app(
             inner,
             blocks,
@@ -132,7 +137,7 @@ class Pages:
             pwa=False,
             mcp_server=False,
             theme=theme(),
-            css=(ASSETS / "page.css").read_text(),
-            head=(ASSETS / "icon.html").read_text() + f"<script>{script}</script>",
+            css=(ASSETS / "page.css").read_text("utf-8"),
+            head=(ASSETS / "icon.html").read_text("utf-8") + f"<script>{script}</script>",
         )
         return inner, blocks

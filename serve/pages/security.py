@@ -5,14 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
 import re
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pawl.errors import PawlError
 from serve.api.auth import foreign_host, foreign_origin
 from serve.api.errors import error_response, no_such_route, status_of
+from serve.pages.events import EventShape, checked_event
 
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
 # description and run history are not on the list, so they answer 404 whatever its settings are.
@@ -22,6 +28,8 @@ _OPEN = re.compile(
     r"|/gradio_api/(?:theme\.css|queue/join/?|queue/data|heartbeat/\w+|cancel|reset/?"
     r"|startup-events|app_id/?)"  # the last is asked for until a lost connection is back
 )
+_log = logging.getLogger("pawl.pages")
+_JOIN, _STREAM = "/gradio_api/queue/join", "/gradio_api/queue/data"
 # Gradio starts from inline scripts and styles; nothing may come from, or go to, another host.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -45,16 +53,30 @@ class PageSecurity:
     Args:
         only_own_names: without a key, refuse a ``Host`` that is not this machine's name for
             itself, as ``serve.api.auth.Auth`` does.
+        shapes: the events that the page has; none until it is built.
+        n_event_bytes: of the largest one.
     """
 
-    def __init__(self, app: ASGIApp, api_key: str | None, only_own_names: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        api_key: str | None,
+        only_own_names: bool,
+        shapes: Callable[[], Mapping[int, EventShape]],
+        n_event_bytes: int,
+    ) -> None:
         self._app = app
+        self._shapes = shapes
+        self._n_event_bytes = n_event_bytes
         self._api_key = api_key
         self._only_own_names = only_own_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # the pages speak plain HTTP only; this answers 403
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http":
-            return  # the pages speak plain HTTP only
+            return
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -62,7 +84,27 @@ class PageSecurity:
             await send(message)
 
         answer: ASGIApp = self._refusal(scope) or self._app
-        await answer(scope, receive, send_with_policy)
+        if answer is self._app and scope["path"].startswith(_JOIN) and scope["method"] == "POST":
+            try:
+                event = checked_event(await self._body(scope, receive), self._shapes())
+            except PawlError as err:
+                answer = error_response(err)
+            else:
+                scope, receive = _with_body(scope, event, receive)
+        await _without_traceback(answer, scope, receive, send_with_policy)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """Raises PawlError: it is too large."""
+        body = bytearray()
+        async for part in Request(scope, receive).stream():
+            body += part
+            if len(body) > self._n_event_bytes:
+                raise PawlError(
+                    f"this event has more than {self._n_event_bytes:,} bytes",
+                    do="Send less",
+                    code="request_too_large",
+                )
+        return bytes(body)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -78,6 +120,47 @@ class PageSecurity:
         if self._api_key is None and self._only_own_names:
             stranger = stranger or foreign_host(headers)
         return PlainTextResponse(f"{stranger}\n", status_of(stranger)) if stranger else None
+
+
+async def _without_traceback(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Call an application; what it fails with is an answer, and one line in the log.
+
+    Gradio ends the stream of a session that it does not know with a message for its page, and an
+    exception after it.
+    """
+    is_begun = False
+
+    async def send_on(message: Message) -> None:
+        nonlocal is_begun
+        is_begun = True
+        await send(message)
+
+    try:
+        await app(scope, receive, send_on)
+    except Exception as err:
+        if is_begun and scope["path"].startswith(_STREAM):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if isinstance(err.__cause__ or err, HTTPException):
+                return
+        _log.warning("the page's %s %s failed: %r", scope["method"], scope["path"], err,
+                     exc_info=_log.isEnabledFor(logging.DEBUG))  # fmt: skip
+        if not is_begun:
+            refusal = PawlError("the page met an error", type(err).__name__, "Reload the page",
+                                retryable=True, code="internal_error")  # fmt: skip
+            await error_response(refusal)(scope, receive, send)
+
+
+def _with_body(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Receive]:
+    """A request with another body than the one that was read; its hang-up is seen as before."""
+    kept = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"content-type",
+            b"content-encoding", b"transfer-encoding")]  # fmt: skip
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_body() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return {**scope, "headers": [*kept, *headers]}, receive_body
 
 
 def _knows(authorization: str | None, api_key: str) -> bool:

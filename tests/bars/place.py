@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,21 +65,42 @@ class Place:
 
 
 @contextmanager
-def place(state_dir: Path, model_dir: Path) -> Iterator[Place]:
-    """Start it and wait until it answers; stop it with the block."""
+def place(
+    state_dir: Path,
+    model_dir: Path,
+    api_key: str | None = None,
+    prefix: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Place]:
+    """Start it and wait until it answers; stop it with the block. ``environment`` is added to this
+    process's, ``prefix`` stands before the command."""
+    headers = {}
+    if api_key is not None:
+        environment["PAWL_API_KEY"] = api_key
+        headers["Authorization"] = f"Bearer {api_key}"
     light_base(model_dir)
-    command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), "0"]
+    command = [
+        *prefix,
+        sys.executable,
+        "-m",
+        "tests.serve.run_up",
+        str(state_dir),
+        str(model_dir),
+        "0",
+    ]
     output = model_dir.parent / "up.log"
     with (
         output.open("wb") as log,
-        subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log) as child,
+        subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=log, stderr=log, env=os.environ | environment
+        ) as child,
     ):
         try:
             eventually(lambda: (state_dir / "server.json").exists() or child.poll() is not None,
                        "the server listens", 120)  # fmt: skip
             assert child.poll() is None, output.read_text()
             url = read_json(state_dir / "server.json")["url"]
-            with httpx.Client(base_url=url, timeout=60) as client:
+            with httpx.Client(base_url=url, timeout=60, headers=headers, trust_env=False) as client:
                 eventually(lambda: client.get("/health").json()["engine"]["state"] == "ready",
                            "the engine is ready", 120)  # fmt: skip
                 one = Place(state_dir, model_dir, client)

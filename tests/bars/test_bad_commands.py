@@ -117,7 +117,9 @@ WITH_SERVER: list[tuple[str, tuple[str, ...]]] = [
     ("import keys.jsonl", ("can't be told", "answer, question", "Give the format")),
     ("import keys.jsonl --format csv", ("format 'csv' is not known", "sharegpt-dpo")),
     ("export /nowhere/rows.jsonl", ("the folder /nowhere is not there", "Make it")),
-    ("export base", ("base can't be written", "Is a directory", "Choose another path")),
+    ("export base", ("base is there already", "no file is overwritten", "Name another")),
+    ("export text.txt", ("text.txt is there already",)),
+    ("export rows.csv --format csv", ("format 'csv' is not known", "sharegpt-dpo")),
     ("up --port 0 --model base", ("a server already runs on", "process", "--state-dir")),
 ]
 

@@ -27,7 +27,9 @@ def test_a_group_is_its_tasks_by_lm_evals_own_files() -> None:
     assert len(members) == 57
     assert {"mmlu_anatomy", "mmlu_world_religions"} <= members.keys()
     for name, config in members.items():
-        assert f"task: {name}" in Path(config["include"]).read_text().replace('"', "")
+        assert f"task: {name}" in Path(config["include"]).read_text(encoding="utf-8").replace(
+            '"', ""
+        )
     assert _members("arc_easy").keys() == {"arc_easy"}
     assert _members("mmlu_continuation").keys() == {f"{name}_continuation" for name in members}
 

@@ -103,6 +103,13 @@ def test_a_missing_file_is_refused(name: str, adapter: Path, base: BaseModel) ->
         ({"lora_alpha": None}, "lora_alpha"),
         ({"lora_alpha": float("inf")}, "lora_alpha"),
         ({"r": 8}, "the base needs"),
+        ({"r": True}, "rank True"),
+        ({"r": -4}, "rank -4"),
+        ({"r": 10**400}, "rank 1000"),
+        *(
+            ({"lora_alpha": odd}, "lora_alpha")
+            for odd in (1e38, -1, 0, True, 10**400, float("nan"), float("-inf"), "8", [8], 65_537)
+        ),
     ],
 )
 def test_configurations_that_the_engine_would_serve_otherwise_are_refused(
@@ -174,7 +181,8 @@ def test_nan_and_infinity_are_found_in_every_precision(
     import torch
     from safetensors.torch import save_file
 
-    for value in (float("nan"), float("inf"), float("-inf"), 1.0, torch.finfo(torch.float16).max):
+    odd = [] if dtype == "float16" else [1e5, -1e38]  # finite, and beyond what training writes
+    for value in (float("nan"), float("inf"), float("-inf"), 1.0, -60_000.0, *odd):
         folder = light_adapter(tmp_path / f"{dtype}{value}", base)
         tensors = {
             key: torch.from_numpy(one).to(getattr(torch, dtype))
@@ -183,10 +191,61 @@ def test_nan_and_infinity_are_found_in_every_precision(
         next(iter(tensors.values()))[1, 2] = value
         save_file(tensors, folder / "adapter_model.safetensors")
         write_manifest(folder, base_model="b", base_fingerprint=base.fingerprint, recipe={})
-        if abs(value) < float("inf"):
+        if value in odd:
+            assert "65,536" in refusal(folder, base)
+        elif abs(value) < float("inf"):
             assert validate_adapter(folder, base=base, max_rank=4)
         else:
             assert "NaN or infinity" in refusal(folder, base)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "probe.json", "adapter_config.json"])
+def test_a_file_without_end_is_refused_before_it_is_read(
+    name: str, adapter: Path, base: BaseModel
+) -> None:
+    import tracemalloc
+
+    with (adapter / name).open("r+b") as file:
+        file.truncate(2**40)  # a terabyte that takes no room: to hash it takes an hour
+    tracemalloc.start()
+    assert "bytes" in refusal(adapter, base)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[]", b"{}", b'{"a": 1}', b'{"a": {"dtype": "F32"}}', b"[" * 100_000, b'{"a": ' * 9,
+        b'{"a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [true], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1e400]}}',
+        b'{"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}',
+    ],
+)  # fmt: skip
+def test_headers_that_make_no_sense(header: bytes, adapter: Path, base: BaseModel) -> None:
+    raw = len(header).to_bytes(8, "little") + header + b"\0" * 8
+    (adapter / "adapter_model.safetensors").write_bytes(raw)
+    write_manifest(adapter, base_model="b", base_fingerprint=base.fingerprint, recipe={})
+    assert "not whole safetensors" in refusal(adapter, base)
+
+
+@pytest.mark.parametrize("name", ["probe.json", "adapter_config.json", "manifest.json"])
+@pytest.mark.parametrize("raw", [b"[" * 100_000, b"9" * 5000, b"\xff", b'{"r": 1e999}'])
+def test_json_that_python_cannot_take(
+    raw: bytes, name: str, adapter: Path, base: BaseModel
+) -> None:
+    (adapter / name).write_bytes(raw)
+    if name == "probe.json":
+        write_manifest(adapter, base_model="b", base_fingerprint=base.fingerprint, recipe={})
+    refusal(adapter, base)
 
 
 def test_a_probe_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -204,6 +263,7 @@ def test_a_probe_comes_back_as_it_was_written(tmp_path: Path) -> None:
         [{"prefix_ids": [-1], "logprobs": {"1": -1}}],
         [{"prefix_ids": [1], "logprobs": {"1": -1.0}, "base_logprobs": {"2": -1.0}}],
         [{"prefix_ids": [1], "logprobs": {"1": float("nan")}, "base_logprobs": {"1": -1.0}}],
+        [{"prefix_ids": [1e999], "logprobs": {"1": -1.0}, "base_logprobs": {"1": -1.0}}],
         [{"prefix_ids": ["a"], "logprobs": {"1": -1.0}, "base_logprobs": {"1": -1.0}}],
     ],
 )

@@ -140,7 +140,7 @@ def test_thoughts_are_switched_off_where_there_is_a_switch(bases: dict[str, Path
     settings = Settings(state_dir=bases["switch"].parent / "state", model=str(bases["switch"]))
     base = resolve_model(settings.model, cache_dir=settings.state_dir)
     command = vllm_command(settings, base, 1)
-    served = Path(command[command.index("--chat-template") + 1]).read_text()
+    served = Path(command[command.index("--chat-template") + 1]).read_text(encoding="utf-8")
     assert served == check.template == tokenizer.chat_template
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from feedback.store import Store
 from pawl.cli import COMMANDS, cli
+from tests.feedback.examples import answered
 
 HEAVY = ("torch", "trl", "lm_eval", "gradio", "transformers", "vllm", "duckdb", "datasets")
 
@@ -61,6 +64,21 @@ def test_errors_print_as_one_line(tmp_path: Path) -> None:
     assert answer.stderr.startswith("pawl: settings: ")
     assert len(answer.stderr.strip().splitlines()) == 1
     assert "Traceback" not in answer.stderr
+
+
+def test_salvage_opens_a_store_that_is_refused(tmp_path: Path) -> None:
+    path, copy = tmp_path / "state" / "pawl.duckdb", tmp_path / "copy"
+    with Store.open(path) as store:
+        answered(store)
+        shutil.copytree(path.parent, copy)
+    (copy / "pawl.duckdb.wal").unlink()
+    refused = run("--state-dir", str(copy), "--set", "model=base", "doctor", cwd=tmp_path)
+    assert "pawl salvage" in refused.stdout
+    done = run("--state-dir", str(copy), "salvage", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "opens again" in done.stdout
+    again = run("--state-dir", str(copy), "salvage", cwd=tmp_path)
+    assert "is whole" in again.stdout
 
 
 def test_wrong_command_is_a_usage_error(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file
-from pawl.gguf import content_hash, convert_gguf, converted_dir
+from pawl.gguf import cache_for, content_hash, convert_gguf, converted_dir
 from pawl.models import packaged_gguf, resolve_model
 from pawl.settings import DEFAULT_MODEL
 from tests import tiny_bases
@@ -171,3 +171,18 @@ def test_a_damaged_memory_of_hashes_is_made_again(tmp_path: Path, content: str) 
     digest = content_hash(weights, tmp_path)
     assert digest == sha256_file(weights)
     assert list(read_json(memory).values()) == [digest]
+
+
+def test_where_a_conversion_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's cache, or the state folder where there is none to write into."""
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"GGUF")
+    state, cache = tmp_path / "state", tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")  # nobody can make it, root neither
+    assert cache_for(path, state, make=True) == state / "models"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    assert cache_for(path, state, make=False) == cache / "pawl" / "models"
+    assert not cache.exists()  # who only looks leaves no folder behind
+    assert cache_for(path, state, make=True) == cache / "pawl" / "models"
+    converted_dir(path, state / "models").mkdir(parents=True)
+    assert cache_for(path, state, make=True) == state / "models"  # it lies there already

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pawl.logs import configure_logging, request_id
+from pawl.logs import N_REPEATS, configure_logging, cut_log, request_id
 from pawl.settings import LogSettings
 
 
@@ -75,3 +75,39 @@ def test_a_file_that_grows_is_put_aside(tmp_path: Path) -> None:
         "x.log", "x.log.1", "x.log.2", "x.log.3",
     ]  # fmt: skip
     assert "line 19" in (tmp_path / "x.log").read_text()
+
+
+def test_a_log_of_other_processes_is_cut_while_they_write(tmp_path: Path) -> None:
+    file = tmp_path / "engine.log"
+    with file.open("ab", buffering=0) as writer:  # as the engine's leader has it open
+        writer.write(b"x" * 99)
+        cut_log(file, 100)
+        assert file.stat().st_size == 99
+        writer.write(b"y" * 99)
+        cut_log(file, 100)
+        assert file.stat().st_size == 0
+        writer.write(b"after")
+    assert file.read_bytes() == b"after"
+    assert (tmp_path / "engine.log.1").stat().st_size == 198
+    cut_log(tmp_path / "absent.log", 100)
+
+
+def test_a_thousand_warnings_of_a_kind_are_a_few(tmp_path: Path) -> None:
+    configure_logging(file=tmp_path / "x.log")
+    log = logging.getLogger("pawl.tests")
+    for n in range(1000):
+        log.warning("client %d left", n)
+        log.info("request %d", n)
+    log.warning("another kind")
+    text = (tmp_path / "x.log").read_text()
+    assert text.count(" left") == N_REPEATS
+    assert text.count("request ") == 1000
+    assert "another kind" in text
+
+
+def test_what_somebody_sent_is_one_line_of_text(tmp_path: Path) -> None:
+    configure_logging(file=tmp_path / "x.log")
+    log = logging.getLogger("pawl.tests")
+    log.info("run %s", "a\n2026-01-01T00:00:00.000Z INFO pawl.admin: forged\x1b[2J\u202e\ud800 漢")
+    (line,) = (tmp_path / "x.log").read_text("utf-8").splitlines()
+    assert line.endswith("forged\\x1b[2J\\u202e\\ud800 漢")

@@ -41,7 +41,7 @@ DATA = {  # what decides and is no module
 
 def first_sentence(path: Path) -> str:
     """The first sentence of a module's docstring, without code marks and final stop."""
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     paragraph = " ".join(text.split("\n\n")[0].split())
     sentence = re.split(r"(?<=[.!?])\s|:\s{2,}", paragraph)[0]
     return sentence.replace("``", "").replace("`", "").rstrip(".")

@@ -24,7 +24,9 @@ def test_defaults_serve_the_embedded_model_on_loopback() -> None:
 
 
 def test_flags_win_over_environment_over_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("pawl.toml").write_text("port = 1\n[engine]\nmax_loras = 5\nmax_lora_rank = 64\n")
+    Path("pawl.toml").write_text(
+        "port = 1\n[engine]\nmax_loras = 5\nmax_lora_rank = 64\n", encoding="utf-8"
+    )
     monkeypatch.setenv("PAWL_PORT", "2")
     monkeypatch.setenv("PAWL_ENGINE__MAX_LORAS", "6")
     settings = load_settings({"port": 3})
@@ -37,7 +39,9 @@ def test_unset_flags_change_nothing() -> None:
 
 
 def test_all_errors_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("pawl.toml").write_text("prot = 1\n[engine]\nmax_loras = 1\n[gate]\nalpa = 2\n")
+    Path("pawl.toml").write_text(
+        "prot = 1\n[engine]\nmax_loras = 1\n[gate]\nalpa = 2\n", encoding="utf-8"
+    )
     monkeypatch.setenv("PAWL_MODLE", "x")
     with pytest.raises(PawlError) as caught:
         load_settings({"port": "many"})
@@ -46,7 +50,7 @@ def test_all_errors_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_broken_file_is_named() -> None:
-    Path("pawl.toml").write_text("port = ")
+    Path("pawl.toml").write_text("port = ", encoding="utf-8")
     with pytest.raises(PawlError, match=r"pawl\.toml is not TOML"):
         load_settings()
 
@@ -72,11 +76,13 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_said_back(
 
 
 def test_a_secret_is_in_no_message() -> None:
-    Path("pawl.toml").write_text("api_key = 12345678\n[train]\nlora_rank = 32\n")
+    Path("pawl.toml").write_text("api_key = 12345678\n[train]\nlora_rank = 32\n", encoding="utf-8")
     with pytest.raises(PawlError, match="api_key") as caught:
         load_settings()
     assert "12345678" not in str(caught.value)
-    Path("pawl.toml").write_text('api_key = "open-sesame"\n[train]\nlora_rank = 32\n')
+    Path("pawl.toml").write_text(
+        'api_key = "open-sesame"\n[train]\nlora_rank = 32\n', encoding="utf-8"
+    )
     with pytest.raises(PawlError, match="lora_rank") as caught:
         load_settings()
     assert "sesame" not in str(caught.value)
@@ -100,7 +106,7 @@ def test_what_a_night_takes_over_holds_no_secret_and_no_relative_path() -> None:
 
 
 def test_flags_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("pawl.toml").write_text("port = 1\n[gate]\nmargin = 0.1\n")
+    Path("pawl.toml").write_text("port = 1\n[gate]\nmargin = 0.1\n", encoding="utf-8")
     monkeypatch.setenv("PAWL_GATE__ALPHA", "0.2")
     settings = load_settings({"gate": {"margin": None}}, only_flags=True)
     assert (settings.port, settings.gate.margin, settings.gate.alpha) == (8000, None, 0.05)

@@ -104,7 +104,7 @@ def write_feedback(path: Path) -> Path:
         }
         for i in range(30)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 

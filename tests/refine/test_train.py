@@ -399,6 +399,7 @@ def test_training_ends_with_the_process_that_started_it(world_model: Path, tmp_p
 
 def _alive(pid: int) -> bool:
     try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
+        return "Z" not in stat.rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False

@@ -192,9 +192,15 @@ def test_an_adapter_promoted_without_a_server_waits(tmp_path: Path) -> None:
         ("/admin/promotions", {"adapter_dir": "good", "force": True}, 400, "adapter_dir"),
         ("/admin/runs/r/verdict", {"reasons": []}, 400, "outcome"),
         ("/admin/snapshots", {"all": True}, 400, "all"),
-        ("/admin/import", {"path": "relative.json"}, 400, "path"),
+        ("/admin/import", {"path": "/etc/passwd"}, 400, "path"),
+        ("/admin/import", {"path": "../pawl.duckdb"}, 400, "path"),
+        ("/admin/import", {"path": "absent.json"}, 404, "path"),
+        ("/admin/export", {"path": "/tmp/x", "format": "sft"}, 400, "path"),
+        ("/admin/export", {"path": "../pawl.duckdb", "format": "sft"}, 400, "path"),
+        ("/admin/export", {"path": "", "format": "sft"}, 400, "path"),
+        ("/admin/rollback", {"to": ""}, 400, "to"),
         ("/admin/import", {}, 400, "path"),
-        ("/admin/export", {"path": "/tmp/x"}, 400, "format"),
+        ("/admin/export", {"path": "x.jsonl"}, 400, "format"),
     ],
 )
 def test_requests_that_make_no_sense(
@@ -317,23 +323,20 @@ def test_imported_rows_come_out_again(tmp_path: Path) -> None:
             }
             for n in range(40)
         ]
-        source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
         async with admin(tmp_path) as client:
-            answer = await client.post(
-                "/admin/import", json={"path": str(source), "format": "preference"}
-            )
+            folder = Path((await client.get("/admin/status")).json()["exchange_dir"])
+            folder.mkdir()
+            (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            body = {"path": "in.jsonl", "format": "preference"}
+            answer = await client.post("/admin/import", json=body)
             assert answer.status_code == 200, answer.text
-            answer = await client.post(
-                "/admin/export", json={"path": str(target), "format": "preference"}
-            )
+            body = {"path": "out.jsonl", "format": "preference"}
+            answer = await client.post("/admin/export", json=body)
             assert answer.status_code == 200, answer.text
-            missing = await client.post(
-                "/admin/import", json={"path": str(tmp_path / "none.jsonl"), "format": "preference"}
-            )
-            assert error_of(missing, missing.status_code)["message"]
-            assert missing.status_code in (400, 404)
-        out = [json.loads(line) for line in target.read_text().splitlines()]
+            assert answer.json()["path"] == str(folder / "out.jsonl")
+            again = error_of(await client.post("/admin/export", json=body), 409)
+            assert again["code"] == "file_exists"
+        out = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
         assert 0 < len(out) <= 40
         assert all("chosen" in row and "rejected" in row for row in out)
 

@@ -58,8 +58,7 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
         json.dumps(ItemScore("arc", "1", 1.0, "1").as_json()) + "\n"
     )
     (scores / "manifest.json").write_text("{}")
-    rows, exported = str(state_dir.parent / "rows.jsonl"), str(state_dir.parent / "out.jsonl")
-    (state_dir.parent / "rows.jsonl").write_text(
+    (state_dir / "exchange" / "rows.jsonl").write_text(
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
     )
 
@@ -105,8 +104,8 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/runs/{run_id}/verdict", {"outcome": "reject", "reasons": []}, run_id="r")
     call("GET", "/admin/runs/{run_id}", run_id="r")
     call("POST", "/admin/snapshots", {})
-    call("POST", "/admin/import", {"path": rows})
-    call("POST", "/admin/export", {"path": exported, "format": "sft"})
+    call("POST", "/admin/import", {"path": "rows.jsonl"})
+    call("POST", "/admin/export", {"path": "out.jsonl", "format": "sft"})
     call("POST", "/admin/generate", {"prompts": [chat()["messages"]], "max_tokens": 3})
     assert called == described
     running.check_unharmed()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pawl.settings import Settings
 from serve.engine.launch import reason_in_log, vllm_command
-from tests.serve.live import FAKE_BASE
+from tests.serve.live import FAKE_BASE, REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,19 @@ def test_the_command_keeps_to_loopback_and_rounds_the_rank_up(tmp_path: Path) ->
     assert "--served-model-name base" in text
     assert "--enable-lora" in command
     assert "--trust-remote-code" not in text
+
+
+def test_sockets_lie_in_a_short_folder(tmp_path: Path) -> None:
+    """A socket's path has 107 bytes at most, whatever the temporary folder is called."""
+    code = (
+        "from serve.engine.launch import engine_environment\n"
+        "print(engine_environment('key').get('VLLM_RPC_BASE_PATH'))"
+    )
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    for folder, expected in ((long, "/tmp"), (Path("/tmp"), "None")):
+        printed = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, cwd=REPOSITORY,
+            env=os.environ | {"TMPDIR": str(folder)},
+        )  # fmt: skip
+        assert printed.stdout.decode().strip() == expected

@@ -178,7 +178,7 @@ def test_what_a_killed_gateway_and_keeper_left_is_ended_at_the_next_start(tmp_pa
 
 
 def test_a_process_that_only_shares_the_number_is_left_alone(tmp_path: Path) -> None:
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     mine = processes.read_stat(os.getpid())
     assert mine is not None
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"],

@@ -1,0 +1,173 @@
+"""Pawl where others run it: another locale's encoding, a user without a name, a home that can't be
+written, long temporary paths, IPv6, proxies in the environment that are dead."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pawl.files import read_json
+from tests.bars.place import CHAT, FEEDBACK, chat, place
+from tests.conftest import REPOSITORY
+from tests.serve.live import eventually
+from tests.serve.tiny_llama import make_tiny_llama
+
+ROOMS = ("pawl", "feedback", "serve", "evals", "refine", "benchmarks")
+TEXT = "Grüße 漢字 🙂 ไทย"
+DEAD = "http://127.0.0.1:9"  # nothing listens on the discard port
+
+
+def use(folder: Path, *prefix: str, **environment: str) -> None:
+    """Serve, chat, rate, look at the page, import and export, all in these surroundings."""
+    (folder / "model").mkdir()
+    with place(folder / "state", folder / "model", prefix=prefix, **environment) as server:
+        answer = server.client.post(CHAT, json=chat(TEXT))
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["choices"][0]["message"]["content"].startswith("base heard ")
+        said = {"completion_id": answer.json()["id"], "thumb": "down", "correction": TEXT}
+        assert server.client.post(FEEDBACK, json=said).json()["correction"] == TEXT
+        eventually(lambda: "gradio" in server.client.get("/").text, "the page is built", 120)
+        check_commands(folder, *prefix, **environment)
+        log = (folder / "state" / "logs" / "gateway.log").read_text("utf-8")
+        assert "Traceback" not in log
+        assert "ERROR" not in log
+
+
+def check_commands(folder: Path, *prefix: str, **environment: str) -> None:
+    row = {"messages": [{"role": "user", "content": TEXT}, {"role": "assistant", "content": TEXT}]}
+    rows = folder / "rows.jsonl"
+    rows.write_text(json.dumps(row, ensure_ascii=False), "utf-8")
+    for line in (f"import {rows}", f"export {folder / 'out.jsonl'} --format sft", "status", "runs",
+                 "history", "settings", "doctor"):  # fmt: skip
+        command = [*prefix, sys.executable, "-P", "-m", "pawl.cli", *line.split()]
+        command += ["--state-dir", str(folder / "state"), "--set", f"model={folder / 'model'}"]
+        done = subprocess.run(
+            command, cwd=folder, timeout=120, capture_output=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        )  # fmt: skip
+        assert done.returncode == 0 or line == "doctor", done.stderr
+        assert b"Traceback" not in done.stderr
+    assert TEXT in (folder / "out.jsonl").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_a_gbk_locale(tmp_path: Path) -> None:
+    """What it can't encode is escaped on the terminal; files are UTF-8 all the same."""
+    where = tmp_path / "locales"
+    where.mkdir()
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "zh_CN", "-f", "GBK", str(where / "zh_CN.GBK")],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if not (where / "zh_CN.GBK").exists():
+        pytest.skip(f"NOT TESTED under a GBK locale: none could be made ({made})")
+    environment = {"LOCPATH": str(where), "LC_ALL": "zh_CN.GBK"}
+    asked = "import locale; print(locale.getpreferredencoding(False))"
+    encoding = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, env=os.environ | environment, check=True
+    ).stdout
+    assert encoding.strip() == b"GBK"
+    use(tmp_path, **environment)
+
+
+@pytest.mark.slow
+def test_dead_proxies_in_the_environment(tmp_path: Path) -> None:
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+    use(tmp_path, **dict.fromkeys(names, DEAD), NO_PROXY="", no_proxy="")
+
+
+@pytest.mark.slow
+def test_long_temporary_paths(tmp_path: Path) -> None:
+    """Longer than a socket's path may be (107 bytes)."""
+    long = tmp_path / ("t" * 100) / ("u" * 100)
+    long.mkdir(parents=True)
+    use(tmp_path, TMPDIR=str(long))
+
+
+@pytest.mark.slow
+def test_ipv6(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with place(tmp_path / "state", tmp_path / "model", PAWL_HOST="::1") as server:
+        assert "://[::1]:" in read_json(tmp_path / "state" / "server.json")["url"]
+        assert server.client.get("/health").status_code == 200
+        foreign = server.client.get("/admin/status", headers={"Host": "[2001:db8::1]:80"})
+        assert foreign.status_code == 403
+        eventually(lambda: "gradio" in server.client.get("/").text, "the page is built", 120)
+        check_commands(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", ["read-only", "unset"])
+def test_a_user_without_a_name(tmp_path: Path, home: str) -> None:
+    """As containers run, with an arbitrary number for their user."""
+    user = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*user, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("NOT TESTED as a user without a name: no user namespace could be made")
+    if home == "unset":
+        use(tmp_path, "env", "-u", "HOME", *user)
+    else:
+        folder = tmp_path / "home"
+        folder.mkdir(mode=0o555)
+        use(tmp_path, *user, HOME=str(folder))
+        assert list(folder.iterdir()) == []
+
+
+@pytest.mark.engine
+def test_the_real_engine_in_all_of_these_at_once(tmp_path: Path) -> None:
+    """A user without a name or a home, a long temporary path, dead proxies, another encoding."""
+    user = ["env", "-u", "HOME", "unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*user, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("NOT TESTED with a real engine: no user namespace could be made")
+    model_dir = make_tiny_llama(tmp_path / "model")
+    long = tmp_path / ("t" * 100) / ("u" * 100)
+    long.mkdir(parents=True)
+    state_dir = tmp_path / "state"
+    up = f"up --model {model_dir} --port 0 --state-dir {state_dir} --set engine.kv_cache_gib=0.25"
+    command = [*user, sys.executable, "-m", "pawl.cli", *up.split()]
+    environment = {"TMPDIR": str(long), "HTTP_PROXY": DEAD, "http_proxy": DEAD, "NO_PROXY": "",
+                   "PYTHONUTF8": "0", "PYTHONIOENCODING": "gbk"}  # fmt: skip
+    output = tmp_path / "up.log"
+    with (
+        output.open("wb") as log,
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log,
+                         env=os.environ | environment) as child,
+    ):  # fmt: skip
+        try:
+            file = state_dir / "server.json"
+            eventually(lambda: file.exists() or child.poll() is not None, "it listens", 120)
+            assert child.poll() is None, output.read_text()
+            url = read_json(file)["url"]
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                eventually(lambda: client.get("/health").json()["engine"]["state"]
+                           not in ("starting", "restarting"), "the engine is up", 300)  # fmt: skip
+                answer = client.post(CHAT, json=chat(TEXT, max_tokens=4))
+            assert answer.status_code == 200, answer.text
+        finally:
+            child.terminate()
+            child.wait(60)
+    assert child.returncode == 0, output.read_text()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_text_is_read_and_written_with_an_explicit_encoding(room: str) -> None:
+    """Ruff's PLW1514 sees only calls whose object it can tell to be a path."""
+    found = []
+    for path in (REPOSITORY / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            names = {keyword.arg for keyword in node.keywords}
+            least = {"read_text": 1, "write_text": 2}.get(node.func.attr)
+            if least is not None and len(node.args) < least and "encoding" not in names:
+                found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
+            if any(k.arg in ("text", "universal_newlines") for k in node.keywords):
+                found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}: text=")
+    assert found == []

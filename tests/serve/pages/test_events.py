@@ -1,0 +1,157 @@
+"""Crafted events are refused before Gradio sees them: no file is copied, no traceback printed."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pawl.errors import PawlError
+from serve.pages.events import EventShape, checked_event
+from tests.bars.place import Place, place
+from tests.serve.live import eventually
+
+FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+SHAPES = {
+    0: EventShape(("textbox", "state", "browserstate", "dropdown"), False),
+    1: EventShape(("state", "browserstate"), True),
+    2: EventShape(("checkboxgroup",), False),
+}
+ASK: dict[str, Any] = {"fn_index": 0, "session_hash": "abc", "trigger_id": 7, "event_data": None,
+                       "data": ["hello", None, "page-1", "pawl"]}  # fmt: skip
+
+
+def test_what_a_page_sends_goes_through_and_nothing_else_of_it() -> None:
+    raw = json.dumps({**ASK, "request": {"headers": {}}, "batched": True}).encode()
+    assert json.loads(checked_event(raw, SHAPES)) == ASK
+    like = {"fn_index": 1, "session_hash": "abc", "data": [None, None],
+            "event_data": {"index": [3, None], "liked": True, "value": ["text"]}}  # fmt: skip
+    passed = json.loads(checked_event(json.dumps(like).encode(), SHAPES))
+    assert passed["event_data"] == like["event_data"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fn_index": 99}, {"fn_index": -1}, {"fn_index": "0"}, {"fn_index": None},
+        {"session_hash": None}, {"session_hash": "../x"}, {"session_hash": "a" * 65},
+        {"data": "x"}, {"data": []}, {"data": [*ASK["data"], 1]},
+        {"data": [FILE, None, None, "pawl"]}, {"data": ["x", FILE, None, "pawl"]},
+        {"data": ["x", [{"a": [FILE]}], None, "pawl"]}, {"data": ["x", {"path": 3}, None, "pawl"]},
+        {"data": ["x", None, 7, "pawl"]}, {"data": [None, None, None, "pawl"]},
+        {"data": ["x", None, None, ["pawl"]]}, {"event_data": {"value": FILE}},
+        {"fn_index": 1, "data": [None, None]},
+        {"fn_index": 1, "data": [None, None], "event_data": {"index": -2}},
+        {"fn_index": 1, "data": [None, None], "event_data": {"index": "2"}},
+        {"fn_index": 1, "data": [None, None], "event_data": {"index": []}},
+        {"fn_index": 2, "data": ["x"]}, {"fn_index": 2, "data": [[{"a": 1}]]},
+    ],
+)  # fmt: skip
+def test_crafted_events_are_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(PawlError):
+        checked_event(json.dumps({**ASK, **changed}).encode(), SHAPES)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"data": ' * 50_000]
+)
+def test_bodies_that_are_no_events(raw: bytes) -> None:
+    with pytest.raises(PawlError):
+        checked_event(raw, SHAPES)
+
+
+def test_nesting_is_bounded() -> None:
+    deep: Any = "x"
+    for _ in range(60):
+        deep = [deep]
+    with pytest.raises(PawlError):
+        checked_event(json.dumps({**ASK, "data": ["x", deep, None, "pawl"]}).encode(), SHAPES)
+
+
+# ---- a server with its page ----
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gradio")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("events")
+    (root / "model").mkdir()
+    with place(root / "state", root / "model", GRADIO_TEMP_DIR=str(cache)) as running:
+        eventually(lambda: "gradio" in running.client.get("/").text, "the page is built", 120)
+        yield running
+        output = (root / "up.log").read_text() + (root / "state/logs/gateway.log").read_text()
+    assert "Traceback" not in output
+    assert len(output) < 100_000
+
+
+def test_no_event_writes_a_file(server: Place, cache: Path) -> None:
+    events = server.client.get("/config").json()["dependencies"]
+    join = "/gradio_api/queue/join"
+    for event in events:
+        for value in (FILE, [FILE], {"path": "x", "meta": 3}, {"file": FILE}, {"a": {"b": FILE}}):
+            body = {"fn_index": event["id"], "session_hash": "crafted",
+                    "data": [value] * len(event["inputs"]),
+                    "event_data": {"index": [0, 0], "value": value}}  # fmt: skip
+            answer = server.client.post(join, json=body)
+            assert answer.status_code == 400, answer.text
+    assert server.client.post(join, content=b"x" * 5_000_000).status_code == 413
+    gzip = {"Content-Encoding": "gzip"}
+    assert server.client.post(join, content=b"x", headers=gzip).status_code == 400
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+
+
+def test_odd_requests_end_in_4xx(server: Place) -> None:
+    paths = ["/", "/config", "/gradio_api/queue/join", "/gradio_api/queue/data", "/nowhere",
+             "/gradio_api/queue/data?session_hash=unknown", "/gradio_api/cancel", "/assets/..%2f",
+             "/gradio_api/reset", "/static/none.js", "/gradio_api/heartbeat", "/theme.css/x",
+             "/gradio_api/file=/etc/passwd", "/%00", "/gradio_api/queue/data?session_hash=%00",
+             "/gradio_api/startup-events/x", "/gradio_api/upload"]  # fmt: skip
+    for path in paths:
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "FOO"):
+            answer = server.client.request(method, path, json={"a": 1}, timeout=10)
+            # Gradio tells its page within a stream that its session is gone.
+            fine = method == "GET" and path.startswith(("/config", "/gradio_api/queue/data?"))
+            fine = fine or (method, path) == ("GET", "/")
+            assert fine or 400 <= answer.status_code < 500, (method, path, answer.status_code)
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/chat/completions", "/gradio_api/queue/join", "/nope"])
+def test_websockets_are_refused(server: Place, path: str) -> None:
+    address = urlsplit(str(server.client.base_url))
+    with socket.create_connection((str(address.hostname), int(address.port or 0)), 10) as wire:
+        wire.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: "
+            "Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        status = int(wire.recv(100).split()[1])
+    assert 400 <= status < 500
+
+
+def test_polling_an_unknown_session_writes_little(server: Place) -> None:
+    for _ in range(200):
+        answer = server.client.get("/gradio_api/queue/data", params={"session_hash": "gone"})
+        assert answer.text.count("session_not_found") == 1
+
+
+def test_the_page_still_answers(server: Place) -> None:
+    """The events of a visit, as its script posts them, are let through."""
+    events = server.client.get("/config").json()["dependencies"]
+    kinds = {part["id"]: part["type"] for part in server.client.get("/config").json()["components"]}
+    loads = [event for event in events if any(name == "load" for _, name in event["targets"])]
+    for event in loads:
+        values = ["pawl" if kinds[one] == "dropdown" else None for one in event["inputs"]]
+        body = {"fn_index": event["id"], "session_hash": "visit", "data": values,
+                "event_data": None, "trigger_id": None}  # fmt: skip
+        answer = server.client.post("/gradio_api/queue/join", json=body)
+        assert answer.status_code == 200, answer.text
+    server.check_unharmed()
