@@ -21,7 +21,7 @@ from benchmarks.measurements import finish
 from pawl.client import Pawl
 from pawl.files import read_json
 from pawl.jobs import child_environment, module_command
-from pawl.server import serving
+from pawl.server import api_key_of, serving
 from pawl.settings import load_settings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
@@ -51,7 +51,7 @@ def main() -> None:
         with serving(settings, say=print) as server:
             for name in FILES:
                 what = {"path": str(SHARED / "feedback" / name), "format": "auto"}
-                counts = Pawl(server.url).post("/admin/import", what)
+                counts = Pawl(server.url, api_key_of(settings)).post("/admin/import", what)
                 figures[f"import of {name}"] = counts["message"]
             night_started = time.monotonic()
             subprocess.run(command, check=True, env=child_environment())

@@ -31,6 +31,7 @@ from pawl.logs import request_id
 from pawl.models import BaseModel
 from pawl.schemas import ModelCard, utc_now
 from pawl.sse import DONE, EventParser, event
+from serve.api.auth import caller_of
 from serve.api.errors import (
     connection_errors,
     engine_lost,
@@ -166,8 +167,9 @@ class Gateway:
                 raise self.engine.unavailable()
             version = self.resolve(request.model)
             rater_id = rater_of(
-                headers.get("x-pawl-rater"), request.user, headers.get("authorization")
-            )
+                caller_of(scope), headers.get("x-pawl-rater"), request.user,
+                headers.get("authorization"),
+            )  # fmt: skip
             exchange = Exchange(
                 completion_id=request.id_prefix + uuid.uuid4().hex,
                 conversation_id=conversation_of(

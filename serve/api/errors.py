@@ -21,13 +21,16 @@ RETRY_AFTER_SECONDS = 2
 # Every other error is the request's fault (400), or may pass by itself (503).
 STATUS_BY_CODE = {
     "invalid_api_key": 401,
-    "foreign_host": 403, "foreign_origin": 403,
+    "forbidden": 403, "foreign_host": 403, "foreign_origin": 403,
     "completion_not_found": 404, "conversation_not_found": 404, "file_not_found": 404,
-    "model_not_found": 404, "not_found": 404, "unknown_run": 404, "unknown_version": 404,
+    "model_not_found": 404, "not_found": 404, "unknown_key": 404,
+    "unknown_run": 404, "unknown_version": 404,
     "method_not_allowed": 405,
-    "already_champion": 409, "champion_misfit": 409, "locked": 409, "no_earlier_champion": 409,
-    "not_let_through": 409, "snapshot_changed": 409, "split_salt_changed": 409,
+    "already_champion": 409, "champion_misfit": 409, "key_exists": 409, "locked": 409,
+    "no_earlier_champion": 409, "not_let_through": 409, "snapshot_changed": 409,
+    "split_salt_changed": 409,
     "request_too_large": 413,
+    "too_many_failures": 429,
     "internal_error": 500, "migration_failed": 500, "store_damaged": 500, "store_newer": 500,
     "store_unwritable": 500,
     "adapter_not_loaded": 502, "engine_error": 502, "probe_failed": 502,
@@ -48,9 +51,9 @@ def error_body(error: PawlError) -> dict[str, object]:
 
 
 def error_response(error: PawlError) -> JSONResponse:
-    """An OpenAI-shaped answer; ``Retry-After`` with a 503."""
+    """An OpenAI-shaped answer; ``Retry-After`` with a 429 or 503."""
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else None
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

@@ -19,15 +19,14 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from pawl.settings import Settings
-from serve.api.auth import is_loopback
+from serve.api.keys import Authenticator
 from serve.pages.rendering import ASSETS
 from serve.pages.security import PageSecurity
 
 log = logging.getLogger("pawl.pages")
 
 
-def mount_pages(app: Starlette, settings: Settings) -> None:
+def mount_pages(app: Starlette, authenticator: Authenticator, only_own_names: bool) -> None:
     """Serve the chat page at ``/`` of ``app``; it gets every path that no route takes.
 
     The page calls the gateway at the address on which the browser's own request came in, so
@@ -35,11 +34,11 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
 
     Args:
         app: the gateway; its API routes are registered already, its lifespan has not begun.
-        settings: asked for ``api_key`` and ``host`` only.
+        authenticator: asked whether a key is right, for the page as for the API.
+        only_own_names: as in ``PageSecurity``.
     """
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    pages = Pages(key)
-    app.router.default = PageSecurity(pages, key, only_own_names=is_loopback(settings.host))
+    pages = Pages()
+    app.router.default = PageSecurity(pages, authenticator, only_own_names)
     app.state.pages = pages
     app.router.lifespan_context = pages.lifespan
 
@@ -47,8 +46,7 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
 class Pages:
     """The Gradio application once it is built; before that, a page that says how far it is."""
 
-    def __init__(self, api_key: str | None) -> None:
-        self._api_key = api_key
+    def __init__(self) -> None:
         self._app: Starlette | None = None
         self._problem: str | None = None
 
@@ -118,7 +116,7 @@ class Pages:
         from serve.pages.layout import theme
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        blocks = ChatPage(self._api_key).blocks
+        blocks = ChatPage().blocks
         script = (ASSETS / "page.js").read_text()
         gradio.mount_gradio_app(
             inner,

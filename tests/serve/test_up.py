@@ -17,7 +17,7 @@ from feedback.store import Store
 from pawl.files import read_json
 from serve.engine import session as processes
 from tests import tiny_bases
-from tests.serve.live import REPOSITORY, eventually
+from tests.serve.live import REPOSITORY, Operator, eventually
 
 
 @pytest.fixture
@@ -68,7 +68,9 @@ def test_it_answers_shows_a_page_and_stops_cleanly(tmp_path: Path, model_dir: Pa
         body = {"model": "pawl", "messages": [{"role": "user", "content": "hi"}]}
         answer = httpx.post(url + "/v1/chat/completions", json=body)
         assert answer.json()["choices"][0]["message"]["content"] == "base heard 2 characters."
-        assert httpx.get(url + "/admin/status").json()["champion"] == "base"
+        status = httpx.get(url + "/admin/status", auth=Operator(state_dir)).json()
+        assert status["champion"] == "base"
+        assert (state_dir / "admin.key").stat().st_mode & 0o777 == 0o600
         nowhere = httpx.get(url + "/v1/engines")
         assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "not_found")
         session = int(read_json(state_dir / "engine.json")["pid"])

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -209,6 +210,8 @@ def test_a_stream_that_the_engine_breaks_off_ends_with_an_error_and_without_done
 
 class FullStore:
     """A store on a full disk."""
+
+    access = SimpleNamespace(has_keys=False)
 
     def champion(self) -> str:
         return "base"
