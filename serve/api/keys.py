@@ -51,7 +51,12 @@ class Authenticator:
         self._throttle = Throttle()
         self._hash_key = secrets.token_bytes(32)
         given = {api_key: SERVER_KEY, admin_key: ADMIN_KEY}
-        self._given = {self._digest(key): who for key, who in given.items() if key is not None}
+        self._given = {
+            self._digest(key): who
+            for key, who in given.items()
+            # A named key in the setting is the command line's, and has the role of its name.
+            if key is not None and not _TOKEN.fullmatch(key)
+        }
         self._key_ids: dict[bytes, str] = {}  # by the digest of a secret that was right
         self._digests: dict[str, bytes] = {}  # the reverse
         self._hashing = asyncio.Semaphore()

@@ -17,7 +17,15 @@ import pytest
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.schemas import Caller, KeyRequest, Role
-from serve.api.keys import ADMIN_KEY, ANONYMOUS, RESERVED, SERVER_KEY, Authenticator, new_key
+from serve.api.keys import (
+    ADMIN_KEY,
+    ANONYMOUS,
+    MOST_HASHING,
+    RESERVED,
+    SERVER_KEY,
+    Authenticator,
+    new_key,
+)
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from tests.serve.api.callers import CHAT, FEEDBACK, Keyed, ask, keyed
@@ -101,6 +109,34 @@ def test_without_keys_all_who_are_here_are_anonymous_and_elsewhere_nobody_is(sto
     assert refused(authenticator, "sk-any") == "invalid_api_key"
     store.access.revoke_key("bot")
     assert refused(authenticator, "sk-any") == "invalid_api_key"  # what was revoked stays out
+
+
+def test_a_named_key_in_the_setting_keeps_its_name_and_role(store: Store) -> None:
+    _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
+    authenticator = Authenticator(store.access, secret, None, local=True)
+    assert asyncio.run(authenticator.caller(secret, HERE)) == Caller("bot", Role.USER)
+    assert not authenticator.is_open
+
+
+def test_a_flood_of_wrong_secrets_of_a_key_is_bounded_and_ends(store: Store) -> None:
+    _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
+    authenticator = Authenticator(store.access, None, None, local=True)
+
+    async def flood() -> list[str]:
+        async def guess(n: int) -> str:
+            try:
+                await authenticator.caller(f"{secret[:-64]}{n:064x}", f"10.1.0.{n}")
+            except PawlError as err:
+                return err.code
+            return "right"
+
+        codes = await asyncio.gather(*(guess(n) for n in range(MOST_HASHING + 10)))
+        assert (await authenticator.caller(secret, HERE)).name == "bot"
+        return codes
+
+    codes = asyncio.run(flood())
+    assert codes.count("too_many_failures") == 10
+    assert codes.count("invalid_api_key") == MOST_HASHING
 
 
 def test_names(store: Store) -> None:
