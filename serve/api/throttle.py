@@ -40,6 +40,10 @@ class _Failures:
     n_waiting: int = 0
     last_at: float = 0.0
 
+    @property
+    def are_forgotten(self) -> bool:
+        return time.monotonic() - self.last_at > FORGET_SECONDS
+
 
 class Throttle:
     """Counts wrong keys by address. Used from one event loop at a time."""
@@ -59,10 +63,7 @@ class Throttle:
             PawlError: too many requests wait already (``too_many_failures``).
         """
         failures = self._failures.get(address)
-        if failures is None or failures.n < FREE_FAILURES:
-            return
-        if time.monotonic() - failures.last_at > FORGET_SECONDS:
-            del self._failures[address]
+        if failures is None or failures.n < FREE_FAILURES or failures.are_forgotten:
             return
         if caller is not None and (address, caller) in self._trusted:
             return
@@ -86,7 +87,7 @@ class Throttle:
     def failed(self, address: str) -> None:
         """A key from there was wrong. Logged at each doubling, so that nobody can fill the log."""
         failures = self._failures.setdefault(address, _Failures())
-        failures.n += 1
+        failures.n = 1 if failures.are_forgotten else failures.n + 1
         failures.last_at = time.monotonic()
         _keep_newest(self._failures, address)
         if is_power_of_two(failures.n):
