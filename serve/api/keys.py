@@ -114,7 +114,7 @@ class Authenticator:
         """Compare a secret with its hash, one at a time: argon2 takes a core and 19 MiB."""
         found = _TOKEN.fullmatch(token)
         key = self._access.key(found[1]) if found else None
-        if key is None:
+        if key is None or key.key_id in self._digests:  # its secret is known, and this is another
             return None
         if self._n_hashing >= MOST_HASHING:
             raise PawlError(
@@ -127,9 +127,9 @@ class Authenticator:
         self._n_hashing += 1
         try:
             async with self._hashing:
-                if key.key_id in self._digests:  # its secret is known, so no other is right
-                    return self._known(digest)
-                if await asyncio.to_thread(_is_right, key.secret_hash, token):
+                if key.key_id not in self._digests and await asyncio.to_thread(
+                    _is_right, key.secret_hash, token
+                ):
                     self._key_ids[digest], self._digests[key.key_id] = key.key_id, digest
         finally:
             self._n_hashing -= 1
