@@ -22,7 +22,7 @@ from benchmarks.figures import ratio_in_words
 from benchmarks.measurements import finish
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.server import running_server, start_server, stop_server
+from pawl.server import api_key_of, running_server, start_server, stop_server
 from pawl.settings import Settings, load_settings
 from serve.engine.launch import engine_environment
 from serve.engine.session import end_session
@@ -95,7 +95,8 @@ def pawl_round() -> tuple[float, float, list[str]]:
             server = running_server(settings)
             assert server is not None
             chat_seconds = until(lambda: answers(server.url, "pawl"), started)
-            command = Pawl(server.url).get("/admin/status")["engine"]["command"]
+            status = Pawl(server.url, api_key_of(settings)).get("/admin/status")
+            command = status["engine"]["command"]
         finally:
             stop_server(child)
     return page_seconds, chat_seconds, command

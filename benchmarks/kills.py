@@ -25,7 +25,7 @@ from benchmarks.measurements import finish
 from pawl.adapters import validate_adapter
 from pawl.errors import PawlError
 from pawl.models import resolve_model
-from pawl.server import Server, start_server, stop_server, wait_ready
+from pawl.server import Server, api_key_of, start_server, stop_server, wait_ready
 from pawl.settings import Settings, load_settings
 
 N_CLIENTS = 6
@@ -82,11 +82,14 @@ async def chat_on(url: str, n: int, done: Acknowledged, stop: asyncio.Event) -> 
                 await asyncio.sleep(0.1)
 
 
-async def move_on(url: str, adapters: list[Path], done: Acknowledged, stop: asyncio.Event) -> None:
+async def move_on(
+    url: str, key: str | None, adapters: list[Path], done: Acknowledged, stop: asyncio.Event
+) -> None:
     """Promotions and rollbacks back and forth."""
     import httpx
 
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=url, timeout=60, headers=headers) as http:
         for n in range(1_000_000):
             if stop.is_set():
                 return
@@ -105,12 +108,17 @@ async def move_on(url: str, adapters: list[Path], done: Acknowledged, stop: asyn
 
 
 async def traffic(
-    url: str, adapters: list[Path], done: Acknowledged, seconds: float, kill: Any
+    url: str,
+    key: str | None,
+    adapters: list[Path],
+    done: Acknowledged,
+    seconds: float,
+    kill: Any,
 ) -> None:
     """Chat and move for ``seconds`` from the first answer, ``kill``, let the clients notice."""
     stop, before = asyncio.Event(), len(done.completions)
     tasks = [asyncio.create_task(chat_on(url, n, done, stop)) for n in range(N_CLIENTS)]
-    tasks.append(asyncio.create_task(move_on(url, adapters, done, stop)))
+    tasks.append(asyncio.create_task(move_on(url, key, adapters, done, stop)))
     for _ in range(round(FIRST_ANSWER_SECONDS / 0.1)):
         if len(done.completions) > before:
             break
@@ -183,7 +191,9 @@ def kill_servers(n_gateway: int, n_engine: int, folder: Path, seed: int) -> dict
             server = wait_ready(settings, child)
             back.append(time.monotonic() - started)
             family = psutil.Process(child.pid).children(recursive=True)
-            asyncio.run(traffic(server.url, adapters, done, draw.uniform(0.2, 5.0), child.kill))
+            key = api_key_of(settings)
+            seconds = draw.uniform(0.2, 5.0)
+            asyncio.run(traffic(server.url, key, adapters, done, seconds, child.kill))
             child.wait()
             wait_gone(family)
             champion = check_pointer(settings)
@@ -224,7 +234,8 @@ def _kill_engine(
 
     from pawl.client import Pawl
 
-    engine = Pawl(server.url).get("/admin/status")["engine"]
+    key = api_key_of(settings)
+    engine = Pawl(server.url, key).get("/admin/status")["engine"]
     victims = [psutil.Process(engine["pid"])]
     victims += victims[0].children(recursive=True)
 
@@ -233,10 +244,10 @@ def _kill_engine(
             with contextlib.suppress(psutil.NoSuchProcess):  # ended by itself a moment before
                 victim.kill()
 
-    asyncio.run(traffic(server.url, adapters, done, draw.uniform(0.2, 5.0), kill))
+    asyncio.run(traffic(server.url, key, adapters, done, draw.uniform(0.2, 5.0), kill))
     started = time.monotonic()
     while time.monotonic() - started < settings.engine.start_timeout_seconds:
-        now = Pawl(server.url).get("/admin/status")["engine"]
+        now = Pawl(server.url, key).get("/admin/status")["engine"]
         if now["state"] == "ready" and now["pid"] != engine["pid"]:
             print(f"engine back after {time.monotonic() - started:.0f} s", flush=True)
             return time.monotonic() - started

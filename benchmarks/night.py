@@ -26,7 +26,7 @@ from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.jobs import child_environment, module_command
-from pawl.server import serving
+from pawl.server import api_key_of, serving
 from pawl.settings import Settings, load_settings
 from pawl.text import normalise
 from refine.demo.organisation import load_organisation
@@ -93,7 +93,7 @@ def two_nights(settings: Settings, arguments: Sequence[str], n_corrections: int)
         raise PawlError(f"{n_corrections} corrections", f"{len(asks) - N_MORE} are there at most")
     found: dict[str, Any] = {}
     with serving(settings, arguments, say=lambda line: print(line, file=sys.stderr)) as server:
-        pawl = Pawl(server.url)
+        pawl = Pawl(server.url, api_key_of(settings))
         correct(pawl, asks[:n_corrections], "first")
         found["seconds"] = run_night(settings)
         first = pawl.run(pawl.runs()[0].run_id)

@@ -22,7 +22,7 @@ from benchmarks.measurements import finish
 from pawl.client import Pawl
 from pawl.files import read_json
 from pawl.jobs import child_environment, module_command
-from pawl.server import serving
+from pawl.server import api_key_of, serving
 from pawl.settings import load_settings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
@@ -53,7 +53,7 @@ def main() -> None:
             for name in FILES:
                 shutil.copy(SHARED / "feedback" / name, settings.exchange_dir)
                 what = {"path": name, "format": "auto"}
-                counts = Pawl(server.url).post("/admin/import", what)
+                counts = Pawl(server.url, api_key_of(settings)).post("/admin/import", what)
                 figures[f"import of {name}"] = counts["message"]
             night_started = time.monotonic()
             subprocess.run(command, check=True, env=child_environment())

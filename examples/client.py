@@ -2,7 +2,8 @@
 
     python examples/client.py [http://127.0.0.1:8000]
 
-The server is started with ``pawl up``; one that asks for a key finds it in PAWL_API_KEY.
+The server is started with ``pawl up``. Its key comes from PAWL_API_KEY; what operates the server
+(its status, its nights) takes an administrator's: PAWL_API_KEY=$(cat .pawl/admin.key).
 """
 
 from __future__ import annotations

@@ -110,6 +110,20 @@ MIGRATIONS: tuple[Migration, ...] = (
         "the HTTP request that an answer was given to",
         ("ALTER TABLE completions ADD COLUMN request_id VARCHAR",),
     ),
+    Migration(
+        6,
+        "keys, and the log of what was done with them",
+        (
+            """CREATE TABLE keys (
+            seq BIGINT NOT NULL, key_id VARCHAR NOT NULL, name VARCHAR NOT NULL,
+            role VARCHAR NOT NULL, may_name_raters BOOLEAN NOT NULL,
+            secret_hash VARCHAR NOT NULL, created_at VARCHAR NOT NULL, revoked_at VARCHAR)""",
+            """CREATE TABLE audit (
+            seq BIGINT NOT NULL, audit_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
+            caller VARCHAR NOT NULL, address VARCHAR NOT NULL, action VARCHAR NOT NULL,
+            target VARCHAR NOT NULL, outcome VARCHAR NOT NULL, request_id VARCHAR NOT NULL)""",
+        ),
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from feedback.categories import check_categories
@@ -16,7 +17,11 @@ from pawl.settings import Settings
 
 
 def submit_feedback(
-    store: Store, request: FeedbackRequest, rater_id: str, source: str = "api"
+    store: Store,
+    request: FeedbackRequest,
+    rater_id: str,
+    source: str = "api",
+    sees: Callable[[str], bool] = lambda rater_id: True,
 ) -> tuple[Feedback, bool]:
     """Check and store one feedback; waits for the commit.
 
@@ -24,6 +29,8 @@ def submit_feedback(
         request: the body of ``POST /v1/feedback``; its ``user`` is left to the caller, who makes
             ``rater_id`` of it.
         source: ``api``, ``chat_page`` or ``import:<format>``.
+        sees: whether whoever sends this may see the answers of a rater; the others are not known
+            to them.
 
     Returns:
         The stored row and whether it was stored before: a repeated ``idempotency_key`` of this
@@ -33,7 +40,7 @@ def submit_feedback(
         PawlError: what does not fit together (``invalid_feedback``), an unknown completion
             (``completion_not_found``), or a store that can't take it.
     """
-    feedback = check_feedback(store, request, rater_id, source)
+    feedback = check_feedback(store, request, rater_id, source, sees)
     stored = store.append_feedback(feedback).result()
     return stored, stored.feedback_id != feedback.feedback_id
 
@@ -52,7 +59,11 @@ def take_snapshot(store: Store, settings: Settings) -> dict[str, Any]:
 
 
 def check_feedback(
-    store: Store, request: FeedbackRequest, rater_id: str, source: str = "api"
+    store: Store,
+    request: FeedbackRequest,
+    rater_id: str,
+    source: str = "api",
+    sees: Callable[[str], bool] = lambda rater_id: True,
 ) -> Feedback:
     """The row that a request asks for, not yet stored. Errors as ``submit_feedback``."""
     categories = list(dict.fromkeys(request.categories or ()))
@@ -77,7 +88,7 @@ def check_feedback(
         )
     completion_id, choice_index = request.completion_id, request.choice_index
     completion = store.get_completion(completion_id, choice_index)
-    if completion is None:
+    if completion is None or not sees(completion.rater_id):
         raise _not_found("completion_id", completion_id, choice_index)
     if cleared and not retract and not any(given):
         before = store.current_feedback(completion_id, rater_id)
@@ -105,7 +116,7 @@ def check_feedback(
                 "Name the other answer's completion id, or its preferred_over_choice_index",
             )
         other = store.get_completion(preferred_over, other_index)
-        if other is None:
+        if other is None or not sees(other.rater_id):
             raise _not_found("preferred_over", preferred_over, other_index)
         if other.messages != completion.messages:
             raise _refuse(

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from feedback.access import Access
 from feedback.categories import DEFAULT_CATEGORIES
 from feedback.champion import BASE_VERSION
 from feedback.current import current_feedback_sql
@@ -66,6 +67,7 @@ class Store:
         self._promotions = [record_from(Promotion, row) for row in rows]
         [(self._last_number,)] = self._read("SELECT coalesce(max(number), 0) FROM version_numbers")
         self._writer = GroupWriter(database, types, next_seq)
+        self.access = Access(database, self._writer)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
 

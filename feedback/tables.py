@@ -6,7 +6,16 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pawl.schemas import Category, Completion, Feedback, ItemScore, Promotion, TrainingRow
+from pawl.schemas import (
+    AuditEntry,
+    Category,
+    Completion,
+    Feedback,
+    ItemScore,
+    Key,
+    Promotion,
+    TrainingRow,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,6 +37,7 @@ FEEDBACK_COLUMNS = ", ".join(columns_of(Feedback))
 PROMOTION_COLUMNS = ", ".join(columns_of(Promotion))
 CATEGORY_COLUMNS = ", ".join(columns_of(Category))
 SCORE_COLUMNS = ", ".join(columns_of(ItemScore))
+KEY_COLUMNS = ", ".join(columns_of(Key))
 
 
 def to_json(value: Any) -> str:
@@ -35,7 +45,9 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def row_of(record: Completion | Feedback | Promotion | Category | ItemScore) -> Row:
+def row_of(
+    record: Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry,
+) -> Row:
     """A record's values in column order."""
     return tuple(
         to_json(getattr(record, one.name))

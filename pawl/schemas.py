@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -156,6 +157,69 @@ class Promotion(Record):
     probe: dict[str, Any] = field(default_factory=dict)
 
 
+class Role(StrEnum):
+    """What a caller may do. Each role includes those before it."""
+
+    USER = "user"  # chat, and say something about the own answers
+    REVIEWER = "reviewer"  # read everyone's conversations, feedback and runs
+    ADMINISTRATOR = "administrator"  # operate the server
+
+    def includes(self, role: Role) -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(role)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller(Record):
+    """Who sends a request: a named key, the server's own key, or anybody on this machine while no
+    key is asked for.
+
+    Rows are recorded under ``name``, or ``name/rater`` where ``may_name_raters``. A caller that
+    ``is_everyone`` (not a named key) speaks for any rater: rows stand under the rater alone.
+    """
+
+    name: str
+    role: Role
+    may_name_raters: bool = False
+    is_everyone: bool = False
+
+    def owns(self, rater_id: str) -> bool:
+        """Whether what stands under ``rater_id`` was asked or said by this caller."""
+        return self.is_everyone or rater_id == self.name or rater_id.startswith(f"{self.name}/")
+
+    def sees(self, rater_id: str) -> bool:
+        """Whether this caller may read and rate what was asked under ``rater_id``."""
+        return self.role.includes(Role.REVIEWER) or self.owns(rater_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Key(Record):
+    """A program's key. The store keeps its rows for ever: one when it is added, one when it is
+    revoked."""
+
+    key_id: str  # stands in the secret, to look it up by
+    name: str
+    role: Role
+    may_name_raters: bool
+    secret_hash: str  # argon2id, with its salt and parameters
+    created_at: str
+    revoked_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry(Record):
+    """Who did what, when, to what. ``outcome`` is ``begun`` until the answer is known."""
+
+    audit_id: str
+    created_at: str
+    caller: str
+    address: str
+    action: str
+    target: str  # JSON of what was sent
+    outcome: str  # "200 live pawl@3", "409 not_let_through"
+    request_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFeedback(Feedback):
     """The answer to feedback: the stored row, and whether it had been sent before."""
@@ -241,6 +305,19 @@ class Verdict(Body):
 
 class NoFields(Body):
     """An empty object."""
+
+
+class KeyRequest(Body):
+    """A key for a program."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$",
+        description="who asks with it: letters, digits and ._@+-, 64 at most",
+    )
+    role: Role = Field(strict=False, description="user, reviewer or administrator")
+    may_name_raters: bool = Field(
+        False, description="its X-Pawl-Rater and user name the people behind it"
+    )
 
 
 class GenerateRequest(Body):
@@ -388,6 +465,19 @@ class SnapshotManifest(Answer):
     counts: dict[str, dict[str, int]] = Field(description="rows by split and kind")
     rejections: dict[str, int] = Field(description="rows left out, by reason")
     dir: str
+
+
+class KeyInfo(Answer):
+    name: str
+    role: Role
+    may_name_raters: bool
+    key_id: str
+    created_at: str
+    revoked_at: str | None = None
+
+
+class NewKey(KeyInfo):
+    key: str = Field(description="the secret; it is not kept, so this is the only time it is seen")
 
 
 class GeneratedAnswer(Answer):

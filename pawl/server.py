@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +15,11 @@ from pathlib import Path
 
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.files import make_private, read_json
+from pawl.files import make_private, read_json, write_atomic
 from pawl.jobs import child_environment, module_command
 from pawl.settings import Settings
 
+ADMIN_KEY_FILE = "admin.key"  # in the state folder: the key of whoever operates this machine
 POLL_SECONDS = 0.25
 STOP_SECONDS = 60.0
 CLOCK_SLACK_SECONDS = 2.0  # a process's beginning is known to a clock tick, and clocks are set
@@ -58,7 +62,30 @@ def _wrote(pid: int, path: Path) -> bool:
 
 
 def api_key_of(settings: Settings) -> str | None:
-    return settings.api_key.get_secret_value() if settings.api_key else None
+    """The key for the server on this state folder: the setting, else the key in the folder; None
+    where that can't be read."""
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value()
+    try:
+        return (settings.state_dir / ADMIN_KEY_FILE).read_text("ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def make_admin_key(settings: Settings) -> str:
+    """The key in the state folder, which only its owner can read; a new one if there is none, or
+    if others could have read or written it."""
+    path = settings.state_dir / ADMIN_KEY_FILE
+    try:
+        found = path.lstat()
+        own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if own and not found.st_mode & 0o077 and (key := path.read_text("ascii").strip()):
+            return key
+    except (FileNotFoundError, UnicodeDecodeError):
+        pass  # as a file that is no key: below
+    key = f"pawl_admin_{secrets.token_hex(32)}"
+    write_atomic(path, key + "\n", mode=0o600)
+    return key
 
 
 def start_server(settings: Settings, arguments: Sequence[str] = ()) -> subprocess.Popen[bytes]:

@@ -33,6 +33,8 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "promote": ("promotions", "Make a run's adapter the champion, if its gate said so."),
     "rollback": ("promotions", "Go back to the version that answered before."),
     "history": ("promotions", "Every promotion and rollback."),
+    "keys": ("keys", "Keys of programs: add, list, revoke."),
+    "audit": ("keys", "Who did what to the server."),
     "demo": ("demo", "The whole loop on a made-up organisation: ask, correct, a night, ask again."),
     "import": ("data", "Read rows of other formats into the store."),
     "salvage": ("salvage", "Keep what can be read of a store that is refused as damaged."),
@@ -83,8 +85,9 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"pawl.cli.{COMMANDS[cmd_name][0]}")
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
-        known = {param.name for param in command.params}
-        command.params += [option for option in common_options() if option.name not in known]
+        for one in [command, *getattr(command, "commands", {}).values()]:
+            known = {param.name for param in one.params}
+            one.params += [option for option in common_options() if option.name not in known]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

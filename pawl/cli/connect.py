@@ -128,12 +128,12 @@ class _CallByCall:
 
     @contextmanager
     def _client(self) -> Iterator[Pawl]:
-        settings, key = self.settings, api_key_of(self.settings)
+        settings = self.settings
         deadline = time.monotonic() + TURN_SECONDS
         while True:
             server = running_server(settings)
             if server is not None:
-                yield Pawl(server.url, key)
+                yield Pawl(server.url, api_key_of(settings))
                 return
             try:
                 app = self._app()
@@ -145,7 +145,7 @@ class _CallByCall:
         from serve.api.auth import IN_PROCESS
 
         try:
-            yield Pawl(f"http://{IN_PROCESS}", key, app)
+            yield Pawl(f"http://{IN_PROCESS}", api_key_of(settings), app)
         finally:
             app.close()
 

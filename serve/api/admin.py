@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import TypeAdapter, ValidationError
 
 import pawl
@@ -15,6 +15,7 @@ from pawl.errors import PawlError
 from pawl.files import read_regular
 from pawl.models import BaseModel
 from pawl.schemas import (
+    AuditEntry,
     BaseStatus,
     EngineStatus,
     ExportCounts,
@@ -24,6 +25,10 @@ from pawl.schemas import (
     ImportCounts,
     ImportRequest,
     ItemScore,
+    Key,
+    KeyInfo,
+    KeyRequest,
+    NewKey,
     NoFields,
     Promotion,
     PromotionRequest,
@@ -43,6 +48,7 @@ from pawl.settings import Settings, shared_settings
 from serve.api.bodies import JsonRoute
 from serve.api.errors import engine_off
 from serve.api.generate import generate
+from serve.api.keys import new_key
 from serve.promotion import Promoter
 
 if TYPE_CHECKING:
@@ -99,6 +105,29 @@ def admin_routes(
     async def roll_back(body: RollbackRequest) -> Promotion:
         """Make an earlier champion the champion again."""
         return await promoter.rollback(body.to)
+
+    # ---- who may do what ----
+
+    @router.get("/keys")
+    def list_keys() -> list[KeyInfo]:
+        """Every key, the revoked ones too, oldest first; without their secrets."""
+        return [KeyInfo(**_told(key)) for key in store.access.all_keys()]
+
+    @router.post("/keys")
+    def add_key(body: KeyRequest) -> NewKey:
+        """Make a key; the answer holds its secret, which is not kept."""
+        key, secret = new_key(store.access, body)
+        return NewKey(**_told(key), key=secret)
+
+    @router.post("/keys/{name}/revoke")
+    def revoke_key(name: str, body: NoFields) -> KeyInfo:
+        """Refuse a key from now on."""
+        return KeyInfo(**_told(store.access.revoke_key(name)))
+
+    @router.get("/audit")
+    def show_audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[AuditEntry]:
+        """What administrators did, and who was refused: the newest entries, oldest first."""
+        return store.access.audit(limit)
 
     # ---- nightly runs ----
 
@@ -180,6 +209,11 @@ def admin_routes(
         return GeneratedAnswers(answers=answers)
 
     return router
+
+
+def _told(key: Key) -> dict[str, Any]:
+    """What may be said of a key."""
+    return {name: value for name, value in key.as_json().items() if name != "secret_hash"}
 
 
 def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from pawl.errors import PawlError
 from pawl.settings import EngineSettings, LimitSettings
+from serve.api.auth import CALLER
 
 if TYPE_CHECKING:
     from serve.api.requests import CompletionRequest
@@ -38,11 +39,11 @@ BYTES_PER_TOKEN = 4  # of a request's body, at first
 MAX_RETRY_SECONDS = 60.0
 
 
-def caller_of(scope: Mapping[str, Any], authorization: str | None, rater_id: str) -> str:
+def share_of(scope: Mapping[str, Any], authorization: str | None, rater_id: str) -> str:
     """Whose share a request comes out of: the account or key that was recognised, else the
     bearer key as sent, else the rater, else the client's address."""
-    recognised = scope.get("pawl.caller")
-    if recognised is not None:
+    recognised = scope.get(CALLER)
+    if recognised is not None and not recognised.is_everyone:
         return f"account {recognised.name}"
     if api_key := (authorization or "").removeprefix("Bearer "):
         return f"key {hashlib.sha256(api_key.encode()).hexdigest()[:16]}"
@@ -143,7 +144,7 @@ class Admission:
         """Wait for room in the engine; it is held while the block runs.
 
         Args:
-            name: the caller (``caller_of``).
+            name: the caller (``share_of``).
             n_answers: that the engine generates for this request.
             n_tokens: expected, of prompt and answers.
             is_ours: of the server itself: without quota, and never refused.

@@ -36,16 +36,20 @@ from pawl.schemas import (
     ModelList,
     TextAnswer,
 )
+from pawl.server import make_admin_key
 from pawl.settings import Settings
 from serve.api.admission import Admission
+from serve.api.audit import Audit
 from serve.api.auth import Auth, is_loopback
 from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway
 from serve.api.docs import docs_page
 from serve.api.errors import error_body, error_response, no_such_route
 from serve.api.in_flight import InFlight
+from serve.api.keys import Authenticator
 from serve.api.metrics import Metrics
 from serve.api.requests import ChatRequest, TextRequest
+from serve.api.roles import guard
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,6 +69,7 @@ class PawlApp(FastAPI):
     engine: Engine | None
     gateway: Gateway
     promoter: Promoter
+    authenticator: Authenticator
 
     def close(self) -> None:
         """Commit what is waiting and close the store."""
@@ -116,7 +121,7 @@ def build_app(
     if engine is not None if pages is None else pages:
         from serve.pages.mount import mount_pages
 
-        mount_pages(app, settings)
+        mount_pages(app, app.authenticator, is_loopback(settings.host), limit)
     return app
 
 
@@ -124,7 +129,15 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     """An application of the public routes and ``more``, with OpenAI-shaped errors."""
     from serve.api.feedback import feedback_routes
 
-    key = settings.api_key.get_secret_value() if settings.api_key else None
+    store: Any = gateway.store
+    local = is_loopback(settings.host)
+    authenticator = Authenticator(
+        store.access,
+        settings.api_key.get_secret_value() if settings.api_key else None,
+        make_admin_key(settings),
+        local,
+    )
+    audit = Audit(store.access)
     app = PawlApp(
         title="Pawl", version=pawl.__version__,
         docs_url=None, redoc_url=None, redirect_slashes=False,
@@ -132,7 +145,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         responses={"default": {"model": ErrorAnswer, "description": "what is wrong"}},
         middleware=[
             Middleware(Access),
-            Middleware(Auth, api_key=key, only_own_names=is_loopback(settings.host)),
+            Middleware(Auth, authenticator=authenticator, audit=audit, only_own_names=local),
         ],
         exception_handlers={
             PawlError: _pawl_error, HTTPException: _http_error, ClientDisconnect: _client_gone,
@@ -143,9 +156,10 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     app.state.metrics = gateway.metrics
     _add_completion_routes(app, gateway)
     _add_server_routes(app, gateway)
-    store: Any = gateway.store
     for router in (feedback_routes(store), *more):
         app.include_router(router)
+    guard(app.routes, audit)
+    app.authenticator = authenticator
     return app
 
 

@@ -1,8 +1,7 @@
-"""Authentication of each request: does it bring the key, does it come from this machine."""
+"""Authentication of each request: who sends it, does it come from this machine."""
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
 from typing import TYPE_CHECKING
@@ -11,54 +10,78 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from pawl.errors import PawlError
+from pawl.schemas import Caller
 from serve.api.errors import respond_error
+from serve.api.keys import Authenticator, wrong_key
+from serve.api.throttle import address_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from serve.api.audit import Audit
+
 _log = logging.getLogger("pawl.auth")
+CALLER = "pawl.caller"  # where a request's scope holds who sends it
 GUARDED = ("/v1", "/admin", "/metrics")
 IN_PROCESS = "pawl.invalid"  # the host of calls from inside this process; no DNS has it
 
 
 class Auth:
-    """Pure ASGI middleware before API, admin routes and metrics.
+    """Pure ASGI middleware before API, admin routes and metrics: puts the ``Caller`` into the
+    request's scope. What a caller may do is checked at each route (``serve.api.roles``).
 
-    With a key it asks for it as a bearer token. Without one everybody on this machine may ask, but
-    not the web pages that are open in their browsers: those can send requests to loopback too,
-    under their own ``Origin``, or under a name of theirs that was made to point here (``Host``).
+    While no key is asked for, everybody on this machine may ask, but not the web pages that are
+    open in their browsers: those can send requests to loopback too, under their own ``Origin``, or
+    under a name of theirs that was made to point here (``Host``).
 
     Args:
-        api_key: None: no key is asked for.
         only_own_names: refuse a ``Host`` that is not this machine's name for itself.
     """
 
-    def __init__(self, app: ASGIApp, api_key: str | None, only_own_names: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticator, audit: Audit, only_own_names: bool
+    ) -> None:
         self._app = app
-        self._expected = f"Bearer {api_key}".encode() if api_key else None
+        self._authenticator = authenticator
+        self._audit = audit
         self._only_own_names = only_own_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(GUARDED):
-            error = self._refusal(Headers(scope=scope))
-            if error is not None:
-                _log.info("refused %s %s: %s", scope["method"], scope["path"], error.code)
+            try:
+                scope[CALLER] = await self._caller(scope)
+            except PawlError as error:
+                if scope["path"].startswith("/admin"):
+                    await self._audit.refused(scope, "unknown", error)
+                if error.code.startswith("foreign"):  # wrong keys: serve.api.throttle
+                    _log.info("refused %s %s: %s", scope["method"], scope["path"], error.code)
                 await respond_error(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> PawlError | None:
-        if self._expected is not None:
-            if hmac.compare_digest(headers.get("authorization", "").encode(), self._expected):
-                return None
-            return PawlError(
-                "the API key is missing or wrong",
-                "this server was started with one",
-                "Send 'Authorization: Bearer ...' with that key",
-                code="invalid_api_key",
-            )
-        host = foreign_host(headers) if self._only_own_names else None
-        return foreign_origin(headers) or host
+    async def _caller(self, scope: Scope) -> Caller:
+        headers = Headers(scope=scope)
+        if self._authenticator.is_open:
+            host = foreign_host(headers) if self._only_own_names else None
+            if (stranger := foreign_origin(headers) or host) is not None:
+                raise stranger
+        return await self._authenticator.caller(key_of(headers), address_of(scope))
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who sends a request. Raises PawlError: nobody looked (a path outside ``GUARDED``)."""
+    caller = scope.get(CALLER)
+    if not isinstance(caller, Caller):
+        raise wrong_key()
+    return caller
+
+
+def key_of(headers: Headers) -> str | None:
+    """The key that a request brings: a bearer token, or ``X-Api-Key`` as Anthropic's clients send
+    it. Never what a browser sends by itself (cookies, a password): any web page can make it."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if kind.lower() == "bearer" else ""
+    return bearer or headers.get("x-api-key") or None
 
 
 def is_loopback(host: str) -> bool:

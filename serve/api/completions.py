@@ -35,7 +35,8 @@ from pawl.logs import request_id
 from pawl.models import BaseModel
 from pawl.schemas import ModelCard, utc_now
 from pawl.sse import DONE, EventParser, event
-from serve.api.admission import Admission, Place, caller_of, expected_tokens
+from serve.api.admission import Admission, Place, expected_tokens, share_of
+from serve.api.auth import caller_of
 from serve.api.bodies import read_body
 from serve.api.errors import (
     connection_errors,
@@ -171,8 +172,9 @@ class Gateway:
                 raise starting
             version = self.resolve(request.model)
             rater_id = rater_of(
-                headers.get("x-pawl-rater"), request.user, headers.get("authorization")
-            )
+                caller_of(scope), headers.get("x-pawl-rater"), request.user,
+                headers.get("authorization"),
+            )  # fmt: skip
             exchange = Exchange(
                 completion_id=request.id_prefix + uuid.uuid4().hex,
                 conversation_id=conversation_of(
@@ -180,7 +182,7 @@ class Gateway:
                 ),
                 rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
                 request=request, version=version, base=self.base,
-                caller=caller_of(scope, headers.get("authorization"), rater_id),
+                caller=share_of(scope, headers.get("authorization"), rater_id),
                 n_expected_tokens=expected_tokens(request, len(raw), self.base.max_length_tokens),
             )  # fmt: skip
         except ClientDisconnect:

@@ -15,8 +15,10 @@ from pawl.schemas import (
     ConversationMessage,
     Feedback,
     FeedbackRequest,
+    Role,
     StoredFeedback,
 )
+from serve.api.auth import caller_of
 from serve.api.bodies import JsonRoute
 from serve.api.recording import rater_of
 
@@ -30,16 +32,19 @@ def feedback_routes(store: Store) -> APIRouter:
     @router.post("/v1/feedback")
     def add_feedback(request: Request, body: FeedbackRequest) -> StoredFeedback:
         """Store what one person says about one answer; `duplicate` if it was stored before."""
-        headers = request.headers
-        rater_id = rater_of(headers.get("x-pawl-rater"), body.user, headers.get("authorization"))
+        caller, headers = caller_of(request.scope), request.headers
+        rater_id = _rater(request, body.user)
         source = "chat_page" if headers.get("x-pawl-source") == "chat_page" else "api"
-        feedback, duplicate = submit_feedback(store, body, rater_id, source)
+        feedback, duplicate = submit_feedback(store, body, rater_id, source, caller.sees)
         return StoredFeedback(**feedback.as_json(), duplicate=duplicate)
 
     @router.get("/v1/feedback")
-    def list_feedback(completion_id: str) -> list[Feedback]:
-        """What counts now on one completion: one row a person."""
-        if store.get_completion(completion_id) is None:
+    def list_feedback(request: Request, completion_id: str) -> list[Feedback]:
+        """What counts now on one completion: one row a person. A user's key gets what was said
+        under it, on what was asked under it."""
+        caller = caller_of(request.scope)
+        completion = store.get_completion(completion_id)
+        if completion is None or not caller.sees(completion.rater_id):
             raise PawlError(
                 f"completion {completion_id!r} is not known",
                 "it was never recorded here",
@@ -47,14 +52,15 @@ def feedback_routes(store: Store) -> APIRouter:
                 code="completion_not_found",
                 param="completion_id",
             )
-        return store.current_feedback(completion_id)
+        return [row for row in store.current_feedback(completion_id) if caller.sees(row.rater_id)]
 
     @router.get("/v1/conversations/{conversation_id:path}", response_model_exclude_unset=True)
     def show_conversation(conversation_id: str, request: Request) -> Conversation:
-        """A conversation as it stands, for the person who took part in it."""
-        headers = request.headers
-        rater_id = rater_of(headers.get("x-pawl-rater"), None, headers.get("authorization"))
-        return read_conversation(store, conversation_id, rater_id)
+        """A conversation as it stands, for the person who took part in it; a reviewer who did not
+        reads the newest person's part."""
+        caller = caller_of(request.scope)
+        reads_all = caller.role.includes(Role.REVIEWER) and not caller.is_everyone
+        return read_conversation(store, conversation_id, _rater(request, None), reads_all)
 
     @router.get("/v1/feedback/categories")
     def list_categories() -> list[Category]:
@@ -64,15 +70,31 @@ def feedback_routes(store: Store) -> APIRouter:
     return router
 
 
-def read_conversation(store: Store, conversation_id: str, rater_id: str) -> Conversation:
+def _rater(request: Request, user: str | None) -> str:
+    headers = request.headers
+    return rater_of(
+        caller_of(request.scope), headers.get("x-pawl-rater"), user, headers.get("authorization")
+    )
+
+
+def read_conversation(
+    store: Store, conversation_id: str, rater_id: str, reads_all: bool = False
+) -> Conversation:
     """The conversation as it stands for one person; waits for the store. Only what is known of a
     message is set.
+
+    Args:
+        reads_all: where this person took no part, read the part of whoever was answered last.
 
     Raises:
         PawlError: this person has no answer in a conversation of that id
             (``conversation_not_found``).
     """
     completions = store.completions(conversation_id=conversation_id, rater_id=rater_id)
+    if not completions and reads_all:
+        everyones = store.completions(conversation_id=conversation_id)
+        rater_id = everyones[-1].rater_id if everyones else rater_id
+        completions = [row for row in everyones if row.rater_id == rater_id]
     if not completions:
         raise PawlError(
             f"conversation {conversation_id!r} is not known",

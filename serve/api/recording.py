@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import PLAIN_ROLES, Completion, Message
+from pawl.schemas import PLAIN_ROLES, Caller, Completion, Message
 from serve.api.requests import CompletionRequest
 
 if TYPE_CHECKING:
@@ -203,12 +203,28 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     return "conv-" + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def rater_of(header: str | None, user: str | None, authorization: str | None) -> str:
-    """Who asks: the header, the body's ``user``, a hash of the API key, or ``anonymous``."""
-    if header:
-        return checked_id("X-Pawl-Rater", _as_utf8(header))
-    if user:
-        return checked_id("user", user)
+def rater_of(
+    caller: Caller, header: str | None, user: str | None, authorization: str | None
+) -> str:
+    """Who asks: the caller, ``caller/rater`` where it may name raters, the rater alone where it is
+    everyone.
+
+    Args:
+        header: ``X-Pawl-Rater``; what it says, or else ``user``, is the rater. Both are ignored
+            for a caller that may not name raters.
+        user: the body's.
+        authorization: for a caller that is everyone and names nobody: a hash of the key stands
+            for it, or ``anonymous``.
+    """
+    rater = None
+    if caller.may_name_raters and header:
+        rater = checked_id("X-Pawl-Rater", _as_utf8(header))
+    elif caller.may_name_raters and user:
+        rater = checked_id("user", user)
+    if not caller.is_everyone:
+        return f"{caller.name}/{rater}" if rater else caller.name
+    if rater:
+        return rater
     if api_key := (authorization or "").removeprefix("Bearer "):
         return "key-" + hashlib.sha256(api_key.encode()).hexdigest()[:16]
     return "anonymous"

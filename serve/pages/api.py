@@ -25,8 +25,8 @@ class Api:
 
     Args:
         base_url: the gateway over loopback, ``http://127.0.0.1:8000``.
-        api_key: sent as a bearer token when the server asks for one.
-        rater_id: who rates; sent as ``X-Pawl-Rater``.
+        api_key: the person's, sent as a bearer token; None when the server asks for none.
+        rater_id: sent as ``X-Pawl-Rater``; who rates, where the key may name raters.
     """
 
     base_url: str

@@ -17,12 +17,14 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import gradio as gr
+from starlette.datastructures import Headers
 
 from pawl.errors import PawlError
 from serve.pages import rendering
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form
+from serve.pages.security import page_key_of
 
 # Of the page's address, where ``assets/page.js`` puts them.
 CHAT_PARAM = "chat"
@@ -32,16 +34,11 @@ _RATER = re.compile(r"page-[0-9a-f]{32}")
 
 
 class ChatPage:
-    """The page as Gradio mounts it (``blocks``), and its handlers, called for every open page.
+    """The page as Gradio mounts it (``blocks``), and its handlers, called for every open page."""
 
-    Args:
-        api_key: what the page sends as its bearer token; None when the server asks for none.
-    """
-
-    def __init__(self, api_key: str | None) -> None:
-        self._api_key = api_key
-        # By rater and id, while a page shows it or an answer is being read.
-        self._conversations: WeakValueDictionary[tuple[str, str], Conversation] = (
+    def __init__(self) -> None:
+        # By key, rater and id, while a page shows it or an answer is being read.
+        self._conversations: WeakValueDictionary[tuple[str | None, str, str], Conversation] = (
             WeakValueDictionary()
         )
         self._watched: dict[str, Conversation] = {}  # by session, while an answer comes
@@ -95,16 +92,17 @@ class ChatPage:
             PawlError: the conversation could not be read.
         """
         named = request.query_params.get(CHAT_PARAM, "")
+        whose = (_key_of(request), rater_id, named)
         if page.opened or not CHAT_ID.fullmatch(named):
             if not page.conversation.conversation_id and CHAT_ID.fullmatch(named):
                 page.conversation.conversation_id = named
-                self._conversations[rater_id, named] = page.conversation
+                self._conversations[whose] = page.conversation
             page.opened = True
             return False
-        found = self._conversations.get((rater_id, named))
+        found = self._conversations.get(whose)
         if found is None:
             read = await self._read(self._api(request, rater_id), named)
-            found = self._conversations.setdefault((rater_id, named), read)
+            found = self._conversations.setdefault(whose, read)
         if not page.opened:  # else another event of this page was faster
             page.show(found)
         return bool(found.turns)
@@ -375,9 +373,14 @@ class ChatPage:
         host, port = request.request.scope["server"]
         return Api(
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
-            self._api_key,
+            _key_of(request),
             rater_id,
         )
+
+
+def _key_of(request: gr.Request) -> str | None:
+    """The key with which the page was opened; None when the server asks for none."""
+    return page_key_of(Headers(scope=request.request.scope))
 
 
 def _turn_index(message_index: Any) -> int:

@@ -213,9 +213,9 @@ class OpenPage:
         )
         body["idempotency_key"] = "page-" + hashlib.sha256(text.encode()).hexdigest()[:32]
         async with self.rating:
-            await api.post("/v1/feedback", body)
+            stored = await api.post("/v1/feedback", body)
             current = await api.get("/v1/feedback", completion_id=turn.completion_id)
-            own = [row for row in current if row["rater_id"] == api.rater_id]
+            own = [row for row in current if row["rater_id"] == stored["rater_id"]]
             turn.feedback = own[0] if own else None
             turn.taken_back = turn.feedback is None
             self.form_nonce = uuid.uuid4().hex

@@ -19,8 +19,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from pawl.settings import Settings
-from serve.api.auth import is_loopback
+from serve.api.keys import Authenticator
 from serve.pages.events import EventShape, shapes_of
 from serve.pages.rendering import ASSETS
 from serve.pages.security import PageSecurity
@@ -28,7 +27,9 @@ from serve.pages.security import PageSecurity
 log = logging.getLogger("pawl.pages")
 
 
-def mount_pages(app: Starlette, settings: Settings) -> None:
+def mount_pages(
+    app: Starlette, authenticator: Authenticator, only_own_names: bool, n_event_bytes: int
+) -> None:
     """Serve the chat page at ``/`` of ``app``; it gets every path that no route takes.
 
     The page calls the gateway at the address on which the browser's own request came in, so
@@ -36,14 +37,13 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
 
     Args:
         app: the gateway; its API routes are registered already, its lifespan has not begun.
-        settings: asked for ``api_key`` and ``host`` only.
+        authenticator: asked whether a key is right, for the page as for the API.
+        only_own_names, n_event_bytes: as in ``PageSecurity``.
     """
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    pages = Pages(key)
+    pages = Pages()
     app.router.default = PageSecurity(
-        pages, key, is_loopback(settings.host), lambda: pages.shapes,
-        settings.engine.max_request_bytes,
-    )  # fmt: skip
+        pages, authenticator, only_own_names, lambda: pages.shapes, n_event_bytes
+    )
     app.state.pages = pages
     app.router.lifespan_context = pages.lifespan
 
@@ -51,8 +51,7 @@ def mount_pages(app: Starlette, settings: Settings) -> None:
 class Pages:
     """The Gradio application once it is built; before that, a page that says how far it is."""
 
-    def __init__(self, api_key: str | None) -> None:
-        self._api_key = api_key
+    def __init__(self) -> None:
         self._app: Starlette | None = None
         self._problem: str | None = None
         self.shapes: dict[int, EventShape] = {}
@@ -123,7 +122,7 @@ class Pages:
         from serve.pages.layout import theme
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        blocks = ChatPage(self._api_key).blocks
+        blocks = ChatPage().blocks
         script = (ASSETS / "page.js").read_text("utf-8")
         gradio.mount_gradio_app(
             inner,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -16,8 +15,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawl.errors import PawlError
-from serve.api.auth import foreign_host, foreign_origin
+from serve.api.auth import foreign_host, foreign_origin, key_of
 from serve.api.errors import error_response, no_such_route, status_of
+from serve.api.keys import Authenticator
+from serve.api.throttle import address_of
 from serve.pages.events import EventShape, checked_event
 
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
@@ -46,13 +47,13 @@ _HEADERS = {
 class PageSecurity:
     """Pure ASGI middleware before the pages.
 
-    With an ``api_key`` the browser asks for a name and a password (HTTP Basic): the password is
-    the key, the name is not looked at. The page uses that key for its own calls, so whoever
-    can open the page can do with it what the key allows.
+    Where a key is asked for, the browser asks for a name and a password (HTTP Basic): the password
+    is a key, the name is not looked at. The page sends that key with its own calls, so whoever
+    opens the page can do with it what the key allows.
 
     Args:
-        only_own_names: without a key, refuse a ``Host`` that is not this machine's name for
-            itself, as ``serve.api.auth.Auth`` does.
+        only_own_names: while no key is asked for, refuse a ``Host`` that is not this machine's name
+            for itself, as ``serve.api.auth.Auth`` does.
         shapes: the events that the page has; none until it is built.
         n_event_bytes: of the largest one.
     """
@@ -60,15 +61,15 @@ class PageSecurity:
     def __init__(
         self,
         app: ASGIApp,
-        api_key: str | None,
+        authenticator: Authenticator,
         only_own_names: bool,
         shapes: Callable[[], Mapping[int, EventShape]],
         n_event_bytes: int,
     ) -> None:
         self._app = app
+        self._authenticator = authenticator
         self._shapes = shapes
         self._n_event_bytes = n_event_bytes
-        self._api_key = api_key
         self._only_own_names = only_own_names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +84,7 @@ class PageSecurity:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        answer: ASGIApp = self._refusal(scope) or self._app
+        answer: ASGIApp = await self._refusal(scope) or self._app
         if answer is self._app and scope["path"].startswith(_JOIN) and scope["method"] == "POST":
             try:
                 event = checked_event(await self._body(scope, receive), self._shapes())
@@ -106,20 +107,26 @@ class PageSecurity:
                 )
         return bytes(body)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if not _OPEN.fullmatch(scope["path"]) or ".." in scope["path"]:
             return error_response(no_such_route(scope))
-        if self._api_key is not None and not _knows(headers.get("authorization"), self._api_key):
-            return PlainTextResponse(
-                "This server asks for its API key: any name, the key as the password.\n",
-                401,
-                {"WWW-Authenticate": 'Basic realm="Pawl: any name, the API key as password"'},
-            )
         stranger = foreign_origin(headers) if scope["method"] == "POST" else None
-        if self._api_key is None and self._only_own_names:
+        if self._authenticator.is_open and self._only_own_names:
             stranger = stranger or foreign_host(headers)
-        return PlainTextResponse(f"{stranger}\n", status_of(stranger)) if stranger else None
+        if stranger is not None:
+            return PlainTextResponse(f"{stranger}\n", status_of(stranger))
+        try:
+            await self._authenticator.caller(page_key_of(headers), address_of(scope))
+        except PawlError as error:
+            if status_of(error) != 401:
+                return error_response(error)
+            return PlainTextResponse(
+                "This server asks for a key: any name, the key as the password.\n",
+                401,
+                {"WWW-Authenticate": 'Basic realm="Pawl: any name, a key as password"'},
+            )
+        return None
 
 
 async def _without_traceback(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,15 +170,12 @@ def _with_body(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Rece
     return {**scope, "headers": [*kept, *headers]}, receive_body
 
 
-def _knows(authorization: str | None, api_key: str) -> bool:
-    kind, _, value = (authorization or "").partition(" ")
-    if kind.lower() == "bearer":
-        offered = value.encode()
-    elif kind.lower() == "basic":
-        try:
-            offered = base64.b64decode(value, validate=True).partition(b":")[2]
-        except binascii.Error:
-            return False
-    else:
-        return False
-    return hmac.compare_digest(offered, api_key.encode())
+def page_key_of(headers: Headers) -> str | None:
+    """The key with which a browser asks for the page: its password, or a bearer token."""
+    kind, _, value = headers.get("authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return key_of(headers)
+    try:
+        return base64.b64decode(value, validate=True).partition(b":")[2].decode() or None
+    except (binascii.Error, UnicodeDecodeError):
+        return None

@@ -16,7 +16,7 @@ import httpx
 from pawl.files import read_json
 from tests.adapters_for_tests import light_base
 from tests.conftest import REPOSITORY
-from tests.serve.live import eventually
+from tests.serve.live import Operator, eventually
 
 CHAT, TEXT, FEEDBACK = "/v1/chat/completions", "/v1/completions", "/v1/feedback"
 
@@ -100,7 +100,10 @@ def place(
                        "the server listens", 120)  # fmt: skip
             assert child.poll() is None, output.read_text()
             url = read_json(state_dir / "server.json")["url"]
-            with httpx.Client(base_url=url, timeout=60, headers=headers, trust_env=False) as client:
+            operator = None if api_key is not None else Operator(state_dir)
+            with httpx.Client(
+                base_url=url, timeout=60, headers=headers, auth=operator, trust_env=False
+            ) as client:
                 eventually(lambda: client.get("/health").json()["engine"]["state"] == "ready",
                            "the engine is ready", 120)  # fmt: skip
                 one = Place(state_dir, model_dir, client)

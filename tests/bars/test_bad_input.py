@@ -312,7 +312,7 @@ WITH_KEY = {"Authorization": "Bearer secret"}
 
 @pytest.mark.parametrize(
     "offered",
-    [None, "", "secret", "Bearer", "Bearer secre", "bearer secret", "Basic c2VjcmV0",
+    [None, "", "secret", "Bearer", "Bearer secre", "Basic c2VjcmV0",
      b"Bearer \xff\xfe", "Bearer " + "x" * 20_000],
 )  # fmt: skip
 def test_a_wrong_key_is_refused_whatever_it_looks_like(
@@ -323,7 +323,8 @@ def test_a_wrong_key_is_refused_whatever_it_looks_like(
     answer = httpx.post(keyed.url + CHAT, json=chat(), headers=headers)  # type: ignore[arg-type]
     check_refusal(answer, 401, "invalid_api_key", ("missing or wrong", "Authorization: Bearer"))
     assert keyed.store.counts()["completions"] == n_before
-    assert httpx.post(keyed.url + CHAT, json=chat(), headers=WITH_KEY).status_code == 200
+    for right in (WITH_KEY, {"authorization": "bearer secret"}):
+        assert httpx.post(keyed.url + CHAT, json=chat(), headers=right).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,10 @@ def test_a_stream_that_fails_is_an_error(
 
 
 def test_the_example_runs(running: Place) -> None:
+    key = (running.state_dir / "admin.key").read_text().strip()
     done = subprocess.run(
         [sys.executable, "examples/client.py", str(running.client.base_url)],
-        cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PAWL_API_KEY": key},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

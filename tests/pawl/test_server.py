@@ -13,7 +13,7 @@ import pytest
 from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.jobs import child_environment, module_command
-from pawl.server import Server, running_server, wait_ready
+from pawl.server import Server, api_key_of, make_admin_key, running_server, wait_ready
 from pawl.settings import Settings, load_settings
 
 
@@ -49,6 +49,31 @@ def test_a_server_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(PawlError, match="gone") as caught:
         wait_ready(settings, None)
     assert caught.value.retryable
+
+
+def test_the_key_of_the_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    settings = load_settings(flags={"state_dir": str(tmp_path)})
+    assert api_key_of(settings) is None
+    key = make_admin_key(settings)
+    path = tmp_path / "admin.key"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert api_key_of(settings) == key == make_admin_key(settings)
+    assert api_key_of(load_settings({"state_dir": str(tmp_path), "api_key": "other"})) == "other"
+    path.chmod(0o640)  # somebody may have read it
+    renewed = make_admin_key(settings)
+    assert renewed != key
+    assert path.stat().st_mode & 0o777 == 0o600
+    for spoil in (b"", b"\xff\xfe"):
+        path.write_bytes(spoil)
+        assert api_key_of(settings) is None
+        assert len(make_admin_key(settings)) > 64
+    known = tmp_path / "known"
+    known.write_text("known")
+    path.unlink()
+    path.symlink_to(known)
+    assert make_admin_key(settings) != "known"
+    assert known.read_text() == "known"
+    assert not path.is_symlink()
 
 
 @pytest.mark.engine

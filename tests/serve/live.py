@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import httpx
 from feedback.store import Store
 from pawl.models import BaseModel
 from pawl.schemas import Completion, Promotion, utc_now
+from pawl.server import api_key_of
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.api.app import make_app
@@ -54,6 +55,18 @@ def promotion(version: str, previous: str = "base") -> Promotion:
     return Promotion(promotion_id=f"p-{version}-{utc_now()}", created_at=utc_now(),
                      version=version, previous_version=previous, outcome="live",
                      kind="promote")  # fmt: skip
+
+
+class Operator(httpx.Auth):
+    """Sends the key of the state folder to the admin routes, as the command line does."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._settings = Settings(state_dir=state_dir)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if request.url.path.startswith("/admin") and "Authorization" not in request.headers:
+            request.headers["Authorization"] = f"Bearer {api_key_of(self._settings)}"
+        yield request
 
 
 class Live:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.models import BaseModel
+from pawl.server import api_key_of
 from pawl.settings import Settings
 from pawl.sse import DONE, EventParser
 from tests.adapters_for_tests import approved_run, marker_adapter
@@ -108,7 +109,9 @@ async def move_about(
     """Promote and roll back through the admin routes, one after the other."""
     import aiohttp
 
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
+    headers = {"Authorization": f"Bearer {api_key_of(settings)}"}
+    timeout = aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
 
         async def call(path: str, body: dict[str, Any] | None = None) -> Any:
             verb = "GET" if body is None else "POST"

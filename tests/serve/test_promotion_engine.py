@@ -28,6 +28,7 @@ from tests.adapters_for_tests import (
     with_wrong_base,
     with_wrong_shape,
 )
+from tests.serve.live import Operator
 from tests.serve.promotions_under_load import Load, Moves, check, drive, make_adapters
 
 pytestmark = pytest.mark.engine
@@ -70,7 +71,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     child = start_server(settings)
     try:
         url = wait_ready(settings, child).url
-        with httpx.Client(base_url=url, timeout=120) as http:
+        with httpx.Client(base_url=url, timeout=120, auth=Operator(settings.state_dir)) as http:
             for name, adapter_dir in challengers.items():
                 force = name != "newborn"
                 if not force:  # let through by a gate, as far as anyone can tell

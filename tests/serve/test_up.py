@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +17,9 @@ import pytest
 from feedback.store import Store
 from pawl.files import read_json
 from serve.engine import session as processes
+from serve.up import listen
 from tests import tiny_bases
-from tests.serve.live import REPOSITORY, eventually
+from tests.serve.live import REPOSITORY, Operator, eventually
 
 
 @pytest.fixture
@@ -68,7 +70,9 @@ def test_it_answers_shows_a_page_and_stops_cleanly(tmp_path: Path, model_dir: Pa
         body = {"model": "pawl", "messages": [{"role": "user", "content": "hi"}]}
         answer = httpx.post(url + "/v1/chat/completions", json=body)
         assert answer.json()["choices"][0]["message"]["content"] == "base heard 2 characters."
-        assert httpx.get(url + "/admin/status").json()["champion"] == "base"
+        status = httpx.get(url + "/admin/status", auth=Operator(state_dir)).json()
+        assert status["champion"] == "base"
+        assert (state_dir / "admin.key").stat().st_mode & 0o777 == 0o600
         nowhere = httpx.get(url + "/v1/engines")
         assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "not_found")
         session = int(read_json(state_dir / "engine.json")["pid"])
@@ -81,6 +85,16 @@ def test_it_answers_shows_a_page_and_stops_cleanly(tmp_path: Path, model_dir: Pa
         assert processes.members(session) == []
         assert f"Pawl is at {url}" in output
         assert not (state_dir / "server.json").exists()
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """Accepted connections take the option over from the socket that listens."""
+    with (
+        listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.slow

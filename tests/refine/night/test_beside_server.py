@@ -12,6 +12,8 @@ import pytest
 from pawl.client import Pawl
 from pawl.files import read_json
 from pawl.jobs import child_environment, module_command
+from pawl.server import api_key_of
+from pawl.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.refine.night.test_nightly import GREETINGS, worked
 from tests.refine.tiny import ASKED, make_world_model, says
@@ -35,7 +37,7 @@ def served(tmp_path: Path) -> Iterator[Pawl]:
             found = state_dir / "server.json"
             eventually(lambda: found.exists() or child.poll() is not None, "the server", 120)
             assert child.poll() is None, log_path.read_text()
-            client = Pawl(read_json(found)["url"])
+            client = Pawl(read_json(found)["url"], api_key_of(Settings(state_dir=state_dir)))
             eventually(lambda: client.status().engine.state == "ready", "the engine", 120)
             yield client
         finally:

@@ -17,6 +17,7 @@ from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import hold_lock
 from pawl.schemas import Completion, Feedback, utc_now
+from pawl.server import api_key_of
 from pawl.settings import Settings, load_settings
 from refine.night.nightly import describe_step, run_night
 from refine.night.state import Run, newest_runs
@@ -68,7 +69,7 @@ class World:
 
         self.settings = settings
         self.app = build_app(settings, engine=None)
-        self.client = Pawl("http://pawl.invalid", None, self.app)
+        self.client = Pawl("http://pawl.invalid", api_key_of(settings), self.app)
 
     def complain(self, n: int) -> None:
         """``n`` conversations in which grass was called red, each corrected to green."""

@@ -18,6 +18,7 @@ from pawl.schemas import ItemScore
 from pawl.settings import load_settings
 from serve.api.app import PawlApp, build_app
 from tests.adapters_for_tests import SPOILT, approved_run, light_adapter, light_base
+from tests.serve.live import Operator
 from tests.serve.toy_world import toy_settings, toy_world
 
 
@@ -51,8 +52,10 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PawlApp]:
 
 @asynccontextmanager
 async def client_of(app: PawlApp) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://pawl.invalid") as client:
+    transport, auth = httpx.ASGITransport(app), Operator(app.store._database.path.parent)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://pawl.invalid", auth=auth
+    ) as client:
         yield client
 
 
@@ -250,8 +253,10 @@ def test_status_shows_no_address_of_a_server_that_is_gone(tmp_path: Path, left: 
 def test_the_key_guards_the_admin_routes(tmp_path: Path) -> None:
     async def test() -> None:
         async with admin(tmp_path, api_key="sesame") as client:
-            assert error_of(await client.get("/admin/status"), 401)["code"] == "invalid_api_key"
-            assert (await client.post("/admin/rollback")).status_code == 401
+            wrong = {"Authorization": "Bearer sesame!"}
+            refused = await client.get("/admin/status", headers=wrong)
+            assert error_of(refused, 401)["code"] == "invalid_api_key"
+            assert (await client.post("/admin/rollback", headers=wrong)).status_code == 401
             right = {"Authorization": "Bearer sesame"}
             assert (await client.get("/admin/status", headers=right)).status_code == 200
 

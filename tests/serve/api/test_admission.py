@@ -8,15 +8,16 @@ import json
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from pawl.errors import PawlError
+from pawl.schemas import Caller, Role
 from pawl.settings import EngineSettings, LimitSettings, Settings
-from serve.api.admission import Admission, Place, caller_of
+from serve.api.admission import Admission, Place, share_of
+from serve.api.auth import CALLER
 from tests.serve.live import Live, eventually, fake_command, live
 
 CHAT = "/v1/chat/completions"
@@ -277,13 +278,13 @@ def test_callers_that_are_gone_are_forgotten_but_not_their_debts() -> None:
 
 def test_whose_share_it_is() -> None:
     scope: dict[str, Any] = {"client": ("10.0.0.9", 4)}
-    assert caller_of(scope, None, "anonymous") == "address 10.0.0.9"
-    assert caller_of(scope, None, "ann") == "rater ann"
-    keyed = caller_of(scope, "Bearer secret", "ann")
+    assert share_of(scope, None, "anonymous") == "address 10.0.0.9"
+    assert share_of(scope, None, "ann") == "rater ann"
+    keyed = share_of(scope, "Bearer secret", "ann")
     assert keyed.startswith("key ")
     assert "secret" not in keyed
-    known = {**scope, "pawl.caller": SimpleNamespace(name="bob")}
-    assert caller_of(known, "Bearer secret", "ann") == "account bob"
+    known = {**scope, CALLER: Caller("bob", Role.USER)}
+    assert share_of(known, "Bearer secret", "ann") == "account bob"
 
 
 def test_a_place_is_one_object_through_its_life() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pawl.client import Pawl
 from pawl.errors import PawlError
+from pawl.server import api_key_of
 from pawl.settings import Settings
 from serve.api.app import build_app
 from tests.conftest import REPOSITORY
@@ -24,9 +25,10 @@ def test_verbs_work_without_an_engine_and_completions_say_that_there_is_none(
     (model_dir / "config.json").write_text(json.dumps({"architectures": ["FakeForCausalLM"]}))
     (model_dir / "model.safetensors").write_bytes(b"weights")
     (model_dir / "chat_template.jinja").write_text("{{ messages }}")
-    app = build_app(Settings(state_dir=tmp_path / "state", model=str(model_dir)), None)
+    settings = Settings(state_dir=tmp_path / "state", model=str(model_dir))
+    app = build_app(settings, None)
     try:
-        client = Pawl("http://pawl.invalid", None, app)
+        client = Pawl("http://pawl.invalid", api_key_of(settings), app)
         assert client.get("/health")["engine"]["state"] == "off"
         assert client.get("/admin/status")["champion"] == "base"
         assert [one["id"] for one in client.get("/v1/models")["data"]] == ["pawl", "base"]

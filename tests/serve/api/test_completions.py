@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -312,6 +313,8 @@ def test_an_engine_that_died_is_told_as_such_with_the_time_of_a_start_and_record
 
 class FullStore:
     """A store on a full disk."""
+
+    access = SimpleNamespace(has_keys=False)
 
     def champion(self) -> str:
         return "base"

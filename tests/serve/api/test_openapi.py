@@ -103,6 +103,11 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/runs/{run_id}/scores", {"role": "anchor", "dir": str(scores)}, run_id="r")
     call("POST", "/admin/runs/{run_id}/verdict", {"outcome": "reject", "reasons": []}, run_id="r")
     call("GET", "/admin/runs/{run_id}", run_id="r")
+    # A key that is added is asked for from then on; tests/serve/api/test_keys.py adds some.
+    call("POST", "/admin/keys", {"name": "a/b", "role": "user"}, status=400)
+    call("POST", "/admin/keys/{name}/revoke", {}, status=404, name="nobody")
+    assert call("GET", "/admin/keys") == []
+    assert call("GET", "/admin/audit")
     call("POST", "/admin/snapshots", {})
     call("POST", "/admin/import", {"path": "rows.jsonl"})
     call("POST", "/admin/export", {"path": "out.jsonl", "format": "sft"})

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from pawl.schemas import Completion
+from pawl.schemas import Caller, Completion, Role
 from pawl.sse import DONE, EventParser
+from serve.api.keys import ANONYMOUS
 from serve.api.recording import (
     Answer,
     Choice,
@@ -85,10 +86,33 @@ def test_several_prompts_with_several_choices_each_find_their_own() -> None:
     assert (one.n_prompt_tokens, one.n_completion_tokens) == (5, 6)
 
 
-def test_who_and_which_conversation() -> None:
-    assert rater_of("zoe", "ann", "Bearer key") == "zoe"
-    assert rater_of(None, "ann", "Bearer key") == "ann"
-    assert rater_of(None, None, None) == "anonymous"
+def test_who_asks() -> None:
+    assert rater_of(ANONYMOUS, "zoe", "ann", "Bearer key") == "zoe"
+    assert rater_of(ANONYMOUS, None, "ann", "Bearer key") == "ann"
+    assert rater_of(ANONYMOUS, None, None, "Bearer key").startswith("key-")
+    assert rater_of(ANONYMOUS, None, None, None) == "anonymous"
+    bot = Caller("bot", Role.USER)
+    assert rater_of(bot, "zoe", "ann", "Bearer key") == "bot"
+    assert rater_of(bot, "z" * 201, "ann", None) == "bot"
+    front = Caller("front", Role.USER, may_name_raters=True)
+    assert rater_of(front, "zoe", "ann", "Bearer key") == "front/zoe"
+    assert rater_of(front, None, "ann", None) == "front/ann"
+    assert rater_of(front, None, None, None) == "front"
+
+
+@pytest.mark.parametrize(
+    ("rater_id", "owns"),
+    [("bot", True), ("bot/ann", True), ("bots", False), ("ann", False), ("ann/bot", False)],
+)
+def test_what_a_caller_owns(rater_id: str, owns: bool) -> None:
+    for role in Role:
+        caller = Caller("bot", role)
+        assert caller.owns(rater_id) is owns
+        assert caller.sees(rater_id) is (owns or role is not Role.USER)
+    assert ANONYMOUS.sees(rater_id)
+
+
+def test_which_conversation() -> None:
     begun = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     later = [*begun, {"role": "assistant", "content": "a"}, {"role": "user", "content": "v"}]
     assert conversation_of(None, "r", begun) == conversation_of(None, "r", later)

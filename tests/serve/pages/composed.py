@@ -20,7 +20,7 @@ from serve.api.app import build_app
 from serve.engine.supervisor import CommandMaker, Engine
 from serve.up import Server, listen
 from tests.adapters_for_tests import light_adapter, light_base
-from tests.serve.live import REPOSITORY, eventually, fake_command
+from tests.serve.live import REPOSITORY, Operator, eventually, fake_command
 
 T = TypeVar("T")
 
@@ -28,11 +28,13 @@ T = TypeVar("T")
 class Composed:
     """What a test holds of a running application."""
 
-    def __init__(self, settings: Settings, base: BaseModel, command: CommandMaker) -> None:
+    def __init__(
+        self, settings: Settings, base: BaseModel, command: CommandMaker, pages: bool | None
+    ) -> None:
         self.settings, self.base = settings, base
         self.store = Store.open(settings.database_path)
         self.engine = Engine(settings, base, command=command)
-        self.app = build_app(settings, self.engine, base=base, store=self.store)
+        self.app = build_app(settings, self.engine, base=base, store=self.store, pages=pages)
         self.url = ""
         self.loop = asyncio.new_event_loop()
 
@@ -48,7 +50,8 @@ class Composed:
         """Promote an adapter; the version that answers now."""
         folder = light_adapter(self.settings.state_dir / "trained", self.base)
         body = {"adapter_dir": str(folder), "force": True}
-        answer = httpx.post(f"{self.url}/admin/promotions", json=body, timeout=60)
+        answer = httpx.post(f"{self.url}/admin/promotions", json=body, timeout=60,
+                            auth=Operator(self.settings.state_dir))  # fmt: skip
         moved = answer.raise_for_status().json()
         assert moved["outcome"] == "live", moved
         return str(moved["version"])
@@ -61,10 +64,11 @@ def composed(
     base: BaseModel | None = None,
     command: CommandMaker | None = None,
     wait: bool = True,
+    pages: bool | None = None,
 ) -> Iterator[Composed]:
-    """Serve until the block ends, then stop everything."""
+    """Serve until the block ends, then stop everything. Without ``pages`` no Gradio is built."""
     base = base or light_base(settings.state_dir.parent / "base")
-    server = Composed(settings, base, command or fake_command())
+    server = Composed(settings, base, command or fake_command(), pages)
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()
     with listen("127.0.0.1", 0) as listener:

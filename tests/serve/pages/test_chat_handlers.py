@@ -37,7 +37,7 @@ def test_while_the_engine_is_away_nothing_of_the_conversation_is_lost(how: str) 
             "edit": [*ask, gr.EditData(None, {**where, "previous_value": "one"})],
             "send": ["three", *ask],
         }
-        chat = ChatPage(None)
+        chat = ChatPage()
         handler: Any = chat._send if how == "send" else chat._ask_again
         return [parts async for parts in handler(*arguments[how], None)]
 
@@ -88,9 +88,7 @@ class Behind:
             }
             events = {"_thumb": [gr.LikeData(None, {"index": 1, "value": "", "liked": False})]}
             request = gr.Request(Request(scope), session_hash="session")
-            answer = getattr(ChatPage(None), name)(
-                *arguments, *events.get(name, []), request=request
-            )
+            answer = getattr(ChatPage(), name)(*arguments, *events.get(name, []), request=request)
             if hasattr(answer, "__aiter__"):
                 return [parts async for parts in answer]
             return [await answer]

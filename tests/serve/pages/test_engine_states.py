@@ -13,8 +13,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 from starlette.applications import Starlette
 
+from feedback.store import Store
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import DEFAULT_MODEL, Settings
+from serve.api.keys import Authenticator
 from serve.engine.launch import vllm_command
 from serve.pages.mount import mount_pages
 from tests.serve.live import REPOSITORY
@@ -71,9 +73,12 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
         page.close()
 
 
-def test_until_gradio_is_there_a_small_page_says_so_and_looks_again() -> None:
+def test_until_gradio_is_there_a_small_page_says_so_and_looks_again(tmp_path: Path) -> None:
     app = Starlette()
-    mount_pages(app, Settings())  # its lifespan never begins, so nothing is ever built
+    with Store.open(tmp_path / "pawl.duckdb") as store:
+        authenticator = Authenticator(store.access, None, None, local=True)
+    # Its lifespan never begins, so nothing is ever built.
+    mount_pages(app, authenticator, only_own_names=True)
 
     async def get(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app)

@@ -1,0 +1,123 @@
+"""Which route needs which role, in one table, and the check before each route.
+
+A route that is not in the table stops the start. The check is put around each route's own
+application, so that the path that is checked is the one that answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pawl.errors import PawlError
+from pawl.schemas import Caller, Role
+from serve.api.audit import Audit
+from serve.api.auth import caller_of
+from serve.api.keys import ANONYMOUS
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The least role of a route (None: everybody), and the action that the audit log calls it."""
+
+    role: Role | None
+    action: str | None = None
+
+
+_OPEN, _USER, _REVIEWER = Rule(None), Rule(Role.USER), Rule(Role.REVIEWER)
+_ADMINISTRATOR = Rule(Role.ADMINISTRATOR)
+
+
+def _audited(action: str) -> Rule:
+    return Rule(Role.ADMINISTRATOR, action)
+
+
+RULES: dict[str, Rule] = {
+    "GET /docs": _OPEN,
+    "GET /health": _OPEN,
+    "GET /openapi.json": _OPEN,
+    "GET /metrics": _USER,
+    "GET /v1/conversations/{conversation_id}": _USER,  # a user's own
+    "GET /v1/feedback": _USER,  # of a user's own
+    "GET /v1/feedback/categories": _USER,
+    "GET /v1/models": _USER,
+    "GET /v1/models/{name}": _USER,
+    "POST /v1/chat/completions": _USER,
+    "POST /v1/completions": _USER,
+    "POST /v1/feedback": _USER,  # on a user's own
+    "GET /admin/history": _REVIEWER,
+    "GET /admin/runs": _REVIEWER,
+    "GET /admin/runs/{run_id}": _REVIEWER,
+    "GET /admin/audit": _ADMINISTRATOR,
+    "GET /admin/keys": _ADMINISTRATOR,
+    "GET /admin/status": _ADMINISTRATOR,  # holds the settings
+    "POST /admin/export": _audited("export"),
+    "POST /admin/generate": _ADMINISTRATOR,
+    "POST /admin/import": _audited("import"),
+    "POST /admin/keys": _audited("add key"),
+    "POST /admin/keys/{name}/revoke": _audited("revoke key"),
+    "POST /admin/promotions": _audited("promote"),
+    "POST /admin/rollback": _audited("roll back"),
+    "POST /admin/runs": _ADMINISTRATOR,
+    "POST /admin/runs/{run_id}/scores": _ADMINISTRATOR,
+    "POST /admin/runs/{run_id}/verdict": _audited("verdict"),
+    "POST /admin/snapshots": _audited("snapshot"),
+}
+
+
+def guard(routes: Sequence[Any], audit: Audit) -> None:
+    """Put the check before every route.
+
+    Raises:
+        RuntimeError: a route has no rule.
+    """
+    for route in routes:
+        rules = {}
+        for method in route.methods - {"HEAD"}:  # which comes as GET (serve.api.app.Access)
+            name = f"{method} {route.path_format}"
+            if name not in RULES:
+                raise RuntimeError(f"{name} has no rule in serve.api.roles.RULES")
+            rules[method] = RULES[name]
+        if any(rule.role is not None for rule in rules.values()):
+            route.app = Guarded(route.app, rules, audit)
+
+
+class Guarded:
+    """A route's application behind the check of the caller's role."""
+
+    def __init__(self, app: ASGIApp, rules: dict[str, Rule], audit: Audit) -> None:
+        self._app, self._rules, self._audit = app, rules, audit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rule = self._rules[scope["method"]]
+        if rule.role is not None:
+            caller = caller_of(scope)
+            if not caller.role.includes(rule.role):
+                error = _refusal(caller, rule.role)
+                await self._audit.refused(scope, caller.name, error)
+                raise error
+        if rule.action is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._audit.run(self._app, rule.action, scope, receive, send)
+
+
+def _refusal(caller: Caller, role: Role) -> PawlError:
+    if caller is ANONYMOUS:
+        return PawlError(
+            f"this takes a key with the role {role}",
+            "without a key everybody on this machine may chat, and nobody operate the server",
+            "Use the 'pawl' command, or send the key in admin.key of the state folder as "
+            "'Authorization: Bearer ...'",
+            code="invalid_api_key",
+        )
+    return PawlError(
+        f"the key {caller.name!r} may not do this",
+        f"it takes the role {role}, and the key has the role {caller.role}",
+        "Use another key, or ask an administrator",
+        code="forbidden",
+    )

@@ -1,0 +1,67 @@
+"""Keys and the audit log in the store: kept over restarts, one live key a name, append-only."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from feedback.store import Store
+from pawl.errors import PawlError
+from pawl.schemas import AuditEntry, Key, Role
+
+
+def key(n: int, name: str) -> Key:
+    return Key(f"{n:012x}", name, Role.REVIEWER, True, "hash", "2026-01-01T00:00:00Z")
+
+
+def test_keys_are_there_again_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "pawl.duckdb"
+    with Store.open(path) as store:
+        assert not store.access.has_keys
+        store.access.add_key(key(1, "one"))
+        store.access.add_key(key(2, "two"))
+        revoked = store.access.revoke_key("one")
+        assert revoked.revoked_at
+        before = store.access.all_keys()
+    with Store.open(path) as store:
+        assert store.access.all_keys() == before == [revoked, key(2, "two")]
+        assert store.access.all_keys()[1].role is Role.REVIEWER
+        assert store.access.key(key(1, "").key_id) is None
+        assert store.access.key(key(2, "").key_id) == key(2, "two")
+        store.access.revoke_key("two")
+        assert store.access.has_keys  # although none is left
+
+
+def test_a_name_is_one_keys_at_a_time(store: Store) -> None:
+    def add(n: int) -> str:
+        try:
+            store.access.add_key(key(n, "one"))
+        except PawlError as err:
+            return err.code
+        return "added"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(add, range(8))) == ["added"] + ["key_exists"] * 7
+    store.access.revoke_key("one")
+    with pytest.raises(PawlError) as caught:
+        store.access.revoke_key("one")
+    assert caught.value.code == "unknown_key"
+    assert add(9) == "added"
+
+
+def test_the_audit_log_has_each_action_once_with_its_last_outcome(store: Store) -> None:
+    begun = [
+        AuditEntry(f"a{n}", f"2026-01-01T00:00:0{n}Z", "ann", "127.0.0.1", "promote", "{}",
+                   "begun", f"r{n}")
+        for n in range(4)
+    ]  # fmt: skip
+    for entry in begun:
+        store.access.record(entry).result(timeout=60)
+    ended = replace(begun[1], created_at="2026-01-01T00:01:00Z", outcome="200 live pawl@1")
+    store.access.record(ended).result(timeout=60)
+    expected = [begun[0], replace(begun[1], outcome="200 live pawl@1"), *begun[2:]]
+    assert store.access.audit(10) == expected
+    assert store.access.audit(2) == expected[2:]

@@ -1,0 +1,383 @@
+"""Keys: made once, checked fast, revoked at once; whose rows they reach; what is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from feedback.store import Store
+from pawl.errors import PawlError
+from pawl.schemas import Caller, KeyRequest, Role
+from serve.api.keys import (
+    ADMIN_KEY,
+    ANONYMOUS,
+    MOST_HASHING,
+    RESERVED,
+    SERVER_KEY,
+    Authenticator,
+    new_key,
+)
+from serve.pages.api import Api
+from serve.pages.conversation import Conversation, OpenPage, Turn
+from tests.serve.api.callers import CHAT, FEEDBACK, Keyed, ask, keyed
+
+HERE = "127.0.0.1"
+N_TRIES = 1_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "pawl.duckdb") as opened:
+        yield opened
+
+
+def refused(authenticator: Authenticator, token: str | None) -> str:
+    with pytest.raises(PawlError) as caught:
+        asyncio.run(authenticator.caller(token, HERE))
+    return caught.value.code
+
+
+# -- whose key it is
+
+
+def test_a_key_is_its_callers_after_a_restart_too(tmp_path: Path) -> None:
+    request = KeyRequest(name="bot", role=Role.REVIEWER, may_name_raters=True)
+    with Store.open(tmp_path / "pawl.duckdb") as store:
+        key, secret = new_key(store.access, request)
+    assert secret.startswith(f"pawl_{key.key_id}_")
+    assert len(secret.rpartition("_")[2]) == 64
+    with Store.open(tmp_path / "pawl.duckdb") as store:
+        authenticator = Authenticator(store.access, None, None, local=True)
+        caller = asyncio.run(authenticator.caller(secret, HERE))
+        assert caller == Caller("bot", Role.REVIEWER, may_name_raters=True)
+
+
+def test_nobody_else_gets_in(store: Store) -> None:
+    _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
+    authenticator = Authenticator(store.access, "sesame", "pawl_admin_x", local=True)
+    id_of_it = secret[: secret.rindex("_") + 1]
+    wrong = [None, "", "sesame ", "Sesame", secret[:-1], secret + "0", secret.upper(),
+             id_of_it + "0" * 64, "pawl_", "ключ", "pawl_admin_"]  # fmt: skip
+    for token in wrong[:6]:
+        assert refused(authenticator, token) == "invalid_api_key"
+    asyncio.run(authenticator.caller(secret, HERE))  # its secret is remembered now
+    authenticator = Authenticator(store.access, "sesame", "pawl_admin_x", local=True)
+    for token in wrong[6:]:
+        assert refused(authenticator, token) == "invalid_api_key"
+    assert asyncio.run(authenticator.caller("sesame", HERE)) == SERVER_KEY
+    assert asyncio.run(authenticator.caller("pawl_admin_x", HERE)) == ADMIN_KEY
+
+
+def test_only_the_first_request_of_a_key_pays_for_its_hash(store: Store) -> None:
+    _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
+    authenticator = Authenticator(store.access, None, None, local=True)
+    other = secret[:-1] + ("0" if secret[-1] != "0" else "1")
+
+    async def test() -> tuple[float, float]:
+        await authenticator.caller(secret, HERE)
+        began = time.process_time()
+        for _ in range(1_000):
+            await authenticator.caller(secret, HERE)
+        right, began = time.process_time() - began, time.process_time()
+        for n in range(1_000):
+            with pytest.raises(PawlError):  # nor does a wrong one, since the right one is known
+                await authenticator.caller(other, f"10.0.{n // 250}.{n % 250}")
+        return right, time.process_time() - began
+
+    right, wrong = asyncio.run(test())
+    assert right < 0.5, "0.5 ms each; argon2 takes 34"
+    assert wrong < 1.5
+
+
+def test_without_keys_all_who_are_here_are_anonymous_and_elsewhere_nobody_is(store: Store) -> None:
+    authenticator = Authenticator(store.access, None, "pawl_admin_x", local=True)
+    for token in (None, "sk-any", f"pawl_{'0' * 12}_{'0' * 64}"):
+        assert asyncio.run(authenticator.caller(token, HERE)) is ANONYMOUS
+    assert asyncio.run(authenticator.caller("pawl_admin_x", HERE)) == ADMIN_KEY
+    assert refused(Authenticator(store.access, None, None, local=False), None) == "invalid_api_key"
+    new_key(store.access, KeyRequest(name="bot", role=Role.USER))
+    assert refused(authenticator, None) == "invalid_api_key"
+    assert refused(authenticator, "sk-any") == "invalid_api_key"
+    store.access.revoke_key("bot")
+    assert refused(authenticator, "sk-any") == "invalid_api_key"  # what was revoked stays out
+
+
+def test_a_named_key_in_the_setting_keeps_its_name_and_role(store: Store) -> None:
+    _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
+    authenticator = Authenticator(store.access, secret, None, local=True)
+    assert asyncio.run(authenticator.caller(secret, HERE)) == Caller("bot", Role.USER)
+    assert not authenticator.is_open
+
+
+def test_a_flood_of_wrong_secrets_of_a_key_is_bounded_and_ends(store: Store) -> None:
+    _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
+    authenticator = Authenticator(store.access, None, None, local=True)
+
+    async def flood() -> list[str]:
+        async def guess(n: int) -> str:
+            try:
+                await authenticator.caller(f"{secret[:-64]}{n:064x}", f"10.1.0.{n}")
+            except PawlError as err:
+                return err.code
+            return "right"
+
+        codes = await asyncio.gather(*(guess(n) for n in range(MOST_HASHING + 10)))
+        assert (await authenticator.caller(secret, HERE)).name == "bot"
+        return codes
+
+    codes = asyncio.run(flood())
+    assert codes.count("too_many_failures") == 10
+    assert codes.count("invalid_api_key") == MOST_HASHING
+
+
+def test_names(store: Store) -> None:
+    for name in RESERVED:
+        with pytest.raises(PawlError, match="without a named key"):
+            new_key(store.access, KeyRequest(name=name, role=Role.USER))
+    for name in ("", "a/b", ".a", "a b", "x" * 65, "a\n", "ä"):
+        with pytest.raises(ValueError, match="name"):
+            KeyRequest(name=name, role=Role.USER)
+    new_key(store.access, KeyRequest(name="ann@example.com", role=Role.USER))
+
+
+# -- over HTTP
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    with keyed(tmp_path_factory.mktemp("keyed") / "state") as one:
+        one.add("first")
+        yield one
+
+
+def test_a_revoked_key_is_refused_at_once_and_its_name_can_be_given_anew(server: Keyed) -> None:
+    bot = server.add("rotated")
+    completion_id = ask(bot)
+    with server.client(server.admin_key) as operator:
+        listed = operator.get("/admin/keys").json()
+        assert {"name": "rotated", "revoked_at": None}.items() <= listed[-1].items()
+        assert "secret_hash" not in listed[-1]
+        assert operator.post("/admin/keys", json={"name": "rotated", "role": "user"}).json()[
+            "error"]["code"] == "key_exists"  # fmt: skip
+        revoked = operator.post("/admin/keys/rotated/revoke", json={})
+        assert revoked.json()["revoked_at"]
+        assert bot.get("/v1/models").status_code == 401
+        assert operator.post("/admin/keys/rotated/revoke", json={}).status_code == 404
+    again = server.add("rotated")
+    body = {"completion_id": completion_id, "thumb": "down"}
+    assert again.post(FEEDBACK, json=body).status_code == 200
+    assert bot.get("/v1/models").status_code == 401
+
+
+def test_the_rater_is_the_caller(server: Keyed) -> None:
+    plain, front = server.add("plain"), server.add("front", may_name_raters=True)
+    store = server.server.store
+
+    def rater(client: httpx.Client, user: str | None = None, **headers: str) -> str:
+        body = {"model": "pawl", "messages": [{"role": "user", "content": "hello"}], "user": user}
+        answer = client.post(CHAT, json=body, headers=headers).raise_for_status().json()
+        row = store.get_completion(answer["id"])
+        assert row is not None
+        said = {"completion_id": answer["id"], "thumb": "up", "user": user}
+        stored = client.post(FEEDBACK, json=said, headers=headers).raise_for_status().json()
+        assert stored["rater_id"] == row.rater_id
+        return row.rater_id
+
+    assert rater(plain) == "plain"
+    assert rater(plain, "ann", **{"X-Pawl-Rater": "front"}) == "plain"
+    assert rater(front) == "front"
+    assert rater(front, "ann") == "front/ann"
+    assert rater(front, "ann", **{"X-Pawl-Rater": "zoe/x"}) == "front/zoe/x"
+    with server.client(server.admin_key) as operator:
+        assert rater(operator, "ann") == "ann"
+
+
+def test_anthropics_header_is_taken_and_a_browsers_password_is_not(server: Keyed) -> None:
+    url, secret = server.server.url + "/v1/models", server.secrets["first"]
+    assert httpx.get(url, headers={"X-Api-Key": secret}).status_code == 200
+    assert httpx.get(url, auth=("any", secret)).status_code == 401
+    assert httpx.get(url, cookies={"key": secret}).status_code == 401
+
+
+@pytest.mark.slow
+def test_two_keys_reach_nothing_of_each_other(server: Keyed) -> None:
+    """1,000 random tries, each known id, header and body that could name the other's rows."""
+    draw = random.Random(0)
+    clients = {"mallory": server.add("mallory", may_name_raters=True), "bob": server.add("bob")}
+    raters = {"mallory": ["mallory/ann", "mallory"], "bob": ["bob"]}
+    ids: dict[str, list[str]] = {}
+    for name, client in clients.items():
+        ids[name] = []
+        for n in range(4):
+            headers = {"X-Pawl-Conversation": f"talk-{name}-{n % 2}"}
+            if name == "mallory" and n % 2:
+                headers["X-Pawl-Rater"] = "ann"
+            ids[name].append(ask(client, f"secret of {name}, {n % 2}", **headers))
+            body = {"completion_id": ids[name][-1], "thumb": "down", "comment": f"said by {name}",
+                    "idempotency_key": f"key-{name}-{n}"}  # fmt: skip
+            client.post(FEEDBACK, json=body, headers=headers).raise_for_status()
+    store = server.server.store
+    rows = [store.feedback_history(one) for name in ids for one in ids[name]]
+    n_before = store.counts()["feedback_rows"]
+
+    def attempt(attacker: str, victim: str) -> httpx.Response:
+        theirs, own = draw.choice(ids[victim]), draw.choice(ids[attacker])
+        named = draw.choice([victim, f"../{victim}", f"{victim}/ann", f"x/{victim}", "anonymous",
+                             "api_key", "admin.key", f"%2e/{victim}", *raters[victim]])  # fmt: skip
+        headers = {"X-Pawl-Rater": named} if draw.random() < 0.7 else {}
+        headers |= {"X-Pawl-Conversation": f"talk-{victim}-0"} if draw.random() < 0.3 else {}
+        headers |= {"X-Pawl-Source": "chat_page"} if draw.random() < 0.3 else {}
+        body: dict[str, Any] = {"completion_id": theirs}
+        if draw.random() < 0.5:
+            body["user"] = named
+        if draw.random() < 0.5:
+            body["idempotency_key"] = f"key-{victim}-{draw.randrange(4)}"
+        kind = draw.choice(["read", "talk", "thumb", "words", "clear", "retract", "over", "under"])
+        client = clients[attacker]
+        if kind == "read":
+            return client.get(FEEDBACK, params={"completion_id": theirs}, headers=headers)
+        if kind == "talk":
+            talk = f"/v1/conversations/talk-{victim}-{draw.randrange(2)}"
+            return client.get(talk, headers=headers)
+        body |= {
+            "thumb": {"thumb": draw.choice(["up", "down"])},
+            "words": {"correction": "mine", "comment": "mine", "categories": ["incorrect"]},
+            "clear": {"comment": "", "categories": []},
+            "retract": {"retract": True},
+            "over": {"preferred_over": own},
+            "under": {"completion_id": own, "preferred_over": theirs},
+        }[kind]
+        if draw.random() < 0.2:
+            body["choice_index"] = draw.randrange(3)
+        return client.post(FEEDBACK, json=body, headers=headers)
+
+    for _ in range(N_TRIES):
+        attacker, victim = draw.sample(sorted(clients), 2)
+        answer = attempt(attacker, victim)
+        assert answer.status_code == 404, answer.request.content
+        assert "secret of" not in answer.text
+        assert "said by" not in answer.text
+    assert store.counts()["feedback_rows"] == n_before
+    assert [store.feedback_history(one) for name in ids for one in ids[name]] == rows
+    for name, client in clients.items():  # what is one's own is reached
+        found = client.get(FEEDBACK, params={"completion_id": ids[name][0]}).json()
+        assert [row["comment"] for row in found] == [f"said by {name}"]
+        talk = client.get(f"/v1/conversations/talk-{name}-0").json()
+        assert talk["messages"][0]["content"] == f"secret of {name}, 0"
+
+
+def test_a_reviewer_reads_what_was_asked_and_said_under_every_key(server: Keyed) -> None:
+    asker, reviewer = server.add("asker"), server.add("reader", Role.REVIEWER)
+    completion_id = ask(asker, "of asker", **{"X-Pawl-Conversation": "asked"})
+    own = {"completion_id": completion_id, "thumb": "down", "comment": "by asker"}
+    asker.post(FEEDBACK, json=own).raise_for_status()
+    reviewer.post(FEEDBACK, json={**own, "comment": "by reader"}).raise_for_status()
+    params = {"completion_id": completion_id}
+    assert [row["comment"] for row in reviewer.get(FEEDBACK, params=params).json()] == [
+        "by asker", "by reader",
+    ]  # fmt: skip
+    assert [row["comment"] for row in asker.get(FEEDBACK, params=params).json()] == ["by asker"]
+    talk = reviewer.get("/v1/conversations/asked").json()
+    assert talk["messages"][0]["content"] == "of asker"
+    assert talk["messages"][1]["feedback"]["comment"] == "by asker"
+
+
+def test_the_page_shows_the_feedback_of_a_key_that_names_no_raters(server: Keyed) -> None:
+    server.add("person")
+    api = Api(server.server.url, server.secrets["person"], "page-" + "0" * 32)
+    turn = Turn("hello", "hi", ask(server.client(server.secrets["person"])), "base", "complete")
+    page = OpenPage(Conversation("chat-1", [turn]), opened=True)
+    asyncio.run(page.rate(api, turn, {"thumb": "down", "comment": "no"}))
+    assert turn.feedback is not None
+    assert turn.feedback["comment"] == "no"
+    asyncio.run(page.rate(api, turn, {"retract": True}))
+    assert turn.feedback is None
+
+
+# -- wrong keys
+
+
+def test_wrong_keys_are_logged_and_slowed_and_right_ones_are_not(
+    server: Keyed, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    guess = "pawl_" + "f" * 12 + "_" + "e" * 64
+    away = {"X-Forwarded-For": "198.51.100.7"}  # as a proxy on this machine says
+    right = server.client(server.secrets["first"], **away)
+    assert right.get("/v1/models").status_code == 200
+
+    def wrong() -> tuple[int, float, str | None]:
+        began = time.monotonic()
+        with server.client(guess, **away) as client:
+            answer = client.get("/admin/status")
+        return answer.status_code, time.monotonic() - began, answer.headers.get("Retry-After")
+
+    first = [wrong() for _ in range(10)]
+    assert {status for status, _, _ in first} == {401}
+    status, seconds, _ = wrong()
+    assert status == 401
+    assert seconds >= 0.25
+    with ThreadPoolExecutor(8) as pool:  # at once: four wait, the others are told to
+        rest = [pool.submit(wrong) for _ in range(8)]
+        began = time.monotonic()
+        assert right.get("/v1/models").status_code == 200
+        assert time.monotonic() - began < 0.4
+        answers = [one.result() for one in rest]
+    assert {status for status, _, _ in answers} == {401, 429}
+    assert min(seconds for status, seconds, _ in answers if status == 401) >= 0.5
+    assert all(after for status, _, after in answers if status == 429)
+    lines = [one.getMessage() for one in caplog.records if one.name == "pawl.auth"]
+    assert 4 <= len(lines) <= 6
+    assert "wrong key from 198.51.100.7, 1 so far" in lines
+    assert guess not in caplog.text
+    with server.client(server.admin_key) as operator:
+        entries = operator.get("/admin/audit").json()
+    tried = [one for one in entries if one["address"] == "198.51.100.7"]
+    assert {(one["caller"], one["action"]) for one in tried} == {("unknown", "refused")}
+    assert 4 <= len(tried) <= 6
+
+
+# -- the audit log
+
+
+def test_what_administrators_do_is_on_record_with_its_outcome(server: Keyed) -> None:
+    admin = server.add("admin", Role.ADMINISTRATOR)
+    user = server.add("tries")
+    admin.post("/admin/snapshots", json={}, headers={"X-Request-Id": "r-1"}).raise_for_status()
+    assert admin.post("/admin/rollback", json={"to": "pawl@\u202e9"}).status_code == 404
+    assert admin.post("/admin/promotions", content=b"{").status_code == 400
+    assert user.post("/admin/rollback", json={}).status_code == 403
+    admin.post("/admin/keys/tries/revoke", json={}).raise_for_status()
+    found = admin.get("/admin/audit", params={"limit": 5}).json()
+    assert [(one["caller"], one["action"]) for one in found] == [
+        ("admin", "snapshot"), ("admin", "roll back"), ("admin", "promote"), ("tries", "refused"),
+        ("admin", "revoke key"),
+    ]  # fmt: skip
+    snapshot, rollback, promote, tried, revoked = found
+    assert snapshot["outcome"].startswith("200 ")
+    assert snapshot["request_id"] == "r-1"
+    assert rollback["outcome"] == "404 unknown_version"
+    assert rollback["target"] == '{"to": "pawl@\\u202e9"}'
+    assert (promote["outcome"], promote["target"]) == ("400 invalid_json", '{"body": "{"}')
+    assert tried["outcome"] == "403 forbidden"
+    assert "POST /admin/rollback" in tried["target"]
+    assert revoked["target"] == '{"name": "tries"}'
+    assert all(one["address"] == HERE for one in found)
+
+
+def test_no_secret_is_kept_anywhere(server: Keyed) -> None:
+    server.server.store._database.checkpoint()
+    kept = [path.read_bytes() for path in server.state_dir.rglob("*")
+            if path.is_file() and path.name != "admin.key"]  # fmt: skip
+    assert len(kept) > 2
+    for secret in [*server.secrets.values(), server.admin_key]:
+        assert not any(secret.rpartition("_")[2].encode() in raw for raw in kept)
