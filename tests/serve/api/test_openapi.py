@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from pawl.schemas import ItemScore
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat
+from tests.serve.live import eventually
 
 
 def routes_of(app: Any) -> set[tuple[str, str]]:
@@ -136,7 +137,7 @@ def test_a_request_has_one_id_in_reply_row_and_log(
     request_id = answer.headers["X-Request-Id"]
     assert (request_id == offered) is taken
     assert re.fullmatch(r"[\w:.-]{1,64}", request_id)
-    log = (running.state_dir / "logs" / "gateway.log").read_text()
-    assert f"[{request_id}]: POST {CHAT} 200" in log
+    log, line = running.state_dir / "logs" / "gateway.log", f"[{request_id}]: POST {CHAT} 200"
+    eventually(lambda: line in log.read_text(), "the log has it, a moment after the client")
     refused = running.client.post(CHAT, json=chat(n=9), headers=headers)
     assert (refused.headers["X-Request-Id"] == offered) is taken
