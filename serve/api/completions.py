@@ -282,6 +282,7 @@ class Gateway:
                 headers={"Content-Type": "application/json", "X-Request-Id": engine_id},
             ) as upstream:  # fmt: skip
                 if upstream.status != 200:
+                    activity.n_answered += upstream.status < 500
                     exchange.recorded = upstream.status < 500  # it was refused, not begun
                     raise refusal(upstream.status, await upstream.read(), request.prompt_field)
                 if request.stream:
@@ -319,11 +320,11 @@ class Gateway:
                     continue
                 value = exchange.answer.take(data)
                 if exchange.answer.error is not None:
+                    await _send_more(send, out)
                     raise _failure_in_stream(value, exchange)
                 if value.get("choices") != [] or exchange.request.include_usage:
                     out += event(data)
-            if out:
-                await send({"type": "http.response.body", "body": out, "more_body": True})
+            await _send_more(send, out)
         if not is_done:
             raise engine_lost("its stream ended before the answer did")
         return event(DONE)
@@ -333,7 +334,7 @@ class Gateway:
         await asyncio.sleep(self.keep_alive_seconds)
         while exchange.first_token_seconds is None:
             await _begin_stream(exchange, send)
-            await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+            await _send_more(send, KEEP_ALIVE)
             await asyncio.sleep(self.keep_alive_seconds)
 
     async def _record(self, exchange: Exchange, status: Status) -> None:
@@ -365,6 +366,11 @@ def _failure_in_stream(value: dict[str, Any], exchange: Exchange) -> PawlError:
 async def _hung_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _send_more(send: Send, body: bytes) -> None:
+    if body:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _begin_stream(exchange: Exchange, send: Send) -> None:
