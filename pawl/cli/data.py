@@ -50,10 +50,17 @@ def import_command(ctx: click.Context, path: Path, format_: str) -> None:
         client = connect(settings)
         with _passing(client) as folder:
             name = _name(path)
-            with (folder / name).open("xb") as copy:
-                most = settings.exchange.max_file_bytes
-                shutil.copyfileobj(_Bounded(source, most, path), copy)
-            shutil.chown(folder / name, folder.stat().st_uid, folder.stat().st_gid)
+            try:
+                with (folder / name).open("xb") as copy:
+                    most = settings.exchange.max_file_bytes
+                    shutil.copyfileobj(_Bounded(source, most, path), copy)
+                shutil.chown(folder / name, folder.stat().st_uid, folder.stat().st_gid)
+            except OSError as err:
+                raise PawlError(
+                    f"{path} can't be copied to {folder.parent}",
+                    err.strerror or str(err),
+                    "Make room there, or mend what is named",
+                ) from None
             body = {"path": f"{folder.name}/{name}", "format": format_}
             _say(client.post("/admin/import", body))
 
