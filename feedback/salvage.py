@@ -84,7 +84,7 @@ def _salvage(database: Path) -> Salvaged:
     for path in (wal_path(database), database):
         if path.exists():
             path.rename(folder / path.name)
-    (folder / "work").rename(database)
+    (folder / "salvaged").rename(database)
     if mark_path(database).exists():
         mark_path(database).rename(folder / mark_path(database).name)
     sync_dir(folder)
@@ -93,8 +93,8 @@ def _salvage(database: Path) -> Salvaged:
 
 
 def _work_copy(database: Path, folder: Path) -> Salvaged:
-    """``folder/work``: a store that holds what can be read, checkpointed."""
-    work = folder / "work"
+    """A store in ``folder`` that holds what can be read, checkpointed."""
+    work = folder / "salvaged"
     wal = wal_path(database)
     raw = wal.read_bytes() if wal.exists() else b""
     whole_wal = is_own_wal(database)
