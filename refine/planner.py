@@ -238,8 +238,8 @@ def _learning_rate(kind: StageKind, hidden_size: int) -> float:
     """Peak learning rate of a LoRA on a model of this width.
 
     5e-5 * 10 * (2000 / hidden_size) ** 0.781 is the fit for Llama in "LoRA Without Regret"
-    (Schulman et al., 2025). SFT takes three quarters of it: twice as much learns the same rows and
-    breaks twice as much else (``docs/training-defaults.md``). Preference losses take half.
+    (Schulman et al., 2025). SFT takes three quarters of it: twice as much learned the same rows
+    and broke more else (``docs/training-defaults.md``). Preference losses take half.
     """
     fit = 5e-4 * (2000 / hidden_size) ** 0.781
     return float(f"{0.75 * fit if kind == 'sft' else fit / 2:.2g}")

@@ -94,8 +94,7 @@ def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> 
 class EpochSampler:
     """Row numbers of one epoch after the other: all but replay, and the next part of replay.
 
-    Other replay in each epoch holds more of the model at the same cost. ``len`` is the rows of one
-    epoch; ``n_parts`` epochs go over all replay once.
+    ``len`` is the rows of one epoch; ``n_parts`` epochs go over all replay once.
     """
 
     def __init__(self, is_replay: Sequence[bool], n_parts: int, seed: int) -> None:

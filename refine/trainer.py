@@ -116,7 +116,7 @@ def run_stage(
     )
     trainer_class, arguments = _trainer(stage, plan, rows, max_tokens, max_replay_tokens, sampler)
     config_class = arguments.pop("config_class")
-    n_steps = math.ceil((len(sampler) if is_sft else len(train_rows)) / stage.batch_size)
+    n_steps = math.ceil(len(sampler) / stage.batch_size)  # only SFT's rows say what is replay
     config = config_class(
         output_dir=str(work_dir / stage.kind),
         learning_rate=stage.learning_rate,

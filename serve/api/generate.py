@@ -1,6 +1,6 @@
 """Greedy answers of the base, for replay rows: ``POST /admin/generate``.
 
-    {"prompts": [[{"role": "user", "content": "Hello!"}]], "max_tokens": 96}
+    {"prompts": [[{"role": "user", "content": "Hello!"}]], "max_tokens": 32}
     {"answers": [{"text": "Hello! How can I help you?", "is_finished": true}]}
 
 They are nobody's completions, so they are not recorded. ``is_finished`` is false where

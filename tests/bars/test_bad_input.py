@@ -1,6 +1,8 @@
 """Whatever is sent over HTTP: a clear refusal, nothing lost, and the next one is answered.
 
-The table sends to a whole ``pawl up`` (door, gateway, admin routes, pages, store; the fake engine).
+Over 400 lines: one table of all bodies and routes, which its tests send to one server.
+
+The table sends to a whole ``pawl up`` (auth, gateway, admin routes, pages, store; the fake engine).
 Elsewhere: every field's range (``tests/serve/api/test_requests.py``), every field of feedback
 (``tests/feedback/test_service.py``), the admin routes (``tests/serve/api/test_admin.py``), a prompt
 longer than the context and ``echo`` + ``logprobs`` before the real vLLM
