@@ -223,7 +223,7 @@ def refusal(status: int, body: bytes | str, prompt_field: str) -> PawlError:
 
 def _too_long(message: str, prompt_field: str) -> PawlError | None:
     """The refusal of a prompt or an answer beyond the context. It begins with OpenAI's words,
-    which clients look for (LiteLLM), as they do for the code (LangChain)."""
+    which LiteLLM looks for; LangChain looks for the code, but in the message alone."""
     param, do = prompt_field, "Shorten the prompt"
     if found := re.search(r"(\w+)=(\d+) cannot be greater than max_model_len=(\d+)", message):
         param, do = found[1], f"Lower {found[1]}"
@@ -239,7 +239,8 @@ def _too_long(message: str, prompt_field: str) -> PawlError | None:
     else:
         return None
     return PawlError(
-        f"This model's maximum context length is {limit} tokens. However, {size}",
+        f"This model's maximum context length is {limit} tokens. However, {size} "
+        "(context_length_exceeded)",
         do=do,
         code="context_length_exceeded",
         param=param,
