@@ -70,9 +70,8 @@ def run_server(
     """
     from feedback.store import Store
 
-    is_public = settings.api_key is None and not is_loopback(settings.host)
-    if is_public and not settings.database_path.exists():
-        raise _no_key(settings)
+    if settings.api_key is None and not is_loopback(settings.host):
+        _require_keys(settings)
     tightened = make_private(settings.state_dir)
     lock = hold_lock(
         settings.state_dir / "server.lock",
@@ -98,14 +97,18 @@ def run_server(
                 raise
             say(f"Waiting up to {STORE_SECONDS:.0f} s: {error.what}")
             store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
-        if is_public and not store.access.has_keys:
-            store.close()
-            raise _no_key(settings)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 
 
-def _no_key(settings: Settings) -> PawlError:
-    return PawlError(
+def _require_keys(settings: Settings) -> None:
+    """Raises PawlError: no key was ever added to the store, so anybody could ask."""
+    from feedback.store import Store
+
+    if settings.database_path.exists():
+        with Store.open(settings.database_path, wait_seconds=STORE_SECONDS) as store:
+            if store.access.has_keys:
+                return
+    raise PawlError(
         f"host {settings.host!r} without an api_key or a key of 'pawl keys'",
         "everybody who reaches that address could chat, and rate anyone's answers",
         "Add a key ('pawl keys add NAME'), set one (PAWL_API_KEY=...), or listen on 127.0.0.1",
