@@ -14,15 +14,19 @@ Nothing heavy is imported here: a child sets its environment before it imports t
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import ctypes
+import functools
 import getpass
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,20 +135,34 @@ def child_environment() -> dict[str, str]:
     """
     root = Path(__file__).resolve().parents[1]
     if root in [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]:
-        return os.environ | user_name()
+        return os.environ | user_environment()
     others = os.environ.get("PYTHONPATH", "")
     path = os.pathsep.join(filter(None, [str(root), others]))
-    return os.environ | user_name() | {"PYTHONPATH": path}
+    return os.environ | user_environment() | {"PYTHONPATH": path}
 
 
-def user_name() -> dict[str, str]:
-    """A name for a user that has none (a container's arbitrary number): torch asks for one when it
-    is imported, and ``getpass`` looks here first."""
+def user_environment() -> dict[str, str]:
+    """What a user without a name or a home lacks (a container's arbitrary number): torch asks for a
+    name when it is imported (``getpass`` looks here first), and vLLM would make its cache in a
+    folder called ``~`` where it was started."""
+    values = {}
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError: from Python 3.13 on
-        return {"LOGNAME": f"user-{os.getuid()}"}
-    return {}
+        values["LOGNAME"] = f"user-{os.getuid()}"
+    try:
+        Path.home()
+    except RuntimeError:
+        values["HOME"] = _home()
+    return values
+
+
+@functools.cache
+def _home() -> str:
+    """A folder of this user's alone, for the time of this process."""
+    folder = tempfile.mkdtemp(prefix="pawl-home-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _thread_environment(n_threads: int | None) -> dict[str, str]:

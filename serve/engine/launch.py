@@ -10,7 +10,7 @@ from pathlib import Path
 from pawl.chat_template import THOUGHTS_OFF
 from pawl.engine_support import runs_on_cpu
 from pawl.files import read_json, write_atomic, write_json
-from pawl.jobs import child_environment, module_command, user_name
+from pawl.jobs import child_environment, module_command, user_environment
 from pawl.models import BaseModel
 from pawl.settings import Settings
 
@@ -97,7 +97,7 @@ def engine_environment(key: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",  # the model is a folder by now, and adapters always are
         "PYTHONUNBUFFERED": "1",
     }
-    values |= user_name()
+    values |= user_environment()
     if len(tempfile.gettempdir()) > MOST_SOCKET_FOLDER and os.access("/tmp", os.W_OK | os.X_OK):
         values["VLLM_RPC_BASE_PATH"] = "/tmp"  # sockets of vLLM's processes to each other
     if runs_on_cpu():

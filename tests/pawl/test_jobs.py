@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +82,20 @@ def test_a_hostile_folder_is_not_taken_for_ours(
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong package')")
     monkeypatch.chdir(tmp_path)
     assert run("go", tmp_path)[1]["evals"] == evals.__file__
+
+
+def test_a_user_without_a_name_and_a_home_gets_both() -> None:
+    user = ["env", "-u", "HOME", "unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*user, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("NOT TESTED as a user without a name: no user namespace could be made")
+    code = (
+        "import getpass, json, os, pathlib; from pawl.jobs import user_environment as found\n"
+        "first = found(); os.environ |= first\n"
+        "folder = pathlib.Path.home()\n"
+        "print(json.dumps([getpass.getuser(), str(folder), folder.stat().st_mode & 0o777,"
+        " found()]))"
+    )
+    done = subprocess.run([*user, sys.executable, "-c", code], capture_output=True, check=True)
+    name, folder, mode, then = json.loads(done.stdout)
+    assert (name, mode, then) == ("user-54321", 0o700, {})
+    assert not Path(folder).exists()  # it went with the process
