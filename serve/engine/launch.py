@@ -114,6 +114,7 @@ _EXCEPTION = re.compile(r"(^|[\s.])\w*(Error|Exception)(:|$)|[Ee]rror: |Value er
 _CONSEQUENCES = (
     "Engine core initialization failed", "validation error for", "stack trace", "root cause",
     "BrokenPipeError", "ConnectionResetError", "EOFError", "CancelledError", "EngineDeadError",
+    "Found ulimit of",  # vLLM's advice on its way up
 )  # fmt: skip
 _PREFIX = re.compile(r"^\(\w[\w-]* pid=\d+\)\s*([A-Z]+ \S+ \S+ \[[^\]]*\])?\s*|^\s*Value error,\s*")
 
