@@ -109,8 +109,8 @@ def test_after_a_death_the_waiting_are_told_and_its_cause_is_logged(
         os.kill(max(processes.members(leader)), signal.SIGKILL)
         codes = {told(one.result())[1] for one in holding}
         assert codes <= {"engine_lost", "engine_not_ready"}
-        assert "exit code 137 (SIGKILL)" in caplog.text
         back(one)
+        assert "exit code 137 (SIGKILL)" in caplog.text
 
 
 def test_a_pause_of_this_process_is_not_one_of_the_engine() -> None:
