@@ -54,7 +54,7 @@ class PageSecurity:
     Args:
         only_own_names: while no key is asked for, refuse a ``Host`` that is not this machine's name
             for itself, as ``serve.api.auth.Auth`` does.
-        shapes: the events that the page has; none until it is built.
+        shapes: the events that the page has; none until it is built, when it takes none.
         n_event_bytes: of the largest one.
     """
 
@@ -85,9 +85,10 @@ class PageSecurity:
             await send(message)
 
         answer: ASGIApp = await self._refusal(scope) or self._app
-        if answer is self._app and scope["path"].startswith(_JOIN) and scope["method"] == "POST":
+        is_event = scope["path"].startswith(_JOIN) and scope["method"] == "POST"
+        if answer is self._app and is_event and (shapes := self._shapes()):
             try:
-                event = checked_event(await self._body(scope, receive), self._shapes())
+                event = checked_event(await self._body(scope, receive), shapes)
             except PawlError as err:
                 answer = error_response(err)
             else:

@@ -107,7 +107,9 @@ def test_a_thousand_warnings_of_a_kind_are_a_few(tmp_path: Path) -> None:
 
 def test_what_somebody_sent_is_one_line_of_text(tmp_path: Path) -> None:
     configure_logging(file=tmp_path / "x.log")
-    log = logging.getLogger("pawl.tests")
-    log.info("run %s", "a\n2026-01-01T00:00:00.000Z INFO pawl.admin: forged\x1b[2J\u202e\ud800 漢")
+    text = "a\n2026-01-01T00:00:00.000Z INFO pawl.admin: forged\x1b[2J\u202e\ud800 漢"
+    record = logging.makeLogRecord({"name": "pawl.tests", "levelno": logging.INFO, "msg": text})
+    # Not by a logger: pytest would keep the text for its report, and xdist can't send "\ud800".
+    logging.getLogger().handlers[-1].handle(record)
     (line,) = (tmp_path / "x.log").read_text("utf-8").splitlines()
     assert line.endswith("forged\\x1b[2J\\u202e\\ud800 漢")

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 
 from pawl.schemas import Role
 from serve.api.app import make_app
-from serve.api.requests import JsonRoute
+from serve.api.bodies import JsonRoute
 from serve.api.roles import RULES, Rule
 from tests.serve.api.callers import CHAT, FEEDBACK, Keyed, keyed
 
