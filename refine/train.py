@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import math
 import os
 import shutil
 import sys
@@ -194,8 +195,8 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])
             model = _load_adapter(job, job.work_dir / "between", torch, trainable=True)
             # SFT took a part of its replay in each epoch; what comes after it takes one part.
-            n_kept = replay_counts["n_liked"] + job.plan.n_replay_rows // REPLAY_EPOCHS
-            replayed = replayed[:n_kept]
+            n_part = math.ceil(job.plan.n_replay_rows / REPLAY_EPOCHS)
+            replayed = replayed[: replay_counts["n_liked"] + n_part]
         stage_rows = build_stage(stage.kind, rows, replayed, encode=encode, max_length_tokens=limit)
         stage_counts[stage.kind] = stage_rows.counts()
         kept |= {row.row_id: row for row in stage_rows.kept}
