@@ -11,8 +11,8 @@ from pawl.schemas import Completion, Message
 def thread(completions: Sequence[Completion]) -> list[tuple[Message, Completion | None]]:
     """The newest answer's prompt and the answer itself, in order.
 
-    An answer of the prompt comes with the newest completion that gave this text to these
-    messages; None where it was not recorded here. What was asked again or edited is left out.
+    An answer of the prompt comes with the newest completion that gave it to these messages; None
+    where it was not recorded here. What was asked again or edited is left out.
 
     Args:
         completions: those of one conversation, in the order they came.
@@ -23,17 +23,17 @@ def thread(completions: Sequence[Completion]) -> list[tuple[Message, Completion 
         (row for row in completions if row.completion_id == completions[-1].completion_id),
         key=lambda row: row.choice_index,
     )
-    recorded = {(_key(row.messages), row.completion): row for row in completions}
+    recorded = {(_key(row.messages), _key([row.answer])): row for row in completions}
     found: list[tuple[Message, Completion | None]] = [
         (
             message,
-            recorded.get((_key(newest.messages[:at]), message["content"]))
+            recorded.get((_key(newest.messages[:at]), _key([message])))
             if message["role"] == "assistant"
             else None,
         )
         for at, message in enumerate(newest.messages)
     ]
-    return [*found, ({"role": "assistant", "content": newest.completion}, newest)]
+    return [*found, (newest.answer, newest)]
 
 
 def _key(messages: Sequence[Message]) -> str:

@@ -108,6 +108,8 @@ def _reason_against(
         return f"the answer was cut short ({answer.status})"
     if any(message.get("role") in PLAIN_ROLES for message in answer.messages):
         return "a plain completion, not a chat"
+    if answer.tools or answer.tool_calls:
+        return "tools were offered or called"
     if one.thumb == "up" and one.correction is not None:
         return "thumb up and a correction contradict each other"
     if one.thumb == "up" and one.categories:

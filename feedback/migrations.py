@@ -124,6 +124,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             target VARCHAR NOT NULL, outcome VARCHAR NOT NULL, request_id VARCHAR NOT NULL)""",
         ),
     ),
+    Migration(
+        7,
+        "the tools that an answer calls",
+        ("ALTER TABLE completions ADD COLUMN tool_calls_json VARCHAR DEFAULT '[]'",),
+    ),
 )
 
 

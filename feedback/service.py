@@ -118,11 +118,11 @@ def check_feedback(
         other = store.get_completion(preferred_over, other_index)
         if other is None or not sees(other.rater_id):
             raise _not_found("preferred_over", preferred_over, other_index)
-        if other.messages != completion.messages:
+        if (other.messages, other.tools) != (completion.messages, completion.tools):
             raise _refuse(
                 "preferred_over",
                 "the two answers are to different prompts",
-                "a preference compares answers to the same messages",
+                "a preference compares answers to the same messages and tools",
             )
     return Feedback(
         feedback_id=f"fb-{uuid.uuid4().hex}",

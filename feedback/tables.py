@@ -24,6 +24,7 @@ R = TypeVar("R")
 Row = tuple[Any, ...]
 _JSON_FIELDS = {
     "messages", "sampling", "categories", "cleared", "probe", "detail", "prompt", "origin",
+    "tool_calls",
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from pawl.chat_template import (
 from pawl.engine_support import CPU_HEAD_SIZES, runs_on_cpu, serves_lora
 from pawl.errors import PawlError
 from pawl.files import read_json
+from pawl.tool_support import ToolSupport, find_tool_support
 from pawl.weights import read_weights
 
 Purpose = Literal["serve", "train", "score"]
@@ -82,6 +83,7 @@ class BaseCheck:
     quantization: str | None = None
     lora_layers: tuple[str, ...] = ()
     untrained_layers: tuple[str, ...] = ()
+    tools: ToolSupport = field(default_factory=ToolSupport)
     findings: list[BaseFinding] = field(default_factory=list)
 
     def refuse(self, purpose: Purpose, name: str) -> None:
@@ -220,6 +222,7 @@ def _check_template(
         return
     yield from _check_end(whole, tokenizer, special_tokens, _named_ends(model_dir, config), check)
     yield _check_roles(template, check)
+    yield _check_tools(template, tokenizer, check)
     yield from _check_beginning(asked, whole, check)
 
 
@@ -278,6 +281,15 @@ def _check_roles(template: ChatTemplate, check: BaseCheck) -> BaseFinding:
         line = f"{' and '.join(missing)}: a request with others is refused"
         return BaseFinding("roles", line, "warning")
     return BaseFinding("roles", "system, user, assistant, in any order")
+
+
+def _check_tools(template: ChatTemplate, tokenizer: Any, check: BaseCheck) -> BaseFinding:
+    check.tools = find_tool_support(
+        template, lambda token: tokenizer.token_to_id(token) is not None
+    )
+    if check.tools.parser is not None:
+        return BaseFinding("tools", f"calls are read by the engine's parser {check.tools.parser}")
+    return BaseFinding("tools", check.tools.why.format(model="it"))
 
 
 def _check_beginning(asked: str, whole: str, check: BaseCheck) -> Iterator[BaseFinding]:

@@ -70,8 +70,15 @@ class ChatTemplate:
         self._compiled = _environment().from_string(text)
         self._special_tokens = special_tokens
 
-    def render(self, messages: Sequence[dict[str, str]], *, ask: bool = False) -> str:
-        """The conversation as text; with ``ask`` up to where the next answer begins.
+    def render(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        ask: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+    ) -> str:
+        """The conversation as text; with ``ask`` up to where the next answer begins. Arguments of
+        ``tool_calls`` are objects.
 
         Raises:
             jinja2.TemplateError: the template refuses the conversation.
@@ -79,7 +86,7 @@ class ChatTemplate:
         return str(
             self._compiled.render(
                 messages=[dict(message) for message in messages],
-                tools=None,
+                tools=list(tools) if tools else None,
                 documents=None,
                 add_generation_prompt=ask,
                 **self._special_tokens,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import re
 from pathlib import Path
 
 # vllm/v1/attention/backends/cpu_attn.py, CPUAttentionBackend.get_supported_head_sizes
@@ -37,6 +38,28 @@ def serves_lora(architecture: str) -> bool | None:
     if not module.startswith("vllm."):
         module = f"vllm.model_executor.models.{module}"
     return _inherits_lora(root, module, name)
+
+
+def tool_parsers() -> dict[str, bool]:
+    """Names of vLLM's parsers of tool calls, and whether a call can be forced with each; empty
+    when vLLM is not installed.
+
+    Forced calls are JSON that the base's own form of a call is not needed for. Parsers that have
+    to see that form set ``supports_required_and_named = False``; Mistral's sees to it by itself.
+    """
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return {}
+    folder = Path(spec.origin).parent / "tool_parsers"
+    tree = _parse(folder / "__init__.py")
+    found: dict[str, bool] = {}
+    for node in tree.body if tree else []:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("_TOOL_"):
+            for name, (module, _) in ast.literal_eval(node.value).items():
+                source = (folder / f"{module}.py").read_text("utf-8")
+                reads_only = re.search(r"supports_required_and_named\b[^\n]*= False", source)
+                found[name] = reads_only is None or name == "mistral"
+    return found
 
 
 def _registered(root: Path, architecture: str) -> tuple[str, str] | None:

@@ -6,7 +6,8 @@ models, from which ``/openapi.json`` is made. The requests of the two completion
 
 Over 400 lines because everything that travels is in one place, a few lines each.
 
-Times are UTC, ISO 8601 with ``Z``. Messages are OpenAI's: ``{"role": ..., "content": ...}``.
+Times are UTC, ISO 8601 with ``Z``. Messages are OpenAI's: ``{"role": ..., "content": ...}``, the
+content a text; an assistant's may have ``tool_calls``, a tool's has ``tool_call_id``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Message = dict[str, str]
+Message = dict[str, Any]
 PLAIN_ROLES = ("prompt", "token_ids")  # of a plain completion's prompt: a text, ids as JSON
 Thumb = Literal["up", "down"]
 Split = Literal["train", "validation", "holdout"]
@@ -64,6 +65,18 @@ class Completion(Record):
     total_seconds: float
     streamed: bool
     request_id: str | None = None  # the reply's X-Request-Id; None in rows of an older Pawl
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)  # OpenAI's, beside the text
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools that were offered."""
+        return list(self.sampling.get("tools") or [])
+
+    @property
+    def answer(self) -> Message:
+        """What was answered, as a message."""
+        message: Message = {"role": "assistant", "content": self.completion}
+        return {**message, "tool_calls": self.tool_calls} if self.tool_calls else message
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,11 +429,13 @@ class Status(Answer):
 
 
 class ConversationMessage(Answer):
-    """The fields after ``content`` are those of an answer that was recorded here; ``feedback`` is
-    what counts of what the person who asks said about it."""
+    """The fields after ``tool_call_id`` are those of an answer that was recorded here;
+    ``feedback`` is what counts of what the person who asks said about it."""
 
     role: str
     content: str
+    tool_calls: list[dict[str, Any]] | None = Field(None, description="an assistant's")
+    tool_call_id: str | None = Field(None, description="which call a tool answers")
     completion_id: str | None = None
     choice_index: int | None = None
     version: str | None = None
@@ -516,6 +531,9 @@ class Usage(Answer):
 class ChatMessage(Answer):
     role: str = "assistant"
     content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = Field(
+        None, description='[{"id", "type": "function", "function": {"name", "arguments"}}, ...]'
+    )
 
 
 class ChatChoice(Answer):

@@ -55,6 +55,9 @@ class EngineSettings(BaseModel):
     max_request_bytes: int = Field(
         4_000_000, ge=1, description="largest body of a completion request"
     )
+    tool_call_parser: str = Field(
+        "auto", description="vLLM's, for the base's calls of tools; auto: by its chat template"
+    )
 
     @property
     def n_reserved_places(self) -> int:

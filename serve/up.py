@@ -29,6 +29,7 @@ from pawl.logs import configure_logging, cut_log
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import utc_now
 from pawl.settings import Settings
+from pawl.tool_support import with_tool_parser
 from serve.api.auth import is_loopback
 from serve.connections import (
     ACCEPTED_AT_ONCE,
@@ -87,6 +88,7 @@ def run_server(
         base = resolve_model(
             settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
         )
+        base = with_tool_parser(base, settings.engine.tool_call_parser)
         base.check.refuse("serve", base.name)
         for line in base.check.lines(base.name):
             say(line)

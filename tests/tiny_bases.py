@@ -50,6 +50,18 @@ SWITCH = EMPTY_THOUGHT.replace(
     "<|assistant|>{% if enable_thinking is defined and enable_thinking is false %}"
     "<think>\n\n</think>\n\n{% endif %}{% endif %}",
 )
+# As Qwen2.5's: tools are described first, calls and their answers stand between marks.
+CALLS_TOOLS = (
+    "{{ bos_token }}{% if tools %}<|system|>You may call functions:{% for tool in tools %}\n"
+    "{{ tool | tojson }}{% endfor %}\nA call is <tool_call>\n"
+    '{"name": <name>, "arguments": <object>}\n</tool_call>{{ eos_token }}{% endif %}'
+    "{% for m in messages %}{% if m['role'] == 'tool' %}<|user|><tool_response>\n"
+    "{{ m['content'] }}\n</tool_response>{{ eos_token }}{% else %}<|{{ m['role'] }}|>"
+    "{{ m['content'] }}{% for call in m['tool_calls'] or [] %}\n<tool_call>\n"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}'
+    "\n</tool_call>{% endfor %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 NO_END = (
     "{% for m in messages %}{% if not loop.first %}\n{% endif %}{{ m['role'] }}: {{ m['content'] }}"
     "{% endfor %}{% if add_generation_prompt %}\nassistant: {% endif %}"
@@ -89,6 +101,11 @@ def empty_thought(folder: Path) -> Path:
 
 def switch(folder: Path) -> Path:
     return _base(folder, template=SWITCH)
+
+
+def calls_tools(folder: Path) -> Path:
+    """Its context is long enough for the descriptions of some tools, a token a byte."""
+    return _base(folder, template=CALLS_TOOLS, more={"max_position_embeddings": 4096})
 
 
 def no_end(folder: Path) -> Path:
@@ -208,9 +225,9 @@ def gguf(folder: Path) -> Path:
 
 KINDS: dict[str, Callable[[Path], Path]] = {
     make.__name__: make
-    for make in (plain, fused, other_end, no_system, thought, empty_thought, switch, no_end,
-                 spelled_end, no_template, narrow_heads, no_lora, missing_shard, cut_off,
-                 quantised, gguf)
+    for make in (plain, fused, other_end, no_system, thought, empty_thought, switch,
+                 calls_tools, no_end, spelled_end, no_template, narrow_heads, no_lora,
+                 missing_shard, cut_off, quantised, gguf)
 }  # fmt: skip
 
 

@@ -163,7 +163,8 @@ class Gateway:
                 parse_request, raw, model, self.base, refuse_unknown=self.refuse_unknown
             )
             # Compiling a schema may take a second, in which others go on.
-            request = await asyncio.to_thread(parse) if b"json_schema" in raw else parse()
+            is_slow = b"json_schema" in raw or b'"tools"' in raw
+            request = await asyncio.to_thread(parse) if is_slow else parse()
             if self.engine is None:
                 raise engine_off()
             if self.engine.state != "ready":

@@ -37,14 +37,12 @@ _TEXT = "only text is served"
 _PROMPT = "the prompt would be another than the one that is recorded and learned from"
 _DECODING = "it can stall the engine for everyone"
 _SCHEMA = "Use response_format with a JSON schema"
+_NEW_TOOLS = "Leave it out; functions are offered in tools"
 
 REFUSED: dict[str, Refusal] = {
     # -- OpenAI's
-    "tools": Refusal(_TOOLS, ([],)),
-    "functions": Refusal(_TOOLS, ([],)),
-    "tool_choice": Refusal(_TOOLS, ("none", "auto")),
-    "function_call": Refusal(_TOOLS, ("none", "auto")),
-    "parallel_tool_calls": Refusal(_TOOLS, (True, False)),  # without tools it says nothing
+    "functions": Refusal(_TOOLS, ([],), _NEW_TOOLS),
+    "function_call": Refusal(_TOOLS, ("none", "auto"), _NEW_TOOLS),
     "audio": Refusal(_TEXT),
     "modalities": Refusal(_TEXT, (["text"], [])),
     "web_search_options": Refusal("there is no web search"),
@@ -88,6 +86,12 @@ REFUSED: dict[str, Refusal] = {
     "max_new_tokens": Refusal("it has another name here", do="Call it max_tokens"),
     "max_output_tokens": Refusal("it has another name here", do="Call it max_tokens"),
 }
+# Of a chat whose base can't call tools, and of plain completions.
+TOOL_FIELDS: dict[str, Refusal] = {
+    "tools": Refusal(_TOOLS, ([],)),
+    "tool_choice": Refusal(_TOOLS, ("none", "auto")),
+    "parallel_tool_calls": Refusal(_TOOLS, (True, False)),  # without tools it says nothing
+}
 # Of one call alone, where the other does not ignore it but can't do it.
 REFUSED_IN = {
     "chat": {
@@ -103,6 +107,7 @@ REFUSED_IN = {
         "chat_template_kwargs": Refusal("no chat template is used here", ({},)),
     },
 }  # fmt: skip
+_OLD_TOOLS = Refusal(_TOOLS)
 # Values of no effect, which are dropped without a word. (A store of false does not keep an answer
 # from being recorded: nothing is answered without.)
 SILENT: dict[str, tuple[Any, ...]] = {
@@ -114,16 +119,23 @@ EMPTY: dict[str, tuple[Any, ...]] = {
     "stop": ("", []), "logit_bias": ({},), "metadata": ({},), "user": ("",),
     "stop_token_ids": ([],), "chat_template_kwargs": ({},), "stream_options": ({},),
 }  # fmt: skip
-_MESSAGE = ("role", "content")
+_MESSAGE = {
+    "assistant": ("role", "content", "tool_calls"),
+    "tool": ("role", "content", "tool_call_id", "name"),
+}
+_ANY_MESSAGE = ("role", "content")
 _PART = ("type", "text")
-_OPEN = "schema"  # in json_schema: there, null is a value
+_CALL = ("id", "type", "function", "index")  # a stream's calls have an index
+# Where null is a value.
+_OPEN = {("json_schema", "schema"), ("function", "parameters"), ("function", "arguments")}
 
 
 def without_null(value: Any, inside: str = "") -> Any:
-    """``value`` without the fields that are null, at any depth; a JSON schema stays as it is."""
+    """``value`` without the fields that are null, at any depth; JSON schemas and arguments stay as
+    they are."""
     if isinstance(value, dict):
         return {
-            name: item if (inside, name) == ("json_schema", _OPEN) else without_null(item, name)
+            name: item if (inside, name) in _OPEN else without_null(item, name)
             for name, item in value.items()
             if item is not None
         }
@@ -154,9 +166,12 @@ def sort_fields(
     """
     kept: dict[str, Any] = {}
     ignored: list[str] = []
+    calls_tools = kind == "chat" and bool(body.get("tools")) and _can_call(base)
     for name, value in body.items():
         refusal = REFUSED.get(name) or REFUSED_IN[kind].get(name)
-        if name in taken:
+        if not calls_tools:
+            refusal = refusal or TOOL_FIELDS.get(name)
+        if name in taken and refusal is None:
             if not _is_one_of(value, EMPTY.get(name, ())):
                 kept[name] = value
         elif refusal is None:
@@ -164,6 +179,8 @@ def sort_fields(
                 ignored.append(name)
         elif not _is_one_of(value, refusal.unless) and not _is_all(name, value, body):
             raise _refused(name, f"{name} is not supported", refusal, base)
+    if calls_tools:
+        ignored += _sort_tools(kept, base)
     if isinstance(messages := kept.get("messages"), list):
         kept["messages"], more = _sort_messages(messages, base)
         ignored += more
@@ -194,22 +211,48 @@ def _sort_messages(
         if not isinstance(message, dict):
             kept.append(message)
             continue
-        place = f"messages[{index}]"
-        if message.get("role") in ("tool", "function"):
-            raise _refused("messages", f"{place} is a tool's answer", Refusal(_TOOLS), base)
-        for name in ("tool_calls", "function_call"):
-            if message.get(name):
-                raise _refused("messages", f"{place}.{name} can't be read", Refusal(_TOOLS), base)
+        place, role = f"messages[{index}]", message.get("role")
+        if role == "function" or (role == "tool" and not _can_call(base)):
+            raise _refused("messages", f"{place} is a tool's answer", _OLD_TOOLS, base)
+        if message.get("function_call") or (message.get("tool_calls") and not _can_call(base)):
+            name = "function_call" if message.get("function_call") else "tool_calls"
+            raise _refused("messages", f"{place}.{name} can't be read", _OLD_TOOLS, base)
         if message.get("audio"):
             raise _refused("messages", f"{place}.audio can't be heard", Refusal(_TEXT), base)
+        taken = _MESSAGE.get(role, _ANY_MESSAGE) if isinstance(role, str) else _ANY_MESSAGE
         ignored |= {f"messages[].{name}": None for name, value in message.items()
-                    if value and name not in _MESSAGE}  # fmt: skip
+                    if value and name not in taken}  # fmt: skip
         if isinstance(parts := message.get("content"), list):
             ignored |= {f"messages[].content[].{name}": None for part in parts
                         if isinstance(part, dict) and part.get("type") == "text"
                         for name, value in part.items() if value and name not in _PART}  # fmt: skip
-        kept.append({name: message[name] for name in _MESSAGE if name in message})
+        if calls := message.get("tool_calls"):
+            ignored |= {f"messages[].tool_calls[].{name}": None for call in calls
+                        if isinstance(call, dict)
+                        for name, value in call.items() if value and name not in _CALL}  # fmt: skip
+        kept.append({name: message[name] for name in taken if _is_meant(message, name)})
     return kept, ignored
+
+
+def _is_meant(message: dict[str, Any], name: str) -> bool:
+    """Programs send answers back with ``"tool_calls": []``."""
+    return name in message and (message[name] != [] or name == "content")
+
+
+def _sort_tools(kept: dict[str, Any], base: BaseModel | None) -> list[str]:
+    """Names of what is ignored in ``tools``. ``strict`` is how a call is written that must be."""
+    choice = kept.get("tool_choice", "auto")
+    is_forced = choice == "required" or isinstance(choice, dict)
+    if is_forced and base is not None and not base.check.tools.forces:
+        why = "the engine can't make {model} call a tool: it only reads the calls that it writes"
+        raise _refused("tool_choice", "tool_choice forces a call", Refusal(why, do='Send "auto"'),
+                       base)  # fmt: skip
+    taken = ("name", "description", "parameters", *(["strict"] if is_forced else []))
+    tools = kept["tools"] if isinstance(kept["tools"], list) else []
+    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
+    names = {name for function in functions if isinstance(function, dict)
+             for name, value in function.items() if value and name not in taken}  # fmt: skip
+    return [f"tools[].function.{name}" for name in sorted(names)]
 
 
 def _refused(param: str, what: str, refusal: Refusal, base: BaseModel | None) -> PawlError:
@@ -222,9 +265,13 @@ def tools_reason(base: BaseModel | None) -> str:
     """Why tools can't be called, naming the model."""
     if base is None:
         return "the model served here can't call tools"
-    if "tools" in base.check.template:
-        return f"tools are not passed on to {base.name}, though its chat template knows them"
-    return f"{base.name} was not taught to call tools: its chat template knows none"
+    if _can_call(base):
+        return f"{base.name} calls tools in chats, by the fields tools and tool_calls alone"
+    return base.check.tools.why.format(model=base.name)
+
+
+def _can_call(base: BaseModel | None) -> bool:
+    return base is not None and base.check.tools.parser is not None
 
 
 def _is_one_of(value: Any, values: Iterable[Any]) -> bool:

@@ -28,6 +28,22 @@ class Choice:
 
     text: str = ""
     finish_reason: str | None = None
+    calls: dict[int, dict[str, Any]] = field(default_factory=dict)  # of tools, by their place
+
+    def take_calls(self, parts: list[dict[str, Any]]) -> None:
+        """Add calls, whole or in pieces: a piece names its call by ``index``, and continues the
+        text of its arguments."""
+        for place, part in enumerate(parts):
+            empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            call = self.calls.setdefault(part.get("index", place), empty)
+            call["id"] = part.get("id") or call["id"]
+            function = part.get("function") or {}
+            call["function"]["name"] += function.get("name") or ""
+            call["function"]["arguments"] += function.get("arguments") or ""
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        return [self.calls[place] for place in sorted(self.calls)]
 
 
 @dataclass(slots=True)
@@ -56,6 +72,8 @@ class Answer:
             choice = self.choices.setdefault(part["index"], Choice())
             message = part.get("delta") or part.get("message") or {}
             choice.text += part.get("text") or message.get("content") or ""
+            if calls := message.get("tool_calls"):
+                choice.take_calls(calls)
             choice.finish_reason = part.get("finish_reason") or choice.finish_reason
         if usage := value.get("usage"):
             self.n_prompt_tokens = usage.get("prompt_tokens")
@@ -134,6 +152,7 @@ class Exchange:
                 total_seconds=total_seconds,
                 streamed=request.stream,
                 request_id=self.request_id,
+                tool_calls=choice.tool_calls,
             ))  # fmt: skip
         return rows
 

@@ -28,6 +28,15 @@ from serve.api.bodies import parse_json
 from serve.api.errors import validation_error
 from serve.api.fields import sort_fields, without_null
 from serve.api.structured import engine_schema
+from serve.api.tools import (
+    MAX_CALLS,
+    MAX_TOOLS,
+    NamedTool,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    engine_tools,
+)
 
 MAX_CHOICES = 4
 MAX_PROMPTS = 16
@@ -86,9 +95,16 @@ class TextPart(Body, extra="ignore"):
     text: str
 
 
-class ChatRequestMessage(Body, extra="ignore"):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+class ChatRequestMessage(Body, extra="ignore", json_schema_extra=_or_null):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Annotated[list[TextPart], Field(min_length=1)] = Field(
+        "", description="may be left out beside tool_calls only"
+    )
+    tool_calls: list[ToolCall] | None = Field(
+        None, max_length=MAX_CALLS, description="an assistant's"
+    )
+    tool_call_id: str | None = Field(None, max_length=200, description="which call a tool answers")
+    name: str | None = Field(None, max_length=128, description="a tool's")
 
     @field_validator("role")
     @classmethod
@@ -101,6 +117,23 @@ class ChatRequestMessage(Body, extra="ignore"):
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content)
+
+    def as_json(self) -> Message:
+        """As the store keeps it."""
+        message: Message = {"role": self.role, "content": self.text}
+        if self.tool_calls:
+            message["tool_calls"] = [call.as_json() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        if self.name is not None:
+            message["name"] = self.name
+        return message
+
+    def for_engine(self) -> Message:
+        """The same, its content in parts where it came so."""
+        if isinstance(self.content, str):
+            return self.as_json()
+        return {**self.as_json(), "content": [part.model_dump() for part in self.content]}
 
 
 class StreamOptions(Body, extra="ignore", json_schema_extra=_or_null):
@@ -271,9 +304,36 @@ class ChatRequest(_CompletionFields):
     chat_template_kwargs: dict[_TemplateName, _TemplateValue] | None = Field(
         None, max_length=16, description="variables of the chat template: texts, numbers, booleans"
     )
+    tools: list[Tool] | None = Field(
+        None, min_length=1, max_length=MAX_TOOLS, description="functions that may be called"
+    )
+    tool_choice: ToolChoice | None = Field(
+        None, description="none, auto, required, or the name of a function that must be called"
+    )
+    parallel_tool_calls: bool | None = Field(None, description="several calls in an answer")
+
+    _engine_tools: list[dict[str, Any]] = PrivateAttr(default_factory=list)
 
     def prompts(self) -> list[list[Message]]:
-        return [[{"role": message.role, "content": message.text} for message in self.messages]]
+        return [[message.as_json() for message in self.messages]]
+
+    @property
+    def is_forced(self) -> bool:
+        """The answer must be a call."""
+        return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)
+
+    def sampling(self) -> dict[str, Any]:
+        fields = super().sampling()
+        return {**fields, "tools": self._engine_tools} if self.tools else fields
+
+    def for_engine(self) -> dict[str, Any]:
+        body = super().for_engine()
+        body["messages"] = [message.for_engine() for message in self.messages]
+        if self.tools:
+            body["tools"] = self._engine_tools
+        if self.is_forced:
+            body.pop("response_format", None)  # it would be of the text beside the call
+        return body
 
     def most_tokens(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
@@ -287,7 +347,15 @@ class ChatRequest(_CompletionFields):
                 "there is nothing to list",
                 'Send "logprobs": true with it',
             )
-        if not any(message.text.strip() for message in self.messages):
+        for index, message in enumerate(self.messages):
+            if "content" not in message.model_fields_set and not message.tool_calls:
+                raise _clash(
+                    "messages",
+                    f"messages[{index}].content is missing",
+                    "a message without tool_calls has one",
+                    f"Send messages[{index}].content",
+                )
+        if not any(message.text.strip() or message.tool_calls for message in self.messages):
             raise _clash(
                 "messages",
                 "messages hold no text",
@@ -301,6 +369,32 @@ class ChatRequest(_CompletionFields):
                 "the prompt is rendered with these, and recorded without",
                 "Leave them out",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tools_can_be_called(self) -> Self:
+        if not self.tools:
+            return self
+        is_format = self.response_format is not None and self.response_format.type != "text"
+        if is_format and self.tool_choice in (None, "auto"):
+            raise _clash(
+                "response_format",
+                "a response_format with tools",
+                "the engine lets an answer be one of the two; no tool would ever be called",
+                'Leave one of them out, or send tool_choice "none" or "required"',
+            )
+        if self.is_forced and self.min_tokens:
+            raise _clash(
+                "min_tokens",
+                "min_tokens with a call that must be written",
+                "where the call is whole, nothing but the end may follow",
+                "Leave one of them out",
+            )
+        self._engine_tools = engine_tools(
+            self.tools,
+            self.tool_choice or "auto",
+            is_parallel=self.parallel_tool_calls is not False,
+        )
         return self
 
 
@@ -377,5 +471,7 @@ def parse_request(
         request = model.model_validate(body)
     except ValidationError as error:
         raise validation_error(error.errors(include_url=False), body, model) from None
+    if isinstance(request, ChatRequest) and request.is_forced and request.response_format:
+        ignored.append("response_format")
     request._ignored = tuple(ignored)
     return request

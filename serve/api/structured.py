@@ -1,4 +1,4 @@
-"""JSON schemas of ``response_format``: bounded and checked before they reach the engine.
+"""JSON schemas of ``response_format`` and of tools: bounded and checked before the engine has them.
 
 The engine compiles a schema into a grammar, in the process that also answers everyone else. vLLM
 0.32 does so with llguidance (``serve/engine/launch.py`` chooses it); here the same library
@@ -49,30 +49,64 @@ _LITERALS = ("const", "enum", "default", "examples")  # what stands there is no 
 # Its own switches, which a client's schema could otherwise turn: blanks between values let a small
 # model write nothing else, and "one of" can't be checked while writing, but "any of" can.
 OPTIONS = {"x-guidance": {"whitespace_flexible": False, "coerce_one_of": True}}
+# Those that the engine itself sets, for schemas that it makes of others (tools').
+ENGINE_OPTIONS = {"x-guidance": {"whitespace_flexible": False}}
 
 
 def engine_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema as the engine gets it.
+    """The schema of a ``response_format`` as the engine gets it.
 
     Raises:
         PawlError: it is too large or nested too deep, or it is no schema that an answer can be
             written by.
     """
-    text = json.dumps(schema, ensure_ascii=False)
-    if len(text) > MAX_CHARACTERS:
-        raise _refusal(f"{len(text):,} characters", f"at most {MAX_CHARACTERS:,} are taken")
-    _check_size(schema)
+    check_depth(schema, "response_format")
     schema = {**_without_unknown_formats(schema), **OPTIONS}
-    problem = _problem_of(json.dumps(schema))
-    if problem:
-        raise PawlError(
-            "response_format's schema can't be followed", problem, "Change the schema",
-            code="invalid_value", param="response_format",
-        )  # fmt: skip
+    check_grammar(schema, "response_format")
     return schema
 
 
-def _check_size(schema: dict[str, Any]) -> None:
+def followable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without formats that are not known, and with "any of" for "one of": for one that
+    is a part of a schema that the engine makes, where no switch of ours has an effect."""
+    return dict(_with_any_of(_without_unknown_formats(schema)))
+
+
+def check_grammar(schema: dict[str, Any], param: str) -> None:
+    """Whether an answer can be written by a schema, which has its options.
+
+    Args:
+        schema: as the engine will compile it.
+        param: the request's field it is of.
+
+    Raises:
+        PawlError: it is too large or nested too deep, or no answer can be written by it.
+    """
+    text = json.dumps(schema, ensure_ascii=False)
+    if len(text) > MAX_CHARACTERS:
+        raise _refusal(param, f"{len(text):,} characters", f"at most {MAX_CHARACTERS:,} are taken")
+    _check_size(schema, param)
+    if problem := _problem_of(text):
+        raise PawlError(
+            f"{param}: the schema can't be followed", problem, "Change the schema",
+            code="invalid_value", param=param,
+        )  # fmt: skip
+
+
+def check_depth(value: Any, param: str) -> None:
+    """Raises PawlError: lists and objects are nested too deep."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _refusal(param, f"more than {MAX_DEPTH} levels", "it is nested too deep")
+        below = [
+            item for each in level for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        level = [item for item in below if isinstance(item, dict | list)]
+
+
+def _check_size(schema: dict[str, Any], param: str) -> None:
     n_values = n_enum_values = depth = 0
     n_items = 0.0
     multiples: list[int] = []
@@ -81,7 +115,7 @@ def _check_size(schema: dict[str, Any]) -> None:
         below: list[Any] = []
         depth += 1
         if depth > MAX_DEPTH:
-            raise _refusal(f"more than {MAX_DEPTH} levels", "it is nested too deep")
+            raise _refusal(param, f"more than {MAX_DEPTH} levels", "it is nested too deep")
         for value in level:
             if isinstance(value, list):
                 below += value
@@ -90,6 +124,7 @@ def _check_size(schema: dict[str, Any]) -> None:
                 properties = value.get("properties")
                 if isinstance(properties, dict) and len(properties) > MAX_PROPERTIES:
                     raise _refusal(
+                        param,
                         f"an object of {len(properties):,} properties",
                         f"at most {MAX_PROPERTIES} are taken",
                     )
@@ -104,24 +139,30 @@ def _check_size(schema: dict[str, Any]) -> None:
                     multiples.append(int("".join(map(str, digits[:20]))))
         if n_enum_values > MAX_ENUM_VALUES:
             raise _refusal(
-                f"{n_enum_values:,} values in enum", f"at most {MAX_ENUM_VALUES:,} are taken in all"
+                param,
+                f"{n_enum_values:,} values in enum",
+                f"at most {MAX_ENUM_VALUES:,} are taken in all",
             )
         if n_items > MAX_ITEMS:
             raise _refusal(
-                "minItems and maxItems that are large", f"their sum may be {MAX_ITEMS:,} at most"
+                param,
+                "minItems and maxItems that are large",
+                f"their sum may be {MAX_ITEMS:,} at most",
             )
         if math.lcm(*multiples) > MAX_MULTIPLE or sum(multiples) > MAX_MULTIPLES:
-            raise _refusal("multipleOf that are large", "they take too long to compile")
+            raise _refusal(param, "multipleOf that are large", "they take too long to compile")
         n_values += len(below)
         if n_values > MAX_VALUES:
-            raise _refusal(f"more than {MAX_VALUES:,} values", "that takes too long to compile")
+            raise _refusal(
+                param, f"more than {MAX_VALUES:,} values", "that takes too long to compile"
+            )
         level = [value for value in below if isinstance(value, dict | list)]
 
 
-def _refusal(size: str, why: str) -> PawlError:
+def _refusal(param: str, size: str, why: str) -> PawlError:
     return PawlError(
-        f"response_format's schema has {size}", why, "Send a smaller schema",
-        code="invalid_value", param="response_format",
+        f"{param}: the schema has {size}", why, "Send a smaller schema",
+        code="invalid_value", param=param,
     )  # fmt: skip
 
 
@@ -135,6 +176,19 @@ def _without_unknown_formats(value: Any) -> Any:
         for name, item in value.items()
         if not (name == "format" and isinstance(item, str) and item not in FORMATS)
     }
+
+
+def _with_any_of(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_any_of(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {
+        name: item if name in _LITERALS else _with_any_of(item) for name, item in value.items()
+    }
+    if isinstance(changed.get("oneOf"), list) and "anyOf" not in changed:
+        changed["anyOf"] = changed.pop("oneOf")
+    return changed
 
 
 @lru_cache(maxsize=64)

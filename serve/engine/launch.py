@@ -55,6 +55,8 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         "--structured-outputs-config", STRUCTURED_OUTPUTS,
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
+    if model.check.tools.parser is not None:
+        command += ["--enable-auto-tool-choice", "--tool-call-parser", model.check.tools.parser]
     if engine.max_model_len_tokens is not None:
         command += ["--max-model-len", str(engine.max_model_len_tokens)]
     if model.check.adds_stop:
@@ -93,6 +95,8 @@ def engine_environment(key: str) -> dict[str, str]:
         "VLLM_API_KEY": key,  # not on the command line, which everybody can read
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
         "VLLM_NO_USAGE_STATS": "1",
+        # Else forced tool calls are structural tags of xgrammar, which llguidance refuses.
+        "VLLM_ENFORCE_STRICT_TOOL_CALLING": "0",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",  # the model is a folder by now, and adapters always are
         "PYTHONUNBUFFERED": "1",

@@ -17,6 +17,10 @@ What it says follows from the model's name and the prompt alone. The last messag
     die at once    the process ends with exit code 3
     core dies      what vLLM's API process says of a core that has died
     core ends      two words, then the same as an event of the stream
+    call A B       calls of the tools A and B, if any tools are offered
+
+With ``tool_choice`` required or a name it calls the first tool, or that one. What a tool is called
+with: ``{"heard": PROMPT}``.
 
 With ``--speed`` it generates at most ``PLACES`` answers at once, first come, first served, and a
 token of each takes ``STEP_SECONDS`` and ``SECONDS_PER_ANSWER`` for each answer that is generated
@@ -148,7 +152,7 @@ class FakeVllm:
         chat = request.path.endswith("/chat/completions")
         if body["model"] != "base" and body["model"] not in self.adapters:
             return error(404, f"The model `{body['model']}` does not exist.")
-        prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        prompt = body["messages"][-1].get("content", "") if chat else body["prompt"]
         if prompt == "freeze":
             self.is_frozen = True
         if prompt == "core dies":
@@ -175,6 +179,8 @@ class FakeVllm:
         usage = {"prompt_tokens": 7, "completion_tokens": n * len(words),
                  "total_tokens": 7 + n * len(words)}  # fmt: skip
         head = {"id": completion_id, "created": 1, "model": body["model"]}
+        if calls := self.calls(body, str(prompt)):
+            return await self.called(request, body, head, calls, usage)
         if not body.get("stream"):
             if prompt == "die":
                 os._exit(3)
@@ -218,6 +224,63 @@ class FakeVllm:
                 await event([{"index": index, "finish_reason": last, **said_now}])
         if (body.get("stream_options") or {}).get("include_usage"):
             await event([], usage=usage)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    @staticmethod
+    def calls(body: dict[str, Any], prompt: str) -> list[dict[str, Any]]:
+        """What vLLM's parser would read from an answer that calls tools."""
+        choice = body.get("tool_choice", "auto") if body.get("tools") else "none"
+        names: list[str] = []
+        if isinstance(choice, dict):
+            names = [choice["function"]["name"]]
+        elif choice == "required":
+            names = [body["tools"][0]["function"]["name"]]
+        elif choice == "auto" and prompt.startswith("call "):
+            names = prompt.split()[1:]
+        if body.get("parallel_tool_calls") is False:
+            names = names[:1]
+        arguments = json.dumps({"heard": prompt}, ensure_ascii=False)
+        return [
+            {"id": f"chatcmpl-tool-{i}", "type": "function",
+             "function": {"name": name, "arguments": arguments}} for i, name in enumerate(names)
+        ]  # fmt: skip
+
+    async def called(
+        self, request: web.Request, body: dict[str, Any], head: dict[str, Any],
+        calls: list[dict[str, Any]], usage: dict[str, Any],
+    ) -> web.StreamResponse:  # fmt: skip
+        """An answer that calls tools, whole or in pieces."""
+        # vLLM, as OpenAI, ends with "stop" where the tool was named by the client.
+        finish = "stop" if isinstance(body.get("tool_choice"), dict) else "tool_calls"
+        indices = range(body.get("n", 1))
+        if not body.get("stream"):
+            await self.token()
+            message = {"role": "assistant", "content": None, "tool_calls": calls}
+            choices = [{"index": i, "message": message, "finish_reason": finish} for i in indices]
+            return web.json_response({**head, "object": "chat.completion", "choices": choices,
+                                      "usage": usage})  # fmt: skip
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+        for place, call in enumerate(calls):
+            function = call["function"]
+            first = {**call, "index": place, "function": {**function, "arguments": ""}}
+            pieces = [function["arguments"][at : at + 4]
+                      for at in range(0, len(function["arguments"]), 4)]  # fmt: skip
+            deltas.append({"tool_calls": [first]})
+            deltas += [{"tool_calls": [{"index": place, "function": {"arguments": piece}}]}
+                       for piece in pieces]  # fmt: skip
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        events = [[{"index": i, "delta": delta, "finish_reason": None}]
+                  for delta in deltas for i in indices]  # fmt: skip
+        events += [[{"index": i, "delta": {}, "finish_reason": finish}] for i in indices]
+        for choices in events:
+            await self.token()
+            data = {**head, "object": "chat.completion.chunk", "choices": choices}
+            await response.write(f"data: {json.dumps(data)}\n\n".encode())
+        if (body.get("stream_options") or {}).get("include_usage"):
+            data = {**head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+            await response.write(f"data: {json.dumps(data)}\n\n".encode())
         await response.write(b"data: [DONE]\n\n")
         return response
 

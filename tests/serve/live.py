@@ -8,16 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
 from feedback.store import Store
+from pawl.base_checks import BaseCheck
 from pawl.models import BaseModel
 from pawl.schemas import Completion, Promotion, utc_now
 from pawl.server import api_key_of
 from pawl.settings import Settings
+from pawl.tool_support import ToolSupport
 from serve.api.admission import Admission
 from serve.api.app import make_app
 from serve.api.completions import Gateway
@@ -29,6 +32,7 @@ from serve.up import Server, listen
 T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE_BASE = BaseModel("fake", Path("/nowhere"), None, "sha256:fake", "FakeForCausalLM", 512)
+FAKE_TOOL_BASE = replace(FAKE_BASE, check=BaseCheck(tools=ToolSupport("hermes", forces=True)))
 
 
 def fake_command(*more: str) -> CommandMaker:
