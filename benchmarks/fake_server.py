@@ -56,7 +56,7 @@ def fake_server(
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if child.poll() is not None:
-                raise RuntimeError((folder / "server.log").read_text()[-2000:])
+                raise RuntimeError((folder / "server.log").read_text("utf-8")[-2000:])
             if (state_dir / "server.json").exists():
                 url = str(read_json(state_dir / "server.json")["url"])
                 if httpx.get(url + "/health").json()["engine"]["state"] == "ready":

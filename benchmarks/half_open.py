@@ -84,7 +84,7 @@ def measure(url: str, n: int, seconds: float) -> tuple[list[float], int, int]:
     """The connections from a process of their own, so that they don't slow who asks."""
     command = [sys.executable, "-m", "benchmarks.half_open", "--connections", str(n),
                "--seconds", str(seconds), "--hold", url]  # fmt: skip
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) as holder:
         taken, n_failed = asyncio.run(ask_on(url, seconds))
         output, _ = holder.communicate(timeout=60)
     return taken, n_failed, int(output)

@@ -123,7 +123,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         is_ipv6 = family == socket.AF_INET6
-        return socket.create_server(
+        listener = socket.create_server(
             (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_ipv6
         )
     except OSError as error:
@@ -132,6 +132,8 @@ def listen(host: str, port: int) -> socket.socket:
             what, why = f"port {port} is in use", "another program listens on it"
         do = "Give another --host or --port (0 takes a free one)"
         raise PawlError(what, why, do) from error
+    prepare(listener)
+    return listener
 
 
 async def _serve(
@@ -203,7 +205,6 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(self._connections.report)
         for listener in sockets or []:
             listener.listen(BACKLOG)  # uvicorn took the number accepted at once for it
-            prepare(listener)
         self.listening.set()
 
     async def on_tick(self, counter: int) -> bool:
