@@ -1,4 +1,5 @@
-"""Keys and the audit log, as the store keeps them: appended, never edited.
+"""Keys and the audit log, as the store keeps them: appended, never edited. Accounts stand beside
+them (``feedback.accounts``).
 
 Keys are read from memory, since every request asks for one; what is there changes before the
 ``Future`` of a write is resolved.
@@ -10,6 +11,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import replace
 
+from feedback.accounts import Accounts
 from feedback.database import Database
 from feedback.tables import KEY_COLUMNS, record_from, row_of
 from feedback.writer import GroupWriter, Write
@@ -22,20 +24,26 @@ class Access:
 
     def __init__(self, database: Database, writer: GroupWriter) -> None:
         self._database, self._writer = database, writer
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
         self._keys: dict[str, Key] = {}  # the newest row by key_id, in the order they were added
         with database.reading() as cursor:
             rows = cursor.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY seq").fetchall()
         for row in rows:
             key = record_from(Key, row)
             self._keys[key.key_id] = replace(key, role=Role(key.role))
+        self.accounts = Accounts(database, writer, self._changing, self._was_key)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a key or an account was ever added, so that everybody needs one. It stays so when
+        all are gone: what was revoked must not work again as if nothing were asked for."""
+        return self.has_keys or self.accounts.were_added
 
     # ---- keys ----
 
     @property
     def has_keys(self) -> bool:
-        """Whether a key was ever added, so that everybody needs one. It stays so when all are
-        revoked: what was revoked must not work again as if no key were asked for."""
+        """Whether a key was ever added."""
         return bool(self._keys)
 
     def all_keys(self) -> list[Key]:
@@ -51,9 +59,18 @@ class Access:
         """Keep a key; waits for the commit.
 
         Raises:
-            PawlError: another key has the name (``key_exists``), or the store can't take it.
+            PawlError: another key has the name (``key_exists``), or an account has or had it
+                (``account_exists``), or the store can't take it.
         """
         with self._changing:
+            if self.accounts.is_taken(key.name):
+                raise PawlError(
+                    f"the name {key.name!r} is, or was, an account's",
+                    "what that person asked stands under the name",
+                    "Choose another name",
+                    code="account_exists",
+                    param="name",
+                )
             if self._named(key.name) is not None:
                 raise PawlError(
                     f"there is a key {key.name!r} already",
@@ -87,6 +104,9 @@ class Access:
     def _named(self, name: str) -> Key | None:
         keys = list(self._keys.values())  # copied: the writer's thread adds to it
         return next((key for key in keys if key.name == name and key.revoked_at is None), None)
+
+    def _was_key(self, name: str) -> bool:
+        return any(key.name.lower() == name.lower() for key in list(self._keys.values()))
 
     def _keep(self, key: Key) -> None:
         def follow() -> None:

@@ -129,6 +129,19 @@ MIGRATIONS: tuple[Migration, ...] = (
         "the tools that an answer calls",
         ("ALTER TABLE completions ADD COLUMN tool_calls_json VARCHAR DEFAULT '[]'",),
     ),
+    Migration(
+        8,
+        "accounts of people, and their sessions",
+        (
+            """CREATE TABLE accounts (
+            seq BIGINT NOT NULL, name VARCHAR NOT NULL, role VARCHAR NOT NULL,
+            password_hash VARCHAR, must_change BOOLEAN NOT NULL, subject VARCHAR,
+            created_at VARCHAR NOT NULL, changed_at VARCHAR NOT NULL, removed_at VARCHAR)""",
+            """CREATE TABLE sessions (
+            seq BIGINT NOT NULL, session_id VARCHAR NOT NULL, account VARCHAR NOT NULL,
+            created_at VARCHAR NOT NULL, used_at VARCHAR NOT NULL, ended_at VARCHAR)""",
+        ),
+    ),
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pawl.schemas import (
+    Account,
     AuditEntry,
     Category,
     Completion,
@@ -14,6 +15,7 @@ from pawl.schemas import (
     ItemScore,
     Key,
     Promotion,
+    Session,
     TrainingRow,
 )
 
@@ -39,6 +41,11 @@ PROMOTION_COLUMNS = ", ".join(columns_of(Promotion))
 CATEGORY_COLUMNS = ", ".join(columns_of(Category))
 SCORE_COLUMNS = ", ".join(columns_of(ItemScore))
 KEY_COLUMNS = ", ".join(columns_of(Key))
+ACCOUNT_COLUMNS = ", ".join(columns_of(Account))
+SESSION_COLUMNS = ", ".join(columns_of(Session))
+Recorded = (
+    Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry | Account | Session
+)
 
 
 def to_json(value: Any) -> str:
@@ -46,9 +53,7 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def row_of(
-    record: Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry,
-) -> Row:
+def row_of(record: Recorded) -> Row:
     """A record's values in column order."""
     return tuple(
         to_json(getattr(record, one.name))

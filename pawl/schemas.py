@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 Message = dict[str, Any]
 PLAIN_ROLES = ("prompt", "token_ids")  # of a plain completion's prompt: a text, ids as JSON
@@ -184,8 +184,8 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller(Record):
-    """Who sends a request: a named key, the server's own key, or anybody on this machine while no
-    key is asked for.
+    """Who sends a request: an account, a named key, the server's own key, or anybody on this
+    machine while no key is asked for.
 
     Rows are recorded under ``name``, or ``name/rater`` where ``may_name_raters``. A caller that
     ``is_everyone`` (not a named key) speaks for any rater: rows stand under the rater alone.
@@ -217,6 +217,31 @@ class Key(Record):
     secret_hash: str  # argon2id, with its salt and parameters
     created_at: str
     revoked_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account(Record):
+    """A person who signs in. The store keeps its rows for ever; the newest of a name counts."""
+
+    name: str  # one account's for ever, whatever its case
+    role: Role
+    password_hash: str | None  # argon2id; None: the person signs in elsewhere
+    must_change: bool  # the password was given out by somebody else, and works once
+    subject: str | None  # who the person is elsewhere: OpenID Connect's issuer and subject
+    created_at: str
+    changed_at: str
+    removed_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session(Record):
+    """A browser that is signed in. The store keeps its rows; the newest of an id counts."""
+
+    session_id: str  # SHA-256 of the token in the cookie, in hex
+    account: str
+    created_at: str
+    used_at: str  # to some minutes
+    ended_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,17 +345,37 @@ class NoFields(Body):
     """An empty object."""
 
 
+CALLER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
+
+
 class KeyRequest(Body):
     """A key for a program."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$",
+        pattern=CALLER_NAME,
         description="who asks with it: letters, digits and ._@+-, 64 at most",
     )
     role: Role = Field(strict=False, description="user, reviewer or administrator")
     may_name_raters: bool = Field(
         False, description="its X-Pawl-Rater and user name the people behind it"
     )
+
+
+class AccountRequest(Body):
+    """An account for a person. Without a password, a one-time password is made."""
+
+    name: str = Field(
+        pattern=CALLER_NAME, description="who signs in: letters, digits and ._@+-, 64 at most"
+    )
+    role: Role = Field(strict=False, description="user, reviewer or administrator")
+    password: SecretStr | None = Field(None, description="10 characters or more")
+
+
+class AccountChange(Body):
+    """What changes of an account. An empty password makes a one-time password."""
+
+    role: Role | None = Field(None, strict=False, description="user, reviewer or administrator")
+    password: SecretStr | None = Field(None, description="10 characters or more")
 
 
 class GenerateRequest(Body):
@@ -493,6 +538,22 @@ class KeyInfo(Answer):
 
 class NewKey(KeyInfo):
     key: str = Field(description="the secret; it is not kept, so this is the only time it is seen")
+
+
+class AccountInfo(Answer):
+    name: str
+    role: Role
+    must_change: bool = Field(description="the password works once, to set another")
+    subject: str | None = Field(description="where the person signs in instead, and as whom")
+    created_at: str
+    changed_at: str
+    removed_at: str | None = None
+
+
+class ChangedAccount(AccountInfo):
+    one_time_password: str | None = Field(
+        None, description="it is not kept, so this is the only time it is seen"
+    )
 
 
 class GeneratedAnswer(Answer):

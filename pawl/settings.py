@@ -181,6 +181,17 @@ class ApiSettings(BaseModel):
     )
 
 
+class SignInSettings(BaseModel):
+    """Sessions of people who sign in to the pages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    session_hours: float = Field(
+        720, gt=0, le=8760, description="then one signs in again, whatever one did"
+    )
+    idle_hours: float = Field(168, gt=0, le=8760, description="of doing nothing on the pages")
+
+
 class ExchangeSettings(BaseModel):
     """The one folder that imports are read from and exports are written to."""
 
@@ -222,6 +233,7 @@ class Settings(BaseSettings):
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
     api: ApiSettings = ApiSettings()
+    sign_in: SignInSettings = SignInSettings()
     exchange: ExchangeSettings = ExchangeSettings()
     log: LogSettings = LogSettings()
 

@@ -34,6 +34,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "rollback": ("promotions", "Go back to the version that answered before."),
     "history": ("promotions", "Every promotion and rollback."),
     "keys": ("keys", "Keys of programs: add, list, revoke."),
+    "accounts": ("accounts", "Accounts of people: add, list, change, remove."),
     "audit": ("keys", "Who did what to the server."),
     "demo": ("demo", "The whole loop on a made-up organisation: ask, correct, a night, ask again."),
     "import": ("data", "Read rows of other formats into the store."),

@@ -15,8 +15,13 @@ from pawl.errors import PawlError
 from pawl.files import read_regular
 from pawl.models import BaseModel
 from pawl.schemas import (
+    Account,
+    AccountChange,
+    AccountInfo,
+    AccountRequest,
     AuditEntry,
     BaseStatus,
+    ChangedAccount,
     EngineStatus,
     ExportCounts,
     ExportRequest,
@@ -45,6 +50,7 @@ from pawl.schemas import (
 )
 from pawl.server import running_server
 from pawl.settings import Settings, shared_settings
+from serve.api.accounts import change_account, new_account
 from serve.api.bodies import JsonRoute
 from serve.api.errors import engine_off
 from serve.api.generate import generate
@@ -123,6 +129,30 @@ def admin_routes(
     def revoke_key(name: str, body: NoFields) -> KeyInfo:
         """Refuse a key from now on."""
         return KeyInfo(**_told(store.access.revoke_key(name)))
+
+    @router.get("/accounts")
+    def list_accounts() -> list[AccountInfo]:
+        """Every account, the removed ones too, oldest first; without their passwords."""
+        return [AccountInfo(**_told(account)) for account in store.access.accounts.all_accounts()]
+
+    @router.post("/accounts")
+    def add_account(body: AccountRequest) -> ChangedAccount:
+        """Make an account, or bring a removed one back; without a password the answer has one that
+        works once."""
+        account, password = new_account(store.access.accounts, body)
+        return ChangedAccount(**_told(account), one_time_password=password)
+
+    @router.post("/accounts/{name}")
+    def change(name: str, body: AccountChange) -> ChangedAccount:
+        """Change an account's role or password; a password ends its sessions, and an empty one
+        makes one that works once."""
+        account, password = change_account(store.access.accounts, name, body)
+        return ChangedAccount(**_told(account), one_time_password=password)
+
+    @router.post("/accounts/{name}/remove")
+    def remove_account(name: str, body: NoFields) -> AccountInfo:
+        """Let nobody sign in under this name from now on, and end its sessions."""
+        return AccountInfo(**_told(store.access.accounts.remove(name)))
 
     @router.get("/audit")
     def show_audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[AuditEntry]:
@@ -211,9 +241,10 @@ def admin_routes(
     return router
 
 
-def _told(key: Key) -> dict[str, Any]:
-    """What may be said of a key."""
-    return {name: value for name, value in key.as_json().items() if name != "secret_hash"}
+def _told(of: Key | Account) -> dict[str, Any]:
+    """What may be said of a key or an account."""
+    secret = ("secret_hash", "password_hash")
+    return {name: value for name, value in of.as_json().items() if name not in secret}
 
 
 def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:

@@ -50,6 +50,7 @@ from serve.api.keys import Authenticator
 from serve.api.metrics import Metrics
 from serve.api.requests import ChatRequest, TextRequest
 from serve.api.roles import guard
+from serve.api.sessions import Sessions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -133,6 +134,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     local = is_loopback(settings.host)
     authenticator = Authenticator(
         store.access,
+        Sessions(store.access.accounts, settings.sign_in),
         settings.api_key.get_secret_value() if settings.api_key else None,
         make_admin_key(settings),
         local,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_BODY_BYTES = 65_536  # of a request that is read to be recorded; of a larger one its beginning
 MOST_TARGET_CHARACTERS = 1_000
+_SECRET = ("password",)
 _TOLD = ("outcome", "version", "snapshot_id", "n_added", "n_written")  # of an answer
 _log = logging.getLogger("pawl.audit")
 
@@ -94,6 +95,10 @@ class Audit:
             outcome = f"{status_of(error)} {error.code}"
             await self._append(_entry(scope, caller, "refused", target, outcome))
 
+    async def note(self, scope: Scope, caller: str, action: str, outcome: str) -> None:
+        """Record what somebody did on a page."""
+        await self._append(_entry(scope, caller, action, "{}", outcome))
+
     async def _end(self, entry: AuditEntry, outcome: str) -> None:
         _log.info("%s by %s: %s", entry.action, entry.caller, outcome)
         await self._append(replace(entry, created_at=utc_now(), outcome=outcome))
@@ -113,14 +118,17 @@ def _entry(scope: Scope, caller: str, action: str, target: str, outcome: str) ->
 
 
 def _target(scope: Scope, body: bytes) -> str:
-    """The path's parameters and the body's fields, as JSON in ASCII."""
+    """The path's parameters and the body's fields, but for secrets, as JSON in ASCII."""
     try:
         sent = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         sent = None
     if not isinstance(sent, dict):
-        sent = {"body": body[:200].decode(errors="replace")}
-    return _json({**scope.get("path_params", {}), **sent})
+        # What is no JSON can't be told from a secret; elsewhere its beginning is told.
+        told = "" if b"password" in body else body[:200].decode(errors="replace")
+        sent = {"body": told}
+    told_of = {name: value for name, value in sent.items() if name not in _SECRET}
+    return _json({**scope.get("path_params", {}), **told_of})
 
 
 def _json(value: dict[str, Any]) -> str:

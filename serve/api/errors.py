@@ -27,15 +27,16 @@ START_SECONDS = 45  # of an engine that never started here: 30 s idle, 78 s on a
 MAX_RETRY_AFTER_SECONDS = 60  # OpenAI's clients take a longer one for none at all
 # Every other error is the request's fault (400), or may pass by itself (503).
 STATUS_BY_CODE = {
-    "invalid_api_key": 401,
+    "invalid_api_key": 401, "wrong_password": 401,
+    "password_change_needed": 403,
     "forbidden": 403, "foreign_host": 403, "foreign_origin": 403,
     "completion_not_found": 404, "conversation_not_found": 404, "file_not_found": 404,
     "model_not_found": 404, "not_found": 404, "unknown_key": 404,
-    "unknown_run": 404, "unknown_version": 404,
+    "unknown_account": 404, "unknown_run": 404, "unknown_version": 404,
     "method_not_allowed": 405,
-    "already_champion": 409, "champion_misfit": 409, "file_exists": 409, "key_exists": 409,
-    "locked": 409, "no_earlier_champion": 409, "not_let_through": 409, "snapshot_changed": 409,
-    "split_salt_changed": 409,
+    "account_exists": 409, "already_champion": 409, "champion_misfit": 409, "file_exists": 409,
+    "key_exists": 409, "locked": 409, "no_earlier_champion": 409, "not_let_through": 409,
+    "snapshot_changed": 409, "split_salt_changed": 409,
     "file_too_large": 413, "request_too_large": 413,
     "unsupported_encoding": 415,
     "rate_limit_exceeded": 429, "too_many_failures": 429,

@@ -1,4 +1,4 @@
-"""Keys of programs: their secrets, made and hashed, and who a request's key belongs to.
+"""Keys of programs: their secrets, made and hashed, and who a request's key or session belongs to.
 
 A secret is ``pawl_<key id>_<64 hex digits>``: 256 random bits, an id to look the key up by, and a
 beginning that scanners of secrets can find. Only an argon2id hash of it is kept. A right secret is
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pawl.errors import PawlError
 from pawl.schemas import Caller, Key, KeyRequest, Role, utc_now
 from pawl.server import ADMIN_KEY_FILE
+from serve.api.sessions import Sessions
 from serve.api.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -34,25 +35,31 @@ RESERVED = (ANONYMOUS.name, SERVER_KEY.name, ADMIN_KEY.name)
 
 
 class Authenticator:
-    """Finds the caller of a request by its key.
+    """Finds the caller of a request by its key, or by the token of its session.
 
     Args:
         access: the store's keys.
+        sessions: the browsers that are signed in.
         api_key: the setting: an administrator's key.
         admin_key: the key of the state folder: an administrator's, too.
         local: only this machine can ask: then no key is asked for while there is none.
     """
 
     def __init__(
-        self, access: Access, api_key: str | None, admin_key: str | None, local: bool
+        self,
+        access: Access,
+        sessions: Sessions,
+        api_key: str | None,
+        admin_key: str | None,
+        local: bool,
     ) -> None:
-        self._access = access
+        self._access, self.sessions = access, sessions
         self._asks = api_key is not None or not local
         self._throttle = Throttle()
         self._hash_key = secrets.token_bytes(32)
         given = {api_key: SERVER_KEY, admin_key: ADMIN_KEY}
         self._given = {
-            self._digest(key): who
+            self.digest(key): who
             for key, who in given.items()
             # A named key in the setting is the command line's, and has the role of its name.
             if key is not None and not _TOKEN.fullmatch(key)
@@ -65,7 +72,7 @@ class Authenticator:
     @property
     def is_open(self) -> bool:
         """Whether a request without a key is taken."""
-        return not self._asks and not self._access.has_keys
+        return not self._asks and not self._access.asks
 
     async def caller(self, token: str | None, address: str) -> Caller:
         """Whose key it is. Takes microseconds for a key that was right before.
@@ -75,27 +82,53 @@ class Authenticator:
             address: where it came from (``serve.api.throttle.address_of``).
 
         Raises:
-            PawlError: it is missing or wrong (``invalid_api_key``), or too many wrong ones came
-                from there (``too_many_failures``).
+            PawlError: it is missing or wrong (``invalid_api_key``), too many wrong ones came from
+                there (``too_many_failures``), or it is of a session whose password must be changed
+                first (``password_change_needed``).
         """
         if token is None:
             if self.is_open:
                 return ANONYMOUS
             raise wrong_key()
-        digest = self._digest(token)
-        caller = self._known(digest)
+        digest = self.digest(token)
+        caller = self._known(digest) or self._signed_in(token)
         if caller is None and self.is_open:
             return ANONYMOUS  # clients of OpenAI's send some key always
         await self._throttle.wait(address, caller.name if caller else None)
-        caller = self._known(digest) or await self._verify(token, digest)
+        caller = caller or self._known(digest) or await self._verify(token, digest)
         if caller is None:
             self._throttle.failed(address)
             raise wrong_key()
         self._throttle.succeeded(address, caller.name)
         return caller
 
-    def _digest(self, token: str) -> bytes:
+    def is_key(self, text: str) -> bool:
+        """Whether a text that somebody typed as a password can be a key."""
+        return self.digest(text) in self._given or _TOKEN.fullmatch(text) is not None
+
+    def digest(self, token: str) -> bytes:
+        """What a key is remembered under."""
         return hashlib.blake2b(token.encode(), key=self._hash_key, digest_size=32).digest()
+
+    def _signed_in(self, token: str) -> Caller | None:
+        """The caller of a session that has not ended. Raises PawlError."""
+        found = self.sessions.find(token)
+        if isinstance(found, bytes):
+            return self._known(found)
+        if found is None:
+            return None
+        if found.must_change:
+            raise PawlError(
+                f"{found.name!r} has a one-time password",
+                "it works once, to set another",
+                "Set a password on the page",
+                code="password_change_needed",
+            )
+        return Caller(found.name, found.role)
+
+    def caller_of_session(self, token: str | None) -> Caller | None:
+        """Who is signed in with a cookie; None where nobody is any more."""
+        return self._signed_in(token) if token is not None else None
 
     def _known(self, digest: bytes) -> Caller | None:
         """The caller of a secret that was right before, if it still is."""

@@ -52,9 +52,13 @@ RULES: dict[str, Rule] = {
     "GET /admin/history": _REVIEWER,
     "GET /admin/runs": _REVIEWER,
     "GET /admin/runs/{run_id}": _REVIEWER,
+    "GET /admin/accounts": _ADMINISTRATOR,
     "GET /admin/audit": _ADMINISTRATOR,
     "GET /admin/keys": _ADMINISTRATOR,
     "GET /admin/status": _ADMINISTRATOR,  # holds the settings
+    "POST /admin/accounts": _audited("add account"),
+    "POST /admin/accounts/{name}": _audited("change account"),
+    "POST /admin/accounts/{name}/remove": _audited("remove account"),
     "POST /admin/export": _audited("export"),
     "POST /admin/generate": _ADMINISTRATOR,
     "POST /admin/import": _audited("import"),
@@ -116,8 +120,8 @@ def _refusal(caller: Caller, role: Role) -> PawlError:
             code="invalid_api_key",
         )
     return PawlError(
-        f"the key {caller.name!r} may not do this",
-        f"it takes the role {role}, and the key has the role {caller.role}",
-        "Use another key, or ask an administrator",
+        f"{caller.name!r} may not do this",
+        f"it takes the role {role}, and {caller.name!r} has the role {caller.role}",
+        "Use another key or account, or ask an administrator",
         code="forbidden",
     )

@@ -1,4 +1,4 @@
-"""Slows addresses that send wrong keys, whatever they send, in bounded time and memory.
+"""Slows addresses that send wrong keys or passwords, in bounded time and memory.
 
 An address may be wrong ``FREE_FAILURES`` times. After that its requests wait before their key is
 looked at, twice as long after each further failure, so that many guesses at once gain nothing. A
@@ -46,9 +46,14 @@ class _Failures:
 
 
 class Throttle:
-    """Counts wrong keys by address. Used from one event loop at a time."""
+    """Counts wrong keys by address. Used from one event loop at a time.
 
-    def __init__(self) -> None:
+    Args:
+        words: what is counted, before the address in the log.
+    """
+
+    def __init__(self, words: str = "wrong key from") -> None:
+        self._words = words
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._trusted: OrderedDict[tuple[str, str], None] = OrderedDict()  # address, caller
         self._n_waiting = 0
@@ -69,9 +74,9 @@ class Throttle:
             return
         if failures.n_waiting >= MOST_WAITING_OF_ADDRESS or self._n_waiting >= MOST_WAITING:
             raise PawlError(
-                "too many wrong keys came from this address",
-                f"{failures.n_waiting} of its requests wait already",
-                "Wait some seconds and send the right key",
+                "too many wrong tries came from here",
+                f"{failures.n_waiting} of them wait already",
+                "Wait some seconds and try again",
                 code="too_many_failures",
                 retryable=True,
             )
@@ -91,7 +96,7 @@ class Throttle:
         failures.last_at = time.monotonic()
         _keep_newest(self._failures, address)
         if is_power_of_two(failures.n):
-            _log.warning("wrong key from %s, %d so far", address, failures.n)
+            _log.warning("%s %s, %d so far", self._words, address, failures.n)
 
     def succeeded(self, address: str, caller: str) -> None:
         """A key from there was right."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from pawl.schemas import Role
+from pawl.schemas import Account, Role, utc_now
 from pawl.server import api_key_of
 from pawl.settings import Settings
 from tests.serve.pages.composed import Composed, composed
@@ -40,6 +40,18 @@ class Keyed:
             answer = operator.post("/admin/keys", json=body).raise_for_status()
         self.secrets[name] = answer.json()["key"]
         return self.client(self.secrets[name])
+
+    def sign_in(
+        self, name: str, role: Role = Role.USER, as_name: str | None = None
+    ) -> httpx.Client:
+        """Add an account; a client of a session of its, whose token is in ``secrets``."""
+        now = utc_now()
+        account = Account(name, role, "no hash", False, None, now, now)
+        self.server.store.access.accounts.add(account)
+        token = self.server.call(self.server.app.authenticator.sessions.begin(account))
+        assert token is not None
+        self.secrets[as_name or name] = token
+        return self.client(token)
 
     def close(self) -> None:
         for client in self._clients:

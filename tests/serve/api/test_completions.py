@@ -314,7 +314,7 @@ def test_an_engine_that_died_is_told_as_such_with_the_time_of_a_start_and_record
 class FullStore:
     """A store on a full disk."""
 
-    access = SimpleNamespace(has_keys=False)
+    access = SimpleNamespace(asks=False, accounts=None)
 
     def champion(self) -> str:
         return "base"

@@ -17,6 +17,7 @@ import pytest
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.schemas import Caller, KeyRequest, Role
+from pawl.settings import SignInSettings
 from serve.api.keys import (
     ADMIN_KEY,
     ANONYMOUS,
@@ -26,6 +27,7 @@ from serve.api.keys import (
     Authenticator,
     new_key,
 )
+from serve.api.sessions import Sessions
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from tests.serve.api.callers import CHAT, FEEDBACK, Keyed, ask, keyed
@@ -38,6 +40,13 @@ N_TRIES = 1_000
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.open(tmp_path / "pawl.duckdb") as opened:
         yield opened
+
+
+def found_by(
+    store: Store, api_key: str | None, admin_key: str | None, local: bool
+) -> Authenticator:
+    sessions = Sessions(store.access.accounts, SignInSettings())
+    return Authenticator(store.access, sessions, api_key, admin_key, local)
 
 
 def refused(authenticator: Authenticator, token: str | None) -> str:
@@ -56,21 +65,21 @@ def test_a_key_is_its_callers_after_a_restart_too(tmp_path: Path) -> None:
     assert secret.startswith(f"pawl_{key.key_id}_")
     assert len(secret.rpartition("_")[2]) == 64
     with Store.open(tmp_path / "pawl.duckdb") as store:
-        authenticator = Authenticator(store.access, None, None, local=True)
+        authenticator = found_by(store, None, None, local=True)
         caller = asyncio.run(authenticator.caller(secret, HERE))
         assert caller == Caller("bot", Role.REVIEWER, may_name_raters=True)
 
 
 def test_nobody_else_gets_in(store: Store) -> None:
     _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
-    authenticator = Authenticator(store.access, "sesame", "pawl_admin_x", local=True)
+    authenticator = found_by(store, "sesame", "pawl_admin_x", local=True)
     id_of_it = secret[: secret.rindex("_") + 1]
     wrong = [None, "", "sesame ", "Sesame", secret[:-1], secret + "0", secret.upper(),
              id_of_it + "0" * 64, "pawl_", "ключ", "pawl_admin_"]  # fmt: skip
     for token in wrong[:6]:
         assert refused(authenticator, token) == "invalid_api_key"
     asyncio.run(authenticator.caller(secret, HERE))  # its secret is remembered now
-    authenticator = Authenticator(store.access, "sesame", "pawl_admin_x", local=True)
+    authenticator = found_by(store, "sesame", "pawl_admin_x", local=True)
     for token in wrong[6:]:
         assert refused(authenticator, token) == "invalid_api_key"
     assert asyncio.run(authenticator.caller("sesame", HERE)) == SERVER_KEY
@@ -79,7 +88,7 @@ def test_nobody_else_gets_in(store: Store) -> None:
 
 def test_only_the_first_request_of_a_key_pays_for_its_hash(store: Store) -> None:
     _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
-    authenticator = Authenticator(store.access, None, None, local=True)
+    authenticator = found_by(store, None, None, local=True)
     other = secret[:-1] + ("0" if secret[-1] != "0" else "1")
 
     async def test() -> tuple[float, float]:
@@ -99,11 +108,11 @@ def test_only_the_first_request_of_a_key_pays_for_its_hash(store: Store) -> None
 
 
 def test_without_keys_all_who_are_here_are_anonymous_and_elsewhere_nobody_is(store: Store) -> None:
-    authenticator = Authenticator(store.access, None, "pawl_admin_x", local=True)
+    authenticator = found_by(store, None, "pawl_admin_x", local=True)
     for token in (None, "sk-any", f"pawl_{'0' * 12}_{'0' * 64}"):
         assert asyncio.run(authenticator.caller(token, HERE)) is ANONYMOUS
     assert asyncio.run(authenticator.caller("pawl_admin_x", HERE)) == ADMIN_KEY
-    assert refused(Authenticator(store.access, None, None, local=False), None) == "invalid_api_key"
+    assert refused(found_by(store, None, None, local=False), None) == "invalid_api_key"
     new_key(store.access, KeyRequest(name="bot", role=Role.USER))
     assert refused(authenticator, None) == "invalid_api_key"
     assert refused(authenticator, "sk-any") == "invalid_api_key"
@@ -113,14 +122,14 @@ def test_without_keys_all_who_are_here_are_anonymous_and_elsewhere_nobody_is(sto
 
 def test_a_named_key_in_the_setting_keeps_its_name_and_role(store: Store) -> None:
     _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
-    authenticator = Authenticator(store.access, secret, None, local=True)
+    authenticator = found_by(store, secret, None, local=True)
     assert asyncio.run(authenticator.caller(secret, HERE)) == Caller("bot", Role.USER)
     assert not authenticator.is_open
 
 
 def test_a_flood_of_wrong_secrets_of_a_key_is_bounded_and_ends(store: Store) -> None:
     _, secret = new_key(store.access, KeyRequest(name="bot", role=Role.USER))
-    authenticator = Authenticator(store.access, None, None, local=True)
+    authenticator = found_by(store, None, None, local=True)
 
     async def flood() -> list[str]:
         async def guess(n: int) -> str:

@@ -37,9 +37,13 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "GET /admin/history": ("/admin/history", None, 200),
     "GET /admin/runs": ("/admin/runs", None, 200),
     "GET /admin/runs/{run_id}": ("/admin/runs/nope", None, 404),
+    "GET /admin/accounts": ("/admin/accounts", None, 200),
     "GET /admin/audit": ("/admin/audit", None, 200),
     "GET /admin/keys": ("/admin/keys", None, 200),
     "GET /admin/status": ("/admin/status", None, 200),
+    "POST /admin/accounts": ("/admin/accounts", {"name": "x", "role": "user", "password": ""}, 400),
+    "POST /admin/accounts/{name}": ("/admin/accounts/nobody", {"role": "user"}, 404),
+    "POST /admin/accounts/{name}/remove": ("/admin/accounts/nobody/remove", {}, 404),
     "POST /admin/export": ("/admin/export", {"path": "/nowhere/x", "format": "nope"}, 400),
     "POST /admin/generate": (
         "/admin/generate", {"prompts": [HELLO["messages"]], "max_tokens": 3}, 200,
@@ -57,7 +61,10 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
 # Callers by the keys they bring, and what role those have (None: the request is not let in).
 CLOSED = {"no key": None, "wrong": None, "unknown id": None, "basic": None, "user": Role.USER,
           "reviewer": Role.REVIEWER, "administrator": Role.ADMINISTRATOR,
-          "api_key": Role.ADMINISTRATOR, "admin.key": Role.ADMINISTRATOR}  # fmt: skip
+          "api_key": Role.ADMINISTRATOR, "admin.key": Role.ADMINISTRATOR,
+          "session of user": Role.USER, "session of reviewer": Role.REVIEWER,
+          "session of administrator": Role.ADMINISTRATOR, "session of a removed one": None,
+          "session that was ended": None, "session in a cookie": None}  # fmt: skip
 ADDRESSES = itertools.count(10 * 2**24)  # from 10.0.0.0 on
 OPEN = {"no key": Role.USER, "wrong": Role.USER, "admin.key": Role.ADMINISTRATOR}
 
@@ -68,6 +75,12 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     with keyed(tmp_path_factory.mktemp("closed") / "state", api_key=API_KEY) as one:
         for role in Role:
             one.add(role.value, role)
+            one.sign_in(f"{role.value}.1", role, as_name=f"session of {role}")
+        one.sign_in("gone", Role.ADMINISTRATOR, as_name="session of a removed one")
+        one.server.store.access.accounts.remove("gone")
+        one.sign_in("out", Role.ADMINISTRATOR, as_name="session that was ended")
+        sessions = one.server.app.authenticator.sessions
+        one.server.call(sessions.end(one.secrets["session that was ended"]))
         yield one
 
 
@@ -83,10 +96,14 @@ def headers_of(server: Keyed, caller: str) -> dict[str, str]:
     values = {"no key": None, "wrong": "Bearer sk-wrong", "basic": f"Basic {basic}",
               "unknown id": f"Bearer pawl_{'0' * 12}_{'0' * 64}", "api_key": f"Bearer {API_KEY}",
               "admin.key": f"Bearer {server.admin_key}"}  # fmt: skip
+    cookie = {}
+    if caller == "session in a cookie":  # which any page can make a browser send
+        values[caller] = None
+        cookie = {"Cookie": f"pawl_session={server.secrets['session of administrator']}"}
     value = values.get(caller, f"Bearer {server.secrets.get(caller)}")
     # As through a proxy, each from an address of its own: one that is often wrong is slowed.
     address = ".".join(map(str, next(ADDRESSES).to_bytes(4, "big")))
-    return {"X-Forwarded-For": address} | ({"Authorization": value} if value else {})
+    return {"X-Forwarded-For": address} | cookie | ({"Authorization": value} if value else {})
 
 
 def routes_of(app: Any) -> set[str]:

@@ -15,8 +15,9 @@ from starlette.applications import Starlette
 
 from feedback.store import Store
 from pawl.models import BaseModel, resolve_model
-from pawl.settings import DEFAULT_MODEL, Settings
+from pawl.settings import DEFAULT_MODEL, Settings, SignInSettings
 from serve.api.keys import Authenticator
+from serve.api.sessions import Sessions
 from serve.engine.launch import vllm_command
 from serve.pages.mount import mount_pages
 from tests.serve.live import REPOSITORY
@@ -76,7 +77,9 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
 def test_until_gradio_is_there_a_small_page_says_so_and_looks_again(tmp_path: Path) -> None:
     app = Starlette()
     with Store.open(tmp_path / "pawl.duckdb") as store:
-        authenticator = Authenticator(store.access, None, None, local=True)
+        authenticator = Authenticator(
+            store.access, Sessions(store.access.accounts, SignInSettings()), None, None, local=True
+        )
     # Its lifespan never begins, so nothing is ever built.
     mount_pages(app, authenticator, only_own_names=True)
 
