@@ -58,9 +58,19 @@ def check_commands(folder: Path, *prefix: str, **environment: str) -> None:
     assert TEXT in (folder / "out.jsonl").read_text("utf-8")
 
 
+@pytest.fixture(scope="module")
+def nobody() -> list[str]:
+    """How to run a command as containers do: by a user that has a number and no name."""
+    command = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("NOT TESTED as a user without a name: no user namespace could be made")
+    return command
+
+
 @pytest.mark.slow
-def test_a_gbk_locale(tmp_path: Path) -> None:
-    """What it can't encode is escaped on the terminal; files are UTF-8 all the same."""
+def test_a_gbk_locale_dead_proxies_and_a_long_temporary_path(tmp_path: Path) -> None:
+    """What the locale can't encode is escaped on the terminal; files are UTF-8 all the same. The
+    path is longer than a socket's may be (107 bytes)."""
     where = tmp_path / "locales"
     where.mkdir()
     made = shutil.which("localedef") and subprocess.run(
@@ -69,27 +79,27 @@ def test_a_gbk_locale(tmp_path: Path) -> None:
     )  # fmt: skip
     if not (where / "zh_CN.GBK").exists():
         pytest.skip(f"NOT TESTED under a GBK locale: none could be made ({made})")
-    environment = {"LOCPATH": str(where), "LC_ALL": "zh_CN.GBK"}
+    locale = {"LOCPATH": str(where), "LC_ALL": "zh_CN.GBK"}
     asked = "import locale; print(locale.getpreferredencoding(False))"
     encoding = subprocess.run(
-        [sys.executable, "-c", asked], capture_output=True, env=os.environ | environment, check=True
+        [sys.executable, "-c", asked], capture_output=True, env=os.environ | locale, check=True
     ).stdout
     assert encoding.strip() == b"GBK"
-    use(tmp_path, **environment)
-
-
-@pytest.mark.slow
-def test_dead_proxies_in_the_environment(tmp_path: Path) -> None:
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-    use(tmp_path, **dict.fromkeys(names, DEAD), NO_PROXY="", no_proxy="")
-
-
-@pytest.mark.slow
-def test_long_temporary_paths(tmp_path: Path) -> None:
-    """Longer than a socket's path may be (107 bytes)."""
+    proxies = dict.fromkeys(names, DEAD)
     long = tmp_path / ("t" * 100) / ("u" * 100)
     long.mkdir(parents=True)
-    use(tmp_path, TMPDIR=str(long))
+    use(tmp_path, TMPDIR=str(long), NO_PROXY="", no_proxy="", **locale, **proxies)
+
+
+@pytest.mark.slow
+def test_a_user_without_a_name_and_a_home_that_is_read_only(
+    tmp_path: Path, nobody: list[str]
+) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o555)
+    use(tmp_path, *nobody, HOME=str(folder))
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -104,34 +114,15 @@ def test_ipv6(tmp_path: Path) -> None:
         check_commands(tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("home", ["read-only", "unset"])
-def test_a_user_without_a_name(tmp_path: Path, home: str) -> None:
-    """As containers run, with an arbitrary number for their user."""
-    user = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
-    if subprocess.run([*user, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("NOT TESTED as a user without a name: no user namespace could be made")
-    if home == "unset":
-        use(tmp_path, "env", "-u", "HOME", *user)
-    else:
-        folder = tmp_path / "home"
-        folder.mkdir(mode=0o555)
-        use(tmp_path, *user, HOME=str(folder))
-        assert list(folder.iterdir()) == []
-
-
 @pytest.mark.engine
-def test_the_real_engine_in_all_of_these_at_once(tmp_path: Path) -> None:
+def test_the_real_engine_in_all_of_these_at_once(tmp_path: Path, nobody: list[str]) -> None:
     """A user without a name or a home, a long temporary path, dead proxies, another encoding."""
-    user = ["env", "-u", "HOME", "unshare", "--user", "--map-user=54321", "--map-group=54321"]
-    if subprocess.run([*user, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("NOT TESTED with a real engine: no user namespace could be made")
     model_dir = make_tiny_llama(tmp_path / "model")
     long = tmp_path / ("t" * 100) / ("u" * 100)
     long.mkdir(parents=True)
     state_dir = tmp_path / "state"
     up = f"up --model {model_dir} --port 0 --state-dir {state_dir} --set engine.kv_cache_gib=0.25"
-    command = [*user, sys.executable, "-m", "pawl.cli", *up.split()]
+    command = ["env", "-u", "HOME", *nobody, sys.executable, "-m", "pawl.cli", *up.split()]
     environment = {"TMPDIR": str(long), "HTTP_PROXY": DEAD, "http_proxy": DEAD, "NO_PROXY": "",
                    "PYTHONUTF8": "0", "PYTHONIOENCODING": "gbk"}  # fmt: skip
     output = tmp_path / "up.log"
