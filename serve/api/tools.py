@@ -146,7 +146,8 @@ def _grammar_of(
         name = choice.function.name
         return next(each["function"]["parameters"] for each in tools
                     if each["function"]["name"] == name)  # fmt: skip
-    calls, definitions = [], {}
+    calls: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
     for tool in tools:
         function = tool["function"]
         parameters = dict(function["parameters"])
