@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pawl.errors import PawlError
-from pawl.files import sha256_file, write_atomic
+from benchmarks import environments
+from pawl.files import write_atomic
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PINS = Path(__file__).parent / "litellm.txt"
@@ -23,28 +21,9 @@ ENVIRONMENT: Mapping[str, str] = {
 
 
 def install(environment_dir: Path = ENVIRONMENT_DIR) -> Path:
-    """Make the environment on first use, or when the pins changed; its ``litellm`` command.
-
-    Raises:
-        PawlError: it could not be made; with the end of what pip said.
-    """
-    stamp, wanted = environment_dir / ".installed", sha256_file(PINS)
-    command = environment_dir / "bin" / "litellm"
-    if stamp.exists() and stamp.read_text("utf-8") == wanted and command.exists():
-        return command
-    print(f"Installing LiteLLM into {environment_dir} (a minute or two)...", file=sys.stderr)
-    python = environment_dir / "bin" / "python"
-    steps = [[str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(PINS)]]
-    if not python.exists():
-        steps.insert(0, [sys.executable, "-m", "venv", str(environment_dir)])
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, encoding="utf-8", check=False)
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise PawlError("LiteLLM could not be installed", "\n".join(said[-5:]),
-                            "Let pip reach a registry, or run with --no-litellm")  # fmt: skip
-    write_atomic(stamp, wanted)
-    return command
+    """Its ``litellm`` command. Raises PawlError: it could not be installed."""
+    do = "Let pip reach a registry, or run with --no-litellm"
+    return environments.install("LiteLLM", PINS, environment_dir, do) / "litellm"
 
 
 def version() -> str:

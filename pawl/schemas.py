@@ -378,8 +378,15 @@ class AccountChange(Body):
     password: SecretStr | None = Field(None, description="10 characters or more")
 
 
+class PromptMessage(Body):
+    role: str = Field(min_length=1)
+    content: str
+
+
 class GenerateRequest(Body):
-    prompts: list[list[Message]] = Field(min_length=1, max_length=256)
+    prompts: list[Annotated[list[PromptMessage], Field(min_length=1)]] = Field(
+        min_length=1, max_length=256, description='[[{"role": "user", "content": "..."}], ...]'
+    )
     max_tokens: int = Field(ge=1, le=1024, description="of each answer")
 
 

@@ -7,15 +7,17 @@ error, and all errors are reported at once.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -24,7 +26,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, SettingsConfigDict
 
 from pawl.errors import PawlError
 
@@ -88,6 +90,9 @@ class LimitSettings(BaseModel):
     )
     keep_alive_seconds: float = Field(
         15, ge=0, description="between comments in a stream that waits for its first token; 0: none"
+    )
+    start_wait_seconds: float = Field(
+        0, ge=0, description="a request may wait for an engine that starts; 0: 503, try again"
     )
     max_connections: int = Field(
         2000, ge=1, description="open at once; fewer where the process may open too few files"
@@ -171,6 +176,17 @@ class GateSettings(BaseModel):
         return value
 
 
+def _listed(value: Any) -> Any:
+    """``a,b`` as well as ``["a", "b"]``."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return json.loads(text) if text.startswith("[") else [one for one in text.split(",") if one]
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
 class ApiSettings(BaseModel):
     """The HTTP API."""
 
@@ -179,6 +195,33 @@ class ApiSettings(BaseModel):
     unknown_fields: Literal["ignore", "refuse"] = Field(
         "ignore", description="of a completion request; ignored ones are named in X-Pawl-Ignored"
     )
+    allowed_origins: Texts = Field(
+        (), description="whose pages may call the API: 'https://app.example,...'; '*': any, by key"
+    )
+    allowed_hosts: Texts = Field(
+        (), description="names that may be asked for, beside localhost; none: any, where keys are"
+    )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not re.fullmatch(
+                r"https?://[a-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?", origin
+            ):
+                raise ValueError(
+                    f"{origin!r} is no origin; write it as the browser does, in small letters and "
+                    "without a path: 'https://app.example' or 'http://localhost:3000'"
+                )
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[a-z0-9.-]+|[0-9a-f:]+", name):
+                raise ValueError(f"{name!r} is no host name in small letters, without a port")
+        return value
 
 
 class SignInSettings(BaseModel):

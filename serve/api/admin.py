@@ -235,7 +235,8 @@ def admin_routes(
         """The base's greedy answers, for replay; they are not recorded."""
         if engine is None:
             raise engine_off()
-        answers: Any = await generate(engine, body.prompts, body.max_tokens, admission)
+        prompts = [[message.model_dump() for message in prompt] for prompt in body.prompts]
+        answers: Any = await generate(engine, prompts, body.max_tokens, admission)
         return GeneratedAnswers(answers=answers)
 
     return router

@@ -40,7 +40,7 @@ from pawl.server import make_admin_key
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.api.audit import Audit
-from serve.api.auth import Auth, is_loopback
+from serve.api.auth import Auth, CrossOrigin, Fronts, is_loopback
 from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway
 from serve.api.docs import docs_page
@@ -48,6 +48,7 @@ from serve.api.errors import error_body, error_response, no_such_route
 from serve.api.in_flight import InFlight
 from serve.api.keys import Authenticator
 from serve.api.metrics import Metrics
+from serve.api.openapi import describe
 from serve.api.requests import ChatRequest, TextRequest
 from serve.api.roles import guard
 from serve.api.sessions import Sessions
@@ -71,6 +72,13 @@ class PawlApp(FastAPI):
     gateway: Gateway
     promoter: Promoter
     authenticator: Authenticator
+    fronts: Fronts
+
+    def openapi(self) -> dict[str, Any]:
+        """What ``/openapi.json`` answers."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(super().openapi())
+        return self.openapi_schema
 
     def close(self) -> None:
         """Commit what is waiting and close the store."""
@@ -111,7 +119,7 @@ def build_app(
     admission = Admission(settings.engine, settings.limits)
     gateway = Gateway(
         store, engine, base, in_flight, metrics, lambda: promoter.offered, limit, admission,
-        settings.limits.keep_alive_seconds,
+        settings.limits.keep_alive_seconds, settings.limits.start_wait_seconds,
         refuse_unknown=settings.api.unknown_fields == "refuse",
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
@@ -122,7 +130,7 @@ def build_app(
     if engine is not None if pages is None else pages:
         from serve.pages.mount import mount_pages
 
-        mount_pages(app, app.authenticator, is_loopback(settings.host), limit)
+        mount_pages(app, app.authenticator, app.fronts, limit)
     return app
 
 
@@ -139,15 +147,18 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         make_admin_key(settings),
         local,
     )
-    audit = Audit(store.access)
+    audit, api = Audit(store.access), settings.api
+    fronts = Fronts(local, api.allowed_hosts, api.allowed_origins)
+    cross_origin = [Middleware(CrossOrigin, origins=fronts.origins)] if fronts.origins else []
     app = PawlApp(
         title="Pawl", version=pawl.__version__,
         docs_url=None, redoc_url=None, redirect_slashes=False,
         description="A chat model that gets better from the people who use it.",
-        responses={"default": {"model": ErrorAnswer, "description": "what is wrong"}},
+        responses={500: {"model": ErrorAnswer, "description": "a fault of the server"}},
         middleware=[
             Middleware(Access),
-            Middleware(Auth, authenticator=authenticator, audit=audit, only_own_names=local),
+            *cross_origin,  # before authentication: a preflight brings no key
+            Middleware(Auth, authenticator=authenticator, audit=audit, fronts=fronts),
         ],
         exception_handlers={
             PawlError: _pawl_error, HTTPException: _http_error, ClientDisconnect: _client_gone,
@@ -161,7 +172,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     for router in (feedback_routes(store), *more):
         app.include_router(router)
     guard(app.routes, audit)
-    app.authenticator = authenticator
+    app.authenticator, app.fronts = authenticator, fronts
     return app
 
 

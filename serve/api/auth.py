@@ -1,13 +1,16 @@
-"""Authentication of each request: who sends it, does it come from this machine."""
+"""Authentication of each request: who sends it, from which page, and under which name of ours."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 
 from pawl.errors import PawlError
 from pawl.schemas import Caller
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pawl.auth")
 CALLER = "pawl.caller"  # where a request's scope holds who sends it
 GUARDED = ("/v1", "/admin", "/metrics")
+OPEN_ROUTES = ("/health", "/openapi.json")
+EXPOSED = ("X-Request-Id", "X-Pawl-Completion-Id", "X-Pawl-Version", "X-Pawl-Base",
+           "X-Pawl-Ignored", "Retry-After")  # fmt: skip
 IN_PROCESS = "pawl.invalid"  # the host of calls from inside this process; no DNS has it
 
 
@@ -33,18 +39,15 @@ class Auth:
     While no key is asked for, everybody on this machine may ask, but not the web pages that are
     open in their browsers: those can send requests to loopback too, under their own ``Origin``, or
     under a name of theirs that was made to point here (``Host``).
-
-    Args:
-        only_own_names: refuse a ``Host`` that is not this machine's name for itself.
     """
 
     def __init__(
-        self, app: ASGIApp, authenticator: Authenticator, audit: Audit, only_own_names: bool
+        self, app: ASGIApp, authenticator: Authenticator, audit: Audit, fronts: Fronts
     ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._audit = audit
-        self._only_own_names = only_own_names
+        self._fronts = fronts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(GUARDED):
@@ -60,11 +63,10 @@ class Auth:
         await self._app(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:
-        headers = Headers(scope=scope)
-        if self._authenticator.is_open:
-            host = foreign_host(headers) if self._only_own_names else None
-            if (stranger := foreign_origin(headers) or host) is not None:
-                raise stranger
+        headers, is_open = Headers(scope=scope), self._authenticator.is_open
+        stranger = foreign_origin(headers, self._fronts.origins) if is_open else None
+        if (stranger := stranger or self._fronts.foreign_host(headers, is_open)) is not None:
+            raise stranger
         return await self._authenticator.caller(key_of(headers), address_of(scope))
 
 
@@ -92,32 +94,67 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def foreign_origin(headers: Headers) -> PawlError | None:
-    """The refusal of a request that a page of another server sends."""
+def foreign_origin(headers: Headers, allowed: Collection[str] = ()) -> PawlError | None:
+    """The refusal of a request that a page of another server sends, but for the origins named."""
     origin = headers.get("origin")
-    if origin is None or origin.partition("://")[2] == headers.get("host"):
+    if origin is None or origin in allowed or origin.partition("://")[2] == headers.get("host"):
         return None
     return PawlError(
         f"a page of {origin[:100]} may not ask this server",
         "only its own page and programs may",
-        "Use its own page, or start it with an api_key and ask from a program",
+        "Use its own page, name that origin in api.allowed_origins, or start the server with an "
+        "api_key and ask from a program",
         code="foreign_origin",
     )
 
 
-def foreign_host(headers: Headers) -> PawlError | None:
-    """The refusal of a ``Host`` header that is not this machine's name for itself: a page of
-    ``evil.com`` can make that name point here, and then its requests carry it."""
-    host = headers.get("host", "")
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        name = ""
-    if name == IN_PROCESS or is_loopback(name):
-        return None
-    return PawlError(
-        f"this server is not called {host[:100]!r}",
-        "without a key it answers to localhost and 127.0.0.1 alone",
-        "Use that address, or start the server with an api_key",
-        code="foreign_host",
-    )
+@dataclass(frozen=True, slots=True)
+class Fronts:
+    """Under which names the server may be asked for, and which servers' pages may ask.
+
+    ``is_local``: only this machine reaches it. While no key is asked for it then answers to this
+    machine's names for itself alone: a page of ``evil.com`` can make that name point here, and its
+    requests carry it as ``Host``. ``hosts``: further names; where there are some, no other will
+    do, with a key neither. ``origins``: exact ones (``https://app.example``), or ``*``, which
+    stands for any where a key is asked for.
+    """
+
+    is_local: bool
+    hosts: Collection[str] = ()
+    origins: Collection[str] = ()
+
+    def foreign_host(self, headers: Headers, is_open: bool) -> PawlError | None:
+        """The refusal of a ``Host`` header that may not be asked for."""
+        if not self.hosts and not (is_open and self.is_local):
+            return None
+        host = headers.get("host", "")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            name = ""
+        if name == IN_PROCESS or is_loopback(name) or name in self.hosts:
+            return None
+        names = ["localhost", "127.0.0.1", *self.hosts]
+        return PawlError(
+            f"this server is not called {host[:100]!r}",
+            f"it answers to {', '.join(names)}",
+            "Use one of these, or name yours in api.allowed_hosts",
+            code="foreign_host",
+        )
+
+
+class CrossOrigin:
+    """Pure ASGI middleware: lets pages of ``origins`` read what the API answers, and answers their
+    preflights. Never with credentials: no cookie or password that a browser sends by itself opens
+    the API, a page sends its key. The chat page and its routes are not for other origins."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        self._app = app
+        self._cors = CORSMiddleware(
+            app, allow_origins=origins, allow_methods=("GET", "HEAD", "POST"), allow_headers=("*",),
+            allow_private_network="*" not in origins, expose_headers=EXPOSED,
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_api = scope["type"] == "http" and scope["path"].startswith((*GUARDED, *OPEN_ROUTES))
+        await (self._cors if is_api else self._app)(scope, receive, send)

@@ -42,10 +42,10 @@ from serve.api.errors import (
     connection_errors,
     engine_lost,
     engine_off,
+    engine_starting,
     error_body,
     refusal,
     respond_error,
-    seconds_to_ready,
     status_of,
 )
 from serve.api.fields import ignored_header
@@ -86,6 +86,7 @@ class Gateway:
     max_body_bytes: int  # a larger request is refused
     admission: Admission = field(default_factory=Admission)
     keep_alive_seconds: float = 0.0  # 0: no comments
+    start_wait_seconds: float = 0.0  # for an engine that starts
     record: bool = True  # off only to measure what recording costs
     refuse_unknown: bool = False  # fields that are not known, instead of ignoring them
 
@@ -107,6 +108,8 @@ class Gateway:
         version = champion if name == PUBLIC_NAME else name
         if version == BASE_VERSION or version in self.offered():
             return version
+        if version == champion and self.engine is not None and self.engine.state != "ready":
+            return version  # it is loaded before the engine is ready
         if version == champion:
             raise PawlError(
                 f"{champion}, the champion, is not in the engine",
@@ -167,10 +170,8 @@ class Gateway:
             request = await asyncio.to_thread(parse) if is_slow else parse()
             if self.engine is None:
                 raise engine_off()
-            if self.engine.state != "ready":
-                starting = self.engine.unavailable()
-                starting.retry_after_seconds = seconds_to_ready(self.engine)
-                raise starting
+            if self.engine.state != "ready" and not self.start_wait_seconds:
+                raise engine_starting(self.engine)
             version = self.resolve(request.model)
             rater_id = rater_of(
                 caller_of(scope), headers.get("x-pawl-rater"), request.user,
@@ -232,6 +233,7 @@ class Gateway:
                 exchange.caller, exchange.n_rows, exchange.n_expected_tokens
             ) as place:
                 self.metrics.queue_seconds.observe(place.waited_seconds)
+                await self._until_ready(engine, exchange.version)
                 body = await self._ask(exchange, engine, send, place)
             await self._record(exchange, "complete")
         except PawlError as error:
@@ -262,6 +264,16 @@ class Gateway:
             await respond_error(failure, scope, receive, send, _headers(exchange))
         return "error"
 
+    async def _until_ready(self, engine: Engine, version: str) -> None:
+        """Wait for an engine that starts. Raises PawlError: it takes too long, or failed."""
+        if engine.state == "ready":
+            return
+        with contextlib.suppress(PawlError):
+            await engine.wait_ready(self.start_wait_seconds or None)
+        if engine.state != "ready":
+            raise engine_starting(engine)
+        self.resolve(version)
+
     async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
         """Let the engine answer; returns what is still to be sent, all or ``[DONE]``.
 
@@ -269,8 +281,6 @@ class Gateway:
             PawlError: the engine refused, or broke down.
             Exception: one of ``connection_errors``.
         """
-        if engine.state != "ready":  # it was when the request came
-            raise engine.unavailable()
         request, activity = exchange.request, engine.activity
         body = {**request.for_engine(), "model": exchange.version}
         # vLLM puts the prefix before this id again: so ours is known before the first byte.

@@ -69,12 +69,14 @@ def error_response(error: PawlError) -> JSONResponse:
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 
-def seconds_to_ready(engine: Engine) -> float:
-    """How long the engine still needs to start, by its last start and how far it is."""
+def engine_starting(engine: Engine) -> PawlError:
+    """The engine starts, or has failed. To be tried again when it should be ready, by its last
+    start and how far it is."""
+    error, whole = engine.unavailable(), engine.start_seconds or START_SECONDS
+    error.retry_after_seconds = max(RETRY_AFTER_SECONDS, whole * (1 - engine.progress_fraction))
     if engine.state == "failed":  # somebody has to start Pawl again
-        return MAX_RETRY_AFTER_SECONDS
-    whole = engine.start_seconds or START_SECONDS
-    return max(RETRY_AFTER_SECONDS, whole * (1 - engine.progress_fraction))
+        error.retry_after_seconds = MAX_RETRY_AFTER_SECONDS
+    return error
 
 
 async def respond_error(

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
+from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.pages.events import EventShape, shapes_of
 from serve.pages.rendering import ASSETS
@@ -28,7 +29,7 @@ log = logging.getLogger("pawl.pages")
 
 
 def mount_pages(
-    app: Starlette, authenticator: Authenticator, only_own_names: bool, n_event_bytes: int
+    app: Starlette, authenticator: Authenticator, fronts: Fronts, n_event_bytes: int
 ) -> None:
     """Serve the chat page at ``/`` of ``app``; it gets every path that no route takes.
 
@@ -38,11 +39,11 @@ def mount_pages(
     Args:
         app: the gateway; its API routes are registered already, its lifespan has not begun.
         authenticator: asked whether a key is right, for the page as for the API.
-        only_own_names, n_event_bytes: as in ``PageSecurity``.
+        fronts, n_event_bytes: as in ``PageSecurity``.
     """
     pages = Pages()
     app.router.default = PageSecurity(
-        pages, authenticator, only_own_names, lambda: pages.shapes, n_event_bytes
+        pages, authenticator, fronts, lambda: pages.shapes, n_event_bytes
     )
     app.state.pages = pages
     app.router.lifespan_context = pages.lifespan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawl.errors import PawlError
-from serve.api.auth import foreign_host, foreign_origin, key_of
+from serve.api.auth import Fronts, foreign_origin, key_of
+from serve.api.bodies import parse_json
 from serve.api.errors import error_response, no_such_route, status_of
 from serve.api.keys import Authenticator
 from serve.api.throttle import address_of
@@ -52,9 +54,14 @@ class PageSecurity:
     opens the page can do with it what the key allows.
 
     Args:
-        only_own_names: while no key is asked for, refuse a ``Host`` that is not this machine's name
-            for itself, as ``serve.api.auth.Auth`` does.
-        shapes: the events that the page has; none until it is built, when it takes none.
+        # Before the page is built there are no events, and it says so itself.
+        if answer is self._app and scope["method"] == "POST" and (shapes := self._shapes()):
+            try:
+                body = await self._body(scope, receive)
+                if scope["path"].startswith(_JOIN):
+                    event = checked_event(body, shapes)
+                else:
+                    event = json.dumps(parse_json(body or b"{}")).encode()
         n_event_bytes: of the largest one.
     """
 
@@ -62,7 +69,7 @@ class PageSecurity:
         self,
         app: ASGIApp,
         authenticator: Authenticator,
-        only_own_names: bool,
+        fronts: Fronts,
         shapes: Callable[[], Mapping[int, EventShape]],
         n_event_bytes: int,
     ) -> None:
@@ -70,7 +77,7 @@ class PageSecurity:
         self._authenticator = authenticator
         self._shapes = shapes
         self._n_event_bytes = n_event_bytes
-        self._only_own_names = only_own_names
+        self._fronts = fronts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # the pages speak plain HTTP only; this answers 403
@@ -85,10 +92,20 @@ class PageSecurity:
             await send(message)
 
         answer: ASGIApp = await self._refusal(scope) or self._app
+<<<<<<< HEAD
         is_event = scope["path"].startswith(_JOIN) and scope["method"] == "POST"
         if answer is self._app and is_event and (shapes := self._shapes()):
             try:
                 event = checked_event(await self._body(scope, receive), shapes)
+=======
+        if answer is self._app and scope["method"] == "POST":
+            try:
+                body = await self._body(scope, receive)
+                if scope["path"].startswith(_JOIN):
+                    event = checked_event(body, self._shapes())
+                else:
+                    event = json.dumps(parse_json(body or b"{}")).encode()
+>>>>>>> 9ad9f7f (openapi.json names every status, the keys and the headers; a fuzz command; api.allowed_origins and api.allowed_hosts; a request may wait for an engine that starts)
             except PawlError as err:
                 answer = error_response(err)
             else:
@@ -113,8 +130,7 @@ class PageSecurity:
         if not _OPEN.fullmatch(scope["path"]) or ".." in scope["path"]:
             return error_response(no_such_route(scope))
         stranger = foreign_origin(headers) if scope["method"] == "POST" else None
-        if self._authenticator.is_open and self._only_own_names:
-            stranger = stranger or foreign_host(headers)
+        stranger = stranger or self._fronts.foreign_host(headers, self._authenticator.is_open)
         if stranger is not None:
             return PlainTextResponse(f"{stranger}\n", status_of(stranger))
         try:

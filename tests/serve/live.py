@@ -84,6 +84,7 @@ class Live:
             store, self.engine, base, self.in_flight, Metrics(), lambda: self.engine.loaded,
             settings.engine.max_request_bytes, Admission(settings.engine, settings.limits),
             settings.limits.keep_alive_seconds,
+            settings.limits.start_wait_seconds,
             refuse_unknown=settings.api.unknown_fields == "refuse",
         )  # fmt: skip
         self.app = make_app(settings, self.gateway)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from pawl.errors import PawlError
@@ -388,6 +389,32 @@ def test_an_error_after_a_comment_is_an_event(tight: Live) -> None:
         tight.loop.call_soon_threadsafe(tight.engine.activity.end)
         data = next(line for line in lines if line.startswith("data: "))
         assert json.loads(data.removeprefix("data: "))["error"]["code"] == "engine_lost"
+
+
+def test_a_request_may_wait_for_an_engine_that_starts(tmp_path: Path) -> None:
+    limits = {"keep_alive_seconds": 0.05, "start_wait_seconds": 60}
+    with live(Settings(state_dir=tmp_path, limits=limits), wait=False) as one:
+        assert one.engine.state == "starting"
+        with openai.OpenAI(base_url=one.url + "/v1", api_key="any", max_retries=0) as client:
+            # OpenAI's client skips the comments that come meanwhile.
+            stream = client.chat.completions.create(**chat("hello", stream=True))
+            assert stream.response.headers["X-Pawl-Version"] == "base"
+            pieces = [chunk.choices[0].delta.content for chunk in stream]
+    assert "".join(pieces) == "base heard 5 characters."
+
+
+def test_it_waits_no_longer_than_that(tmp_path: Path) -> None:
+    limits = {"keep_alive_seconds": 0.1, "start_wait_seconds": 0.3}
+    never = fake_command("--never-ready")
+    with live(Settings(state_dir=tmp_path, limits=limits), command=never, wait=False) as one:
+        answer = httpx.post(one.url + CHAT, json=chat("hello"))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_not_ready")
+        assert int(answer.headers["Retry-After"]) > 2
+        answer = httpx.post(one.url + CHAT, json=chat("hello", stream=True))
+        assert answer.text.startswith(": keep-alive\n\n")
+        last = json.loads(answer.text.split("data: ")[1])
+        assert last["error"]["code"] == "engine_not_ready"
+        assert one.store.counts()["completions"] == 0
 
 
 def test_quotas_are_told_as_openai_does(tmp_path: Path) -> None:

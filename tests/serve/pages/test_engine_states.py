@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from feedback.store import Store
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import DEFAULT_MODEL, Settings, SignInSettings
+from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.api.sessions import Sessions
 from serve.engine.launch import vllm_command
@@ -81,7 +82,7 @@ def test_until_gradio_is_there_a_small_page_says_so_and_looks_again(tmp_path: Pa
             store.access, Sessions(store.access.accounts, SignInSettings()), None, None, local=True
         )
     # Its lifespan never begins, so nothing is ever built.
-    mount_pages(app, authenticator, only_own_names=True)
+    mount_pages(app, authenticator, Fronts(is_local=True), 1_000)
 
     async def get(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app)
