@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from typing import Any
 
 from feedback.categories import check_categories
@@ -40,9 +41,50 @@ def submit_feedback(
         PawlError: what does not fit together (``invalid_feedback``), an unknown completion
             (``completion_not_found``), or a store that can't take it.
     """
-    feedback = check_feedback(store, request, rater_id, source, sees)
-    stored = store.append_feedback(feedback).result()
-    return stored, stored.feedback_id != feedback.feedback_id
+    [result] = submit_feedbacks(store, [(request, rater_id)], source, sees)
+    if isinstance(result, PawlError):
+        raise result
+    return result
+
+
+def submit_feedbacks(
+    store: Store,
+    requests: Sequence[tuple[FeedbackRequest, str]],
+    source: str = "api",
+    sees: Callable[[str], bool] = lambda rater_id: True,
+) -> list[tuple[Feedback, bool] | PawlError]:
+    """Check and store several, each for itself, in few commits; waits for them.
+
+    Args:
+        requests: each with the person who says so; the rest is as in ``submit_feedback``.
+
+    Returns:
+        For each what ``submit_feedback`` answers or raises, in their order.
+    """
+    begun: list[tuple[Feedback, Future[Feedback]] | PawlError] = []
+    pending: dict[str, Future[Feedback]] = {}  # by the completion that it is about
+    for request, rater_id in requests:
+        if request.completion_id in pending:  # what is checked next may depend on it
+            wait([pending.pop(request.completion_id)])
+        try:
+            feedback = check_feedback(store, request, rater_id, source, sees)
+        except PawlError as error:
+            begun.append(error)
+            continue
+        future = pending[request.completion_id] = store.append_feedback(feedback)
+        begun.append((feedback, future))
+    results: list[tuple[Feedback, bool] | PawlError] = []
+    for one in begun:
+        if isinstance(one, PawlError):
+            results.append(one)
+            continue
+        feedback, future = one
+        try:
+            stored = future.result()
+            results.append((stored, stored.feedback_id != feedback.feedback_id))
+        except PawlError as error:
+            results.append(error)
+    return results
 
 
 def take_snapshot(store: Store, settings: Settings) -> dict[str, Any]:

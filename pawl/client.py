@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from pawl.schemas import (
     ChatAnswer,
     Conversation,
     Feedback,
+    FeedbackResults,
     Message,
     Promotion,
     Run,
@@ -159,6 +160,12 @@ class Pawl:
         }  # fmt: skip
         headers = _people(None, rater_id)
         return _as(StoredFeedback, self._call("POST", "/v1/feedback", body=body, headers=headers))
+
+    def feedback_batch(self, feedback: Sequence[Mapping[str, Any]]) -> FeedbackResults:
+        """Say something about up to 1,000 answers, each with the fields of ``feedback``. Each is
+        stored or refused for itself: ``results`` has what became of each, in their order."""
+        answer = self._call("POST", "/v1/feedback/batch", body={"feedback": list(feedback)})
+        return FeedbackResults.model_validate(answer)
 
     def feedback_on(self, completion_id: str) -> list[Feedback]:
         """What counts now on an answer, one row a person."""

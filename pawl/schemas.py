@@ -301,6 +301,12 @@ class FeedbackRequest(Body):
     )
 
 
+class FeedbackBatch(Body):
+    """Feedback on several answers, at most 1,000 at once."""
+
+    feedback: list[FeedbackRequest] = Field(min_length=1, max_length=1000)
+
+
 class PromotionRequest(Body):
     """Either a run, or any adapter with ``force``."""
 
@@ -421,6 +427,21 @@ class ErrorAnswer(Answer):
     """An error, as OpenAI's API has it."""
 
     error: ErrorDetail
+
+
+class FeedbackResult(Answer):
+    """What became of one of a batch: either of the two."""
+
+    feedback: StoredFeedback | None = None
+    error: ErrorDetail | None = None
+
+
+class FeedbackResults(Answer):
+    """In the order in which they were sent."""
+
+    results: list[FeedbackResult]
+    n_stored: int
+    n_refused: int
 
 
 class ModelCard(Answer):

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 
 from feedback.conversations import thread
-from feedback.service import submit_feedback
+from feedback.service import submit_feedback, submit_feedbacks
 from pawl.errors import PawlError
 from pawl.schemas import (
     Category,
     Conversation,
     ConversationMessage,
     Feedback,
+    FeedbackBatch,
     FeedbackRequest,
+    FeedbackResult,
+    FeedbackResults,
     Role,
     StoredFeedback,
 )
 from serve.api.auth import caller_of
 from serve.api.bodies import JsonRoute
+from serve.api.errors import error_body, status_of
 from serve.api.recording import rater_of
 
 if TYPE_CHECKING:
@@ -37,6 +41,28 @@ def feedback_routes(store: Store) -> APIRouter:
         source = "chat_page" if headers.get("x-pawl-source") == "chat_page" else "api"
         feedback, duplicate = submit_feedback(store, body, rater_id, source, caller.sees)
         return StoredFeedback(**feedback.as_json(), duplicate=duplicate)
+
+    @router.post("/v1/feedback/batch")
+    def add_feedback_batch(request: Request, body: FeedbackBatch) -> FeedbackResults:
+        """Store feedback on several answers. Each counts for itself: one that is refused (its
+        answer is not known) keeps none of the others out. Where the store fails, all of it is one
+        error, and may be sent again under the same idempotency keys."""
+        caller = caller_of(request.scope)
+        sent = [(one, _rater(request, one.user)) for one in body.feedback]
+        results = []
+        for result in submit_feedbacks(store, sent, "api", caller.sees):
+            if not isinstance(result, PawlError):
+                feedback, duplicate = result
+                stored = StoredFeedback(**feedback.as_json(), duplicate=duplicate)
+                results.append(FeedbackResult(feedback=stored))
+            elif status_of(result) >= 500:
+                raise result
+            else:
+                results.append(FeedbackResult.model_validate(error_body(result)))
+        n_stored = sum(one.feedback is not None for one in results)
+        return FeedbackResults(
+            results=results, n_stored=n_stored, n_refused=len(results) - n_stored
+        )
 
     @router.get("/v1/feedback")
     def list_feedback(request: Request, completion_id: str) -> list[Feedback]:

@@ -92,20 +92,14 @@ class PageSecurity:
             await send(message)
 
         answer: ASGIApp = await self._refusal(scope) or self._app
-<<<<<<< HEAD
-        is_event = scope["path"].startswith(_JOIN) and scope["method"] == "POST"
-        if answer is self._app and is_event and (shapes := self._shapes()):
-            try:
-                event = checked_event(await self._body(scope, receive), shapes)
-=======
-        if answer is self._app and scope["method"] == "POST":
+        # Before the page is built there are no events, and it says so itself.
+        if answer is self._app and scope["method"] == "POST" and (shapes := self._shapes()):
             try:
                 body = await self._body(scope, receive)
                 if scope["path"].startswith(_JOIN):
-                    event = checked_event(body, self._shapes())
+                    event = checked_event(body, shapes)
                 else:
                     event = json.dumps(parse_json(body or b"{}")).encode()
->>>>>>> 9ad9f7f (openapi.json names every status, the keys and the headers; a fuzz command; api.allowed_origins and api.allowed_hosts; a request may wait for an engine that starts)
             except PawlError as err:
                 answer = error_response(err)
             else:

@@ -84,6 +84,9 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("GET", "/v1/models/{name}", name="nope", status=404)
     call("POST", FEEDBACK, {"completion_id": answer["id"], "thumb": "down", "user": "ann"})
     call("POST", FEEDBACK, {"completion_id": "nope", "thumb": "down"}, status=404)
+    batch = [{"completion_id": answer["id"], "thumb": "down", "user": "ann"},
+             {"completion_id": "nope", "thumb": "up"}]  # fmt: skip
+    call("POST", "/v1/feedback/batch", {"feedback": batch})
     call("GET", FEEDBACK + "?completion_id=" + answer["id"])
     call("GET", "/v1/feedback/categories")
     headers = {"X-Pawl-Rater": "ann", "X-Pawl-Conversation": "c"}

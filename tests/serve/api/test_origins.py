@@ -21,8 +21,9 @@ PREFLIGHT = {
 }
 
 
-def test_preflights_are_answered_for_the_named_origins_alone(tmp_path: Path) -> None:
-    with page(tmp_path, api_key="sesame", api=ApiSettings(allowed_origins=(APP,))) as app:
+def test_named_origins_and_names_alone_with_a_key(tmp_path: Path) -> None:
+    api = ApiSettings(allowed_origins=(APP,), allowed_hosts=("chat.example",))
+    with page(tmp_path, api_key="sesame", api=api) as app:
         answer = ask(app, "OPTIONS", CHAT, Origin=APP, **PREFLIGHT)
         assert (answer.status_code, answer.headers[ALLOW]) == (200, APP)
         assert "POST" in answer.headers["access-control-allow-methods"]
@@ -41,6 +42,11 @@ def test_preflights_are_answered_for_the_named_origins_alone(tmp_path: Path) -> 
         assert (wrong.status_code, wrong.headers[ALLOW]) == (401, APP)
         answer = ask(app, "GET", "/v1/models", Origin="https://evil.example", **KEY)
         assert ALLOW not in answer.headers
+        for path in ("/", "/v1/models"):
+            for host in ("chat.example", "CHAT.example:8000", "localhost", "127.0.0.1:1"):
+                assert ask(app, "GET", path, Host=host, **KEY).status_code == 200, host
+            for host in ("evil.example", "chat.example.evil.example", "10.0.0.1", ""):
+                assert ask(app, "GET", path, Host=host, **KEY).status_code == 403, host
 
 
 def test_without_the_setting_no_other_page_may_ask(tmp_path: Path) -> None:
@@ -49,34 +55,17 @@ def test_without_the_setting_no_other_page_may_ask(tmp_path: Path) -> None:
             assert ALLOW not in ask(app, method, "/v1/models", Origin=APP, **more).headers
 
 
-def test_where_no_key_is_asked_for_named_origins_may_ask_and_any_origin_may_not(
-    tmp_path: Path,
-) -> None:
-    with page(tmp_path, api=ApiSettings(allowed_origins=(APP, "*"))) as app:
+def test_where_no_key_is_asked_for(tmp_path: Path) -> None:
+    api = ApiSettings(allowed_origins=(APP, "*"), allowed_hosts=("host.docker.internal",))
+    with page(tmp_path, api=api) as app:
         assert ask(app, "GET", "/v1/models", Origin=APP).status_code == 200
-        refused = ask(app, "GET", "/v1/models", Origin="https://evil.example")
+        refused = ask(app, "GET", "/v1/models", Origin="https://evil.example")  # "*" is for keys
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "foreign_origin")
-
-
-def test_the_chat_page_is_not_for_other_origins(tmp_path: Path) -> None:
-    with page(tmp_path, api=ApiSettings(allowed_origins=(APP,))) as app:
-        assert ALLOW not in ask(app, "GET", "/", Origin=APP).headers
-        assert ask(app, "POST", JOIN, Origin=APP).status_code == 403
-
-
-def test_with_names_set_no_other_is_answered_to(tmp_path: Path) -> None:
-    with page(tmp_path, api_key="sesame", api=ApiSettings(allowed_hosts=("chat.example",))) as app:
-        for path in ("/", "/v1/models"):
-            for host in ("chat.example", "CHAT.example:8000", "localhost", "127.0.0.1:1"):
-                assert ask(app, "GET", path, Host=host, **KEY).status_code == 200, host
-            for host in ("evil.example", "chat.example.evil.example", "10.0.0.1", ""):
-                assert ask(app, "GET", path, Host=host, **KEY).status_code == 403, host
-
-
-def test_a_name_that_is_set_is_answered_to_without_a_key_too(tmp_path: Path) -> None:
-    with page(tmp_path, api=ApiSettings(allowed_hosts=("host.docker.internal",))) as app:
         assert ask(app, "GET", "/v1/models", Host="host.docker.internal:8000").status_code == 200
         assert ask(app, "GET", "/v1/models", Host="evil.example").status_code == 403
+        # The chat page is for no other origin.
+        assert ALLOW not in ask(app, "GET", "/", Origin=APP).headers
+        assert ask(app, "POST", JOIN, Origin=APP).status_code == 403
 
 
 def test_lists_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,9 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /v1/chat/completions": (CHAT, HELLO, 200),
     "POST /v1/completions": ("/v1/completions", {"model": "base", "prompt": "hello"}, 200),
     "POST /v1/feedback": (FEEDBACK, {"completion_id": "nope", "thumb": "up"}, 404),
+    "POST /v1/feedback/batch": (
+        "/v1/feedback/batch", {"feedback": [{"completion_id": "nope", "thumb": "up"}]}, 200,
+    ),
     "GET /admin/history": ("/admin/history", None, 200),
     "GET /admin/runs": ("/admin/runs", None, 200),
     "GET /admin/runs/{run_id}": ("/admin/runs/nope", None, 404),
