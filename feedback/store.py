@@ -19,6 +19,7 @@ from typing import Any
 from feedback.access import Access
 from feedback.categories import DEFAULT_CATEGORIES
 from feedback.champion import BASE_VERSION
+from feedback.changes import Change, changes_since
 from feedback.current import current_feedback_sql
 from feedback.database import Database
 from feedback.migrations import MIGRATIONS, Migration
@@ -354,6 +355,16 @@ class Store:
             dict(json.loads(text))
             for (text,) in self._read("SELECT manifest_json FROM snapshots ORDER BY seq DESC")
         ]
+
+    def changes_since(self, seq: int, limit: int) -> list[Change]:
+        """What others may want to be told of, after ``seq``: the first ``limit``."""
+        return changes_since(self._read, seq, limit)
+
+    def newest_seq(self) -> int:
+        """Of all that ``changes_since`` may answer."""
+        tables = ("feedback", "promotions", "verdicts")
+        with self._database.reading() as cursor:
+            return max(newest_seq(cursor, table) for table in tables)
 
     def counts(self) -> dict[str, int]:
         """Rows by table; ``feedback`` counts what counts now, ``feedback_rows`` all of it."""

@@ -11,9 +11,11 @@ import json
 import os
 import re
 import tomllib
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -31,6 +33,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, Settin
 from pawl.errors import PawlError
 
 DEFAULT_MODEL = "smollm2-135m"
+SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret")
 BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday")  # names, whatever lies in the folder
 
 
@@ -246,6 +249,66 @@ class ExchangeSettings(BaseModel):
     )
 
 
+class WebhookSettings(BaseModel):
+    """Whom the server tells of complaints, promotions and rejections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: SecretStr | None = Field(None, description="https://...; None: nobody is told")
+    secret: SecretStr | None = Field(
+        None, description="'whsec_' and 24 to 64 bytes in base64: what requests are signed with"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        """Kept as a secret, since many such addresses hold one."""
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+                is_right = parts.scheme in ("http", "https") and bool(parts.hostname)
+            except ValueError:
+                is_right = False
+            if not is_right:
+                raise ValueError("it is no address of the form https://host/path")
+        return value
+
+    @field_validator("secret")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            head, _, rest = value.get_secret_value().partition("_")
+            try:
+                n_bytes = len(b64decode(rest, validate=True)) if head == "whsec" else 0
+            except ValueError:
+                n_bytes = 0
+            if not 24 <= n_bytes <= 64:
+                raise ValueError(
+                    "it is not 'whsec_' and 24 to 64 bytes in base64; make one with "
+                    "echo whsec_$(head -c 32 /dev/urandom | base64)"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _signs(self) -> Self:
+        if self.url is not None and self.secret is None:
+            raise ValueError("webhook.url needs webhook.secret: nobody could tell who sends it")
+        return self
+
+
+class TracingSettings(BaseModel):
+    """OpenTelemetry traces of the requests (the extra ``otel``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="OTLP over HTTP: http://host:4318/v1/traces"
+    )
+    fraction: float = Field(
+        1.0, ge=0, le=1, description="of the requests that come without a trace"
+    )
+
+
 class LogSettings(BaseModel):
     """What is logged, and how a line looks."""
 
@@ -278,6 +341,8 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     sign_in: SignInSettings = SignInSettings()
     exchange: ExchangeSettings = ExchangeSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("api_key")
@@ -387,7 +452,7 @@ def load_settings(
                 problems.append(f"{key}: no such setting")
             elif not key:  # about several at once; the input is all of them, the key included
                 problems.append(why)
-            elif key == "api_key":  # a secret is not said back
+            elif key in SECRETS:  # not said back
                 problems.append(f"{key}: {why}")
             else:
                 problems.append(f"{key} = {fault['input']!r}: {why}")

@@ -41,6 +41,7 @@ from serve.connections import (
 )
 from serve.engine.launch import vllm_command
 from serve.engine.supervisor import CommandMaker, Engine
+from serve.webhook import Webhook
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -171,11 +172,14 @@ async def _serve(
             say(f"Pawl is at {url}  (Ctrl-C stops it)")
             say("The engine is starting; the page shows how far it is.")
             await engine.start()
-            telling = asyncio.create_task(_tell(engine, url, say))
-            bounding = asyncio.create_task(_bound_logs(settings))
+            beside = [_tell(engine, url, say), _bound_logs(settings)]
+            if settings.webhook.url is not None:
+                webhook = Webhook(settings.webhook, store, settings.state_dir, app.state.metrics)
+                beside.append(webhook.run())
+            tasks = [asyncio.create_task(work) for work in beside]
             await serving
-            telling.cancel()
-            bounding.cancel()
+            for task in tasks:
+                task.cancel()
         await serving
     finally:
         settings.server_file.unlink(missing_ok=True)

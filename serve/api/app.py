@@ -52,6 +52,7 @@ from serve.api.openapi import describe
 from serve.api.requests import ChatRequest, TextRequest
 from serve.api.roles import guard
 from serve.api.sessions import Sessions
+from serve.api.tracing import Traced, Traces
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,6 +74,7 @@ class PawlApp(FastAPI):
     promoter: Promoter
     authenticator: Authenticator
     fronts: Fronts
+    traces: Traces | None
 
     def openapi(self) -> dict[str, Any]:
         """What ``/openapi.json`` answers."""
@@ -81,7 +83,9 @@ class PawlApp(FastAPI):
         return self.openapi_schema
 
     def close(self) -> None:
-        """Commit what is waiting and close the store."""
+        """Commit what is waiting and close the store; send the traces that are left."""
+        if self.traces is not None:
+            self.traces.close()
         self.store.close()
 
 
@@ -149,6 +153,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     )
     audit, api = Audit(store.access), settings.api
     fronts = Fronts(local, api.allowed_hosts, api.allowed_origins)
+    traces = Traces(settings.tracing) if settings.tracing.endpoint else None
     cross_origin = [Middleware(CrossOrigin, origins=fronts.origins)] if fronts.origins else []
     app = PawlApp(
         title="Pawl", version=pawl.__version__,
@@ -157,6 +162,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         responses={500: {"model": ErrorAnswer, "description": "a fault of the server"}},
         middleware=[
             Middleware(Access),
+            *([Middleware(Traced, traces=traces)] if traces else []),
             *cross_origin,  # before authentication: a preflight brings no key
             Middleware(Auth, authenticator=authenticator, audit=audit, fronts=fronts),
         ],
@@ -172,6 +178,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     for router in (feedback_routes(store), *more):
         app.include_router(router)
     guard(app.routes, audit)
+    app.traces = traces
     app.authenticator, app.fronts = authenticator, fronts
     return app
 
@@ -234,8 +241,7 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
         gateway.metrics.queue_length.set(gateway.admission.n_waiting)
         gateway.metrics.places_held.set(gateway.admission.n_held)
         if engine is not None:
-            gateway.metrics.engine_restarts.set(engine.n_restarts)
-            gateway.metrics.engine_ready.set(engine.state == "ready")
+            await gateway.metrics.ask_engine(engine)
         return Response(gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.get("/docs", include_in_schema=False)
@@ -277,6 +283,9 @@ class Access:
             status = 500
             raise
         finally:
+            if route := getattr(scope.get("route"), "path_format", ""):
+                metrics = scope["app"].state.metrics
+                metrics.http_requests.labels(method, route, str(status)).inc()
             if scope["path"].startswith(("/v1/", "/admin/")):
                 seconds = time.monotonic() - began
                 _log.info("%s %s %d %.3f s", method, scope["path"], status, seconds)

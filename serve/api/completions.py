@@ -46,7 +46,6 @@ from serve.api.errors import (
     error_body,
     refusal,
     respond_error,
-    status_of,
 )
 from serve.api.fields import ignored_header
 from serve.api.in_flight import InFlight
@@ -59,6 +58,7 @@ from serve.api.recording import (
     rater_of,
 )
 from serve.api.requests import CompletionRequest, parse_request
+from serve.api.tracing import span, trace_headers
 
 if TYPE_CHECKING:
     import aiohttp
@@ -190,7 +190,7 @@ class Gateway:
         except ClientDisconnect:
             return
         except PawlError as error:
-            self.metrics.requests.labels("none", str(status_of(error))).inc()
+            self.metrics.requests.labels("none", "refused").inc()
             await respond_error(error, scope, receive, send)
             return
         with self.in_flight.running(version):
@@ -234,8 +234,10 @@ class Gateway:
             ) as place:
                 self.metrics.queue_seconds.observe(place.waited_seconds)
                 await self._until_ready(engine, exchange.version)
-                body = await self._ask(exchange, engine, send, place)
-            await self._record(exchange, "complete")
+                with span("engine", queue_seconds=place.waited_seconds):
+                    body = await self._ask(exchange, engine, send, place)
+            with span("record"):
+                await self._record(exchange, "complete")
         except PawlError as error:
             failure = error
         except connection_errors() as error:
@@ -290,7 +292,8 @@ class Gateway:
         try:
             async with activity.under_way(), engine.session.post(
                 engine.base_url + request.path, data=json.dumps(body).encode(),
-                headers={"Content-Type": "application/json", "X-Request-Id": engine_id},
+                headers={"Content-Type": "application/json", "X-Request-Id": engine_id,
+                         **trace_headers()},
             ) as upstream:  # fmt: skip
                 if upstream.status != 200:
                     activity.n_answered += upstream.status < 500

@@ -1,9 +1,26 @@
-"""What the gateway counts, in Prometheus' text form. vLLM's own metrics are not repeated here."""
+"""What the gateway counts, in Prometheus' text form, and the few figures of vLLM's own that say
+whether it is full."""
 
 from __future__ import annotations
 
+import math
+import re
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+if TYPE_CHECKING:
+    from serve.engine.supervisor import Engine
+
+ENGINE_SECONDS = 2.0  # for its metrics
+OF_ENGINE = {
+    "vllm:num_requests_running": ("pawl_engine_requests_running", "Answers under way in it."),
+    "vllm:num_requests_waiting": ("pawl_engine_requests_waiting", "Requests in its own queue."),
+    "vllm:kv_cache_usage_perc": (
+        "pawl_engine_kv_cache_fraction",
+        "Of its KV cache in use, 0 to 1.",
+    ),
+}
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -14,7 +31,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "pawl_requests",
-            "Completion requests by who answered and how they ended.",
+            "Completion requests by who answered (none: refused before) and how they ended: "
+            "complete, cancelled (the client hung up), error, refused.",
             ["version", "status"],
             registry=self.registry,
         )
@@ -65,6 +83,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.webhooks = Counter(
+            "pawl_webhook_requests",
+            "Requests to the webhook's address by what became of them.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.recording_failures = Counter(
             "pawl_recording_failures",
             "Answers that the store could not take.",
@@ -78,6 +102,28 @@ class Metrics:
         self.engine_ready = Gauge(
             "pawl_engine_ready", "1 while the engine answers.", registry=self.registry
         )
+        self.http_requests = Counter(
+            "pawl_http_requests",
+            "Requests to routes of the API by HTTP status; 499: the client hung up.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self._of_engine = {
+            name: Gauge(ours, f"{about} By vLLM's count; NaN while it does not say.",
+                        registry=self.registry)
+            for name, (ours, about) in OF_ENGINE.items()
+        }  # fmt: skip
+
+    async def ask_engine(self, engine: Engine) -> None:
+        """Take over what the engine counts of itself."""
+        self.engine_restarts.set(engine.n_restarts)
+        self.engine_ready.set(engine.state == "ready")
+        text = ""
+        if engine.state == "ready":
+            _, text = await engine.request("GET", "/metrics", seconds=ENGINE_SECONDS)
+        for name, gauge in self._of_engine.items():
+            found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+            gauge.set(sum(map(float, found)) if found else math.nan)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

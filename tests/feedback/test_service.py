@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from feedback.categories import DEFAULT_CATEGORIES
-from feedback.service import take_snapshot
+from feedback.service import submit_feedbacks, take_snapshot
 from feedback.store import Store
 from pawl.errors import PawlError
+from pawl.schemas import FeedbackRequest
 from pawl.settings import Settings
 from tests.feedback.examples import answered, said, submit
 
@@ -45,6 +46,23 @@ def test_without_a_key_every_feedback_is_new(store: Store) -> None:
     body = {"completion_id": answered(store).completion_id, "thumb": "up"}
     assert [submit(store, body, "ann")[1] for _ in range(2)] == [False, False]
     assert len(store.feedback_history()) == 2
+
+
+def test_several_are_each_kept_or_refused_for_themselves(store: Store) -> None:
+    first, second = answered(store).completion_id, answered(store).completion_id
+    bodies: list[dict[str, Any]] = [
+        {"completion_id": first, "comment": "no", "idempotency_key": "k"},
+        {"completion_id": "nope", "thumb": "up"},
+        {"completion_id": first, "comment": ""},  # takes away what the first one says
+        {"completion_id": second, "thumb": "down"},
+        {"completion_id": second, "categories": ["unheard of"]},
+        {"completion_id": first, "comment": "no", "idempotency_key": "k"},
+    ]
+    results = submit_feedbacks(store, [(FeedbackRequest(**body), "ann") for body in bodies])
+    codes = [one.code if isinstance(one, PawlError) else one[1] for one in results]
+    assert codes == [False, "completion_not_found", False, False, "unknown_category", True]
+    assert len(store.feedback_history()) == 3
+    assert [one.comment for one in store.current_feedback(first)] == [None]
 
 
 def test_taking_back(store: Store) -> None:

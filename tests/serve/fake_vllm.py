@@ -102,9 +102,13 @@ class FakeVllm:
         })  # fmt: skip
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """vLLM's count of what it generated."""
+        """vLLM's counts of what it generates."""
         return web.Response(
-            text="# TYPE vllm:generation_tokens_total counter\n"
+            text=f'vllm:num_requests_running{{engine="0",model_name="base"}} {self.n_running}.0\n'
+            'vllm:num_requests_waiting{engine="0",model_name="base"} 3.0\n'
+            'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 7.0\n'
+            'vllm:kv_cache_usage_perc{engine="0",model_name="base"} 0.25\n'
+            "# TYPE vllm:generation_tokens_total counter\n"
             f'vllm:generation_tokens_total{{engine="0",model_name="base"}} {self.n_tokens}.0\n'
         )
 

@@ -44,7 +44,7 @@ def test_importing_the_serving_parts_loads_nothing_heavy() -> None:
     code = (
         "import sys, serve, serve.api.app, serve.engine.supervisor, serve.api.completions\n"
         "print([name for name in ('torch', 'vllm', 'trl', 'lm_eval', 'gradio', 'transformers',"
-        " 'duckdb') if name in sys.modules])"
+        " 'duckdb', 'opentelemetry.sdk') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, text=True,
                           capture_output=True, check=True)  # fmt: skip

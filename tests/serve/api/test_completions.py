@@ -17,12 +17,14 @@ import httpx
 import openai
 import pytest
 
+from pawl.client import Pawl
 from pawl.schemas import Completion
 from pawl.settings import Settings
 from serve.api.errors import START_SECONDS
 from tests.serve.live import Live, eventually, fake_command, live, promotion
 
 CHAT = "/v1/chat/completions"
+FEEDBACK = "/v1/feedback"
 
 
 def chat(content: str = "hello", **more: Any) -> dict[str, Any]:
@@ -432,6 +434,23 @@ def test_a_prompt_that_is_too_long_is_blamed_where_it_stood(
 ) -> None:
     error = httpx.post(server.url + path, json=body).json()["error"]
     assert (error["code"], error["param"]) == ("context_length_exceeded", param)
+
+
+def test_feedback_on_several_answers_at_once(server: Live) -> None:
+    ids = [httpx.post(server.url + CHAT, json=chat()).json()["id"] for _ in range(3)]
+    told = Pawl(server.url).feedback_batch(
+        [{"completion_id": one, "thumb": "down", "user": "ann"} for one in [*ids, "nope"]]
+    )
+    assert (told.n_stored, told.n_refused) == (3, 1)
+    assert [one.feedback and one.feedback.completion_id for one in told.results] == [*ids, None]
+    assert told.results[3].error is not None
+    assert told.results[3].error.code == "completion_not_found"
+    n_rows = len(server.store.feedback_history())
+    # What can't be a batch is refused whole.
+    for wrong in ([], [{"completion_id": ids[0], "thumb": "sideways"}], [{}] * 1001):
+        answer = httpx.post(server.url + FEEDBACK + "/batch", json={"feedback": wrong})
+        assert answer.status_code == 400
+    assert len(server.store.feedback_history()) == n_rows
 
 
 def test_feedback_finds_its_completion(server: Live) -> None:

@@ -55,6 +55,12 @@ def test_requests_are_bounded(n: int, max_tokens: int) -> None:
         GenerateRequest(prompts=[user("Hi")] * n, max_tokens=max_tokens)
 
 
+@pytest.mark.parametrize("prompt", [[], [{}], [{"role": "", "content": "a"}], [{"role": "user"}]])
+def test_a_prompt_has_messages_with_role_and_content(prompt: list[dict[str, str]]) -> None:
+    with pytest.raises(ValidationError):
+        GenerateRequest.model_validate({"prompts": [prompt], "max_tokens": 1})
+
+
 def test_an_engine_that_dies_meanwhile_is_an_error_worth_trying_again(tmp_path: Path) -> None:
     settings = load_settings({"state_dir": tmp_path / "state"})
     with live(settings) as running, pytest.raises(PawlError) as caught:

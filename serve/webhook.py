@@ -1,0 +1,169 @@
+"""The webhook: tells an address of complaints, promotions and rejections, as they are in the store.
+
+A request is a POST of ``{"type", "timestamp", "data"}``, signed as standardwebhooks.com says:
+``webhook-id``, ``webhook-timestamp`` and ``webhook-signature``, which is ``v1,`` and the base64 of
+HMAC-SHA256 over ``id.timestamp.body``. Its id stays the same when it is sent again.
+
+The store is the queue: one number, the last row that was told, is kept in a file beside it. So
+nothing that people send waits for this, a kill loses nothing, what happened while no server ran is
+told by the next, and there is nothing to overflow. A receiver that is down is tried again after
+growing pauses until what there is to tell is ``MOST_AGE`` old; one that says no (a redirect, a
+400) is asked ``MOST_REFUSALS`` times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pawl.errors import PawlError
+from pawl.files import read_json, write_json
+from serve.api.auth import is_loopback
+from serve.api.throttle import is_power_of_two
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from feedback.changes import Change
+    from feedback.store import Store
+    from pawl.settings import WebhookSettings
+    from serve.api.metrics import Metrics
+
+POLL_SECONDS = 1.0
+ANSWER_SECONDS = 10.0
+MOST_PAUSE_SECONDS = 300.0
+MOST_AGE = timedelta(days=3)
+MOST_REFUSALS = 5
+AT_ONCE = 100  # rows read from the store
+_PASSING = (408, 425, 429)  # and all of 5xx
+_log = logging.getLogger("pawl.webhook")
+
+
+class Webhook:
+    """Tells one address, one change after the other, in their order.
+
+    Args:
+        settings: with an address and a secret.
+        store: what is told.
+        state_dir: holds ``webhook.json``.
+        pause: seconds after the n-th failure, from 1.
+    """
+
+    def __init__(
+        self, settings: WebhookSettings, store: Store, state_dir: Path, metrics: Metrics,
+        pause: Callable[[int], float] = lambda n: min(2.0 ** (n - 1), MOST_PAUSE_SECONDS),
+    ) -> None:  # fmt: skip
+        assert settings.url is not None
+        assert settings.secret is not None
+        self._url = settings.url.get_secret_value()
+        self._host = urlsplit(self._url).hostname or ""
+        secret = settings.secret.get_secret_value().removeprefix("whsec_")
+        self._secret = base64.b64decode(secret)
+        self._store, self._metrics, self._pause = store, metrics, pause
+        self._file = state_dir / "webhook.json"
+        self._seq = self._last_told()
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        # Proxies of the environment stand before other machines only.
+        trust_env = not is_loopback(self._host)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=trust_env) as http:
+            while True:
+                try:
+                    if not await self._tell_all(http):
+                        await asyncio.sleep(POLL_SECONDS)
+                except (PawlError, OSError) as error:  # the store, or the disk
+                    _log.warning("the webhook waits: %s", error)
+                    await asyncio.sleep(10 * POLL_SECONDS)
+
+    async def _tell_all(self, http: aiohttp.ClientSession) -> int:
+        """Tell what is new; how many rows that was."""
+        changes = await asyncio.to_thread(self._store.changes_since, self._seq, AT_ONCE)
+        for change in changes:
+            if change.kind is not None:
+                await self._tell(http, change)
+            self._seq = change.seq
+            if change.kind is not None or change is changes[-1]:
+                await asyncio.to_thread(write_json, self._file, {"seq": self._seq})
+        return len(changes)
+
+    async def _tell(self, http: aiohttp.ClientSession, change: Change) -> None:
+        """Send it until it is taken, or given up."""
+        n_failures = n_refusals = 0
+        told_until = datetime.fromisoformat(change.created_at) + MOST_AGE
+        while True:
+            is_refusal, problem = await self._send(http, change)
+            if not problem:
+                self._metrics.webhooks.labels("delivered").inc()
+                return
+            self._metrics.webhooks.labels("failed").inc()
+            n_failures, n_refusals = n_failures + 1, n_refusals + is_refusal
+            if n_refusals >= MOST_REFUSALS or datetime.now(UTC) > told_until:
+                self._metrics.webhooks.labels("given_up").inc()
+                _log.error("%s %s given up: %s", change.kind, change.change_id, problem)
+                return
+            if is_power_of_two(n_failures):
+                _log.warning("%s was not told of %s (%s); it is tried again",
+                             self._host, change.kind, problem)  # fmt: skip
+            await asyncio.sleep(self._pause(n_failures))
+
+    async def _send(self, http: aiohttp.ClientSession, change: Change) -> tuple[bool, str]:
+        """Whether it was refused, and what went wrong; empty: nothing."""
+        import aiohttp
+
+        data = await asyncio.to_thread(self._data, change)
+        message = {"type": change.kind, "timestamp": change.created_at, "data": data}
+        body = json.dumps(message).encode()
+        headers = {"Content-Type": "application/json", "User-Agent": "pawl",
+                   **signature(self._secret, change.change_id, int(time.time()), body)}  # fmt: skip
+        try:
+            async with http.post(
+                self._url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return False, type(error).__name__  # its text may hold the address
+        if 200 <= status < 300:
+            return False, ""
+        return status < 500 and status not in _PASSING, f"it answered {status}"
+
+    def _data(self, change: Change) -> dict[str, Any]:
+        """The row; of feedback also which version answered, and in which conversation."""
+        if change.kind != "feedback.flagged":
+            return change.data
+        completion = self._store.get_completion(
+            change.data["completion_id"], change.data["choice_index"]
+        )
+        if completion is None:
+            return change.data
+        return {**change.data, "version": completion.version,
+                "conversation_id": completion.conversation_id}  # fmt: skip
+
+    def _last_told(self) -> int:
+        """The row that was told last; the newest there is where nothing was ever told, or where the
+        store is older than the file."""
+        newest = self._store.newest_seq()
+        told = int(read_json(self._file)["seq"]) if self._file.exists() else newest
+        write_json(self._file, {"seq": min(told, newest)})
+        return min(told, newest)
+
+
+def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The three headers of standardwebhooks.com; ``timestamp`` in seconds since 1970."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    digest = base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
+    return {"webhook-id": message_id, "webhook-timestamp": str(timestamp),
+            "webhook-signature": f"v1,{digest}"}  # fmt: skip

@@ -1,0 +1,172 @@
+"""The webhook before a real receiver that fails first: signed, in order, once each, never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedback.store import Store
+from pawl.errors import PawlError
+from pawl.settings import WebhookSettings, load_settings
+from serve.api.metrics import Metrics
+from serve.webhook import MOST_REFUSALS, Webhook
+from tests.feedback.examples import answered, make_promotion, said
+from tests.serve.live import eventually
+
+KEY = bytes(range(32))
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+
+
+class Receiver:
+    """Takes what is posted to it. It answers the statuses in ``plan`` first, then 204."""
+
+    def __init__(self) -> None:
+        self.plan: list[int] = []
+        self.taken: list[dict[str, Any]] = []
+        self.ids: list[str] = []  # of every request
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.ids.append(self.headers["webhook-id"])
+                status = receiver.plan.pop(0) if receiver.plan else 204
+                if status == 204:
+                    receiver.check(self.headers, body)
+                    receiver.taken.append(json.loads(body))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", f"http://127.0.0.1:{receiver.port}/elsewhere")
+                self.end_headers()
+
+            do_GET = do_POST  # what a redirect would make of it
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+
+    @staticmethod
+    def check(headers: Any, body: bytes) -> None:
+        """As standardwebhooks.com has it."""
+        assert abs(int(headers["webhook-timestamp"]) - time.time()) < 30
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        digest = base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest()).decode()
+        assert headers["webhook-signature"] == f"v1,{digest}"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    one = Receiver()
+    thread = threading.Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield one
+    one.server.shutdown()
+    thread.join()
+    one.server.server_close()
+
+
+@contextmanager
+def telling(store: Store, folder: Path, port: int) -> Iterator[Webhook]:
+    """A webhook that runs for the time of the block."""
+    settings = WebhookSettings(url=f"http://127.0.0.1:{port}/hook", secret=SECRET)
+    webhook = Webhook(settings, store, folder, Metrics(), pause=lambda n: 0.01)
+
+    async def run() -> None:
+        task = asyncio.create_task(webhook.run())
+        await asyncio.to_thread(over.wait)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    over = threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    try:
+        yield webhook
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "pawl.duckdb") as one:
+        yield one
+
+
+def test_a_receiver_that_fails_first_is_told_all_in_order(
+    store: Store, receiver: Receiver, tmp_path: Path
+) -> None:
+    said(store, answered(store), thumb="down")  # before anybody was to be told
+    receiver.plan = [500, 429, 302, 503]
+    with telling(store, tmp_path, receiver.port):
+        flagged = said(store, answered(store, version="pawl@2"), thumb="down", correction="It is.")
+        said(store, answered(store), thumb="up")
+        store.append_promotion(make_promotion("pawl@3", "pending")).result()
+        store.append_promotion(make_promotion("pawl@3", "live")).result()
+        store.append_promotion(make_promotion("pawl@4", "refused")).result()
+        store.append_promotion(make_promotion("base", "live", kind="rollback")).result()
+        store.append_verdict("run-9", {"outcome": "reject", "reasons": ["a"]}).result()
+        store.append_verdict("run-10", {"outcome": "not_enough_evidence"}).result()
+        eventually(lambda: len(receiver.taken) == 5, "all are told")
+    assert [one["type"] for one in receiver.taken] == [
+        "feedback.flagged", "version.promoted", "challenger.rejected", "version.rolled_back",
+        "challenger.rejected",
+    ]  # fmt: skip
+    first = receiver.taken[0]["data"]
+    assert (first["feedback_id"], first["version"]) == (flagged.feedback_id, "pawl@2")
+    assert (first["correction"], first["thumb"]) == ("It is.", "down")
+    assert receiver.taken[4]["data"]["verdict"]["reasons"] == ["a"]
+    assert receiver.ids[:5] == [flagged.feedback_id] * 5  # four failures; the redirect not followed
+    assert len(set(receiver.ids)) == 5
+
+
+def test_what_came_while_nobody_told_is_told_by_the_next_start(
+    store: Store, receiver: Receiver, tmp_path: Path
+) -> None:
+    with telling(store, tmp_path, receiver.port):
+        said(store, answered(store), thumb="down", comment="one")
+        eventually(lambda: receiver.taken, "the first is told")
+    said(store, answered(store), thumb="down", comment="two")
+    with telling(store, tmp_path, receiver.port):
+        said(store, answered(store), thumb="down", comment="three")
+        eventually(lambda: len(receiver.taken) == 3, "the rest is told")
+    assert [one["data"]["comment"] for one in receiver.taken] == ["one", "two", "three"]
+
+
+def test_one_that_is_refused_for_good_does_not_stop_the_others(
+    store: Store, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.plan = [400] * MOST_REFUSALS
+    with telling(store, tmp_path, receiver.port):
+        said(store, answered(store), thumb="down", comment="one")
+        said(store, answered(store), thumb="down", comment="two")
+        eventually(lambda: receiver.taken, "the second is told")
+    assert [one["data"]["comment"] for one in receiver.taken] == ["two"]
+
+
+@pytest.mark.parametrize(
+    "webhook",
+    [{"url": "http://a.example"}, {"url": "ftp://a.example", "secret": SECRET},
+     {"url": "nowhere", "secret": SECRET}, {"url": "http://[::1", "secret": SECRET},
+     {"url": "http://a.example", "secret": "short"}, {"secret": "whsec_" + "A" * 8}],
+)  # fmt: skip
+def test_what_can_not_be_told_or_signed_is_refused(webhook: dict[str, str]) -> None:
+    with pytest.raises(PawlError, match="webhook") as caught:
+        load_settings({"webhook": webhook}, only_flags=True)
+    assert SECRET not in str(caught.value)
+    assert "a.example" not in str(caught.value)
