@@ -270,10 +270,10 @@ class Gateway:
         """Wait for an engine that starts. Raises PawlError: it takes too long, or failed."""
         if engine.state == "ready":
             return
-        with contextlib.suppress(PawlError):
+        try:
             await engine.wait_ready(self.start_wait_seconds or None)
-        if engine.state != "ready":
-            raise engine_starting(engine)
+        except PawlError:
+            raise engine_starting(engine) from None
         self.resolve(version)
 
     async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
