@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from evals.generation import greedy_answers
-from pawl.chat_template import end_of_turn_id
+from pawl.chat_template import end_of_turn_id, renders_tools, with_objects
 from pawl.files import sha256_json
-from pawl.schemas import ItemScore, TrainingRow
+from pawl.schemas import ItemScore, Message, TrainingRow
 from pawl.text import fold, normalise
 
 BENCHMARK = "holdout"
@@ -50,7 +50,7 @@ class LeftOut:
     """Rows that can't be scored with this base, whatever the adapter."""
 
     n_too_long: int = 0
-    n_refused: int = 0  # by the chat template
+    n_refused: int = 0  # by the chat template, or it knows no tools and the row has some
 
 
 def scored_rows(snapshot_dir: Path) -> list[TrainingRow]:
@@ -71,7 +71,7 @@ def scored_rows(snapshot_dir: Path) -> list[TrainingRow]:
 def rows_hash(rows: Sequence[TrainingRow]) -> str:
     """Hex SHA-256 of what scoring reads of the rows."""
     return sha256_json(
-        [[r.row_id, r.kind, r.group_id, r.prompt, r.chosen, r.rejected] for r in rows]
+        [[r.row_id, r.kind, r.group_id, r.prompt, r.chosen, r.rejected, *r.tools] for r in rows]
     )
 
 
@@ -219,8 +219,10 @@ def _fitting(
     """The rows that can be scored, each with the tokens of its prompt and of both answers."""
     fitting = []
     n_too_long = n_refused = 0
+    knows_tools = any(row.has_tools for row in rows) and renders_tools(tokenizer)
     for row in rows:
-        prompt = _ids(tokenizer, row.prompt)
+        is_left_out = row.has_tools and not knows_tools
+        prompt = None if is_left_out else _ids(tokenizer, row.prompt, row.tools)
         if prompt is None:
             n_refused += 1
             continue
@@ -232,7 +234,7 @@ def _fitting(
     return fitting, LeftOut(n_too_long, n_refused)
 
 
-def _ids(tokenizer: Any, prompt: list[dict[str, str]]) -> list[int] | None:
+def _ids(tokenizer: Any, prompt: list[Message], tools: list[dict[str, Any]]) -> list[int] | None:
     """The prompt as the server would send it: chat template, generation prompt at the end.
 
     None when the template refuses the conversation.
@@ -240,7 +242,9 @@ def _ids(tokenizer: Any, prompt: list[dict[str, str]]) -> list[int] | None:
     if len(prompt) == 1 and prompt[0]["role"] == "prompt":  # from /v1/completions
         return list(tokenizer.encode(prompt[0]["content"])) or [tokenizer.bos_token_id]
     try:
-        text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(
+            with_objects(prompt), tools=tools or None, add_generation_prompt=True, tokenize=False
+        )
     except Exception:  # jinja raises whatever the template says
         return None
     return list(tokenizer.encode(text, add_special_tokens=False))

@@ -31,6 +31,7 @@ from pawl.settings import Settings
 
 Rejection = tuple[str, dict[str, Any]]  # reason, origin
 Answers = dict[tuple[str, int], Completion]
+CALLS = "the answer calls a tool, and only texts are learned"
 Votes = dict[bool, set[str]]  # who finds an answer good, who finds it bad
 
 
@@ -108,8 +109,6 @@ def _reason_against(
         return f"the answer was cut short ({answer.status})"
     if any(message.get("role") in PLAIN_ROLES for message in answer.messages):
         return "a plain completion, not a chat"
-    if answer.tools or answer.tool_calls:
-        return "tools were offered or called"
     if one.thumb == "up" and one.correction is not None:
         return "thumb up and a correction contradict each other"
     if one.thumb == "up" and one.categories:
@@ -175,32 +174,43 @@ def _lessons(
 ) -> list[Lesson | str]:
     """What this feedback teaches; a text is the reason why a part of it teaches nothing."""
     base = Lesson(
-        "sft", answer.conversation_id, answer.messages, categories=one.categories, origin=origin
-    )
+        "sft", answer.conversation_id, answer.messages, categories=one.categories, origin=origin,
+        tools=answer.tools,
+    )  # fmt: skip
     made: list[Lesson] = []
     problems: list[Lesson | str] = []
     if one.correction is not None:
         pair = replace(base, kind="pair", chosen=one.correction, rejected=answer.completion)
-        if split == "holdout":
+        if answer.tool_calls:
+            problems.append(CALLS)
+        elif split == "holdout":
             made.append(replace(pair, kind="regression"))
         else:
-            made += [replace(base, completion=one.correction), pair]
+            made.append(pair)
+        if split != "holdout":
+            made.insert(0, replace(base, completion=one.correction))
     if one.preferred_over is not None:
         other = answers.get((one.preferred_over, one.preferred_over_choice_index))
         if other is None:
             problems.append("unknown completion in preferred_over")
         elif other.status != "complete":
             problems.append(f"the answer was cut short ({other.status})")
-        elif other.messages != answer.messages:
+        elif (other.messages, other.tools) != (answer.messages, answer.tools):
             problems.append("the two answers are to different prompts")
         elif answer.finish_reason == "length":
             problems.append("the answer ran into its token limit")
+        elif answer.tool_calls or other.tool_calls:
+            problems.append(CALLS)
         else:
             made.append(
                 replace(base, kind="pair", chosen=answer.completion, rejected=other.completion)
             )
     if one.correction is None and one.preferred_over is None:
-        made.append(replace(base, kind="unpaired", completion=answer.completion, label=_good(one)))
+        if answer.tool_calls:
+            problems.append(CALLS)
+        else:
+            label = _good(one)
+            made.append(replace(base, kind="unpaired", completion=answer.completion, label=label))
     return problems + [problem_of(lesson) or lesson for lesson in made]
 
 

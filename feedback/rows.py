@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,13 +28,13 @@ class Lesson:
     label: bool | None = None
     categories: list[str] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def row_id(self) -> str:
         """16 hex digits of the content's hash; group, categories and origin don't count."""
-        return sha256_json(
-            [self.kind, self.prompt, self.completion, self.chosen, self.rejected, self.label]
-        )[:16]
+        content = [self.kind, self.prompt, self.completion, self.chosen, self.rejected, self.label]
+        return sha256_json([*content, self.tools] if self.tools else content)[:16]
 
     def in_split(self, split: Split) -> TrainingRow:
         """The training row of this lesson."""
@@ -52,14 +53,30 @@ def problem_of_prompt(prompt: Any) -> str | None:
     """Why these messages can't be trained on, in a few words to count by; None when they can."""
     if not isinstance(prompt, list) or not prompt:
         return "no prompt"
+    was_called = False
     for one in prompt:
         if not isinstance(one, dict) or not isinstance(one.get("content"), str):
             return "a message is not text"
-        if one.get("role") not in ROLES:
+        if one.get("role") not in ROLES and not (one.get("role") == "tool" and was_called):
             return "a message has another role than system, user, assistant"
+        if one["role"] != "tool":
+            was_called = bool(one.get("tool_calls"))
+            if was_called and not calls_can_be_rendered(one["tool_calls"]):
+                return "the arguments of a call are no JSON object"
+    if prompt[-1]["role"] == "tool":
+        return None
     if prompt[-1]["role"] != "user":
         return "the prompt does not end with the user"
     return None if prompt[-1]["content"].strip() else "the question is empty"
+
+
+def calls_can_be_rendered(calls: list[dict[str, Any]]) -> bool:
+    """Whether a chat template gets what the model wrote: one that can't be read is left out of
+    the prompt by the engine."""
+    try:
+        return all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls)
+    except ValueError:
+        return False
 
 
 def problem_of(lesson: Lesson) -> str | None:

@@ -94,6 +94,22 @@ class ChatTemplate:
         )
 
 
+def with_objects(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as templates want them: the arguments of calls as objects, not as their JSON.
+
+    Raises:
+        ValueError: the arguments of a call are no JSON.
+    """
+    return [
+        {**message, "tool_calls": [
+            {**call, "function": {**call["function"],
+                                  "arguments": json.loads(call["function"]["arguments"])}}
+            for call in message["tool_calls"]]}
+        if message.get("tool_calls") else message
+        for message in messages
+    ]  # fmt: skip
+
+
 def settle(text: str, special_tokens: dict[str, str]) -> str:
     """The template that serving, training and scoring use.
 
@@ -124,6 +140,16 @@ def load_tokenizer(model_dir: Path) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def renders_tools(tokenizer: Any) -> bool:
+    """Whether a transformers tokenizer's template writes tools, their calls and answers whole."""
+    from pawl.tool_support import problem_of_template
+
+    if tokenizer.chat_template is None:
+        return False
+    marks = {name: str(value) for name in TOKEN_NAMES if (value := getattr(tokenizer, name, None))}
+    return problem_of_template(ChatTemplate(tokenizer.chat_template, marks)) is None
 
 
 def first_mark(tokenizer: Any, text: str) -> int | None:

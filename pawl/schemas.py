@@ -136,6 +136,18 @@ class TrainingRow(Record):
     label: bool | None = None
     categories: list[str] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)  # feedback_id, completion_id, source
+    tools: list[dict[str, Any]] = field(default_factory=list)  # that the prompt offers
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether the prompt offers tools, or holds calls."""
+        return bool(self.tools) or any(message.get("tool_calls") for message in self.prompt)
+
+    def as_json(self) -> dict[str, Any]:
+        """Without ``tools`` where there are none, as it was before there were any: snapshots are
+        named by it."""
+        values = asdict(self)
+        return values if self.tools else {k: v for k, v in values.items() if k != "tools"}
 
 
 @dataclass(frozen=True, slots=True)

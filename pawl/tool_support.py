@@ -64,29 +64,40 @@ class ToolSupport:
     why: str = "{model} was not taught to call tools: its chat template knows none"
 
 
+def problem_of_template(template: ChatTemplate) -> str | None:
+    """Why a conversation with tools can't be rendered whole, a sentence about ``{model}``; None
+    where it can."""
+    try:
+        offered = template.render(CALLS[:1], ask=True, tools=[TOOL])
+    except Exception:  # a template may raise anything
+        offered = ""
+    if NAME not in offered:
+        return "{model} was not taught to call tools: its chat template knows none"
+    try:
+        written = _written(template)
+    except Exception as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        why = why.replace("{", "(").replace("}", ")")
+        return f"the chat template of {{model}} refuses calls in the history ({why})"
+    if not all(each in written for each in (NAME, ARGUMENT, RESULT)):
+        return "the chat template of {model} leaves calls of tools or their answers out"
+    return None
+
+
+def _written(template: ChatTemplate) -> str:
+    """A call and its answer, as the template writes them after the question."""
+    return template.render(CALLS, ask=True, tools=[TOOL]).rpartition(ASKS)[2]
+
+
 def find_tool_support(template: ChatTemplate, has_token: Callable[[str], bool]) -> ToolSupport:
     """What the template writes of a tool, a call and its answer decides.
 
     Args:
         has_token: whether the tokenizer has an added token.
     """
-    try:
-        offered = template.render(CALLS[:1], ask=True, tools=[TOOL])
-    except Exception:  # a template may raise anything
-        offered = ""
-    if NAME not in offered:
-        return ToolSupport()
-    try:
-        written = template.render(CALLS, ask=True, tools=[TOOL]).rpartition(ASKS)[2]
-    except Exception as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        return ToolSupport(
-            why=f"the chat template of {{model}} refuses calls in the history ({_plain(why)})"
-        )
-    if not all(each in written for each in (NAME, ARGUMENT, RESULT)):
-        return ToolSupport(
-            why="the chat template of {model} leaves calls of tools or their answers out"
-        )
+    if (why := problem_of_template(template)) is not None:
+        return ToolSupport(why=why)
+    written = _written(template)
     for parser, form in FORMS:
         token = NEEDED_TOKENS.get(parser)
         if re.search(form, written) and (token is None or has_token(token)):
@@ -125,7 +136,3 @@ def with_tool_parser(base: BaseModel, parser: str) -> BaseModel:
             )
         support = support_of(parser)
     return replace(base, check=replace(base.check, tools=support))
-
-
-def _plain(text: str) -> str:
-    return text.replace("{", "(").replace("}", ")")

@@ -19,15 +19,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pawl.chat_template import with_objects
 from pawl.schemas import Message, TrainingRow
 from refine.planner import StageKind
 from refine.replay import ReplayRow
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 ANSWERS = ("completion", "chosen", "rejected")
-Encode = Callable[[list[Message], str], tuple[list[int], int]]
-"""Token ids of a prompt with its answer, and how many are the prompt's; raises when the chat
-template can't render them."""
+Tools = list[dict[str, Any]]
+Encode = Callable[[list[Message], str, Tools], tuple[list[int], int]]
+"""Token ids of a prompt that offers tools with its answer, and how many are the prompt's; raises
+when the chat template can't render them, ``ToolsNotRendered`` when it would leave tools out."""
+
+
+class ToolsNotRendered(ValueError):
+    """The base's chat template knows no tools, or not whole."""
 
 
 @dataclass(slots=True)
@@ -54,7 +60,11 @@ class StageRows:
 
 
 def encode_answer(
-    tokenizer: Any, prompt: list[Message], answer: str, end_of_turn_id: int | None
+    tokenizer: Any,
+    prompt: list[Message],
+    answer: str,
+    end_of_turn_id: int | None,
+    tools: Tools | None = None,
 ) -> tuple[list[int], int]:
     """Token ids of a prompt with its answer up to the end of its turn, and how many of them are
     the prompt's.
@@ -63,9 +73,12 @@ def encode_answer(
     the prompt is what both have in common. What the template writes after the end of the turn (a
     line break, say) is left out: no engine goes on after it.
     """
-    start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    prompt, tools = with_objects(prompt), tools or None
+    start = tokenizer.apply_chat_template(
+        prompt, tools=tools, add_generation_prompt=True, return_dict=False
+    )
     whole = [*prompt, {"role": "assistant", "content": answer}]
-    ids = list(tokenizer.apply_chat_template(whole, return_dict=False))
+    ids = list(tokenizer.apply_chat_template(whole, tools=tools, return_dict=False))
     pairs = zip(start, ids, strict=False)
     differ = (i for i, (a, b) in enumerate(pairs) if a != b)
     n_prompt = next(differ, min(len(start), len(ids)))
@@ -99,8 +112,11 @@ def build_stage(
             if not (kind == "sft" and row.kind == "unpaired" and row.label):  # those are replay
                 stage.left_out[f"{row.kind} row, not for {kind}"] += 1
             continue
+        if row.has_tools and kind != "sft":  # TRL's columns mix the arguments of calls up
+            stage.left_out[f"tools, not for {kind}"] += 1
+            continue
         columns = _columns(kind, row)
-        encoded = _encode(stage, row.prompt, columns, encode, max_length_tokens)
+        encoded = _encode(stage, row, columns, encode, max_length_tokens)
         if encoded:
             if kind == "sft":
                 columns = _written(*encoded[0], is_taught=True)
@@ -116,7 +132,10 @@ def build_stage(
         again = _replay_columns(kind, replayed, other)
         if again is None:
             continue
-        encoded = _encode(stage, replayed.prompt, again, encode, max_length_tokens, "replay ")
+        if replayed.has_tools and kind != "sft":
+            stage.left_out[f"replay tools, not for {kind}"] += 1
+            continue
+        encoded = _encode(stage, replayed, again, encode, max_length_tokens, "replay ")
         if encoded:
             if kind == "sft":
                 ids, n_prompt = encoded[0]
@@ -174,7 +193,7 @@ def _written(ids: list[int], n_prompt: int, *, is_taught: bool) -> dict[str, Any
 
 def _encode(
     stage: StageRows,
-    prompt: list[Message],
+    row: TrainingRow | ReplayRow,
     columns: dict[str, Any],
     encode: Encode,
     max_length_tokens: int,
@@ -182,14 +201,17 @@ def _encode(
 ) -> list[tuple[list[int], int]]:
     """The row's answers encoded; none, and counted why, when it can't be trained on whole."""
     answers = [columns[key][0]["content"] for key in ANSWERS if key in columns]
-    if not prompt or any(message["role"] not in ROLES for message in prompt):
+    if not row.prompt or any(message["role"] not in ROLES for message in row.prompt):
         stage.left_out[f"{what}prompt is no conversation"] += 1
         return []
     if not all(answer.strip() for answer in answers):
         stage.left_out[f"{what}empty answer"] += 1
         return []
     try:
-        encoded = [encode(prompt, answer) for answer in answers]
+        encoded = [encode(row.prompt, answer, row.tools) for answer in answers]
+    except ToolsNotRendered:
+        stage.left_out[f"{what}tools, which the base does not know"] += 1
+        return []
     except Exception:  # a chat template may raise anything, jinja2.TemplateError mostly
         stage.left_out[f"{what}chat template refuses the conversation"] += 1
         return []

@@ -167,6 +167,8 @@ def _count(rows: Sequence[TrainingRow]) -> dict[str, int]:
         if row.kind == "sft" and row.split == "train"
     }
     for row in rows:
+        if row.has_tools and row.kind != "sft":
+            continue  # DPO and KTO leave these out (refine.datasets)
         if row.split == "train":
             found[row.kind] += 1
             if row.kind == "pair":

@@ -19,7 +19,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,12 @@ class ReplayRow:
     completion: str
     is_finished: bool = True
     is_liked: bool = False
+    tools: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether the prompt offers tools, or holds calls."""
+        return bool(self.tools) or any(message.get("tool_calls") for message in self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +317,7 @@ def keep_unflagged(
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:
     """Liked answers of the training split: the best replay there is."""
     return [
-        ReplayRow(row.prompt, row.completion, is_liked=True)
+        ReplayRow(row.prompt, row.completion, is_liked=True, tools=row.tools)
         for row in rows
         if row.kind == "unpaired" and row.label and row.split == "train" and row.completion
     ]

@@ -36,7 +36,7 @@ from pawl.adapters import (
     write_probe,
 )
 from pawl.base_checks import LORA_LAYERS
-from pawl.chat_template import end_of_turn_id, load_tokenizer
+from pawl.chat_template import end_of_turn_id, load_tokenizer, renders_tools
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
@@ -161,7 +161,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     import transformers
 
     from refine import replay, trainer
-    from refine.datasets import build_stage, encode_answer
+    from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer
 
     if job.plan.n_threads:
         torch.set_num_threads(job.plan.n_threads)
@@ -182,8 +182,12 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
 
     end_id = end_of_turn_id(tokenizer)
 
-    def encode(prompt: list[Message], answer: str) -> tuple[list[int], int]:
-        return encode_answer(tokenizer, prompt, answer, end_id)
+    knows_tools = renders_tools(tokenizer)
+
+    def encode(prompt: list[Message], answer: str, tools: Tools) -> tuple[list[int], int]:
+        if not knows_tools and (tools or any(message.get("tool_calls") for message in prompt)):
+            raise ToolsNotRendered
+        return encode_answer(tokenizer, prompt, answer, end_id, tools)
 
     model = _add_lora(base, job.plan)
     results: list[trainer.StageResult] = []

@@ -10,6 +10,7 @@ from typing import Any
 from pawl.files import sha256_json
 from pawl.schemas import Message, RowKind, TrainingRow
 
+WITH_TOOLS = ("sft", "preference", "unpaired")
 _SHAREGPT_NAMES = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
@@ -25,6 +26,8 @@ def render(
             skipped["kept for testing"] += 1
         elif row.kind != kind:
             skipped[f"{row.kind} rows are not said by {file_format}"] += 1
+        elif row.has_tools and file_format not in WITH_TOOLS:
+            skipped[f"tools are not said by {file_format}"] += 1
         elif file_format == "oasst" and row.prompt[0]["role"] == "system":
             skipped["oasst has no system messages"] += 1
         else:
@@ -42,15 +45,23 @@ def _said(text: str | None) -> list[Message]:
 
 
 def _sft(row: TrainingRow) -> dict[str, Any]:
-    return {"prompt": row.prompt, "completion": _said(row.completion)}
+    return {"prompt": row.prompt, "completion": _said(row.completion), **_tools(row)}
+
+
+def _tools(row: TrainingRow) -> dict[str, Any]:
+    return {"tools": row.tools} if row.tools else {}
 
 
 def _preference(row: TrainingRow) -> dict[str, Any]:
-    return {"prompt": row.prompt, "chosen": _said(row.chosen), "rejected": _said(row.rejected)}
+    return {
+        "prompt": row.prompt, "chosen": _said(row.chosen), "rejected": _said(row.rejected),
+        **_tools(row),
+    }  # fmt: skip
 
 
 def _unpaired(row: TrainingRow) -> dict[str, Any]:
-    return {"prompt": row.prompt, "completion": _said(row.completion), "label": row.label}
+    record = {"prompt": row.prompt, "completion": _said(row.completion), "label": row.label}
+    return {**record, **_tools(row)}
 
 
 def _sharegpt_dpo(row: TrainingRow) -> dict[str, Any]:

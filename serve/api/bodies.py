@@ -23,6 +23,17 @@ MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, 
 _GZIP = 16 + zlib.MAX_WBITS
 
 
+def or_null(schema: dict[str, Any]) -> None:
+    """In /openapi.json: a field that may be left out may be null."""
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        if name not in required and {"type": "null"} not in field.get("anyOf", ()):
+            about = {
+                key: field.pop(key) for key in ("title", "description", "default") if key in field
+            }
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
+
+
 class _Body:
     """What came of a body so far: at most ``limit`` bytes of it, unpacked if it is packed."""
 

@@ -9,7 +9,7 @@ field is in ``serve.api.fields``.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     Discriminator,
@@ -17,26 +17,18 @@ from pydantic import (
     PrivateAttr,
     Tag,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import PLAIN_ROLES, Body, Message
-from serve.api.bodies import parse_json
+from serve.api.bodies import or_null, parse_json
+from serve.api.chat_messages import ChatRequestMessage
 from serve.api.errors import validation_error
 from serve.api.fields import sort_fields, without_null
-from serve.api.structured import engine_schema
-from serve.api.tools import (
-    MAX_CALLS,
-    MAX_TOOLS,
-    NamedTool,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    engine_tools,
-)
+from serve.api.structured import ResponseFormat
+from serve.api.tools import MAX_TOOLS, NamedTool, Tool, ToolChoice, engine_tools
 
 MAX_CHOICES = 4
 MAX_PROMPTS = 16
@@ -79,97 +71,12 @@ def _prompt_kind(value: Any) -> str:
     return "ids" if isinstance(first, int) and not isinstance(first, bool) else "texts"
 
 
-def _or_null(schema: dict[str, Any]) -> None:
-    """In /openapi.json: a field that may be left out may be null."""
-    required = schema.get("required", ())
-    for name, field in schema.get("properties", {}).items():
-        if name not in required and {"type": "null"} not in field.get("anyOf", ()):
-            about = {
-                key: field.pop(key) for key in ("title", "description", "default") if key in field
-            }
-            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
-
-
-class TextPart(Body, extra="ignore"):
-    type: Literal["text"]
-    text: str
-
-
-class ChatRequestMessage(Body, extra="ignore", json_schema_extra=_or_null):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)] = Field(
-        "", description="may be left out beside tool_calls only"
-    )
-    tool_calls: list[ToolCall] | None = Field(
-        None, max_length=MAX_CALLS, description="an assistant's"
-    )
-    tool_call_id: str | None = Field(None, max_length=200, description="which call a tool answers")
-    name: str | None = Field(None, max_length=128, description="a tool's")
-
-    @field_validator("role")
-    @classmethod
-    def _developer_is_system(cls, role: str) -> str:
-        return "system" if role == "developer" else role
-
-    @property
-    def text(self) -> str:
-        """Its parts as one text, joined as vLLM joins them."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content)
-
-    def as_json(self) -> Message:
-        """As the store keeps it."""
-        message: Message = {"role": self.role, "content": self.text}
-        if self.tool_calls:
-            message["tool_calls"] = [call.as_json() for call in self.tool_calls]
-        if self.tool_call_id is not None:
-            message["tool_call_id"] = self.tool_call_id
-        if self.name is not None:
-            message["name"] = self.name
-        return message
-
-    def for_engine(self) -> Message:
-        """The same, its content in parts where it came so."""
-        if isinstance(self.content, str):
-            return self.as_json()
-        return {**self.as_json(), "content": [part.model_dump() for part in self.content]}
-
-
-class StreamOptions(Body, extra="ignore", json_schema_extra=_or_null):
+class StreamOptions(Body, extra="ignore", json_schema_extra=or_null):
     include_usage: bool = False
     continuous_usage_stats: bool = False
 
 
-class JsonSchema(Body, extra="allow", json_schema_extra=_or_null):
-    schema_: dict[str, Any] = Field(alias="schema")
-    name: str = Field("answer", max_length=200)
-
-
-class ResponseFormat(Body, extra="ignore"):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    @model_validator(mode="after")
-    def _has_its_schema(self) -> Self:
-        if self.type == "json_schema" and self.json_schema is None:
-            raise _clash(
-                "response_format",
-                "response_format has no json_schema",
-                "its type says that there is one",
-                'Send {"type": "json_schema", "json_schema": {"schema": {...}}}',
-            )
-        return self
-
-    def for_engine(self) -> dict[str, Any]:
-        """As vLLM wants it. Raises PawlError: a schema that can't be followed."""
-        if self.type != "json_schema" or self.json_schema is None:
-            return {"type": self.type}
-        schema = engine_schema(self.json_schema.schema_)
-        return {"type": self.type, "json_schema": {"name": self.json_schema.name, "schema": schema}}
-
-
-class _CompletionFields(Body, extra="ignore", json_schema_extra=_or_null):
+class _CompletionFields(Body, extra="ignore", json_schema_extra=or_null):
     """Fields of both calls: OpenAI's that vLLM honours, and vLLM's own that are safe."""
 
     kind: ClassVar[str]

@@ -22,9 +22,13 @@ import random
 import time
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from pawl.errors import PawlError
+from pawl.schemas import Body
+from serve.api.bodies import or_null
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -51,6 +55,35 @@ _LITERALS = ("const", "enum", "default", "examples")  # what stands there is no 
 OPTIONS = {"x-guidance": {"whitespace_flexible": False, "coerce_one_of": True}}
 # Those that the engine itself sets, for schemas that it makes of others (tools').
 ENGINE_OPTIONS = {"x-guidance": {"whitespace_flexible": False}}
+
+
+class JsonSchema(Body, extra="allow", json_schema_extra=or_null):
+    schema_: dict[str, Any] = Field(alias="schema")
+    name: str = Field("answer", max_length=200)
+
+
+class ResponseFormat(Body, extra="ignore"):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise PawlError(
+                "response_format has no json_schema",
+                "its type says that there is one",
+                'Send {"type": "json_schema", "json_schema": {"schema": {...}}}',
+                code="invalid_value",
+                param="response_format",
+            )
+        return self
+
+    def for_engine(self) -> dict[str, Any]:
+        """As vLLM wants it. Raises PawlError: a schema that can't be followed."""
+        if self.type != "json_schema" or self.json_schema is None:
+            return {"type": self.type}
+        schema = engine_schema(self.json_schema.schema_)
+        return {"type": self.type, "json_schema": {"name": self.json_schema.name, "schema": schema}}
 
 
 def engine_schema(schema: dict[str, Any]) -> dict[str, Any]:

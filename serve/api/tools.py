@@ -16,6 +16,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from pawl.errors import PawlError
 from pawl.schemas import Body
+from serve.api.bodies import or_null
 from serve.api.structured import ENGINE_OPTIONS, check_depth, check_grammar, followable
 
 MAX_TOOLS = 128  # OpenAI's
@@ -29,7 +30,7 @@ _FunctionName = Annotated[
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-class FunctionCall(Body, extra="ignore"):
+class FunctionCall(Body, extra="ignore", json_schema_extra=or_null):
     name: _FunctionName
     arguments: Annotated[str, Field(max_length=MAX_ARGUMENT_CHARACTERS)] = Field(
         "{}", description="JSON as a text"
@@ -42,7 +43,7 @@ class FunctionCall(Body, extra="ignore"):
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
-class ToolCall(Body, extra="ignore"):
+class ToolCall(Body, extra="ignore", json_schema_extra=or_null):
     """A call in the history, as the model wrote it."""
 
     id: _Id | None = None
@@ -55,7 +56,7 @@ class ToolCall(Body, extra="ignore"):
         return call if self.id is None else {"id": self.id, **call}
 
 
-class Function(Body, extra="ignore"):
+class Function(Body, extra="ignore", json_schema_extra=or_null):
     name: _FunctionName
     description: str = ""
     parameters: dict[str, Any] = Field(NO_PARAMETERS, description="a JSON schema of an object")

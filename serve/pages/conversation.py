@@ -39,6 +39,7 @@ class Turn:
     error: str = ""
     feedback: dict[str, Any] | None = None  # what counts in the store; None: nothing
     taken_back: bool = False
+    calls: list[str] = field(default_factory=list)  # of tools, by a program: shown, never made here
 
     @property
     def marked_bad(self) -> bool:
@@ -59,7 +60,8 @@ class Conversation:
     def restored(cls, found: dict[str, Any]) -> Conversation:
         """The conversation that ``GET /v1/conversations/{conversation_id}`` answers.
 
-        Messages of other roles than user and assistant have no place on the page.
+        Calls of tools and what came back stand under the answer. Messages of other roles have no
+        place on the page.
         """
         turns: list[Turn] = []
         for message in found["messages"]:
@@ -68,11 +70,16 @@ class Conversation:
             elif message["role"] == "assistant" and turns:
                 turn = turns[-1]
                 turn.answer = message["content"]
+                for call in message.get("tool_calls") or []:
+                    function = call["function"]
+                    turn.calls.append(f"{function['name']}({function['arguments']})")
                 turn.completion_id = message.get("completion_id")
                 turn.version = message.get("version", "")
                 turn.state = _STATES[message.get("status", "complete")]
                 turn.error = "The answer broke off." if turn.state == "failed" else ""
                 turn.feedback = message.get("feedback")
+            elif message["role"] == "tool" and turns:
+                turns[-1].calls.append(f"→ {message['content']}")
         return cls(found["conversation_id"], turns)
 
     @property

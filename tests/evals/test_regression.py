@@ -169,6 +169,9 @@ def test_a_preference_pair_has_no_answer_to_match(
     assert "answer" not in item.detail
     assert {item.score, turned.score} == {0.0, 1.0}
     assert score_rows([row], **(loaded | {"max_length_tokens": 20})) == ([], LeftOut(1, 0))
+    # A base whose template would leave the tools out is not asked another question instead.
+    offered = replace(row, tools=[{"type": "function", "function": {"name": "f"}}])
+    assert score_rows([offered], **loaded) == ([], LeftOut(0, 1))
 
 
 def test_log_probabilities_are_those_of_the_chat_template(

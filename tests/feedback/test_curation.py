@@ -391,3 +391,60 @@ def test_the_same_store_gives_the_same_rows(store: Store, settings: Settings) ->
     for n in range(20):
         said(store, answered(store), thumb="down", correction=f"Answer {n}")
     assert curate(store, settings) == curate(store, settings)
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+TOOLS = [{"type": "function", "function": {"name": "f", "description": "", "parameters": {}}}]
+CALLED = [
+    {"role": "user", "content": "How warm?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "17", "tool_call_id": "c"},
+]
+
+
+@pytest.mark.parametrize("split", ["train", "holdout"])
+def test_a_text_in_a_conversation_with_tools_is_learned_with_all_of_it(
+    store: Store, settings: Settings, split: Split
+) -> None:
+    answer = answered(store, conversation_id=conversation_in(split), completion="18.",
+                      messages=CALLED, sampling={"tools": TOOLS})  # fmt: skip
+    said(store, answer, correction="17 degrees.")
+    rows = curate(store, settings).rows
+    assert [row.kind for row in rows] == (["sft", "pair"] if split == "train" else ["regression"])
+    for row in rows:
+        assert (row.prompt, row.tools) == (CALLED, TOOLS)
+        assert row.has_tools
+        assert row.as_json()["tools"] == TOOLS
+        without = Lesson(row.kind, row.group_id, row.prompt, row.completion, row.chosen,
+                         row.rejected)  # fmt: skip
+        assert without.row_id != row.row_id
+
+
+@pytest.mark.parametrize("split", ["train", "holdout"])
+def test_an_answer_that_calls_a_tool_is_not_learned_but_what_it_should_have_said_is(
+    store: Store, settings: Settings, split: Split
+) -> None:
+    conversation = conversation_in(split)
+    flagged, liked, worse = (
+        answered(store, conversation_id=conversation, completion="", tool_calls=[CALL],
+                 messages=[{"role": "user", "content": f"How warm, {n}?"}],
+                 sampling={"tools": TOOLS}) for n in range(3)
+    )  # fmt: skip
+    text = answered(store, conversation_id=conversation, messages=worse.messages,
+                    sampling=worse.sampling, completion="17.")  # fmt: skip
+    said(store, flagged, correction="I don't know.")
+    said(store, liked, thumb="up")
+    said(store, text, preferred_over=worse.completion_id)
+    curated = curate(store, settings)
+    assert _kinds(curated) == (["sft"] if split == "train" else [])
+    assert curated.rejections == {"the answer calls a tool, and only texts are learned": 3}
+
+
+@pytest.mark.parametrize("arguments", ["", '{"a": ', "[1]"])
+def test_a_history_whose_calls_can_not_be_read_is_not_learned_from(
+    store: Store, settings: Settings, arguments: str
+) -> None:
+    call = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    messages = [CALLED[0], {**CALLED[1], "tool_calls": [call]}, CALLED[2]]
+    said(store, answered(store, messages=messages), thumb="up")
+    assert curate(store, settings).rejections == {"the arguments of a call are no JSON object": 1}

@@ -10,9 +10,11 @@ import pytest
 
 from feedback.curation import curate
 from feedback.formats import WRITERS, Exchange, Parsed, export_file, import_rows, parse
+from feedback.formats.write import render
 from feedback.rows import Lesson
 from feedback.store import Store
 from pawl.errors import PawlError
+from pawl.schemas import RowKind, TrainingRow
 from pawl.settings import Settings
 from tests.feedback.examples import answered, conversation_in, said
 
@@ -336,3 +338,19 @@ def test_a_lesson_knows_its_content() -> None:
     assert one.row_id == Lesson("sft", "h", [USER], completion="x", categories=["tone"]).row_id
     assert one.row_id != Lesson("sft", "g", [USER], completion="x ").row_id
     assert one.in_split("train").row_id == one.row_id
+
+
+def test_rows_with_tools_are_written_whole_or_left_out() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    prompt = [USER, {"role": "assistant", "content": "", "tool_calls": [call]},
+              {"role": "tool", "content": "x", "tool_call_id": "c"}]  # fmt: skip
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    kinds: tuple[RowKind, ...] = ("sft", "pair", "unpaired")
+    rows = [TrainingRow("1", kind, "g", "train", prompt, tools=tools) for kind in kinds]
+    for name in WRITERS:
+        text, n_written, skipped = render(rows, name, as_array=False)
+        whole = name in ("sft", "preference", "unpaired")
+        assert n_written == whole
+        assert skipped.get(f"tools are not said by {name}") == (None if whole else 1)
+        for record in map(json.loads, text.splitlines()):
+            assert (record["prompt"], record["tools"]) == (prompt, tools)

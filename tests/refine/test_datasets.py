@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pawl.chat_template import end_of_turn_id, load_tokenizer, renders_tools
 from pawl.schemas import Message, TrainingRow
-from refine.datasets import build_stage, encode_answer
-from refine.replay import ReplayRow
+from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer
+from refine.replay import ReplayRow, liked_rows
 from refine.trainer import kto_weights
+from tests import tiny_bases
 from tests.refine.tiny import ask, corrections, row, says
 
 WORDS: dict[str, int] = {}
 
 
-def encode(prompt: list[Message], answer: str) -> tuple[list[int], int]:
-    """A token a word, and one for the end; a template that refuses "{%"."""
+def encode(prompt: list[Message], answer: str, tools: Tools) -> tuple[list[int], int]:
+    """A token a word, and one for the end; a template that refuses "{%" and knows no tools."""
+    if tools:
+        raise ToolsNotRendered
     asked = [word for message in prompt for word in message["content"].split()]
     if "{%" in answer:
         raise ValueError("template error")
@@ -188,3 +193,44 @@ def test_an_answer_is_trained_up_to_the_end_of_its_turn(untrained_model: Path) -
     template = tokenizer.chat_template
     tokenizer.chat_template = template.replace("+ eos_token }}", "+ eos_token + ' ' }}")
     assert encode_answer(tokenizer, ask("snow"), "snow is white.", end) == (ids, n_prompt)
+
+
+CALLED: list[Message] = [
+    {"role": "user", "content": "How warm?"},
+    {"role": "assistant", "content": "", "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": "Köln"}'}}]},
+    {"role": "tool", "content": "17 degrees", "tool_call_id": "c"},
+]  # fmt: skip
+TOOLS: Tools = [{"type": "function", "function": {"name": "f", "description": "Weather",
+                                                  "parameters": {"type": "object"}}}]  # fmt: skip
+
+
+def test_rows_with_tools_are_trained_whole_or_left_out_and_counted() -> None:
+    offered = row("sft", "snow", 0, completion="White.", tools=TOOLS)
+    called = replace(row("pair", "snow", 0, chosen="17.", rejected="18."), prompt=CALLED)
+    liked = row("unpaired", "snow", 0, completion="Yes.", label=True, tools=TOOLS)
+    replay = liked_rows([liked])
+    assert replay[0].tools == TOOLS
+    sft = build("sft", [offered, *corrections(2)], replay)
+    assert len(sft.train) == 2
+    assert sft.left_out["tools, which the base does not know"] == 1
+    assert sft.left_out["replay tools, which the base does not know"] == 1
+    assert build("dpo", [called]).left_out == {"tools, not for dpo": 1}
+    assert build("kto", [liked], replay).left_out["tools, not for kto"] == 1
+    plain = replace(row("sft", "snow", 1, completion="It has 17."), prompt=CALLED)
+    stage = build("sft", [plain])
+    assert said(stage.train[0]) == "It has 17. <end>"
+
+
+def test_tools_calls_and_their_answers_are_all_in_the_tokens(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(tiny_bases.calls_tools(tmp_path))
+    assert renders_tools(tokenizer)
+    end = end_of_turn_id(tokenizer)
+    ids, n_prompt = encode_answer(tokenizer, CALLED, "It has 17.", end, TOOLS)
+    prompt = tokenizer.decode(ids[:n_prompt])
+    assert '{"type": "function", "function": {"name": "f", "description": "Weather"' in prompt
+    assert '<tool_call>\n{"name": "f", "arguments": {"a": "Köln"}}\n</tool_call>' in prompt
+    assert "<tool_response>\n17 degrees\n</tool_response>" in prompt
+    assert tokenizer.decode(ids[n_prompt:]) == "It has 17.</s>"
+    tokenizer.chat_template = tiny_bases.PLAIN
+    assert not renders_tools(tokenizer)
