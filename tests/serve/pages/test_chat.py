@@ -130,7 +130,7 @@ def test_errors_are_shown_as_they_are(server: Composed, tab: Tab) -> None:
     tab.box.fill("too long")
     tab.box.press("Enter")
     alert = tab.page.get_by_role("alert")
-    expect(alert).to_contain_text("the prompt has 513 tokens or more")
+    expect(alert).to_contain_text("your prompt has 513 tokens or more")
     expect(tab.button("Retry")).to_be_visible()
     expect(tab.page.locator("button[aria-label=Like]").filter(visible=True)).to_have_count(0)
     tab.box.fill("break")
