@@ -31,6 +31,7 @@ ALSO: dict[str, tuple[int, ...]] = {
     "GET /v1/feedback": (404,),
     "POST /v1/feedback": (404, 507),
     "POST /v1/feedback/batch": (507,),
+    "POST /admin/accounts": (409,),
     "POST /admin/export": (409,),
     "POST /admin/generate": (502,),
     "POST /admin/import": (404,),

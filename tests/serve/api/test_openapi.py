@@ -110,6 +110,10 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/keys", {"name": "a/b", "role": "user"}, status=400)
     call("POST", "/admin/keys/{name}/revoke", {}, status=404, name="nobody")
     assert call("GET", "/admin/keys") == []
+    call("POST", "/admin/accounts", {"name": "a/b", "role": "user"}, status=400)
+    call("POST", "/admin/accounts/{name}", {"role": "user"}, status=404, name="nobody")
+    call("POST", "/admin/accounts/{name}/remove", {}, status=404, name="nobody")
+    assert call("GET", "/admin/accounts") == []
     assert call("GET", "/admin/audit")
     call("POST", "/admin/snapshots", {})
     call("POST", "/admin/import", {"path": "rows.jsonl"})
