@@ -47,12 +47,22 @@ from serve.api.docs import docs_page
 from serve.api.errors import error_body, error_response, no_such_route
 from serve.api.in_flight import InFlight
 from serve.api.keys import Authenticator
+from serve.api.messages import (
+    MessagesAnswer,
+    MessagesRequest,
+    MessagesTranslation,
+    TokensAnswer,
+    TokensRequest,
+    count_tokens,
+)
 from serve.api.metrics import Metrics
 from serve.api.openapi import describe
 from serve.api.requests import ChatRequest, TextRequest
+from serve.api.responses import ResponsesAnswer, ResponsesRequest, ResponsesTranslation
 from serve.api.roles import guard
 from serve.api.sessions import Sessions
 from serve.api.tracing import Traced, Traces
+from serve.api.translation import answer_as
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -173,7 +183,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     )  # fmt: skip
     app.router.route_class = JsonRoute
     app.state.metrics = gateway.metrics
-    _add_completion_routes(app, gateway)
+    _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
     _add_server_routes(app, gateway)
     for router in (feedback_routes(store), *more):
         app.include_router(router)
@@ -183,12 +193,18 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     return app
 
 
-def _add_completion_routes(app: PawlApp, gateway: Gateway) -> None:
-    """The two completion routes: plain ASGI applications, so that hang-ups are seen at once, under
-    FastAPI routes that describe them."""
+def _add_completion_routes(app: PawlApp, gateway: Gateway, max_length: int | None) -> None:
+    """The routes that are answered by the engine: plain ASGI applications, so that hang-ups are
+    seen at once, under FastAPI routes that describe them.
+
+    Args:
+        max_length: tokens of a prompt and its answer together; None: what the base has.
+    """
     stream: dict[int | str, Any] = {
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
     }
+    base, refuse_unknown = gateway.base, gateway.refuse_unknown
+    n_context = max_length or base.max_length_tokens
 
     @app.post("/v1/chat/completions", tags=["completions"], responses=stream)
     async def chat(body: ChatRequest) -> ChatAnswer:
@@ -203,10 +219,36 @@ def _add_completion_routes(app: PawlApp, gateway: Gateway) -> None:
         """Continue a text; the rest is as in `/v1/chat/completions`."""
         raise NotImplementedError("the gateway answers")
 
+    @app.post("/v1/responses", tags=["completions"], responses=stream)
+    async def responses(body: ResponsesRequest) -> ResponsesAnswer:
+        """Answer a conversation by OpenAI's Responses API, without keeping it for later requests;
+        the rest is as in `/v1/chat/completions`."""
+        raise NotImplementedError("the gateway answers")
+
+    @app.post("/v1/messages", tags=["completions"], responses=stream)
+    async def messages(body: MessagesRequest) -> MessagesAnswer:
+        """Answer a conversation by Anthropic's API; the rest is as in `/v1/chat/completions`."""
+        raise NotImplementedError("the gateway answers")
+
+    @app.post("/v1/messages/count_tokens", tags=["completions"])
+    async def count(request: Request, body: TokensRequest) -> TokensAnswer:
+        """How many tokens a prompt has, as `/v1/messages` would send it to the engine."""
+        n_tokens = await count_tokens(gateway, body, request.scope)
+        return TokensAnswer(input_tokens=n_tokens)
+
+    by_responses = partial(ResponsesTranslation, base=base, refuse_unknown=refuse_unknown)
+    by_messages = partial(
+        MessagesTranslation, base=base, n_context=n_context, refuse_unknown=refuse_unknown
+    )
+    applications = {
+        chat: partial(gateway.handle, ChatRequest),
+        text: partial(gateway.handle, TextRequest),
+        responses: partial(answer_as, gateway, by_responses),
+        messages: partial(answer_as, gateway, by_messages),
+    }
     for route in app.routes:
-        if isinstance(route, JsonRoute) and route.endpoint in (chat, text):
-            model = ChatRequest if route.endpoint is chat else TextRequest
-            route.app = partial(gateway.handle, model)
+        if isinstance(route, JsonRoute) and route.endpoint in applications:
+            route.app = applications[route.endpoint]
 
 
 def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
@@ -293,7 +335,7 @@ class Access:
 
 async def _pawl_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PawlError)
-    return error_response(error)
+    return error_response(error, request.scope["path"])
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
@@ -304,7 +346,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (no such route, wrong method), OpenAI-shaped."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return error_response(no_such_route(request.scope))
+        return error_response(no_such_route(request.scope), request.scope["path"])
     allowed = _methods(request) if error.status_code == 405 else ""
     refusal = PawlError(
         f"{request.method} {request.url.path}: {error.detail}",
@@ -313,7 +355,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         code="method_not_allowed" if error.status_code == 405 else "invalid_request",
     )
     headers = {"Allow": allowed} if allowed else error.headers
-    return JSONResponse(error_body(refusal), status_code=error.status_code, headers=headers)
+    body = error_body(refusal, request.scope["path"])
+    return JSONResponse(body, status_code=error.status_code, headers=headers)
 
 
 def _methods(request: Request) -> str:
@@ -333,6 +376,6 @@ async def _our_fault(request: Request, error: Exception) -> Response:
         retryable=True,  # a night's step is tried three times at most
         code="internal_error",
     )
-    response = error_response(refusal)
+    response = error_response(refusal, request.scope["path"])
     response.headers["X-Request-Id"] = request_id.get()
     return response

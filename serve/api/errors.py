@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from pawl.errors import PawlError, short
+from pawl.logs import request_id
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -45,6 +46,12 @@ STATUS_BY_CODE = {
     "adapter_not_loaded": 502, "engine_error": 502, "probe_failed": 502,
     "store_full": 507,
 }  # fmt: skip
+# Of Anthropic's API, by status.
+MESSAGES_PATH = "/v1/messages"
+_ANTHROPIC_TYPES = {
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error",
+}  # fmt: skip
 
 
 def status_of(error: PawlError) -> int:
@@ -52,21 +59,30 @@ def status_of(error: PawlError) -> int:
     return STATUS_BY_CODE.get(error.code, 503 if error.retryable else 400)
 
 
-def error_body(error: PawlError) -> dict[str, object]:
-    """OpenAI's ``{"error": {"message", "type", "param", "code"}}``, and ``retryable``."""
-    kind = "invalid_request_error" if status_of(error) < 500 else "server_error"
+def error_body(error: PawlError, path: str = "") -> dict[str, Any]:
+    """OpenAI's ``{"error": {"message", "type", "param", "code"}}``, and ``retryable``; for a
+    ``path`` of Anthropic's API what it has beside them, with its types."""
+    status, message = status_of(error), str(error)
     fields = {"param": error.param, "code": error.code, "retryable": error.retryable}
-    return {"error": {"message": str(error), "type": kind, **fields}}
+    if not path.startswith(MESSAGES_PATH):
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        return {"error": {"message": message, "type": kind, **fields}}
+    other = "invalid_request_error" if status < 500 else "api_error"
+    kind = "overloaded_error" if error.code == "overloaded" else _ANTHROPIC_TYPES.get(status, other)
+    if error.code == "context_length_exceeded":  # its clients look for these words
+        message = f"prompt is too long: {message}"
+    return {"type": "error", "error": {"message": message, "type": kind, **fields},
+            "request_id": request_id.get()}  # fmt: skip
 
 
-def error_response(error: PawlError) -> JSONResponse:
-    """An OpenAI-shaped answer; ``Retry-After`` with a 429, 502 or 503."""
+def error_response(error: PawlError, path: str = "") -> JSONResponse:
+    """The answer to a request of ``path``; ``Retry-After`` with a 429, 502 or 503."""
     status = status_of(error)
     headers = None
     if status in (429, 502, 503):
         seconds = math.ceil(error.retry_after_seconds or RETRY_AFTER_SECONDS)
         headers = {"Retry-After": str(max(1, min(seconds, MAX_RETRY_AFTER_SECONDS)))}
-    return JSONResponse(error_body(error), status_code=status, headers=headers)
+    return JSONResponse(error_body(error, path), status_code=status, headers=headers)
 
 
 def engine_starting(engine: Engine) -> PawlError:
@@ -84,7 +100,7 @@ async def respond_error(
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:  # fmt: skip
     """Send ``error_response``, for plain ASGI applications."""
-    response = error_response(error)
+    response = error_response(error, scope["path"])
     response.raw_headers.extend(headers)
     await response(scope, receive, send)
 
@@ -93,8 +109,9 @@ async def respond_error(
 _INSTEAD = {
     "/v1/embeddings": "The models here write answers; for embeddings use a server of an embedding "
     "model (vLLM and Ollama serve them)",
-    "/v1/responses": "Use POST /v1/chat/completions",
-    "/v1/messages": "Use POST /v1/chat/completions with an OpenAI client",
+    "/v1/responses": "Answers can't be asked for again: use POST /v1/responses with the whole "
+    "conversation as input",
+    "/v1/messages": "Use POST /v1/messages",
     "/v1/assistants": "Use POST /v1/chat/completions and send the whole conversation",
     "/v1/threads": "Use POST /v1/chat/completions and send the whole conversation",
     "/v1/fine_tuning": "Feedback is what is learned from: POST /v1/feedback, and 'pawl import'",

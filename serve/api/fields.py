@@ -38,6 +38,7 @@ _PROMPT = "the prompt would be another than the one that is recorded and learned
 _DECODING = "it can stall the engine for everyone"
 _SCHEMA = "Use response_format with a JSON schema"
 _NEW_TOOLS = "Leave it out; functions are offered in tools"
+_WHOLE_INPUT = "Send the whole conversation as input"
 
 REFUSED: dict[str, Refusal] = {
     # -- OpenAI's
@@ -106,6 +107,28 @@ REFUSED_IN = {
         "top_logprobs": Refusal("it has another name here", (0,), "Send the number as logprobs"),
         "chat_template_kwargs": Refusal("no chat template is used here", ({},)),
     },
+    "responses": {
+        "previous_response_id": Refusal(
+            "answers are recorded, but can't be asked for again", do=_WHOLE_INPUT),
+        "conversation": Refusal("conversations are not kept to be continued", do=_WHOLE_INPUT),
+        "prompt": Refusal("prompts are not kept here", do="Send instructions and input"),
+        "background": Refusal("answers can't be fetched later", (False,), "Use stream"),
+        "messages": Refusal("it has another name here", do="Call it input"),
+        "max_tokens": Refusal("it has another name here", do="Call it max_output_tokens"),
+        "max_completion_tokens": Refusal("it has another name here",
+                                         do="Call it max_output_tokens"),
+        "response_format": Refusal("it has another name here", do="Send it as text.format"),
+        "n": Refusal("there is one answer to a request", (1,)),
+    },
+    "messages": {
+        "mcp_servers": Refusal("nothing runs here but the model", ([],)),
+        "prompt": Refusal("a chat is asked by messages", do="Send messages"),
+        "stop": Refusal("it has another name here", ([],), "Call it stop_sequences"),
+        "max_completion_tokens": Refusal("it has another name here", do="Call it max_tokens"),
+        "response_format": Refusal("it has another name here",
+                                   do="Send it as output_config.format"),
+        "n": Refusal("there is one answer to a request", (1,)),
+    },
 }  # fmt: skip
 _OLD_TOOLS = Refusal(_TOOLS)
 # Values of no effect, which are dropped without a word. (A store of false does not keep an answer
@@ -126,13 +149,14 @@ _MESSAGE = {
 _ANY_MESSAGE = ("role", "content")
 _PART = ("type", "text")
 _CALL = ("id", "type", "function", "index")  # a stream's calls have an index
-# Where null is a value.
-_OPEN = {("json_schema", "schema"), ("function", "parameters"), ("function", "arguments")}
+# Where null is a value: JSON schemas and arguments.
+_OPEN = {("json_schema", "schema"), ("format", "schema"), ("function", "parameters"),
+         ("tools", "parameters"), ("tools", "input_schema"), ("function", "arguments"),
+         ("content", "input")}  # fmt: skip
 
 
 def without_null(value: Any, inside: str = "") -> Any:
-    """``value`` without the fields that are null, at any depth; JSON schemas and arguments stay as
-    they are."""
+    """``value`` without the fields that are null, at any depth but where null is a value."""
     if isinstance(value, dict):
         return {
             name: item if (inside, name) in _OPEN else without_null(item, name)
@@ -140,7 +164,7 @@ def without_null(value: Any, inside: str = "") -> Any:
             if item is not None
         }
     if isinstance(value, list):
-        return [without_null(item) for item in value]
+        return [without_null(item, inside) for item in value]
     return value
 
 
@@ -156,7 +180,7 @@ def sort_fields(
 
     Args:
         body: without null.
-        kind: ``chat`` or ``text``.
+        kind: ``chat``, ``text``, ``responses`` or ``messages``.
         taken: the names of the call's fields.
         base: the model that refusals speak of.
         refuse_unknown: what would be ignored is refused.
@@ -171,6 +195,8 @@ def sort_fields(
         refusal = REFUSED.get(name) or REFUSED_IN[kind].get(name)
         if not calls_tools:
             refusal = refusal or TOOL_FIELDS.get(name)
+        if name in taken and kind not in ("chat", "text"):  # refused as what it becomes in a chat
+            refusal = None
         if name in taken and refusal is None:
             if not _is_one_of(value, EMPTY.get(name, ())):
                 kept[name] = value

@@ -50,6 +50,9 @@ RULES: dict[str, Rule] = {
     "POST /v1/completions": _USER,
     "POST /v1/feedback": _USER,  # on a user's own
     "POST /v1/feedback/batch": _USER,
+    "POST /v1/messages": _USER,
+    "POST /v1/messages/count_tokens": _USER,
+    "POST /v1/responses": _USER,
     "GET /admin/history": _REVIEWER,
     "GET /admin/runs": _REVIEWER,
     "GET /admin/runs/{run_id}": _REVIEWER,

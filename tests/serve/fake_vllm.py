@@ -86,6 +86,7 @@ class FakeVllm:
             web.post("/v1/unload_lora_adapter", self.unload),
             web.post("/v1/chat/completions", self.answer),
             web.post("/v1/completions", self.answer),
+            web.post("/tokenize", self.tokenize),
         ])  # fmt: skip
         return app
 
@@ -100,6 +101,13 @@ class FakeVllm:
             "bodies": self.bodies, "n_running": self.n_running, "n_dropped": self.n_dropped,
             "adapters": self.adapters,
         })  # fmt: skip
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        """A token for each word."""
+        body = await request.json()
+        self.bodies.append(body)
+        texts = json.dumps([message["content"] for message in body["messages"]])
+        return web.json_response({"count": len(texts.split()), "max_model_len": 512, "tokens": []})
 
     async def metrics(self, request: web.Request) -> web.Response:
         """vLLM's counts of what it generates."""
@@ -201,6 +209,8 @@ class FakeVllm:
 
         async def event(choices: list[dict[str, Any]], **more: Any) -> None:
             data = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
+            if (body.get("stream_options") or {}).get("continuous_usage_stats"):
+                data = {"usage": {**usage, "completion_tokens": 0}, **data}
             text = json.dumps(data, separators=(",", ":"))
             await response.write(f"data: {text}\n\n".encode())
 

@@ -79,6 +79,12 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", CHAT, chat(temperature=9), status=400)
     for prompt in ("once", ["once"], [1, 2], [[1, 2], [3]]):
         call("POST", TEXT, {"model": "base", "prompt": prompt, "max_tokens": 3})
+    messages = chat()["messages"]
+    call("POST", "/v1/responses", {"model": "pawl", "input": messages, "tools": None, "seed": 1})
+    call("POST", "/v1/responses", {"model": "pawl", "input": "a", "background": True}, status=400)
+    call("POST", "/v1/messages", {"model": "pawl", "max_tokens": 3, "messages": messages})
+    call("POST", "/v1/messages", {"model": "pawl", "messages": messages}, status=400)
+    call("POST", "/v1/messages/count_tokens", {"model": "pawl", "messages": messages})
     call("GET", "/v1/models")
     call("GET", "/v1/models/{name}", name="pawl")
     call("GET", "/v1/models/{name}", name="nope", status=404)

@@ -37,6 +37,9 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /v1/feedback/batch": (
         "/v1/feedback/batch", {"feedback": [{"completion_id": "nope", "thumb": "up"}]}, 200,
     ),
+    "POST /v1/messages": ("/v1/messages", {**HELLO, "max_tokens": 9}, 200),
+    "POST /v1/messages/count_tokens": ("/v1/messages/count_tokens", HELLO, 200),
+    "POST /v1/responses": ("/v1/responses", {"model": "pawl", "input": "hello"}, 200),
     "GET /admin/history": ("/admin/history", None, 200),
     "GET /admin/runs": ("/admin/runs", None, 200),
     "GET /admin/runs/{run_id}": ("/admin/runs/nope", None, 404),
