@@ -42,8 +42,10 @@ from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
 from pawl.schemas import Message, TrainingRow
+from refine.datasets import Encode, Tools
 from refine.planner import REPLAY_EPOCHS, Plan
 from refine.recipe import make_recipe
+from refine.replay import ReplayRow
 
 MAX_LENGTH_TOKENS = 4096
 N_PROBE_ROWS = 32
@@ -161,7 +163,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     import transformers
 
     from refine import replay, trainer
-    from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer
+    from refine.datasets import ToolsNotRendered, build_stage, encode_answer
 
     if job.plan.n_threads:
         torch.set_num_threads(job.plan.n_threads)
@@ -339,9 +341,9 @@ def _tidy_config(adapter_dir: Path, base_name: str) -> None:
 def _write_probe(
     job: Job,
     adapter_dir: Path,
-    encode: Any,
+    encode: Encode,
     rows: list[TrainingRow],
-    replayed: list[Any],
+    replayed: list[ReplayRow],
     torch: Any,
 ) -> None:
     """From a fresh load of what was saved, so that the record is of the files, not of memory."""
@@ -353,14 +355,15 @@ def _write_probe(
         model.load_adapter(str(job.champion_dir), adapter_name="champion")
         model.set_adapter("default")
         champion = "champion"
-    taught: list[tuple[list[Message], str]] = []
+    taught: list[tuple[list[Message], str, Tools]] = []
     for row in rows:
         answer = row.chosen if row.kind == "pair" else row.completion
         if row.split == "train" and answer:
-            taught.append((row.prompt, answer))
+            taught.append((row.prompt, answer, row.tools))
     step = max(1, len(taught) // N_PROBE_ROWS)
-    candidates = taught[::step][:N_PROBE_ROWS] + [(r.prompt, r.completion) for r in replayed[:8]]
-    encoded = [encode(prompt, answer) for prompt, answer in candidates]
+    candidates = taught[::step][:N_PROBE_ROWS]
+    candidates += [(each.prompt, each.completion, each.tools) for each in replayed[:8]]
+    encoded = [encode(*candidate) for candidate in candidates]
     write_probe(adapter_dir, probe.probe_positions(model, encoded, champion=champion))
 
 

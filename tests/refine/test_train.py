@@ -281,12 +281,16 @@ def test_training_ends_when_its_time_is_over(world_model: Path, tmp_path: Path) 
     assert stage["n_steps"] < stage["max_steps"] / 2
 
 
-def test_rows_too_long_are_counted_in_the_recipe(world_model: Path, tmp_path: Path) -> None:
-    rows = [*corrections(9), row("sft", "snow", 0, completion="white " * 200)]
+def test_rows_that_can_not_be_trained_whole_are_counted_in_the_recipe(
+    world_model: Path, tmp_path: Path
+) -> None:
+    rows = [*corrections(9), row("sft", "snow", 0, completion="white " * 200),
+            row("sft", "snow", 1, completion="White.", tools=[{"type": "function"}])]  # fmt: skip
     task = job(world_model, tmp_path, rows, n_epochs=1, n_replay_rows=4, max_length_tokens=64)
     train.run(task)
     counts = read_manifest(task.out_dir).recipe["rows"]["sft"]
     assert counts["left_out"]["longer than 64 tokens"] == 1
+    assert counts["left_out"]["tools, which the base does not know"] == 1
     assert counts["longest_tokens"] <= 64
 
 

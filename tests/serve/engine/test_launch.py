@@ -11,7 +11,7 @@ import pytest
 
 from pawl.settings import Settings
 from serve.engine.launch import reason_in_log, vllm_command
-from tests.serve.live import FAKE_BASE, REPOSITORY
+from tests.serve.live import FAKE_BASE, FAKE_TOOL_BASE, REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,9 @@ def test_the_command_keeps_to_loopback_and_rounds_the_rank_up(tmp_path: Path) ->
     assert "--served-model-name base" in text
     assert "--enable-lora" in command
     assert "--trust-remote-code" not in text
+    assert "--tool-call-parser" not in text
+    text = " ".join(vllm_command(settings, FAKE_TOOL_BASE, 1234))
+    assert "--enable-auto-tool-choice --tool-call-parser hermes" in text
 
 
 def test_sockets_lie_in_a_short_folder(tmp_path: Path) -> None:
