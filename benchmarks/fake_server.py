@@ -59,7 +59,7 @@ def fake_server(
                 raise RuntimeError((folder / "server.log").read_text("utf-8")[-2000:])
             if (state_dir / "server.json").exists():
                 url = str(read_json(state_dir / "server.json")["url"])
-                if httpx.get(url + "/health").json()["engine"]["state"] == "ready":
+                if httpx.get(url + "/health", timeout=60).json()["engine"]["state"] == "ready":
                     break
             time.sleep(0.1)
         else:

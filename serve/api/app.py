@@ -40,7 +40,7 @@ from pawl.server import make_admin_key
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.api.audit import Audit
-from serve.api.auth import Auth, CrossOrigin, Fronts, is_loopback
+from serve.api.auth import GUARDED, OPEN_ROUTES, Auth, CrossOrigin, Fronts, is_loopback
 from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway
 from serve.api.docs import docs_page
@@ -304,6 +304,7 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        metrics = scope["app"].state.metrics  # the pages put their own application there
         began, status = time.monotonic(), 499  # unless an answer begins, the client hung up
         offered = Headers(scope=scope).get("x-request-id", "")
         own_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
@@ -325,8 +326,8 @@ class Access:
             status = 500
             raise
         finally:
-            if route := getattr(scope.get("route"), "path_format", ""):
-                metrics = scope["app"].state.metrics
+            route = getattr(scope.get("route"), "path_format", "")
+            if route and scope["path"].startswith((*GUARDED, *OPEN_ROUTES)):  # not the pages'
                 metrics.http_requests.labels(method, route, str(status)).inc()
             if scope["path"].startswith(("/v1/", "/admin/")):
                 seconds = time.monotonic() - began
