@@ -262,7 +262,7 @@ def _sort_messages(
 
 def _is_meant(message: dict[str, Any], name: str) -> bool:
     """Programs send answers back with ``"tool_calls": []``."""
-    return name in message and (message[name] != [] or name == "content")
+    return name in message and (message[name] != [] or name in ("content", "role"))
 
 
 def _sort_tools(kept: dict[str, Any], base: BaseModel | None) -> list[str]:

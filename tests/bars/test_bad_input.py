@@ -97,7 +97,7 @@ REFUSED: list[tuple[str, str, Any, int, str, tuple[str, ...]]] = [
     ("a picture", CHAT, chat([{"type": "image_url", "image_url": {"url": "x"}}]), 400,
      "invalid_value", ("'image_url'", "should be 'text'")),
     ("an unknown role", CHAT, messages({"role": "robot", "content": "x"}), 400, "invalid_value",
-     ("'robot'", "'system', 'developer', 'user' or 'assistant'")),
+     ("'robot'", "'system', 'developer', 'user', 'assistant' or 'tool'")),
     ("a role that is a list", CHAT, messages({"role": [], "content": "x"}), 400, "invalid_value",
      ("messages[0].role is []",)),
     ("negative token ids", TEXT, text([1, -2]),
