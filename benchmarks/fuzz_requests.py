@@ -35,10 +35,30 @@ BODIES: dict[str, list[Any]] = {
     "POST /v1/responses": [
         {"model": "pawl", "input": "hello"},
         {"model": "pawl", "input": HELLO, "stream": True, "store": False, "max_output_tokens": 16},
+        {"model": "pawl", "instructions": "a", "tools": [], "include": [], "metadata": {"a": "b"},
+         "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}},
+         "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]},
+                   {"type": "reasoning", "summary": []}]},
+        {"model": "pawl", "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}],
+         "tool_choice": {"type": "function", "name": "f"},
+         "input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                   {"type": "function_call_output", "call_id": "c", "output": "a"}]},
     ],
     "POST /v1/messages": [
         {"model": "pawl", "messages": HELLO, "max_tokens": 8},
         {"model": "pawl", "messages": HELLO, "max_tokens": 8, "stream": True, "system": "a"},
+        {"model": "pawl", "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
+         "max_tokens": 8, "stop_sequences": ["x"], "metadata": {"user_id": "ann"}, "top_k": 5,
+         "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        {"model": "pawl", "max_tokens": 8, "tools": [{"name": "f", "input_schema": SCHEMA}],
+         "tool_choice": {"type": "tool", "name": "f"}, "thinking": {"type": "disabled"},
+         "messages": [*HELLO, {"role": "assistant", "content": [
+             {"type": "tool_use", "id": "c", "name": "f", "input": {"a": None}}]},
+             {"role": "user", "content": [
+                 {"type": "tool_result", "tool_use_id": "c", "content": "a"}]}]},
+    ],
+    "POST /v1/messages/count_tokens": [
+        {"model": "pawl", "messages": HELLO, "system": [{"type": "text", "text": "a"}]},
     ],
     "POST /v1/feedback": [
         {"completion_id": COMPLETION, "thumb": "down", "categories": ["incorrect"],

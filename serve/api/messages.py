@@ -4,8 +4,8 @@ Blocks of the messages become texts, ``tool_calls`` and messages of the role ``t
 becomes blocks. It is recorded under the id that it is sent with (``msg_...``).
 
 ``max_tokens`` has to be sent in this API, and many programs send more than a small model's context
-holds. Such a bound bounds nothing, so it is left out: the answer may fill the context, and then
-stops for ``model_context_window_exceeded``.
+holds. Such a bound bounds nothing, so it is left out. An answer that fills the context stops for
+``model_context_window_exceeded``.
 
 Shapes and the order of events are those of the package ``anthropic`` (``anthropic/types``).
 """
@@ -204,8 +204,10 @@ class MessagesTranslation:
                 "usage": self._usage}  # fmt: skip
 
     def _stop_reason(self) -> str:
-        if self._finish_reason == "length":
-            return "max_tokens" if "max_tokens" in self.chat else "model_context_window_exceeded"
+        if self._finish_reason == "length":  # vLLM lowers max_tokens to what the context has left
+            bound = self.chat.get("max_tokens")
+            is_full = bound is None or 0 < self._usage["output_tokens"] < bound
+            return "model_context_window_exceeded" if is_full else "max_tokens"
         if self._stop_sequence is not None:
             return "stop_sequence"
         # vLLM says "stop" where a call was asked for by its name.
@@ -353,7 +355,7 @@ def _tools(args: TokensRequest, ignored: dict[str, None]) -> dict[str, Any]:
     if (kind := choice.get("type")) == "tool":
         fields["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
     elif kind is not None:
-        fields["tool_choice"] = _CHOICES.get(kind, kind)
+        fields["tool_choice"] = _CHOICES.get(kind, kind) if isinstance(kind, str) else kind
     return fields
 
 
@@ -372,7 +374,11 @@ async def count_tokens(gateway: Gateway, body: TokensRequest, scope: Scope) -> i
         refuse_unknown=gateway.refuse_unknown,
     )  # fmt: skip
     raw = json.dumps(translation.chat, ensure_ascii=False).encode()
-    request = parse_request(raw, ChatOfMessages, gateway.base)
+    try:
+        request = parse_request(raw, ChatOfMessages, gateway.base)
+    except PawlError as error:
+        error.param = translation.params.get(error.param or "", error.param)
+        raise
     engine = gateway.engine
     if engine is None or engine.state != "ready":
         raise engine_off() if engine is None else engine_starting(engine)

@@ -263,19 +263,25 @@ def test_results_of_tools_become_messages_of_a_chat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "max_tokens", "reason"),
+    ("last", "max_tokens", "n_tokens", "reason"),
     [
-        (chunk("stop", content="a"), 99, "end_turn"),
-        (chunk("stop", "END", content="a"), 99, "stop_sequence"),
-        (chunk("stop", 2, content="a"), 99, "end_turn"),
-        (chunk("length", content="a"), 99, "max_tokens"),
-        (chunk("length", content="a"), 4096, "model_context_window_exceeded"),
+        (chunk("stop", content="a"), 99, 9, "end_turn"),
+        (chunk("stop", "END", content="a"), 99, 9, "stop_sequence"),
+        (chunk("stop", 2, content="a"), 99, 9, "end_turn"),
+        (chunk("length", content="a"), 99, 99, "max_tokens"),
+        (chunk("length", content="a"), 99, 12, "model_context_window_exceeded"),
+        (chunk("length", content="a"), 99, None, "max_tokens"),
+        (chunk("length", content="a"), 4096, 500, "model_context_window_exceeded"),
     ],
 )
-def test_why_an_answer_stopped(last: dict[str, Any], max_tokens: int, reason: str) -> None:
+def test_why_an_answer_stopped(
+    last: dict[str, Any], max_tokens: int, n_tokens: int | None, reason: str
+) -> None:
     one = translation(max_tokens=max_tokens)
     assert ("max_tokens" in one.chat) is (max_tokens < 512)
     one.take(last)
+    if n_tokens:
+        one.take({"choices": [], "usage": {"prompt_tokens": 500, "completion_tokens": n_tokens}})
     one.end()
     answer = Message.model_validate(one.body())
     assert answer.stop_reason == reason
