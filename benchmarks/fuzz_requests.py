@@ -47,8 +47,9 @@ BODIES: dict[str, list[Any]] = {
     "POST /v1/messages": [
         {"model": "pawl", "messages": HELLO, "max_tokens": 8},
         {"model": "pawl", "messages": HELLO, "max_tokens": 8, "stream": True, "system": "a"},
-        {"model": "pawl", "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
-         "max_tokens": 8, "stop_sequences": ["x"], "metadata": {"user_id": "ann"}, "top_k": 5,
+        {"model": "pawl", "max_tokens": 8,
+         "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
+         "stop_sequences": ["x"], "metadata": {"user_id": "ann"}, "top_k": 5,
          "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
         {"model": "pawl", "max_tokens": 8, "tools": [{"name": "f", "input_schema": SCHEMA}],
          "tool_choice": {"type": "tool", "name": "f"}, "thinking": {"type": "disabled"},

@@ -126,9 +126,11 @@ class _Outgoing:
 
     async def _start(self, message: Message) -> None:
         headers = Headers(raw=message["headers"])
-        head = [pair for pair in message["headers"] if pair[0] != b"content-length"]
-        if self._translation.ignored:
-            head.append((b"x-pawl-ignored", ignored_header(self._translation.ignored).encode()))
+        replaced = (b"content-length", b"x-pawl-ignored")
+        head = [pair for pair in message["headers"] if pair[0] not in replaced]
+        ignored = [*self._translation.ignored, *headers.get("x-pawl-ignored", "").split(", ")]
+        if any(ignored):
+            head.append((b"x-pawl-ignored", ignored_header([*filter(None, ignored)]).encode()))
         self._head = {**message, "headers": head}
         if message["status"] == 200:
             self._translation.begin(headers["x-pawl-completion-id"], headers["x-pawl-version"])

@@ -148,6 +148,9 @@ def test_tools_are_called_and_their_outputs_sent_back(
     named: Any = {"type": "function", "name": "time"}
     third = client.responses.create(model="pawl", input="noon?", tools=tools, tool_choice=named)
     assert third.output[0].name == "time"
+    body = {"model": "pawl", "input": "hello", "tools": tools, "prompt_cache_key": "a"}
+    ignored = httpx.post(server.url + RESPONSES, json=body).headers["X-Pawl-Ignored"]
+    assert ignored == "prompt_cache_key, tools[].function.strict"
 
 
 def test_a_model_that_knows_no_tools_is_named() -> None:
