@@ -211,9 +211,10 @@ def _is_right(secret_hash: str, token: str) -> bool:
 
 
 def wrong_key() -> PawlError:
-    """The refusal of a request without a right key."""
+    """The refusal of a request without a right key. It begins with OpenAI's words: by them LiteLLM
+    (to 1.81, which aider pins) tells it from a bad request."""
     return PawlError(
-        "the API key is missing or wrong",
+        "Incorrect API key provided, or none",
         "this server asks for one",
         "Send 'Authorization: Bearer ...' with your key",
         code="invalid_api_key",

@@ -323,7 +323,7 @@ def test_a_wrong_key_is_refused_whatever_it_looks_like(
     headers = [] if offered is None else [(b"Authorization", offered)]
     n_before = keyed.store.counts()["completions"]
     answer = httpx.post(keyed.url + CHAT, json=chat(), headers=headers)  # type: ignore[arg-type]
-    check_refusal(answer, 401, "invalid_api_key", ("missing or wrong", "Authorization: Bearer"))
+    check_refusal(answer, 401, "invalid_api_key", ("Incorrect API key", "Authorization: Bearer"))
     assert keyed.store.counts()["completions"] == n_before
     for right in (WITH_KEY, {"authorization": "bearer secret"}):
         assert httpx.post(keyed.url + CHAT, json=chat(), headers=right).status_code == 200

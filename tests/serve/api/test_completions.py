@@ -418,7 +418,7 @@ def test_the_openai_client(tmp_path: Path, api_key: str | None) -> None:
         with pytest.raises(openai.NotFoundError, match="there are pawl, base"):
             client.chat.completions.create(model="gpt-4", messages=messages)
         if api_key:
-            with pytest.raises(openai.AuthenticationError, match="API key is missing or wrong"):
+            with pytest.raises(openai.AuthenticationError, match="Incorrect API key provided"):
                 client.with_options(api_key="wrong").models.list()
             assert httpx.get(one.url + "/metrics").status_code == 401
             assert httpx.get(one.url + "/health").status_code == 200

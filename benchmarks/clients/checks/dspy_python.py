@@ -1,0 +1,86 @@
+"""DSPy: an LM, and a program with a typed answer."""
+
+from typing import Literal
+
+import dspy
+from cells import (
+    ASK, BASE, KEY, LONG, MAX_TOKENS, MESSAGES, MODEL, NO_TOOLS, TOOL, TURNS, WRONG_KEY,
+    KNOWS_TOOLS, Refused, feature, feedback, is_call, is_weather, need, overflow, recorded, refusal,
+    run, wrong_key,
+)  # fmt: skip
+
+
+def model(**fields) -> dspy.LM:
+    fixed = {"model": f"openai/{MODEL}", "api_base": BASE, "api_key": KEY, "cache": False}
+    return dspy.LM(**{**fixed, "max_tokens": MAX_TOKENS, "num_retries": 0, **fields})
+
+
+class Weather(dspy.Signature):
+    """Say how the weather is."""
+
+    question: str = dspy.InputField()
+    city: Literal["Paris", "Oslo"] = dspy.OutputField()
+    sunny: bool = dspy.OutputField()
+
+
+@feature("chat")
+def chat() -> str:
+    lm = model()
+    [text] = lm(ASK)
+    recorded(lm.history[-1]["response"].id, text)
+    return f"{lm.history[-1]['usage']['completion_tokens']} tokens"
+
+
+@feature("turns")
+def turns() -> str:
+    lm = model()
+    [text] = lm(messages=TURNS)
+    recorded(lm.history[-1]["response"].id, text)
+    return f"{lm.history[-1]['usage']['prompt_tokens']} tokens of prompt"
+
+
+@feature("json")
+def structured() -> str:
+    with dspy.context(lm=model(max_tokens=100), adapter=dspy.JSONAdapter()):
+        found = dspy.Predict(Weather)(question=ASK)
+    is_weather({"city": found.city, "sunny": found.sunny})
+    return "Predict, JSONAdapter"
+
+
+@feature("tools")
+def tools() -> str | Refused:
+    lm = model()
+    if not KNOWS_TOOLS:
+        return refusal(lambda: lm(messages=MESSAGES, tools=[TOOL]), NO_TOOLS)
+    lm(messages=MESSAGES, tools=[TOOL], tool_choice="required")
+    [call] = lm.history[-1]["response"].choices[0].message.tool_calls
+    is_call(call.function.name, call.function.arguments)
+    return "required"
+
+
+@feature("overflow")
+def too_long() -> str:
+    return overflow(lambda: model()(LONG), dspy.ContextWindowExceededError)
+
+
+@feature("key")
+def key() -> str:
+    return wrong_key(lambda: model(api_key=WRONG_KEY)(ASK))
+
+
+@feature("feedback")
+def by_id() -> str:
+    lm = model()
+    lm(ASK)
+    return feedback(lm.history[-1]["response"].id)
+
+
+@feature("responses")
+def responses() -> str:
+    lm = model(model_type="responses")
+    found = lm(ASK)
+    need(str(found[0]).strip(), found)
+    return feedback(lm.history[-1]["response"].id)
+
+
+run("dspy")
