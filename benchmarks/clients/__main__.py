@@ -177,10 +177,10 @@ def run_all(
                                  "model": str(tiny_bases.calls_tools(folder / "tiny"))}),
          ["tools"], {"PAWL_KNOWS_TOOLS": "1"}),
     )  # fmt: skip
-    origins = json.dumps([f"http://127.0.0.1:{page_port}"])
+    page = f"api.allowed_origins=http://127.0.0.1:{page_port}"
     for phase, settings, features, more in phases:
         answers: dict[str, list[Any]] = {}
-        with serving(settings, ["--set", f"allowed_origins={origins}"]) as server:
+        with serving(settings, ["--set", page]) as server:
             for client in clients:
                 print(f"{phase}: {client.name}", file=sys.stderr, flush=True)
                 lines = check(client, server, folder, cache_dir, logs, features,

@@ -31,6 +31,10 @@ DATA = {  # what decides and is no module
         "suites/*/suite.yaml": "Tasks, data, items and margins of a built-in suite",
         "report/templates/": "The report's HTML: tables of benchmarks, held-out prompts, examples",
     },
+    "benchmarks": {
+        "clients/checks/*": "A client's check, a script in Python or JavaScript each",
+        "clients/pins/*": "The packages of the clients' environments",
+    },
     "refine": {
         "replay_prompts.jsonl": "The prompts of replay, by task, in the ten most spoken languages",
         "demo/organisation.yaml": "The organisation of make demo: facts, behaviours, questions",
@@ -57,7 +61,7 @@ def tree() -> str:
         lines.append(f"{room + '/':<34}{what}")
         for name in sorted(n for n in tracked if n.startswith(f"{room}/")):
             path = REPOSITORY / name
-            if path.name == "__main__.py" or not path.exists():
+            if path.name == "__main__.py" or path.parent.name == "checks" or not path.exists():
                 continue
             if path.name == "__init__.py" and len(path.read_text().splitlines()) < 10:
                 continue

@@ -8,6 +8,9 @@ from cells import (
     KNOWS_TOOLS, Refused, feature, feedback, is_call, is_weather, need, overflow, recorded, refusal,
     run, wrong_key,
 )  # fmt: skip
+from dspy.lm15 import (
+    AccessPolicy, ModelSupport, OpenAIChatCompat, ProviderDefinition, register_provider,
+)  # fmt: skip
 
 
 def model(**fields) -> dspy.LM:
@@ -41,10 +44,16 @@ def turns() -> str:
 
 @feature("json")
 def structured() -> str:
-    with dspy.context(lm=model(max_tokens=100), adapter=dspy.JSONAdapter()):
+    """DSPy asks for a schema only where it is told that the server knows them: by
+    ``register_provider``. Without, a model this small would have to follow its format by itself."""
+    access = AccessPolicy(provider="pawl", env_keys=("PAWL_KEY",), base_url=BASE)
+    definition = ProviderDefinition.chat(access, compat=OpenAIChatCompat())
+    register_provider(definition, supports=ModelSupport(response_schema=True))
+    lm = dspy.LM(f"pawl/{MODEL}", api_key=KEY, max_tokens=100, cache=False, num_retries=0)
+    with dspy.context(lm=lm, adapter=dspy.JSONAdapter()):
         found = dspy.Predict(Weather)(question=ASK)
     is_weather({"city": found.city, "sunny": found.sunny})
-    return "Predict, JSONAdapter"
+    return "register_provider, JSONAdapter"
 
 
 @feature("tools")

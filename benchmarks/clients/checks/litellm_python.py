@@ -57,6 +57,16 @@ def structured() -> str:
     return "response_format=class"
 
 
+def ask_anthropic(provider: str, **fields):
+    base = BASE if provider != "anthropic" else BASE.removesuffix("/v1")
+    return asyncio.run(
+        litellm.anthropic.messages.acreate(
+            **{"model": f"{provider}/{MODEL}", "messages": MESSAGES, "api_key": KEY,
+               "max_tokens": MAX_TOKENS, "api_base": base, **fields}
+        )
+    )  # fmt: skip
+
+
 @feature("tools")
 def tools() -> str | Refused:
     if not KNOWS_TOOLS:
@@ -72,7 +82,12 @@ def tools() -> str | Refused:
     result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
     after = create(tools=[TOOL], messages=[*MESSAGES, answer.choices[0].message, result])
     need(after.choices[0].message.content or after.choices[0].message.tool_calls, after)
-    return "required, streamed, result sent back"
+    tool = {"name": "weather", "input_schema": TOOL_SCHEMA}
+    for provider in ("openai", "hosted_vllm", "anthropic"):
+        bridged = dict(ask_anthropic(provider, tools=[tool], tool_choice={"type": "any"}))
+        [block] = [dict(b) for b in bridged["content"] if dict(b)["type"] == "tool_use"]
+        is_call(block["name"], block["input"])
+    return "required, streamed, result sent back; Anthropic bridges"
 
 
 @feature("overflow")
@@ -115,25 +130,11 @@ def responses() -> str:
 def messages() -> str:
     """Anthropic's calls, translated (``openai/``) or passed on (``anthropic/``)."""
 
-    def ask(provider: str, **fields):
-        base = BASE if provider != "anthropic" else BASE.removesuffix("/v1")
-        return asyncio.run(
-            litellm.anthropic.messages.acreate(
-                **{"model": f"{provider}/{MODEL}", "messages": MESSAGES, "api_key": KEY,
-                   "max_tokens": MAX_TOKENS, "api_base": base, **fields}
-            )
-        )  # fmt: skip
-
     done = []
     for provider in ("openai", "hosted_vllm", "anthropic"):
-        answer = ask(provider)
+        answer = ask_anthropic(provider)
         text = "".join(block.get("text", "") for block in dict(answer)["content"])
         need(text.strip(), answer)
-        if KNOWS_TOOLS:
-            tool = {"name": "weather", "input_schema": TOOL_SCHEMA}
-            called = dict(ask(provider, tools=[tool], tool_choice={"type": "any"}))
-            block = next(b for b in called["content"] if dict(b)["type"] == "tool_use")
-            is_call(dict(block)["name"], dict(block)["input"])
         done.append(f"{provider}/")
     return ", ".join(done)
 

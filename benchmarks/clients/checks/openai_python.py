@@ -74,7 +74,13 @@ def tools() -> str | Refused:
     result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
     after = create(tools=[TOOL], messages=[*MESSAGES, answer.choices[0].message, result])
     need(after.choices[0].message.content or after.choices[0].message.tool_calls, after)
-    return "required, named and streamed, result sent back"
+    called = client.responses.create(
+        model=MODEL, input=ASK, tool_choice="required", max_output_tokens=MAX_TOKENS,
+        tools=[{"type": "function", "name": "weather", "parameters": TOOL_SCHEMA}],
+    )  # fmt: skip
+    [item] = [item for item in called.output if item.type == "function_call"]
+    is_call(item.name, item.arguments)
+    return "required, named and streamed, result sent back; Responses"
 
 
 @feature("overflow")
@@ -102,7 +108,7 @@ def by_id() -> str:
 
 
 @feature("responses")
-def responses() -> str | Refused:
+def responses() -> str:
     answer = client.responses.create(model=MODEL, input=ASK, max_output_tokens=MAX_TOKENS)
     recorded(answer.id, answer.output_text)
     need(answer.usage.output_tokens > 0, answer.usage)
@@ -115,13 +121,6 @@ def responses() -> str | Refused:
     recorded(final.id, text)
     parsed = client.responses.parse(model=MODEL, input=ASK, text_format=Weather)
     is_weather(parsed.output_parsed.model_dump())
-    if KNOWS_TOOLS:
-        called = client.responses.create(
-            model=MODEL, input=ASK, tool_choice="required",
-            tools=[{"type": "function", "name": "weather", "parameters": TOOL_SCHEMA}],
-        )  # fmt: skip
-        call = next(item for item in called.output if item.type == "function_call")
-        is_call(call.name, call.arguments)
     feedback(answer.id)
     return f"whole, {words}, parse, feedback"
 
