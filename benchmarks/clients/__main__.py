@@ -70,7 +70,7 @@ CLIENTS = (
     Client("`llm`", "newest", "llm_cli.py"),
     Client("aider", "aider", "aider_cli.py"),
     Client("anthropic, Python", "newest", "anthropic_python.py"),
-    Client("lm_eval", environments.OWN, "lm_eval_cli.py"),
+    Client("lm_eval", "lm_eval", "lm_eval_cli.py"),
     Client("`vllm bench serve`", environments.OWN, "vllm_bench.py"),
     Client("a page in Chromium, from another address", environments.OWN, "chromium_page.py"),
     Client("Open WebUI", "open_webui", "open_webui.py"),

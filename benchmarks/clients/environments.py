@@ -18,7 +18,7 @@ from pawl.files import sha256_file, write_atomic
 
 HERE = Path(__file__).resolve().parent
 PINS, CHECKS = HERE / "pins", HERE / "checks"
-OWN = "pawl"  # the environment that runs this: lm_eval, vLLM and playwright are in it
+OWN = "pawl"  # the environment that runs this: vLLM and playwright are in it
 # No client asks anyone but Pawl and the registries.
 QUIET: Mapping[str, str] = {
     "ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "1", "HF_DATASETS_OFFLINE": "1",

@@ -83,7 +83,7 @@ def feature(name: str) -> Callable[[Callable[[], str | Refused]], Callable[[], s
 def need(condition: object, what: object) -> None:
     """``assert`` that python -O keeps."""
     if not condition:
-        raise AssertionError(str(what)[:500])
+        raise AssertionError(str(what)[-500:])
 
 
 def recorded(answer_id: str | None, text: str | None) -> None:

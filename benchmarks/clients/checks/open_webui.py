@@ -31,7 +31,7 @@ class WebUi:
         self.token = ""
         self._log = (folder / "log").open("w")
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "open_webui.main:app", "--host", "127.0.0.1",
+            [str(Path(sys.executable).with_name("open-webui")), "serve", "--host", "127.0.0.1",
              "--port", str(port)],
             cwd=folder, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
             env={**os.environ, "HOME": str(folder), "DATA_DIR": str(folder), "WEBUI_AUTH": "False",
@@ -42,7 +42,7 @@ class WebUi:
         )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
         while True:
-            need(self._child.poll() is None and time.monotonic() < deadline, self.log()[-2000:])
+            need(self._child.poll() is None and time.monotonic() < deadline, self.log())
             try:
                 answer = self.ask("/api/v1/auths/signin", {"email": "", "password": ""})
                 break

