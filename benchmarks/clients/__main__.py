@@ -17,8 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from benchmarks.clients.table import Cell, Row
 from benchmarks.measurements import MISSED
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.server import api_key_of, start_server, stop_server, wait_ready
+from pawl.server import Server, api_key_of, serving
 from pawl.settings import Settings, load_settings
 
 SECONDS = 420  # of a client's check
@@ -86,17 +85,11 @@ class Running:
     model_dir: str
 
 
-@contextmanager
-def serving(settings: Settings, options: Sequence[str]) -> Iterator[Running]:
-    """``pawl up`` until the end of the block."""
-    child = start_server(settings, options)
-    try:
-        server = wait_ready(settings, child)
-        admin = Pawl(server.url, api_key_of(settings))
-        command = admin.get("/admin/status")["engine"]["command"]
-        yield Running(server.url, admin, command[command.index("--model") + 1])
-    finally:
-        stop_server(child)
+def running(settings: Settings, server: Server) -> Running:
+    """The server, its administration, and where its base lies."""
+    admin = Pawl(server.url, api_key_of(settings))
+    command = admin.get("/admin/status")["engine"]["command"]
+    return Running(server.url, admin, command[command.index("--model") + 1])
 
 
 def check(
@@ -180,7 +173,8 @@ def run_all(
     page = f"api.allowed_origins=http://127.0.0.1:{page_port}"
     for phase, settings, features, more in phases:
         answers: dict[str, list[Any]] = {}
-        with serving(settings, ["--set", page]) as server:
+        with serving(settings, ["--set", page]) as started:
+            server = running(settings, started)
             for client in clients:
                 print(f"{phase}: {client.name}", file=sys.stderr, flush=True)
                 lines = check(client, server, folder, cache_dir, logs, features,
@@ -202,7 +196,8 @@ def run_all(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD",
-                        help="clients with one of these words in their names")  # fmt: skip
+                        help="clients with one of these words in their names; the others "
+                        "keep what they had in this cache folder")  # fmt: skip
     parser.add_argument("--cache-dir", type=Path, default=environments.default_cache_dir())
     parser.add_argument("--logs", type=Path, help="a folder for what the clients wrote")
     parser.add_argument("--install", action="store_true", help="the environments alone")
@@ -220,6 +215,8 @@ def main() -> None:
         logs = args.logs or Path(name) / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         rows, wrong = run_all(clients, args.cache_dir, logs, Path(name))
+    kept = table.keep(rows, args.cache_dir / "rows.json")
+    rows = [kept[client.name] for client in CLIENTS if client.name in kept]
     print(table.markdown(rows))
     for line in wrong:
         print(f"recorded otherwise: {line}", file=sys.stderr)

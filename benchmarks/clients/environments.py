@@ -10,13 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.environments import install as install_python
 from pawl.errors import PawlError
 from pawl.files import sha256_file, write_atomic
 
 HERE = Path(__file__).resolve().parent
+DO = "Let pip and npm reach a registry"
 PINS, CHECKS = HERE / "pins", HERE / "checks"
 OWN = "pawl"  # the environment that runs this: vLLM and playwright are in it
 # No client asks anyone but Pawl and the registries.
@@ -52,17 +54,7 @@ def install(name: str, cache_dir: Path) -> None:
     if name == "node":
         _install_node(cache_dir)
         return
-    pins, folder = PINS / f"{name}.txt", cache_dir / name
-    if _is_current(folder, sha256_file(pins)):
-        return
-    print(f"Installing {name} into {folder}...", file=sys.stderr)
-    python = folder / "bin" / "python"
-    shutil.rmtree(folder, ignore_errors=True)
-    _do([sys.executable, "-m", "venv", str(folder)])
-    # The pins are all that is needed, and some packages name more that the checks do without.
-    _do([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "-r",
-         str(pins)])  # fmt: skip
-    write_atomic(folder / ".installed", sha256_file(pins))
+    install_python(name, PINS / f"{name}.txt", cache_dir / name, DO)
 
 
 def _install_node(cache_dir: Path) -> None:
@@ -72,29 +64,21 @@ def _install_node(cache_dir: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for check in CHECKS.glob("*.mjs"):  # a script's packages are looked for beside it
         shutil.copy(check, folder)
-    if _is_current(folder, sha256_file(pins)):
+    stamp, wanted = folder / ".installed", sha256_file(pins)
+    if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
     print(f"Installing Node's packages into {folder}...", file=sys.stderr)
     for file in ("package.json", "package-lock.json"):
         shutil.copy(PINS / file, folder)
     programs = python_of("newest", cache_dir).parent
-    _do([str(programs / "npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts"], folder,
-        {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"})  # fmt: skip
-    write_atomic(folder / ".installed", sha256_file(pins))
-
-
-def _is_current(folder: Path, wanted: str) -> bool:
-    stamp = folder / ".installed"
-    return stamp.exists() and stamp.read_text("utf-8") == wanted
-
-
-def _do(command: Sequence[str], folder: Path | None = None, more: Mapping[str, str] = {}) -> None:
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **more}, capture_output=True,
-                          encoding="utf-8", check=False)  # fmt: skip
+    done = subprocess.run(
+        [str(programs / "npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise PawlError(f"{Path(command[0]).name} could not install the clients",
-                        "\n".join(lines[-5:]), "Let pip and npm reach a registry")  # fmt: skip
+        raise PawlError("npm could not install the clients", done.stderr[-1000:], DO)
+    write_atomic(stamp, wanted)
 
 
 def command(name: str, script: str, cache_dir: Path) -> list[str]:

@@ -49,6 +49,17 @@ class Row:
     n_kept: int = 0
 
 
+def keep(rows: Sequence[Row], path: Path) -> dict[str, Row]:
+    """Put rows into the file in the place of their clients' last ones; all rows that it has."""
+    from pydantic import TypeAdapter
+
+    adapter = TypeAdapter(dict[str, Row])
+    kept = adapter.validate_json(path.read_bytes()) if path.exists() else {}
+    kept |= {row.name: row for row in rows}
+    write_atomic(path, adapter.dump_json(kept).decode())
+    return kept
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """The table and the lines below it."""
     shown = [name for name, head in FEATURES.items() if head]

@@ -7,7 +7,7 @@ export const KEY = process.env.PAWL_KEY;
 export const WRONG_KEY = "pawl_wrong";
 export const KNOWS_TOOLS = process.env.PAWL_KNOWS_TOOLS === "1";
 export const MODEL = "pawl";
-export const MAX_TOKENS = KNOWS_TOOLS ? 256 : 48; // the base that knows tools writes a byte a token
+export const MAX_TOKENS = KNOWS_TOOLS ? 1000 : 48; // a base that writes a byte a token, at random
 export const ASK = "Say in one sentence what a lighthouse is for.";
 export const MESSAGES = [{ role: "user", content: ASK }];
 export const TURNS = [

@@ -37,7 +37,7 @@ TURNS = [
     {"role": "user", "content": "And by day?"},
 ]
 LONG = "word " * 20_000  # tokens, about: no base that is served here has such a context
-MAX_TOKENS = 256 if KNOWS_TOOLS else 48  # the base that knows tools writes a byte a token
+MAX_TOKENS = 1000 if KNOWS_TOOLS else 48  # a base that writes a byte a token, at random
 CITIES = ("Paris", "Oslo")
 SCHEMA = {
     "type": "object",

@@ -62,7 +62,7 @@ def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(lambda: lm(messages=MESSAGES, tools=[TOOL]), NO_TOOLS)
     lm(messages=MESSAGES, tools=[TOOL], tool_choice="required")
-    [call] = lm.history[-1]["response"].choices[0].message.tool_calls
+    call, *_ = lm.history[-1]["response"].choices[0].message.tool_calls
     is_call(call.function.name, call.function.arguments)
     return "required"
 

@@ -65,12 +65,12 @@ def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(lambda: bound.invoke(ASK), NO_TOOLS)
     answer = bound.invoke(ASK)
-    [call] = answer.tool_calls
+    call, *_ = answer.tool_calls
     is_call(call["name"], call["args"])
     whole = None
     for chunk in bound.stream(ASK):
         whole = chunk if whole is None else whole + chunk
-    [again] = whole.tool_calls
+    again, *_ = whole.tool_calls
     is_call(again["name"], again["args"])
     result = ToolMessage("rain", tool_call_id=call["id"])
     after = model().bind_tools([TOOL]).invoke([("user", ASK), answer, result])

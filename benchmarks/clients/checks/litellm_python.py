@@ -72,12 +72,12 @@ def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(lambda: create(tools=[TOOL]), NO_TOOLS)
     answer = create(tools=[TOOL], tool_choice="required")
-    [call] = answer.choices[0].message.tool_calls
+    call, *_ = answer.choices[0].message.tool_calls
     is_call(call.function.name, call.function.arguments)
     whole = litellm.stream_chunk_builder(
         list(create(tools=[TOOL], tool_choice="required", stream=True))
     )
-    [again] = whole.choices[0].message.tool_calls
+    again, *_ = whole.choices[0].message.tool_calls
     is_call(again.function.name, again.function.arguments)
     result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
     after = create(tools=[TOOL], messages=[*MESSAGES, answer.choices[0].message, result])
@@ -85,7 +85,7 @@ def tools() -> str | Refused:
     tool = {"name": "weather", "input_schema": TOOL_SCHEMA}
     for provider in ("openai", "hosted_vllm", "anthropic"):
         bridged = dict(ask_anthropic(provider, tools=[tool], tool_choice={"type": "any"}))
-        [block] = [dict(b) for b in bridged["content"] if dict(b)["type"] == "tool_use"]
+        block, *_ = [dict(b) for b in bridged["content"] if dict(b)["type"] == "tool_use"]
         is_call(block["name"], block["input"])
     return "required, streamed, result sent back; Anthropic bridges"
 

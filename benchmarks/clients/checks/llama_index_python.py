@@ -72,7 +72,7 @@ def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(lambda: llm.chat_with_tools([tool], user_msg=ASK), NO_TOOLS)
     answer = llm.chat_with_tools([tool], user_msg=ASK, tool_required=True)
-    [call] = llm.get_tool_calls_from_response(answer)
+    call, *_ = llm.get_tool_calls_from_response(answer)
     is_call(call.tool_name, call.tool_kwargs)
     ran = llm.predict_and_call([tool], user_msg=ASK, tool_required=True)
     need(ran.sources[0].content == "rain", ran)

@@ -64,7 +64,7 @@ def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(lambda: create(tools=[TOOL]), NO_TOOLS)
     answer = create(tools=[TOOL], tool_choice="required")
-    [call] = answer.choices[0].message.tool_calls
+    call, *_ = answer.choices[0].message.tool_calls
     is_call(call.function.name, call.function.arguments)
     named = {"type": "function", "function": {"name": "weather"}}
     chunks = list(create(tools=[TOOL], tool_choice=named, stream=True))
@@ -78,7 +78,7 @@ def tools() -> str | Refused:
         model=MODEL, input=ASK, tool_choice="required", max_output_tokens=MAX_TOKENS,
         tools=[{"type": "function", "name": "weather", "parameters": TOOL_SCHEMA}],
     )  # fmt: skip
-    [item] = [item for item in called.output if item.type == "function_call"]
+    item, *_ = [item for item in called.output if item.type == "function_call"]
     is_call(item.name, item.arguments)
     return "required, named and streamed, result sent back; Responses"
 

@@ -42,8 +42,10 @@ def completions() -> str:
 
 @feature("stream")
 def stream() -> str:
-    result = bench("--backend", "openai-chat", "--endpoint", "/v1/chat/completions",
-                   "--ignore-eos", "--random-input-len", "64", "--random-output-len", "16")  # fmt: skip
+    result = bench(
+        "--backend", "openai-chat", "--endpoint", "/v1/chat/completions", "--ignore-eos",
+        "--random-input-len", "64", "--random-output-len", "16",
+    )  # fmt: skip
     n_tokens = result["total_output_tokens"]
     need(n_tokens == N_PROMPTS * 16, f"{n_tokens} tokens came")
     return f"openai-chat, {n_tokens} tokens"
