@@ -163,7 +163,7 @@ def run_all(
         page_port = free.getsockname()[1]
     rows = {client.name: Row(client.name) for client in clients}
     wrong: list[str] = []
-    phases = (
+    phases: tuple[tuple[str, Settings, list[str], dict[str, str]], ...] = (
         ("embedded", load_settings({"state_dir": folder / "state"}),
          [name for name in table.FEATURES if name != table.CALLED], {}),
         ("tools", load_settings({"state_dir": folder / "tools",
