@@ -181,6 +181,7 @@ class Client:
     def __init__(self, url: str, declared: dict[str, Any], found: Found) -> None:
         self._port, self._declared, self._found = int(url.rpartition(":")[2]), declared, found
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._before = ""  # the request before on this connection
 
     async def send(self, sent: Sent) -> None:
         if self._streams is None or not sent.is_framed:
@@ -199,6 +200,7 @@ class Client:
                 self._found.fail("no answer within 30 s", sent)
         except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
             if sent.is_framed:
+                sent.changes.append(f"after {self._before or 'nothing'}")
                 self._found.fail(f"no whole answer: {type(error).__name__}", sent)
         seconds = time.monotonic() - began
         self._found.n += 1
@@ -214,11 +216,13 @@ class Client:
             or response.headers.get("connection") == "close"
         ):  # fmt: skip
             self.close()
+        else:
+            self._before = f"{sent.changes} {sent.raw[:300]!r} {response.status}"
 
     def close(self) -> None:
         if self._streams is not None:
             self._streams[1].transport.abort()
-            self._streams = None
+            self._streams, self._before = None, ""
 
 
 def problems_of(sent: Sent, response: Response, declared: dict[str, Any]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 Message = dict[str, Any]
 PLAIN_ROLES = ("prompt", "token_ids")  # of a plain completion's prompt: a text, ids as JSON
@@ -286,8 +286,17 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-Name = Annotated[str, Field(pattern=r"^[^\x00]+$")]
-AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00]*$")]  # the server runs in its own folder
+def _fits_file_systems(path: str) -> str:
+    """Asked about a longer one, Linux raises instead of saying that it is not there."""
+    if len(path.encode()) > 2000 or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError("a path has at most 2,000 bytes, and 255 in each part")
+    return path
+
+
+Name = Annotated[str, Field(pattern=r"^[^\x00]+$"), AfterValidator(_fits_file_systems)]
+AbsolutePath = Annotated[
+    str, Field(pattern=r"^/[^\x00]*$"), AfterValidator(_fits_file_systems)
+]  # the server runs in its own folder
 
 
 class FeedbackRequest(Body):
