@@ -34,7 +34,7 @@ import httpx
 from benchmarks import environments
 from benchmarks.fake_server import REPOSITORY, fake_server
 from benchmarks.fuzz_requests import HELLO, MORE_ROUTES, Requests, Sent
-from benchmarks.measurements import finish
+from benchmarks.measurements import MISSED, finish
 from pawl.files import read_json
 
 PINS = Path(__file__).parent / "schemathesis.txt"
@@ -360,32 +360,43 @@ def main() -> None:
     parser.add_argument("--no-record", action="store_true", help="print only")
     args = parser.parse_args()
     os.environ["PAWL_API_KEY"] = API_KEY
-    figures: dict[str, str] = {}
-    missed: list[str] = []
+    fell_short = False
+
+    def tell(key: str, title: str, figures: dict[str, str], missed: list[str], note: str) -> None:
+        """Each part has a section of its own, written when it is done."""
+        nonlocal fell_short
+        try:
+            finish(key, title, figures, missed=missed, note=note, keep=not args.no_record)
+        except SystemExit:
+            fell_short = True
+
     if args.cases:
         with (
             tempfile.TemporaryDirectory(prefix="pawl-fuzz-") as folder,
             fake_server(Path(folder)) as url,
         ):
+            began = time.monotonic()
             n_cases, failed = run_schemathesis(url, args.cases, args.seed, Path(folder))
-        figures["schemathesis"] = f"{n_cases:,} cases, {len(failed)} kinds of failure"
-        missed += failed
-    for kind, server, n in (
-        ("small engine", fake_server, args.requests), ("vLLM", real_server, args.real_requests),
-    ):  # fmt: skip
+            minutes = (time.monotonic() - began) / 60
+        figures = {"cases": f"{n_cases:,} in {minutes:.0f} min",
+                   "kinds of failure": f"{len(failed)} (bar 0)"}  # fmt: skip
+        tell("fuzz-cases", "Schemathesis over /openapi.json", figures, failed,
+             f"Checks: {CHECKS.replace(',', ', ')}.")  # fmt: skip
+    for key, kind, server, n in (
+        ("fuzz-requests", "the small engine", fake_server, args.requests),
+        ("fuzz-vllm", "vLLM", real_server, args.real_requests),
+    ):
         if not n:
             continue
         with (
             tempfile.TemporaryDirectory(prefix="pawl-fuzz-") as folder,
             server(Path(folder)) as url,
         ):
-            found, fell_short = fuzz_server(url, Path(folder) / "state", n, args.seed)
-        figures |= {f"{kind}: {name}": value for name, value in found.items()}
-        missed += [f"{kind}: {one}" for one in fell_short]
-    finish(
-        "fuzz", "Odd requests by the thousand", figures, missed=missed,
-        note="Cut: the client hung up, or sent what is no HTTP request.", keep=not args.no_record,
-    )  # fmt: skip
+            figures, missed = fuzz_server(url, Path(folder) / "state", n, args.seed)
+        tell(key, f"Odd requests to a server before {kind}", figures, missed,
+             "Cut: the client hung up, or sent what is no HTTP request.")  # fmt: skip
+    if fell_short:
+        raise SystemExit(MISSED)
 
 
 if __name__ == "__main__":
