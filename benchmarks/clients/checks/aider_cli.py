@@ -14,7 +14,7 @@ AIDER = str(Path(sys.executable).with_name("aider"))
 def aider(message: str, *args: str, key: str = KEY) -> str:
     """What it printed, in a folder of its own with one file."""
     with tempfile.TemporaryDirectory(prefix="aider-") as folder:
-        (Path(folder) / "hello.py").write_text("print('hello')\n")
+        (Path(folder) / "hello.py").write_text("print('hello')\n", "utf-8")
         done = subprocess.run(
             [AIDER, "--model", f"openai/{MODEL}", "--openai-api-base", BASE, "--openai-api-key",
              key, "--message", message, "--yes-always", "--no-git", "--no-auto-commits",

@@ -19,7 +19,7 @@ MODELS = [
      "supports_tools": True, "supports_schema": True, **more}
     for name, more in (("pawl", {}), ("pawl-responses", {"responses": True}))
 ]  # fmt: skip
-(HOME / "extra-openai-models.yaml").write_text(json.dumps(MODELS))  # JSON is YAML
+(HOME / "extra-openai-models.yaml").write_text(json.dumps(MODELS), "utf-8")  # JSON is YAML
 
 
 def llm(*args: str, key: str = KEY, stdin: str | None = None) -> str:

@@ -34,16 +34,16 @@ def lm_eval(kind: str, url: str, *arguments: str, task: str = "") -> dict:
         data.write_text("".join(
             json.dumps({"question": f"What is {n} plus {n}?", "answer": str(2 * n)}) + "\n"
             for n in range(N_ITEMS)
-        ))  # fmt: skip
+        ), "utf-8")  # fmt: skip
         generate = "generation_kwargs: {max_gen_toks: 16, until: ['\\n\\n'], do_sample: false}"
         (folder / "generate.yaml").write_text(TASK.format(
             kind="", data=data, output="generate_until", target="{{answer}}", more=generate,
             metric="exact_match",
-        ))  # fmt: skip
+        ), "utf-8")  # fmt: skip
         (folder / "choose.yaml").write_text(TASK.format(
             kind="_choice", data=data, output="multiple_choice", target="{{answer}}",
             more='doc_to_choice: "{{[answer, \'no\']}}"', metric="acc",
-        ))  # fmt: skip
+        ), "utf-8")  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", "lm_eval", "run", "--model", kind, "--tasks",
              f"lighthouse{task}", "--include_path", name, "--output_path", str(folder / "out"),
@@ -57,7 +57,7 @@ def lm_eval(kind: str, url: str, *arguments: str, task: str = "") -> dict:
         if done.returncode:
             raise RuntimeError((done.stdout + done.stderr)[-3000:])
         [samples] = (folder / "out").rglob("samples_*.jsonl")
-        lines = [json.loads(line) for line in samples.read_text().splitlines()]
+        lines = [json.loads(line) for line in samples.read_text("utf-8").splitlines()]
     need(len(lines) == N_ITEMS, f"{len(lines)} of {N_ITEMS} items")
     return lines
 

@@ -51,7 +51,7 @@ class WebUi:
         self.token = json.loads(answer)["token"]
 
     def log(self) -> str:
-        return (Path(self._folder.name) / "log").read_text()
+        return (Path(self._folder.name) / "log").read_text("utf-8")
 
     def ask(self, path: str, body: object = None) -> str:
         """The answer's body.

@@ -27,7 +27,7 @@ def bench(*arguments: str) -> dict:
             env={**os.environ, "OPENAI_API_KEY": KEY},
         )  # fmt: skip
         need(done.returncode == 0, (done.stdout + done.stderr)[-2000:])
-        result = json.loads((Path(folder) / "result.json").read_text())
+        result = json.loads((Path(folder) / "result.json").read_text("utf-8"))
     need(result["completed"] == N_PROMPTS, f"{result['completed']} of {N_PROMPTS} completed")
     return result
 
