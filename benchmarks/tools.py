@@ -43,24 +43,26 @@ TOOLS = [{"type": "function", "function": {"name": name, "description": f"To {na
                                            "parameters": schema}}
          for name, schema in SCHEMAS.items()]  # fmt: skip
 MAX_TOKENS = 1200
+COMMA_BIAS = 2.0  # after a call: makes another one about as likely as the end
 
 
 def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _joined(chunks: Iterable[Any]) -> tuple[str, str, list[dict[str, Any]]]:
-    """A streamed answer's id, text and calls, put together as OpenAI's guide does it."""
-    completion_id, text, calls = "", "", {}
+def _joined(chunks: Iterable[Any]) -> tuple[str, str, list[dict[str, Any]], str | None]:
+    """A streamed answer's id, text, calls and end, put together as OpenAI's guide does it."""
+    completion_id, text, finish = "", "", None
+    calls: dict[int, dict[str, Any]] = {}
     for chunk in chunks:
         completion_id = chunk.id
-        delta = chunk.choices[0].delta
+        delta, finish = chunk.choices[0].delta, chunk.choices[0].finish_reason
         text += delta.content or ""
         for part in delta.tool_calls or []:
             if part.index not in calls:
                 calls[part.index] = _call(part.id, part.function.name, "")
             calls[part.index]["function"]["arguments"] += part.function.arguments or ""
-    return completion_id, text, list(calls.values())
+    return completion_id, text, list(calls.values()), finish
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Turn:
     text: str
     is_streamed: bool
     is_call: bool
+    is_cut: bool  # by its tokens
     seconds: float
 
 
@@ -81,6 +84,8 @@ class Agent:
     """Talks through the unchanged client of OpenAI."""
 
     client: Any
+    comma_id: int
+    n_cut: int = 0  # answers that ran into their tokens, and were asked for again
     turns: list[Turn] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -91,15 +96,21 @@ class Agent:
         named = {"type": "function", "function": {"name": name}}
         for step, choice in enumerate(("required", named, "none")):
             is_streamed = (number + step) % 2 == 0
-            turn = self.ask(messages, choice, is_streamed, seed=number,
-                            parallel_tool_calls=number % 3 > 0)  # fmt: skip
+            more: dict[str, Any] = {"seed": number, "parallel_tool_calls": number % 3 > 0}
+            if choice == "required":  # of random weights, hardly any would call a second one
+                more["logit_bias"] = {str(self.comma_id): COMMA_BIAS}
+            turn = self.ask(messages, choice, is_streamed, **more)
+            if turn.is_cut and more.pop("logit_bias", None):  # one call after the other
+                self.n_cut += 1
+                turn = self.ask(messages, choice, is_streamed, **more)
             answer: dict[str, Any] = {"role": "assistant", "content": turn.text or None}
             if choice == "none":
                 if turn.calls:
                     self.problems.append(f"{turn.completion_id} calls a tool unasked")
                 return
             if not turn.calls:
-                self.problems.append(f"{turn.completion_id} calls no tool")
+                self.problems.append(f"{turn.completion_id} calls no tool ({choice})")
+                return
             if number % 3 == 0 and len(turn.calls) > 1:
                 self.problems.append(f"{turn.completion_id} calls several tools at once")
             messages = [*messages, {**answer, "tool_calls": turn.calls}]
@@ -116,16 +127,17 @@ class Agent:
             "max_tokens": 8 if choice == "none" else MAX_TOKENS, "temperature": 1.0, **more,
         }  # fmt: skip
         if is_streamed:
-            completion_id, text, calls = _joined(self.client.chat.completions.create(
+            completion_id, text, calls, finish = _joined(self.client.chat.completions.create(
                 **asked, stream=True))  # fmt: skip
         else:
             answer = self.client.chat.completions.create(**asked)
             message = answer.choices[0].message
             completion_id, text = answer.id, message.content or ""
+            finish = answer.choices[0].finish_reason
             calls = [_call(call.id, call.function.name, call.function.arguments)
                      for call in message.tool_calls or []]  # fmt: skip
         turn = Turn(completion_id, messages, calls, text, is_streamed, choice != "none",
-                    time.monotonic() - began)  # fmt: skip
+                    finish == "length", time.monotonic() - began)  # fmt: skip
         self.turns.append(turn)
         return turn
 
@@ -143,10 +155,15 @@ class Agent:
 
 
 def compare(settings: Settings, turns: list[Turn]) -> list[str]:
-    """Where the store has something else than the client got or sent."""
+    """Where the store has something else than the client got or sent, or training would see
+    another prompt than the engine, by the number of its tokens."""
     from feedback.store import Store
+    from pawl.chat_template import end_of_turn_id, load_tokenizer
+    from refine.datasets import encode_answer
 
     problems = []
+    tokenizer = load_tokenizer(Path(settings.model))
+    end_id = end_of_turn_id(tokenizer)
     with Store.open(settings.database_path, wait_seconds=60) as store:
         for turn in turns:
             row = store.get_completion(turn.completion_id)
@@ -155,8 +172,10 @@ def compare(settings: Settings, turns: list[Turn]) -> list[str]:
                 continue
             asked = [{**message, "content": message["content"] or ""} for message in turn.messages]
             pairs = {"calls": (row.tool_calls, turn.calls), "text": (row.completion, turn.text),
-                     "prompt": (row.messages, asked), "tools": (row.tools, TOOLS)}  # fmt: skip
-            problems += [f"{turn.completion_id}: another {name} is kept: {kept} for {got}"
+                     "prompt": (row.messages, asked), "tools": (row.tools, TOOLS),
+                     "number of tokens": (row.n_prompt_tokens, encode_answer(
+                         tokenizer, row.messages, "Done.", end_id, row.tools)[1])}  # fmt: skip
+            problems += [f"{turn.completion_id}: another {name}: {kept} is kept, not {got}"
                          for name, (kept, got) in pairs.items() if kept != got]  # fmt: skip
     return problems
 
@@ -165,7 +184,7 @@ def with_tools(root: Path, n_conversations: int) -> tuple[Agent, list[str]]:
     """The agent's conversations with a base that knows tools."""
     import openai
 
-    from tests.tiny_bases import calls_tools
+    from tests.tiny_bases import calls_tools, tokens
 
     base = calls_tools(root / "base")
     settings = load_settings({"state_dir": root / "state", "model": str(base), "port": 0,
@@ -173,7 +192,7 @@ def with_tools(root: Path, n_conversations: int) -> tuple[Agent, list[str]]:
     with serving(settings, say=print) as server, openai.OpenAI(
         base_url=server.url + "/v1", api_key="any", max_retries=0, timeout=120
     ) as client:  # fmt: skip
-        agent = Agent(client)
+        agent = Agent(client, tokens().index(","))
         for number in range(n_conversations):
             agent.converse(number)
     return agent, compare(settings, agent.turns)
@@ -203,7 +222,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pawl-tools-") as folder:
         agent, differences = with_tools(Path(folder), args.conversations)
         refusal = without_tools(Path(folder))
-    called = [turn for turn in agent.turns if turn.is_call]
+    called = [turn for turn in agent.turns if turn.is_call and not turn.is_cut]
     n_calls = sum(len(turn.calls) for turn in called)
     seconds = [turn.seconds for turn in called]
     n_streamed = sum(turn.is_streamed for turn in called)
@@ -217,9 +236,11 @@ def main() -> None:
         {
             "answers that had to call a tool": f"{len(called)} ({n_streamed} streamed), "
             f"{n_calls} calls in them, {max(len(turn.calls) for turn in called)} at most in one",
+            f"other answers, cut after {MAX_TOKENS} tokens and asked for again": agent.n_cut,
             "calls, or answers without, that are not by their schema or choice":
             f"{len(agent.problems)}",
-            "answers whose calls, text, prompt or tools differ between client and store":
+            "answers whose calls, text, prompt or tools differ between client and store, or their "
+            "prompt's length between engine and training":
             f"{len(differences)} of {len(agent.turns)}",
             "an answer that calls, median": f"{statistics.median(seconds):.2f} s",
             "the embedded model": refusal,
