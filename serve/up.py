@@ -1,4 +1,4 @@
-"""``pawl up``: gateway, pages and engine; refuses a public address without a key.
+"""``pawl up``: gateway, pages and engine; makes an administrator where others can ask first.
 
 One process with the gateway and the pages on one port, and the engine as its child.
 
@@ -17,6 +17,7 @@ import math
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -66,14 +67,12 @@ def run_server(
         command: makes the engine's command line.
 
     Raises:
-        PawlError: another server runs on the state folder, the port is taken, others than this
-            machine could ask without a key, the base model or the store can't be used, the
-            champion needs other settings. Nothing was started then.
+        PawlError: another server runs on the state folder, the port is taken, the base
+            model or the store can't be used, the champion needs other settings. Nothing was started
+            then.
     """
     from feedback.store import Store
 
-    if settings.api_key is None and not is_loopback(settings.host):
-        _require_keys(settings)
     tightened = make_private(settings.state_dir)
     lock = hold_lock(
         settings.state_dir / "server.lock",
@@ -100,23 +99,21 @@ def run_server(
                 raise
             say(f"Waiting up to {STORE_SECONDS:.0f} s: {error.what}")
             store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
+        if settings.api_key is None and not is_loopback(settings.host):
+            let_in(settings, store, say)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 
 
-def _require_keys(settings: Settings) -> None:
-    """Raises PawlError: no key was ever added to the store, so anybody could ask."""
-    from feedback.store import Store
+def let_in(settings: Settings, store: Store, say: Callable[[str], None]) -> None:
+    """Others than this machine can ask: see to it that somebody has a way in."""
+    from serve.api.accounts import FIRST_NAME, first_administrator
 
-    if settings.database_path.exists():
-        with Store.open(settings.database_path, wait_seconds=STORE_SECONDS) as store:
-            if store.access.has_keys:
-                return
-    raise PawlError(
-        f"host {settings.host!r} without an api_key or a key of 'pawl keys'",
-        "everybody who reaches that address could chat, and rate anyone's answers",
-        "Add a key ('pawl keys add NAME'), set one (PAWL_API_KEY=...), or listen on 127.0.0.1",
-        code="no_api_key",
-    )
+    password_file = first_administrator(store.access, settings)
+    if password_file is not None:
+        say(f"Sign in as {FIRST_NAME!r}. The password works once, to set another; it is in "
+            f"{password_file}")  # fmt: skip
+        if sys.stdout.isatty():  # no log gets it
+            say(f"It is: {password_file.read_text('ascii').strip()}")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -62,6 +62,19 @@ class SignIn:
         self._hashing = asyncio.Semaphore()
         self._n_hashing = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody needs to sign in."""
+        return self._authenticator.is_open
+
+    def name_of(self, token: str | None) -> str | None:
+        """Who is signed in, also with a password that must be changed first."""
+        found = self.sessions.find(token)
+        if isinstance(found, Account):
+            return found.name
+        caller = self._authenticator.caller_of_session(token)
+        return caller.name if caller is not None else None
+
     async def sign_in(self, name: str, password: str, address: str) -> tuple[str, str]:
         """Begin a session: with an account's name and password, or with a key as password and any
         name.
@@ -82,9 +95,7 @@ class SignIn:
             raise wrong_password()
         return token, account.name
 
-    async def change_password(
-        self, token: str, account: Account, current: str, new: str, address: str
-    ) -> str:
+    async def change_password(self, account: Account, current: str, new: str, address: str) -> str:
         """Set another password and end all sessions; the token of a new one.
 
         Raises:

@@ -83,6 +83,7 @@ class PawlApp(FastAPI):
     gateway: Gateway
     promoter: Promoter
     authenticator: Authenticator
+    audit: Audit
     fronts: Fronts
     traces: Traces | None
 
@@ -142,9 +143,13 @@ def build_app(
     if engine is not None:
         engine.on_ready = promoter.finish_pending
     if engine is not None if pages is None else pages:
+        from serve.api.accounts import SignIn
         from serve.pages.mount import mount_pages
+        from serve.pages.sign_in import SignInPages
 
-        mount_pages(app, app.authenticator, app.fronts, limit)
+        sign_in = SignIn(store.access, app.authenticator, settings.state_dir)
+        forms = SignInPages(sign_in, app.audit)
+        mount_pages(app, app.authenticator, app.fronts, limit, forms)
     return app
 
 
@@ -188,7 +193,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     for router in (feedback_routes(store), *more):
         app.include_router(router)
     guard(app.routes, audit)
-    app.traces = traces
+    app.traces, app.audit = traces, audit
     app.authenticator, app.fronts = authenticator, fronts
     return app
 

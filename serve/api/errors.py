@@ -29,7 +29,7 @@ MAX_RETRY_AFTER_SECONDS = 60  # OpenAI's clients take a longer one for none at a
 # Every other error is the request's fault (400), or may pass by itself (503).
 STATUS_BY_CODE = {
     "invalid_api_key": 401, "wrong_password": 401,
-    "password_change_needed": 403,
+    "password_change_needed": 403, "stale_form": 403,
     "forbidden": 403, "foreign_host": 403, "foreign_origin": 403,
     "completion_not_found": 404, "conversation_not_found": 404, "file_not_found": 404,
     "model_not_found": 404, "not_found": 404, "unknown_key": 404,

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from pawl.client import ChatReader, parsed, transport_errors
+from serve.api.auth import IN_PROCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Api:
 
     Args:
         base_url: the gateway over loopback, ``http://127.0.0.1:8000``.
-        api_key: the person's, sent as a bearer token; None when the server asks for none.
+        api_key: the session's token, sent as a bearer token; None when nobody needs to sign in.
         rater_id: sent as ``X-Pawl-Rater``; who rates, where the key may name raters.
     """
 
@@ -34,7 +35,7 @@ class Api:
     rater_id: str
 
     def _client(self, read_seconds: float | None = 30) -> httpx.AsyncClient:
-        headers = {"X-Pawl-Rater": self.rater_id, "X-Pawl-Source": "chat_page"}
+        headers = {"X-Pawl-Rater": self.rater_id, "X-Pawl-Source": "chat_page", "Host": IN_PROCESS}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         timeout = httpx.Timeout(10, read=read_seconds)

@@ -17,14 +17,15 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import gradio as gr
-from starlette.datastructures import Headers
 
 from pawl.errors import PawlError
+from serve.api.auth import caller_of
+from serve.api.keys import ANONYMOUS
 from serve.pages import rendering
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form
-from serve.pages.security import page_key_of
+from serve.pages.sign_in import token_of
 
 # Of the page's address, where ``assets/page.js`` puts them.
 CHAT_PARAM = "chat"
@@ -37,8 +38,8 @@ class ChatPage:
     """The page as Gradio mounts it (``blocks``), and its handlers, called for every open page."""
 
     def __init__(self) -> None:
-        # By key, rater and id, while a page shows it or an answer is being read.
-        self._conversations: WeakValueDictionary[tuple[str | None, str, str], Conversation] = (
+        # By caller, rater and id, while a page shows it or an answer is being read.
+        self._conversations: WeakValueDictionary[tuple[str, str, str], Conversation] = (
             WeakValueDictionary()
         )
         self._watched: dict[str, Conversation] = {}  # by session, while an answer comes
@@ -69,7 +70,7 @@ class ChatPage:
         ui.close.click(self._close, [ui.page], both, **common)
         self.blocks.unload(self._leave)
         self.blocks.load(
-            self._identify, [ui.rater], [ui.rater, ui.categories, ui.meanings], **common
+            self._identify, [ui.rater], [ui.rater, ui.categories, ui.meanings, ui.who], **common
         ).then(self._resume, who, both, **common)
         gr.on(
             [self.blocks.load, ui.timer.tick],
@@ -92,7 +93,7 @@ class ChatPage:
             PawlError: the conversation could not be read.
         """
         named = request.query_params.get(CHAT_PARAM, "")
-        whose = (_key_of(request), rater_id, named)
+        whose = (caller_of(request.request.scope).name, rater_id, named)
         if page.opened or not CHAT_ID.fullmatch(named):
             if not page.conversation.conversation_id and CHAT_ID.fullmatch(named):
                 page.conversation.conversation_id = named
@@ -344,7 +345,12 @@ class ChatPage:
             gr.Warning(f"The categories could not be read: {err}")
             known = []
         choices = [(rendering.category_name(row["key"]), row["key"]) for row in known]
-        return [rater_id, gr.update(choices=choices), rendering.meanings(known)]
+        caller = caller_of(request.request.scope)
+        who = "" if caller is ANONYMOUS else rendering.signed_in(caller.name)
+        return [
+            rater_id, gr.update(choices=choices), rendering.meanings(known),
+            gr.update(value=who, visible=bool(who)),
+        ]  # fmt: skip
 
     async def _look(
         self, rater_id: str | None, known: dict[str, Any], model: str, request: gr.Request
@@ -373,14 +379,9 @@ class ChatPage:
         host, port = request.request.scope["server"]
         return Api(
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
-            _key_of(request),
+            token_of(request.request.scope),
             rater_id,
         )
-
-
-def _key_of(request: gr.Request) -> str | None:
-    """The key with which the page was opened; None when the server asks for none."""
-    return page_key_of(Headers(scope=request.request.scope))
 
 
 def _turn_index(message_index: Any) -> int:

@@ -22,15 +22,18 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # of a component's value, by its
     "checkboxgroup": list,
     "browserstate": (str, type(None)),
 }
+_TIMED = frozenset(("tick", "load", "then"))
 _WITH_INDEX = frozenset(("like", "retry", "edit"))  # they say of which message
 
 
 @dataclass(frozen=True, slots=True)
 class EventShape:
-    """The names of an event's input components, and whether it is about a message."""
+    """The names of an event's input components, whether it is about a message, and whether the page
+    sends it by itself."""
 
     inputs: tuple[str, ...]
     has_index: bool
+    is_timed: bool = False
 
 
 class Event(BaseModel):
@@ -51,6 +54,7 @@ def shapes_of(blocks: Any) -> dict[int, EventShape]:
         number: EventShape(
             tuple(component.get_block_name() for component in fn.inputs),
             any(name in _WITH_INDEX for _, name in fn.targets),
+            all(name in _TIMED for _, name in fn.targets),
         )
         for number, fn in blocks.fns.items()
     }

@@ -19,9 +19,9 @@ _EMPTY = (
 )
 _ABOUT = (
     "Questions, answers and what you say about them are recorded on this server, to train the "
-    "next version. To tell your feedback from other people's, a random id is kept in this "
-    "browser's local storage, and what you typed and did not send in this tab's; no name is "
-    "asked for."
+    "next version. To tell your feedback from other people's, they stand under the name that you "
+    "signed in with; where nobody signs in, under a random id in this browser's local storage. "
+    "What you typed and did not send is kept in this tab's."
 )
 
 
@@ -65,6 +65,7 @@ class Layout:
                 elem_id="pawl-version",
             )
             self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
+            self.who = gr.HTML(visible=False, elem_id="pawl-who")
         self.banner = gr.Markdown(visible=False, elem_id="pawl-banner")
         self.chat = gr.Chatbot(
             label="Conversation",

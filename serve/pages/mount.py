@@ -24,12 +24,17 @@ from serve.api.keys import Authenticator
 from serve.pages.events import EventShape, shapes_of
 from serve.pages.rendering import ASSETS
 from serve.pages.security import PageSecurity
+from serve.pages.sign_in import SignInPages
 
 log = logging.getLogger("pawl.pages")
 
 
 def mount_pages(
-    app: Starlette, authenticator: Authenticator, fronts: Fronts, n_event_bytes: int
+    app: Starlette,
+    authenticator: Authenticator,
+    fronts: Fronts,
+    n_event_bytes: int,
+    sign_in: SignInPages,
 ) -> None:
     """Serve the chat page at ``/`` of ``app``; it gets every path that no route takes.
 
@@ -39,11 +44,11 @@ def mount_pages(
     Args:
         app: the gateway; its API routes are registered already, its lifespan has not begun.
         authenticator: asked whether a key is right, for the page as for the API.
-        fronts, n_event_bytes: as in ``PageSecurity``.
+        fronts, n_event_bytes, sign_in: as in ``PageSecurity``.
     """
     pages = Pages()
     app.router.default = PageSecurity(
-        pages, authenticator, fronts, lambda: pages.shapes, n_event_bytes
+        pages, authenticator, fronts, lambda: pages.shapes, n_event_bytes, sign_in
     )
     app.state.pages = pages
     app.router.lifespan_context = pages.lifespan

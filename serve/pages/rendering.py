@@ -98,6 +98,11 @@ def banner(engine: dict[str, Any]) -> str:
     return "" if engine["state"] == "ready" else str(_html.banner(engine))
 
 
+def signed_in(name: str) -> str:
+    """Who is signed in, and the way out."""
+    return str(_html.signed_in(name))
+
+
 def meanings(categories: list[dict[str, Any]]) -> str:
     """What each category means, folded away until asked for."""
     return str(_html.meanings(categories))

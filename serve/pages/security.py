@@ -1,27 +1,27 @@
-"""What stands before the pages: the key, the paths that exist, and what a page may load."""
+"""What stands before the pages: who is signed in, the paths that exist, what a page may load."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawl.errors import PawlError
-from serve.api.auth import Fronts, foreign_origin, key_of
+from pawl.schemas import Caller
+from serve.api.auth import CALLER, Fronts, foreign_origin
 from serve.api.bodies import parse_json
 from serve.api.errors import error_response, no_such_route, status_of
-from serve.api.keys import Authenticator
-from serve.api.throttle import address_of
+from serve.api.keys import ANONYMOUS, Authenticator, wrong_key
 from serve.pages.events import EventShape, checked_event
+from serve.pages.sign_in import METHODS, SignInPages, change_first, sign_in_first, token_of
 
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
 # description and run history are not on the list, so they answer 404 whatever its settings are.
@@ -33,6 +33,8 @@ _OPEN = re.compile(
 )
 _log = logging.getLogger("pawl.pages")
 _JOIN, _STREAM = "/gradio_api/queue/join", "/gradio_api/queue/data"
+_HEARTBEAT = "/gradio_api/heartbeat/"
+MOST_PAGES = 4096  # open ones whose person is remembered
 # Gradio starts from inline scripts and styles; nothing may come from, or go to, another host.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -42,26 +44,20 @@ _POLICY = (
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer" a browser would send a form under the origin "null".
+    "Referrer-Policy": "same-origin",
 }
 
 
 class PageSecurity:
     """Pure ASGI middleware before the pages.
 
-    Where a key is asked for, the browser asks for a name and a password (HTTP Basic): the password
-    is a key, the name is not looked at. The page sends that key with its own calls, so whoever
-    opens the page can do with it what the key allows.
+    Where the server is not open to everybody, a page is opened by the cookie of a session alone
+    (``serve.pages.sign_in``). Its calls to the API carry the session's token, so whoever is signed
+    in can do with it what the account allows. An open page is the person's who opened it.
 
     Args:
-        # Before the page is built there are no events, and it says so itself.
-        if answer is self._app and scope["method"] == "POST" and (shapes := self._shapes()):
-            try:
-                body = await self._body(scope, receive)
-                if scope["path"].startswith(_JOIN):
-                    event = checked_event(body, shapes)
-                else:
-                    event = json.dumps(parse_json(body or b"{}")).encode()
+        shapes: the events that the page has; none until it is built, when it takes none.
         n_event_bytes: of the largest one.
     """
 
@@ -72,8 +68,11 @@ class PageSecurity:
         fronts: Fronts,
         shapes: Callable[[], Mapping[int, EventShape]],
         n_event_bytes: int,
+        sign_in: SignInPages,
     ) -> None:
         self._app = app
+        self._sign_in = sign_in
+        self._pages: OrderedDict[str, str] = OrderedDict()  # a page's session_hash: whose it is
         self._authenticator = authenticator
         self._shapes = shapes
         self._n_event_bytes = n_event_bytes
@@ -88,23 +87,54 @@ class PageSecurity:
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
-        answer: ASGIApp = await self._refusal(scope) or self._app
-        # Before the page is built there are no events, and it says so itself.
-        if answer is self._app and scope["method"] == "POST" and (shapes := self._shapes()):
+        answer: ASGIApp = self._refusal(scope) or (
+            self._sign_in if scope["path"] in METHODS else self._app
+        )
+        if answer is self._app:
             try:
-                body = await self._body(scope, receive)
-                if scope["path"].startswith(_JOIN):
-                    event = checked_event(body, shapes)
-                else:
-                    event = json.dumps(parse_json(body or b"{}")).encode()
+                scope, receive = await self._checked(scope, receive)
             except PawlError as err:
                 answer = error_response(err)
-            else:
-                scope, receive = _with_body(scope, event, receive)
         await _without_traceback(answer, scope, receive, send_with_policy)
+
+    async def _checked(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+        """A request to Gradio as it is passed on. Raises PawlError: it is no event of the page, or
+        of somebody else's."""
+        path = scope["path"]
+        session_hash = QueryParams(scope["query_string"]).get("session_hash", "")
+        if path.startswith(_HEARTBEAT):
+            session_hash = path.removeprefix(_HEARTBEAT)
+        by_hand = path == "/"
+        # Before the page is built there are no events, and it says so itself.
+        if scope["method"] == "POST" and (shapes := self._shapes()):
+            body = await self._body(scope, receive)
+            if path.startswith(_JOIN):
+                body = checked_event(body, shapes)
+                event = json.loads(body)
+                session_hash = event["session_hash"]
+                by_hand = not shapes[event["fn_index"]].is_timed
+            else:
+                body = json.dumps(parse_json(body or b"{}")).encode()
+            scope, receive = _with_body(scope, body, receive)
+        if session_hash:
+            self._claim(session_hash, scope[CALLER].name)
+        if by_hand and (token := token_of(scope)) is not None:
+            await self._authenticator.sessions.use(token)
+        return scope, receive
+
+    def _claim(self, session_hash: str, name: str) -> None:
+        """An open page belongs to who opened it. Raises PawlError: it is somebody else's."""
+        if self._pages.setdefault(session_hash, name) != name:
+            raise PawlError("this page was opened by somebody else", "", "Reload the page",
+                            code="forbidden")  # fmt: skip
+        self._pages.move_to_end(session_hash)
+        if len(self._pages) > MOST_PAGES:
+            self._pages.popitem(last=False)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """Raises PawlError: it is too large."""
@@ -119,25 +149,31 @@ class PageSecurity:
                 )
         return bytes(body)
 
-    async def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        if not _OPEN.fullmatch(scope["path"]) or ".." in scope["path"]:
+    def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to who may not pass. Puts the caller of a page into the scope."""
+        headers, path = Headers(scope=scope), scope["path"]
+        if path not in METHODS and (not _OPEN.fullmatch(path) or ".." in path):
             return error_response(no_such_route(scope))
         stranger = foreign_origin(headers) if scope["method"] == "POST" else None
         stranger = stranger or self._fronts.foreign_host(headers, self._authenticator.is_open)
         if stranger is not None:
             return PlainTextResponse(f"{stranger}\n", status_of(stranger))
+        if path in METHODS:
+            return None
         try:
-            await self._authenticator.caller(page_key_of(headers), address_of(scope))
-        except PawlError as error:
-            if status_of(error) != 401:
-                return error_response(error)
-            return PlainTextResponse(
-                "This server asks for a key: any name, the key as the password.\n",
-                401,
-                {"WWW-Authenticate": 'Basic realm="Pawl: any name, a key as password"'},
-            )
+            caller = self._caller(scope)
+        except PawlError:  # the password must be changed first
+            return change_first(scope) if path == "/" else error_response(wrong_key())
+        if caller is None:
+            return sign_in_first(scope) if path == "/" else error_response(wrong_key())
+        scope[CALLER] = caller
         return None
+
+    def _caller(self, scope: Scope) -> Caller | None:
+        """Raises PawlError: the password must be changed first."""
+        if self._authenticator.is_open:
+            return ANONYMOUS
+        return self._authenticator.caller_of_session(token_of(scope))
 
 
 async def _without_traceback(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,14 +215,3 @@ def _with_body(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Rece
         return parts.pop() if parts else await receive()
 
     return {**scope, "headers": [*kept, *headers]}, receive_body
-
-
-def page_key_of(headers: Headers) -> str | None:
-    """The key with which a browser asks for the page: its password, or a bearer token."""
-    kind, _, value = headers.get("authorization", "").partition(" ")
-    if kind.lower() != "basic":
-        return key_of(headers)
-    try:
-        return base64.b64decode(value, validate=True).partition(b":")[2].decode() or None
-    except (binascii.Error, UnicodeDecodeError):
-        return None

@@ -7,7 +7,15 @@
 //   the draft    what is typed and not sent or saved, in this tab's session storage under that
 //                name. A form that was open is named in the address (&form=) until it is open
 //                again, with the text that was in it
+// A session that ended is noticed by the page's own requests: loaded anew, it leads to the sign-in
+// page, and from there back here.
 (() => {
+  const ask = window.fetch;
+  window.fetch = async (...args) => {
+    const answer = await ask(...args);
+    if (answer.status === 401) location.reload();
+    return answer;
+  };
   const chat = () => new URL(location.href).searchParams.get("chat");
   const put = (name, value) => {
     const url = new URL(location.href);

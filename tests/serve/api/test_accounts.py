@@ -152,9 +152,9 @@ def test_a_one_time_password_serves_to_set_another_and_ends_other_sessions(
     assert isinstance(account, Account)
     change = sign_in.change_password
     for new in (one_time, "short", "ann" * 9, "aaaaaaaaaaaaaa", "x" * 1001):
-        assert code_of(change(token, account, one_time, new, HERE)) == "weak_password"
-    assert code_of(change(token, account, GOOD, GOOD + "!", HERE)) == "wrong_password"
-    again = asyncio.run(change(token, account, one_time, GOOD, HERE))
+        assert code_of(change(account, one_time, new, HERE)) == "weak_password"
+    assert code_of(change(account, GOOD, GOOD + "!", HERE)) == "wrong_password"
+    again = asyncio.run(change(account, one_time, GOOD, HERE))
     assert asyncio.run(authenticator.caller(again, HERE)) == Caller("ann", Role.USER)
     assert sign_in.sessions.find(token) is None
     assert sign_in.sessions.find(other) is None
@@ -205,7 +205,7 @@ def test_the_first_administrator_is_made_once_and_its_file_goes_with_the_passwor
     account = sign_in.sessions.find(token)
     assert isinstance(account, Account)
     assert account.role is Role.ADMINISTRATOR
-    asyncio.run(sign_in.change_password(token, account, password, GOOD, HERE))
+    asyncio.run(sign_in.change_password(account, password, GOOD, HERE))
     assert not path.exists()
     assert first_administrator(store.access, settings) is None
     store.access.accounts.remove("admin")

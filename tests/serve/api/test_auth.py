@@ -13,14 +13,11 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from feedback.store import Store
-from pawl.errors import PawlError
 from pawl.schemas import KeyRequest, Role
 from pawl.settings import Settings
 from serve.api.app import PawlApp, build_app
 from serve.api.auth import is_loopback
 from serve.api.keys import new_key
-from serve.up import run_server
 from tests.adapters_for_tests import light_base
 
 JOIN = "/gradio_api/queue/join"
@@ -66,46 +63,27 @@ def test_a_name_made_to_point_here_reaches_neither_page_nor_api(tmp_path: Path, 
 def test_with_a_key_any_name_will_do_but_other_origins_post_nothing(tmp_path: Path) -> None:
     key = {"Authorization": "Bearer sesame", "Host": "chat.example"}
     with page(tmp_path, host="0.0.0.0", api_key="sesame") as app:
-        assert ask(app, "GET", "/", **key).status_code == 200
-        assert ask(app, "POST", JOIN, **key, Origin="http://evil.example").status_code == 403
+        assert ask(app, "GET", "/v1/models", **key).status_code == 200
+        assert ask(app, "GET", "/sign-in", Host="chat.example").status_code == 200
+        foreign = {"Host": "chat.example", "Origin": "http://evil.example"}
+        for path in (JOIN, "/sign-in", "/sign-out", "/account"):
+            assert ask(app, "POST", path, **foreign).status_code == 403, path
 
 
-def test_once_there_are_keys_the_page_asks_for_one_as_its_password(tmp_path: Path) -> None:
+def test_a_page_is_opened_by_no_key_and_the_api_by_no_password(tmp_path: Path) -> None:
     with page(tmp_path) as app:
         assert ask(app, "GET", "/").status_code == 200
         _, secret = new_key(app.store.access, KeyRequest(name="ann", role=Role.USER))
-        refused = ask(app, "GET", "/")
-        assert refused.status_code == 401
-        assert refused.headers["WWW-Authenticate"].startswith("Basic")
-        assert ask(app, "POST", JOIN, Authorization=password(secret[:-1])).status_code == 401
-        right = {"Authorization": password(secret), "Host": "chat.example"}
-        assert ask(app, "GET", "/", **right).status_code == 200
-        assert ask(app, "POST", JOIN, **right).status_code == 503  # Gradio is never built
-        foreign = {**right, "Origin": "http://evil.example"}
-        assert ask(app, "POST", JOIN, **foreign).status_code == 403
-        assert ask(app, "GET", "/v1/models", **right).status_code == 401
-        assert ask(app, "GET", "/v1/models", Authorization=f"Bearer {secret}").status_code == 200
-        app.store.access.revoke_key("ann")
-        assert ask(app, "GET", "/", **right).status_code == 401
-
-
-def test_where_others_can_ask_a_store_without_keys_is_not_served(tmp_path: Path) -> None:
-    base = light_base(tmp_path / "base")
-    settings = Settings(
-        state_dir=tmp_path / "state", host="0.0.0.0", port=0, model=str(base.model_dir)
-    )
-    Store.open(settings.database_path).close()
-    with pytest.raises(PawlError, match="pawl keys add"):
-        run_server(settings)
-    assert not settings.server_file.exists()
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "my-machine"])
-def test_without_a_key_only_this_machine_is_listened_to(tmp_path: Path, host: str) -> None:
-    state_dir = tmp_path / "state"
-    with pytest.raises(PawlError, match=r"without an api_key.*PAWL_API_KEY"):
-        run_server(Settings(state_dir=state_dir, host=host, port=0))
-    assert not state_dir.exists()
+        bearer = {"Authorization": f"Bearer {secret}"}
+        for headers in ({}, {"Authorization": password(secret)}, bearer):
+            refused = ask(app, "GET", "/", **headers)
+            assert (refused.status_code, refused.headers["Location"]) == (303, "/sign-in")
+            posted = ask(app, "POST", JOIN, **headers)
+            assert posted.status_code == 401
+            assert "WWW-Authenticate" not in posted.headers
+        basic = {"Authorization": password(secret)}
+        assert ask(app, "GET", "/v1/models", **basic).status_code == 401
+        assert ask(app, "GET", "/v1/models", **bearer).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,14 @@ from starlette.applications import Starlette
 from feedback.store import Store
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import DEFAULT_MODEL, Settings, SignInSettings
+from serve.api.accounts import SignIn
+from serve.api.audit import Audit
 from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.api.sessions import Sessions
 from serve.engine.launch import vllm_command
 from serve.pages.mount import mount_pages
+from serve.pages.sign_in import SignInPages
 from tests.serve.live import REPOSITORY
 from tests.serve.pages.composed import composed
 from tests.serve.pages.tab import Tab, feedback, recorded
@@ -78,11 +81,12 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
 def test_until_gradio_is_there_a_small_page_says_so_and_looks_again(tmp_path: Path) -> None:
     app = Starlette()
     with Store.open(tmp_path / "pawl.duckdb") as store:
-        authenticator = Authenticator(
-            store.access, Sessions(store.access.accounts, SignInSettings()), None, None, local=True
-        )
+        sessions = Sessions(store.access.accounts, SignInSettings())
+        authenticator = Authenticator(store.access, sessions, None, None, local=True)
+        sign_in = SignIn(store.access, authenticator, tmp_path)
+        forms = SignInPages(sign_in, Audit(store.access))
     # Its lifespan never begins, so nothing is ever built.
-    mount_pages(app, authenticator, Fronts(is_local=True), 1_000)
+    mount_pages(app, authenticator, Fronts(is_local=True), 1_000, forms)
 
     async def get(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import BrowserContext, expect
 
-from pawl.settings import Settings
-from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.composed import Composed
 from tests.serve.pages.tab import Tab
 
 pytestmark = pytest.mark.browser
@@ -31,22 +29,6 @@ def test_no_picture_from_elsewhere_is_loaded(server: Composed, context: BrowserC
     tab.page.close()
     assert left
     assert {urlsplit(url).hostname for url in left if url.startswith("http")} == {"127.0.0.1"}
-
-
-def test_with_a_key_the_page_asks_for_it(browser: Browser, tmp_path: Path) -> None:
-    settings = Settings(state_dir=tmp_path / "state", api_key="sesame-7")
-    with composed(settings) as server:
-        asked = httpx.get(server.url)
-        assert asked.status_code == 401
-        assert asked.headers["WWW-Authenticate"].startswith("Basic")
-        assert httpx.get(server.url, auth=("me", "sesame-8")).status_code == 401
-        assert httpx.get(server.url + "/config").status_code == 401
-        context = browser.new_context(http_credentials={"username": "me", "password": "sesame-7"})
-        tab = Tab(context.new_page())
-        tab.open(server.url)
-        tab.ask("hello")
-        expect(tab.answers).to_have_text(["base heard 5 characters."])
-        context.close()
 
 
 @pytest.mark.parametrize("path", [

@@ -1,0 +1,251 @@
+"""The pages of signing in, signing out and changing a password: plain forms, without scripts.
+
+A form is taken when its hidden field fits the cookie that came with it, and its ``Origin`` is ours
+(``PageSecurity`` looks): no other site's page can post one, signed in or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote
+
+from jinja2 import Environment, FileSystemLoader
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import Request, cookie_parser
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from pawl.errors import PawlError
+from pawl.schemas import Account
+from serve.api.errors import status_of
+from serve.api.passwords import FEWEST_CHARACTERS
+from serve.api.throttle import address_of
+from serve.pages.rendering import ASSETS
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from serve.api.accounts import SignIn
+    from serve.api.audit import Audit
+
+SIGN_IN, SIGN_OUT, ACCOUNT = "/sign-in", "/sign-out", "/account"
+METHODS = {SIGN_IN: "GET, POST", SIGN_OUT: "POST", ACCOUNT: "GET, POST"}
+MOST_FORM_BYTES = 16_384
+# A hidden form may lead to a provider's page, never to a script.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
+_NEXT = re.compile(r"/(?:\?[\w=&.%-]{0,300})?")  # the chat page, and which conversation
+_log = logging.getLogger("pawl.auth")
+
+
+class SignInPages:
+    """Pure ASGI application of these pages."""
+
+    def __init__(self, sign_in: SignIn, audit: Audit) -> None:
+        self._sign_in, self._audit = sign_in, audit
+        self._secret = secrets.token_bytes(32)  # of this process: a form outlives no restart
+        self._templates = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if method not in METHODS[path]:
+            response: Response = Response(status_code=405, headers={"Allow": METHODS[path]})
+        elif path == SIGN_OUT:
+            response = await self._out(scope)
+        elif path == SIGN_IN:
+            response = await (self._in if method == "POST" else self._ask)(scope, receive)
+        else:
+            response = await self._account(scope, receive)
+        await response(scope, receive, send)
+
+    # -- signing in
+
+    async def _ask(self, scope: Scope, receive: Receive) -> Response:
+        query = QueryParams(scope["query_string"])
+        where = _where(query.get("next", ""))
+        if self._sign_in.is_open or self._sign_in.name_of(token_of(scope)) is not None:
+            return _go(scope, where)
+        return self._form(scope, "sign_in.html", next=where, is_out="out" in query)
+
+    async def _in(self, scope: Scope, receive: Receive) -> Response:
+        fields: dict[str, str] = {}
+        try:
+            fields = await self._fields(scope, receive)
+            token, name = await self._sign_in.sign_in(
+                fields.get("name", ""), fields.get("password", ""), address_of(scope)
+            )
+        except PawlError as error:
+            if error.code == "wrong_password":
+                await self._audit.refused(scope, "unknown", error)
+            return self._form(
+                scope, "sign_in.html", error, next=_where(fields.get("next", "")),
+                name=fields.get("name", "")[:64],
+            )  # fmt: skip
+        before = token_of(scope)
+        if before is not None:
+            await self._sign_in.sessions.end(before)
+        _log.info("%s signed in from %s", name, address_of(scope))
+        await self._audit.note(scope, name, "sign in", "200")
+        response = _go(scope, _where(fields.get("next", "")))
+        self._keep(scope, response, token)
+        return response
+
+    async def _out(self, scope: Scope) -> Response:
+        token = token_of(scope)
+        if token is not None:
+            who = self._sign_in.name_of(token)
+            await self._sign_in.sessions.end(token)
+            if who is not None:
+                _log.info("%s signed out", who)
+                await self._audit.note(scope, who, "sign out", "200")
+        response = _go(scope, "/" if self._sign_in.is_open else f"{SIGN_IN}?out=")
+        response.delete_cookie(cookie_name(scope), path=_path(scope))
+        response.headers["Clear-Site-Data"] = '"storage"'  # what was typed and not sent
+        return response
+
+    # -- the account
+
+    async def _account(self, scope: Scope, receive: Receive) -> Response:
+        token = token_of(scope)
+        found = self._sign_in.sessions.find(token)
+        who = self._sign_in.name_of(token)
+        if who is None:
+            return _go(scope, SIGN_IN)
+        account = found if isinstance(found, Account) else None
+        shown: dict[str, Any] = {"who": who, "account": account, "fewest": FEWEST_CHARACTERS}
+        if scope["method"] != "POST":
+            return self._form(scope, "account.html", **shown)
+        try:
+            fields = await self._fields(scope, receive)
+            if account is None:
+                raise PawlError("a key has no password", do="Sign in with an account")
+            if fields.get("new") != fields.get("again"):
+                raise PawlError("the two new passwords differ", do="Type both again",
+                                code="weak_password")  # fmt: skip
+            token = await self._sign_in.change_password(
+                account, fields.get("current", ""), fields.get("new", ""), address_of(scope)
+            )
+        except PawlError as error:
+            if error.code == "wrong_password":
+                await self._audit.refused(scope, who, error)
+            return self._form(scope, "account.html", error, **shown)
+        await self._audit.note(scope, who, "change password", "200")
+        response = self._form(
+            scope, "account.html", is_changed=True,
+            **{**shown, "account": self._sign_in.sessions.find(token)},
+        )  # fmt: skip
+        self._keep(scope, response, token)
+        return response
+
+    # -- forms and cookies
+
+    def _form(
+        self, scope: Scope, template: str, error: PawlError | None = None, **shown: Any
+    ) -> HTMLResponse:
+        """A page with a form, and the cookie that it fits."""
+        kept = _cookies(scope).get(_form_cookie(scope), "")
+        seed = kept if re.fullmatch("[0-9a-f]{32}", kept) else secrets.token_hex(16)
+        page = self._templates.get_template(template).render(
+            form=self._fits(seed), error=error, root=scope.get("root_path", ""), **shown
+        )
+        response = HTMLResponse(page, status_of(error) if error else 200, _HEADERS)
+        if error is not None and error.retryable:
+            response.headers["Retry-After"] = "10"
+        if seed != kept:
+            _set_cookie(scope, response, _form_cookie(scope), seed, None)
+        return response
+
+    async def _fields(self, scope: Scope, receive: Receive) -> dict[str, str]:
+        """The fields of a form that we made. Raises PawlError: it is not one."""
+        body = bytearray()
+        async for part in Request(scope, receive).stream():
+            body += part
+            if len(body) > MOST_FORM_BYTES:
+                raise PawlError(f"this form has more than {MOST_FORM_BYTES:,} bytes",
+                                do="Type less", code="request_too_large")  # fmt: skip
+        try:
+            found = parse_qs(body.decode("ascii"), True, encoding="utf-8", errors="strict",
+                             max_num_fields=10)  # fmt: skip
+        except ValueError:
+            found = {}
+        fields = {name: values[0] for name, values in found.items()}
+        seed = _cookies(scope).get(_form_cookie(scope), "")
+        if not seed or not hmac.compare_digest(
+            fields.get("form", "").encode(), self._fits(seed).encode()
+        ):
+            raise PawlError(
+                "this form is too old, or the browser keeps no cookies",
+                "",
+                "Try again; it works with cookies of this site only",
+                code="stale_form",
+            )
+        return fields
+
+    def _fits(self, seed: str) -> str:
+        return hmac.new(self._secret, seed.encode(), hashlib.sha256).hexdigest()
+
+    def _keep(self, scope: Scope, response: Response, token: str) -> None:
+        seconds = int(self._sign_in.sessions.longest.total_seconds())
+        _set_cookie(scope, response, cookie_name(scope), token, seconds)
+
+
+def token_of(scope: Scope) -> str | None:
+    """The token of a browser's session, from its cookie."""
+    return _cookies(scope).get(cookie_name(scope))
+
+
+def cookie_name(scope: Scope) -> str:
+    """The session's cookie. Servers on one machine share their cookies whatever their port is, so
+    the port is in the name."""
+    port = Headers(scope=scope).get("host", "").rpartition(":")[2]
+    return f"pawl_session_{port}" if port.isdecimal() else "pawl_session"
+
+
+def sign_in_first(scope: Scope) -> Response:
+    """To the sign-in page, and back here from there."""
+    query = scope["query_string"].decode("latin-1")
+    where = _where(f"/?{query}" if query else "/")
+    return _go(scope, f"{SIGN_IN}?next={quote(where, safe='')}" if query else SIGN_IN)
+
+
+def change_first(scope: Scope) -> Response:
+    """To the page that sets a password."""
+    return _go(scope, ACCOUNT)
+
+
+def _form_cookie(scope: Scope) -> str:
+    return cookie_name(scope).replace("session", "form")
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for header in Headers(scope=scope).getlist("cookie"):
+        found |= cookie_parser(header)
+    return found
+
+
+def _set_cookie(scope: Scope, response: Response, name: str, value: str, age: int | None) -> None:
+    response.set_cookie(
+        name, value, max_age=age, path=_path(scope), httponly=True, samesite="lax",
+        secure=scope["scheme"] == "https",
+    )  # fmt: skip
+
+
+def _path(scope: Scope) -> str:
+    return scope.get("root_path", "") or "/"
+
+
+def _where(path: str) -> str:
+    """Where to go after signing in: never to another server."""
+    return path if _NEXT.fullmatch(path) else "/"
+
+
+def _go(scope: Scope, path: str) -> Response:
+    return RedirectResponse(scope.get("root_path", "") + path, 303, {"Cache-Control": "no-store"})

@@ -1,0 +1,247 @@
+"""Signing in and out over HTTP: forms, cookies, who sees what; Gradio is never built."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pawl.schemas import Account, KeyRequest, Role, utc_now
+from pawl.settings import Settings
+from serve.api.app import PawlApp, build_app
+from serve.api.keys import new_key
+from serve.api.passwords import Passwords
+from serve.up import let_in
+from tests.adapters_for_tests import light_base
+
+JOIN = "/gradio_api/queue/join"
+GOOD, OTHER = "four words in a row", "five other words in a row"
+CHAT = "/?chat=chat-" + "0" * 32
+
+
+@contextmanager
+def built(folder: Path) -> Iterator[PawlApp]:
+    base = light_base(folder / "base")
+    app = build_app(Settings(state_dir=folder / "state"), None, base=base, pages=True)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[PawlApp]:
+    with built(tmp_path) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def app_with_accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PawlApp]:
+    with built(tmp_path_factory.mktemp("accounts")) as app:
+        yield app
+
+
+@pytest.fixture
+def app(app_with_accounts: PawlApp) -> PawlApp:
+    """An application that has the account ``ann`` alone."""
+    accounts = app_with_accounts.store.access.accounts
+    for account in accounts.all_accounts():
+        if account.removed_at is None:
+            accounts.remove(account.name)
+    add(app_with_accounts, "ann")
+    return app_with_accounts
+
+
+def add(app: PawlApp, name: str, must_change: bool = False) -> None:
+    """An account whose hash is cheap to check."""
+    hashed, now = Passwords(memory_kib=8, n_passes=1).hash(GOOD), utc_now()
+    account = Account(name, Role.USER, hashed, must_change, None, now, now)
+    app.store.access.accounts.add(account)
+
+
+class Browser:
+    """Keeps cookies, fills in forms, and names its page's origin when it posts."""
+
+    def __init__(self, app: PawlApp, url: str = "http://localhost:8000") -> None:
+        self._app, self._url = app, url
+        self.cookies = httpx.Cookies()
+
+    def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(
+                transport=transport, base_url=self._url, cookies=self.cookies
+            ) as client:
+                answer = await client.request(method, path, **content)
+                self.cookies = client.cookies
+                return answer
+
+        return asyncio.run(once())
+
+    def get(self, path: str) -> httpx.Response:
+        return self.ask("GET", path)
+
+    def post(self, path: str, at: str | None = None, **fields: str) -> httpx.Response:
+        """Fill in the form of the page ``at`` and send it."""
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"',
+                                 self.get(at or path).text))  # fmt: skip
+        return self.ask("POST", path, data={**hidden, **fields}, headers={"Origin": self._url})
+
+    def sign_in(self, name: str = "ann", password: str = GOOD, at: str = "") -> httpx.Response:
+        return self.post("/sign-in", at or "/sign-in", name=name, password=password)
+
+
+def test_signing_in_opens_the_page_and_signing_out_ends_it(app: PawlApp) -> None:
+    browser = Browser(app)
+    asked = browser.get(CHAT)
+    assert asked.status_code == 303
+    signed_in = browser.sign_in(at=asked.headers["Location"])
+    assert (signed_in.status_code, signed_in.headers["Location"]) == (303, CHAT)
+    cookie = next(line for line in signed_in.headers.get_list("Set-Cookie") if "session" in line)
+    assert cookie.startswith("pawl_session_8000=pawls_")
+    assert {"httponly", "samesite=lax", "path=/"} <= set(cookie.lower().split("; "))
+    assert "secure" not in cookie.lower()
+    assert browser.get("/").status_code == 200
+    assert browser.ask("POST", JOIN).status_code == 503  # Gradio is never built
+    (token,) = [value for name, value in browser.cookies.items() if "session" in name]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert browser.ask("GET", "/v1/models", headers=bearer).status_code == 200
+    out = browser.ask("POST", "/sign-out", headers={"Origin": "http://localhost:8000"})
+    assert out.headers["Location"] == "/sign-in?out="
+    assert out.headers["Clear-Site-Data"] == '"storage"'
+    assert not any("session" in name for name in browser.cookies)
+    assert "signed out" in browser.get("/sign-in?out=").text
+    assert Browser(app).ask("GET", "/", headers={"Cookie": f"pawl_session_8000={token}"}
+                            ).status_code == 303  # fmt: skip
+    assert browser.ask("GET", "/v1/models", headers=bearer).status_code == 401
+    actions = [(one.caller, one.action) for one in app.store.access.audit(2)]
+    assert actions == [("ann", "sign in"), ("ann", "sign out")]
+
+
+def test_over_https_and_without_a_port_the_cookie_is_secure(app: PawlApp) -> None:
+    cookies = Browser(app, "https://chat.example").sign_in().headers.get_list("Set-Cookie")
+    assert any(one.startswith("pawl_session=") and "secure" in one.lower() for one in cookies)
+
+
+def test_what_is_wrong_is_said_in_words_and_nothing_typed_comes_back_but_the_name(
+    app: PawlApp,
+) -> None:
+    browser = Browser(app)
+    wrong = browser.sign_in('ann"><script>', "a wrong password")
+    assert wrong.status_code == 401
+    assert re.search(r'role="alert" id="error">the name or the password is wrong', wrong.text)
+    assert "<script" not in wrong.text
+    assert "a wrong password" not in wrong.text
+    assert 'aria-describedby="error"' in wrong.text
+    assert wrong.headers["Cache-Control"] == "no-store"
+    assert "script-src" not in wrong.headers["Content-Security-Policy"]
+    assert wrong.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert browser.sign_in("ANN ").status_code == 303
+
+
+def test_nobody_is_led_elsewhere(app: PawlApp) -> None:
+    for where in ("//evil.example", "https://evil.example", "/\\evil.example", "/?chat=a\nb",
+                  "/admin/keys", "javascript:alert(1)"):  # fmt: skip
+        browser = Browser(app)
+        answer = browser.post("/sign-in", name="ann", password=GOOD, next=where)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/"), where
+        again = browser.ask("GET", "/sign-in", params={"next": where})
+        assert (again.status_code, again.headers["Location"]) == (303, "/"), where
+
+
+def test_a_form_that_did_not_come_from_here_is_not_taken(app: PawlApp) -> None:
+    right = {"name": "ann", "password": GOOD}
+    browser, other = Browser(app), Browser(app)
+    other.get("/sign-in")
+    form = re.findall(r'name="form" value="(\w+)"', other.get("/sign-in").text)[0]
+    for body in (right, {**right, "form": "0" * 64}, {**right, "form": form}, {"form": "\u00e9"}):
+        browser.get("/sign-in")
+        answer = browser.ask("POST", "/sign-in", data=body)
+        assert answer.status_code == 403
+        assert "too old" in answer.text
+    assert browser.ask("POST", "/sign-in", content=b"x" * 20_000).status_code == 413
+    assert browser.ask("POST", "/sign-in", content=b"\xff&=&&%ff").status_code == 403
+    assert browser.ask("PUT", "/sign-in").status_code == 405
+    assert browser.get("/sign-out").status_code == 405
+    assert app.store.access.accounts.sessions("ann") == []
+
+
+def test_a_one_time_password_opens_nothing_but_the_form_that_sets_another(app: PawlApp) -> None:
+    app.store.access.accounts.remove("ann")
+    add(app, "ann", must_change=True)
+    browser, other = Browser(app), Browser(app)
+    other.sign_in()
+    browser.sign_in()
+    assert browser.get("/").headers["Location"] == "/account"
+    assert browser.ask("POST", JOIN).status_code == 401
+    form = {"current": GOOD, "new": OTHER, "again": OTHER}
+    assert browser.post("/account", **{**form, "again": GOOD}).status_code == 400
+    assert "differ" in browser.post("/account", **{**form, "again": GOOD}).text
+    assert browser.post("/account", **{**form, "new": "short", "again": "short"}).status_code == 400
+    changed = browser.post("/account", **form)
+    assert "is changed" in changed.text
+    assert browser.get("/").status_code == 200
+    assert other.get("/").headers["Location"] == "/sign-in"
+    assert other.sign_in(password=GOOD).status_code == 401
+    assert other.sign_in(password=OTHER).status_code == 303
+
+
+def test_a_key_signs_in_until_it_is_revoked(app: PawlApp) -> None:
+    _, secret = new_key(app.store.access, KeyRequest(name="bot", role=Role.REVIEWER))
+    browser = Browser(app)
+    assert browser.sign_in("", secret).status_code == 303
+    assert browser.get("/").status_code == 200
+    assert "no password" in browser.get("/account").text
+    app.store.access.revoke_key("bot")
+    assert browser.get("/").headers["Location"] == "/sign-in"
+    assert browser.sign_in("", secret).status_code == 401
+
+
+def test_an_open_page_belongs_to_who_opened_it(app: PawlApp) -> None:
+    ann, bob = Browser(app), Browser(app)
+    add(app, "bob")
+    ann.sign_in("ann")
+    bob.sign_in("bob")
+    for path in ("/gradio_api/heartbeat/abc123", "/gradio_api/queue/data?session_hash=abc123"):
+        assert ann.get(path).status_code == 503  # Gradio is never built
+        assert bob.get(path).status_code == 403
+
+
+def test_while_nobody_needs_to_sign_in_there_is_nothing_to_sign_in_to(fresh: PawlApp) -> None:
+    browser = Browser(fresh)
+    assert browser.get("/").status_code == 200
+    assert browser.get("/sign-in").headers["Location"] == "/"
+    assert browser.get("/account").headers["Location"] == "/sign-in"
+
+
+def test_a_role_or_a_removal_counts_at_once(app: PawlApp) -> None:
+    browser = Browser(app)
+    browser.sign_in()
+    assert browser.get("/").status_code == 200
+    app.store.access.accounts.remove("ann")
+    assert browser.get("/").status_code == 303
+    assert browser.sign_in().status_code == 401
+
+
+def test_a_start_that_others_can_reach_makes_an_administrator(
+    fresh: PawlApp, tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=tmp_path / "state", host="0.0.0.0")
+    told: list[str] = []
+    let_in(settings, fresh.store, told.append)
+    path = settings.state_dir / "admin.password"
+    password = path.read_text().strip()
+    assert len(told) == 1, "a terminal alone is told the password"
+    assert str(path) in told[0]
+    browser = Browser(fresh)
+    browser.sign_in("admin", password)
+    assert browser.get("/").headers["Location"] == "/account"
+    form = {"current": password, "new": OTHER, "again": OTHER}
+    assert "is changed" in browser.post("/account", **form).text
+    assert not path.exists()
+    let_in(settings, fresh.store, told.append)
+    assert len(told) == 1
