@@ -42,7 +42,7 @@ def test_named_origins_and_names_alone_with_a_key(tmp_path: Path) -> None:
         assert (wrong.status_code, wrong.headers[ALLOW]) == (401, APP)
         answer = ask(app, "GET", "/v1/models", Origin="https://evil.example", **KEY)
         assert ALLOW not in answer.headers
-        for path in ("/", "/v1/models"):
+        for path in ("/sign-in", "/v1/models"):
             for host in ("chat.example", "CHAT.example:8000", "localhost", "127.0.0.1:1"):
                 assert ask(app, "GET", path, Host=host, **KEY).status_code == 200, host
             for host in ("evil.example", "chat.example.evil.example", "10.0.0.1", ""):
