@@ -65,7 +65,8 @@ class Layout:
                 elem_id="pawl-version",
             )
             self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
-            self.who = gr.HTML(visible=False, elem_id="pawl-who")
+            # gr.HTML would need unsafe-eval. The sanitiser would take the form; names are escaped.
+            self.who = gr.Markdown(visible=False, sanitize_html=False, elem_id="pawl-who")
         self.banner = gr.Markdown(visible=False, elem_id="pawl-banner")
         self.chat = gr.Chatbot(
             label="Conversation",

@@ -51,7 +51,7 @@ def test_two_people_share_a_browser_and_see_nothing_of_each_other(
     page.goto(server.url)
     picture(page, "sign-in")
     sign_in(page, "ann", "a wrong password")
-    expect(page.get_by_role("alert")).to_contain_text("the name or the password is wrong")
+    expect(page.get_by_role("alert")).to_contain_text("The name or the password is wrong")
     expect(page.get_by_label("Name")).to_have_value("ann")
     picture(page, "sign-in-wrong")
     sign_in(page, "ann")

@@ -133,7 +133,7 @@ def test_what_is_wrong_is_said_in_words_and_nothing_typed_comes_back_but_the_nam
     browser = Browser(app)
     wrong = browser.sign_in('ann"><script>', "a wrong password")
     assert wrong.status_code == 401
-    assert re.search(r'role="alert" id="error">the name or the password is wrong', wrong.text)
+    assert re.search(r'role="alert" id="error">The name or the password is wrong', wrong.text)
     assert "<script" not in wrong.text
     assert "a wrong password" not in wrong.text
     assert 'aria-describedby="error"' in wrong.text
