@@ -205,6 +205,11 @@ class ApiSettings(BaseModel):
         (), description="names that may be asked for, beside localhost; none: any, where keys are"
     )
 
+    root_path: str = Field(
+        "", pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$",
+        description="where a proxy in front puts the server: '/pawl'; requests may keep it or not",
+    )  # fmt: skip
+
     @field_validator("allowed_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ from pawl.server import make_admin_key
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.api.audit import Audit
-from serve.api.auth import GUARDED, OPEN_ROUTES, Auth, CrossOrigin, Fronts, is_loopback
+from serve.api.auth import GUARDED, OPEN_ROUTES, Auth, CrossOrigin, Fronts, UnderPath, is_loopback
 from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway
 from serve.api.docs import docs_page
@@ -175,7 +175,9 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         docs_url=None, redoc_url=None, redirect_slashes=False,
         description="A chat model that gets better from the people who use it.",
         responses={500: {"model": ErrorAnswer, "description": "a fault of the server"}},
+        root_path=api.root_path,
         middleware=[
+            *([Middleware(UnderPath, root_path=api.root_path)] if api.root_path else []),
             Middleware(Access),
             *([Middleware(Traced, traces=traces)] if traces else []),
             *cross_origin,  # before authentication: a preflight brings no key
@@ -294,7 +296,7 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(
-            docs_page(app.openapi()),
+            docs_page(app.openapi(), app.root_path),
             headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
         )
 

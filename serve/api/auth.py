@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import RedirectResponse
 
 from pawl.errors import PawlError
 from pawl.schemas import Caller
@@ -158,3 +159,21 @@ class CrossOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_api = scope["type"] == "http" and scope["path"].startswith((*GUARDED, *OPEN_ROUTES))
         await (self._cors if is_api else self._app)(scope, receive, send)
+
+
+class UnderPath:
+    """Pure ASGI middleware before everything: a request below ``root_path`` is one to the rest of
+    its path, whether the proxy in front took ``root_path`` away or not. FastAPI writes it into the
+    scope, from where redirects, cookies and Gradio's addresses have it."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app, self._root_path = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        root, path = self._root_path, scope.get("path", "")
+        if scope["type"] == "http" and path == root:  # the page's addresses are relative to it
+            await RedirectResponse(f"{root}/", 308)(scope, receive, send)
+            return
+        if path.startswith(f"{root}/"):
+            scope = {**scope, "path": path[len(root) :]}
+        await self._app(scope, receive, send)

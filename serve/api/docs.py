@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 
-def docs_page(openapi: dict[str, Any]) -> str:
-    """HTML of every route: what it does, what it takes, what it answers."""
+def docs_page(openapi: dict[str, Any], root_path: str) -> str:
+    """HTML of every route below ``root_path``: what it does, what it takes, what it answers."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup, escape
 
@@ -21,4 +21,4 @@ def docs_page(openapi: dict[str, Any]) -> str:
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"),
                             autoescape=True)  # fmt: skip
     templates.filters["code"] = code
-    return templates.get_template("docs.html").render(openapi)
+    return templates.get_template("docs.html").render(openapi, root=root_path)

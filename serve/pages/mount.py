@@ -46,7 +46,7 @@ def mount_pages(
         authenticator: asked whether a key is right, for the page as for the API.
         fronts, n_event_bytes, sign_in: as in ``PageSecurity``.
     """
-    pages = Pages()
+    pages = Pages(getattr(app, "root_path", ""))
     app.router.default = PageSecurity(
         pages, authenticator, fronts, lambda: pages.shapes, n_event_bytes, sign_in
     )
@@ -57,7 +57,8 @@ def mount_pages(
 class Pages:
     """The Gradio application once it is built; before that, a page that says how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, root_path: str = "") -> None:
+        self._root_path = root_path
         self._app: Starlette | None = None
         self._problem: str | None = None
         self.shapes: dict[int, EventShape] = {}
@@ -134,6 +135,7 @@ class Pages:
             inner,
             blocks,
             path="/",
+            root_path=self._root_path or None,
             footer_links=[],
             run_history=False,
             enable_monitoring=False,

@@ -26,9 +26,10 @@ CHAT = "/?chat=chat-" + "0" * 32
 
 
 @contextmanager
-def built(folder: Path) -> Iterator[PawlApp]:
+def built(folder: Path, **settings: Any) -> Iterator[PawlApp]:
     base = light_base(folder / "base")
-    app = build_app(Settings(state_dir=folder / "state"), None, base=base, pages=True)
+    made = Settings(state_dir=folder / "state", **settings)
+    app = build_app(made, None, base=base, pages=True)
     yield app
     app.close()
 
@@ -66,11 +67,13 @@ def add(app: PawlApp, name: str, must_change: bool = False) -> None:
 class Browser:
     """Keeps cookies, fills in forms, and names its page's origin when it posts."""
 
-    def __init__(self, app: PawlApp, url: str = "http://localhost:8000") -> None:
-        self._app, self._url = app, url
+    def __init__(self, app: Any, url: str = "http://localhost:8000", root: str = "") -> None:
+        self._app, self._url, self._root = app, url, root
         self.cookies = httpx.Cookies()
 
     def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        path = self._root + path.removeprefix(self._root)
+
         async def once() -> httpx.Response:
             transport = httpx.ASGITransport(self._app)
             async with httpx.AsyncClient(
