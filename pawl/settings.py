@@ -243,6 +243,36 @@ class SignInSettings(BaseModel):
     idle_hours: float = Field(168, gt=0, le=8760, description="of doing nothing on the pages")
 
 
+class OidcSettings(BaseModel):
+    """An OpenID Connect provider that people sign in with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str | None = Field(None, description="its address: 'https://id.example'; None: none")
+    client_id: str = ""
+    client_secret: SecretStr | None = Field(
+        None, description="None: a public client, by PKCE alone"
+    )
+    scopes: Texts = ("openid", "profile", "email")
+    label: str = Field("", description="what the sign-in page calls it; its host's name by default")
+    name_claim: str = Field("preferred_username", description="gives an account its name")
+    role_claim: str | None = Field(None, description="whose values give roles: 'groups'")
+    administrators: Texts = Field((), description="values that make an administrator; '*': anybody")
+    reviewers: Texts = Field((), description="values that make a reviewer")
+    users: Texts = Field(("*",), description="values that make a user; with none, nobody else")
+
+    @model_validator(mode="after")
+    def _can_be_trusted(self) -> Self:
+        if self.issuer is None:
+            return self
+        if not re.fullmatch(r"https://[^/?#\s]+[^?#\s]*|http://(localhost|127\.0\.0\.1)(:\d+)?[^?#\s]*",
+                            self.issuer):  # fmt: skip
+            raise ValueError("oidc.issuer is an https address (http on this machine alone)")
+        if not self.client_id or "openid" not in self.scopes:
+            raise ValueError("oidc.issuer needs oidc.client_id, and 'openid' among oidc.scopes")
+        return self
+
+
 class ExchangeSettings(BaseModel):
     """The one folder that imports are read from and exports are written to."""
 
@@ -345,6 +375,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     api: ApiSettings = ApiSettings()
     sign_in: SignInSettings = SignInSettings()
+    oidc: OidcSettings = OidcSettings()
     exchange: ExchangeSettings = ExchangeSettings()
     webhook: WebhookSettings = WebhookSettings()
     tracing: TracingSettings = TracingSettings()

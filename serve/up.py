@@ -99,7 +99,8 @@ def run_server(
                 raise
             say(f"Waiting up to {STORE_SECONDS:.0f} s: {error.what}")
             store = Store.open(settings.database_path, wait_seconds=STORE_SECONDS)
-        if settings.api_key is None and not is_loopback(settings.host):
+        has_way_in = settings.api_key is not None or settings.oidc.issuer is not None
+        if not has_way_in and not is_loopback(settings.host):
             let_in(settings, store, say)
         asyncio.run(_serve(settings, base, store, listener, say, command))
 

@@ -148,7 +148,12 @@ def build_app(
         from serve.pages.sign_in import SignInPages
 
         sign_in = SignIn(store.access, app.authenticator, settings.state_dir)
-        forms = SignInPages(sign_in, app.audit)
+        provider = None
+        if settings.oidc.issuer is not None:
+            from serve.api.oidc import Provider
+
+            provider = Provider(settings.oidc, store.access.accounts)
+        forms = SignInPages(sign_in, app.audit, provider)
         mount_pages(app, app.authenticator, app.fronts, limit, forms)
     return app
 
@@ -164,7 +169,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         Sessions(store.access.accounts, settings.sign_in),
         settings.api_key.get_secret_value() if settings.api_key else None,
         make_admin_key(settings),
-        local,
+        local and settings.oidc.issuer is None,
     )
     audit, api = Audit(store.access), settings.api
     fronts = Fronts(local, api.allowed_hosts, api.allowed_origins)

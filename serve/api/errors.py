@@ -30,7 +30,7 @@ MAX_RETRY_AFTER_SECONDS = 60  # OpenAI's clients take a longer one for none at a
 STATUS_BY_CODE = {
     "invalid_api_key": 401, "wrong_password": 401,
     "password_change_needed": 403, "stale_form": 403,
-    "forbidden": 403, "foreign_host": 403, "foreign_origin": 403,
+    "provider_refused": 403, "forbidden": 403, "foreign_host": 403, "foreign_origin": 403,
     "completion_not_found": 404, "conversation_not_found": 404, "file_not_found": 404,
     "model_not_found": 404, "not_found": 404, "unknown_key": 404,
     "unknown_account": 404, "unknown_run": 404, "unknown_version": 404,
@@ -43,7 +43,7 @@ STATUS_BY_CODE = {
     "rate_limit_exceeded": 429, "too_many_failures": 429,
     "internal_error": 500, "migration_failed": 500, "store_damaged": 500, "store_newer": 500,
     "store_unwritable": 500,
-    "adapter_not_loaded": 502, "engine_error": 502, "probe_failed": 502,
+    "provider_failed": 502, "adapter_not_loaded": 502, "engine_error": 502, "probe_failed": 502,
     "store_full": 507,
 }  # fmt: skip
 # Of Anthropic's API, by status.

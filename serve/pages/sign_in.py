@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pawl.errors import PawlError
 from pawl.schemas import Account
+from serve.api.accounts import wrong_password
 from serve.api.errors import status_of
 from serve.api.passwords import FEWEST_CHARACTERS
 from serve.api.throttle import address_of
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
     from serve.api.accounts import SignIn
     from serve.api.audit import Audit
+    from serve.api.oidc import Provider
 
 SIGN_IN, SIGN_OUT, ACCOUNT = "/sign-in", "/sign-out", "/account"
-METHODS = {SIGN_IN: "GET, POST", SIGN_OUT: "POST", ACCOUNT: "GET, POST"}
+PROVIDER, RETURN = "/sign-in/provider", "/sign-in/return"
+METHODS = {SIGN_IN: "GET, POST", SIGN_OUT: "POST", ACCOUNT: "GET, POST", PROVIDER: "GET",
+           RETURN: "GET"}  # fmt: skip
 MOST_FORM_BYTES = 16_384
-# A hidden form may lead to a provider's page, never to a script.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -46,10 +49,14 @@ _log = logging.getLogger("pawl.auth")
 
 
 class SignInPages:
-    """Pure ASGI application of these pages."""
+    """Pure ASGI application of these pages.
 
-    def __init__(self, sign_in: SignIn, audit: Audit) -> None:
-        self._sign_in, self._audit = sign_in, audit
+    Args:
+        provider: of OpenID Connect, where people sign in with one.
+    """
+
+    def __init__(self, sign_in: SignIn, audit: Audit, provider: Provider | None = None) -> None:
+        self._sign_in, self._audit, self._provider = sign_in, audit, provider
         self._secret = secrets.token_bytes(32)  # of this process: a form outlives no restart
         self._templates = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
 
@@ -61,6 +68,10 @@ class SignInPages:
             response = await self._out(scope)
         elif path == SIGN_IN:
             response = await (self._in if method == "POST" else self._ask)(scope, receive)
+        elif path == PROVIDER:
+            response = await self._to_provider(scope)
+        elif path == RETURN:
+            response = await self._from_provider(scope)
         else:
             response = await self._account(scope, receive)
         await response(scope, receive, send)
@@ -88,13 +99,50 @@ class SignInPages:
                 scope, "sign_in.html", error, next=_where(fields.get("next", "")),
                 name=fields.get("name", "")[:64],
             )  # fmt: skip
+        return await self._begin(scope, name, token, _where(fields.get("next", "")))
+
+    async def _begin(self, scope: Scope, name: str, token: str, where: str) -> Response:
+        """The answer to who has signed in."""
         before = token_of(scope)
         if before is not None:
             await self._sign_in.sessions.end(before)
         _log.info("%s signed in from %s", name, address_of(scope))
         await self._audit.note(scope, name, "sign in", "200")
-        response = _go(scope, _where(fields.get("next", "")))
+        response = _go(scope, where)
         self._keep(scope, response, token)
+        return response
+
+    # -- with a provider
+
+    async def _to_provider(self, scope: Scope) -> Response:
+        where = _where(QueryParams(scope["query_string"]).get("next", ""))
+        if self._provider is None:
+            return _go(scope, SIGN_IN)
+        root = f"{scope['scheme']}://{Headers(scope=scope).get('host', '')}{_root(scope)}"
+        try:
+            url, state = await self._provider.begin(root + RETURN, where)
+        except PawlError as error:
+            return self._form(scope, "sign_in.html", error, next=where)
+        response = RedirectResponse(url, 303, {"Cache-Control": "no-store"})
+        _set_cookie(scope, response, _state_cookie(scope), state, 600)
+        return response
+
+    async def _from_provider(self, scope: Scope) -> Response:
+        if self._provider is None:
+            return _go(scope, SIGN_IN)
+        query = QueryParams(scope["query_string"])
+        try:
+            account, where = await self._provider.end(
+                dict(query), _cookies(scope).get(_state_cookie(scope))
+            )
+            token = await self._sign_in.sessions.begin(account)
+            if token is None:
+                raise wrong_password()
+        except PawlError as error:
+            await self._audit.refused(scope, "unknown", error)
+            return self._form(scope, "sign_in.html", error, next="/")
+        response = await self._begin(scope, account.name, token, where)
+        response.delete_cookie(_state_cookie(scope), path=_path(scope))
         return response
 
     async def _out(self, scope: Scope) -> Response:
@@ -153,7 +201,7 @@ class SignInPages:
         kept = _cookies(scope).get(_form_cookie(scope), "")
         seed = kept if re.fullmatch("[0-9a-f]{32}", kept) else secrets.token_hex(16)
         page = self._templates.get_template(template).render(
-            form=self._fits(seed), error=error, root=scope.get("root_path", ""), **shown
+            form=self._fits(seed), error=error, root=_root(scope), provider=self._provider, **shown
         )
         response = HTMLResponse(page, status_of(error) if error else 200, _HEADERS)
         if error is not None and error.retryable:
@@ -224,6 +272,10 @@ def _form_cookie(scope: Scope) -> str:
     return cookie_name(scope).replace("session", "form")
 
 
+def _state_cookie(scope: Scope) -> str:
+    return cookie_name(scope).replace("session", "state")
+
+
 def _cookies(scope: Scope) -> dict[str, str]:
     found: dict[str, str] = {}
     for header in Headers(scope=scope).getlist("cookie"):
@@ -239,7 +291,11 @@ def _set_cookie(scope: Scope, response: Response, name: str, value: str, age: in
 
 
 def _path(scope: Scope) -> str:
-    return scope.get("root_path", "") or "/"
+    return _root(scope) or "/"
+
+
+def _root(scope: Scope) -> str:
+    return str(scope.get("root_path", ""))
 
 
 def _where(path: str) -> str:
@@ -248,4 +304,4 @@ def _where(path: str) -> str:
 
 
 def _go(scope: Scope, path: str) -> Response:
-    return RedirectResponse(scope.get("root_path", "") + path, 303, {"Cache-Control": "no-store"})
+    return RedirectResponse(_root(scope) + path, 303, {"Cache-Control": "no-store"})
