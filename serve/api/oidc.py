@@ -78,8 +78,8 @@ class Provider:
             PawlError: the provider does not answer as one (``provider_failed``).
         """
         metadata = await self._described()
-        attempt = Attempt(*(secrets.token_urlsafe(32) for _ in range(3)), redirect_uri, where,
-                          time.monotonic())  # fmt: skip
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        attempt = Attempt(state, nonce, verifier, redirect_uri, where, time.monotonic())
         self._attempts[attempt.state] = attempt
         if len(self._attempts) > MOST_ATTEMPTS:
             self._attempts.popitem(last=False)

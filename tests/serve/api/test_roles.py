@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -75,10 +77,10 @@ ADDRESSES = itertools.count(10 * 2**24)  # from 10.0.0.0 on
 OPEN = {"no key": Role.USER, "wrong": Role.USER, "admin.key": Role.ADMINISTRATOR}
 
 
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
-    """A server with an ``api_key`` and a key of each role."""
-    with keyed(tmp_path_factory.mktemp("closed") / "state", api_key=API_KEY) as one:
+@contextmanager
+def closed_server(state_dir: Path) -> Iterator[Keyed]:
+    """A server with an ``api_key``, and a key and a session of each role."""
+    with keyed(state_dir, api_key=API_KEY) as one:
         for role in Role:
             one.add(role.value, role)
             one.sign_in(f"{role.value}.1", role, as_name=f"session of {role}")
@@ -87,6 +89,12 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
         one.sign_in("out", Role.ADMINISTRATOR, as_name="session that was ended")
         sessions = one.server.app.authenticator.sessions
         one.server.call(sessions.end(one.secrets["session that was ended"]))
+        yield one
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    with closed_server(tmp_path_factory.mktemp("closed") / "state") as one:
         yield one
 
 
