@@ -340,7 +340,8 @@ class Access:
         finally:
             route = getattr(scope.get("route"), "path_format", "")
             if route and scope["path"].startswith((*GUARDED, *OPEN_ROUTES)):  # not the pages'
-                metrics.http_requests.labels(method, route, str(status)).inc()
+                known = method if method in ("GET", "HEAD", "POST") else "other"
+                metrics.http_requests.labels(known, route, str(status)).inc()
             if scope["path"].startswith(("/v1/", "/admin/")):
                 seconds = time.monotonic() - began
                 _log.info("%s %s %d %.3f s", method, scope["path"], status, seconds)

@@ -97,6 +97,7 @@ def test_metrics_say_how_full_the_engine_is_and_how_requests_ended(tmp_path: Pat
         assert httpx.post(one.url + CHAT, json={**BODY, "n": 99}).status_code == 400
         assert httpx.get(one.url + "/v1/models/nope").status_code == 404
         assert httpx.get(one.url + "/v1/nowhere").status_code == 404
+        assert httpx.request("PROPFIND", one.url + "/health").status_code == 405
         assert figure(one, "pawl_engine_requests_waiting") == 3
         assert figure(one, "pawl_engine_requests_running") == 0
         assert figure(one, "pawl_engine_kv_cache_fraction") == 0.25
@@ -104,6 +105,7 @@ def test_metrics_say_how_full_the_engine_is_and_how_requests_ended(tmp_path: Pat
             (f'method="POST",route="{CHAT}",status="200"', 1),
             (f'method="POST",route="{CHAT}",status="400"', 1),
             ('method="GET",route="/v1/models/{name}",status="404"', 1),
+            ('method="other",route="/health",status="405"', 1),
         ):
             assert figure(one, f"pawl_http_requests_total{{{labels}}}") == n
         assert figure(one, 'pawl_requests_total{status="complete",version="base"}') == 1
