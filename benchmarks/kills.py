@@ -182,13 +182,13 @@ def kill_servers(
     from tests.adapters_for_tests import marker_adapter
 
     draw = random.Random(seed)
-    model = tiny_bases.plain(folder / "model") if is_small else None
+    model = str(tiny_bases.plain(folder / "model")) if is_small else None
     settings = load_settings({"state_dir": folder / "server", "model": model})
 
     def start() -> subprocess.Popen[bytes]:
         if model is None:
             return start_server(settings)
-        command = [sys.executable, "-m", "tests.serve.run_up", str(settings.state_dir), str(model)]
+        command = [sys.executable, "-m", "tests.serve.run_up", str(settings.state_dir), model]
         with (folder / "server.log").open("ab") as log:
             return subprocess.Popen([*command, "0"], cwd=REPOSITORY, stdout=log, stderr=log)
 
