@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -23,18 +24,20 @@ def thread(completions: Sequence[Completion]) -> list[tuple[Message, Completion 
         (row for row in completions if row.completion_id == completions[-1].completion_id),
         key=lambda row: row.choice_index,
     )
-    recorded = {(_key(row.messages), _key([row.answer])): row for row in completions}
+    recorded = {_keys([*row.messages, row.answer])[-1]: row for row in completions}
     found: list[tuple[Message, Completion | None]] = [
-        (
-            message,
-            recorded.get((_key(newest.messages[:at]), _key([message])))
-            if message["role"] == "assistant"
-            else None,
-        )
-        for at, message in enumerate(newest.messages)
+        (message, recorded.get(key) if message["role"] == "assistant" else None)
+        for message, key in zip(newest.messages, _keys(newest.messages), strict=True)
     ]
     return [*found, (newest.answer, newest)]
 
 
-def _key(messages: Sequence[Message]) -> str:
-    return json.dumps(messages, ensure_ascii=False)
+def _keys(messages: Sequence[Message]) -> list[bytes]:
+    """Of each message, what stands for it and all before it. Takes time in proportion to their
+    length, however many there are."""
+    keys, whole = [], hashlib.sha256()
+    for message in messages:
+        text = json.dumps(message, ensure_ascii=False)
+        whole.update(f"{len(text)} {text}".encode())
+        keys.append(whole.digest())
+    return keys

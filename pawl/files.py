@@ -92,10 +92,19 @@ def open_regular(path: Path | str, *, dir_fd: int | None = None) -> BufferedRead
         raise
 
 
-def read_regular(path: Path | str, n_bytes_most: int, *, dir_fd: int | None = None) -> bytes:
-    """The bytes that a regular file has now. Raises OSError: no regular file, or larger."""
+def read_regular(
+    path: Path | str, n_bytes_most: int, *, dir_fd: int | None = None, only_name: bool = False
+) -> bytes:
+    """The bytes that a regular file has now.
+
+    Raises:
+        OSError: no regular file, or larger; with ``only_name`` also one of a second name.
+    """
     with open_regular(path, dir_fd=dir_fd) as file:
-        size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        if only_name and status.st_nlink > 1:
+            raise OSError(errno.EMLINK, "it has a second name, maybe elsewhere", str(path))
+        size = status.st_size
         if size > n_bytes_most:
             raise OSError(errno.EFBIG, f"it has more than {n_bytes_most:,} bytes", str(path))
         return file.read(size)

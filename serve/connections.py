@@ -14,6 +14,7 @@ import resource
 import socket
 import time
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -34,6 +35,8 @@ MOST_FILES = 65_536  # more are not asked for
 # the page to its own server, those accepted in one round; two for each place in the engine.
 N_OWN_FILES = 128 + 2 * ACCEPTED_AT_ONCE
 REPORT_SECONDS = 60.0
+MOST_HEAD_BYTES = 65_536  # of a request, beside its body; the parser takes any number
+FRAMING = 16  # bytes around one of a body, which may come in chunks of one
 _FULL = PawlError(
     "the server has as many connections as it takes",
     "each has a request under way",
@@ -41,6 +44,11 @@ _FULL = PawlError(
     retryable=True,
     retry_after_seconds=5,
     code="overloaded",
+)
+_TOO_LARGE_HEAD = PawlError(
+    f"the request's head has more than {MOST_HEAD_BYTES:,} bytes",
+    do="Send fewer or shorter headers",
+    code="headers_too_large",
 )
 _log = logging.getLogger("pawl.connections")
 
@@ -127,6 +135,14 @@ class Connections:
             self._n_cut.clear()
             self._reported_at = now
 
+    def refuse_head(self, connection: Connection) -> None:
+        """A head that is too large, or what follows a body in chunks."""
+        self._count("head too large")
+        cycle = connection.cycle
+        if cycle is None or cycle.response_complete:
+            connection.transport.write(_as_bytes(error_response(_TOO_LARGE_HEAD)))
+        connection.transport.close()
+
     def _make_room(self) -> bool:
         groups = [self._known, self._strangers]
         if len(self._strangers) * 2 > self.most:
@@ -162,16 +178,19 @@ class Connections:
 
 def _as_bytes(response: JSONResponse) -> bytes:
     head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-    status = b"HTTP/1.1 %d Service Unavailable\r\nconnection: close\r\n" % response.status_code
+    phrase = HTTPStatus(response.status_code).phrase.encode()
+    status = b"HTTP/1.1 %d %b\r\nconnection: close\r\n" % (response.status_code, phrase)
     return status + head + b"\r\n" + bytes(response.body)
 
 
 def bounded(connections: Connections) -> type[asyncio.Protocol]:
     """uvicorn's HTTP protocol, whose connections ``connections`` counts and closes."""
     uvicorns: Any = AutoHTTPProtocol
+    counts = hasattr(uvicorns, "on_body")  # httptools'; h11 bounds a head itself
 
     class Bounded(uvicorns):
         unread_since: float | None
+        n_head_bytes = 0  # of the request that comes now: what is none of its body
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
@@ -182,8 +201,19 @@ def bounded(connections: Connections) -> type[asyncio.Protocol]:
             connections.closed(self)
 
         def data_received(self, data: bytes) -> None:
+            self.n_head_bytes += len(data) * counts
             super().data_received(data)
+            if self.n_head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+                connections.refuse_head(self)
             connections.received(self)
+
+        def on_body(self, body: bytes) -> None:
+            self.n_head_bytes -= FRAMING * len(body)
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self.n_head_bytes = 0
+            super().on_message_complete()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()

@@ -344,7 +344,7 @@ class Access:
                 metrics.http_requests.labels(known, route, str(status)).inc()
             if scope["path"].startswith(("/v1/", "/admin/")):
                 seconds = time.monotonic() - began
-                _log.info("%s %s %d %.3f s", method, scope["path"], status, seconds)
+                _log.info("%s %s %d %.3f s", method, scope["path"][:200], status, seconds)
 
 
 async def _pawl_error(request: Request, error: Exception) -> Response:

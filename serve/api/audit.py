@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from starlette.datastructures import Headers
+
 from pawl.errors import PawlError
 from pawl.logs import request_id
 from pawl.schemas import AuditEntry, utc_now
 from serve.api.auth import caller_of
+from serve.api.bodies import MAX_BODY_BYTES, unpacked
 from serve.api.errors import status_of
 from serve.api.throttle import MOST_ADDRESSES, address_of, is_power_of_two
 
@@ -27,8 +31,8 @@ if TYPE_CHECKING:
 
     from feedback.access import Access
 
-MOST_BODY_BYTES = 65_536  # of a request that is read to be recorded; of a larger one its beginning
 MOST_TARGET_CHARACTERS = 1_000
+MOST_REFUSED_A_MINUTE = 60
 _SECRET = ("password",)
 _TOLD = ("outcome", "version", "snapshot_id", "n_added", "n_written")  # of an answer
 _log = logging.getLogger("pawl.audit")
@@ -39,6 +43,7 @@ class Audit:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._minute, self._n_in_minute = time.monotonic(), 0
         self._n_refused: OrderedDict[tuple[str, str], int] = OrderedDict()  # by caller, address
 
     async def run(
@@ -55,7 +60,7 @@ class Audit:
             message = await receive()
             read.append(message)
             body += message.get("body", b"")
-            if not message.get("more_body") or len(body) > MOST_BODY_BYTES:
+            if not message.get("more_body") or len(body) > MAX_BODY_BYTES:
                 break
 
         async def receive_again() -> Message:
@@ -90,10 +95,17 @@ class Audit:
         self._n_refused.move_to_end(who)
         if len(self._n_refused) > MOST_ADDRESSES:
             self._n_refused.popitem(last=False)
-        if is_power_of_two(n):
+        if is_power_of_two(n) and self._has_room():
             target = _json({"route": f"{scope['method']} {scope['path'][:200]}", "n_refused": n})
             outcome = f"{status_of(error)} {error.code}"
             await self._append(_entry(scope, caller, "refused", target, outcome))
+
+    def _has_room(self) -> bool:
+        """Whether one more may be recorded: somebody may have any number of addresses."""
+        if time.monotonic() - self._minute > 60:
+            self._minute, self._n_in_minute = time.monotonic(), 0
+        self._n_in_minute += 1
+        return self._n_in_minute <= MOST_REFUSED_A_MINUTE
 
     async def note(self, scope: Scope, caller: str, action: str, outcome: str) -> None:
         """Record what somebody did on a page."""
@@ -120,7 +132,7 @@ def _entry(scope: Scope, caller: str, action: str, target: str, outcome: str) ->
 def _target(scope: Scope, body: bytes) -> str:
     """The path's parameters and the body's fields, but for secrets, as JSON in ASCII."""
     try:
-        sent = json.loads(body or b"{}")
+        sent = json.loads(unpacked(Headers(scope=scope), body) or b"{}")
     except (ValueError, RecursionError):
         sent = None
     if not isinstance(sent, dict):

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +22,7 @@ MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a set
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
 # gets to read the refusal instead of a broken connection
 _GZIP = 16 + zlib.MAX_WBITS
+MAX_MEMBERS = 1_000  # that a gzip body may be put together of
 
 
 def or_null(schema: dict[str, Any]) -> None:
@@ -42,6 +44,7 @@ class _Body:
         self.is_too_large = False
         self.problem: str | None = None  # of the packing
         self._limit = limit
+        self.is_packed, self._n_members = is_packed, 0
         self._unpack = zlib.decompressobj(_GZIP) if is_packed else None
         self._is_at_start = True  # of one of the members that a gzip file may have several of
 
@@ -53,6 +56,10 @@ class _Body:
                 self.is_too_large = len(part) > room
                 return
             if self._unpack.eof:
+                self._n_members += 1
+                if self._n_members > MAX_MEMBERS:
+                    self.problem = f"it has more than {MAX_MEMBERS:,} members"
+                    return
                 self._unpack, self._is_at_start = zlib.decompressobj(_GZIP), True
             try:
                 out = self._unpack.decompress(part, room + 1)
@@ -84,7 +91,8 @@ async def read_body(request: Request, limit: int) -> bytes:
         n_bytes += len(part)
         if n_bytes > max(MAX_DRAINED_BYTES, limit):
             break
-        body.feed(part)
+        if n_bytes <= limit or not body.is_packed:
+            body.feed(part)
     body.end()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise PawlError(
@@ -107,6 +115,14 @@ async def read_body(request: Request, limit: int) -> bytes:
             body.problem,
             "Pack it again, or send it as it is",
         )
+    return bytes(body.content)
+
+
+def unpacked(headers: Headers, raw: bytes) -> bytes:
+    """What ``raw`` is to the routes but for the completions; cut off where that is too large."""
+    encoding = headers.get("content-encoding", "").strip().lower()
+    body = _Body(MAX_BODY_BYTES, encoding in ("gzip", "x-gzip"))
+    body.feed(raw)
     return bytes(body.content)
 
 

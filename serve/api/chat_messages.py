@@ -10,17 +10,20 @@ from pawl.schemas import Body, Message
 from serve.api.bodies import or_null
 from serve.api.tools import MAX_CALLS, ToolCall
 
+MAX_PARTS = 10_000  # of one message
+
 
 class TextPart(Body, extra="ignore"):
     type: Literal["text"]
     text: str
 
 
+_Parts = Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS, fail_fast=True)]
+
+
 class ChatRequestMessage(Body, extra="ignore", json_schema_extra=or_null):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)] = Field(
-        "", description="may be left out beside tool_calls only"
-    )
+    content: str | _Parts = Field("", description="may be left out beside tool_calls only")
     tool_calls: list[ToolCall] | None = Field(
         None, max_length=MAX_CALLS, description="an assistant's"
     )

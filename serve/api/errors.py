@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pawl.gateway")
 RETRY_AFTER_SECONDS = 2  # where nothing is known
 START_SECONDS = 45  # of an engine that never started here: 30 s idle, 78 s on a loaded machine
+MAX_ENGINE_CHARACTERS = 2_000  # of its message, in which a prompt may stand, are searched
 MAX_RETRY_AFTER_SECONDS = 60  # OpenAI's clients take a longer one for none at all
 # Every other error is the request's fault (400), or may pass by itself (503).
 STATUS_BY_CODE = {
@@ -40,6 +41,7 @@ STATUS_BY_CODE = {
     "snapshot_changed": 409, "split_salt_changed": 409,
     "file_too_large": 413, "request_too_large": 413,
     "unsupported_encoding": 415,
+    "headers_too_large": 431,
     "rate_limit_exceeded": 429, "too_many_failures": 429,
     "internal_error": 500, "migration_failed": 500, "store_damaged": 500, "store_newer": 500,
     "store_unwritable": 500,
@@ -217,6 +219,7 @@ def refusal(status: int, body: bytes | str, prompt_field: str) -> PawlError:
     except (ValueError, KeyError, TypeError):
         text = body if isinstance(body, str) else body.decode(errors="replace")
         message, param = text[:300], None
+    message = message[:MAX_ENGINE_CHARACTERS]
     if status in (400, 422):
         return _too_long(message, prompt_field) or PawlError(
             "the engine refused the request", _reason(message), param=param

@@ -12,6 +12,7 @@ Shapes and the order of events are those of the package ``anthropic`` (``anthrop
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -374,8 +375,8 @@ async def count_tokens(gateway: Gateway, body: TokensRequest, scope: Scope) -> i
         refuse_unknown=gateway.refuse_unknown,
     )  # fmt: skip
     raw = json.dumps(translation.chat, ensure_ascii=False).encode()
-    try:
-        request = parse_request(raw, ChatOfMessages, gateway.base)
+    try:  # a schema may be compiled
+        request = await asyncio.to_thread(parse_request, raw, ChatOfMessages, gateway.base)
     except PawlError as error:
         error.param = translation.params.get(error.param or "", error.param)
         raise

@@ -32,6 +32,7 @@ from serve.api.tools import MAX_TOOLS, NamedTool, Tool, ToolChoice, engine_tools
 
 MAX_CHOICES = 4
 MAX_PROMPTS = 16
+MAX_MESSAGES = 10_000
 MAX_STOPS = 4  # vLLM's VLLM_MAX_STOP_STRINGS, and OpenAI's
 MAX_STOP_CHARACTERS = 1000  # that many are held back from a stream, see output_text_buffer_length
 DEFAULT_TEXT_TOKENS = 16  # of a plain completion that says nothing, as OpenAI's
@@ -39,7 +40,7 @@ _NonEmpty = Annotated[str, Field(min_length=1)]
 _Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 _TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _TokenIdKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-_TokenIds = Annotated[list[_TokenId], Field(min_length=1)]
+_TokenIds = Annotated[list[_TokenId], Field(min_length=1, fail_fast=True)]
 # Jinja's names that the renderer sets itself: transformers' apply_chat_template and vLLM's hf.py.
 _RENDERERS_OWN = frozenset(
     "conversation messages tools documents chat_template add_generation_prompt tokenize padding "
@@ -200,8 +201,9 @@ class ChatRequest(_CompletionFields):
     prompt_field = "messages"
 
     messages: list[ChatRequestMessage] = Field(
-        min_length=1, description='[{"role": "user", "content": "..."}, ...]'
-    )
+        min_length=1, max_length=MAX_MESSAGES, fail_fast=True,
+        description='[{"role": "user", "content": "..."}, ...]',
+    )  # fmt: skip
     max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
@@ -313,7 +315,11 @@ class TextRequest(_CompletionFields):
 
     prompt: Annotated[
         Annotated[_NonEmpty, Tag("text")]
-        | Annotated[list[_NonEmpty], Field(min_length=1, max_length=MAX_PROMPTS), Tag("texts")]
+        | Annotated[
+            list[_NonEmpty],
+            Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True),
+            Tag("texts"),
+        ]
         | Annotated[_TokenIds, Tag("ids")]
         | Annotated[list[_TokenIds], Field(max_length=MAX_PROMPTS), Tag("lists of ids")],
         Discriminator(_prompt_kind),

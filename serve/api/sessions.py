@@ -59,6 +59,10 @@ class Sessions:
     def begin_of_key(self, digest: bytes) -> str:
         """The token of a new session of a key that was right."""
         token, now = _new_token(), datetime.now(UTC)
+        own = [one for one, session in self._of_keys.items() if session.digest == digest]
+        # Nobody signs others out with many of their own.
+        for one in own[: max(0, len(own) + 1 - MOST_OF_ACCOUNT)]:
+            del self._of_keys[one]
         self._of_keys[_hash(token)] = KeySession(digest, now, now)
         if len(self._of_keys) > MOST_OF_KEYS:
             self._of_keys.popitem(last=False)

@@ -41,6 +41,8 @@ MAX_PROPERTIES = 400  # of one object: optional ones take four items of a row ea
 MAX_ITEMS = 10_000  # the sum of all minItems and maxItems
 MAX_MULTIPLE = 10_000  # what is a multiple of all multipleOf, with commas shifted out of them
 MAX_MULTIPLES = 50_000  # their sum
+MAX_KEY_PATTERNS = 40  # in patternProperties: each is held against each
+MAX_MET_PATTERNS = 6  # where one text may have to fit several: 30 took more than a minute
 MAX_GRAMMAR_SYMBOLS = 50_000
 MAX_ROW_ITEMS = 1_800  # llguidance stops at 2,000
 N_BEGINNINGS, N_BEGINNING_BYTES = 8, 100  # of the answers that are begun
@@ -49,6 +51,7 @@ MAX_SECONDS = 1.0  # of one core
 FORMATS = frozenset(
     "date-time date time duration email hostname ipv4 ipv6 uuid uri unknown".split()
 )
+_MEETING = ("allOf", "anyOf", "oneOf", "$ref")  # beside a pattern
 _LITERALS = ("const", "enum", "default", "examples")  # what stands there is no schema
 # Its own switches, which a client's schema could otherwise turn: blanks between values let a small
 # model write nothing else, and "one of" can't be checked while writing, but "any of" can.
@@ -143,6 +146,8 @@ def _check_size(schema: dict[str, Any], param: str) -> None:
     n_values = n_enum_values = depth = 0
     n_items = 0.0
     multiples: list[int] = []
+    n_patterns = n_key_patterns = 0
+    do_meet = False
     level: list[Any] = [schema]
     while level:
         below: list[Any] = []
@@ -167,7 +172,15 @@ def _check_size(schema: dict[str, Any], param: str) -> None:
                     number = value.get(name)
                     if isinstance(number, int | float):
                         n_items += float(max(0, min(number, MAX_ITEMS + 1)))
-                if isinstance(number := value.get("multipleOf"), int | float) and number:
+                has_pattern = isinstance(value.get("pattern"), str)
+                n_patterns += has_pattern
+                of_keys = value.get("patternProperties")
+                n_key_patterns += len(of_keys) if isinstance(of_keys, dict) else 0
+                all_of = value.get("allOf")
+                do_meet |= isinstance(all_of, list) and len(all_of) > 1
+                do_meet |= has_pattern and any(name in value for name in _MEETING)
+                number = value.get("multipleOf")
+                if isinstance(number, int | float) and number and not isinstance(number, bool):
                     digits = Decimal(repr(number)).as_tuple().digits
                     multiples.append(int("".join(map(str, digits[:20]))))
         if n_enum_values > MAX_ENUM_VALUES:
@@ -175,6 +188,19 @@ def _check_size(schema: dict[str, Any], param: str) -> None:
                 param,
                 f"{n_enum_values:,} values in enum",
                 f"at most {MAX_ENUM_VALUES:,} are taken in all",
+            )
+        if n_key_patterns > MAX_KEY_PATTERNS:
+            raise _refusal(
+                param,
+                f"{n_key_patterns:,} patterns in patternProperties",
+                f"at most {MAX_KEY_PATTERNS} are taken in all",
+            )
+        if do_meet and n_patterns + n_key_patterns > MAX_MET_PATTERNS:
+            raise _refusal(
+                param,
+                f"{n_patterns + n_key_patterns} patterns, and a text that has to fit several",
+                f"at most {MAX_MET_PATTERNS} are taken beside allOf, or beside another pattern's "
+                "anyOf, oneOf or $ref",
             )
         if n_items > MAX_ITEMS:
             raise _refusal(

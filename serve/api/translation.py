@@ -7,6 +7,7 @@ answer that isn't streamed is turned as a stream of one chunk, whose events nobo
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -20,7 +21,7 @@ from pawl.models import BaseModel
 from pawl.schemas import Body
 from pawl.sse import DONE, EventParser
 from serve.api.bodies import parse_json, read_body
-from serve.api.completions import KEEP_ALIVE, Gateway
+from serve.api.completions import KEEP_ALIVE, LARGE_BYTES, Gateway
 from serve.api.errors import respond_error, validation_error
 from serve.api.fields import ignored_header, sort_fields, without_null
 from serve.api.requests import ChatRequest
@@ -73,7 +74,11 @@ async def answer_as(
     """Answer one request of another API; ``translate`` reads its body, or raises PawlError."""
     try:
         raw = await read_body(Request(scope, receive), gateway.max_body_bytes)
-        translation = translate(parse_json(raw))
+
+        def read() -> Translation:
+            return translate(parse_json(raw))
+
+        translation = await asyncio.to_thread(read) if len(raw) > LARGE_BYTES else read()
     except ClientDisconnect:
         return
     except PawlError as error:

@@ -117,8 +117,8 @@ def test_names_links_and_odd_files_lead_nowhere(
 
 
 def test_who_exchanges_names_meanwhile_gains_nothing(exchange: Exchange, outside: Path) -> None:
-    """A file, a link out and a FIFO take turns under one name, a folder and a link under another,
-    while the name is read and written."""
+    """A file, both kinds of links out and a FIFO take turns under one name, a folder and a link
+    under another, while the name is read and written."""
     folder, over, turns = exchange.folder, threading.Event(), [0]
     (folder / "plain").write_bytes(b"plain")
     (folder / "real").mkdir()
@@ -130,9 +130,11 @@ def test_who_exchanges_names_meanwhile_gains_nothing(exchange: Exchange, outside
         while not over.is_set():
             n += 1
             spare = folder / f"spare {n}"
-            if n % 3 == 0:
+            if n % 4 == 0:
                 os.mkfifo(spare)
-            elif n % 3 == 1:
+            elif n % 4 == 2:
+                os.link(outside / "secret", spare)
+            elif n % 4 == 1:
                 spare.symlink_to(outside / "secret")
             else:
                 spare.write_bytes(b"plain")

@@ -146,3 +146,41 @@ def test_more_connections_than_files_neither_shut_it_nor_fill_its_log(tmp_path: 
         log = (state_dir / "logs" / "gateway.log").read_text()
         assert len(log) < 100_000
         assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n", b"X-A: " + b"a" * 2000 + b"\r\n"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: ", b"a" * 2000),
+        (b"GET /", b"a" * 2000),
+    ],
+    ids=["many headers", "one header", "an address"],
+)
+def test_a_head_without_end_is_refused(impatient: Live, head: bytes, more: bytes) -> None:
+    """The parser would keep all of it, before any key is looked at."""
+    with connect(impatient.url) as connection:
+        connection.sendall(head)
+        answer, n_sent = b"", 0
+        with contextlib.suppress(ConnectionError):
+            while n_sent < 20_000_000:
+                connection.sendall(more)
+                n_sent += len(more)
+        with contextlib.suppress(ConnectionError):
+            answer = connection.recv(65536)
+    assert n_sent < 10_000_000
+    assert not answer or answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_may_come_in_chunks_of_one_and_what_follows_it_is_bounded(impatient: Live) -> None:
+    body = b'{"model": "pawl", "messages": [{"role": "user", "content": "' + b"a" * 9_000 + b'"}]}'
+    head = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
+    chunks = b"".join(b"1;a=bcde\r\n%c\r\n" % byte for byte in body)
+    with connect(impatient.url) as connection:
+        connection.sendall(head + chunks + b"0\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    with connect(impatient.url) as connection:
+        connection.sendall(head + b"2\r\n{}\r\n0\r\n")
+        with pytest.raises(ConnectionError):
+            connection.sendall((b"X-A: " + b"a" * 2000 + b"\r\n") * 10_000)

@@ -28,7 +28,7 @@ from serve.api.accounts import (
 )
 from serve.api.keys import Authenticator
 from serve.api.passwords import Passwords
-from serve.api.sessions import MOST_OF_ACCOUNT, Sessions
+from serve.api.sessions import MOST_OF_ACCOUNT, MOST_OF_KEYS, Sessions
 from tests.serve.api.callers import Keyed, keyed
 
 HERE = "127.0.0.1"
@@ -282,3 +282,12 @@ def test_an_account_closes_the_server_and_its_rows_stand_under_its_name(server: 
     server.server.store.access.accounts.change("ann", lambda now: replace(now, must_change=True))
     refused = ann.get("/v1/models")
     assert refused.json()["error"]["code"] == "password_change_needed"
+
+
+def test_many_sessions_of_one_key_end_nobody_elses(sign_in: SignIn) -> None:
+    sessions = sign_in.sessions
+    others = sessions.begin_of_key(b"another key")
+    own = [sessions.begin_of_key(b"a key") for _ in range(MOST_OF_KEYS + 1)]
+    assert sessions.find(others) == b"another key"
+    alive = [sessions.find(token) is not None for token in own]
+    assert alive == [False] * (len(own) - MOST_OF_ACCOUNT) + [True] * MOST_OF_ACCOUNT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,3 +98,11 @@ def test_an_answer_from_elsewhere_has_no_record_and_of_several_choices_the_first
                 completion_id=first.completion_id)  # fmt: skip
     assert [record for _, record in thread([first, other])] == [None, None, None, first]
     assert thread([]) == []
+
+
+def test_a_conversation_of_many_messages_is_read_in_no_time() -> None:
+    """A prompt that no engine takes is recorded too, when its client hangs up."""
+    last = row(["text"] * 40_001, "end")
+    began = time.monotonic()
+    assert len(thread([last])) == 40_002
+    assert time.monotonic() - began < 10  # 20,000 prefixes of a megabyte took minutes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.schemas import Caller, KeyRequest, Role
 from pawl.settings import SignInSettings
+from serve.api.audit import MOST_REFUSED_A_MINUTE
 from serve.api.keys import (
     ADMIN_KEY,
     ANONYMOUS,
@@ -322,6 +324,27 @@ def test_what_administrators_do_is_on_record_with_its_outcome(server: Keyed) -> 
     assert "POST /admin/rollback" in tried["target"]
     assert revoked["target"] == '{"name": "tries"}'
     assert all(one["address"] == HERE for one in found)
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_what_is_done_is_on_record_however_it_is_sent(server: Keyed, is_packed: bool) -> None:
+    admin = server.add(f"packs-{is_packed}", Role.ADMINISTRATOR)
+    body = b"{" + b" " * 100_000 + b'"to": "pawl@9"}'
+    headers = {"Content-Encoding": "gzip"} if is_packed else {}
+    admin.post("/admin/rollback", content=gzip.compress(body) if is_packed else body,
+               headers=headers)  # fmt: skip
+    [entry] = admin.get("/admin/audit", params={"limit": 1}).json()
+    assert entry["target"] == '{"to": "pawl@9"}'
+
+
+def test_refusals_from_any_number_of_addresses_fill_no_disk(server: Keyed) -> None:
+    admin = server.add("reads-audit", Role.ADMINISTRATOR)
+    nobody = server.client(None)
+    for n in range(MOST_REFUSED_A_MINUTE + 20):
+        address = {"X-Forwarded-For": f"10.0.0.{n}"}
+        assert nobody.get("/admin/keys", headers=address).status_code == 401
+    found = admin.get("/admin/audit", params={"limit": 1000}).json()
+    assert 1 <= sum(one["action"] == "refused" for one in found) <= MOST_REFUSED_A_MINUTE
 
 
 def test_no_secret_is_kept_anywhere(server: Keyed) -> None:

@@ -36,6 +36,9 @@ def test_a_schema_goes_through_with_the_engines_switches_set() -> None:
         {"type": "array", "items": {"$ref": "#"}},
         {"$schema": "http://json-schema.org/draft-07/schema#", "type": "string", "format": "path"},
         {"const": {"format": "path"}},
+        {"allOf": [{"type": "string", "pattern": "^a"}, {"pattern": "b$"}]},
+        {"patternProperties": {f"^k{i}_": {"type": "string"} for i in range(40)}},
+        {"properties": {f"p{i}": {"type": "string", "pattern": "^[a-z]{1,9}$"} for i in range(50)}},
         {
             "properties": {
                 "cents": {"type": "number", "multipleOf": 0.01},
@@ -54,6 +57,14 @@ def test_taken(schema: dict[str, Any]) -> None:
 def deep(n: int) -> dict[str, Any]:
     text = '{"type":"array","items":' * n + "{}" + "}" * n
     value: dict[str, Any] = json.loads(text)
+    return value
+
+
+def met(n: int) -> dict[str, Any]:
+    """A text that has to fit ``n`` patterns, without allOf."""
+    value: dict[str, Any] = {"type": "string"}
+    for i in range(n):
+        value = {"pattern": f"^(.*a{i}.*){{3}}$", "anyOf": [value]}
     return value
 
 
@@ -91,6 +102,10 @@ LONG_LIST = {"type": "array", "maxItems": 8000, "items": {"type": "string"}}
         {"type": "object", "patternProperties": {"[": {"type": "string"}}},
         {"type": "string", "pattern": "("},
         {"not": {"type": "string"}},
+        {"type": "integer", "multipleOf": True},
+        {"allOf": [{"pattern": f"^(.*a{i}.*){{3}}$"} for i in range(30)]},
+        met(25),
+        {"patternProperties": {f"^(a|b)*a(a|b){{20}}{i}$": {} for i in range(300)}},
     ],
     ids=lambda schema: json.dumps(schema)[:40],
 )  # fmt: skip
