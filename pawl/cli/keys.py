@@ -16,8 +16,8 @@ ROLES = ("user", "reviewer", "administrator")
 def keys_command() -> None:
     """Keys of programs: add, list, revoke.
 
-    Once a key was added, everybody needs one: for the API as a bearer token, for the chat page as
-    the password.
+    Once a key was added, everybody needs one, or an account: for the API as a bearer token; on the
+    page a key signs in as a password does.
     """
 
 
@@ -39,7 +39,7 @@ def add_command(ctx: click.Context, name: str, role: str, may_name_raters: bool)
     click.echo(key)
     if len(client.get("/admin/keys")) == 1:
         click.echo("It is the first: from now on everybody needs a key, on this machine and for "
-                   "the page (as its password) too.", err=True)  # fmt: skip
+                   "the page (as its password) too, or an account.", err=True)  # fmt: skip
 
 
 @keys_command.command("list")
