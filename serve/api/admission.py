@@ -45,7 +45,9 @@ def share_of(scope: Mapping[str, Any], authorization: str | None, rater_id: str)
     recognised = scope.get(CALLER)
     if recognised is not None and not recognised.is_everyone:
         return f"account {recognised.name}"
-    if api_key := (authorization or "").removeprefix("Bearer "):
+    kind, _, token = (authorization or "").partition(" ")
+    # However it is written: blanks and capital letters make no other caller.
+    if api_key := token.strip() if kind.lower() == "bearer" else authorization:
         return f"key {hashlib.sha256(api_key.encode()).hexdigest()[:16]}"
     if rater_id != "anonymous":
         return f"rater {rater_id}"

@@ -358,6 +358,16 @@ class TextRequest(_CompletionFields):
 CompletionRequest = ChatRequest | TextRequest
 
 
+def _check_n_ids(request: TextRequest, n_context: int) -> None:
+    """Raises PawlError: token ids that no context holds, which need no engine to be counted."""
+    prompts = request.prompt if isinstance(request.prompt, list) else []
+    n_ids = max(len(ids) for ids in [prompts, *prompts, []] if isinstance(ids, list))
+    if n_ids > n_context:
+        what = (f"This model's maximum context length is {n_context} tokens. However, your prompt "
+                f"has {n_ids} tokens (context_length_exceeded)")  # fmt: skip
+        raise PawlError(what, code="context_length_exceeded", param="prompt")
+
+
 def parse_request(
     raw: bytes,
     model: type[CompletionRequest],
@@ -384,6 +394,8 @@ def parse_request(
         request = model.model_validate(body)
     except ValidationError as error:
         raise validation_error(error.errors(include_url=False), body, model) from None
+    if isinstance(request, TextRequest) and base is not None:
+        _check_n_ids(request, base.max_length_tokens)
     if isinstance(request, ChatRequest) and request.is_forced and request.response_format:
         ignored.append("response_format")
     request._ignored = tuple(ignored)

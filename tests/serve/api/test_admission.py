@@ -282,6 +282,8 @@ def test_whose_share_it_is() -> None:
     assert share_of(scope, None, "anonymous") == "address 10.0.0.9"
     assert share_of(scope, None, "ann") == "rater ann"
     keyed = share_of(scope, "Bearer secret", "ann")
+    for spelling in ("bearer secret", "Bearer   secret", "BEARER secret "):
+        assert share_of(scope, spelling, "bob") == keyed
     assert keyed.startswith("key ")
     assert "secret" not in keyed
     known = {**scope, CALLER: Caller("bob", Role.USER)}

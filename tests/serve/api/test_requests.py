@@ -322,3 +322,11 @@ def test_a_schema_may_come_under_an_escaped_name_and_is_compiled_beside_others()
     assert is_slow(rb'{"\u0074ools": []}')
     assert is_slow(b" " * 100_000)
     assert not is_slow(b'{"messages": [{"role": "user", "content": "hi"}]}')
+
+
+def test_more_token_ids_than_the_context_holds_are_refused_before_the_engine() -> None:
+    for prompt in ([1] * 513, [[1], [1] * 513]):
+        with pytest.raises(PawlError) as caught:
+            taken("text", prompt=prompt)
+        assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    assert taken("text", prompt=[1] * 512).prompt == [1] * 512
