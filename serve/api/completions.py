@@ -214,7 +214,7 @@ class Gateway:
                 status = "cancelled"
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await work
-            if exchange.asked and not exchange.recorded:
+            if exchange.asked and not exchange.recorded and not exchange.is_hopeless:
                 with contextlib.suppress(PawlError):
                     await self._record(exchange, status)
             is_refused = status == "error" and not exchange.asked

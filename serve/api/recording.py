@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMIT_TIMEOUT_SECONDS = 30.0
 MAX_ID_CHARACTERS = 200
+MOST_CHARACTERS_A_TOKEN = 32  # on average, of a prompt as long as the context
 Status = Literal["complete", "cancelled", "error"]
 
 
@@ -118,6 +119,15 @@ class Exchange:
         if n_prompt is not None and n_answer is not None:
             return n_prompt + n_answer
         return self.answer.n_pieces or None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Nothing came, and the engine would have refused it: a prompt that no context holds. Kept
+        for all who hang up early, such prompts would fill the disk."""
+        n_characters = sum(len(message["content"]) for prompt in self.request.prompts()
+                           for message in prompt)  # fmt: skip
+        most = MOST_CHARACTERS_A_TOKEN * self.base.max_length_tokens * len(self.request.prompts())
+        return not self.answer.n_pieces and n_characters > most
 
     def rows(self, status: Status) -> list[Completion]:
         """One row a choice, also for choices of which nothing came.

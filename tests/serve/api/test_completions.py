@@ -239,6 +239,20 @@ def hang_up(server: Live, body: dict[str, Any], n_bytes: int) -> str:
     return got.decode()
 
 
+def test_a_prompt_that_no_context_holds_is_not_kept_when_its_client_hangs_up(
+    server: Live,
+) -> None:
+    """The engine would have refused it, so nothing bounds how many of them there are."""
+    dropped, n_before = server.seen()["n_dropped"], len(server.store.completions())
+    body = chat("hold first", stream=True)
+    large = {**body, "messages": [{"role": "system", "content": "a" * 20_000}, *body["messages"]]}
+    for n, one in enumerate([large, large, body], start=1):
+        hang_up(server, one, 0)
+        eventually(lambda n=n: server.seen()["n_dropped"] == dropped + n, "the engine was told")
+    rows = eventually(lambda: server.store.completions()[n_before:], "the last is recorded")
+    assert [len(row.messages) for row in rows] == [1]
+
+
 @pytest.mark.parametrize(
     ("body", "n_bytes", "said"),
     [
