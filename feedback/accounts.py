@@ -86,14 +86,18 @@ class Accounts:
         beginning and its subject; waits for the commit.
 
         Raises:
-            PawlError: the name is an account's (``account_exists``) or was a key's
-                (``key_exists``), or the store can't take it.
+            PawlError: the name is an account's, or was one's and somebody who signs in elsewhere
+                asks for it (``account_exists``), or was a key's (``key_exists``), or the store
+                can't take it.
         """
         with self._changing:
             before = self._accounts.get(account.name.lower())
-            if before is not None and before.removed_at is None:
+            # Whoever signs in elsewhere may call themselves as somebody who was here before.
+            if before is not None and (
+                before.removed_at is None or account.subject not in (None, before.subject)
+            ):
                 raise PawlError(
-                    f"there is an account {before.name!r} already",
+                    f"there is or was an account {before.name!r}",
                     "a name is one person's",
                     "Choose another name, or change that account",
                     code="account_exists",

@@ -39,19 +39,22 @@ BYTES_PER_TOKEN = 4  # of a request's body, at first
 MAX_RETRY_SECONDS = 60.0
 
 
-def share_of(scope: Mapping[str, Any], authorization: str | None, rater_id: str) -> str:
+def share_of(scope: Mapping[str, Any], key: str | None, rater_id: str) -> str:
     """Whose share a request comes out of: the account or key that was recognised, else the
-    bearer key as sent, else the rater, else the client's address."""
+    key as sent (``serve.api.auth.key_of``), else the rater, else the client's address."""
     recognised = scope.get(CALLER)
     if recognised is not None and not recognised.is_everyone:
         return f"account {recognised.name}"
-    kind, _, token = (authorization or "").partition(" ")
-    # However it is written: blanks and capital letters make no other caller.
-    if api_key := token.strip() if kind.lower() == "bearer" else authorization:
-        return f"key {hashlib.sha256(api_key.encode()).hexdigest()[:16]}"
+    if key:
+        return f"key {hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if rater_id != "anonymous":
         return f"rater {rater_id}"
     return f"address {(scope.get('client') or ('unknown',))[0]}"
+
+
+def sent_tokens(n_bytes: int) -> int:
+    """What a prompt has by the size of its request."""
+    return n_bytes // BYTES_PER_TOKEN
 
 
 def expected_tokens(request: CompletionRequest, n_bytes: int, context: int) -> int:
@@ -59,7 +62,7 @@ def expected_tokens(request: CompletionRequest, n_bytes: int, context: int) -> i
     ``context``: tokens that the model's holds."""
     asked = request.max_tokens or getattr(request, "max_completion_tokens", None)
     n_answers = request.n * len(request.prompts())
-    return n_bytes // BYTES_PER_TOKEN + n_answers * min(asked or DEFAULT_MAX_TOKENS, context)
+    return sent_tokens(n_bytes) + n_answers * min(asked or DEFAULT_MAX_TOKENS, context)
 
 
 @dataclass(slots=True)

@@ -35,8 +35,8 @@ from pawl.logs import request_id
 from pawl.models import BaseModel
 from pawl.schemas import ModelCard, utc_now
 from pawl.sse import DONE, EventParser, event
-from serve.api.admission import Admission, Place, expected_tokens, share_of
-from serve.api.auth import caller_of
+from serve.api.admission import Admission, Place, expected_tokens, sent_tokens, share_of
+from serve.api.auth import caller_of, key_of
 from serve.api.bodies import read_body
 from serve.api.errors import (
     connection_errors,
@@ -173,10 +173,8 @@ class Gateway:
             if self.engine.state != "ready" and not self.start_wait_seconds:
                 raise engine_starting(self.engine)
             version = self.resolve(request.model)
-            rater_id = rater_of(
-                caller_of(scope), headers.get("x-pawl-rater"), request.user,
-                headers.get("authorization"),
-            )  # fmt: skip
+            key = key_of(headers)
+            rater_id = rater_of(caller_of(scope), headers.get("x-pawl-rater"), request.user, key)
             exchange = Exchange(
                 completion_id=request.id_prefix + uuid.uuid4().hex,
                 conversation_id=conversation_of(
@@ -184,7 +182,8 @@ class Gateway:
                 ),
                 rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
                 request=request, version=version, base=self.base,
-                caller=share_of(scope, headers.get("authorization"), rater_id),
+                caller=share_of(scope, key, rater_id),
+                n_sent_tokens=sent_tokens(len(raw)),
                 n_expected_tokens=expected_tokens(request, len(raw), self.base.max_length_tokens),
             )  # fmt: skip
         except ClientDisconnect:

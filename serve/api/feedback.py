@@ -21,7 +21,7 @@ from pawl.schemas import (
     Role,
     StoredFeedback,
 )
-from serve.api.auth import caller_of
+from serve.api.auth import caller_of, key_of
 from serve.api.bodies import JsonRoute
 from serve.api.errors import error_body, status_of
 from serve.api.recording import rater_of
@@ -98,9 +98,8 @@ def feedback_routes(store: Store) -> APIRouter:
 
 def _rater(request: Request, user: str | None) -> str:
     headers = request.headers
-    return rater_of(
-        caller_of(request.scope), headers.get("x-pawl-rater"), user, headers.get("authorization")
-    )
+    caller = caller_of(request.scope)
+    return rater_of(caller, headers.get("x-pawl-rater"), user, key_of(headers))
 
 
 def read_conversation(

@@ -24,7 +24,7 @@ from pawl.errors import PawlError, short
 from pawl.models import BaseModel
 from pawl.schemas import Answer, Body
 from serve.api.admission import share_of
-from serve.api.auth import caller_of
+from serve.api.auth import caller_of, key_of
 from serve.api.errors import (
     MESSAGES_PATH,
     engine_lost,
@@ -386,9 +386,9 @@ async def count_tokens(gateway: Gateway, body: TokensRequest, scope: Scope) -> i
     version = gateway.resolve(request.model)
     prompt = {name: value for name, value in request.for_engine().items()
               if name in ("messages", "tools", "chat_template_kwargs")}  # fmt: skip
-    authorization = Headers(scope=scope).get("authorization")
-    rater_id = rater_of(caller_of(scope), None, None, authorization)
-    async with gateway.admission.place(share_of(scope, authorization, rater_id), 1, 0):
+    key = key_of(Headers(scope=scope))
+    rater_id = rater_of(caller_of(scope), None, None, key)
+    async with gateway.admission.place(share_of(scope, key, rater_id), 1, 0):
         status, text = await engine.request(
             "POST", "/tokenize", {**prompt, "model": version}, seconds=COUNT_SECONDS
         )

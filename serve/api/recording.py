@@ -105,6 +105,7 @@ class Exchange:
     recorded: bool = False
     caller: str = ""  # whose share of the engine it comes out of
     n_expected_tokens: int = 0
+    n_sent_tokens: int = 0  # of them the prompt's, by its size
 
     @property
     def n_rows(self) -> int:
@@ -113,12 +114,12 @@ class Exchange:
 
     @property
     def n_used_tokens(self) -> int | None:
-        """Of prompt and answer; counted as one an event where the engine did not say, None where
-        nothing is known."""
+        """Of prompt and answer. Where the engine did not say, as of a stream that was left: the
+        prompt's by its size and one an event; None where nothing is known."""
         n_prompt, n_answer = self.answer.n_prompt_tokens, self.answer.n_completion_tokens
         if n_prompt is not None and n_answer is not None:
             return n_prompt + n_answer
-        return self.answer.n_pieces or None
+        return self.n_sent_tokens + self.answer.n_pieces if self.answer.n_pieces else None
 
     @property
     def is_hopeless(self) -> bool:
@@ -232,9 +233,7 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     return "conv-" + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def rater_of(
-    caller: Caller, header: str | None, user: str | None, authorization: str | None
-) -> str:
+def rater_of(caller: Caller, header: str | None, user: str | None, key: str | None) -> str:
     """Who asks: the caller, ``caller/rater`` where it may name raters, the rater alone where it is
     everyone.
 
@@ -242,8 +241,8 @@ def rater_of(
         header: ``X-Pawl-Rater``; what it says, or else ``user``, is the rater. Both are ignored
             for a caller that may not name raters.
         user: the body's.
-        authorization: for a caller that is everyone and names nobody: a hash of the key stands
-            for it, or ``anonymous``.
+        key: as it was sent (``serve.api.auth.key_of``); its hash stands for a caller that is
+            everyone and names nobody, ``anonymous`` where none was sent.
     """
     rater = None
     if caller.may_name_raters and header:
@@ -254,6 +253,4 @@ def rater_of(
         return f"{caller.name}/{rater}" if rater else caller.name
     if rater:
         return rater
-    if api_key := (authorization or "").removeprefix("Bearer "):
-        return "key-" + hashlib.sha256(api_key.encode()).hexdigest()[:16]
-    return "anonymous"
+    return f"key-{hashlib.sha256(key.encode()).hexdigest()[:16]}" if key else "anonymous"

@@ -51,7 +51,10 @@ MAX_SECONDS = 1.0  # of one core
 FORMATS = frozenset(
     "date-time date time duration email hostname ipv4 ipv6 uuid uri unknown".split()
 )
-_MEETING = ("allOf", "anyOf", "oneOf", "$ref")  # beside a pattern
+# What may hold patterns, and holds for the same value as a combination beside it.
+_COMBINATIONS = ("allOf", "anyOf", "oneOf", "$ref")
+_BESIDE = ("pattern", "format", "properties", "patternProperties", "additionalProperties", "items",
+           "prefixItems", *_COMBINATIONS)  # fmt: skip
 _LITERALS = ("const", "enum", "default", "examples")  # what stands there is no schema
 # Its own switches, which a client's schema could otherwise turn: blanks between values let a small
 # model write nothing else, and "one of" can't be checked while writing, but "any of" can.
@@ -178,7 +181,8 @@ def _check_size(schema: dict[str, Any], param: str) -> None:
                 n_key_patterns += len(of_keys) if isinstance(of_keys, dict) else 0
                 all_of = value.get("allOf")
                 do_meet |= isinstance(all_of, list) and len(all_of) > 1
-                do_meet |= has_pattern and any(name in value for name in _MEETING)
+                is_combined = any(isinstance(value.get(one), list | str) for one in _COMBINATIONS)
+                do_meet |= is_combined and sum(name in value for name in _BESIDE) > 1
                 number = value.get("multipleOf")
                 if isinstance(number, int | float) and number and not isinstance(number, bool):
                     digits = Decimal(repr(number)).as_tuple().digits

@@ -98,3 +98,17 @@ def test_no_session_outlives_a_change_of_its_password(store: Store) -> None:
     accounts.remove("ann")
     accounts.use_session(kept)  # as a request that was on its way
     assert accounts.session(kept) is None
+
+
+def test_who_signs_in_elsewhere_does_not_become_somebody_who_was_removed(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "pawl.duckdb") as store:
+        accounts = store.access.accounts
+        accounts.add(account("ann"))
+        accounts.add(account("bob", subject="https://id.example 1"))
+        for name in ("ann", "bob"):
+            accounts.remove(name)
+            with pytest.raises(PawlError) as caught:
+                accounts.add(account(name.upper(), subject="https://id.example 2"))
+            assert caught.value.code == "account_exists"
+            assert accounts.account(name) is None
+        assert accounts.add(account("bob")).subject == "https://id.example 1"  # by an administrator

@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from starlette.datastructures import Headers
 
 from pawl.errors import PawlError
 from pawl.schemas import Caller, Role
 from pawl.settings import EngineSettings, LimitSettings, Settings
 from serve.api.admission import Admission, Place, share_of
-from serve.api.auth import CALLER
+from serve.api.auth import CALLER, key_of
 from tests.serve.live import Live, eventually, fake_command, live
 
 CHAT = "/v1/chat/completions"
@@ -281,13 +282,13 @@ def test_whose_share_it_is() -> None:
     scope: dict[str, Any] = {"client": ("10.0.0.9", 4)}
     assert share_of(scope, None, "anonymous") == "address 10.0.0.9"
     assert share_of(scope, None, "ann") == "rater ann"
-    keyed = share_of(scope, "Bearer secret", "ann")
-    for spelling in ("bearer secret", "Bearer   secret", "BEARER secret "):
-        assert share_of(scope, spelling, "bob") == keyed
+    keyed = share_of(scope, "secret", "ann")
+    for spelling in ("Bearer secret", "bearer secret", "Bearer   secret", "BEARER secret "):
+        assert share_of(scope, key_of(Headers({"Authorization": spelling})), "bob") == keyed
     assert keyed.startswith("key ")
     assert "secret" not in keyed
     known = {**scope, CALLER: Caller("bob", Role.USER)}
-    assert share_of(known, "Bearer secret", "ann") == "account bob"
+    assert share_of(known, "secret", "ann") == "account bob"
 
 
 def test_a_place_is_one_object_through_its_life() -> None:

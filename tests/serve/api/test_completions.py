@@ -139,6 +139,9 @@ def test_conversation_and_rater(server: Live) -> None:
     keyed = row(chat(), Authorization="Bearer secret")
     assert keyed.rater_id.startswith("key-")
     assert "secret" not in keyed.rater_id
+    # Anthropic's clients have a header of their own for the key.
+    assert row(chat(), **{"X-Api-Key": "secret"}).rater_id == keyed.rater_id
+    assert row(chat(), Authorization="bearer secret").rater_id == keyed.rater_id
 
 
 def test_fields_without_effect_are_named_in_a_header(server: Live) -> None:

@@ -86,16 +86,27 @@ def test_several_prompts_with_several_choices_each_find_their_own() -> None:
     assert (one.n_prompt_tokens, one.n_completion_tokens) == (5, 6)
 
 
+def test_a_stream_that_was_left_is_charged_its_prompt_too() -> None:
+    request = parse_request(b'{"model": "base", "prompt": "a"}', TextRequest)
+    left = Exchange("cmpl-1", "conv", "ann", "", "", 0.0, request, "base", FAKE_BASE,
+                    n_sent_tokens=1000)  # fmt: skip
+    assert left.n_used_tokens is None
+    left.answer = read(event("Grün"))
+    assert left.n_used_tokens == 1001
+    left.answer = read(WHOLE)
+    assert left.n_used_tokens == 5
+
+
 def test_who_asks() -> None:
-    assert rater_of(ANONYMOUS, "zoe", "ann", "Bearer key") == "zoe"
-    assert rater_of(ANONYMOUS, None, "ann", "Bearer key") == "ann"
-    assert rater_of(ANONYMOUS, None, None, "Bearer key").startswith("key-")
+    assert rater_of(ANONYMOUS, "zoe", "ann", "key") == "zoe"
+    assert rater_of(ANONYMOUS, None, "ann", "key") == "ann"
+    assert rater_of(ANONYMOUS, None, None, "key").startswith("key-")
     assert rater_of(ANONYMOUS, None, None, None) == "anonymous"
     bot = Caller("bot", Role.USER)
-    assert rater_of(bot, "zoe", "ann", "Bearer key") == "bot"
+    assert rater_of(bot, "zoe", "ann", "key") == "bot"
     assert rater_of(bot, "z" * 201, "ann", None) == "bot"
     front = Caller("front", Role.USER, may_name_raters=True)
-    assert rater_of(front, "zoe", "ann", "Bearer key") == "front/zoe"
+    assert rater_of(front, "zoe", "ann", "key") == "front/zoe"
     assert rater_of(front, None, "ann", None) == "front/ann"
     assert rater_of(front, None, None, None) == "front"
 

@@ -60,11 +60,12 @@ def deep(n: int) -> dict[str, Any]:
     return value
 
 
-def met(n: int) -> dict[str, Any]:
-    """A text that has to fit ``n`` patterns, without allOf."""
-    value: dict[str, Any] = {"type": "string"}
+def met(n: int, name: str | None = None) -> dict[str, Any]:
+    """A text, or the property ``name``, that has to fit ``n`` patterns, without allOf."""
+    value: dict[str, Any] = {}
     for i in range(n):
-        value = {"pattern": f"^(.*a{i}.*){{3}}$", "anyOf": [value]}
+        text = {"type": "string", "pattern": f"[ab]*a[ab]{{{i + 5}}}"}
+        value = {**(text if name is None else {"properties": {name: text}}), "anyOf": [value]}
     return value
 
 
@@ -104,7 +105,7 @@ LONG_LIST = {"type": "array", "maxItems": 8000, "items": {"type": "string"}}
         {"not": {"type": "string"}},
         {"type": "integer", "multipleOf": True},
         {"allOf": [{"pattern": f"^(.*a{i}.*){{3}}$"} for i in range(30)]},
-        met(25),
+        met(25), met(20, "a"),
         {"patternProperties": {f"^(a|b)*a(a|b){{20}}{i}$": {} for i in range(300)}},
     ],
     ids=lambda schema: json.dumps(schema)[:40],
