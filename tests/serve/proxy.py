@@ -25,6 +25,9 @@ def proxied(url: str, root_path: str, *, keeps_path: bool) -> Iterator[str]:
             head = await reader.readuntil(b"\r\n\r\n")
             line, _, rest = head.partition(b"\r\n")
             method, path, protocol = line.split(b" ")
+            if path == b"/favicon.ico":  # browsers ask the site for its own
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                return
             if not path.startswith(root_path.encode()):
                 writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
                 return
@@ -42,8 +45,8 @@ def proxied(url: str, root_path: str, *, keeps_path: bool) -> Iterator[str]:
                 return_when=asyncio.FIRST_COMPLETED,
             )  # fmt: skip
             there.close()
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # either end hung up: so does the proxy, below
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # either end hung up, or the proxy stops: so does this connection, below
         finally:
             writer.close()
 

@@ -38,7 +38,12 @@
   const form = () => document.querySelector("#pawl-form [class*=pawl-about-]")
     ?.className.match(/pawl-about-(\S+)/)?.[1] ?? null;
   const key = () => "pawl-draft-" + chat();
+  let signedOut = false;  // then nothing is kept: the next person may sit at this browser
+  addEventListener("submit", (event) => {
+    signedOut = event.target.getAttribute("action") === "sign-out";
+  }, true);
   addEventListener("pagehide", () => {
+    if (signedOut) return sessionStorage.clear();
     const typed = places.map((place) => box(place)?.value ?? "");
     if (typed.some(Boolean) || form())
       sessionStorage.setItem(key(), JSON.stringify({ typed, form: form() }));
