@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,13 +15,17 @@ from pydantic_core import from_json
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from pawl.errors import PawlError, short
 from serve.api.errors import validation_error
+from serve.api.throttle import address_of
 
 MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a setting
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
 # gets to read the refusal instead of a broken connection
+MAX_UNDER_WAY_BYTES, MAX_UNDER_WAY_BYTES_OF_CALLER = 512 * 2**20, 64 * 2**20  # of bodies whose end
+# has not come: whoever sends them slowly would have all of them kept
 _GZIP = 16 + zlib.MAX_WBITS
 MAX_MEMBERS = 1_000  # that a gzip body may be put together of
 
@@ -77,22 +82,64 @@ class _Body:
             self.problem = self.problem or "it is cut off"
 
 
+class _UnderWay:
+    """Bytes of bodies whose end has not come, by caller. Used from the event loop only."""
+
+    def __init__(self) -> None:
+        self._n_bytes: Counter[str] = Counter()
+
+    def add(self, caller: str, n_bytes: int) -> None:
+        self._n_bytes[caller] += n_bytes
+        if self._n_bytes[caller] <= 0:
+            del self._n_bytes[caller]
+
+    def check(self, caller: str, limit: int) -> None:
+        """Raises PawlError: this caller's bodies, or all, are too many at once (429). One of
+        ``limit`` bytes is always taken from a caller."""
+        most, n_bytes = max(MAX_UNDER_WAY_BYTES_OF_CALLER, limit), self._n_bytes[caller]
+        if n_bytes > most or self._n_bytes.total() > max(MAX_UNDER_WAY_BYTES, most):
+            raise PawlError(
+                f"unfinished request bodies of yours hold {n_bytes:,} bytes",
+                f"at most {most:,} of a caller are kept, and {MAX_UNDER_WAY_BYTES:,} of all",
+                "Send fewer or smaller requests at once",
+                retryable=True,
+                code="rate_limit_exceeded",
+            )
+
+
+_under_way = _UnderWay()
+
+
+def _sender(scope: Scope) -> str:
+    """Whose budget a body comes out of: a key's or an account's, else an address's."""
+    caller = scope.get("pawl.caller")
+    is_named = caller is not None and not caller.is_everyone
+    return caller.name if is_named else f"address {address_of(scope)}"
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, unpacked where ``Content-Encoding`` says gzip.
 
     Raises:
         PawlError: larger than ``limit`` bytes, packed or unpacked (413); packed in another way
-            (415); no whole gzip.
+            (415); no whole gzip; too many at once (429).
         ClientDisconnect: the client hung up before it had sent all.
     """
     encoding = request.headers.get("content-encoding", "").strip().lower()
     body, n_bytes = _Body(limit, encoding in ("gzip", "x-gzip")), 0
-    async for part in request.stream():
-        n_bytes += len(part)
-        if n_bytes > max(MAX_DRAINED_BYTES, limit):
-            break
-        if n_bytes <= limit or not body.is_packed:
-            body.feed(part)
+    sender, n_kept = _sender(request.scope), 0
+    try:
+        async for part in request.stream():
+            n_bytes += len(part)
+            if n_bytes > max(MAX_DRAINED_BYTES, limit):
+                break
+            if n_bytes <= limit or not body.is_packed:
+                body.feed(part)
+                _under_way.add(sender, len(body.content) - n_kept)
+                n_kept = len(body.content)
+                _under_way.check(sender, limit)
+    finally:
+        _under_way.add(sender, -n_kept)
     body.end()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise PawlError(

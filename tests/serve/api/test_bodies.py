@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from pawl.errors import PawlError
-from serve.api.bodies import read_body
+from serve.api.bodies import MAX_UNDER_WAY_BYTES_OF_CALLER, read_body
 
 LIMIT = 1000
 
@@ -67,3 +67,38 @@ def test_a_body_of_many_empty_members_is_refused() -> None:
     with pytest.raises(PawlError) as caught:
         read([gzip.compress(b"") * 2_000], "gzip", 100_000)
     assert caught.value.code == "invalid_request"
+
+
+def test_unfinished_bodies_of_one_sender_are_bounded() -> None:
+    """40 of 3.9 MB whose last byte never came held 244 MB."""
+    size = 4_000_000
+    most = MAX_UNDER_WAY_BYTES_OF_CALLER // size
+
+    async def send() -> tuple[list[str], bytes]:
+        release = asyncio.Event()
+
+        def body(address: str, *, is_held: bool) -> asyncio.Task[bytes]:
+            parts = iter([b"a" * size, b""])
+
+            async def receive() -> dict[str, Any]:
+                part = next(parts)
+                if not part and is_held:
+                    await release.wait()
+                return {"type": "http.request", "body": part, "more_body": bool(part)}
+
+            scope = {"type": "http", "method": "POST", "path": "/", "headers": [],
+                     "client": (address, 1)}  # fmt: skip
+            return asyncio.create_task(read_body(Request(scope, receive), size))
+
+        held = [body("192.0.2.1", is_held=True) for _ in range(most + 5)]
+        await asyncio.sleep(0)
+        neighbour = await body("192.0.2.2", is_held=False)
+        refused = [task.exception() for task in held if task.done()]
+        release.set()
+        await asyncio.gather(*held, return_exceptions=True)
+        assert await body("192.0.2.1", is_held=False)  # all is given back
+        return [error.code for error in refused if isinstance(error, PawlError)], neighbour
+
+    codes, neighbour = asyncio.run(send())
+    assert codes == ["rate_limit_exceeded"] * 5
+    assert len(neighbour) == size
