@@ -102,8 +102,11 @@ def read_regular(
     """
     with open_regular(path, dir_fd=dir_fd) as file:
         status = os.fstat(file.fileno())
-        if only_name and status.st_nlink > 1:
-            raise OSError(errno.EMLINK, "it has a second name, maybe elsewhere", str(path))
+        if only_name:
+            # In one look: the file may have lost this name meanwhile, and have one elsewhere.
+            named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+            if named.st_nlink > 1 or not os.path.samestat(named, status):
+                raise OSError(errno.EMLINK, "it has a second name, maybe elsewhere", str(path))
         size = status.st_size
         if size > n_bytes_most:
             raise OSError(errno.EFBIG, f"it has more than {n_bytes_most:,} bytes", str(path))
