@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from pawl.settings import Settings
+from serve.api.auth import CALLER
+from serve.api.keys import ANONYMOUS
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from tests.serve.pages.composed import Composed, composed
@@ -85,6 +87,7 @@ class Behind:
                 "headers": [],
                 "server": (url.hostname, url.port),
                 "query_string": f"chat={self.chat_id}".encode(),
+                CALLER: ANONYMOUS,
             }
             events = {"_thumb": [gr.LikeData(None, {"index": 1, "value": "", "liked": False})]}
             request = gr.Request(Request(scope), session_hash="session")
