@@ -3,7 +3,8 @@
 import anthropic
 from cells import (
     ASK, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MESSAGES, MODEL, NO_TOOLS, TOOL_SCHEMA, URL, WRONG_KEY,
-    Refused, feature, feedback, is_call, need, overflow, pieces, recorded, refusal, run, wrong_key,
+    Refused, called, feature, feedback, is_call, need, overflow, pieces, recorded, refusal, run,
+    wrong_key,
 )  # fmt: skip
 
 client = anthropic.Anthropic(base_url=URL, api_key=KEY, max_retries=0)
@@ -57,7 +58,9 @@ def tools() -> str | Refused:
 
     if not KNOWS_TOOLS:
         return refusal(ask, NO_TOOLS)
-    answer = ask()
+    answer = called(
+        ask, lambda answer: [block for block in answer.content if block.type == "tool_use"]
+    )
     call = next(block for block in answer.content if block.type == "tool_use")
     is_call(call.name, call.input)
     need(answer.stop_reason == "tool_use", answer)

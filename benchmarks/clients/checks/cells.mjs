@@ -99,6 +99,19 @@ export function isCall(name, value) {
   need(name === "weather" && CITIES.includes(found.city), { name, found });
 }
 
+// As `called` in cells.py: `call` must throw, or give nothing, where no tool was called.
+export async function called(call) {
+  for (let left = 8; ; left--) {
+    try {
+      const answer = await call();
+      need(answer, "no tool was called");
+      return answer;
+    } catch (error) {
+      if (left === 1) throw error;
+    }
+  }
+}
+
 export async function feedback(id) {
   need(id, "the client has no id of the answer");
   const headers = { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" };

@@ -38,6 +38,8 @@ TURNS = [
 ]
 LONG = "word " * 20_000  # tokens, about: no base that is served here has such a context
 MAX_TOKENS = 1000 if KNOWS_TOOLS else 48  # a base that writes a byte a token, at random
+TRIES = 8  # of a base of random weights
+NAMED = {"type": "function", "function": {"name": "weather"}}  # a choice of TOOL
 CITIES = ("Paris", "Oslo")
 SCHEMA = {
     "type": "object",
@@ -155,6 +157,24 @@ def is_call(name: str, arguments: Any) -> None:
     """A call of :data:`TOOL`, its arguments as a dict or their JSON."""
     found = json.loads(arguments) if isinstance(arguments, str) else dict(arguments)
     need(name == "weather" and set(found) == {"city"} and found["city"] in CITIES, (name, found))
+
+
+def called(call: Callable[[], Any], calls_of: Callable[[Any], Any]) -> Any:
+    """The answer of a call with tools of which one must be called. A base of random weights may
+    write on beyond the call until its tokens are used up: then it is asked again, at most so often.
+
+    Args:
+        calls_of: the calls in an answer; none, or an error, if there are none.
+    """
+    for n_left in reversed(range(TRIES)):
+        try:
+            answer = call()
+            need(calls_of(answer), "no tool was called")
+            return answer
+        except Exception:
+            if not n_left:
+                raise
+    raise AssertionError("not reached")
 
 
 def ask(method: str, path: str, body: Any = None) -> Any:

@@ -10,8 +10,10 @@ import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from cells import BASE, KEY, MAX_TOKENS, MESSAGES, MODEL, URL, WRONG_KEY, Refused, feature, feedback
-from cells import LONG, need, recorded, run
+from cells import (
+    BASE, KEY, LONG, MAX_TOKENS, MESSAGES, MODEL, WRONG_KEY, Refused, feature, feedback, need,
+    recorded, run,
+)  # fmt: skip
 from playwright.sync_api import sync_playwright
 
 PORT = int(os.environ["PAWL_PAGE_PORT"])
@@ -117,5 +119,4 @@ def foreign() -> Refused:
     return Refused("blocked by the browser" if "blocked" in shown else "foreign_origin")
 
 
-need(URL, "no server")
 run("playwright")

@@ -4,8 +4,8 @@ from typing import Literal
 
 import dspy
 from cells import (
-    ASK, BASE, KEY, LONG, MAX_TOKENS, MESSAGES, MODEL, NO_TOOLS, TOOL, TURNS, WRONG_KEY,
-    KNOWS_TOOLS, Refused, feature, feedback, is_call, is_weather, need, overflow, recorded, refusal,
+    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MESSAGES, MODEL, NAMED, NO_TOOLS, TOOL, TURNS,
+    WRONG_KEY, Refused, feature, feedback, is_call, is_weather, need, overflow, recorded, refusal,
     run, wrong_key,
 )  # fmt: skip
 from dspy.lm15 import (
@@ -61,10 +61,10 @@ def tools() -> str | Refused:
     lm = model()
     if not KNOWS_TOOLS:
         return refusal(lambda: lm(messages=MESSAGES, tools=[TOOL]), NO_TOOLS)
-    lm(messages=MESSAGES, tools=[TOOL], tool_choice="required")
-    call, *_ = lm.history[-1]["response"].choices[0].message.tool_calls
-    is_call(call.function.name, call.function.arguments)
-    return "required"
+    [answer] = lm(messages=MESSAGES, tools=[TOOL], tool_choice=NAMED)
+    call, *_ = answer["tool_calls"]
+    is_call(call["function"]["name"], call["function"]["arguments"])
+    return "named"
 
 
 @feature("overflow")

@@ -5,7 +5,7 @@ import { ChatOpenAI } from "@langchain/openai";
 import { z } from "zod";
 import {
   ASK, BASE, CITIES, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, TOOL_SCHEMA, TURNS,
-  WRONG_KEY, feature, feedback, isCall, isWeather, need, overflow, pieces, recorded, refusal, run,
+  WRONG_KEY, called, feature, feedback, isCall, isWeather, need, overflow, pieces, recorded, refusal, run,
   wrongKey,
 } from "./cells.mjs";
 
@@ -48,16 +48,20 @@ feature("json", async () => {
 feature("tools", async () => {
   const bound = model().bindTools([TOOL], { tool_choice: "any" });
   if (!KNOWS_TOOLS) return refusal(() => bound.invoke(ASK), NO_TOOLS);
-  const answer = await bound.invoke(ASK);
+  const answer = await called(async () => {
+    const found = await bound.invoke(ASK);
+    return found.tool_calls.length && found;
+  });
   const [call] = answer.tool_calls;
   isCall(call.name, call.args);
   const chunks = [];
-  for await (const chunk of await bound.stream(ASK)) chunks.push(chunk);
+  const named = model().bindTools([TOOL], { tool_choice: "weather" });
+  for await (const chunk of await named.stream(ASK)) chunks.push(chunk);
   const [again] = chunks.reduce((all, chunk) => all.concat(chunk)).tool_calls;
   isCall(again.name, again.args);
   const result = new ToolMessage({ content: "rain", tool_call_id: call.id });
   need(await model().bindTools([TOOL]).invoke([["user", ASK], answer, result]), "no answer");
-  return "any, streamed, result sent back";
+  return "any, named and streamed, result sent back";
 });
 
 feature("overflow", () =>

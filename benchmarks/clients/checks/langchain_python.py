@@ -2,7 +2,7 @@
 
 from cells import (
     ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, TOOL, TURNS, WRONG_KEY, Refused,
-    feature, feedback, is_call, is_weather, need, overflow, pieces, recorded, refusal, run,
+    called, feature, feedback, is_call, is_weather, need, overflow, pieces, recorded, refusal, run,
     wrong_key,
 )  # fmt: skip
 from langchain_core.exceptions import ContextOverflowError, ModelAuthenticationError
@@ -64,18 +64,18 @@ def tools() -> str | Refused:
     bound = model().bind_tools([TOOL], tool_choice="any")
     if not KNOWS_TOOLS:
         return refusal(lambda: bound.invoke(ASK), NO_TOOLS)
-    answer = bound.invoke(ASK)
+    answer = called(lambda: bound.invoke(ASK), lambda answer: answer.tool_calls)
     call, *_ = answer.tool_calls
     is_call(call["name"], call["args"])
     whole = None
-    for chunk in bound.stream(ASK):
+    for chunk in model().bind_tools([TOOL], tool_choice="weather").stream(ASK):
         whole = chunk if whole is None else whole + chunk
     again, *_ = whole.tool_calls
     is_call(again["name"], again["args"])
     result = ToolMessage("rain", tool_call_id=call["id"])
     after = model().bind_tools([TOOL]).invoke([("user", ASK), answer, result])
     need(after.text or after.tool_calls, after)
-    return "any, streamed, result sent back"
+    return "any, named and streamed, result sent back"
 
 
 @feature("overflow")

@@ -4,9 +4,9 @@ import asyncio
 
 import litellm
 from cells import (
-    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MESSAGES, MODEL, NO_TOOLS, TOOL, TOOL_SCHEMA,
-    TURNS, WRONG_KEY, Refused, feature, feedback, is_call, is_weather, need, overflow, pieces,
-    recorded, refusal, run, wrong_key,
+    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MESSAGES, MODEL, NAMED, NO_TOOLS, TOOL,
+    TOOL_SCHEMA, TURNS, WRONG_KEY, Refused, called, feature, feedback, is_call, is_weather, need,
+    overflow, pieces, recorded, refusal, run, wrong_key,
 )  # fmt: skip
 from schema import Weather
 
@@ -71,12 +71,13 @@ def ask_anthropic(provider: str, **fields):
 def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(lambda: create(tools=[TOOL]), NO_TOOLS)
-    answer = create(tools=[TOOL], tool_choice="required")
+    answer = called(
+        lambda: create(tools=[TOOL], tool_choice="required"),
+        lambda answer: answer.choices[0].message.tool_calls,
+    )
     call, *_ = answer.choices[0].message.tool_calls
     is_call(call.function.name, call.function.arguments)
-    whole = litellm.stream_chunk_builder(
-        list(create(tools=[TOOL], tool_choice="required", stream=True))
-    )
+    whole = litellm.stream_chunk_builder(list(create(tools=[TOOL], tool_choice=NAMED, stream=True)))
     again, *_ = whole.choices[0].message.tool_calls
     is_call(again.function.name, again.function.arguments)
     result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
@@ -84,10 +85,12 @@ def tools() -> str | Refused:
     need(after.choices[0].message.content or after.choices[0].message.tool_calls, after)
     tool = {"name": "weather", "input_schema": TOOL_SCHEMA}
     for provider in ("openai", "hosted_vllm", "anthropic"):
-        bridged = dict(ask_anthropic(provider, tools=[tool], tool_choice={"type": "any"}))
+        bridged = dict(
+            ask_anthropic(provider, tools=[tool], tool_choice={"type": "tool", "name": "weather"})
+        )
         block, *_ = [dict(b) for b in bridged["content"] if dict(b)["type"] == "tool_use"]
         is_call(block["name"], block["input"])
-    return "required, streamed, result sent back; Anthropic bridges"
+    return "required, named and streamed, result sent back; Anthropic bridges"
 
 
 @feature("overflow")

@@ -5,7 +5,7 @@ from typing import Literal
 import openai
 from cells import (
     ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, TURNS, WRONG_KEY, Refused,
-    feature, feedback, is_call, is_weather, need, overflow, pieces, recorded, refusal, run,
+    called, feature, feedback, is_call, is_weather, need, overflow, pieces, recorded, refusal, run,
     wrong_key,
 )  # fmt: skip
 from llama_index.core.llms import ChatMessage
@@ -71,10 +71,16 @@ def tools() -> str | Refused:
     llm, tool = model(is_function_calling_model=True), FunctionTool.from_defaults(weather)
     if not KNOWS_TOOLS:
         return refusal(lambda: llm.chat_with_tools([tool], user_msg=ASK), NO_TOOLS)
-    answer = llm.chat_with_tools([tool], user_msg=ASK, tool_required=True)
+    answer = called(
+        lambda: llm.chat_with_tools([tool], user_msg=ASK, tool_required=True),
+        llm.get_tool_calls_from_response,
+    )
     call, *_ = llm.get_tool_calls_from_response(answer)
     is_call(call.tool_name, call.tool_kwargs)
-    ran = llm.predict_and_call([tool], user_msg=ASK, tool_required=True)
+    ran = called(
+        lambda: llm.predict_and_call([tool], user_msg=ASK, tool_required=True),
+        lambda answer: answer.sources,
+    )
     need(ran.sources[0].content == "rain", ran)
     return "tool_required, predict_and_call"
 

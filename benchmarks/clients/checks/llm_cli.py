@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cells import (
-    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, WRONG_KEY, SCHEMA, Refused,
+    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, SCHEMA, WRONG_KEY, Refused,
     feature, feedback, is_weather, need, overflow, recorded, refusal, run, wrong_key,
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 import {
   ASK, BASE, CITIES, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MESSAGES, MODEL, NO_TOOLS, TOOL_SCHEMA,
-  TURNS, WRONG_KEY, feature, feedback, isCall, isWeather, need, overflow, pieces, recorded, refusal,
+  TURNS, WRONG_KEY, called, feature, feedback, isCall, isWeather, need, overflow, pieces, recorded, refusal,
   run, wrongKey,
 } from "./cells.mjs";
 
@@ -53,26 +53,29 @@ feature("json", async () => {
 
 feature("tools", async () => {
   if (!KNOWS_TOOLS) return refusal(() => create({ tools: [TOOL] }), NO_TOOLS);
-  const answer = await create({ tools: [TOOL], tool_choice: "required" });
+  const answer = await called(async () => {
+    const found = await create({ tools: [TOOL], tool_choice: "required" });
+    return found.choices[0].message.tool_calls?.length && found;
+  });
   const [call] = answer.choices[0].message.tool_calls;
   isCall(call.function.name, call.function.arguments);
-  const called = [];
+  const given = [];
   const runner = client.chat.completions.runTools({
-    ...base, stream: true, tool_choice: "required", max_tokens: MAX_TOKENS,
+    ...base, stream: true, tool_choice: { type: "function", function: { name: "weather" } },
     tools: [{
       type: "function",
       function: {
         ...TOOL.function, parse: JSON.parse,
-        function: (args) => { called.push(args); return "rain"; },
+        function: (args) => { given.push(args); return "rain"; },
       },
     }],
   }, { maxChatCompletions: 1 });
   await runner.done();
-  isCall("weather", called[0]);
+  isCall("weather", given[0]);
   const result = { role: "tool", tool_call_id: call.id, content: "rain" };
   const after = await create({ tools: [TOOL], messages: [...MESSAGES, answer.choices[0].message, result] });
   need(after.choices[0].message, after);
-  return "required, runTools streamed, result sent back";
+  return "required, named by runTools and streamed, result sent back";
 });
 
 feature("overflow", () =>

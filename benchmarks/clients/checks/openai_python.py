@@ -2,9 +2,9 @@
 
 import openai
 from cells import (
-    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MESSAGES, MODEL, NO_TOOLS, TOOL, TOOL_SCHEMA,
-    TURNS, WRONG_KEY, Refused, feature, feedback, is_call, is_weather, need, overflow, pieces,
-    recorded, refusal, run, wrong_key,
+    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MESSAGES, MODEL, NAMED, NO_TOOLS, TOOL,
+    TOOL_SCHEMA, TURNS, WRONG_KEY, Refused, called, feature, feedback, is_call, is_weather, need,
+    overflow, pieces, recorded, refusal, run, wrong_key,
 )  # fmt: skip
 from schema import Weather
 
@@ -63,22 +63,24 @@ def structured() -> str:
 def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(lambda: create(tools=[TOOL]), NO_TOOLS)
-    answer = create(tools=[TOOL], tool_choice="required")
+    answer = called(
+        lambda: create(tools=[TOOL], tool_choice="required"),
+        lambda answer: answer.choices[0].message.tool_calls,
+    )
     call, *_ = answer.choices[0].message.tool_calls
     is_call(call.function.name, call.function.arguments)
-    named = {"type": "function", "function": {"name": "weather"}}
-    chunks = list(create(tools=[TOOL], tool_choice=named, stream=True))
+    chunks = list(create(tools=[TOOL], tool_choice=NAMED, stream=True))
     parts = [t for c in chunks if c.choices for t in c.choices[0].delta.tool_calls or []]
     is_call("".join(t.function.name or "" for t in parts),
             "".join(t.function.arguments or "" for t in parts))  # fmt: skip
     result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
     after = create(tools=[TOOL], messages=[*MESSAGES, answer.choices[0].message, result])
     need(after.choices[0].message.content or after.choices[0].message.tool_calls, after)
-    called = client.responses.create(
-        model=MODEL, input=ASK, tool_choice="required", max_output_tokens=MAX_TOKENS,
+    answer = client.responses.create(
+        model=MODEL, input=ASK, tool_choice={"type": "function", "name": "weather"},
         tools=[{"type": "function", "name": "weather", "parameters": TOOL_SCHEMA}],
     )  # fmt: skip
-    item, *_ = [item for item in called.output if item.type == "function_call"]
+    item, *_ = [item for item in answer.output if item.type == "function_call"]
     is_call(item.name, item.arguments)
     return "required, named and streamed, result sent back; Responses"
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from cells import (
-    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, URL, WRONG_KEY, Refused,
+    ASK, BASE, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, URL, WRONG_KEY, Refused, called,
     feature, feedback, is_weather, need, overflow, pieces, recorded, refusal, run, wrong_key,
 )  # fmt: skip
 from pydantic_ai import Agent, NativeOutput
@@ -68,7 +68,8 @@ def tools() -> str | Refused:
 
     if not KNOWS_TOOLS:
         return refusal(lambda: by_tool.run_sync(ASK), NO_TOOLS)
-    is_weather(by_tool.run_sync(ASK).output.model_dump())
+    answer = called(lambda: by_tool.run_sync(ASK), lambda answer: answer.output)
+    is_weather(answer.output.model_dump())
     return "output_type=class, a forced tool"
 
 

@@ -7,7 +7,7 @@ import { APICallError, Output, generateText, jsonSchema, streamText, tool } from
 import { z } from "zod";
 import {
   ASK, BASE, CITIES, KEY, KNOWS_TOOLS, LONG, MAX_TOKENS, MODEL, NO_TOOLS, TOOL_SCHEMA, TURNS,
-  WRONG_KEY, feature, feedback, isCall, isWeather, need, overflow, pieces, recorded, refusal, run,
+  WRONG_KEY, called, feature, feedback, isCall, isWeather, need, overflow, pieces, recorded, refusal, run,
   wrongKey,
 } from "./cells.mjs";
 
@@ -73,10 +73,13 @@ feature("json", async () => {
 feature("tools", async () => {
   const fields = base({ tools: { weather }, toolChoice: "required" });
   if (!KNOWS_TOOLS) return refusal(() => generateText(fields), NO_TOOLS);
-  const result = await generateText(fields);
+  const result = await called(async () => {
+    const found = await generateText(fields);
+    return found.toolCalls.length && found;
+  });
   const [call] = result.toolCalls;
   isCall(call.toolName, call.input);
-  const stream = streamText(fields);
+  const stream = streamText({ ...fields, toolChoice: { type: "tool", toolName: "weather" } });
   await stream.consumeStream();
   const [again] = await stream.toolCalls;
   isCall(again.toolName, again.input);
@@ -85,7 +88,7 @@ feature("tools", async () => {
     messages: [{ role: "user", content: ASK }, ...result.response.messages],
   });
   need(after.finishReason, after);
-  return "required, streamed, result sent back";
+  return "required, named and streamed, result sent back";
 });
 
 feature("overflow", () =>
