@@ -30,7 +30,7 @@ from pawl.errors import PawlError
 from pawl.server import Server, api_key_of, serving
 from pawl.settings import Settings, load_settings
 
-SECONDS = 420  # of a client's check
+SECONDS = 600  # of a client's check
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cells import (
     recorded, run,
 )  # fmt: skip
 
-START_SECONDS = 180
+START_SECONDS = 400
 
 
 class WebUi:
