@@ -65,7 +65,7 @@ class WebUi:
         data = json.dumps(body).encode() if body is not None else None
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(self.url + path, data, headers), timeout=120
+                urllib.request.Request(self.url + path, data, headers), timeout=300
             ) as answer:
                 return answer.read().decode()
         except urllib.error.HTTPError as error:
@@ -76,7 +76,7 @@ class WebUi:
         return self.ask("/api/chat/completions", body)
 
     def close(self) -> None:
-        self._child.terminate()
+        self._child.kill()  # it holds nothing that is needed, and a busy one ends late
         self._child.wait(60)
         self._folder.cleanup()
 
