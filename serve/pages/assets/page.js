@@ -55,13 +55,28 @@
   if (!draft) return;
   const left = new Map(places.map((place, at) => [place, draft.typed[at]]));
   if (!draft.form) left.delete("#pawl-correction"), left.delete("#pawl-comment");
+  const fill = (place, text) => {
+    box(place).value = text;
+    box(place).dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  // Gradio puts the stored value there as well, on a busy machine seconds later: the draft is put
+  // there again, until somebody touches the page.
+  let touched = false;
+  for (const kind of ["keydown", "pointerdown", "input"])
+    addEventListener(kind, (event) => { touched ||= event.isTrusted; }, true);
+  const keep = (place, text, until) => {
+    if (touched || performance.now() > until) return;
+    const isItsForm = place === "#pawl-question" || form() === draft.form;
+    if (isItsForm && box(place) && box(place).value !== text) fill(place, text);
+    setTimeout(keep, 100, place, text, until);
+  };
   const watch = new MutationObserver(() => {
     for (const [place, text] of left) {
       if (!box(place)) continue;
       left.delete(place);
-      requestAnimationFrame(() => {  // after Gradio has put the stored value there
-        box(place).value = text;
-        box(place).dispatchEvent(new Event("input", { bubbles: true }));
+      requestAnimationFrame(() => {
+        fill(place, text);
+        setTimeout(keep, 100, place, text, performance.now() + 10_000);
         if (place === "#pawl-correction") put("form", null);
       });
     }
