@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from pawl.errors import PawlError, short
+from pawl.schemas import Caller
 from serve.api.errors import validation_error
 from serve.api.throttle import address_of
 
@@ -112,9 +113,10 @@ _under_way = _UnderWay()
 
 def _sender(scope: Scope) -> str:
     """Whose budget a body comes out of: a key's or an account's, else an address's."""
-    caller = scope.get("pawl.caller")
-    is_named = caller is not None and not caller.is_everyone
-    return caller.name if is_named else f"address {address_of(scope)}"
+    caller: Caller | None = scope.get("pawl.caller")
+    if caller is not None and not caller.is_everyone:
+        return caller.name
+    return f"address {address_of(scope)}"
 
 
 async def read_body(request: Request, limit: int) -> bytes:
