@@ -89,7 +89,7 @@ def tools() -> str | Refused:
     if not KNOWS_TOOLS:
         return refusal(call, NO_TOOLS)
     need(call() is not None, "no answer")
-    return "--functions"
+    return "--functions taken; it can't force a call"
 
 
 @feature("overflow")
