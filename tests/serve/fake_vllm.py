@@ -285,7 +285,7 @@ class FakeVllm:
                        for piece in pieces]  # fmt: skip
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        events = [[{"index": i, "delta": delta, "finish_reason": None}]
+        events: list[list[dict[str, Any]]] = [[{"index": i, "delta": delta, "finish_reason": None}]
                   for delta in deltas for i in indices]  # fmt: skip
         events += [[{"index": i, "delta": {}, "finish_reason": finish}] for i in indices]
         for choices in events:

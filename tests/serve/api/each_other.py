@@ -88,7 +88,7 @@ class Tries:
         if kind == "talk":
             talk = f"/v1/conversations/talk-{victim}-{draw.randrange(2)}"
             return client.get(talk, headers=headers)
-        body |= {
+        fields: dict[str, dict[str, Any]] = {
             "thumb": {"thumb": draw.choice(["up", "down"])},
             "words": {"correction": "mine", "comment": "mine", "categories": ["incorrect"]},
             "clear": {"comment": "", "categories": []},
@@ -96,7 +96,8 @@ class Tries:
             "batch": {"retract": True},
             "over": {"preferred_over": own},
             "under": {"completion_id": own, "preferred_over": theirs},
-        }[kind]
+        }
+        body |= fields[kind]
         if draw.random() < 0.2:
             body["choice_index"] = draw.randrange(3)
         if kind == "batch":
