@@ -10,6 +10,8 @@ before the tests' small engine, and a smaller number of them to one before vLLM 
 Missed: a 5xx but 503, an answer that ``/openapi.json`` does not declare, no answer within 30 s, a
 gateway that holds over 10 % more memory after than before (after the first tenth, in which it
 fills its caches), an engine that was started again.
+
+Over 400 lines: the three parts share their servers, their counts and what is missed.
 """
 
 from __future__ import annotations

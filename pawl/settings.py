@@ -3,6 +3,8 @@
 Precedence: command-line flags, then ``PAWL_*`` environment variables (``__`` between levels:
 ``PAWL_ENGINE__MAX_LORAS``), then ``pawl.toml``, then the defaults below. An unknown key is an
 error, and all errors are reported at once.
+
+Over 400 lines because every setting is in one place, with its bounds and what it does.
 """
 
 from __future__ import annotations

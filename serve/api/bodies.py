@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from pawl.errors import PawlError, short
 from pawl.schemas import Caller
+from serve.api.auth import CALLER
 from serve.api.errors import validation_error
 from serve.api.throttle import address_of
 
@@ -113,7 +114,7 @@ _under_way = _UnderWay()
 
 def _sender(scope: Scope) -> str:
     """Whose budget a body comes out of: a key's or an account's, else an address's."""
-    caller: Caller | None = scope.get("pawl.caller")
+    caller: Caller | None = scope.get(CALLER)
     if caller is not None and not caller.is_everyone:
         return caller.name
     return f"address {address_of(scope)}"

@@ -11,6 +11,8 @@ error event goes out in its place. An answer that isn't streamed leaves after th
 client hangs up, at whatever moment, the request to the engine is dropped, which frees its place
 there at once, and what came so far is recorded as ``cancelled`` (nothing, when the answer was not
 streamed: the engine sends those in one piece).
+
+Over 400 lines: one path from a request to its end; what it calls is in modules of its own.
 """
 
 from __future__ import annotations

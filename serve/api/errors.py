@@ -61,6 +61,11 @@ def status_of(error: PawlError) -> int:
     return STATUS_BY_CODE.get(error.code, 503 if error.retryable else 400)
 
 
+def invalid(param: str, what: str, why: str, do: str) -> PawlError:
+    """The refusal of a field's value (``invalid_value``)."""
+    return PawlError(what, why, do, code="invalid_value", param=param)
+
+
 def error_body(error: PawlError, path: str = "") -> dict[str, Any]:
     """OpenAI's ``{"error": {"message", "type", "param", "code"}}``, and ``retryable``; for a
     ``path`` of Anthropic's API what it has beside them, with its types."""

@@ -31,6 +31,7 @@ from serve.api.errors import (
     engine_off,
     engine_starting,
     error_body,
+    invalid,
     refusal,
 )
 from serve.api.recording import rater_of
@@ -38,7 +39,6 @@ from serve.api.requests import ChatRequest, parse_request
 from serve.api.translation import (
     Event,
     check_ignored,
-    invalid,
     read_fields,
     text_of,
     text_parts,

@@ -25,7 +25,7 @@ from pawl.models import BaseModel
 from pawl.schemas import PLAIN_ROLES, Body, Message
 from serve.api.bodies import or_null, parse_json
 from serve.api.chat_messages import ChatRequestMessage
-from serve.api.errors import validation_error
+from serve.api.errors import invalid, validation_error
 from serve.api.fields import sort_fields, without_null
 from serve.api.structured import ResponseFormat
 from serve.api.tools import MAX_TOOLS, NamedTool, Tool, ToolChoice, engine_tools
@@ -56,10 +56,6 @@ _TemplateValue = (
     | Annotated[str, Field(max_length=200)]
 )
 _NOT_SAMPLING = {"model", "messages", "prompt", "stream", "stream_options", "user", "metadata"}
-
-
-def _clash(param: str, what: str, why: str, do: str) -> PawlError:
-    return PawlError(what, why, do, code="invalid_value", param=param)
 
 
 def _prompt_kind(value: Any) -> str:
@@ -158,28 +154,28 @@ class _CompletionFields(Body, extra="ignore", json_schema_extra=or_null):
             and not self.stream
             and (options.include_usage or options.continuous_usage_stats)
         ):
-            raise _clash(
+            raise invalid(
                 "stream_options",
                 "stream_options without stream",
                 "they say how to stream",
                 'Send "stream": true, or leave them out',
             )
         if self.n > 1 and self.temperature == 0:
-            raise _clash(
+            raise invalid(
                 "n",
                 f"n = {self.n} at temperature 0",
                 "all answers would be the same",
                 "Ask for one, or raise the temperature",
             )
         if self.min_tokens and (most := self.most_tokens()) is not None and self.min_tokens > most:
-            raise _clash(
+            raise invalid(
                 "min_tokens",
                 f"min_tokens is {self.min_tokens}",
                 f"an answer has at most {most} tokens",
                 "Lower it, or raise max_tokens",
             )
         if self.min_tokens and self.response_format and self.response_format.type != "text":
-            raise _clash(
+            raise invalid(
                 "min_tokens",
                 "min_tokens with a response_format",
                 "where the JSON is whole, nothing but the end may follow",
@@ -250,7 +246,7 @@ class ChatRequest(_CompletionFields):
     @model_validator(mode="after")
     def _can_be_answered(self) -> Self:
         if self.top_logprobs and not self.logprobs:
-            raise _clash(
+            raise invalid(
                 "top_logprobs",
                 "top_logprobs without logprobs",
                 "there is nothing to list",
@@ -258,21 +254,21 @@ class ChatRequest(_CompletionFields):
             )
         for index, message in enumerate(self.messages):
             if "content" not in message.model_fields_set and not message.tool_calls:
-                raise _clash(
+                raise invalid(
                     "messages",
                     f"messages[{index}].content is missing",
                     "a message without tool_calls has one",
                     f"Send messages[{index}].content",
                 )
         if not any(message.text.strip() or message.tool_calls for message in self.messages):
-            raise _clash(
+            raise invalid(
                 "messages",
                 "messages hold no text",
                 "there is nothing to answer",
                 "Write something into content",
             )
         if own := _RENDERERS_OWN & set(self.chat_template_kwargs or ()):
-            raise _clash(
+            raise invalid(
                 "chat_template_kwargs",
                 f"chat_template_kwargs has {', '.join(sorted(own))}",
                 "the prompt is rendered with these, and recorded without",
@@ -286,14 +282,14 @@ class ChatRequest(_CompletionFields):
             return self
         is_format = self.response_format is not None and self.response_format.type != "text"
         if is_format and self.tool_choice in (None, "auto"):
-            raise _clash(
+            raise invalid(
                 "response_format",
                 "a response_format with tools",
                 "the engine lets an answer be one of the two; no tool would ever be called",
                 'Leave one of them out, or send tool_choice "none" or "required"',
             )
         if self.is_forced and self.min_tokens:
-            raise _clash(
+            raise invalid(
                 "min_tokens",
                 "min_tokens with a call that must be written",
                 "where the call is whole, nothing but the end may follow",

@@ -18,11 +18,11 @@ from pydantic import Field
 from pawl.errors import short
 from pawl.models import BaseModel
 from pawl.schemas import Answer, Body
+from serve.api.errors import invalid
 from serve.api.requests import ChatRequest
 from serve.api.translation import (
     Event,
     check_ignored,
-    invalid,
     read_fields,
     text_of,
     unsupported,

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from pawl.errors import PawlError
 from pawl.schemas import Body
 from serve.api.bodies import or_null
+from serve.api.errors import invalid
 from serve.api.structured import ENGINE_OPTIONS, check_depth, check_grammar, followable
 
 MAX_TOOLS = 128  # OpenAI's
@@ -123,14 +123,14 @@ def engine_tools(
     taken = [tool.as_json(is_forced=is_forced) for tool in tools]
     names = [tool.function.name for tool in tools]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise _clash("tools", f"two tools are called {min(twice)}", "a call names one",
+        raise invalid("tools", f"two tools are called {min(twice)}", "a call names one",
                      "Give each its own name")  # fmt: skip
     if isinstance(choice, NamedTool) and choice.function.name not in names:
-        raise _clash("tool_choice", f"tool_choice names {choice.function.name}",
+        raise invalid("tool_choice", f"tool_choice names {choice.function.name}",
                      f"the tools are {', '.join(names)}", "Name one of them")  # fmt: skip
     n_characters = len(json.dumps(taken, ensure_ascii=False))
     if n_characters > MAX_CHARACTERS:
-        raise _clash("tools", f"tools have {n_characters:,} characters",
+        raise invalid("tools", f"tools have {n_characters:,} characters",
                      f"at most {MAX_CHARACTERS:,} are taken",
                      "Send fewer or smaller ones")  # fmt: skip
     if is_forced:
@@ -155,7 +155,7 @@ def _grammar_of(
         own = parameters.pop("$defs", None) or {}
         for name, definition in own.items() if isinstance(own, dict) else ():
             if definitions.setdefault(name, definition) != definition:
-                raise _clash("tools", f"$defs of two tools have a {name} each, and not the same",
+                raise invalid("tools", f"$defs of two tools have a {name} each, and not the same",
                              "they are joined for tool_choice required", "Rename one")  # fmt: skip
         calls.append({
             "properties": {"name": {"type": "string", "enum": [function["name"]]},
@@ -168,7 +168,3 @@ def _grammar_of(
     if not is_parallel:
         grammar["maxItems"] = 1
     return {**grammar, "$defs": definitions} if definitions else grammar
-
-
-def _clash(param: str, what: str, why: str, do: str) -> PawlError:
-    return PawlError(what, why, do, code="invalid_value", param=param)

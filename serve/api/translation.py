@@ -22,7 +22,7 @@ from pawl.schemas import Body
 from pawl.sse import DONE, EventParser
 from serve.api.bodies import parse_json, read_body
 from serve.api.completions import KEEP_ALIVE, LARGE_BYTES, Gateway
-from serve.api.errors import respond_error, validation_error
+from serve.api.errors import invalid, respond_error, validation_error
 from serve.api.fields import ignored_header, sort_fields, without_null
 from serve.api.requests import ChatRequest
 
@@ -211,10 +211,6 @@ def read_fields(
     except ValidationError as error:
         raise validation_error(error.errors(include_url=False), body, model) from None
     return fields, {name: body[name] for name in as_in_chat if name in body}, ignored
-
-
-def invalid(param: str, what: str, why: str, do: str) -> PawlError:
-    return PawlError(what, why, do, code="invalid_value", param=param)
 
 
 def unsupported(param: str, what: str, why: str, do: str = "Leave it out") -> PawlError:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.types import Receive, Scope
 
 from pawl.errors import PawlError
 
@@ -46,6 +48,18 @@ class Event(BaseModel):
     data: list[Any] = Field(max_length=20)
     event_data: Any = None
     trigger_id: int | None = None
+
+
+async def read_small(scope: Scope, receive: Receive, limit: int, what: str, do: str) -> bytes:
+    """A request's whole body. Raises PawlError: ``what`` has more than ``limit`` bytes."""
+    body = bytearray()
+    async for part in Request(scope, receive).stream():
+        body += part
+        if len(body) > limit:
+            raise PawlError(
+                f"{what} has more than {limit:,} bytes", do=do, code="request_too_large"
+            )
+    return bytes(body)
 
 
 def shapes_of(blocks: Any) -> dict[int, EventShape]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,7 +19,7 @@ from serve.api.auth import CALLER, Fronts, foreign_origin
 from serve.api.bodies import parse_json
 from serve.api.errors import error_response, no_such_route, status_of
 from serve.api.keys import ANONYMOUS, Authenticator, wrong_key
-from serve.pages.events import EventShape, checked_event
+from serve.pages.events import EventShape, checked_event, read_small
 from serve.pages.sign_in import METHODS, SignInPages, change_first, sign_in_first, token_of
 
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
@@ -112,7 +111,7 @@ class PageSecurity:
         by_hand = path == "/"
         # Before the page is built there are no events, and it says so itself.
         if scope["method"] == "POST" and (shapes := self._shapes()):
-            body = await self._body(scope, receive)
+            body = await read_small(scope, receive, self._n_event_bytes, "this event", "Send less")
             if path.startswith(_JOIN):
                 body = checked_event(body, shapes)
                 event = json.loads(body)
@@ -135,19 +134,6 @@ class PageSecurity:
         self._pages.move_to_end(session_hash)
         if len(self._pages) > MOST_PAGES:
             self._pages.popitem(last=False)
-
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """Raises PawlError: it is too large."""
-        body = bytearray()
-        async for part in Request(scope, receive).stream():
-            body += part
-            if len(body) > self._n_event_bytes:
-                raise PawlError(
-                    f"this event has more than {self._n_event_bytes:,} bytes",
-                    do="Send less",
-                    code="request_too_large",
-                )
-        return bytes(body)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to who may not pass. Puts the caller of a page into the scope."""

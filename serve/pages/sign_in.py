@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote
 
 from jinja2 import Environment, FileSystemLoader
 from starlette.datastructures import Headers, QueryParams
-from starlette.requests import Request, cookie_parser
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pawl.errors import PawlError
@@ -25,6 +25,7 @@ from serve.api.accounts import wrong_password
 from serve.api.errors import status_of
 from serve.api.passwords import FEWEST_CHARACTERS
 from serve.api.throttle import address_of
+from serve.pages.events import read_small
 from serve.pages.rendering import ASSETS
 
 if TYPE_CHECKING:
@@ -212,12 +213,7 @@ class SignInPages:
 
     async def _fields(self, scope: Scope, receive: Receive) -> dict[str, str]:
         """The fields of a form that we made. Raises PawlError: it is not one."""
-        body = bytearray()
-        async for part in Request(scope, receive).stream():
-            body += part
-            if len(body) > MOST_FORM_BYTES:
-                raise PawlError(f"this form has more than {MOST_FORM_BYTES:,} bytes",
-                                do="Type less", code="request_too_large")  # fmt: skip
+        body = await read_small(scope, receive, MOST_FORM_BYTES, "this form", "Type less")
         try:
             found = parse_qs(body.decode("ascii"), True, encoding="utf-8", errors="strict",
                              max_num_fields=10)  # fmt: skip

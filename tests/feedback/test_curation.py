@@ -1,4 +1,7 @@
-"""What feedback turns into, split by split, and the counted reasons why some teaches nothing."""
+"""What feedback turns into, split by split, and the counted reasons why some teaches nothing.
+
+Over 400 lines: one store is filled by the same helpers for every kind of feedback.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,9 +101,11 @@ class Live:
 
         def found() -> list[Completion]:
             rows = [self.store.get_completion(completion_id, i) for i in range(n)]
-            return [] if None in rows else rows
+            there = [row for row in rows if row is not None]
+            return there if len(there) == n else []
 
-        return eventually(found, f"{n} rows of {completion_id}")
+        found_rows: list[Completion] = eventually(found, f"{n} rows of {completion_id}")
+        return found_rows
 
     def seen(self) -> dict[str, Any]:
         """What the fake engine saw."""
@@ -143,3 +146,16 @@ def live(
             one.loop.close()
             if own:
                 store.close()
+
+
+@contextmanager
+def serving(server: HTTPServer) -> Iterator[None]:
+    """A receiver of the tests' own, in a thread until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

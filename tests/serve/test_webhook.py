@@ -23,7 +23,7 @@ from pawl.settings import WebhookSettings, load_settings
 from serve.api.metrics import Metrics
 from serve.webhook import MOST_REFUSALS, Webhook
 from tests.feedback.examples import answered, make_promotion, said
-from tests.serve.live import eventually
+from tests.serve.live import eventually, serving
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -71,12 +71,8 @@ class Receiver:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     one = Receiver()
-    thread = threading.Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield one
-    one.server.shutdown()
-    thread.join()
-    one.server.server_close()
+    with serving(one.server):
+        yield one
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Who goes to the engine and when: shares, quotas, a full queue, hang-ups, comments in a stream."""
+"""Who goes to the engine and when: shares, quotas, a full queue, hang-ups, comments in a stream.
+
+Over 400 lines: the queue alone and the server before it, with the same requests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The gateway in front of a small working engine: names, bytes, records, hang-ups, refusals."""
+"""The gateway in front of a small working engine: names, bytes, records, hang-ups, refusals.
+
+Over 400 lines: every way in which an answer may end is tried on one server.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import re
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +14,7 @@ import httpx
 import pytest
 
 from pawl.settings import Settings, TracingSettings
-from tests.serve.live import Live, eventually, live
+from tests.serve.live import Live, eventually, live, serving
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "pawl", "messages": [{"role": "user", "content": "hello"}]}
@@ -55,12 +54,8 @@ class Collector:
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     one = Collector()
-    thread = threading.Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield one
-    one.server.shutdown()
-    thread.join()
-    one.server.server_close()
+    with serving(one.server):
+        yield one
 
 
 def test_a_request_is_one_trace_with_the_engines_part(collector: Collector, tmp_path: Path) -> None:
