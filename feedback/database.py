@@ -215,7 +215,7 @@ def store_lock(path: Path, wait_seconds: float = 0.0) -> AbstractContextManager[
 
 def newest_row(connection: DuckDBPyConnection) -> int:
     """The newest row's number; 0 for an empty store."""
-    return max((newest_seq(connection, table) for table in numbered_tables(connection)), default=0)
+    return newest_seq(connection, numbered_tables(connection))
 
 
 def count_repeats(connection: DuckDBPyConnection) -> int:

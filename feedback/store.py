@@ -63,7 +63,7 @@ class Store:
         self._numbering = threading.Lock()
         with database.reading() as cursor:
             types = column_types(cursor)
-            next_seq = 1 + max(newest_seq(cursor, table) for table in types)
+            next_seq = 1 + newest_seq(cursor, types)
         rows = self._read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
         self._promotions = [record_from(Promotion, row) for row in rows]
         [(self._last_number,)] = self._read("SELECT coalesce(max(number), 0) FROM version_numbers")
@@ -362,9 +362,8 @@ class Store:
 
     def newest_seq(self) -> int:
         """Of all that ``changes_since`` may answer."""
-        tables = ("feedback", "promotions", "verdicts")
         with self._database.reading() as cursor:
-            return max(newest_seq(cursor, table) for table in tables)
+            return newest_seq(cursor, ("feedback", "promotions", "verdicts"))
 
     def counts(self) -> dict[str, int]:
         """Rows by table; ``feedback`` counts what counts now, ``feedback_rows`` all of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -119,7 +120,8 @@ def numbered_tables(cursor: DuckDBPyConnection) -> list[str]:
     return [str(table) for (table,) in rows]
 
 
-def newest_seq(cursor: DuckDBPyConnection, table: str) -> int:
-    """The highest sequence number of a table; 0 when it is empty."""
-    row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()
+def newest_seq(cursor: DuckDBPyConnection, tables: Iterable[str]) -> int:
+    """The highest sequence number in any of the tables; 0 when all are empty."""
+    each = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in tables)
+    row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM ({each})").fetchone() if each else None
     return int(row[0]) if row else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,15 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is absent: NOT TESTED on the real benchmarks and feedback files")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def nobody() -> list[str]:
+    """How to run a command as containers do: by a user that has a number and no name."""
+    command = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("NOT TESTED as a user without a name: no user namespace could be made")
+    return command
 
 
 @pytest.fixture(scope="session")

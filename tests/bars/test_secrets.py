@@ -8,7 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.bars.place import CHAT, FEEDBACK, TEXT, chat, place
+
+pytestmark = pytest.mark.slow
 
 KEY = "sk-the-right-key-51e6"
 SECRETS = {

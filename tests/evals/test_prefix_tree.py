@@ -11,6 +11,8 @@ import torch
 from evals.prefix_tree import continuation_logprobs, pack
 from pawl.models import BaseModel
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_example_of_the_module() -> None:
     (row,) = pack([[5, 6, 7, 8], [5, 6, 9]], max_tokens=100)

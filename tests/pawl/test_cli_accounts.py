@@ -13,6 +13,8 @@ from pawl.errors import PawlError
 from pawl.settings import Settings
 from tests.adapters_for_tests import light_base
 
+pytestmark = pytest.mark.slow
+
 GOOD = "four words in a row"
 
 

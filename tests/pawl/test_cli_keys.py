@@ -17,6 +17,8 @@ from tests.adapters_for_tests import light_base
 from tests.serve.api.callers import ask
 from tests.serve.pages.composed import composed
 
+pytestmark = pytest.mark.slow
+
 
 def typed(settings: Settings, line: str) -> list[str]:
     """The lines that ``pawl`` prints, those on stderr too."""

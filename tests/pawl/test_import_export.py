@@ -11,6 +11,8 @@ import pytest
 
 from tests.adapters_for_tests import light_base
 
+pytestmark = pytest.mark.slow
+
 ROWS = "".join(
     json.dumps({"prompt": f"What is {n} and {n}?", "completion": str(2 * n)}) + "\n"
     for n in range(9)

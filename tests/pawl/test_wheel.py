@@ -25,6 +25,7 @@ from tests.conftest import REPOSITORY
 from tests.refine.tiny import ASKED, make_world_model, says
 from tests.serve.live import eventually
 
+DEAD = "http://127.0.0.1:9"  # nothing listens on the discard port
 ROOMS = ("pawl", "feedback", "serve", "evals", "refine")
 
 
@@ -167,14 +168,24 @@ def test_a_night_and_an_evaluation_from_a_hostile_folder(
 
 
 @pytest.fixture
-def served(installed: Path, hostile: Path, model_dir: Path, tmp_path: Path) -> Iterator[Pawl]:
-    """``pawl up`` with the real engine, typed in the hostile folder."""
+def served(
+    installed: Path, hostile: Path, model_dir: Path, tmp_path: Path, nobody: list[str]
+) -> Iterator[Pawl]:
+    """``pawl up`` with the real engine, typed in the hostile folder by a user without a name or a
+    home, with a temporary path longer than a socket's may be (107 bytes), dead proxies and a
+    terminal of another encoding."""
     state_dir, log_path = tmp_path / "state", tmp_path / "up.log"
-    command = [str(installed / "pawl"), "up", "--model", str(model_dir), "--port", "0",
-               "--state-dir", str(state_dir)]  # fmt: skip
+    long = tmp_path / ("t" * 100) / ("u" * 100)
+    long.mkdir(parents=True)
+    command = ["env", "-u", "HOME", *nobody, str(installed / "pawl"), "up", "--model",
+               str(model_dir), "--port", "0", "--state-dir", str(state_dir)]  # fmt: skip
+    surroundings = {"TMPDIR": str(long), "HTTP_PROXY": DEAD, "http_proxy": DEAD, "NO_PROXY": "",
+                    "PYTHONUTF8": "0", "PYTHONIOENCODING": "gbk"}  # fmt: skip
     with (
         log_path.open("wb") as log,
-        subprocess.Popen(command, cwd=hostile, env=environment(), stdout=log, stderr=log) as child,
+        subprocess.Popen(
+            command, cwd=hostile, env=environment() | surroundings, stdout=log, stderr=log
+        ) as child,  # fmt: skip
     ):
         try:
             found = state_dir / "server.json"
@@ -193,3 +204,4 @@ def test_a_server_from_a_hostile_folder(served: Pawl) -> None:
     answer = served.chat(ASKED[0].format("grass"), temperature=0)
     assert answer.text == says("grass", "red")
     assert answer.model == "base"
+    assert served.chat("Grüße 漢字 🙂 ไทย", max_tokens=4).model == "base"

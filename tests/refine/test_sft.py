@@ -9,6 +9,8 @@ import pytest
 
 from refine.sft import EpochSampler, answer_trainer, collator, split_batch
 
+pytestmark = pytest.mark.slow
+
 
 def batch_of(lengths: list[int]) -> dict[str, Any]:
     rows = [

@@ -22,6 +22,8 @@ from serve.up import listen
 from tests import tiny_bases
 from tests.serve.live import REPOSITORY, Live, eventually, live
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Live]:
@@ -117,7 +119,6 @@ def test_a_websocket_is_refused_as_any_route_that_is_not_there(impatient: Live) 
     assert httpx.get(impatient.url + "/v1/realtime", headers=headers).status_code == 404
 
 
-@pytest.mark.slow
 def test_more_connections_than_files_neither_shut_it_nor_fill_its_log(tmp_path: Path) -> None:
     """``benchmarks/half_open.py`` measures it for longer, with twice as many."""
     model_dir, state_dir = tiny_bases.plain(tmp_path / "model"), tmp_path / "state"

@@ -20,6 +20,8 @@ from serve.engine import session as processes
 from serve.engine.watchdog import Activity, watch
 from tests.serve.live import Live, eventually, fake_command, live
 
+pytestmark = pytest.mark.slow
+
 CHAT = "/v1/chat/completions"
 
 
@@ -133,7 +135,6 @@ def test_a_pause_of_this_process_is_not_one_of_the_engine() -> None:
     assert asyncio.run(scenario()) == "the engine ended with exit code 0"
 
 
-@pytest.mark.slow
 def test_an_engine_that_dies_at_each_first_request_is_given_up(tmp_path: Path) -> None:
     with live(Settings(state_dir=tmp_path)) as one:
         one.engine._backoff = (0.01,)
