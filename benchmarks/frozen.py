@@ -27,7 +27,7 @@ from benchmarks.figures import percentile
 from benchmarks.kills import Acknowledged, FellShort, check_once
 from benchmarks.measurements import finish
 from pawl.client import Pawl
-from pawl.server import start_server, stop_server, wait_ready
+from pawl.server import api_key_of, start_server, stop_server, wait_ready
 from pawl.settings import Settings, load_settings
 
 N_CLIENTS = 6
@@ -96,7 +96,7 @@ async def one_fault(
     done: Acknowledged, told: Told,
 ) -> float:  # fmt: skip
     """Chat, do it, wait until the engine is ready again; how many seconds that took."""
-    stop, api = asyncio.Event(), Pawl(url)
+    stop, api = asyncio.Event(), Pawl(url, api_key_of(settings))
     limit = settings.engine.stuck_seconds + HANG_SECONDS
     before = len(done.completions)
     tasks = [
