@@ -36,7 +36,7 @@ CommandMaker = Callable[[Settings, BaseModel, int], list[str]]
 # Of an engine that never worked, or that ends at its first request each time; another is tried for
 # ever.
 N_FAILURES_TO_GIVE_UP = 5
-STEADY_SECONDS = 60.0  # an engine that lived this long starts the count of failures anew
+STEADY_SECONDS = 60.0  # an engine that lived this long, or answered, starts the count anew
 BACKOFF_SECONDS = (0.5, 2.0, 8.0, 30.0, 120.0)
 POLL_SECONDS = 0.1
 HEALTH_SECONDS = 5.0
@@ -220,9 +220,10 @@ class Engine:
                     self.failure = PawlError(reason, retryable=True, code="engine_failed")
                 await self._end_process()
                 self.loaded.clear()
-                steady = ready_at is not None and time.monotonic() - ready_at > STEADY_SECONDS
-                n_failures = 1 if steady else n_failures + 1
-                if steady or self.activity.n_answered:
+                lived = time.monotonic() - ready_at if ready_at is not None else 0.0
+                worked = lived > STEADY_SECONDS or self.activity.n_answered > 0
+                n_failures = 1 if worked else n_failures + 1
+                if worked:
                     n_fruitless = 0
                 elif self.activity.n_asked:
                     n_fruitless += 1
