@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import logging
 import math
@@ -52,6 +53,7 @@ DRAIN_SECONDS = 5  # for answers under way when the server is told to stop
 # A night, an import or an export without a server holds the store for moments; a start that comes
 # in one of them waits.
 STORE_SECONDS = 10.0
+N_ARENAS = 2
 LOG_SECONDS = 5.0  # between two looks at the size of the logs
 _log = logging.getLogger("pawl.up")
 
@@ -73,6 +75,7 @@ def run_server(
     """
     from feedback.store import Store
 
+    _share_arenas()
     tightened = make_private(settings.state_dir)
     lock = hold_lock(
         settings.state_dir / "server.lock",
@@ -103,6 +106,17 @@ def run_server(
         if not has_way_in and not is_loopback(settings.host):
             let_in(settings, store, say)
         asyncio.run(_serve(settings, base, store, listener, say, command))
+
+
+def _share_arenas() -> None:
+    """Let glibc keep two arenas of memory instead of eight for each core.
+
+    Threads take and free large bodies; what each arena keeps of them made the gateway grow by 30 %
+    in 100,000 odd requests. Elsewhere than on glibc nothing happens.
+    """
+    m_arena_max = -8  # malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(m_arena_max, N_ARENAS)
 
 
 def let_in(settings: Settings, store: Store, say: Callable[[str], None]) -> None:
