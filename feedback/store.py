@@ -317,9 +317,10 @@ class Store:
         return [record_from(ItemScore, row) for row in rows]
 
     def imported(self) -> list[Lesson]:
-        """All imported rows, each content once, in the order they came."""
+        """All imported rows, each content of each rater once, in the order they came."""
         rows = self._read(
-            "SELECT arg_min(row_json, seq) FROM imported GROUP BY row_id ORDER BY min(seq)"
+            "SELECT arg_min(row_json, seq) FROM imported"
+            " GROUP BY row_id, row_json->>'$.origin.rater_id' ORDER BY min(seq)"
         )
         return [Lesson(**json.loads(text)) for (text,) in rows]
 
@@ -345,9 +346,10 @@ class Store:
                 found.append((group_id, prompt))
         return found
 
-    def imported_ids(self) -> set[str]:
-        """``row_id`` of every imported row."""
-        return {row_id for (row_id,) in self._read("SELECT DISTINCT row_id FROM imported")}
+    def imported_keys(self) -> set[tuple[str, str | None]]:
+        """``row_id`` and rater of every imported row."""
+        sql = "SELECT DISTINCT row_id, row_json->>'$.origin.rater_id' FROM imported"
+        return {(row_id, rater_id) for row_id, rater_id in self._read(sql)}
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""

@@ -420,6 +420,10 @@ class GenerateRequest(Body):
 class ImportRequest(Body):
     path: Name = Field(description="a file of the exchange folder, by its path inside of it")
     format: str = Field("auto", description="a format of feedback.formats, or auto")
+    map: dict[str, str] | None = Field(
+        None, max_length=20, description='a column for each field: {"prompt": "question", ...}'
+    )
+    dry_run: bool = Field(False, description="say what would be added, and add nothing")
 
 
 class ExportRequest(Body):
@@ -620,6 +624,8 @@ class ImportCounts(Answer):
     n_rows: int
     n_added: int
     n_already_there: int
+    n_raters: int
+    dry_run: bool
     skipped: dict[str, int]
     problems: list[str]
     message: str

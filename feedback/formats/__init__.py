@@ -13,22 +13,31 @@ LLaMA-Factory's, the last OpenAssistant's trees. Read only:
     sharegpt           {"conversations": [{"from", "value"}]}
     openai-preference  {"input": {"messages": [...]}, "preferred_output", "non_preferred_output"}
     alpaca             {"instruction", "input", "output"}, or "chosen" and "rejected"
+    ranked             {"instruction", "completions": [{"response", "overall_score"}, ...]}
+    arena              {"conversation_a", "conversation_b", "winner", "judge"}
     open-webui         the export of Open WebUI's evaluations: ratings with the chat around them
+    librechat          LibreChat's conversations or its collection of messages, with feedback
+    langfuse           Langfuse's scores with the traces or observations that they are of
+    openai-log         requests with their responses: logs, batches, stored completions
 
-What is a list of messages may be a text where its meaning is clear (TRL's *standard* formats).
-A file is JSON Lines, or one JSON array; its records may be of several formats.
+What is a list of messages may be a text where its meaning is clear (TRL's *standard* formats,
+Anthropic's transcripts), and content a list of text parts. A file is JSON Lines, one JSON array,
+objects one after the other, an API's answer around its ``data``, or a table (``.csv``, ``.tsv``);
+its records may be of several formats (``detect``). ``mapping`` reads columns of other names.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from feedback.curation import curate
+from feedback.formats.detect import FORMATS
 from feedback.formats.exchange import Exchange
 from feedback.formats.read import Parsed, parse
-from feedback.formats.records import FORMATS
 from feedback.formats.write import WRITERS, render
 from feedback.store import Store
 from pawl.errors import PawlError
@@ -41,50 +50,78 @@ __all__ = [
 
 
 def import_file(
-    store: Store, exchange: Exchange, name: str, file_format: str = "auto"
+    store: Store,
+    exchange: Exchange,
+    name: str,
+    file_format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    *,
+    is_dry_run: bool = False,
 ) -> dict[str, Any]:
     """``import_rows`` of a file in the exchange folder. Raises PawlError also when it can't be
     read."""
-    return import_rows(store, exchange.read(name), name.rpartition("/")[2], file_format)
+    raw, file_name = exchange.read(name), name.rpartition("/")[2]
+    return import_rows(store, raw, file_name, file_format, mapping, is_dry_run=is_dry_run)
 
 
-def import_rows(store: Store, raw: bytes, name: str, file_format: str = "auto") -> dict[str, Any]:
-    """Read training rows into the store; rows already there are not added again.
+def import_rows(
+    store: Store,
+    raw: bytes,
+    name: str,
+    file_format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    *,
+    is_dry_run: bool = False,
+) -> dict[str, Any]:
+    """Read training rows into the store, all in one transaction; rows already there are not added
+    again. A row of another rater is another row.
 
     Args:
         raw: the bytes of a file.
         name: the file's, for the rows' origin and for messages.
         file_format: one of ``FORMATS``, or ``auto`` to tell it from each record's keys.
+        mapping: a column for each field, for records of no known format (``mapping``).
+        is_dry_run: say what would be added, and add nothing.
 
     Returns:
-        ``{"format", "n_records", "n_rows", "n_added", "n_already_there", "skipped": {reason: n},
-        "problems": ["line 3: ...", ...], "message"}``. A record may give several rows (a tree)
-        or none (it is in ``skipped``).
+        ``{"format", "n_records", "n_rows", "n_added", "n_already_there", "n_raters", "dry_run",
+        "skipped": {reason: n}, "problems": ["line 3: ...", ...], "message"}``. A record may give
+        several rows (a tree) or none (it is in ``skipped``); ``problems`` names the first places
+        of each reason.
 
     Raises:
-        PawlError: not JSON at all, or of no known format; nothing was added.
+        PawlError: not JSON at all, of no known format, or a record fits two formats
+            (``ambiguous_format``); nothing was added.
     """
-    parsed = parse(raw, name, file_format)
-    known = store.imported_ids()
-    new = {row.row_id: row for row in parsed.lessons if row.row_id not in known}
-    if new:
+    parsed = parse(raw, name, file_format, mapping)
+    known = store.imported_keys()
+    new = [
+        row for row in parsed.lessons if (row.row_id, row.origin.get("rater_id")) not in known
+    ]
+    if new and not is_dry_run:
+        keys = {category.key for category in store.categories()}
         store.append_imported(
-            new.values(),
+            (
+                replace(row, categories=[key for key in row.categories if key in keys])
+                for row in new
+            ),
             source_format=parsed.file_format,
             file_sha256=hashlib.sha256(raw).hexdigest(),
         ).result()
     n_skipped = sum(parsed.skipped.values())
     message = (
-        f"{name} ({parsed.file_format}): {len(new):,} rows added from "
-        f"{parsed.n_records:,} records, {len(parsed.lessons) - len(new):,} were there "
+        f"{name} ({parsed.file_format}): {len(new):,} rows {'would be ' if is_dry_run else ''}"
+        f"added from {parsed.n_records:,} records, {len(parsed.lessons) - len(new):,} were there "
         f"already, {n_skipped:,} could not be used"
     )
     return {
         "format": parsed.file_format,
         "n_records": parsed.n_records,
         "n_rows": len(parsed.lessons),
-        "n_added": len(new),
+        "n_added": 0 if is_dry_run else len(new),
         "n_already_there": len(parsed.lessons) - len(new),
+        "n_raters": len({row.origin["rater_id"] for row in new if "rater_id" in row.origin}),
+        "dry_run": is_dry_run,
         "skipped": parsed.skipped,
         "problems": parsed.problems,
         "message": message,

@@ -1,302 +1,322 @@
-"""One record of another project's format to lessons: what its keys are, and what they mean.
+"""What the records of all formats are made of: messages, answers, tools, thumbs, raters.
 
 Null counts as absent everywhere. A prompt may be a text or messages; a message's content a text or
-a list of text parts; ``developer`` is ``system`` by another name. Records with tool calls are
-refused: half of such a conversation teaches to guess what a tool would say.
+a list of text parts; ``developer`` is ``system`` by another name. Calls of tools and their results
+may stand in a prompt; an answer that calls a tool is refused, since only texts are learned.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from feedback.rows import Lesson
 from pawl.files import sha256_json
+from pawl.schemas import Message
 
-Messages = list[dict[str, str]]
 Record = dict[str, Any]
+Messages = list[Message]
+
 _ROLES = {"developer": "system", "human": "user", "prompter": "user", "gpt": "assistant"}
 _TURN = re.compile(r"\n\n(Human|Assistant):")  # Anthropic's HH-RLHF
-_MOST_TURNS = 10_000  # of a conversation whose messages name their parents
+_TURN_ROLES = {"Human": "user", "Assistant": "assistant"}
+_THUMBS = {
+    **dict.fromkeys(
+        ("up", "thumbsup", "thumbup", "good", "like", "liked", "positive", "true", "yes",
+         "correct", "helpful", "\N{THUMBS UP SIGN}"), True),
+    **dict.fromkeys(
+        ("down", "thumbsdown", "thumbdown", "bad", "dislike", "disliked", "negative", "false",
+         "no", "incorrect", "unhelpful", "\N{THUMBS DOWN SIGN}"), False),
+}  # fmt: skip
+_SIGNS: dict[float, bool] = {1: True, 0: False, -1: False}
+_RATERS = ("rater_id", "rater", "annotator_id", "annotator", "worker_id", "user_id")
+_MOST_RATER_CHARACTERS = 100
+_MOST_COMMENT_CHARACTERS = 10_000  # as of feedback over the API
+_MOST_CATEGORIES = 20
+_MOST_LEVELS = 32  # of a tool's schema
 
 
 class Unusable(Exception):
     """A record teaches nothing; the text is the reason to count by."""
 
 
-def format_of(record: Record) -> str | None:
-    """The name of a record's format, told from its keys; None for one that is not known."""
-    keys = {key for key, value in record.items() if value is not None}
-    if isinstance(record.get("prompt"), dict) and "replies" in record["prompt"]:
-        return "oasst"
-    # A pair stays a pair: chosen and rejected count for more than messages beside them.
-    for needed, name in (
-        ({"preferred_output", "non_preferred_output"}, "openai-preference"),
-        ({"conversations", "chosen", "rejected"}, "sharegpt-dpo"),
-        ({"instruction", "chosen", "rejected"}, "alpaca"),
-        ({"chosen", "rejected"}, "preference"),
-        ({"data", "snapshot"}, "open-webui"),
-        ({"messages", "label"}, "sharegpt-kto"),
-        ({"conversations", "label"}, "sharegpt-kto"),
-        ({"messages"}, "sft"),
-        ({"conversations"}, "sharegpt"),
-        ({"prompt", "completion", "label"}, "unpaired"),
-        ({"prompt", "completion"}, "sft"),
-        ({"instruction", "output"}, "alpaca"),
-    ):
-        if needed <= keys:
-            return name
-    return None
+class Ambiguous(Exception):
+    """A record fits several formats, and none of the readings holds all the others.
+
+    Args:
+        formats: their names.
+        why: what they read differently.
+    """
+
+    def __init__(self, formats: Iterable[str], why: str) -> None:
+        super().__init__(why)
+        self.formats, self.why = tuple(formats), why
 
 
-# ---- what the formats are made of ----
+# ---- messages ----
 
 
-def _content(message: Record, what: str) -> str:
-    """A message's text. Parts are joined as vLLM joins them."""
-    if message.get("tool_calls") or message.get("function_call"):
-        raise Unusable("a message calls tools")
-    content: Any = message.get("content")
-    if isinstance(content, list):
-        if not all(
-            isinstance(part, dict) and part.get("type") == "text" and isinstance(
-                part.get("text"), str) for part in content
-        ):  # fmt: skip
+def role_of(role: Any) -> str:
+    return _ROLES.get(role, role) if isinstance(role, str) else ""
+
+
+def content_of(content: Any, what: str) -> str | None:
+    """A message's text. Parts are joined as vLLM joins them. None for what is neither: the check
+    of the whole row refuses it."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else None
+    texts = []
+    for part in content:
+        is_text = isinstance(part, dict) and part.get("type") in ("text", "input_text",
+                                                                  "output_text")  # fmt: skip
+        if not is_text or not isinstance(part.get("text"), str):
             raise Unusable(f"{what} has parts that are not text")
-        return "\n".join(part["text"] for part in content)
-    return content  # what is no text is refused with the row
+        texts.append(part["text"])
+    return "\n".join(texts)
 
 
-def _messages(value: Any, what: str) -> Messages:
-    """A list of role and content; a text is what the user says."""
+def message_of(message: Record, what: str) -> Message:
+    """One message with ``role`` and ``content``, and its calls or the call it answers."""
+    if message.get("function_call"):
+        raise Unusable("a message calls a function in the form that OpenAI gave up")
+    row: Message = {
+        "role": role_of(message.get("role")),
+        "content": content_of(message.get("content"), what),
+    }
+    if message.get("tool_calls"):
+        row["tool_calls"] = _calls(message["tool_calls"])
+        row["content"] = row["content"] or ""
+    if row["role"] == "tool" and isinstance(message.get("tool_call_id"), str):
+        row["tool_call_id"] = message["tool_call_id"]
+    if isinstance(message.get("name"), str):
+        row["name"] = message["name"]
+    return row
+
+
+def messages_of(value: Any, what: str) -> Messages:
+    """A list of messages; a text is what the user says, or a transcript of Anthropic's."""
     if isinstance(value, str):
-        return [{"role": "user", "content": value}]
+        return transcript_of(value, what) if _TURN.match(value) else [
+            {"role": "user", "content": value}]  # fmt: skip
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         raise Unusable(f"{what} is not a list of messages")
     if value and all("from" in message and "value" in message for message in value):  # ShareGPT's
-        value = [{"role": one["from"], "content": one["value"]} for one in value]
-    return [
-        {"role": _role(message.get("role")), "content": _content(message, what)}
-        for message in value
+        value = [{"role": turn["from"], "content": turn["value"]} for turn in value]
+    return [message_of(message, what) for message in value]
+
+
+def transcript_of(text: str, what: str) -> Messages:
+    """``\\n\\nHuman: ...\\n\\nAssistant: ...`` as messages; without the place for an answer."""
+    before, *turns = _TURN.split(text)
+    if before.strip() or not turns:
+        raise Unusable(f"{what} is a text without its prompt")
+    messages: Messages = [
+        {"role": _TURN_ROLES[name], "content": content.strip()}
+        for name, content in zip(turns[::2], turns[1::2], strict=True)
     ]
+    if messages[-1] == {"role": "assistant", "content": ""}:
+        messages.pop()
+    return messages
 
 
-def _role(role: Any) -> str:
-    return _ROLES.get(role, role) if isinstance(role, str) else str(role)
+def is_transcript(value: Any) -> bool:
+    return isinstance(value, str) and bool(_TURN.match(value))
 
 
-def _answer(value: Any, what: str) -> str:
+def answer_of(value: Any, what: str) -> str | None:
     """The text of an answer: itself, or the single assistant message that it is."""
     if isinstance(value, str):
         return value
-    messages = _messages([value] if isinstance(value, dict) else value, what)
+    messages = messages_of([value] if isinstance(value, dict) else value, what)
     if len(messages) != 1 or messages[0]["role"] != "assistant":
         raise Unusable(f"{what} is not one message of the assistant")
-    return messages[0]["content"]
+    if messages[0].get("tool_calls"):
+        raise Unusable("the answer calls a tool, and only texts are learned")
+    text: str | None = messages[0]["content"]
+    return text
 
 
-def _whole(value: Any, what: str) -> tuple[Messages, str]:
+def conversation_of(value: Any, what: str) -> tuple[Messages, Any]:
     """Prompt and answer of a whole conversation."""
-    messages = _messages(value, what)
-    if isinstance(value, list) and value and value[-1].get("weight") == 0:
-        raise Unusable("its answer has weight 0, so it is not to be learned")
-    return messages[:-1], _answer(messages[-1:], "the last message")
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        if value[-1].get("weight") == 0:
+            raise Unusable("its answer has weight 0, so it is not to be learned")
+    messages = messages_of(value, what)
+    return messages[:-1], answer_of(messages[-1:], "the last message")
+
+
+def with_system(messages: Messages, system: Any) -> Messages:
+    """The messages after the system text that some formats keep beside them."""
+    if not isinstance(system, str) or not system.strip():
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+# ---- tools ----
+
+
+def _calls(value: Any) -> list[dict[str, Any]]:
+    calls = []
+    for call in value if isinstance(value, list) else [None]:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not all(
+            isinstance(function.get(name), str) for name in ("name", "arguments")
+        ):
+            raise Unusable("a call of a tool is not in OpenAI's form")
+        row = {
+            "type": "function",
+            "function": {"name": function["name"], "arguments": function["arguments"]},
+        }
+        calls.append({"id": call["id"], **row} if isinstance(call.get("id"), str) else row)
+    return calls
+
+
+def tools_of(record: Record) -> list[dict[str, Any]]:
+    """The tools that a record offers, which may be JSON as a text."""
+    value = record.get("tools")
+    if record.get("functions"):
+        raise Unusable("it offers functions in the form that OpenAI gave up")
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError):
+            raise Unusable("its tools are not JSON") from None
+    if not value:
+        return []
+    if not isinstance(value, list) or not all(
+        isinstance(tool, dict)
+        and tool.get("type") == "function"
+        and isinstance(tool.get("function"), dict)
+        and isinstance(tool["function"].get("name"), str)
+        for tool in value
+    ):
+        raise Unusable("its tools are not in OpenAI's form")
+    if _is_deeper(value, _MOST_LEVELS):
+        raise Unusable("its tools are nested too deeply")
+    return value
+
+
+def _is_deeper(value: Any, n_levels: int) -> bool:
+    """Whether lists and objects are nested deeper than ``n_levels``."""
+    level = [value]
+    for _ in range(n_levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True
+
+
+# ---- opinions ----
+
+
+def thumb_of(value: Any, *, signs: bool = False) -> bool | None:
+    """Whether a value is a thumb up (True) or down (False); None for any other.
+
+    Args:
+        signs: 1 is up; 0 and -1 are down. Without it numbers are none: 1 may be the worst of five.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        word = re.sub(r"[\s_-]", "", value.casefold())
+        if word in _THUMBS:
+            return _THUMBS[word]
+        value = number_of(value)
+    return _SIGNS.get(value) if signs and isinstance(value, int | float) else None
+
+
+def number_of(value: Any) -> float | None:
+    """A finite number, or the one that a text is."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < float("inf") else None  # NaN compares false, too
+
+
+def rater_of(source: str, value: Any) -> str | None:
+    """The rater's name in the store: ``import:SOURCE/ID``. No account's or key's name has a colon,
+    so whoever writes a file can't speak for one."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    name = str(value).strip() if not isinstance(value, int) or abs(value) < 2**64 else ""
+    if not name:
+        return None
+    if len(name) > _MOST_RATER_CHARACTERS or not name.isprintable():
+        name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"import:{source}/{name}"
+
+
+def opinion(source: str, rater: Any = None, **details: Any) -> dict[str, Any]:
+    """The part of a row's origin that says whose opinion it is, and in which words.
+
+    Args:
+        details: texts or lists of texts; others and empty ones are left out, long ones cut.
+    """
+    origin: dict[str, Any] = {}
+    if (rater_id := rater_of(source, rater)) is not None:
+        origin["rater_id"] = rater_id
+    for name, value in details.items():
+        if isinstance(value, list):
+            value = ", ".join(text for text in value if isinstance(text, str))
+        if isinstance(value, str) and value.strip():
+            origin[name] = value[:_MOST_COMMENT_CHARACTERS]
+    return origin
+
+
+def record_opinion(source: str, record: Record) -> dict[str, Any]:
+    """``opinion`` of a record that names its rater in one of the usual columns."""
+    rater = next((record[name] for name in _RATERS if record.get(name) is not None), None)
+    return opinion(source, rater, comment=record.get("comment"))
+
+
+def categories_of(value: Any) -> list[str]:
+    """Keys of categories. ``import_rows`` leaves out those that the store doesn't have."""
+    if isinstance(value, str):
+        value = re.split(r"[,;|]", value)
+    if not isinstance(value, list):
+        return []
+    keys = [key.strip() for key in value if isinstance(key, str) and key.strip()]
+    return list(dict.fromkeys(keys))[:_MOST_CATEGORIES]
+
+
+# ---- lessons ----
 
 
 def _group(prompt: Messages) -> str:
     """Rows whose conversations open with the same question stand together."""
-    first = next((message for message in prompt if message.get("role") == "user"), None)
+    first = next((message for message in prompt if message["role"] == "user"), None)
     return "import:" + sha256_json(first)[:16]
 
 
-def _sft(prompt: Messages, answer: str) -> Lesson:
+def sft(prompt: Messages, answer: Any) -> Lesson:
     return Lesson("sft", _group(prompt), prompt, completion=answer)
 
 
-def _unpaired(prompt: Messages, answer: str, label: Any) -> Lesson:
+def unpaired(prompt: Messages, answer: Any, label: Any) -> Lesson:
     return Lesson("unpaired", _group(prompt), prompt, completion=answer, label=label)
 
 
-def _pair(prompt: Messages, chosen: str, rejected: str) -> Lesson:
+def pair(prompt: Messages, chosen: Any, rejected: Any) -> Lesson:
     return Lesson("pair", _group(prompt), prompt, chosen=chosen, rejected=rejected)
 
 
-def _no_tools(record: Record) -> None:
-    if record.get("tools") or record.get("functions"):
-        raise Unusable("a record with tools")
-
-
-# ---- one function a format ----
-
-
-def _answered(record: Record) -> tuple[Messages, str]:
-    """Prompt and answer: a whole conversation, or the two apart."""
-    _no_tools(record)
-    for name in ("messages", "conversations"):
-        if record.get(name) is not None:
-            return _whole(_with_system(record, name), name)
-    prompt = _messages(record.get("prompt"), "prompt")
-    return prompt, _answer(record.get("completion"), "completion")
-
-
-def _read_sft(record: Record) -> Iterator[Lesson | str]:
-    yield _sft(*_answered(record))
-
-
-def _read_unpaired(record: Record) -> Iterator[Lesson | str]:
-    yield _unpaired(*_answered(record), record.get("label"))
-
-
-def _read_preference(record: Record) -> Iterator[Lesson | str]:
-    """TRL's: answers beside their prompt, or whole conversations that share one."""
-    _no_tools(record)
-    better, worse, prompt = record.get("chosen"), record.get("rejected"), record.get("prompt")
-    if isinstance(better, str) and isinstance(worse, str) and prompt is None:
-        better, worse = _transcript(better, "chosen"), _transcript(worse, "rejected")
-    if not all(isinstance(side, list) and len(side) > 1 for side in (better, worse)):
-        if prompt is None:
-            raise Unusable("chosen and rejected come without a prompt")
-        yield _pair(
-            _messages(prompt, "prompt"), _answer(better, "chosen"), _answer(worse, "rejected")
-        )
-        return
-    before, chosen = _whole(better, "chosen")
-    other, rejected = _whole(worse, "rejected")
-    if before != other:
-        raise Unusable("chosen and rejected do not share their prompt")
-    if isinstance(prompt, str):
-        belongs = any(message["content"] == prompt for message in before)
-    else:
-        belongs = prompt is None or _messages(prompt, "prompt") == before
-    if not belongs:
-        raise Unusable("chosen is a conversation that does not hold the prompt")
-    yield _pair(before, chosen, rejected)
-
-
-def _transcript(text: str, what: str) -> list[dict[str, str]]:
-    """``\\n\\nHuman: ...\\n\\nAssistant: ...`` as messages."""
-    before, *turns = _TURN.split(text)
-    if before.strip() or not turns:
-        raise Unusable(f"{what} is a text without its prompt")
-    names = {"Human": "user", "Assistant": "assistant"}
-    return [
-        {"role": names[name], "content": said.strip()}
-        for name, said in zip(turns[::2], turns[1::2], strict=True)
-    ]
-
-
-def _read_openai_preference(record: Record) -> Iterator[Lesson | str]:
-    """What OpenAI's fine-tuning takes for DPO."""
-    asked = record.get("input")
-    if not isinstance(asked, dict):
-        raise Unusable("input is not an object")
-    _no_tools(asked)
-    yield _pair(
-        _messages(asked.get("messages"), "input.messages"),
-        _answer(record.get("preferred_output"), "preferred_output"),
-        _answer(record.get("non_preferred_output"), "non_preferred_output"),
+def detailed(lesson: Lesson, source: str, record: Record) -> Lesson:
+    """The lesson with the tools, the categories and the rater of its record."""
+    return replace(
+        lesson,
+        tools=tools_of(record),
+        categories=categories_of(record.get("categories")),
+        origin=record_opinion(source, record),
     )
-
-
-def _with_system(record: Record, name: str) -> Any:
-    """A conversation with the ``system`` text that ShareGPT's records may have beside it."""
-    value, system = record.get(name), record.get("system")
-    if isinstance(value, list) and isinstance(system, str) and system.strip():
-        is_sharegpt = bool(value) and isinstance(value[0], dict) and "from" in value[0]
-        first = {"from": "system", "value": system} if is_sharegpt else {
-            "role": "system", "content": system}  # fmt: skip
-        return [first, *value]
-    return value
-
-
-def _read_sharegpt_dpo(record: Record) -> Iterator[Lesson | str]:
-    prompt = _messages(_with_system(record, "conversations"), "conversations")
-    yield _pair(prompt, *(_answer(record.get(name), name) for name in ("chosen", "rejected")))
-
-
-def _read_alpaca(record: Record) -> Iterator[Lesson | str]:
-    """Alpaca's, and LLaMA-Factory's pairs in the same columns."""
-    parts = [record.get(name) or "" for name in ("instruction", "input")]
-    if not all(isinstance(part, str) for part in parts) or record.get("history"):
-        raise Unusable("not an instruction and an input")
-    prompt = [{"role": "user", "content": "\n".join(filter(None, parts))}]
-    if isinstance(record.get("system"), str) and record["system"].strip():
-        prompt.insert(0, {"role": "system", "content": record["system"]})
-    if record.get("chosen") is not None:
-        yield _pair(prompt, *(_answer(record.get(name), name) for name in ("chosen", "rejected")))
-    else:
-        yield _sft(prompt, _answer(record.get("output"), "output"))
-
-
-def _read_open_webui(record: Record) -> Iterator[Lesson | str]:
-    """Open WebUI's export of feedback: a rating, and a snapshot of the chat it was given in."""
-    try:
-        rating, wanted = record["data"]["rating"], record["meta"]["message_id"]
-        messages = record["snapshot"]["chat"]["chat"]["history"]["messages"]
-        path: list[Record] = []
-        while wanted is not None and len(path) < _MOST_TURNS:
-            path.append(messages[wanted])
-            wanted = messages[wanted].get("parentId")
-    except (KeyError, TypeError, AttributeError):
-        raise Unusable("no rated message in its snapshot of the chat") from None
-    if wanted is not None:
-        raise Unusable("the messages of its chat follow each other in a circle")
-    if rating not in (1, -1) or isinstance(rating, bool):
-        raise Unusable("its rating is neither 1 nor -1")
-    yield _unpaired(*_whole(path[::-1], "the chat"), rating == 1)
-
-
-def _read_oasst(record: Record) -> Iterator[Lesson | str]:
-    """At each question, the best ranked reply against every other ranked one (rank 0 is best)."""
-    root, tree_id = record.get("prompt"), record.get("message_tree_id")
-    if not isinstance(root, dict) or not isinstance(tree_id, str):
-        raise Unusable("not a message tree (no prompt or no message_tree_id)")
-    open_nodes: list[tuple[dict[str, Any], Messages]] = [(root, [])]
-    while open_nodes:
-        node, before = open_nodes.pop()
-        role = _role(node.get("role"))
-        path = [*before, {"role": role, "content": node.get("text")}]
-        below = node.get("replies") or []
-        if not isinstance(below, list):
-            yield "replies is not a list"
-            continue
-        replies = [one for one in below if isinstance(one, dict) and not one.get("deleted")]
-        open_nodes += [(one, path) for one in reversed(replies)]  # type: ignore[misc]
-        if role != "user":
-            continue
-        ranked = sorted(
-            (one for one in replies if isinstance(one.get("rank"), int)),
-            key=lambda one: int(one["rank"]),
-        )
-        if len(ranked) < 2:
-            yield (
-                "a question without replies"
-                if not replies
-                else "fewer than two ranked replies to a question"
-            )
-        for worse in ranked[1:]:
-            if worse["rank"] == ranked[0]["rank"]:
-                yield "two replies share the best rank"
-                continue
-            yield Lesson(
-                "pair",
-                f"import:oasst:{tree_id}",
-                path,  # type: ignore[arg-type]
-                chosen=ranked[0].get("text"),
-                rejected=worse.get("text"),
-            )
-
-
-FORMATS: dict[str, Callable[[Record], Iterator[Lesson | str]]] = {
-    "sft": _read_sft,
-    "preference": _read_preference,
-    "unpaired": _read_unpaired,
-    "sharegpt": _read_sft,
-    "sharegpt-dpo": _read_sharegpt_dpo,
-    "sharegpt-kto": _read_unpaired,
-    "oasst": _read_oasst,
-    "openai-preference": _read_openai_preference,
-    "alpaca": _read_alpaca,
-    "open-webui": _read_open_webui,
-}

@@ -25,9 +25,9 @@ def render(
         if row.split == "holdout":
             skipped["kept for testing"] += 1
         elif row.kind != kind:
-            skipped[f"{row.kind} rows are not said by {file_format}"] += 1
+            skipped[f"{row.kind} rows do not exist in {file_format}"] += 1
         elif row.has_tools and file_format not in WITH_TOOLS:
-            skipped[f"tools are not said by {file_format}"] += 1
+            skipped[f"tools do not exist in {file_format}"] += 1
         elif file_format == "oasst" and row.prompt[0]["role"] == "system":
             skipped["oasst has no system messages"] += 1
         else:
@@ -36,38 +36,41 @@ def render(
     if as_array:
         text = json.dumps(records, ensure_ascii=False, indent=2) + "\n"
     else:
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records)
+        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     return text, len(records), dict(sorted(skipped.items()))
 
 
-def _said(text: str | None) -> list[Message]:
+def _assistant(text: str | None) -> list[Message]:
     return [{"role": "assistant", "content": text or ""}]
 
 
 def _sft(row: TrainingRow) -> dict[str, Any]:
-    return {"prompt": row.prompt, "completion": _said(row.completion), **_tools(row)}
+    return {"prompt": row.prompt, "completion": _assistant(row.completion), **_details(row)}
 
 
-def _tools(row: TrainingRow) -> dict[str, Any]:
-    return {"tools": row.tools} if row.tools else {}
+def _details(row: TrainingRow) -> dict[str, Any]:
+    """The columns that only rows which have them have."""
+    tools = {"tools": row.tools} if row.tools else {}
+    return {**tools, "categories": row.categories} if row.categories else tools
 
 
 def _preference(row: TrainingRow) -> dict[str, Any]:
     return {
-        "prompt": row.prompt, "chosen": _said(row.chosen), "rejected": _said(row.rejected),
-        **_tools(row),
+        "prompt": row.prompt, "chosen": _assistant(row.chosen), "rejected": _assistant(row.rejected),
+        **_details(row),
     }  # fmt: skip
 
 
 def _unpaired(row: TrainingRow) -> dict[str, Any]:
-    record = {"prompt": row.prompt, "completion": _said(row.completion), "label": row.label}
-    return {**record, **_tools(row)}
+    record = {"prompt": row.prompt, "completion": _assistant(row.completion), "label": row.label}
+    return {**record, **_details(row)}
 
 
 def _sharegpt_dpo(row: TrainingRow) -> dict[str, Any]:
     return {
         "conversations": [
-            {"from": _SHAREGPT_NAMES[one["role"]], "value": one["content"]} for one in row.prompt
+            {"from": _SHAREGPT_NAMES[message["role"]], "value": message["content"]}
+            for message in row.prompt
         ],
         "chosen": {"from": "gpt", "value": row.chosen},
         "rejected": {"from": "gpt", "value": row.rejected},
@@ -75,7 +78,7 @@ def _sharegpt_dpo(row: TrainingRow) -> dict[str, Any]:
 
 
 def _sharegpt_kto(row: TrainingRow) -> dict[str, Any]:
-    return {"messages": [*row.prompt, *_said(row.completion)], "label": row.label}
+    return {"messages": [*row.prompt, *_assistant(row.completion)], "label": row.label}
 
 
 def _trees(rows: Iterable[TrainingRow]) -> list[dict[str, Any]]:

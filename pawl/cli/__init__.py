@@ -38,6 +38,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "audit": ("keys", "Who did what to the server."),
     "demo": ("demo", "The whole loop on a made-up organisation: ask, correct, a night, ask again."),
     "import": ("data", "Read rows of other formats into the store."),
+    "snapshot": ("snapshots", "What a snapshot holds, and what two of them differ in."),
     "salvage": ("salvage", "Keep what can be read of a store that is refused as damaged."),
     "export": ("data", "Write what was learned from as rows for TRL."),
 }

@@ -33,11 +33,28 @@ def _format(default: str, about: str) -> Any:
 @_format(
     "auto",
     "auto (told from each record), sft, preference, unpaired, sharegpt, sharegpt-dpo, "
-    "sharegpt-kto, oasst, openai-preference, alpaca, open-webui.",
+    "sharegpt-kto, oasst, openai-preference, alpaca, ranked, arena, open-webui, librechat, "
+    "langfuse, openai-log.",
 )
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="FIELD=COLUMN,...",
+    help="Name the columns of a table or of records of no known format: prompt, system, "
+    "completion, chosen, rejected, label, rater, comment, categories.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be added; add nothing.")
 @click.pass_context
-def import_command(ctx: click.Context, path: Path, format_: str) -> None:
-    """Read rows of other formats into the store. Reading a file twice adds nothing."""
+def import_command(
+    ctx: click.Context, path: Path, format_: str, mapping: tuple[str, ...], dry_run: bool
+) -> None:
+    """Read rows of other formats into the store. Reading a file twice adds nothing.
+
+    JSON, JSON Lines, or a table (.csv, .tsv). Every record becomes rows, or is counted with the
+    reason why not. A record that fits two formats stops the import, which then adds nothing.
+    """
+    columns = _columns(mapping)
     try:
         source = path.open("rb")  # before anything is started for it
     except OSError as err:
@@ -61,8 +78,27 @@ def import_command(ctx: click.Context, path: Path, format_: str) -> None:
                     err.strerror or str(err),
                     "Make room there, or mend what is named",
                 ) from None
-            body = {"path": f"{folder.name}/{name}", "format": format_}
-            _say(client.post("/admin/import", body))
+            body = {
+                "path": f"{folder.name}/{name}", "format": format_,
+                "map": columns or None, "dry_run": dry_run,
+            }  # fmt: skip
+            _show(client.post("/admin/import", body))
+
+
+def _columns(mapping: tuple[str, ...]) -> dict[str, str]:
+    """``prompt=question,chosen=best`` as fields with their columns."""
+    columns: dict[str, str] = {}
+    for part in ",".join(mapping).split(",") if mapping else ():
+        field, equals, column = (text.strip() for text in part.partition("="))
+        if not (field and equals and column) or field in columns:
+            raise PawlError(
+                f"--map {part!r} can't be used",
+                "each field has one column",
+                "Write --map prompt=COLUMN,completion=COLUMN",
+                param="map",
+            )
+        columns[field] = column
+    return columns
 
 
 @click.command("export")
@@ -92,7 +128,7 @@ def export_command(ctx: click.Context, path: Path, format_: str) -> None:
             raise PawlError(
                 f"{path} can't be written", err.strerror or str(err), "Name another path"
             ) from None
-    _say({**counts, "path": str(path.absolute())})
+    _show({**counts, "path": str(path.absolute())})
 
 
 @contextmanager
@@ -141,7 +177,7 @@ class _Bounded:
         return chunk
 
 
-def _say(counts: dict[str, Any]) -> None:
+def _show(counts: dict[str, Any]) -> None:
     for name, value in counts.items():
         if isinstance(value, dict):
             for reason, n in value.items():

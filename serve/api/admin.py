@@ -216,7 +216,12 @@ def admin_routes(
         """Read training rows from a file of the exchange folder."""
         from feedback.formats import Exchange, import_file
 
-        counts = ImportCounts(**import_file(store, Exchange.of(settings), body.path, body.format))
+        exchange = Exchange.of(settings)
+        counts = ImportCounts(
+            **import_file(
+                store, exchange, body.path, body.format, body.map, is_dry_run=body.dry_run
+            )
+        )
         _log.info("import: %s", counts.message)
         return counts
 

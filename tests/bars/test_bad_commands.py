@@ -5,7 +5,7 @@ processes of ``python -m pawl.cli``. Wrong calls of a command (an unknown verb, 
 are click's, with exit code 2: ``tests/pawl/test_command_line.py``. Elsewhere: every way
 to spoil an adapter (``tests/serve/test_promotion.py``) or a database file
 (``tests/feedback/test_durability.py``), and every file that can't be imported
-(``tests/feedback/test_formats.py``).
+(``tests/feedback/formats/test_formats.py``).
 """
 
 from __future__ import annotations

@@ -23,6 +23,9 @@ ROOMS = {
 }
 
 DATA = {  # what decides and is no module
+    "feedback": {
+        "templates/card.html": "The data card of a snapshot",
+    },
     "serve": {
         "api/templates/": "The page of /docs",
         "pages/assets/": "chat.html (what turns look like), page.css, page.js, starting.html",

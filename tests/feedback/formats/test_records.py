@@ -58,6 +58,38 @@ PAIRS: dict[str, dict[str, Any]] = {
         "input": {"messages": [USER], "tools": [], "parallel_tool_calls": True},
         "preferred_output": [RIGHT], "non_preferred_output": [WRONG],
     },
+    "a transcript as prompt": {
+        "prompt": f"\n\nHuman: {ASKED}\n\nAssistant:",
+        "chosen": "The Danube.", "rejected": "The Rhine.",
+    },
+    "a conversation and a rejected answer": {
+        "messages": [USER, RIGHT], "rejected_response": "The Rhine.",
+    },
+    "a conversation and a rejected conversation": {
+        "messages": [USER, RIGHT], "rejected_messages": [USER, WRONG],
+    },
+    "ShareGPT's": {
+        "conversations": [{"from": "human", "value": ASKED}],
+        "chosen": {"from": "gpt", "value": "The Danube."},
+        "rejected": {"from": "gpt", "value": "The Rhine."},
+    },
+    "a battle": {
+        "question_id": "q", "model_a": "x", "model_b": "y", "winner": "model_b",
+        "conversation_a": [USER, WRONG], "conversation_b": [USER, RIGHT], "turn": 1,
+    },
+    "UltraFeedback's": {
+        "source": "s", "instruction": ASKED, "models": ["x", "y"], "completions": [
+            {"model": "x", "response": "The Rhine.", "overall_score": 3.5, "fine-grained_score": 3},
+            {"model": "y", "response": "The Danube.", "overall_score": 8, "fine-grained_score": 5},
+        ],
+    },
+    "ranked answers": {
+        "prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ", "turns": 1,
+        "answers": [{"answer": "The Rhine.", "rank": 2.0}, {"answer": "The Danube.", "rank": 1.0}],
+    },
+    "answers beside their scores": {
+        "prompt": ASKED, "responses": ["The Danube.", "The Rhine."], "scores": ["0.9", "0.1"],
+    },
     "transcripts": {
         "chosen": f"\n\nHuman: {ASKED}\n\nAssistant: The Danube.",
         "rejected": f"\n\nHuman: {ASKED}\n\nAssistant: The Rhine.",
@@ -83,6 +115,8 @@ def test_pairs_stay_pairs(record: dict[str, Any]) -> None:
         {"instruction": "Which river runs", "input": "through Vienna?", "output": "The Danube."},
         {"conversations": [{"from": "human", "value": ASKED},
                            {"from": "gpt", "value": "The Danube."}]},
+        {"text": f"\n\nHuman: {ASKED}\n\nAssistant: The Danube."},
+        {"prompt": ASKED, "completion": "The Danube.", "messages": [USER, RIGHT]},
     ],
 )  # fmt: skip
 def test_answers_to_learn(record: dict[str, Any]) -> None:
@@ -91,36 +125,11 @@ def test_answers_to_learn(record: dict[str, Any]) -> None:
     assert row.prompt[0]["content"].split() == ASKED.split()
 
 
-def open_webui(rating: Any = 1, message_id: str = "b", **history: Any) -> dict[str, Any]:
-    messages = {
-        "a": {"id": "a", "parentId": None, "role": "user", "content": ASKED},
-        "b": {"id": "b", "parentId": "a", "role": "assistant", "content": "The Danube."},
-        "other": {"id": "other", "parentId": "a", "role": "assistant", "content": "The Rhine."},
-        "c": {"id": "c", "parentId": "b", "role": "user", "content": "And through Bonn?"},
-        "d": {"id": "d", "parentId": "c", "role": "assistant", "content": "The Rhine."},
-        **history,
-    }
-    return {
-        "id": "f", "user_id": "u", "type": "rating", "created_at": 1,
-        "data": {"rating": rating, "model_id": "pawl", "tags": []},
-        "meta": {"message_id": message_id, "chat_id": "x"},
-        "snapshot": {"chat": {"title": "t", "chat": {"history": {"messages": messages,
-                                                                 "currentId": "d"}}}},
-    }  # fmt: skip
-
-
-def test_ratings_of_open_webui_are_of_the_rated_message() -> None:
-    liked, disliked = rows_of(open_webui(1), open_webui(-1, "d"))
-    assert (liked.kind, liked.prompt, liked.completion, liked.label) == (
-        "unpaired", [USER], "The Danube.", True,
-    )  # fmt: skip
-    assert [message["content"] for message in disliked.prompt] == [
-        ASKED, "The Danube.", "And through Bonn?",
-    ]  # fmt: skip
-    assert (disliked.completion, disliked.label) == ("The Rhine.", False)
-
-
 CALL = {"role": "assistant", "content": "Let me look.", "tool_calls": [{"id": "1"}]}
+WHOLE_CALL = {
+    "role": "assistant", "content": None,
+    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -130,14 +139,21 @@ CALL = {"role": "assistant", "content": "Let me look.", "tool_calls": [{"id": "1
          "messages has parts that are not text"),
         ({"messages": [{**USER, "content": [{"type": "text"}]}, RIGHT]},
          "messages has parts that are not text"),
-        ({"messages": [USER, CALL]}, "a message calls tools"),
+        ({"messages": [USER, {**USER, "content": [{"type": "refusal", "refusal": "no"}]}, RIGHT]},
+         "messages has parts that are not text"),
+        ({"messages": [USER, CALL]}, "a call of a tool is not in OpenAI's form"),
+        ({"messages": [USER, WHOLE_CALL]}, "the answer calls a tool, and only texts are learned"),
         ({"messages": [USER, CALL, {"role": "tool", "content": "x"}, RIGHT]},
-         "a message calls tools"),
+         "a call of a tool is not in OpenAI's form"),
         ({"messages": [USER, {"role": "tool", "content": "x"}, USER, RIGHT]},
          "a message has another role than system, user, assistant"),
-        ({"messages": [USER, RIGHT], "tools": [{"type": "function"}]}, "a record with tools"),
+        ({"messages": [USER, RIGHT], "tools": [{"type": "function"}]},
+         "its tools are not in OpenAI's form"),
+        ({"messages": [USER, RIGHT], "tools": "[not JSON"}, "its tools are not JSON"),
+        ({"messages": [USER, RIGHT], "functions": [{}]},
+         "it offers functions in the form that OpenAI gave up"),
         ({"input": {"messages": [USER], "tools": [{}]}, "preferred_output": [RIGHT],
-          "non_preferred_output": [WRONG]}, "a record with tools"),
+          "non_preferred_output": [WRONG]}, "its tools are not in OpenAI's form"),
         ({"input": "x", "preferred_output": [RIGHT], "non_preferred_output": [WRONG]},
          "input is not an object"),
         ({"messages": [USER, {**RIGHT, "weight": 0}]},
@@ -147,12 +163,6 @@ CALL = {"role": "assistant", "content": "Let me look.", "tool_calls": [{"id": "1
         ({"chosen": [RIGHT], "rejected": [WRONG]}, "chosen and rejected come without a prompt"),
         ({"prompt": "Of what?", "chosen": [USER, RIGHT], "rejected": [USER, WRONG]},
          "chosen is a conversation that does not hold the prompt"),
-        (open_webui(0), "its rating is neither 1 nor -1"),
-        (open_webui(True), "its rating is neither 1 nor -1"),
-        (open_webui(1, "nowhere"), "no rated message in its snapshot of the chat"),
-        (open_webui(1, "a"), "the last message is not one message of the assistant"),
-        (open_webui(1, "b", a={"parentId": "b", "role": "user", "content": "a circle"}),
-         "the messages of its chat follow each other in a circle"),
         ({"question": "a"}, "of no known format"),
     ],
 )  # fmt: skip
@@ -160,14 +170,45 @@ def test_what_is_no_row_is_counted(record: dict[str, Any], reason: str) -> None:
     good = {"messages": [USER, RIGHT]}
     parsed = parse(json.dumps([good, record]).encode(), "rows.json")
     assert parsed.skipped == {reason: 1}
-    assert parsed.problems[0].startswith(f"record 2: {reason}")
+    assert parsed.problems[0].startswith(f"record 2 (line 1): {reason}")
     assert [row.completion for row in parsed.lessons] == ["The Danube."]
 
 
+def test_earlier_turns_and_system_texts_stay() -> None:
+    alpaca = {"instruction": ASKED, "input": "", "output": "The Danube.", "system": "Be short.",
+              "history": [["Hello", "Hi."]]}  # fmt: skip
+    sharegpt = {"system": "Be short.", "conversations": [
+        {"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi."},
+        {"from": "human", "value": ASKED}, {"from": "gpt", "value": "The Danube."}]}  # fmt: skip
+    first = parse(json.dumps(alpaca).encode(), "rows.jsonl").lessons
+    second = parse(json.dumps(sharegpt).encode(), "rows.jsonl").lessons
+    assert [message["role"] for message in first[0].prompt] == [
+        "system", "user", "assistant", "user",
+    ]  # fmt: skip
+    assert first[0].row_id == second[0].row_id
+
+
+def test_ranked_replies_whose_scores_disagree_are_counted() -> None:
+    replies = [
+        {"response": "The Danube.", "overall_score": 9, "fine-grained_score": 4.5},
+        {"response": "The Rhine.", "overall_score": 10, "fine-grained_score": 1},
+        {"response": "The Elbe.", "overall_score": 9, "fine-grained_score": 4.5},
+        {"response": "The Oder."},
+        {"response": "The Spree.", "overall_score": 1, "fine-grained_score": 1},
+    ]
+    parsed = parse(json.dumps({"instruction": ASKED, "completions": replies}).encode(), "r.jsonl")
+    assert [(row.chosen, row.rejected) for row in parsed.lessons] == [("The Danube.", "The Spree.")]
+    assert parsed.skipped == {
+        "a reply without a score": 1, "the scores of two replies disagree": 1,
+        "two replies share the best rank": 1,
+    }  # fmt: skip
+
+
 def test_a_file_may_hold_several_formats() -> None:
-    records = [PAIRS["texts"], {"messages": [USER, RIGHT]}, {"question": 1}, open_webui(1)]
+    rated = {"messages": [USER, WRONG], "label": False}
+    records = [PAIRS["texts"], {"messages": [USER, RIGHT]}, {"question": 1}, rated]
     parsed = parse("\n".join(map(json.dumps, records)).encode(), "mixed.jsonl")
-    assert parsed.file_format == "open-webui+preference+sft"
+    assert parsed.file_format == "preference+sft+sharegpt-kto"
     assert [row.kind for row in parsed.lessons] == ["pair", "sft", "unpaired"]
     assert parsed.lessons[1].origin["source"] == "import:sft"
     assert parsed.skipped == {"of no known format": 1}

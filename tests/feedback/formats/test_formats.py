@@ -108,9 +108,17 @@ def test_formats_are_told_and_read(
         "file": "rows.jsonl",
         "place": "line 1",
     }
-    (tmp_path / "rows.json").write_text(json.dumps([record], indent=1))
-    (again,) = _parse(tmp_path / "rows.json", file_format).lessons
-    assert again.row_id == lesson.row_id
+    layouts = (
+        json.dumps([record], indent=1),
+        json.dumps(record, indent=1),
+        json.dumps({"object": "list", "data": [record], "has_more": False}),
+        "\ufeff" + json.dumps(record) + "\r\n",
+    )
+    for text in layouts:
+        (tmp_path / "rows.json").write_text(text, encoding="utf-8")
+        for named in ("auto", file_format):
+            (again,) = _parse(tmp_path / "rows.json", named).lessons
+            assert again.row_id == lesson.row_id
 
 
 def test_a_file_is_not_written_with_another_split(
@@ -209,6 +217,54 @@ def test_unusable_rows_are_counted_and_named(tmp_path: Path, store: Store) -> No
     assert [one.chosen for one in store.imported()] == ["Canberra."]
 
 
+def test_every_reason_has_an_example(tmp_path: Path, store: Store) -> None:
+    bad = [{"messages": [USER, WRONG], "label": "perhaps"}] * 30 + [{"messages": 7}]
+    good = {"messages": [USER, ANSWER]}
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([good, *bad], indent=0))
+    counts = _import(store, path)
+    assert counts["skipped"] == {
+        "messages is not a list of messages": 1, "the label is not true or false": 30,
+    }  # fmt: skip
+    named = [problem.partition(": ") for problem in counts["problems"]]
+    assert {reason for *_, reason in named} == set(counts["skipped"])
+    lines = path.read_text().splitlines()
+    for place, _, reason in named:
+        number = int(place.removesuffix(")").rpartition(" ")[2])
+        assert lines[number - 1] == "{"
+        assert ("perhaps" in "".join(lines[number:][:25])) == reason.startswith("the label")
+
+
+def test_a_dry_run_counts_and_adds_nothing(tmp_path: Path, store: Store) -> None:
+    raw = json.dumps({"messages": [USER, ANSWER]}).encode()
+    counts = import_rows(store, raw, "rows.jsonl", is_dry_run=True)
+    assert (counts["n_rows"], counts["n_added"], counts["dry_run"]) == (1, 0, True)
+    assert "1 rows would be added" in counts["message"]
+    assert store.counts()["imported"] == 0
+    assert import_rows(store, raw, "rows.jsonl")["n_added"] == 1
+
+
+def test_the_same_thumb_of_two_raters_is_two_rows(store: Store) -> None:
+    record = {"prompt": [USER], "completion": [ANSWER], "label": True}
+    raters = [{**record, "rater": name} for name in ("ann", "bob", "ann", 7)]
+    raw = json.dumps(raters).encode()
+    counts = import_rows(store, raw, "rows.json")
+    assert (counts["n_added"], counts["n_raters"]) == (3, 3)
+    assert counts["skipped"] == {"an exact duplicate in the file": 1}
+    assert [row.origin["rater_id"] for row in store.imported()] == [
+        "import:unpaired/ann", "import:unpaired/bob", "import:unpaired/7",
+    ]  # fmt: skip
+    assert import_rows(store, raw, "rows.json")["n_already_there"] == 3
+
+
+def test_categories_come_along_where_the_store_has_them(
+    tmp_path: Path, store: Store, settings: Settings
+) -> None:
+    record = {"prompt": [USER], "completion": [ANSWER], "categories": ["tone", "no such"]}
+    import_rows(store, json.dumps(record).encode(), "rows.jsonl")
+    assert store.imported()[0].categories == ["tone"]
+
+
 def test_importing_twice_adds_nothing(tmp_path: Path, store: Store) -> None:
     path = _write(tmp_path / "rows.jsonl", {"messages": [USER, ANSWER]})
     assert _import(store, path)["n_added"] == 1
@@ -230,6 +286,10 @@ def test_importing_twice_adds_nothing(tmp_path: Path, store: Store) -> None:
         (b'[{"a": 1},\n {"b"]', "auto", "line 2"),
         (b'{"text": "x"}\n', "auto", "has the keys text"),
         (b'{"text": "\xff"}\n', "auto", "line 1"),
+        (b'[{"a": 1}, {"b": 1} {"c": 1}]', "auto", "comma"),
+        (b'[{"a": 1}] more', "auto", "end the file"),
+        (b'[{"messages": []},', "auto", "line 1"),
+        (b"[" * 10_000, "auto", "can't be read as JSON|is not JSON"),
         (b'{"messages": []}\n', "parquet", "format 'parquet'"),
     ],
 )
@@ -298,6 +358,25 @@ def test_what_goes_out_comes_back(
         assert {one.row_id for one in other.imported()} == {one.row_id for one in rows}
 
 
+@pytest.mark.parametrize("file_format", ["sft", "preference", "unpaired"])
+def test_rows_with_tools_come_back_whole(file_format: str) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    prompt = [SYSTEM, {**USER, "name": "ann"},
+              {"role": "assistant", "content": "", "tool_calls": [call, {"id": "c", **call}]},
+              {"role": "tool", "content": "x", "tool_call_id": "c"}]  # fmt: skip
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    kind = WRITERS[file_format][0]
+    answers: dict[str, Any] = {
+        "sft": {"completion": "A."}, "unpaired": {"completion": "A.", "label": False},
+        "pair": {"chosen": "A.", "rejected": "B."},
+    }[kind]  # fmt: skip
+    lesson = Lesson(kind, "g", prompt, tools=tools, categories=["tone"], **answers)
+    text, *_ = render([lesson.in_split("train")], file_format, as_array=False)
+    (again,) = parse(text.encode(), "rows.jsonl").lessons
+    assert again.row_id == lesson.row_id
+    assert (again.tools, again.categories) == (tools, ["tone"])
+
+
 @pytest.mark.parametrize(
     ("name", "file_format", "kind", "n_records", "n_rows"),
     [
@@ -351,6 +430,6 @@ def test_rows_with_tools_are_written_whole_or_left_out() -> None:
         text, n_written, skipped = render(rows, name, as_array=False)
         whole = name in ("sft", "preference", "unpaired")
         assert n_written == whole
-        assert skipped.get(f"tools are not said by {name}") == (None if whole else 1)
+        assert skipped.get(f"tools do not exist in {name}") == (None if whole else 1)
         for record in map(json.loads, text.splitlines()):
             assert (record["prompt"], record["tools"]) == (prompt, tools)

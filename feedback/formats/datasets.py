@@ -1,0 +1,287 @@
+"""Formats of training data: one record to lessons. Each reader is named in ``detect.FORMATS``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from feedback.formats.records import (
+    Messages,
+    Record,
+    Unusable,
+    answer_of,
+    conversation_of,
+    detailed,
+    is_transcript,
+    message_of,
+    messages_of,
+    number_of,
+    opinion,
+    pair,
+    role_of,
+    sft,
+    thumb_of,
+    transcript_of,
+    unpaired,
+    with_system,
+)
+from feedback.rows import Lesson
+
+# What a column may be called that says whether an answer is good.
+LABELS = ("label", "kto_tag", "thumb", "thumbs", "rating", "feedback", "score")
+REJECTED = ("rejected_response", "rejected_messages", "rejected")  # beside a conversation
+REPLIES = ("completions", "answers", "replies", "responses", "candidates", "generations")
+_TEXTS = ("response", "answer", "text", "content", "output", "completion")  # of a ranked reply
+_QUESTIONS = ("prompt", "instruction", "question")
+_RANKS = ("rank",)  # the lowest is best
+_SCORES = ("fine-grained_score", "overall_score", "score", "rating")  # the highest is best
+
+
+def _conversation(record: Record, name: str) -> tuple[Messages, Any]:
+    prompt, answer = conversation_of(record.get(name), name)
+    return with_system(prompt, record.get("system")), answer
+
+
+def _question(record: Record) -> Messages:
+    """The prompt of Alpaca's columns: an instruction, an input, earlier turns."""
+    parts = [record.get(name) or "" for name in ("instruction", "input")]
+    if not all(isinstance(part, str) for part in parts):
+        raise Unusable("not an instruction and an input")
+    messages: Messages = []
+    for turn in record.get("history") or []:
+        if not isinstance(turn, list) or len(turn) != 2:
+            raise Unusable("its history is not a list of questions and answers")
+        messages += [
+            {"role": "user", "content": turn[0]},
+            {"role": "assistant", "content": turn[1]},
+        ]
+    messages.append({"role": "user", "content": "\n".join(filter(None, parts))})
+    return with_system(messages, record.get("system"))
+
+
+def _answered(record: Record) -> tuple[Messages, Any]:
+    """Prompt and answer of a record: a whole conversation, or the two apart."""
+    found: list[tuple[Messages, Any]] = []
+    for name in ("messages", "conversations"):
+        if record.get(name) is not None:
+            found.append(_conversation(record, name))
+    if record.get("prompt") is not None and record.get("completion") is not None:
+        prompt = with_system(messages_of(record["prompt"], "prompt"), record.get("system"))
+        found.append((prompt, answer_of(record["completion"], "completion")))
+    if not found and record.get("instruction") is not None and record.get("output") is not None:
+        found.append((_question(record), answer_of(record["output"], "output")))
+    if not found and is_transcript(record.get("text")):
+        messages = transcript_of(record["text"], "text")
+        found.append((messages[:-1], answer_of(messages[-1:], "the last turn of text")))
+    if not found:
+        raise Unusable("no conversation, and no prompt with its completion")
+    if any(other != found[0] for other in found[1:]):
+        raise Unusable("its columns hold different conversations")
+    return found[0]
+
+
+def read_sft(record: Record) -> Iterator[Lesson | str]:
+    yield detailed(sft(*_answered(record)), "sft", record)
+
+
+def label_of(record: Record) -> tuple[str, Any]:
+    """The column that says whether the answer is good, and its value."""
+    return next(
+        ((name, record[name]) for name in LABELS if record.get(name) is not None), ("label", None)
+    )
+
+
+def read_unpaired(record: Record) -> Iterator[Lesson | str]:
+    """An answer with its label. Only ``label`` itself may be 1 or 0."""
+    name, value = label_of(record)
+    lesson = unpaired(*_answered(record), thumb_of(value, signs=name == "label"))
+    yield detailed(lesson, "unpaired", record)
+
+
+def read_preference(record: Record) -> Iterator[Lesson | str]:
+    """TRL's: answers beside their prompt, or whole conversations that share one."""
+    yield detailed(_preference(record), "preference", record)
+
+
+def _preference(record: Record) -> Lesson:
+    better, worse, prompt = record.get("chosen"), record.get("rejected"), record.get("prompt")
+    if better is None:  # ms-swift's: a conversation, and a worse last answer or conversation
+        before, chosen = _conversation(record, "messages")
+        worse = next((record[name] for name in REJECTED if record.get(name) is not None), None)
+        if not isinstance(worse, list) or len(worse) < 2:
+            return pair(before, chosen, answer_of(worse, "the rejected answer"))
+        other, rejected = conversation_of(worse, "the rejected conversation")
+        if with_system(other, record.get("system")) != before:
+            raise Unusable("chosen and rejected do not share their prompt")
+        return pair(before, chosen, rejected)
+    if is_transcript(better) and is_transcript(worse):
+        better, worse = transcript_of(better, "chosen"), transcript_of(worse, "rejected")
+    elif isinstance(better, str) and prompt is None:
+        raise Unusable("chosen is a text without its prompt")
+    if not all(isinstance(side, list) and len(side) > 1 for side in (better, worse)):
+        if prompt is None:
+            raise Unusable("chosen and rejected come without a prompt")
+        messages = with_system(messages_of(prompt, "prompt"), record.get("system"))
+        return pair(messages, answer_of(better, "chosen"), answer_of(worse, "rejected"))
+    before, chosen = conversation_of(better, "chosen")
+    other, rejected = conversation_of(worse, "rejected")
+    if before != other:
+        raise Unusable("chosen and rejected do not share their prompt")
+    if isinstance(prompt, str) and not is_transcript(prompt):
+        belongs = any(message["content"] == prompt for message in before)
+    else:
+        belongs = prompt is None or messages_of(prompt, "prompt") == before
+    if not belongs:
+        raise Unusable("chosen is a conversation that does not hold the prompt")
+    return pair(with_system(before, record.get("system")), chosen, rejected)
+
+
+def read_openai_preference(record: Record) -> Iterator[Lesson | str]:
+    """What OpenAI's fine-tuning takes for DPO."""
+    request = record.get("input")
+    if not isinstance(request, dict):
+        raise Unusable("input is not an object")
+    lesson = pair(
+        messages_of(request.get("messages"), "input.messages"),
+        answer_of(record.get("preferred_output"), "preferred_output"),
+        answer_of(record.get("non_preferred_output"), "non_preferred_output"),
+    )
+    yield detailed(lesson, "openai-preference", {**record, "tools": request.get("tools")})
+
+
+def _both(record: Record) -> list[Any]:
+    return [answer_of(record.get(name), name) for name in ("chosen", "rejected")]
+
+
+def read_sharegpt_dpo(record: Record) -> Iterator[Lesson | str]:
+    prompt = messages_of(record.get("conversations"), "conversations")
+    lesson = pair(with_system(prompt, record.get("system")), *_both(record))
+    yield detailed(lesson, "sharegpt-dpo", record)
+
+
+def read_alpaca(record: Record) -> Iterator[Lesson | str]:
+    """Alpaca's, and LLaMA-Factory's pairs in the same columns."""
+    if record.get("chosen") is not None:
+        lesson = pair(_question(record), *_both(record))
+    else:
+        lesson = sft(_question(record), answer_of(record.get("output"), "output"))
+    yield detailed(lesson, "alpaca", record)
+
+
+def read_oasst(record: Record) -> Iterator[Lesson | str]:
+    """At each question, the best ranked reply against every other ranked one (rank 0 is best)."""
+    root, tree_id = record.get("prompt"), record.get("message_tree_id")
+    if not isinstance(root, dict) or not isinstance(tree_id, str):
+        raise Unusable("not a message tree (no prompt or no message_tree_id)")
+    open_nodes: list[tuple[Record, Messages]] = [(root, [])]
+    while open_nodes:
+        node, before = open_nodes.pop()
+        role = role_of(node.get("role"))
+        path = [*before, message_of({"role": role, "content": node.get("text")}, "a message")]
+        below = node.get("replies") or []
+        if not isinstance(below, list):
+            yield "replies is not a list"
+            continue
+        replies = [reply for reply in below if isinstance(reply, dict) and not reply.get("deleted")]
+        open_nodes += [(reply, path) for reply in reversed(replies)]
+        if role != "user":
+            continue
+        ranked = sorted(
+            (reply for reply in replies if type(reply.get("rank")) is int),
+            key=lambda reply: int(reply["rank"]),
+        )
+        if len(ranked) < 2:
+            yield (
+                "a question without replies"
+                if not replies
+                else "fewer than two ranked replies to a question"
+            )
+        for worse in ranked[1:]:
+            if worse["rank"] == ranked[0]["rank"]:
+                yield "two replies share the best rank"
+                continue
+            chosen, rejected = (
+                answer_of({"role": "assistant", "content": reply.get("text")}, "a reply")
+                for reply in (ranked[0], worse)
+            )
+            yield Lesson("pair", f"import:oasst:{tree_id}", path, chosen=chosen, rejected=rejected)
+
+
+def ranked_replies(record: Record) -> list[Record] | None:
+    """The replies of a record, each an object with a text and its scores; None for no such."""
+    for name in REPLIES:
+        replies = record.get(name)
+        if not isinstance(replies, list) or not replies:
+            continue
+        if all(isinstance(reply, dict) for reply in replies):
+            return replies
+        scores = {
+            key: record.get(f"{key}s") for key in (*_RANKS, *_SCORES) if record.get(f"{key}s")
+        }
+        aligned = {
+            key: values
+            for key, values in scores.items()
+            if isinstance(values, list) and len(values) == len(replies)
+        }
+        if aligned:
+            return [
+                {"text": reply, **{key: values[n] for key, values in aligned.items()}}
+                for n, reply in enumerate(replies)
+            ]
+    return None
+
+
+def read_ranked(record: Record) -> Iterator[Lesson | str]:
+    """UltraFeedback's and alike: several replies with scores or ranks. The best one against every
+    other, where all scores that both have agree."""
+    question = next(
+        (record[name] for name in _QUESTIONS if record.get(name) is not None), None
+    )
+    prompt = with_system(messages_of(question, "the question"), record.get("system"))
+    scored: list[tuple[dict[str, float], Any]] = []
+    for reply in ranked_replies(record) or []:
+        values = {name: number_of(reply.get(name)) for name in (*_RANKS, *_SCORES)}
+        scores = {
+            name: -value if name in _RANKS else value
+            for name, value in values.items()
+            if value is not None
+        }
+        text = next((reply[name] for name in _TEXTS if reply.get(name) is not None), None)
+        if scores:
+            scored.append((scores, text))
+        else:
+            yield "a reply without a score"
+    if len(scored) < 2:
+        raise Unusable("fewer than two ranked replies to a question")
+    shared = [name for name in (*_RANKS, *_SCORES) if all(name in scores for scores, _ in scored)]
+    if not shared:
+        raise Unusable("its replies have no score in common")
+    best = max(range(len(scored)), key=lambda n: scored[n][0][shared[0]])
+    best_scores, best_text = scored[best]
+    for n, (scores, text) in enumerate(scored):
+        if n == best:
+            continue
+        differences = {best_scores[name] - scores[name] for name in shared}
+        if min(differences) < 0:
+            yield "the scores of two replies disagree"
+        elif max(differences) == 0:
+            yield "two replies share the best rank"
+        else:
+            lesson = pair(prompt, answer_of(best_text, "a reply"), answer_of(text, "a reply"))
+            yield detailed(lesson, "ranked", record)
+
+
+def read_arena(record: Record) -> Iterator[Lesson | str]:
+    """Chatbot Arena's battles: two conversations, and which of them somebody found better."""
+    (before, first), (other, second) = (
+        conversation_of(record.get(name), name) for name in ("conversation_a", "conversation_b")
+    )
+    if before != other:
+        raise Unusable("the two conversations differ before the last answer")
+    winner = record.get("winner")
+    if winner not in ("model_a", "model_b"):
+        raise Unusable("a tie" if isinstance(winner, str) and "tie" in winner else "no winner")
+    sides = (first, second) if winner == "model_a" else (second, first)
+    lesson = detailed(pair(before, *sides), "arena", record)
+    yield replace(lesson, origin={**lesson.origin, **opinion("arena", record.get("judge"))})
