@@ -95,9 +95,7 @@ def import_rows(
     """
     parsed = parse(raw, name, file_format, mapping)
     known = store.imported_keys()
-    new = [
-        row for row in parsed.lessons if (row.row_id, row.origin.get("rater_id")) not in known
-    ]
+    new = [row for row in parsed.lessons if (row.row_id, row.origin.get("rater_id")) not in known]
     if new and not is_dry_run:
         keys = {category.key for category in store.categories()}
         store.append_imported(

@@ -218,9 +218,7 @@ def _flat(record: Record) -> list[Record]:
     return messages
 
 
-def _rated_messages(
-    messages: list[Placed], system: Any
-) -> Iterator[tuple[str, Lesson | str]]:
+def _rated_messages(messages: list[Placed], system: Any) -> Iterator[tuple[str, Lesson | str]]:
     talks: dict[tuple[str, str], dict[str, Record]] = {}
     for _, message in messages:
         talks.setdefault(_talk(message), {})[_id(message.get("messageId"))] = message

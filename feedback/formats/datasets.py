@@ -49,12 +49,13 @@ def _question(record: Record) -> Messages:
     if not all(isinstance(part, str) for part in parts):
         raise Unusable("not an instruction and an input")
     messages: Messages = []
-    for turn in record.get("history") or []:
+    history = record.get("history") or []
+    for turn in history if isinstance(history, list) else [None]:
         if not isinstance(turn, list) or len(turn) != 2:
             raise Unusable("its history is not a list of questions and answers")
         messages += [
-            {"role": "user", "content": turn[0]},
-            {"role": "assistant", "content": turn[1]},
+            message_of({"role": "user", "content": turn[0]}, "history"),
+            message_of({"role": "assistant", "content": turn[1]}, "history"),
         ]
     messages.append({"role": "user", "content": "\n".join(filter(None, parts))})
     return with_system(messages, record.get("system"))
@@ -235,9 +236,7 @@ def ranked_replies(record: Record) -> list[Record] | None:
 def read_ranked(record: Record) -> Iterator[Lesson | str]:
     """UltraFeedback's and alike: several replies with scores or ranks. The best one against every
     other, where all scores that both have agree."""
-    question = next(
-        (record[name] for name in _QUESTIONS if record.get(name) is not None), None
-    )
+    question = next((record[name] for name in _QUESTIONS if record.get(name) is not None), None)
     prompt = with_system(messages_of(question, "the question"), record.get("system"))
     scored: list[tuple[dict[str, float], Any]] = []
     for reply in ranked_replies(record) or []:

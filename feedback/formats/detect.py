@@ -2,7 +2,7 @@
 
 Proven is: the richest reading holds every other one, its prompt and its answers (a pair beside the
 same conversation as messages). A reading that may say as much and turns out unusable is a counted
-rejection, not the other row. Where two readings contradict each other the import stops (``Ambiguous``).
+rejection, not the other row. Where two readings contradict each other the import stops.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ FORMATS: dict[str, Format] = {
     ),
     "preference": Format(PAIR, _is_preference, datasets.read_preference),
     "ranked": Format(PAIR, _is_ranked, datasets.read_ranked),
-    "arena": Format(
-        PAIR, _has("conversation_a", "conversation_b", "winner"), datasets.read_arena
-    ),
+    "arena": Format(PAIR, _has("conversation_a", "conversation_b", "winner"), datasets.read_arena),
     "open-webui": Format(PAIR, _is_open_webui, chats.read_open_webui),
     "librechat": Format(
         PAIR, _is_librechat, join=lambda records, mapping: chats.join_librechat(records)

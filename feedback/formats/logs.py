@@ -236,9 +236,7 @@ def _values_by_name(scores: Iterable[Record]) -> dict[str, set[Any]]:
     return values
 
 
-def _scored(
-    score: Record, answers: dict[str, Record], of_trace: dict[str, list[Record]]
-) -> Record:
+def _scored(score: Record, answers: dict[str, Record], of_trace: dict[str, list[Record]]) -> Record:
     """The observation or the trace that a score is of. A trace that isn't in the file, or holds
     no text itself, is its only generation, or else its outermost observation."""
     observation_id, trace_id = _id(score, "observationId"), _id(score, "traceId")

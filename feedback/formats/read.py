@@ -145,8 +145,8 @@ def parse(
         raise PawlError(
             f"the format of {name} can't be told",
             f"its first record has the keys {first_keys}",
-            f"Name its columns (--map prompt=COLUMN,completion=COLUMN), or give the format: "
-            f"{', '.join(FORMATS)}",
+            f"Give the format ({', '.join(FORMATS)}), or name its columns: "
+            "--map prompt=COLUMN,completion=COLUMN",
             param="format",
         )
     return Parsed(
@@ -166,12 +166,11 @@ def _format_of(record: dict[str, Any], place: str, name: str) -> str:
     try:
         found = format_of(record)
     except Ambiguous as err:
-        both = " and ".join(err.formats)
+        choices = ", ".join(f"--format {choice}" for choice in err.formats)
         raise PawlError(
-            f"{place} of {name} fits {both}",
+            f"{place} of {name} fits {' and '.join(err.formats)}",
             err.why,
-            f"Say how to read it: {', '.join(f'--format {one}' for one in err.formats)}, or name "
-            "its columns with --map",
+            f"Say how to read it ({choices}), or name its columns with --map",
             code="ambiguous_format",
             param="format",
         ) from None

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from feedback.rows import Lesson
 from pawl.files import sha256_json
@@ -123,7 +123,7 @@ def transcript_of(text: str, what: str) -> Messages:
     return messages
 
 
-def is_transcript(value: Any) -> bool:
+def is_transcript(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and bool(_TURN.match(value))
 
 
@@ -142,9 +142,9 @@ def answer_of(value: Any, what: str) -> str | None:
 
 def conversation_of(value: Any, what: str) -> tuple[Messages, Any]:
     """Prompt and answer of a whole conversation."""
-    if isinstance(value, list) and value and isinstance(value[-1], dict):
-        if value[-1].get("weight") == 0:
-            raise Unusable("its answer has weight 0, so it is not to be learned")
+    last = value[-1] if isinstance(value, list) and value else None
+    if isinstance(last, dict) and last.get("weight") == 0:
+        raise Unusable("its answer has weight 0, so it is not to be learned")
     messages = messages_of(value, what)
     return messages[:-1], answer_of(messages[-1:], "the last message")
 
@@ -160,9 +160,10 @@ def with_system(messages: Messages, system: Any) -> Messages:
 
 
 def _calls(value: Any) -> list[dict[str, Any]]:
-    calls = []
+    calls: list[dict[str, Any]] = []
     for call in value if isinstance(value, list) else [None]:
-        function = call.get("function") if isinstance(call, dict) else None
+        call = call if isinstance(call, dict) else {}
+        function = call.get("function")
         if not isinstance(function, dict) or not all(
             isinstance(function.get(name), str) for name in ("name", "arguments")
         ):

@@ -56,7 +56,9 @@ def _details(row: TrainingRow) -> dict[str, Any]:
 
 def _preference(row: TrainingRow) -> dict[str, Any]:
     return {
-        "prompt": row.prompt, "chosen": _assistant(row.chosen), "rejected": _assistant(row.rejected),
+        "prompt": row.prompt,
+        "chosen": _assistant(row.chosen),
+        "rejected": _assistant(row.rejected),
         **_details(row),
     }  # fmt: skip
 

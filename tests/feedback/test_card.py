@@ -78,6 +78,4 @@ def test_the_command_line_finds_a_snapshot_by_its_id(
     )
     assert "n_added: 0" in result.output
     with pytest.raises(PawlError, match="is not there"):
-        CliRunner().invoke(
-            cli, [*state, "snapshot", "card", "0" * 16], catch_exceptions=False
-        )
+        CliRunner().invoke(cli, [*state, "snapshot", "card", "0" * 16], catch_exceptions=False)

@@ -65,5 +65,8 @@ def test_what_is_too_large_is_refused_while_it_is_read(place: Path) -> None:
 def test_another_exchange_folder(place: Path) -> None:
     folder = place / "shared with others"
     line = ["--set", f"exchange.dir={folder}", "import", "/dev/stdin"]
-    assert pawl(place, *line, given=ROWS).returncode == 0
+    table = ["--map", "prompt=question, completion=answer", "--dry-run"]
+    done = pawl(place, *line, *table, given=b"question;answer\nWhy?;So.\n")
+    assert done.returncode == 0, done.stderr
+    assert b"n_rows: 1\nn_added: 0" in done.stdout
     assert list(folder.iterdir()) == []

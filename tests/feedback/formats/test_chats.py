@@ -1,4 +1,4 @@
-"""Feedback as chat programs export it: thumbs with their raters, pairs where answers were compared."""
+"""Feedback as chat programs export it: thumbs with their raters, pairs of compared answers."""
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ def test_a_librechat_conversation_gives_its_rated_answers() -> None:
         "messages": [
             QUESTION,
             message("2", "1", "", **DISLIKED, content=[
-                {"type": "think", "think": "Hm."}, {"type": "text", "text": {"value": "The Elbe."}}]),
+                {"type": "think", "think": "Hm."},
+                {"type": "text", "text": {"value": "The Elbe."}}]),
             message("3", "2", "Sure?", isCreatedByUser=True),
             message("4", "3", "No, the Danube.", **LIKED),
             message("5", "3", "Yes."),
@@ -165,11 +166,11 @@ def test_a_librechat_tree_is_read_like_the_list() -> None:
 
 
 def test_librechats_collection_of_messages_names_the_raters() -> None:
-    mine = {"user": "65f1", "_id": {"$oid": "1"}, "createdAt": {"$date": "2026-01-01"}}
+    owner = {"user": "65f1", "_id": {"$oid": "1"}, "createdAt": {"$date": "2026-01-01"}}
     lines = [
-        message("2", "1", "The Danube.", **LIKED, **mine),  # before its question
-        {**QUESTION, **mine},
-        message("3", "1", "The Rhine.", **DISLIKED, **mine),
+        message("2", "1", "The Danube.", **LIKED, **owner),  # before its question
+        {**QUESTION, **owner},
+        message("3", "1", "The Rhine.", **DISLIKED, **owner),
         message("2", "1", "Another person's.", **LIKED, user="70aa"),
     ]
     parsed = parse(b"\n".join(json.dumps(line).encode() for line in lines), "messages.jsonl")

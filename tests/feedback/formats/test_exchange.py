@@ -22,9 +22,9 @@ SECRET = b"nobody may read this"
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Exchange:
-    made = Exchange(tmp_path / "state" / "exchange", 10_000)
-    made.folder.mkdir(parents=True)
-    return made
+    exchange = Exchange(tmp_path / "state" / "exchange", 10_000)
+    exchange.folder.mkdir(parents=True)
+    return exchange
 
 
 @pytest.fixture

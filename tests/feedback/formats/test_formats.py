@@ -37,7 +37,7 @@ def _export(store: Store, path: Path, file_format: str, settings: Settings) -> d
 
 
 def _write(path: Path, *records: Any) -> Path:
-    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in records), encoding="utf-8")
     return path
 
 
@@ -140,7 +140,7 @@ def test_a_tree_whose_replies_are_no_list(tmp_path: Path, replies: Any) -> None:
     broken = {"message_tree_id": "t", "prompt": {**_question("Q"), "replies": replies}}
     whole = {"message_tree_id": "u", "prompt": _question("Q", _reply("a", 0), _reply("b", 1))}
     parsed = _parse(_write(tmp_path / "t.jsonl", broken, whole))
-    assert [(one.chosen, one.rejected) for one in parsed.lessons] == [("a", "b")]
+    assert [(row.chosen, row.rejected) for row in parsed.lessons] == [("a", "b")]
     assert parsed.skipped == {"replies is not a list": 1}
 
 
@@ -165,7 +165,7 @@ def test_ranked_trees_are_pairs_of_the_best_against_the_others(tmp_path: Path) -
         ),
     }
     parsed = _parse(_write(tmp_path / "t.jsonl", tree))
-    assert [(len(one.prompt), one.chosen, one.rejected) for one in parsed.lessons] == [
+    assert [(len(row.prompt), row.chosen, row.rejected) for row in parsed.lessons] == [
         (1, "best", "second"),
         (1, "best", "third"),
         (3, "better", "worse"),
@@ -175,7 +175,7 @@ def test_ranked_trees_are_pairs_of_the_best_against_the_others(tmp_path: Path) -
         {"role": "assistant", "content": "best"},
         {"role": "user", "content": "Q2"},
     ]
-    assert {one.group_id for one in parsed.lessons} == {"import:oasst:t"}
+    assert {row.group_id for row in parsed.lessons} == {"import:oasst:t"}
     assert parsed.skipped == {"a question without replies": 1}
 
 
@@ -214,7 +214,7 @@ def test_unusable_rows_are_counted_and_named(tmp_path: Path, store: Store) -> No
     }
     assert counts["problems"][0].startswith("line 3: not JSON (")
     assert "line 13: an exact duplicate in the file" in counts["problems"]
-    assert [one.chosen for one in store.imported()] == ["Canberra."]
+    assert [row.chosen for row in store.imported()] == ["Canberra."]
 
 
 def test_every_reason_has_an_example(tmp_path: Path, store: Store) -> None:
@@ -305,7 +305,7 @@ def test_files_of_no_use(
 
 def _fill(store: Store) -> None:
     for n in range(6):
-        asked = (
+        prompt = (
             [SYSTEM, {"role": "user", "content": f"Question {n}\u2028?"}]
             if n == 0
             else [
@@ -314,7 +314,7 @@ def _fill(store: Store) -> None:
                 {"role": "user", "content": "And then?"},
             ]
         )
-        answer = answered(store, conversation_id=conversation_in("train"), messages=asked)
+        answer = answered(store, conversation_id=conversation_in("train"), messages=prompt)
         said(store, answer, correction=f"Right {n}")
         said(store, answer, correction=f"Right as well {n}", rater_id="bob")
         said(
@@ -342,20 +342,20 @@ def test_what_goes_out_comes_back(
     path = tmp_path / f"out{suffix}"
     counts = _export(store, path, file_format, settings)
     rows = [
-        one for one in curate(store, settings).rows if one.kind == kind and one.split != "holdout"
+        row for row in curate(store, settings).rows if row.kind == kind and row.split != "holdout"
     ]
     if file_format == "oasst":  # it has no system messages
-        rows = [one for one in rows if one.prompt[0]["role"] != "system"]
+        rows = [row for row in rows if row.prompt[0]["role"] != "system"]
     assert rows
     assert counts["n_written"] == len(rows)
     assert counts["skipped"]["kept for testing"] == 2
     assert "Secret." not in path.read_text()
     parsed = _parse(path)
     assert parsed.file_format == file_format
-    assert {one.row_id for one in parsed.lessons} == {one.row_id for one in rows}
+    assert {row.row_id for row in parsed.lessons} == {row.row_id for row in rows}
     with Store.open(tmp_path / "other" / "pawl.duckdb") as other:
         assert _import(other, path)["n_added"] == len(rows)
-        assert {one.row_id for one in other.imported()} == {one.row_id for one in rows}
+        assert {row.row_id for row in other.imported()} == {row.row_id for row in rows}
 
 
 @pytest.mark.parametrize("file_format", ["sft", "preference", "unpaired"])
@@ -404,19 +404,19 @@ def test_real_files(
     assert _import(store, path)["n_added"] == 0
     rows = curate(store, settings).rows
     assert len(rows) == n_rows
-    assert {one.kind for one in rows} == {kind}
-    assert {one.split for one in rows} == {"train", "validation", "holdout"}
+    assert {row.kind for row in rows} == {kind}
+    assert {row.split for row in rows} == {"train", "validation", "holdout"}
     sides: dict[str, set[str]] = {}
-    for one in rows:
-        sides.setdefault(one.group_id, set()).add(one.split)
+    for row in rows:
+        sides.setdefault(row.group_id, set()).add(row.split)
     assert all(len(side) == 1 for side in sides.values())
 
 
 def test_a_lesson_knows_its_content() -> None:
-    one = Lesson("sft", "g", [USER], completion="x", origin={"a": 1})
-    assert one.row_id == Lesson("sft", "h", [USER], completion="x", categories=["tone"]).row_id
-    assert one.row_id != Lesson("sft", "g", [USER], completion="x ").row_id
-    assert one.in_split("train").row_id == one.row_id
+    row = Lesson("sft", "g", [USER], completion="x", origin={"a": 1})
+    assert row.row_id == Lesson("sft", "h", [USER], completion="x", categories=["tone"]).row_id
+    assert row.row_id != Lesson("sft", "g", [USER], completion="x ").row_id
+    assert row.in_split("train").row_id == row.row_id
 
 
 def test_rows_with_tools_are_written_whole_or_left_out() -> None:
@@ -433,3 +433,24 @@ def test_rows_with_tools_are_written_whole_or_left_out() -> None:
         assert skipped.get(f"tools do not exist in {name}") == (None if whole else 1)
         for record in map(json.loads, text.splitlines()):
             assert (record["prompt"], record["tools"]) == (prompt, tools)
+
+
+def test_odd_characters_are_kept_and_found_again(store: Store) -> None:
+    text = 'a\0b\u2028c\u202e"rater_id": "x"'
+    record = {"prompt": text, "completion": text, "label": True, "rater": text, "comment": text}
+    raw = json.dumps(record).encode()
+    assert import_rows(store, raw, "rows.jsonl")["n_added"] == 1
+    assert import_rows(store, raw, "rows.jsonl")["n_already_there"] == 1
+    (row,) = store.imported()
+    assert (row.completion, row.origin["comment"]) == (text, text)
+    assert row.origin["rater_id"].isprintable()
+
+
+def test_votes_of_imported_raters_are_one_row(store: Store, settings: Settings) -> None:
+    records = [
+        {"messages": [USER, ANSWER], "label": True, "rater": name} for name in ("ann", "bob")
+    ]
+    import_rows(store, json.dumps(records).encode(), "rows.json")
+    curated = curate(store, settings)
+    assert len(curated.rows) == 1
+    assert curated.rejections == {"an exact duplicate": 1}
