@@ -33,6 +33,7 @@ from feedback.tables import (
     Row,
     column_types,
     curated_row,
+    newest,
     newest_seq,
     record_from,
     row_of,
@@ -223,15 +224,15 @@ class Store:
         conversation_id: str | None = None,
         rater_id: str | None = None,
         completion_ids: Sequence[str] | None = None,
+        newest_bytes: int | None = None,
     ) -> list[Completion]:
-        """Recorded answers in the order they came."""
+        """Recorded answers in the order they came: all, or the newest ``newest_bytes`` of them."""
         clause, values = where(
             conversation_id=conversation_id, rater_id=rater_id, completion_id=completion_ids
         )
-        rows = self._read(
-            f"SELECT {COMPLETION_COLUMNS} FROM completions{clause} ORDER BY seq", values
-        )
-        return [record_from(Completion, row) for row in rows]
+        only = newest(newest_bytes, "messages_json", "completion")
+        sql = f"SELECT {COMPLETION_COLUMNS} FROM completions{clause}{only} ORDER BY seq"
+        return [record_from(Completion, row) for row in self._read(sql, values)]
 
     def current_feedback(
         self,
@@ -280,10 +281,7 @@ class Store:
         return list(self._promotions)
 
     def next_version(self) -> int:
-        """A version number never given out before; written down before it is answered.
-
-        Blocks for one commit (milliseconds).
-        """
+        """A version number never given out before; waits until it is written down."""
         with self._numbering:
             self._last_number += 1
             number = self._last_number

@@ -100,6 +100,15 @@ def where(**conditions: Any) -> tuple[str, list[Any]]:
     ]
 
 
+def newest(n_bytes: int | None, *columns: str) -> str:
+    """A clause after WHERE for the newest rows alone, the last one in any case: as many as have
+    ``n_bytes`` together (each with 1,000 more than its ``columns`` of text); None: all of them."""
+    if n_bytes is None:
+        return ""
+    size = "(1000 + " + " + ".join(f"strlen({name})" for name in columns) + ")"
+    return f" QUALIFY sum({size}) OVER (ORDER BY seq DESC) - {size} < {n_bytes}"
+
+
 def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
     """DuckDB type names of the columns of each table, in order."""
     types: dict[str, list[str]] = {}

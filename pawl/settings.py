@@ -93,6 +93,7 @@ class LimitSettings(BaseModel):
     requests_at_once: int | None = Field(
         None, ge=1, description="of one caller, waiting or answered; beyond it 429"
     )
+    feedback_per_hour: int = Field(10_000, ge=1, description="rows of one caller; beyond it 429")
     keep_alive_seconds: float = Field(
         15, ge=0, description="between comments in a stream that waits for its first token; 0: none"
     )

@@ -8,7 +8,8 @@ what was used at the end). So a caller's share does not grow with the number of 
 A streaming engine can't slow one stream down for another, so places are kept free beforehand:
 
 - while other callers are there (under way, or within ``ACTIVE_SECONDS``), one holds at most
-  ``caller_share`` of the places;
+  ``caller_share`` of the places, or one request of ``MOST_OF_PROMPT`` answers; a request for more
+  waits until they are gone;
 - ``n_reserved`` places more are for callers who hold none.
 
 When the queue is full, the newest request of the caller with the most waiting is refused, so one
@@ -29,14 +30,18 @@ from typing import TYPE_CHECKING, Any
 from pawl.errors import PawlError
 from pawl.settings import EngineSettings, LimitSettings
 from serve.api.auth import CALLER
+from serve.api.quotas import Quota, quota_used_up
 
 if TYPE_CHECKING:
     from serve.api.requests import CompletionRequest
 
 ACTIVE_SECONDS = 60.0
+LOOK_SECONDS = 2.0  # between looks for whether others are still there
 DEFAULT_MAX_TOKENS = 256  # charged at first for an answer without max_tokens
 BYTES_PER_TOKEN = 4  # of a request's body, at first
 MAX_RETRY_SECONDS = 60.0
+MOST_OF_PROMPT = 4  # answers to one prompt: nobody could ask a small engine for them otherwise
+FEEDBACK_SECONDS = 3600.0
 
 
 def share_of(scope: Mapping[str, Any], key: str | None, rater_id: str) -> str:
@@ -63,21 +68,6 @@ def expected_tokens(request: CompletionRequest, n_bytes: int, context: int) -> i
     asked = request.max_tokens or getattr(request, "max_completion_tokens", None)
     n_answers = request.n * len(request.prompts())
     return sent_tokens(n_bytes) + n_answers * min(asked or DEFAULT_MAX_TOKENS, context)
-
-
-@dataclass(slots=True)
-class Quota:
-    """So much a minute, filled evenly; whoever took more waits until the debt is filled up."""
-
-    per_minute: float
-    level: float
-    at: float  # seconds, when ``level`` was right
-
-    def seconds_to_wait(self, now: float) -> float:
-        """0 when at least one is left."""
-        self.level = min(self.per_minute, self.level + (now - self.at) * self.per_minute / 60)
-        self.at = now
-        return max(0.0, (1 - self.level) * 60 / self.per_minute)
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +128,7 @@ class Admission:
         self._clock = clock
         self._callers: dict[str, Caller] = {}  # the one seen last stands last
         self._backlogged: dict[str, Caller] = {}
+        self._feedback: dict[str, Quota] = {}  # by caller, until it is full again
         self._n_busy = 0  # callers with requests
         self._mean_seconds = 1.0  # that a place is held
         self._tidied_at = clock()
@@ -155,8 +146,9 @@ class Admission:
             is_ours: of the server itself: without quota, and never refused.
 
         Raises:
-            PawlError: a quota is used up (``rate_limit_exceeded``), the queue is full, or it took
-                too long (``overloaded``).
+            PawlError: more answers than the engine has places (``invalid_value``), a quota is used
+                up (``rate_limit_exceeded``), the queue is full, or it took too long
+                (``overloaded``).
         """
         place = self._enter(name, n_answers, n_tokens, is_ours)
         try:
@@ -165,26 +157,67 @@ class Admission:
         finally:
             self._leave(place)
 
+    def charge_request(self, name: str) -> None:
+        """Count a request against its caller's quotas, before any work is done for it.
+
+        Raises:
+            PawlError: one of them is used up (``rate_limit_exceeded``).
+        """
+        now = self._clock()
+        self._tidy(now)
+        caller = self._caller(name, now)
+        self._check_quotas(caller, now)
+        if caller.requests is not None:
+            caller.requests.check(now)
+            caller.requests.level -= 1
+
+    def charge_feedback(self, name: str, n_rows: int) -> None:
+        """Count rows of feedback against their caller's quota.
+
+        Raises:
+            PawlError: it is used up (``rate_limit_exceeded``).
+        """
+        most, now = self._limits.feedback_per_hour, self._clock()
+        self._tidy(now)
+        quota = self._feedback.setdefault(
+            name, Quota.full("rows of feedback an hour", most, FEEDBACK_SECONDS, now)
+        )
+        quota.check(now)
+        quota.level -= n_rows
+
     # -- in and out
 
     async def _wait(self, place: Place) -> None:
         limit = None if place.caller.is_ours else self._limits.max_wait_seconds
+        is_large = place.n_places > self._share
         try:
             async with asyncio.timeout(None if place.granted.done() else limit):
+                while is_large and not place.granted.done():  # others leave without a word
+                    await asyncio.wait({place.granted}, timeout=LOOK_SECONDS)
+                    self._let_in()
                 await place.granted
         except TimeoutError:
-            raise self._overloaded(f"it has waited {limit:.0f} s") from None
+            why = f"it has waited {limit:.0f} s"
+            if is_large:
+                why += (f" for {place.n_places} places at once, of which a caller gets "
+                        f"{self._share} while others are there")  # fmt: skip
+            raise self._overloaded(why) from None
         place.waited_seconds = self._clock() - place.came_at
 
     def _enter(self, name: str, n_answers: int, n_tokens: int, is_ours: bool) -> Place:
         now = self._clock()
         self._tidy(now)
         caller = self._caller(name, now, is_ours)
+        if n_answers > self.n_places:
+            raise PawlError(
+                f"the request asks for {n_answers} answers",
+                f"the engine gives at most {self.n_places} at once (prompts times n)",
+                "Send fewer prompts, or a smaller n",
+                code="invalid_value",
+            )
         self._check_quotas(caller, now)
-        # What needs more than a caller may hold would wait for ever.
-        n_places = min(max(1, n_answers), self._share)
         granted = asyncio.get_running_loop().create_future()
-        place = Place(caller, n_places, n_tokens, granted, now)
+        place = Place(caller, n_answers, n_tokens, granted, now)
         self._n_busy += caller.n_requests == 0
         caller.n_requests += 1
         if caller.tokens is not None:
@@ -251,7 +284,7 @@ class Admission:
             place = caller.waiting[0]
             if caller.n_held == 0 and place.n_places == 1:
                 return place
-            if caller.n_held and caller.n_held + place.n_places > self._most_places(caller):
+            if caller.n_held + place.n_places > self._most_places(caller):
                 continue
             if place.n_places <= n_free and not is_blocked:
                 return place
@@ -259,11 +292,12 @@ class Admission:
         return None
 
     def _most_places(self, caller: Caller) -> int:
+        share = self._share if caller.n_held else max(self._share, MOST_OF_PROMPT)
         if self._n_busy > 1:
-            return self._share
+            return share
         since = self._clock() - ACTIVE_SECONDS
         newest = next((one for one in reversed(self._callers.values()) if one is not caller), None)
-        return self._share if newest is not None and newest.seen_at > since else self.n_places
+        return share if newest is not None and newest.seen_at > since else self.n_places
 
     def _refuse_one(self, newcomer: Caller) -> None:
         """The queue is too long: its longest part, one caller's, loses its newest request."""
@@ -295,44 +329,33 @@ class Admission:
             return
         if limits.requests_at_once and caller.n_requests >= limits.requests_at_once:
             seconds = min(MAX_RETRY_SECONDS, max(1.0, self._mean_seconds))
-            raise _quota_used_up(f"{limits.requests_at_once} requests at once", seconds)
-        for quota, what in ((caller.requests, "requests"), (caller.tokens, "tokens")):
-            if quota is not None and (seconds := quota.seconds_to_wait(now)) > 0:
-                raise _quota_used_up(f"{quota.per_minute:.0f} {what} a minute", seconds)
-        if caller.requests is not None:
-            caller.requests.level -= 1
+            raise quota_used_up(f"{limits.requests_at_once} requests at once", seconds)
+        if caller.tokens is not None:
+            caller.tokens.check(now)
 
     # -- who is there
 
-    def _caller(self, name: str, now: float, is_ours: bool) -> Caller:
+    def _caller(self, name: str, now: float, is_ours: bool = False) -> Caller:
         caller = self._callers.pop(name, None)
         if caller is None:
             caller, limits = Caller(name, is_ours), self._limits
-            if limits.requests_per_minute and not is_ours:
-                caller.requests = Quota(limits.requests_per_minute, limits.requests_per_minute, now)
-            if limits.tokens_per_minute and not is_ours:
-                caller.tokens = Quota(limits.tokens_per_minute, limits.tokens_per_minute, now)
+            if (most := limits.requests_per_minute) and not is_ours:
+                caller.requests = Quota.full("requests a minute", most, 60, now)
+            if (most := limits.tokens_per_minute) and not is_ours:
+                caller.tokens = Quota.full("tokens a minute", most, 60, now)
         self._callers[name] = caller
         caller.seen_at = now
         return caller
 
     def _tidy(self, now: float) -> None:
-        """Forget who has not been seen for a while and owes nothing."""
+        """Forget who has not been seen for a while and whose quotas are full again."""
         if now < self._tidied_at + ACTIVE_SECONDS:
             return
         self._tidied_at = now
         for caller in list(self._callers.values()):
-            in_debt = caller.tokens is not None and caller.tokens.seconds_to_wait(now) > 0
-            if not caller.n_requests and not in_debt and now - caller.seen_at > ACTIVE_SECONDS:
+            quotas = (caller.requests, caller.tokens)
+            owes = any(quota is not None and not quota.is_full(now) for quota in quotas)
+            if not caller.n_requests and not owes and now - caller.seen_at > ACTIVE_SECONDS:
                 del self._callers[caller.name]
-
-
-def _quota_used_up(quota: str, seconds: float) -> PawlError:
-    return PawlError(
-        "you have used up your share of this server",
-        f"{quota} are allowed",
-        f"Ask again in {seconds:.0f} s" if seconds >= 1 else "Ask again in a moment",
-        retryable=True,
-        retry_after_seconds=max(1.0, seconds),
-        code="rate_limit_exceeded",
-    )
+        for name in [name for name, quota in self._feedback.items() if quota.is_full(now)]:
+            del self._feedback[name]

@@ -43,8 +43,10 @@ from serve.api.audit import Audit
 from serve.api.auth import GUARDED, OPEN_ROUTES, Auth, CrossOrigin, Fronts, UnderPath, is_loopback
 from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway
+from serve.api.count_tokens import count_tokens
 from serve.api.docs import docs_page
 from serve.api.errors import error_body, error_response, no_such_route
+from serve.api.fields import ignored_header
 from serve.api.in_flight import InFlight
 from serve.api.keys import Authenticator
 from serve.api.messages import (
@@ -53,7 +55,6 @@ from serve.api.messages import (
     MessagesTranslation,
     TokensAnswer,
     TokensRequest,
-    count_tokens,
 )
 from serve.api.metrics import Metrics
 from serve.api.openapi import describe
@@ -197,7 +198,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     app.state.metrics = gateway.metrics
     _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
     _add_server_routes(app, gateway)
-    for router in (feedback_routes(store), *more):
+    for router in (feedback_routes(store, gateway.admission), *more):
         app.include_router(router)
     guard(app.routes, audit)
     app.traces, app.audit = traces, audit
@@ -243,9 +244,11 @@ def _add_completion_routes(app: PawlApp, gateway: Gateway, max_length: int | Non
         raise NotImplementedError("the gateway answers")
 
     @app.post("/v1/messages/count_tokens", tags=["completions"])
-    async def count(request: Request, body: TokensRequest) -> TokensAnswer:
+    async def count(request: Request, body: TokensRequest, response: Response) -> TokensAnswer:
         """How many tokens a prompt has, as `/v1/messages` would send it to the engine."""
-        n_tokens = await count_tokens(gateway, body, request.scope)
+        n_tokens, ignored = await count_tokens(gateway, await request.json(), request.scope)
+        if ignored:
+            response.headers["X-Pawl-Ignored"] = ignored_header(ignored)
         return TokensAnswer(input_tokens=n_tokens)
 
     by_responses = partial(ResponsesTranslation, base=base, refuse_unknown=refuse_unknown)

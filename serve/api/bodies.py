@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -21,13 +23,15 @@ from pawl.errors import PawlError, short
 from pawl.schemas import Caller
 from serve.api.auth import CALLER
 from serve.api.errors import validation_error
+from serve.api.quotas import Turns
 from serve.api.throttle import address_of
 
 MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a setting
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
 # gets to read the refusal instead of a broken connection
 MAX_UNDER_WAY_BYTES, MAX_UNDER_WAY_BYTES_OF_CALLER = 512 * 2**20, 64 * 2**20  # of bodies whose end
-# has not come: whoever sends them slowly would have all of them kept
+# has not come (whoever sends them slowly would have all of them kept) or that wait to be read
+N_READERS = 2  # threads for bodies that take long to read
 _GZIP = 16 + zlib.MAX_WBITS
 MAX_MEMBERS = 1_000  # that a gzip body may be put together of
 
@@ -85,7 +89,8 @@ class _Body:
 
 
 class _UnderWay:
-    """Bytes of bodies whose end has not come, by caller. Used from the event loop only."""
+    """Bytes of bodies whose end has not come or that wait to be read, by caller. Used from the
+    event loop only."""
 
     def __init__(self) -> None:
         self._n_bytes: Counter[str] = Counter()
@@ -101,7 +106,7 @@ class _UnderWay:
         most, n_bytes = max(MAX_UNDER_WAY_BYTES_OF_CALLER, limit), self._n_bytes[caller]
         if n_bytes > most or self._n_bytes.total() > max(MAX_UNDER_WAY_BYTES, most):
             raise PawlError(
-                f"unfinished request bodies of yours hold {n_bytes:,} bytes",
+                f"request bodies of yours that are not read yet hold {n_bytes:,} bytes",
                 f"at most {most:,} of a caller are kept, and {MAX_UNDER_WAY_BYTES:,} of all",
                 "Send fewer or smaller requests at once",
                 retryable=True,
@@ -110,6 +115,7 @@ class _UnderWay:
 
 
 _under_way = _UnderWay()
+T = TypeVar("T")
 
 
 def _sender(scope: Scope) -> str:
@@ -118,6 +124,33 @@ def _sender(scope: Scope) -> str:
     if caller is not None and not caller.is_everyone:
         return caller.name
     return f"address {address_of(scope)}"
+
+
+class Readers:
+    """Reads bodies that take long, in threads of their own and one of a caller at a time: neither
+    another's body nor who else waits for a thread (a sign-in, the store) waits for one caller's."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(N_READERS, "pawl-reader")
+        self._turns = Turns(1)
+
+    async def read(self, scope: Scope, n_bytes: int, read: Callable[[], T]) -> T:
+        """What ``read`` answers or raises.
+
+        Args:
+            n_bytes: of the body.
+
+        Raises:
+            PawlError: too many bodies of this caller wait (429).
+        """
+        sender = _sender(scope)
+        _under_way.add(sender, n_bytes)
+        try:
+            _under_way.check(sender, n_bytes)
+            async with self._turns.of(sender):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        finally:
+            _under_way.add(sender, -n_bytes)
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -29,6 +29,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from feedback.champion import BASE_VERSION, number_of
@@ -39,7 +40,7 @@ from pawl.schemas import ModelCard, utc_now
 from pawl.sse import DONE, EventParser, event
 from serve.api.admission import Admission, Place, expected_tokens, sent_tokens, share_of
 from serve.api.auth import caller_of, key_of
-from serve.api.bodies import read_body
+from serve.api.bodies import Readers, read_body
 from serve.api.errors import (
     connection_errors,
     engine_lost,
@@ -93,6 +94,7 @@ class Gateway:
     start_wait_seconds: float = 0.0  # for an engine that starts
     record: bool = True  # off only to measure what recording costs
     refuse_unknown: bool = False  # fields that are not known, instead of ignoring them
+    readers: Readers = field(default_factory=Readers)
 
     # -- which version answers
 
@@ -158,9 +160,14 @@ class Gateway:
     # -- one request
 
     async def handle(
-        self, model: type[CompletionRequest], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Answer one of the two calls; ``model`` says which."""
+        self, model: type[CompletionRequest], scope: Scope, receive: Receive, send: Send,
+        *, is_charged: bool = False,
+    ) -> None:  # fmt: skip
+        """Answer one of the two calls; ``model`` says which.
+
+        Args:
+            is_charged: what ``charge`` answered, where the caller of this has asked it.
+        """
         began = time.monotonic()
         incoming = Request(scope, receive)
         headers = incoming.headers
@@ -169,7 +176,11 @@ class Gateway:
             parse = partial(
                 parse_request, raw, model, self.base, refuse_unknown=self.refuse_unknown
             )
-            request = await asyncio.to_thread(parse) if is_slow(raw) else parse()
+            is_charged = is_charged or self.charge(scope)
+            if is_slow(raw):
+                request = await self.readers.read(scope, len(raw), parse)
+            else:
+                request = parse()
             if self.engine is None:
                 raise engine_off()
             if self.engine.state != "ready" and not self.start_wait_seconds:
@@ -188,10 +199,12 @@ class Gateway:
                 n_sent_tokens=sent_tokens(len(raw)),
                 n_expected_tokens=expected_tokens(request, len(raw), self.base.max_length_tokens),
             )  # fmt: skip
+            if not is_charged:
+                self.admission.charge_request(exchange.caller)
         except ClientDisconnect:
             return
         except PawlError as error:
-            self.metrics.requests.labels("none", "refused").inc()
+            self.count_refusal(error)
             await respond_error(error, scope, receive, send)
             return
         with self.in_flight.running(version):
@@ -255,8 +268,7 @@ class Gateway:
                 keeping_alive.cancel()
         if failure.code == "engine_lost":  # it is started again: as long as the last time
             failure.retry_after_seconds = engine.start_seconds or failure.retry_after_seconds
-        if failure.code in ("overloaded", "rate_limit_exceeded"):
-            self.metrics.refusals.labels(failure.code).inc()
+        self._count_overload(failure)
         if exchange.asked and not exchange.recorded:
             with contextlib.suppress(PawlError):
                 await self._record(exchange, "error")
@@ -266,6 +278,29 @@ class Gateway:
         else:
             await respond_error(failure, scope, receive, send, _headers(exchange))
         return "error"
+
+    def charge(self, scope: Scope) -> bool:
+        """Charge a request to its caller, before its body is looked into. False, and nobody is
+        charged, where the body may say who it is (``user``).
+
+        Raises:
+            PawlError: the caller's quota is used up.
+        """
+        headers, caller = Headers(scope=scope), caller_of(scope)
+        key, rater = key_of(headers), headers.get("x-pawl-rater")
+        if caller.is_everyone and not key and not rater:
+            return False
+        self.admission.charge_request(share_of(scope, key, rater_of(caller, rater, None, key)))
+        return True
+
+    def count_refusal(self, error: PawlError) -> None:
+        """Note that a request was refused before anybody was to answer it."""
+        self.metrics.requests.labels("none", "refused").inc()
+        self._count_overload(error)
+
+    def _count_overload(self, error: PawlError) -> None:
+        if error.code in ("overloaded", "rate_limit_exceeded"):
+            self.metrics.refusals.labels(error.code).inc()
 
     async def _until_ready(self, engine: Engine, version: str) -> None:
         """Wait for an engine that starts. Raises PawlError: it takes too long, or failed."""

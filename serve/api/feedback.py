@@ -1,16 +1,24 @@
-"""The public routes of feedback and of conversations (``GET /v1/conversations/{id}``)."""
+"""The public routes of feedback and of conversations (``GET /v1/conversations/{id}``).
+
+What waits for the store is done beside little other of the same caller's, so that nobody takes all
+threads; feedback has a quota.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 
 from feedback.conversations import thread
 from feedback.service import submit_feedback, submit_feedbacks
 from pawl.errors import PawlError
 from pawl.schemas import (
     Category,
+    Completion,
     Conversation,
     ConversationMessage,
     Feedback,
@@ -21,36 +29,54 @@ from pawl.schemas import (
     Role,
     StoredFeedback,
 )
+from serve.api.admission import share_of
 from serve.api.auth import caller_of, key_of
 from serve.api.bodies import JsonRoute
 from serve.api.errors import error_body, status_of
+from serve.api.quotas import Turns
 from serve.api.recording import rater_of
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from serve.api.admission import Admission
+
+AT_ONCE = 4  # requests of a caller; all have 40 threads
+MOST_BYTES = 16_000_000  # of a conversation's answers with their prompts, the newest ones
+T = TypeVar("T")
 
 
-def feedback_routes(store: Store) -> APIRouter:
+def feedback_routes(store: Store, admission: Admission) -> APIRouter:
     router = APIRouter(route_class=JsonRoute, tags=["feedback"])
+    turns = Turns(AT_ONCE)
+
+    async def in_turn(request: Request, work: Callable[[], T]) -> T:
+        async with turns.of(_share(request)):
+            return await run_in_threadpool(work)
 
     @router.post("/v1/feedback")
-    def add_feedback(request: Request, body: FeedbackRequest) -> StoredFeedback:
+    async def add_feedback(request: Request, body: FeedbackRequest) -> StoredFeedback:
         """Store what one person says about one answer; `duplicate` if it was stored before."""
         caller, headers = caller_of(request.scope), request.headers
         rater_id = _rater(request, body.user)
         source = "chat_page" if headers.get("x-pawl-source") == "chat_page" else "api"
-        feedback, duplicate = submit_feedback(store, body, rater_id, source, caller.sees)
+        admission.charge_feedback(_share(request), 1)
+        feedback, duplicate = await in_turn(
+            request, partial(submit_feedback, store, body, rater_id, source, caller.sees)
+        )
         return StoredFeedback(**feedback.as_json(), duplicate=duplicate)
 
     @router.post("/v1/feedback/batch")
-    def add_feedback_batch(request: Request, body: FeedbackBatch) -> FeedbackResults:
+    async def add_feedback_batch(request: Request, body: FeedbackBatch) -> FeedbackResults:
         """Store feedback on several answers. Each counts for itself: one that is refused (its
         answer is not known) keeps none of the others out. Where the store fails, all of it is one
         error, and may be sent again under the same idempotency keys."""
         caller = caller_of(request.scope)
         sent = [(one, _rater(request, one.user)) for one in body.feedback]
+        admission.charge_feedback(_share(request), len(sent))
         results = []
-        for result in submit_feedbacks(store, sent, "api", caller.sees):
+        for result in await in_turn(
+            request, partial(submit_feedbacks, store, sent, "api", caller.sees)
+        ):
             if not isinstance(result, PawlError):
                 feedback, duplicate = result
                 stored = StoredFeedback(**feedback.as_json(), duplicate=duplicate)
@@ -65,33 +91,40 @@ def feedback_routes(store: Store) -> APIRouter:
         )
 
     @router.get("/v1/feedback")
-    def list_feedback(request: Request, completion_id: str) -> list[Feedback]:
+    async def list_feedback(request: Request, completion_id: str) -> list[Feedback]:
         """What counts now on one completion: one row a person. A user's key gets what was said
         under it, on what was asked under it."""
         caller = caller_of(request.scope)
-        completion = store.get_completion(completion_id)
-        if completion is None or not caller.sees(completion.rater_id):
-            raise PawlError(
-                f"completion {completion_id!r} is not known",
-                "it was never recorded here",
-                "Check the id",
-                code="completion_not_found",
-                param="completion_id",
-            )
-        return [row for row in store.current_feedback(completion_id) if caller.sees(row.rater_id)]
+
+        def read() -> list[Feedback]:
+            completion = store.get_completion(completion_id)
+            if completion is None or not caller.sees(completion.rater_id):
+                raise PawlError(
+                    f"completion {completion_id!r} is not known",
+                    "it was never recorded here",
+                    "Check the id",
+                    code="completion_not_found",
+                    param="completion_id",
+                )
+            return store.current_feedback(completion_id)
+
+        return [row for row in await in_turn(request, read) if caller.sees(row.rater_id)]
 
     @router.get("/v1/conversations/{conversation_id:path}", response_model_exclude_unset=True)
-    def show_conversation(conversation_id: str, request: Request) -> Conversation:
+    async def show_conversation(conversation_id: str, request: Request) -> Conversation:
         """A conversation as it stands, for the person who took part in it; a reviewer who did not
-        reads the newest person's part."""
-        caller = caller_of(request.scope)
+        reads the newest person's part. Of a very long one (16 MB of prompts and answers) the
+        earliest answers come without their ids."""
+        caller, rater_id = caller_of(request.scope), _rater(request, None)
         reads_all = caller.role.includes(Role.REVIEWER) and not caller.is_everyone
-        return read_conversation(store, conversation_id, _rater(request, None), reads_all)
+        return await in_turn(
+            request, partial(read_conversation, store, conversation_id, rater_id, reads_all)
+        )
 
     @router.get("/v1/feedback/categories")
-    def list_categories() -> list[Category]:
+    async def list_categories(request: Request) -> list[Category]:
         """What can be wrong with an answer."""
-        return store.categories()
+        return await in_turn(request, store.categories)
 
     return router
 
@@ -100,6 +133,11 @@ def _rater(request: Request, user: str | None) -> str:
     headers = request.headers
     caller = caller_of(request.scope)
     return rater_of(caller, headers.get("x-pawl-rater"), user, key_of(headers))
+
+
+def _share(request: Request) -> str:
+    """Who is charged: the key or account, else the rater that the head names, else the address."""
+    return share_of(request.scope, key_of(request.headers), _rater(request, None))
 
 
 def read_conversation(
@@ -115,11 +153,16 @@ def read_conversation(
         PawlError: this person has no answer in a conversation of that id
             (``conversation_not_found``).
     """
-    completions = store.completions(conversation_id=conversation_id, rater_id=rater_id)
+
+    def answers_to(rater_id: str) -> list[Completion]:
+        return store.completions(
+            conversation_id=conversation_id, rater_id=rater_id, newest_bytes=MOST_BYTES
+        )
+
+    completions = answers_to(rater_id)
     if not completions and reads_all:
-        everyones = store.completions(conversation_id=conversation_id)
-        rater_id = everyones[-1].rater_id if everyones else rater_id
-        completions = [row for row in everyones if row.rater_id == rater_id]
+        for last in store.completions(conversation_id=conversation_id, newest_bytes=1):
+            rater_id, completions = last.rater_id, answers_to(last.rater_id)
     if not completions:
         raise PawlError(
             f"conversation {conversation_id!r} is not known",

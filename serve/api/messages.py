@@ -1,4 +1,4 @@
-"""Anthropic's Messages API over the chat path: ``POST /v1/messages`` and its ``count_tokens``.
+"""Anthropic's Messages API over the chat path: ``POST /v1/messages``.
 
 Blocks of the messages become texts, ``tool_calls`` and messages of the role ``tool``; an answer
 becomes blocks. It is recorded under the id that it is sent with (``msg_...``).
@@ -12,30 +12,17 @@ Shapes and the order of events are those of the package ``anthropic`` (``anthrop
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
-from starlette.datastructures import Headers
 
 from pawl.errors import PawlError, short
 from pawl.models import BaseModel
 from pawl.schemas import Answer, Body
-from serve.api.admission import share_of
-from serve.api.auth import caller_of, key_of
-from serve.api.errors import (
-    MESSAGES_PATH,
-    engine_lost,
-    engine_off,
-    engine_starting,
-    error_body,
-    invalid,
-    refusal,
-)
-from serve.api.recording import rater_of
-from serve.api.requests import ChatRequest, parse_request
+from serve.api.errors import MESSAGES_PATH, error_body, invalid
+from serve.api.requests import ChatRequest
 from serve.api.translation import (
     Event,
     check_ignored,
@@ -46,17 +33,11 @@ from serve.api.translation import (
     whole_text,
 )
 
-if TYPE_CHECKING:
-    from starlette.types import Scope
-
-    from serve.api.completions import Gateway
-
 _TEXT = {"text": "text"}
 _ROLES = ("user", "assistant", "system")
 _TOOL = {"name": "name", "description": "description", "input_schema": "parameters",
          "strict": "strict"}  # fmt: skip
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-COUNT_SECONDS = 30.0
 
 
 class ChatOfMessages(ChatRequest):
@@ -358,42 +339,3 @@ def _tools(args: TokensRequest, ignored: dict[str, None]) -> dict[str, Any]:
     elif kind is not None:
         fields["tool_choice"] = _CHOICES.get(kind, kind) if isinstance(kind, str) else kind
     return fields
-
-
-# -- counting
-
-
-async def count_tokens(gateway: Gateway, body: TokensRequest, scope: Scope) -> int:
-    """The engine's own count of the tokens of a whole prompt. It waits for its turn as an answer
-    does, and is charged no tokens.
-
-    Raises:
-        PawlError: the request can't be answered, or the engine is not there.
-    """
-    translation = MessagesTranslation(
-        body.model_dump(exclude_unset=True), gateway.base, 0, model=TokensRequest,
-        refuse_unknown=gateway.refuse_unknown,
-    )  # fmt: skip
-    raw = json.dumps(translation.chat, ensure_ascii=False).encode()
-    try:  # a schema may be compiled
-        request = await asyncio.to_thread(parse_request, raw, ChatOfMessages, gateway.base)
-    except PawlError as error:
-        error.param = translation.params.get(error.param or "", error.param)
-        raise
-    engine = gateway.engine
-    if engine is None or engine.state != "ready":
-        raise engine_off() if engine is None else engine_starting(engine)
-    version = gateway.resolve(request.model)
-    prompt = {name: value for name, value in request.for_engine().items()
-              if name in ("messages", "tools", "chat_template_kwargs")}  # fmt: skip
-    key = key_of(Headers(scope=scope))
-    rater_id = rater_of(caller_of(scope), None, None, key)
-    async with gateway.admission.place(share_of(scope, key, rater_id), 1, 0):
-        status, text = await engine.request(
-            "POST", "/tokenize", {**prompt, "model": version}, seconds=COUNT_SECONDS
-        )
-    if status == 0:
-        raise engine_lost(text)
-    if status != 200:
-        raise refusal(status, text, ChatOfMessages.prompt_field)
-    return int(json.loads(text)["count"])

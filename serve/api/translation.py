@@ -7,7 +7,6 @@ answer that isn't streamed is turned as a stream of one chunk, whose events nobo
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -75,21 +74,26 @@ async def answer_as(
     try:
         raw = await read_body(Request(scope, receive), gateway.max_body_bytes)
 
+        is_charged = gateway.charge(scope)
+
         def read() -> Translation:
             return translate(parse_json(raw))
 
-        translation = await asyncio.to_thread(read) if len(raw) > LARGE_BYTES else read()
+        if len(raw) > LARGE_BYTES:
+            translation = await gateway.readers.read(scope, len(raw), read)
+        else:
+            translation = read()
     except ClientDisconnect:
         return
     except PawlError as error:
-        gateway.metrics.requests.labels("none", "refused").inc()
+        gateway.count_refusal(error)
         await respond_error(error, scope, receive, send)
         return
     body = json.dumps(translation.chat, ensure_ascii=False).encode()
     headers = [pair for pair in scope["headers"] if pair[0] != b"content-encoding"]
     await gateway.handle(
         translation.request, {**scope, "headers": headers}, _replayed(body, receive),
-        _Outgoing(translation, send),
+        _Outgoing(translation, send), is_charged=is_charged,
     )  # fmt: skip
 
 

@@ -32,6 +32,13 @@ def test_a_completion_comes_back_as_it_was(store: Store) -> None:
     assert store.completions() == [first, second]
     assert store.completions(rater_id="bob") == []
 
+    other = answered(store, completion="c" * 5_000)
+    assert store.completions(newest_bytes=1) == [other]
+    assert store.completions(newest_bytes=7_000) == [second, other]
+    assert store.completions(newest_bytes=9_000) == [first, second, other]
+    assert store.completions(rater_id="ann", newest_bytes=1) == [other]
+    assert store.completions(rater_id="bob", newest_bytes=1) == []
+
 
 def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "pawl.duckdb"

@@ -44,6 +44,7 @@ class Queue:
         end = asyncio.Event()
 
         async def hold() -> None:
+            self.admission.charge_request(caller)
             async with self.admission.place(caller, more.get("n", 1), n_tokens) as place:
                 self.order.append(label)
                 await end.wait()
@@ -218,6 +219,37 @@ def test_a_wait_that_takes_too_long_ends() -> None:
     run(scenario())
 
 
+def test_a_request_holds_a_place_for_each_of_its_answers_or_waits_for_them() -> None:
+    async def scenario() -> None:
+        async with queue(8, caller_share=0.5) as q:
+            await q.send("all", "a", n=8)
+            assert q.admission.n_held == 8
+            await q.send("nine", "a", n=9)
+            assert (await q.refusal("nine")).code == "invalid_value"
+            await q.end("all")
+            await q.send("five", "b", n=5)  # more than its share, and a was there
+            await q.send("four", "c", n=4)
+            assert q.order == ["all", "four"]
+            await q.end("four")
+            q.now += 61
+            await q.send("one", "b")
+            assert sorted(q.order[2:]) == ["five", "one"]
+            assert q.admission.n_held == 6
+
+    run(scenario())
+
+
+def test_the_answers_to_one_prompt_are_given_by_a_small_engine_too() -> None:
+    async def scenario() -> None:
+        async with queue(4, caller_share=0.25) as q:
+            await q.send("one", "a")
+            await q.send("four", "b", n=4)
+            await q.end("one")
+            assert q.order == ["one", "four"]
+
+    run(scenario())
+
+
 def test_many_answers_at_once_take_as_many_places_and_are_not_overtaken_for_ever() -> None:
     async def scenario() -> None:
         async with queue(8, caller_share=0.5) as q:
@@ -262,6 +294,25 @@ def test_quotas(limits: dict[str, int], n_allowed: int, seconds: float | None) -
                 q.now += error.retry_after_seconds or 0
             await q.send("again", "one", 60)
             assert q.order[-1] == "again"
+
+    run(scenario())
+
+
+def test_feedback_has_a_quota_that_no_pause_wipes_out() -> None:
+    async def scenario() -> None:
+        async with queue(8, feedback_per_hour=60) as q:
+            charge = q.admission.charge_feedback
+            charge("a", 50)
+            q.now += 120  # two rows more
+            await q.send("x", "one")  # what is old is forgotten meanwhile
+            charge("a", 1000)
+            with pytest.raises(PawlError) as caught:
+                charge("a", 1)
+            assert caught.value.code == "rate_limit_exceeded"
+            assert caught.value.retry_after_seconds == pytest.approx(989 * 60, abs=1)
+            charge("b", 1)
+            q.now += 990 * 60
+            charge("a", 1)
 
     run(scenario())
 
@@ -369,9 +420,12 @@ def test_beyond_the_queue_it_is_refused_at_once(tight: Live) -> None:
         n_rows = tight.store.counts()["completions"]
     assert waiting.result().status_code == 200
     eventually(lambda: tight.store.counts()["completions"] == n_rows + 2, "no row of the refused")
+    two = {"model": "pawl", "prompt": ["a", "b"]}
+    refused = httpx.post(tight.url + "/v1/completions", json=two, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
     metrics = httpx.get(tight.url + "/metrics").text
     assert 'pawl_refusals_total{code="overloaded"} 1.0' in metrics
-    assert 'pawl_requests_total{status="refused",version="base"} 1.0' in metrics
+    assert 'pawl_requests_total{status="refused",version="base"} 2.0' in metrics
 
 
 def test_who_hangs_up_while_waiting_is_never_asked_about(tight: Live) -> None:
@@ -424,9 +478,21 @@ def test_it_waits_no_longer_than_that(tmp_path: Path) -> None:
 
 
 def test_quotas_are_told_as_openai_does(tmp_path: Path) -> None:
-    settings = Settings(state_dir=tmp_path, limits={"requests_per_minute": 2})
+    settings = Settings(
+        state_dir=tmp_path, limits={"requests_per_minute": 2, "feedback_per_hour": 2}
+    )
     with live(settings, command=fake_command()) as one:
         answers = [httpx.post(one.url + CHAT, json=chat("hi", stream=True)) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert answers[2].json()["error"]["code"] == "rate_limit_exceeded"
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 60
+        wrong = {"Authorization": "Bearer another"}  # charged before it is looked into
+        answers = [httpx.post(one.url + CHAT, json={"tools": 1}, headers=wrong) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [400, 400, 429]
+        assert one.gateway.metrics.refusals.labels("rate_limit_exceeded")._value.get() == 2
+        batch = {"feedback": [{"completion_id": "unknown", "thumb": "up"}] * 5}
+        url = one.url + "/v1/feedback/batch"  # the first is on credit
+        answers = [httpx.post(url, json=batch, headers=wrong) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 429]
+        assert answers[1].headers["Retry-After"] == "60"
+        assert httpx.post(url, json=batch).status_code == 200

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
 from pawl.errors import PawlError
-from serve.api.bodies import MAX_UNDER_WAY_BYTES_OF_CALLER, read_body
+from serve.api.bodies import MAX_UNDER_WAY_BYTES_OF_CALLER, Readers, read_body
 
 LIMIT = 1000
 
@@ -102,3 +103,30 @@ def test_unfinished_bodies_of_one_sender_are_bounded() -> None:
     codes, neighbour = asyncio.run(send())
     assert codes == ["rate_limit_exceeded"] * 5
     assert len(neighbour) == size
+
+
+def test_one_callers_slow_bodies_keep_nobody_else_waiting_and_are_bounded() -> None:
+    release = threading.Event()
+
+    def from_address(address: str) -> dict[str, Any]:
+        return {"type": "http", "client": (address, 1)}
+
+    def slow() -> str:
+        assert release.wait(30)
+        return "slow"
+
+    async def read() -> None:
+        readers, size = Readers(), MAX_UNDER_WAY_BYTES_OF_CALLER // 4
+        scope = from_address("192.0.2.1")
+        waiting = [asyncio.create_task(readers.read(scope, size, slow)) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(PawlError) as caught:
+            await readers.read(scope, size, slow)
+        assert caught.value.code == "rate_limit_exceeded"
+        assert await readers.read(from_address("192.0.2.2"), size, lambda: "quick") == "quick"
+        assert not any(task.done() for task in waiting)
+        release.set()
+        assert await asyncio.gather(*waiting) == ["slow"] * 4
+        assert await readers.read(scope, size, slow) == "slow"  # all is given back
+
+    asyncio.run(read())

@@ -206,6 +206,11 @@ def test_the_tokens_of_a_prompt_are_counted(server: Live, client: anthropic.Anth
     assert count.input_tokens == 3
     sent = server.seen()["bodies"][-1]
     assert (sent["model"], sent["messages"][-1]) == ("base", HELLO[0])
+    odd = post(server, MESSAGES + "/count_tokens", container="a")
+    assert (odd.json(), odd.headers["X-Pawl-Ignored"]) == (
+        {"input_tokens": 1},
+        "max_tokens, container",
+    )
     refused = post(server, MESSAGES + "/count_tokens", model="claude")
     assert refused.json()["error"]["type"] == "not_found_error"
 

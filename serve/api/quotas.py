@@ -1,0 +1,94 @@
+"""Bounds of what one caller may ask of the server: quotas, and turns at work that takes long.
+
+Used from the event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from pawl.errors import PawlError
+
+MOST_WAITING = 256  # of a caller; each holds a connection
+
+
+@dataclass(slots=True)
+class Quota:
+    """So many in so many seconds, filled evenly; whoever took more waits until the debt is filled
+    up."""
+
+    what: str  # as a refusal calls it: "requests a minute"
+    most: float
+    seconds: float
+    level: float
+    at: float  # seconds, when ``level`` was right
+
+    @classmethod
+    def full(cls, what: str, most: float, seconds: float, now: float) -> Quota:
+        return cls(what, most, seconds, most, now)
+
+    def check(self, now: float) -> None:
+        """Raises PawlError: none is left (``rate_limit_exceeded``)."""
+        self._fill(now)
+        if self.level < 1:
+            seconds = (1 - self.level) * self.seconds / self.most
+            raise quota_used_up(f"{self.most:,.0f} {self.what}", seconds)
+
+    def is_full(self, now: float) -> bool:
+        """Whether it can be forgotten."""
+        self._fill(now)
+        return self.level >= self.most
+
+    def _fill(self, now: float) -> None:
+        self.level = min(self.most, self.level + (now - self.at) * self.most / self.seconds)
+        self.at = now
+
+
+class Turns:
+    """Lets each caller do ``n`` things at once; its others wait, first come, first served, and are
+    refused beyond ``MOST_WAITING``."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._lines: WeakValueDictionary[str, _Line] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def of(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a turn of this caller's; it lasts while the block runs.
+
+        Raises:
+            PawlError: too many wait already (``rate_limit_exceeded``).
+        """
+        line = self._lines.get(caller)
+        if line is None:
+            line = self._lines[caller] = _Line(asyncio.Semaphore(self._n))
+        if line.n_here >= self._n + MOST_WAITING:
+            raise quota_used_up(f"{MOST_WAITING} such requests at once", 1.0)
+        line.n_here += 1
+        try:
+            async with line.turns:
+                yield
+        finally:
+            line.n_here -= 1
+
+
+@dataclass(eq=False)
+class _Line:
+    turns: asyncio.Semaphore
+    n_here: int = 0
+
+
+def quota_used_up(quota: str, seconds: float) -> PawlError:
+    """The refusal of a request beyond a quota, ``seconds`` before it would be taken."""
+    return PawlError(
+        "you have used up your share of this server",
+        f"{quota} are allowed",
+        f"Ask again in {seconds:.0f} s" if seconds >= 1 else "Ask again in a moment",
+        retryable=True,
+        retry_after_seconds=max(1.0, seconds),
+        code="rate_limit_exceeded",
+    )
