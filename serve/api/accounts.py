@@ -1,7 +1,8 @@
 """Accounts of people: made, changed, and who signs in to one.
 
-Guesses are slowed by the address they come from and by the account they are made at
-(``serve.api.throttle``). A name that nobody has takes as long as one that somebody has.
+Guesses are slowed by the address they come from and, where they come from many, by the account
+they are made at (``serve.api.throttle``); an address from which its owner signed in
+before is counted apart. A name that nobody has takes as long as one that somebody has.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pawl.files import write_atomic
 from pawl.schemas import Account, AccountChange, AccountRequest, Role, utc_now
 from serve.api.keys import RESERVED
 from serve.api.passwords import Passwords, check_new, one_time_password, weak
+from serve.api.quotas import Turns
 from serve.api.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 FIRST_NAME = "admin"
 FIRST_PASSWORD_FILE = "admin.password"  # in the state folder, until that password was changed
+# Several addresses': one that guesses takes 4 at most, so it shuts nobody else out of an account.
+N_SLOTS_OF_NAME = 32
 MOST_HASHING = 32  # sign-ins that wait for argon2; it runs one at a time
 PASSWORDS = Passwords()
 _log = logging.getLogger("pawl.auth")
@@ -58,7 +62,8 @@ class SignIn:
         self.sessions = authenticator.sessions
         self._first_password = state_dir / FIRST_PASSWORD_FILE
         self._addresses = Throttle("wrong password from")
-        self._names = Throttle("wrong password for")
+        self._names = Throttle("wrong password for", N_SLOTS_OF_NAME)
+        self._turns = Turns(1)
         self._hashing = asyncio.Semaphore()
         self._n_hashing = 0
 
@@ -101,6 +106,7 @@ class SignIn:
         Raises:
             PawlError: the current one is wrong, or the new one is too weak (``weak_password``).
         """
+        self._names.succeeded(account.name, address)  # others' guesses must not keep it from that
         await self._check(account.name, current, address)
         check_new(account.name, new)
         if new == current:
@@ -120,17 +126,17 @@ class SignIn:
 
     async def _check(self, name: str, password: str, address: str) -> Account:
         """The account of this name, if the password is its. Raises PawlError."""
-        account = self._accounts.account(name)
-        # What people type as a name may be a password: it is not written down.
-        unknown = hashlib.sha256(name.lower().encode()).hexdigest()[:8]
-        whom = account.name if account else f"unknown {unknown}"
-        await self._addresses.wait(address, whom)
-        await self._names.wait(whom, address)
-        hashed = account.password_hash if account else None
-        if not await self._is_right(hashed, password) or account is None:
-            self._addresses.failed(address)
-            self._names.failed(whom)
-            raise wrong_password()
+        async with self._turns.of(address):  # or one address could fill the line before argon2
+            account = self._accounts.account(name)
+            # What people type as a name may be a password: it is not written down.
+            unknown = hashlib.sha256(name.lower().encode()).hexdigest()[:8]
+            whom = account.name if account else f"unknown {unknown}"
+            with self._addresses.attempt(address, whom), self._names.attempt(whom, address):
+                hashed = account.password_hash if account else None
+                if not await self._is_right(hashed, password) or account is None:
+                    self._addresses.failed(address, whom)
+                    self._names.failed(whom, address)
+                    raise wrong_password()
         self._addresses.succeeded(address, whom)
         self._names.succeeded(whom, address)
         return account

@@ -98,10 +98,6 @@ class Sessions:
         self._of_keys.pop(session_id, None)
         await asyncio.to_thread(self._accounts.end_sessions, session_id)
 
-    def id_of(self, token: str) -> str:
-        """The ``session_id`` of a token."""
-        return _hash(token)
-
     def _is_over(self, began: datetime, used: datetime) -> bool:
         now = datetime.now(UTC)
         return now - began > self.longest or now - used > self._idle

@@ -1,19 +1,22 @@
-"""Slows addresses that send wrong keys or passwords, in bounded time and memory.
+"""Slows addresses that send wrong keys or passwords, in bounded memory.
 
-An address may be wrong ``FREE_FAILURES`` times. After that its requests wait before their key is
-looked at, twice as long after each further failure, so that many guesses at once gain nothing. A
-key that was right from an address before does not wait there: people behind one proxy share an
-address with whoever guesses.
+An address may be wrong ``FREE_FAILURES`` times. After that each wrong try takes one of a few slots
+for some time, twice as long after each further failure; while all are taken, nothing that comes
+from there is looked at, be it right or wrong. So guesses gain no more than if each had waited that
+time before it was looked at, and what is right waits for nothing. Who was right from an
+address before is counted apart there: people behind one proxy share an address with whoever
+guesses.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import ipaddress
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,26 +26,22 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 FREE_FAILURES = 10
-FIRST_SECONDS = 0.25  # the wait after them
+FIRST_SECONDS = 0.25  # of the failure after them
 MOST_SECONDS = 8.0
 FORGET_SECONDS = 600.0  # after the last failure
-MOST_WAITING_OF_ADDRESS = 4
-MOST_WAITING = 64  # each holds a connection
+N_SLOTS = 4
 MOST_ADDRESSES = 4096
 _log = logging.getLogger("pawl.auth")
 
 
 @dataclass(slots=True)
 class _Failures:
-    """Of one address. ``last_at`` is of the monotonic clock, in seconds."""
+    """Of one address; times are of the throttle's clock."""
 
     n: int = 0
-    n_waiting: int = 0
     last_at: float = 0.0
-
-    @property
-    def are_forgotten(self) -> bool:
-        return time.monotonic() - self.last_at > FORGET_SECONDS
+    n_tries: int = 0  # that are looked at now
+    ends: list[float] = field(default_factory=list)  # of the slots that failures took
 
 
 class Throttle:
@@ -50,58 +49,76 @@ class Throttle:
 
     Args:
         words: what is counted, before the address in the log.
+        n_slots: of one address.
+        clock: seconds.
     """
 
-    def __init__(self, words: str = "wrong key from") -> None:
-        self._words = words
+    def __init__(
+        self,
+        words: str = "wrong key from",
+        n_slots: int = N_SLOTS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._words, self._n_slots, self._clock = words, n_slots, clock
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._trusted: OrderedDict[tuple[str, str], None] = OrderedDict()  # address, caller
-        self._n_waiting = 0
 
-    async def wait(self, address: str, caller: str | None) -> None:
-        """Return when a key from ``address`` may be looked at; at once for most.
+    @contextlib.contextmanager
+    def attempt(self, address: str, caller: str | None) -> Iterator[None]:
+        """A key from ``address`` is looked at while the block runs.
 
         Args:
-            caller: whose key it is, where that is known already.
+            caller: whose key it is or would be, where that is known.
 
         Raises:
-            PawlError: too many requests wait already (``too_many_failures``).
+            PawlError: too many wrong ones came from there just now (``too_many_failures``).
         """
-        failures = self._failures.get(address)
-        if failures is None or failures.n < FREE_FAILURES or failures.are_forgotten:
+        failures, now = self._failures.get(self._key(address, caller)), self._clock()
+        if (
+            failures is None
+            or failures.n < FREE_FAILURES
+            or now - failures.last_at > FORGET_SECONDS
+        ):
+            yield
             return
-        if caller is not None and (address, caller) in self._trusted:
-            return
-        if failures.n_waiting >= MOST_WAITING_OF_ADDRESS or self._n_waiting >= MOST_WAITING:
+        failures.ends = [end for end in failures.ends if end > now]
+        if failures.n_tries + len(failures.ends) >= self._n_slots:
             raise PawlError(
-                "too many wrong tries came from here",
-                f"{failures.n_waiting} of them wait already",
+                "too many wrong tries came just now",
+                f"no other is looked at while {self._n_slots} of them count",
                 "Wait some seconds and try again",
                 code="too_many_failures",
                 retryable=True,
+                retry_after_seconds=max(1.0, min(failures.ends, default=now) - now),
             )
-        doublings = min(failures.n - FREE_FAILURES, 16)
-        failures.n_waiting += 1
-        self._n_waiting += 1
+        failures.n_tries += 1
         try:
-            await asyncio.sleep(min(FIRST_SECONDS * 2**doublings, MOST_SECONDS))
+            yield
         finally:
-            failures.n_waiting -= 1
-            self._n_waiting -= 1
+            failures.n_tries -= 1
 
-    def failed(self, address: str) -> None:
+    def failed(self, address: str, caller: str | None = None) -> None:
         """A key from there was wrong. Logged at each doubling, so that nobody can fill the log."""
-        failures = self._failures.setdefault(address, _Failures())
-        failures.n = 1 if failures.are_forgotten else failures.n + 1
-        failures.last_at = time.monotonic()
-        _keep_newest(self._failures, address)
+        key, now = self._key(address, caller), self._clock()
+        failures = self._failures.setdefault(key, _Failures())
+        failures.n = 1 if now - failures.last_at > FORGET_SECONDS else failures.n + 1
+        failures.last_at = now
+        if failures.n > FREE_FAILURES:
+            doublings = min(failures.n - FREE_FAILURES - 1, 16)
+            failures.ends.append(now + min(FIRST_SECONDS * 2**doublings, MOST_SECONDS))
+        _keep_newest(self._failures, key)
         if is_power_of_two(failures.n):
-            _log.warning("%s %s, %d so far", self._words, address, failures.n)
+            _log.warning("%s %s, %d so far", self._words, key, failures.n)
 
     def succeeded(self, address: str, caller: str) -> None:
         """A key from there was right."""
         self._trusted[address, caller] = None
         _keep_newest(self._trusted, (address, caller))
+
+    def _key(self, address: str, caller: str | None) -> str:
+        """What failures are counted under."""
+        is_trusted = caller is not None and (address, caller) in self._trusted
+        return f"{address} {caller}" if is_trusted else address
 
 
 def is_power_of_two(n: int) -> bool:

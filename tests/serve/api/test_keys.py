@@ -7,7 +7,6 @@ import gzip
 import logging
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -166,6 +165,7 @@ def test_names(store: Store) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     with keyed(tmp_path_factory.mktemp("keyed") / "state") as one:
         one.add("first")
+        one.add("second")
         yield one
 
 
@@ -258,7 +258,7 @@ def test_the_page_shows_the_feedback_of_a_key_that_names_no_raters(server: Keyed
 # -- wrong keys
 
 
-def test_wrong_keys_are_logged_and_slowed_and_right_ones_are_not(
+def test_wrong_keys_are_logged_and_few_and_right_ones_wait_for_nothing(
     server: Keyed, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -267,26 +267,16 @@ def test_wrong_keys_are_logged_and_slowed_and_right_ones_are_not(
     right = server.client(server.secrets["first"], **away)
     assert right.get("/v1/models").status_code == 200
 
-    def wrong() -> tuple[int, float, str | None]:
-        began = time.monotonic()
-        with server.client(guess, **away) as client:
-            answer = client.get("/admin/status")
-        return answer.status_code, time.monotonic() - began, answer.headers.get("Retry-After")
-
-    first = [wrong() for _ in range(10)]
-    assert {status for status, _, _ in first} == {401}
-    status, seconds, _ = wrong()
-    assert status == 401
-    assert seconds >= 0.25
-    with ThreadPoolExecutor(8) as pool:  # at once: four wait, the others are told to
-        rest = [pool.submit(wrong) for _ in range(8)]
-        began = time.monotonic()
-        assert right.get("/v1/models").status_code == 200
-        assert time.monotonic() - began < 0.4
-        answers = [one.result() for one in rest]
-    assert {status for status, _, _ in answers} == {401, 429}
-    assert min(seconds for status, seconds, _ in answers if status == 401) >= 0.5
-    assert all(after for status, _, after in answers if status == 429)
+    with server.client(guess, **away) as client:
+        answers = [client.get("/admin/status") for _ in range(11)]
+        assert {answer.status_code for answer in answers} == {401}
+        unseen = server.client(server.secrets["second"], **away)  # right, and new from there
+        assert unseen.get("/v1/models").status_code == 200
+        answers = [client.get("/admin/status") for _ in range(12)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) >= 4
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 8 for answer in refused)
+    assert right.get("/v1/models").status_code == 200
     lines = [one.getMessage() for one in caplog.records if one.name == "pawl.auth"]
     assert 4 <= len(lines) <= 6
     assert "wrong key from 198.51.100.7, 1 so far" in lines

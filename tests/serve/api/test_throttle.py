@@ -1,9 +1,6 @@
-"""Wrong keys: which address they count for, and that neither time nor memory is without bound."""
+"""Wrong keys: which address they count for, how few are looked at, and bounded memory."""
 
 from __future__ import annotations
-
-import asyncio
-import time
 
 import pytest
 
@@ -11,8 +8,7 @@ from pawl.errors import PawlError
 from serve.api.throttle import (
     FREE_FAILURES,
     MOST_ADDRESSES,
-    MOST_WAITING,
-    MOST_WAITING_OF_ADDRESS,
+    N_SLOTS,
     Throttle,
     address_of,
 )
@@ -28,54 +24,69 @@ def test_addresses(client: object, address: str) -> None:
     assert address_of({"client": client}) == address
 
 
-async def seconds_of(throttle: Throttle, address: str, caller: str | None = None) -> float:
-    began = time.monotonic()
-    await throttle.wait(address, caller)
-    return time.monotonic() - began
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_an_address_waits_twice_as_long_after_each_failure_and_others_do_not() -> None:
-    async def test() -> None:
-        throttle = Throttle()
-        throttle.succeeded("a", "bot")
-        for _ in range(FREE_FAILURES):
-            assert await seconds_of(throttle, "a") < 0.1
-            throttle.failed("a")
-        first = await seconds_of(throttle, "a")
+def is_looked_at(throttle: Throttle, address: str, caller: str | None = None) -> bool:
+    try:
+        with throttle.attempt(address, caller):
+            return True
+    except PawlError as err:
+        refusal = err
+    assert refusal.code == "too_many_failures"
+    assert 1 <= (refusal.retry_after_seconds or 0) <= 8
+    return False
+
+
+def test_wrong_ones_gain_no_more_than_four_tries_in_eight_seconds() -> None:
+    clock = Clock()
+    throttle = Throttle(clock=clock)
+
+    def n_looked_at(seconds: float) -> int:
+        n, end = 0, clock.now + seconds
+        while clock.now < end:
+            while is_looked_at(throttle, "a"):
+                throttle.failed("a")
+                n += 1
+            clock.now += 0.05
+        return n
+
+    assert n_looked_at(0.05) == FREE_FAILURES + N_SLOTS
+    assert n_looked_at(30) <= 20
+    assert n_looked_at(80) <= 40 + N_SLOTS
+    assert is_looked_at(throttle, "b")
+
+
+def test_what_is_right_waits_for_nothing_and_is_no_wrong_try() -> None:
+    clock = Clock()
+    throttle = Throttle(clock=clock)
+    for _ in range(FREE_FAILURES + N_SLOTS - 1):
         throttle.failed("a")
-        second = await seconds_of(throttle, "a")
-        assert 0.25 <= first < second
-        assert second >= 0.5
-        assert await seconds_of(throttle, "b") < 0.1
-        assert await seconds_of(throttle, "a", "bot") < 0.1  # was right from there before
-        assert await seconds_of(throttle, "a", "other") >= 0.5
+    for _ in range(10):
+        with throttle.attempt("a", None):
+            assert not is_looked_at(throttle, "a")  # beside it: a slot is its own meanwhile
+    throttle.succeeded("a", "bot")
+    throttle.failed("a")
+    assert not is_looked_at(throttle, "a")
+    assert not is_looked_at(throttle, "a", "other")
+    assert is_looked_at(throttle, "a", "bot")
+    clock.now += 601
+    assert is_looked_at(throttle, "a")
 
-    asyncio.run(test())
 
-
-def test_few_wait_at_a_time_and_the_rest_are_told_to() -> None:
-    async def test() -> None:
-        throttle = Throttle()
-        addresses = [f"a{n}" for n in range(MOST_WAITING)]
-        for address in addresses:
-            for _ in range(FREE_FAILURES):
-                throttle.failed(address)
-
-        async def wait(address: str) -> str:
-            try:
-                await throttle.wait(address, None)
-            except PawlError as err:
-                return err.code
-            return "waited"
-
-        of_one = [wait("a0") for _ in range(MOST_WAITING_OF_ADDRESS + 3)]
-        of_all = [wait(address) for address in addresses]
-        codes = await asyncio.gather(*of_one, *of_all)
-        assert codes[: len(of_one)].count("too_many_failures") == 3
-        assert codes.count("waited") == MOST_WAITING
-        assert await wait("a1") == "waited"
-
-    asyncio.run(test())
+def test_guesses_at_who_was_right_from_there_are_counted_apart() -> None:
+    throttle = Throttle(clock=Clock())
+    throttle.succeeded("a", "ann")
+    for _ in range(FREE_FAILURES + N_SLOTS):
+        assert is_looked_at(throttle, "a", "ann")
+        throttle.failed("a", "ann")
+    assert not is_looked_at(throttle, "a", "ann")
+    assert is_looked_at(throttle, "a", "bob")
 
 
 def test_memory_is_bounded() -> None:
