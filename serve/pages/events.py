@@ -6,10 +6,9 @@ launched, and prints a traceback for each event of another shape than its page s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -50,6 +49,25 @@ class Event(BaseModel):
     trigger_id: int | None = None
 
 
+class Reset(BaseModel):
+    """What a page posts to ``/gradio_api/reset``."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    event_id: str = Field(pattern=r"^\w{1,64}$")
+
+
+class Cancel(Reset):
+    """What a page posts to ``/gradio_api/cancel``."""
+
+    session_hash: str = Field(pattern=r"^\w{1,64}$")
+    fn_index: int
+
+
+_CALLS: dict[str, type[Reset]] = {"/gradio_api/cancel": Cancel, "/gradio_api/reset": Reset}
+M = TypeVar("M", bound=BaseModel)
+
+
 async def read_small(scope: Scope, receive: Receive, limit: int, what: str, do: str) -> bytes:
     """A request's whole body. Raises PawlError: ``what`` has more than ``limit`` bytes."""
     body = bytearray()
@@ -74,14 +92,9 @@ def shapes_of(blocks: Any) -> dict[int, EventShape]:
     }
 
 
-def checked_event(raw: bytes, shapes: Mapping[int, EventShape]) -> bytes:
+def checked_event(raw: bytes, shapes: Mapping[int, EventShape]) -> dict[str, Any]:
     """The event to pass on. Raises PawlError: no page sends such a one."""
-    try:
-        event = Event.model_validate_json(raw)
-    except ValidationError as err:
-        fault = err.errors()[0]
-        field = ".".join(map(str, fault["loc"])) or "the body"
-        raise _refused(f"{field}: {fault['msg']}") from None
+    event = _read(Event, raw)
     shape = shapes.get(event.fn_index)
     if shape is None or len(event.data) != len(shape.inputs):
         raise _refused("the page has no such event")
@@ -97,7 +110,23 @@ def checked_event(raw: bytes, shapes: Mapping[int, EventShape]) -> bytes:
             raise _refused("it does not say of which message")
     if _names_file([event.data, event.event_data]):
         raise _refused("files are not taken")
-    return json.dumps(event.model_dump()).encode()
+    return event.model_dump()
+
+
+def checked_call(path: str, raw: bytes) -> dict[str, Any]:
+    """The body of another call of the page's to pass on. Raises PawlError: no page sends such a
+    one."""
+    model = _CALLS.get(path.rstrip("/"))
+    return _read(model, raw).model_dump() if model is not None else {}
+
+
+def _read(model: type[M], raw: bytes) -> M:
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as err:
+        fault = err.errors()[0]
+        field = ".".join(map(str, fault["loc"])) or "the body"
+        raise _refused(f"{field}: {fault['msg']}") from None
 
 
 def _names_file(value: Any, depth: int = 0) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -16,10 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pawl.errors import PawlError
 from pawl.schemas import Caller
 from serve.api.auth import CALLER, Fronts, foreign_origin
-from serve.api.bodies import parse_json
 from serve.api.errors import error_response, no_such_route, status_of
 from serve.api.keys import ANONYMOUS, Authenticator, wrong_key
-from serve.pages.events import EventShape, checked_event, read_small
+from serve.pages.events import EventShape, checked_call, checked_event, read_small
 from serve.pages.sign_in import METHODS, SignInPages, change_first, sign_in_first, token_of
 
 # All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
@@ -34,6 +34,7 @@ _log = logging.getLogger("pawl.pages")
 _JOIN, _STREAM = "/gradio_api/queue/join", "/gradio_api/queue/data"
 _HEARTBEAT = "/gradio_api/heartbeat/"
 MOST_PAGES = 4096  # open ones whose person is remembered
+MOST_EVENTS = 16_384  # that they sent
 # Gradio starts from inline scripts and styles; nothing may come from, or go to, another host.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -53,7 +54,8 @@ class PageSecurity:
 
     Where the server is not open to everybody, a page is opened by the cookie of a session alone
     (``serve.pages.sign_in``). Its calls to the API carry the session's token, so whoever is signed
-    in can do with it what the account allows. An open page is the person's who opened it.
+    in can do with it what the account allows. An open page is the person's who opened it, and so
+    are the events that it sent: nobody else reads or cancels them.
 
     Args:
         shapes: the events that the page has; none until it is built, when it takes none.
@@ -71,7 +73,8 @@ class PageSecurity:
     ) -> None:
         self._app = app
         self._sign_in = sign_in
-        self._pages: OrderedDict[str, str] = OrderedDict()  # a page's session_hash: whose it is
+        self._pages = Owners("this page was opened", MOST_PAGES)  # by session_hash
+        self._events = Owners("this event was sent", MOST_EVENTS)  # by event_id
         self._authenticator = authenticator
         self._shapes = shapes
         self._n_event_bytes = n_event_bytes
@@ -97,6 +100,8 @@ class PageSecurity:
         if answer is self._app:
             try:
                 scope, receive = await self._checked(scope, receive)
+                if scope["path"].startswith(_JOIN):
+                    answer = self._noting_event
             except PawlError as err:
                 answer = error_response(err)
         await _without_traceback(answer, scope, receive, send_with_policy)
@@ -113,27 +118,34 @@ class PageSecurity:
         if scope["method"] == "POST" and (shapes := self._shapes()):
             body = await read_small(scope, receive, self._n_event_bytes, "this event", "Send less")
             if path.startswith(_JOIN):
-                body = checked_event(body, shapes)
-                event = json.loads(body)
-                session_hash = event["session_hash"]
+                event = checked_event(body, shapes)
                 by_hand = not shapes[event["fn_index"]].is_timed
             else:
-                body = json.dumps(parse_json(body or b"{}")).encode()
+                event = checked_call(path, body)
+                if "event_id" in event:
+                    self._events.claim(event["event_id"], scope[CALLER].name)
+            session_hash = event.get("session_hash", session_hash)
+            body = json.dumps(event).encode()
             scope, receive = _with_body(scope, body, receive)
         if session_hash:
-            self._claim(session_hash, scope[CALLER].name)
+            self._pages.claim(session_hash, scope[CALLER].name)
         if by_hand and (token := token_of(scope)) is not None:
             await self._authenticator.sessions.use(token)
         return scope, receive
 
-    def _claim(self, session_hash: str, name: str) -> None:
-        """An open page belongs to who opened it. Raises PawlError: it is somebody else's."""
-        if self._pages.setdefault(session_hash, name) != name:
-            raise PawlError("this page was opened by somebody else", "", "Reload the page",
-                            code="forbidden")  # fmt: skip
-        self._pages.move_to_end(session_hash)
-        if len(self._pages) > MOST_PAGES:
-            self._pages.popitem(last=False)
+    async def _noting_event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an event on, and note whose it is by the id that it gets."""
+        answered = b""
+
+        async def send_noted(message: Message) -> None:
+            nonlocal answered
+            answered += message.get("body", b"")
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # refused
+                    self._events.claim(str(json.loads(answered)["event_id"]), scope[CALLER].name)
+            await send(message)
+
+        await self._app(scope, receive, send_noted)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to who may not pass. Puts the caller of a page into the scope."""
@@ -160,6 +172,28 @@ class PageSecurity:
         if self._authenticator.is_open:
             return ANONYMOUS
         return self._authenticator.caller_of_session(token_of(scope))
+
+
+class Owners:
+    """Who something belongs to: the first who named it.
+
+    Args:
+        what: was done by whom else, in a refusal.
+        most: that are remembered, those named last.
+    """
+
+    def __init__(self, what: str, most: int) -> None:
+        self._what, self._most = what, most
+        self._owners: OrderedDict[str, str] = OrderedDict()
+
+    def claim(self, key: str, name: str) -> None:
+        """Raises PawlError: it is somebody else's."""
+        if self._owners.setdefault(key, name) != name:
+            raise PawlError(f"{self._what} by somebody else", "", "Reload the page",
+                            code="forbidden")  # fmt: skip
+        self._owners.move_to_end(key)
+        if len(self._owners) > self._most:
+            self._owners.popitem(last=False)
 
 
 async def _without_traceback(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

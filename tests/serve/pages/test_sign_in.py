@@ -11,12 +11,19 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from pawl.schemas import Account, KeyRequest, Role, utc_now
 from pawl.settings import Settings
+from serve.api.accounts import SignIn
 from serve.api.app import PawlApp, build_app
 from serve.api.keys import new_key
 from serve.api.passwords import Passwords
+from serve.pages.events import EventShape
+from serve.pages.security import PageSecurity
+from serve.pages.sign_in import SignInPages
 from serve.up import let_in
 from tests.adapters_for_tests import light_base
 
@@ -212,6 +219,38 @@ def test_an_open_page_belongs_to_who_opened_it(app: PawlApp) -> None:
     for path in ("/gradio_api/heartbeat/abc123", "/gradio_api/queue/data?session_hash=abc123"):
         assert ann.get(path).status_code == 503  # Gradio is never built
         assert bob.get(path).status_code == 403
+
+
+def test_nobody_else_cancels_an_event(app: PawlApp, tmp_path: Path) -> None:
+    add(app, "bob")
+    passed: list[dict[str, Any]] = []
+
+    async def gradio(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(await Request(scope, receive).json())
+        answer = {"event_id": "e1"} if scope["path"] == JOIN else {"success": True}
+        await JSONResponse(answer)(scope, receive, send)
+
+    forms = SignInPages(SignIn(app.store.access, app.authenticator, tmp_path), app.audit, None)
+    shapes = {0: EventShape(("textbox",), has_index=False)}
+    pages = PageSecurity(gradio, app.authenticator, app.fronts, lambda: shapes, 1000, forms)
+    ann, bob = Browser(pages), Browser(pages)
+    ann.sign_in("ann")
+    bob.sign_in("bob")
+
+    def post(browser: Browser, call: str, **body: Any) -> int:
+        return browser.ask("POST", f"/gradio_api/{call}", json=body).status_code
+
+    event = {"fn_index": 0, "session_hash": "anns", "data": ["hello"]}
+    assert post(ann, "queue/join", **event) == 200
+    cancel = {"fn_index": 0, "session_hash": "anns", "event_id": "e1"}
+    del passed[:]
+    for crafted in (cancel, {**cancel, "session_hash": "bobs"}, {**cancel, "event_id": "e2"}):
+        assert post(bob, "cancel", **crafted) == 403
+    assert post(bob, "reset", event_id="e1") == post(bob, "reset/", event_id="e1") == 403
+    assert post(bob, "cancel", event_id="e1") == post(bob, "reset") == 400
+    assert passed == []
+    assert post(ann, "cancel", **cancel, more=1) == post(ann, "reset", event_id="e1") == 200
+    assert passed == [cancel, {"event_id": "e1"}]
 
 
 def test_while_nobody_needs_to_sign_in_there_is_nothing_to_sign_in_to(fresh: PawlApp) -> None:
