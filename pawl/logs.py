@@ -129,6 +129,9 @@ class _Text(logging.Formatter):
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))  # a traceback too, whoever else has formatted it
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         request = f" [{found}]" if (found := request_id.get()) else ""
         at = self.formatTime(record)

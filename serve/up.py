@@ -264,6 +264,8 @@ async def _bound_logs(settings: Settings) -> None:
                 await asyncio.to_thread(cut_log, settings.logs_dir / name)
             except OSError as err:
                 _log.warning("%s can't be put aside: %s", name, err)
+            except Exception:  # a fault of ours must show, and the logs stay small
+                _log.exception("%s can't be put aside", name)
         await asyncio.sleep(LOG_SECONDS)
 
 

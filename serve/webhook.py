@@ -88,17 +88,30 @@ class Webhook:
                 except (PawlError, OSError) as error:  # the store, or the disk
                     _log.warning("the webhook waits: %s", error)
                     await asyncio.sleep(10 * POLL_SECONDS)
+                except Exception:  # a fault of ours must show, and not be the last that is told
+                    _log.exception("the webhook met an error")
+                    await asyncio.sleep(10 * POLL_SECONDS)
 
     async def _tell_all(self, http: aiohttp.ClientSession) -> int:
         """Tell what is new; how many rows that was."""
         changes = await asyncio.to_thread(self._store.changes_since, self._seq, AT_ONCE)
         for change in changes:
             if change.kind is not None:
-                await self._tell(http, change)
+                await self._try_to_tell(http, change)
             self._seq = change.seq
             if change.kind is not None or change is changes[-1]:
                 await asyncio.to_thread(write_json, self._file, {"seq": self._seq})
         return len(changes)
+
+    async def _try_to_tell(self, http: aiohttp.ClientSession, change: Change) -> None:
+        """Tell it, or give it up where that fails as nobody foresaw: the others are told."""
+        try:
+            await self._tell(http, change)
+        except (PawlError, OSError):
+            raise
+        except Exception:
+            self._metrics.webhooks.labels("given_up").inc()
+            _log.exception("%s %s given up", change.kind, change.change_id)
 
     async def _tell(self, http: aiohttp.ClientSession, change: Change) -> None:
         """Send it until it is taken, or given up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -11,6 +12,7 @@ from pawl.chat_template import THOUGHTS_OFF
 from pawl.engine_support import runs_on_cpu
 from pawl.files import read_json, write_atomic, write_json
 from pawl.jobs import child_environment, module_command, user_environment
+from pawl.logs import cut_log
 from pawl.models import BaseModel
 from pawl.settings import Settings
 
@@ -28,7 +30,6 @@ STAGES: tuple[tuple[str, float, str], ...] = (
     ("Starting vLLM server", 0.98, "opening the engine's port"),
 )
 N_TAIL_LINES = 25
-LOG_BYTES = 5_000_000  # a larger one is put aside when the engine starts
 NO_REASON = "its log does not say why"
 
 
@@ -150,8 +151,8 @@ class EngineLog:
     def begin(self) -> None:
         """The engine is about to be started."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists() and self._path.stat().st_size > LOG_BYTES:
-            self._path.replace(self._path.with_suffix(".log.1"))
+        with contextlib.suppress(OSError):  # it grows on, and pawl up says so
+            cut_log(self._path)
         self._offset = self._path.stat().st_size if self._path.exists() else 0
 
     def text(self) -> str:

@@ -113,3 +113,14 @@ def test_what_somebody_sent_is_one_line_of_text(tmp_path: Path) -> None:
     logging.getLogger().handlers[-1].handle(record)
     (line,) = (tmp_path / "x.log").read_text("utf-8").splitlines()
     assert line.endswith("forged\\x1b[2J\\u202e\\ud800 漢")
+
+
+def test_a_traceback_commands_no_terminal(tmp_path: Path) -> None:
+    configure_logging(file=tmp_path / "x.log")
+    try:
+        raise ValueError("broken by \x1b[2J\u202e")
+    except ValueError:
+        logging.getLogger("pawl.tests").exception("e", stack_info=True)
+    text = (tmp_path / "x.log").read_text("utf-8")
+    assert "ValueError: broken by \\x1b[2J\\u202e\n" in text
+    assert "\x1b" not in text

@@ -155,6 +155,17 @@ def test_one_that_is_refused_for_good_does_not_stop_the_others(
     assert [one["data"]["comment"] for one in receiver.taken] == ["two"]
 
 
+def test_one_that_fails_as_nobody_foresaw_does_not_stop_the_others(
+    store: Store, receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with telling(store, tmp_path, receiver.port):
+        said(store, answered(store), thumb="down", comment="one", created_at="never")
+        said(store, answered(store), thumb="down", comment="two")
+        eventually(lambda: receiver.taken, "the second is told")
+    assert [one["data"]["comment"] for one in receiver.taken] == ["two"]
+    assert any(record.exc_info for record in caplog.records if record.name == "pawl.webhook")
+
+
 @pytest.mark.parametrize(
     "webhook",
     [{"url": "http://a.example"}, {"url": "ftp://a.example", "secret": SECRET},
