@@ -2,14 +2,20 @@
 
 Four outcomes:
 
-- **promote**: on every benchmark no worse than the margin allows, better on the holdout, and no
-  further below the anchor than its own margin allows. Each of these is shown at ``alpha``; as all
-  must hold, no correction for their number is due (intersection-union, Berger 1982).
+- **promote**: on every benchmark no worse than the margin allows, better on people's prompts than
+  the champion and than random changes (``evals.evidence``), and no further below the anchors (the
+  fixed one, and the best champion so far) than their own margin allows. Each of these is shown at
+  its level; as all must hold, no correction for their number is due (intersection-union, Berger
+  1982). The level is ``alpha`` for benchmarks; what people's prompts may spend follows from how
+  often they decided before (``statistics.alpha_of_attempt``).
 - **reject**: a loss was shown on some benchmark (Holm over the benchmarks) that was not shown to
-  be within the margin; or the same against the anchor; or the holdout got worse, or did not get
-  better though it was large enough to show it; or nothing changed at all.
+  be within the margin; or the same against an anchor; or too many prompts that were fixed once are
+  broken again; or people's prompts got worse, or did not get better; or nothing changed at all.
 - **not_enough_evidence**: neither, and what is missing.
 - **no_verdict**: an item met an error. A blank is never scored as wrong.
+
+People's prompts are asked to decide only when all else is well and they could show something:
+then they have *looked*, which goes into the ledger, and are evidence no more.
 
 A loss that is real but shown to lie within the margin is allowed, and said; the anchor keeps such
 losses from adding up over weeks.
@@ -19,20 +25,22 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import TypeAdapter
 
 from evals import reasons
-from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict
+from evals.people import Pair, PeopleEvidence, holdout_verdict, kept_verdict
+from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict, KeptVerdict
 from evals.regression import BENCHMARK as HOLDOUT
+from evals.regression import CONTROLS, KEPT, PLACEBO, is_of_people
 from evals.statistics import (
     Estimate,
     chance_level,
-    cluster_sums,
     difference_interval,
+    fewest_clusters,
     fewest_items,
     holm,
     is_at_chance,
@@ -40,7 +48,6 @@ from evals.statistics import (
     mean_interval,
     p_above,
     p_below,
-    sign_flip_p,
 )
 from evals.suites import Suite
 from pawl.errors import PawlError
@@ -55,7 +62,10 @@ CHANGED = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome, each reason as a sentence, and the figures behind it."""
+    """The outcome, each reason as a sentence, and the figures behind it.
+
+    ``prompts``: what became of each prompt of a look (fixed, broken, same), by its key.
+    """
 
     outcome: Outcome
     reasons: list[str]
@@ -63,6 +73,9 @@ class Verdict:
     holdout: HoldoutVerdict | None = None
     anchor: list[BenchmarkVerdict] = field(default_factory=list)
     alpha: float = 0.05
+    best: list[BenchmarkVerdict] = field(default_factory=list)
+    kept: list[KeptVerdict] = field(default_factory=list)
+    prompts: dict[str, str] = field(default_factory=dict)
 
 
 def gate_rules(gate: GateSettings, suite: Suite) -> GateRules:
@@ -99,24 +112,31 @@ def decide(
     challenger: list[ItemScore],
     gate: GateRules,
     anchor: list[ItemScore] | None,
+    best: list[ItemScore] | None = None,
 ) -> Verdict:
     """Compare two models item by item and say what follows.
 
     Args:
-        champion: scores of the version that answers now.
+        champion: scores of the version that answers now, and of placebos of it.
         challenger: scores of the new adapter, on the same items.
-        gate: margins and alpha.
-        anchor: scores of the fixed anchor on the benchmarks, None to leave that check out (when
-            the champion is the anchor it says nothing new).
+        gate: margins, alpha, and how often people's prompts decided before.
+        anchor: scores of the fixed anchor on the benchmarks and on prompts that were fixed once,
+            None to leave that check out (when the champion is the anchor it says nothing new).
+        best: the same of the best champion so far, where it is neither of the two.
 
     Raises:
         PawlError: the two were not scored on the same items, so nothing can be compared.
     """
+    champion, placebos = _without_placebos(champion)
     sides = {"champion": champion, "challenger": challenger}
-    pairs, anchored = _paired(champion, challenger, "champion"), {}
-    if anchor is not None:
-        sides["anchor"] = _without_holdout(anchor)
-        anchored = _paired(sides["anchor"], _without_holdout(challenger), "anchor")
+    pairs = _paired(champion, challenger, "champion")
+    others = {"anchor": anchor, "best champion so far": best}
+    anchored: dict[str, dict[str, list[Pair]]] = {}
+    for name, items in others.items():
+        if items is not None:
+            sides[name] = _without_holdout(items)
+            anchored[name] = _paired(sides[name], _without_holdout(challenger), name)
+    sides |= {f"placebo {n}": items for n, items in enumerate(placebos, 1)}
     errors = [text for who, items in sides.items() for text in _errors(items, who)]
     if errors:
         undecided = (
@@ -124,15 +144,32 @@ def decide(
             "Mend the cause and score again."
         )
         return Verdict("no_verdict", [*errors, undecided], alpha=gate.alpha)
-    holdout_pairs = pairs.pop(HOLDOUT, [])
+    kept = [
+        kept_verdict(group[KEPT], f"the {name}")
+        for name, group in {"champion": pairs, **anchored}.items()
+        if KEPT in group
+    ]
+    people = {name: pairs.pop(name, []) for name in (HOLDOUT, CONTROLS, KEPT)}
     benchmarks = _benchmarks(pairs, gate.margin, gate.margins, gate.alpha)
-    holdout = _holdout(holdout_pairs, gate.alpha) if holdout_pairs else None
-    anchors = _benchmarks(anchored, gate.margin_anchor, {}, gate.alpha)
+    anchors = {
+        name: _benchmarks({k: v for k, v in group.items() if k != KEPT}, gate.margin_anchor, {},
+                          gate.alpha)
+        for name, group in anchored.items()
+    }  # fmt: skip
+    evidence = PeopleEvidence.of(people[HOLDOUT], people[CONTROLS], placebos, gate)
+    holdout = None
+    if people[HOLDOUT]:
+        figures = _compare(people[HOLDOUT], gate.alpha).figures
+        holdout = holdout_verdict(figures, evidence, gate)
 
     def verdict(outcome: Outcome, why: list[str]) -> Verdict:
-        return Verdict(outcome, why, benchmarks, holdout, anchors, gate.alpha)
+        prompts = evidence.prompts if holdout is not None and holdout.looked else {}
+        return Verdict(
+            outcome, why, benchmarks, holdout, anchors.get("anchor", []), gate.alpha,
+            anchors.get("best champion so far", []), kept, prompts,
+        )  # fmt: skip
 
-    everything = [pair for group in (*pairs.values(), holdout_pairs) for pair in group]
+    everything = [pair for group in (*pairs.values(), *people.values()) for pair in group]
     if everything and all(map(_is_identical, everything)):
         why = (
             "The challenger is identical to the champion: the same score and the same "
@@ -141,33 +178,38 @@ def decide(
         return verdict("reject", [why])
     against = [
         *reasons.losses(benchmarks, gate, "the champion"),
-        *reasons.losses(anchors, gate, "the anchor"),
-        *reasons.holdout_losses(holdout, gate),
-    ]
-    if against:
-        return verdict("reject", against)
+        *(text for name, rows in anchors.items() for text in
+          reasons.losses(rows, gate, f"the {name}")),
+        *reasons.kept_losses(kept),
+    ]  # fmt: skip
     missing = [
         *reasons.missing(benchmarks, gate, ""),
-        *reasons.missing(anchors, gate, " below the anchor"),
-        *reasons.holdout_missing(holdout, gate),
-    ]
+        *(text for name, rows in anchors.items() for text in
+          reasons.missing(rows, gate, f" below the {name}")),
+    ]  # fmt: skip
     if not benchmarks:
         missing.append("No benchmark was scored, so nothing says that the rest is unharmed.")
+    if holdout is not None and not against and not missing:
+        enough = holdout.n_conversations >= fewest_clusters(gate.alpha_people)
+        holdout = replace(holdout, looked=enough and len(placebos) >= 2)
+    against += reasons.holdout_losses(holdout, gate)
+    if against:
+        return verdict("reject", against)
+    missing = [*reasons.holdout_missing(holdout, gate), *missing]
     if missing:
         return verdict("not_enough_evidence", missing)
-    return verdict("promote", reasons.praise(benchmarks, holdout, anchors))
+    return verdict("promote", reasons.praise(benchmarks, holdout, anchors.get("anchor", [])))
 
 
-def write_verdict(path: Path, verdict: Verdict, **about: str | None) -> dict[str, Any]:
+def write_verdict(path: Path, verdict: Verdict, **about: Any) -> dict[str, Any]:
     """Write ``verdict.json`` and return it; ``about`` says what was compared: ``suite``,
-    ``champion_version``, ``champion_fingerprint``, ``challenger_fingerprint``. A figure that could
-    not be computed is null."""
+    ``champion_version``, ``champion_fingerprint``, ``challenger_fingerprint``, and ``look``, the
+    entry of the ledger (``pawl.schemas.Look``; None: people's prompts did not decide). A figure
+    that could not be computed is null."""
     value: dict[str, Any] = json.loads(TypeAdapter(Verdict).dump_json(verdict)) | about
+    del value["prompts"]  # the look holds them
     write_json(path, value)
     return value
-
-
-Pair = tuple[ItemScore, ItemScore]
 
 
 def _paired(before: list[ItemScore], after: list[ItemScore], name: str) -> dict[str, list[Pair]]:
@@ -203,7 +245,19 @@ def _paired(before: list[ItemScore], after: list[ItemScore], name: str) -> dict[
 
 
 def _without_holdout(items: list[ItemScore]) -> list[ItemScore]:
-    return [item for item in items if item.benchmark != HOLDOUT]
+    return [i for i in items if i.benchmark == KEPT or not is_of_people(i.benchmark)]
+
+
+def _without_placebos(items: list[ItemScore]) -> tuple[list[ItemScore], list[list[ItemScore]]]:
+    """The model's own items, and those of each placebo of it."""
+    own: list[ItemScore] = []
+    placebos: dict[str, list[ItemScore]] = {}
+    for item in items:
+        if item.benchmark.startswith(PLACEBO):
+            placebos.setdefault(item.benchmark, []).append(item)
+        else:
+            own.append(item)
+    return own, list(placebos.values())
 
 
 def _errors(items: list[ItemScore], who: str) -> list[str]:
@@ -293,16 +347,3 @@ def _benchmarks(
             )
         )
     return verdicts
-
-
-def _holdout(group: list[Pair], alpha: float) -> HoldoutVerdict:
-    compared = _compare(group, alpha)
-    sums = cluster_sums(compared.differences, compared.clusters)
-    p = sign_flip_p(sums)
-    return HoldoutVerdict(
-        n_conversations=len(sums),
-        p_better=p,
-        p_worse=sign_flip_p(-sums),
-        passed=p <= alpha,
-        **compared.figures,
-    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-from evals.statistics import fewest_clusters, fewest_items, quantiles
+from evals.evidence import prompts_needed
+from evals.statistics import alpha_of_attempt, fewest_clusters, fewest_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,14 @@ class GateRules:
     alpha: float = 0.05
     all_items: bool = False
     margins: dict[str, float] = field(default_factory=dict)
+    attempt: int = 1  # number of this look at people's prompts since the champion's own
+    controls_per_flag: float = 0.0  # unflagged conversations in traffic for each flagged one
+    n_decided_before: int = 0  # prompts that decided once and are evidence no more
+
+    @property
+    def alpha_people(self) -> float:
+        """The level that people's prompts have tonight."""
+        return alpha_of_attempt(self.attempt, self.alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +64,43 @@ class BenchmarkVerdict(Comparison):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldoutVerdict(Comparison):
-    """The questions that people corrected. ``p_better`` and ``p_worse`` are exact sign-flip tests
-    over conversations."""
+    """People's prompts: those that were flagged (``n`` and the means are theirs), and controls.
+
+    ``n_conversations`` counts the clusters of the flagged ones (``evals.evidence.clusters_of``).
+    ``p_better`` and ``p_worse`` are sign-flip tests over clusters, ``p_placebo`` compares with
+    random changes of the same size. ``looked``: the prompts decided, and ``alpha`` was spent.
+    """
 
     n_conversations: int
+    n_raters: int
+    n_controls: int
+    n_controls_fixed: int
+    n_controls_broken: int
+    controls_per_flag: float
+    gain: float  # weighted mean of what evals.evidence calls the score
+    placebo_gains: tuple[float, ...]
+    placebo_pass_rate: float | None  # of placebos tested as the challenger is; None: too few
+    placebo_naive_pass_rate: float | None  # by a plain sign test of the flagged prompts at alpha
     p_better: float
     p_worse: float
+    p_placebo: float
+    attempt: int
+    alpha: float
+    alpha_left: float  # for all later attempts, if this one does not promote
+    n_decided_before: int
+    looked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptVerdict:
+    """Prompts that an earlier promotion fixed: which are broken again, against ``than``."""
+
+    than: str
+    n: int
+    n_fixed: int
+    broken: tuple[str, ...]  # the prompts' last turns
+    n_allowed: int
+    passed: bool
 
 
 def losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[str]:
@@ -76,15 +115,27 @@ def losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[str
 
 
 def holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
-    """Why the holdout speaks against the challenger; empty when it does not."""
+    """Why people's prompts speak against the challenger; empty when they do not."""
     if holdout is None:
         return []
     if holdout.p_worse <= gate.alpha:
-        return [f"Flagged prompts got worse: {_moved(holdout)} (p = {_p(holdout.p_worse)})."]
-    could_show_it = holdout.n_conversations >= fewest_clusters(gate.alpha)
-    if holdout.n_improved + holdout.n_worsened and could_show_it and holdout.difference <= 0:
-        return [f"Flagged prompts did not improve: {_moved(holdout)}."]
+        return [f"People's prompts got worse: {_moved(holdout)} (p = {_p(holdout.p_worse)})."]
+    changed = holdout.n_improved + holdout.n_worsened > 0
+    if holdout.looked and (holdout.gain < 0 or (changed and holdout.gain == 0)):
+        return [f"People's prompts did not improve: {_moved(holdout)}."]
     return []
+
+
+def kept_losses(kept: list[KeptVerdict]) -> list[str]:
+    """A sentence for each comparison in which too many fixed prompts are broken again."""
+    return [
+        f"{len(row.broken)} of {row.n} prompts that an earlier promotion fixed are worse than with "
+        f"{row.than} ({row.n_fixed} are better), {row.n_allowed} may be: "
+        + "; ".join(f'"{text[:80]}"' for text in row.broken[:5])
+        + "."
+        for row in kept
+        if not row.passed
+    ]
 
 
 def missing(rows: list[BenchmarkVerdict], gate: GateRules, where: str) -> list[str]:
@@ -121,40 +172,50 @@ def missing(rows: list[BenchmarkVerdict], gate: GateRules, where: str) -> list[s
 
 
 def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
-    """What the holdout did not show, and how many more conversations would do."""
-    least = fewest_clusters(gate.alpha)
+    """What people's prompts did not show, and how many more conversations would do."""
+    least = fewest_clusters(gate.alpha_people)
+    before = (
+        f" {gate.n_decided_before} more have decided before and are evidence no more."
+        if gate.n_decided_before
+        else ""
+    )
     if holdout is None:
         return [
-            "No correction in the holdout could be scored, so no improvement on flagged prompts "
-            f"can be shown. At least {least} conversations with "
-            "a corrected answer that fits into the model's context must fall into it (about one "
-            "in ten does)."
+            "No correction that no training has seen could be scored, so no improvement on flagged "
+            f"prompts can be shown. At least {least} conversations with a corrected answer that "
+            "fits into the model's context are needed (of the first ones about one in ten is kept "
+            f"for the test, of later ones half).{before}"
         ]
     if holdout.passed:
         return []
-    text = (
-        f"No improvement on flagged prompts was shown: {_moved(holdout)} "
-        f"(p = {_p(holdout.p_better)})."
-    )
     if holdout.n_conversations < least:
         return [
-            text + f" {holdout.n_conversations} conversations can't show it, {least} are the "
-            f"least: {least - holdout.n_conversations} more are needed."
+            f"Flagged prompts were not asked to decide: {holdout.n_conversations} conversations "
+            f"can't show an improvement at this look's level ({gate.alpha_people:.2g}), {least} "
+            f"are the least: {least - holdout.n_conversations} more are needed. These stay "
+            f"evidence for a later night ({_moved(holdout)}).{before}"
         ]
-    gain = holdout.n_improved - holdout.n_worsened
-    if gain <= 0:
+    if len(holdout.placebo_gains) < 2:
         return [
-            text + f" The holdout has {holdout.n_conversations} conversations; a challenger "
-            f"must mend at least {least} more than it breaks."
+            "No random changes were scored (gate.n_placebos), so nothing says what an improvement "
+            "on flagged prompts is worth."
         ]
-    # A sign test needs (wins - losses) / sqrt(wins + losses) of these quantiles' sum.
-    changed = holdout.n_improved + holdout.n_worsened
-    factor = (quantiles(gate.alpha) * math.sqrt(changed) / gain) ** 2
-    needed = max(least, holdout.n_conversations + 1, math.ceil(holdout.n_conversations * factor))
-    return [
-        text + f" Going on like this, about {needed - holdout.n_conversations} more "
-        "conversations with a correction would do."
-    ]
+    text = f"No improvement on people's prompts was shown: {_moved(holdout)}"
+    if holdout.p_better > holdout.alpha:
+        text += f"; better than the champion only with p = {_p(holdout.p_better)}"
+    if holdout.p_placebo > holdout.alpha:
+        text += (
+            f"; better than random changes of the same size only with p = {_p(holdout.p_placebo)}"
+        )
+    share = (holdout.n_improved - holdout.n_worsened) / holdout.n
+    text += f" (look {holdout.attempt} may spend {holdout.alpha:.2g})."
+    if share > 0:
+        text += (
+            f" A challenger that fixes as many is seen with probability 0.8 on "
+            f"{prompts_needed(share, alpha_of_attempt(holdout.attempt + 1, gate.alpha))} flagged "
+            "prompts."
+        )
+    return [text]
 
 
 def praise(
@@ -163,7 +224,11 @@ def praise(
     """What was shown, for a challenger that passed everything."""
     texts = []
     if holdout is not None:
-        texts.append(f"Flagged prompts improved: {_moved(holdout)} (p = {_p(holdout.p_better)}).")
+        texts.append(
+            f"People's prompts improved: {_moved(holdout)} (p = {_p(holdout.p_better)}; against "
+            f"{len(holdout.placebo_gains)} random changes of the same size p = "
+            f"{_p(holdout.p_placebo)}; level {holdout.alpha:.2g})."
+        )
     worst = min(rows, key=lambda row: row.lower)
     texts.append(
         f"None of {len(rows)} benchmarks lost more than is allowed ({_size(worst.margin)}): the "
@@ -185,10 +250,16 @@ def praise(
 
 
 def _moved(holdout: HoldoutVerdict) -> str:
-    return (
+    text = (
         f"{holdout.n_improved} of {holdout.n} held-out questions got better and "
         f"{holdout.n_worsened} worse"
     )
+    if holdout.n_controls:
+        text += (
+            f", of {holdout.n_controls} answers that nobody flagged {holdout.n_controls_broken} "
+            f"broke and {holdout.n_controls_fixed} got better"
+        )
+    return text
 
 
 def _points(fraction: float) -> str:

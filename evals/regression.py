@@ -6,22 +6,27 @@ was flagged (``rejected``). No training ever sees these rows.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evals.generation import greedy_answers
 from pawl.chat_template import end_of_turn_id, renders_tools, with_objects
-from pawl.files import sha256_json
+from pawl.files import sha256_json, write_atomic
 from pawl.schemas import ItemScore, Message, TrainingRow
 from pawl.text import fold, normalise
 
 BENCHMARK = "holdout"
+# No suite can have such names: "__" is not allowed in them.
+CONTROLS, KEPT, PLACEBO = "holdout__controls", "holdout__kept", "holdout__placebo"
 MAX_ANSWER_TOKENS = 256
+N_AT_ONCE = 16  # answers written at a time: with 2,000 tokens of prompt each, 1.5 GB
 MATCH_F1 = 0.8  # of ten words two may differ on both sides, if no fact hangs on them
 
 # Words that may differ between two ways to say one thing. Not here: words that turn a sentence
@@ -68,11 +73,39 @@ def scored_rows(snapshot_dir: Path) -> list[TrainingRow]:
     ]
 
 
+def read_more_rows(path: Path) -> list[TrainingRow]:
+    """Rows that a night scores beside the holdout: controls, and prompts that were fixed once."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [TrainingRow(**json.loads(line)) for line in lines if line]
+
+
+def write_more_rows(path: Path, rows: Sequence[TrainingRow]) -> None:
+    lines = [json.dumps(row.as_json(), ensure_ascii=False) for row in rows]
+    write_atomic(path, "".join(line + "\n" for line in lines))
+
+
+def benchmark_of(row: TrainingRow) -> str:
+    """``CONTROLS`` for an answer that nobody flagged, ``KEPT`` for a prompt that a promotion fixed
+    (it is learned from by now), else ``BENCHMARK``."""
+    if row.kind == "unpaired":
+        return CONTROLS
+    return BENCHMARK if row.split == "holdout" else KEPT
+
+
+def is_of_people(benchmark: str) -> bool:
+    """Whether items of this benchmark are people's prompts, scored by whatever model."""
+    return benchmark.partition("__")[0] == BENCHMARK
+
+
 def rows_hash(rows: Sequence[TrainingRow]) -> str:
     """Hex SHA-256 of what scoring reads of the rows."""
     return sha256_json(
-        [[r.row_id, r.kind, r.group_id, r.prompt, r.chosen, r.rejected, *r.tools] for r in rows]
-    )
+        [
+            [r.row_id, r.kind, r.split, r.group_id, r.prompt, r.chosen, r.rejected, r.completion,
+             r.origin.get("rater_id"), *r.tools]
+            for r in rows
+        ]
+    )  # fmt: skip
 
 
 def compared_words(text: str) -> list[str]:
@@ -144,6 +177,14 @@ def _telling(words: Sequence[str]) -> set[str]:
     return {w for w in words if w not in _LITTLE_WORDS | _NEGATIONS and not _is_number(w)}
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A greedy answer, and whether it came to its own end within ``MAX_ANSWER_TOKENS``."""
+
+    text: str
+    is_whole: bool
+
+
 def score_rows(
     rows: Sequence[TrainingRow],
     *,
@@ -152,71 +193,122 @@ def score_rows(
     tokenizer: Any,
     max_length_tokens: int,
     on_progress: Callable[[int, int], None],
+    known: Mapping[str, Answer] = MappingProxyType({}),
 ) -> tuple[list[ItemScore], LeftOut]:
     """Score every row that can be scored, and count the others.
 
-    A regression row's score is the mean of two marks, each 0 or 1, so 0, 0.5 or 1. Both are steps
-    and not degrees: a challenger that moves every log-probability by a hair has mended nothing.
+    A regression row's score is the mean of two marks, each 0 or 1, so 0, 0.5 or 1; what the gate
+    decides by are the degrees in ``detail`` (``evals.evidence``).
 
     - ``prefers``: the correction is likelier than the flagged answer, by log-probability *per
       token* (the sum would favour whichever answer is shorter).
     - ``matches``: the greedy answer (temperature 0, at most 256 tokens) says what the correction
       says (:func:`matches`).
 
-    A preference pair has only the first: there is no one answer to match. A row that does not fit
-    into the model's context, or that its chat template refuses (an imported conversation with two
-    user turns in a row, say), is left out, for every adapter of this base alike: as an error it
-    would forbid every verdict for ever. A log-probability that is no number, or a row without two
-    answers, is an error and no score.
+    A preference pair has only the first: there is no one answer to match. A control (an answer
+    that nobody flagged) has only the second: the greedy answer still says what was said. A row that
+    does not fit into the model's context, or that its chat template refuses (an imported
+    conversation with two user turns in a row, say), is left out, for every adapter of this base
+    alike: as an error it would forbid every verdict for ever. A log-probability that is no number,
+    or a row without two answers, is an error and no score.
 
     Args:
         logprobs: the scorer's own, with prefixes shared only where that was checked.
+        known: another model's greedy answers by ``row_id``. Where this model would write the same
+            (one forward pass tells), it is not asked to write it.
     """
     fitting, left_out = _fitting(rows, tokenizer, max_length_tokens)
-    whole = [(prompt, answers) for row, prompt, answers in fitting if row.chosen and row.rejected]
-    scored = iter(logprobs([(prompt, answer) for prompt, both in whole for answer in both]))
-    items = []
-    for index, (row, prompt, answers) in enumerate(fitting):
+    requests: list[tuple[list[int], list[int]]] = []
+    for row, prompt, texts in fitting:
+        if all(texts):
+            requests += [(prompt, _answer_ids(tokenizer, text)) for text in texts]
+            if row.row_id in known:
+                answer = known[row.row_id]
+                requests.append((prompt, _answer_ids(tokenizer, answer.text, answer.is_whole)))
+    scored = iter(zip(requests, logprobs(requests), strict=True))
+    items, answers, unanswered = [], dict[str, Answer](), list[tuple[TrainingRow, list[int]]]()
+    for row, prompt, texts in fitting:
         detail: dict[str, Any] = {
             "prompt": row.prompt,
-            "correction": row.chosen,
+            "correction": row.completion if row.kind == "unpaired" else row.chosen,
             "flagged": row.rejected,
             "categories": row.categories,
+            "rater": row.origin.get("rater_id"),
         }
         score, error = None, None
-        if not row.chosen or not row.rejected:
+        if not all(texts):
             error = "the row has no correction or no flagged answer"
         else:
-            sums = [next(scored)[0], next(scored)[0]]
-            n_tokens = [len(answer) for answer in answers]
+            found = [next(scored) for _ in texts]
+            is_same = row.row_id in known and next(scored)[1][1]
+            sums = [logprob for _, (logprob, _) in found]
+            n_tokens = [len(answer) for (_, answer), _ in found]
             if not all(map(math.isfinite, sums)):
                 error = "a log-probability is not a number"
             else:
-                prefers = sums[0] / n_tokens[0] > sums[1] / n_tokens[1]
-                score = float(prefers)
-                detail |= {
-                    "correction_logprob": sums[0],
-                    "flagged_logprob": sums[1],
-                    "correction_tokens": n_tokens[0],
-                    "flagged_tokens": n_tokens[1],
-                    "prefers": prefers,
-                }
-                if row.kind == "regression":
-                    n_new = min(MAX_ANSWER_TOKENS, max_length_tokens - len(prompt))
-                    [(answer, _)] = greedy_answers(model, tokenizer, [prompt], n_new)
-                    question = row.prompt[-1]["content"]
-                    right = matches(answer, row.chosen, row.rejected, question)
-                    score = (prefers + right) / 2
-                    detail |= {"matches": right, "answer": answer}
-        items.append(ItemScore(BENCHMARK, row.row_id, score, row.group_id, error, detail))
-        on_progress(index + 1, len(fitting))
-    return items, left_out
+                detail |= {"correction_logprob": sums[0], "correction_tokens": n_tokens[0]}
+                if row.kind != "unpaired":
+                    prefers = sums[0] / n_tokens[0] > sums[1] / n_tokens[1]
+                    score = float(prefers)
+                    detail |= {
+                        "flagged_logprob": sums[1],
+                        "flagged_tokens": n_tokens[1],
+                        "prefers": prefers,
+                    }
+                if is_same:
+                    answers[row.row_id] = known[row.row_id]
+                elif row.kind != "pair" or row.split != "holdout":
+                    unanswered.append((row, prompt))
+        items.append(ItemScore(benchmark_of(row), row.row_id, score, row.group_id, error, detail))
+    answers |= _answers(unanswered, model, tokenizer, max_length_tokens, on_progress)
+    return [_with_answer(item, answers) for item in items], left_out
+
+
+def _answers(
+    rows: Sequence[tuple[TrainingRow, list[int]]],
+    model: Any,
+    tokenizer: Any,
+    max_length_tokens: int,
+    on_progress: Callable[[int, int], None],
+) -> dict[str, Answer]:
+    """Greedy answers by ``row_id``, written ``N_AT_ONCE`` at a time."""
+    answers: dict[str, Answer] = {}
+    rows = sorted(rows, key=lambda one: len(one[1]))  # equal lengths pad less
+    for start in range(0, len(rows), N_AT_ONCE):
+        batch = rows[start : start + N_AT_ONCE]
+        n_new = min(MAX_ANSWER_TOKENS, max_length_tokens - len(batch[-1][1]))
+        texts = greedy_answers(model, tokenizer, [prompt for _, prompt in batch], n_new)
+        answers |= {row.row_id: Answer(*one) for (row, _), one in zip(batch, texts, strict=True)}
+        on_progress(len(answers), len(rows))
+    return answers
+
+
+def _with_answer(item: ItemScore, answers: Mapping[str, Answer]) -> ItemScore:
+    """The item with the mark for its answer, where one was asked."""
+    if item.item_id not in answers or item.error is not None:
+        return item
+    answer, detail = answers[item.item_id], item.detail
+    question = detail["prompt"][-1]["content"]
+    right = matches(answer.text, detail["correction"], detail["flagged"] or "", question)
+    marks = [right] if item.score is None else [bool(item.score), right]
+    detail = detail | {"matches": right, "answer": answer.text, "answer_is_whole": answer.is_whole}
+    return replace(item, score=sum(marks) / len(marks), detail=detail)
+
+
+def answers_of(items: Sequence[ItemScore]) -> dict[str, Answer]:
+    """The greedy answers that scoring found, by ``row_id``; empty ones left out."""
+    return {
+        item.item_id: Answer(item.detail["answer"], item.detail["answer_is_whole"])
+        for item in items
+        if item.detail.get("answer")
+    }
 
 
 def _fitting(
     rows: Sequence[TrainingRow], tokenizer: Any, max_length_tokens: int
-) -> tuple[list[tuple[TrainingRow, list[int], list[list[int]]]], LeftOut]:
-    """The rows that can be scored, each with the tokens of its prompt and of both answers."""
+) -> tuple[list[tuple[TrainingRow, list[int], list[str]]], LeftOut]:
+    """The rows that can be scored, each with the tokens of its prompt and the texts to score: the
+    correction and the flagged answer, of a control the answer that nobody flagged."""
     fitting = []
     n_too_long = n_refused = 0
     knows_tools = any(row.has_tools for row in rows) and renders_tools(tokenizer)
@@ -226,11 +318,13 @@ def _fitting(
         if prompt is None:
             n_refused += 1
             continue
-        answers = [_answer_ids(tokenizer, text) for text in (row.chosen, row.rejected)]
-        if len(prompt) + max(map(len, answers)) > max_length_tokens:
+        wanted = (row.completion,) if row.kind == "unpaired" else (row.chosen, row.rejected)
+        texts = [text or "" for text in wanted]
+        longest = max(len(_answer_ids(tokenizer, text)) for text in texts)
+        if len(prompt) + longest > max_length_tokens:
             n_too_long += 1
             continue
-        fitting.append((row, prompt, answers))
+        fitting.append((row, prompt, texts))
     return fitting, LeftOut(n_too_long, n_refused)
 
 
@@ -250,6 +344,7 @@ def _ids(tokenizer: Any, prompt: list[Message], tools: list[dict[str, Any]]) -> 
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _answer_ids(tokenizer: Any, text: str | None) -> list[int]:
+def _answer_ids(tokenizer: Any, text: str, is_whole: bool = True) -> list[int]:
     """An answer's tokens and the end of turn: stopping is part of an answer."""
-    return [*tokenizer.encode(text or "", add_special_tokens=False), end_of_turn_id(tokenizer)]
+    ids: list[Any] = list(tokenizer.encode(text, add_special_tokens=False))
+    return [*ids, end_of_turn_id(tokenizer)] if is_whole else ids

@@ -14,8 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from evals.regression import BENCHMARK as HOLDOUT
-from evals.regression import rows_hash, scored_rows
+from evals.regression import is_of_people, read_more_rows, rows_hash, scored_rows
 from evals.score import FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
 from pawl.adapters import read_manifest
@@ -43,6 +42,9 @@ def score(
     seed: int = 0,
     data_dir: Path | None = None,
     snapshot_dir: Path | None = None,
+    more_rows: Path | None = None,
+    placebo_of: Path | None = None,
+    n_placebos: int = 0,
     out_dir: Path | None = None,
     benchmarks: bool = True,
     n_threads: int | None = None,
@@ -59,6 +61,9 @@ def score(
         data_dir: a folder laid out as the hub, for a suite that reads the hub's data; None: the
             hub.
         snapshot_dir: score the holdout of this snapshot too, as benchmark ``holdout``.
+        more_rows: a file of rows to score beside the holdout (``regression.write_more_rows``).
+        placebo_of: score ``n_placebos`` random changes of this model too, as large as it is from
+            this model to that adapter.
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
         n_threads: None: 2 beside an engine, else all cores.
@@ -69,6 +74,12 @@ def score(
         PawlError: the child failed; ``retryable`` when scoring again may succeed.
     """
     rows = scored_rows(snapshot_dir) if snapshot_dir else []
+    rows += read_more_rows(more_rows) if more_rows else []
+    placebos = (
+        {"of": read_manifest(placebo_of).fingerprint, "n": n_placebos}
+        if placebo_of and n_placebos
+        else {}
+    )
     fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
     who = {
         "model": model.fingerprint,
@@ -83,7 +94,7 @@ def score(
         )
         parts["benchmarks"] = scores_dir / f"{suite.name}-{key[:16]}"
     if rows:
-        key = sha256_json(who | {"rows": rows_hash(rows)})
+        key = sha256_json(who | {"rows": rows_hash(rows), "placebos": placebos})
         parts["holdout"] = scores_dir / f"holdout-{key[:16]}"
     missing = [part for part, folder in parts.items() if not _finished(folder)]
     if missing:
@@ -99,8 +110,12 @@ def score(
         arguments += ["--items-per-benchmark", str(n_items)] if n_items else []
         arguments += ["--data-dir", str(data_dir.absolute())] if data_dir else []
         arguments += ["--skip-benchmarks"] if "benchmarks" not in missing else []
-        if "holdout" in missing and snapshot_dir:
-            arguments += ["--holdout", str(snapshot_dir.absolute())]
+        if "holdout" in missing:
+            arguments += ["--holdout", str(snapshot_dir.absolute())] if snapshot_dir else []
+            arguments += ["--more-rows", str(more_rows.absolute())] if more_rows else []
+            if placebos and placebo_of:
+                arguments += ["--placebo-of", str(placebo_of.absolute())]
+                arguments += ["--n-placebos", str(n_placebos)]
         with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
             out = Path(work).absolute() / "out"
             run_job(
@@ -114,7 +129,7 @@ def score(
             )
             fresh = read_scores(out)
         for part in missing:
-            items = [i for i in fresh.items if (i.benchmark == HOLDOUT) == (part == "holdout")]
+            items = [i for i in fresh.items if is_of_people(i.benchmark) == (part == "holdout")]
             write_scores(parts[part], items, fresh.manifest)
     found = {part: read_scores(folder) for part, folder in parts.items()}
     manifests = {part: scores.manifest for part, scores in found.items()}

@@ -17,6 +17,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,12 @@ from evals import suites
 from evals.suites import Benchmark, Suite
 from pawl.adapters import read_manifest
 from pawl.chat_template import load_tokenizer
-from pawl.files import sha256_file, write_atomic, write_json
+from pawl.files import sha256_file, sha256_json, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
-FORMAT = 4  # goes up when the same inputs would score otherwise
+FORMAT = 5  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,19 +84,9 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         items += score_benchmarks(scorer, suite, args.items_per_benchmark, args.seed)
     benchmark_seconds = time.monotonic() - started - loaded_seconds
     n_left_out: dict[str, int] = {}
-    if snapshot is not None:
-        from evals.regression import score_rows, scored_rows
-
-        held_out, left_out = score_rows(
-            scored_rows(snapshot),
-            logprobs=scorer.answer_logprobs,
-            model=scorer.model,
-            tokenizer=load_tokenizer(model_dir),
-            max_length_tokens=scorer.max_length,
-            on_progress=lambda done, total: progress("holdout", done, total),
-        )
-        n_left_out = {"too_long": left_out.n_too_long, "refused": left_out.n_refused}
-        items += held_out
+    if snapshot is not None or args.more_rows is not None:
+        found, n_left_out = score_people(args, scorer, snapshot, progress)
+        items += found
     seconds = time.monotonic() - started
     manifest = {
         "format": FORMAT,
@@ -124,6 +116,42 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     }
     write_scores(args.out, items, manifest)
     progress("done", 1, 1)
+
+
+def score_people(
+    args: argparse.Namespace, scorer: Any, snapshot: Path | None, progress: Progress
+) -> tuple[list[ItemScore], dict[str, int]]:
+    """The holdout and the rows beside it; then the same, without what is kept, by each placebo.
+
+    A placebo's items stand under the benchmark ``PLACEBO`` and its number.
+    """
+    from evals import placebo, regression
+
+    rows = regression.scored_rows(snapshot) if snapshot else []
+    rows += regression.read_more_rows(args.more_rows) if args.more_rows else []
+    score_all = partial(
+        regression.score_rows,
+        logprobs=scorer.answer_logprobs,
+        model=scorer.model,
+        tokenizer=load_tokenizer(args.model.resolve()),
+        max_length_tokens=scorer.max_length,
+    )
+    items, left_out = score_all(
+        rows, on_progress=lambda done, total: progress("holdout", done, total)
+    )
+    if args.placebo_of and args.n_placebos:
+        rows = [row for row in rows if regression.benchmark_of(row) != regression.KEPT]
+        known = regression.answers_of(items)
+        layers = placebo.sizes(args.placebo_of, args.adapter)
+        fingerprint = read_manifest(args.placebo_of).fingerprint
+        for number in range(1, args.n_placebos + 1):
+            # Its seed follows from the challenger: nobody chooses what it must beat.
+            seed = int(sha256_json([fingerprint, number])[:8], 16)
+            with placebo.changed(scorer.model, layers, seed):
+                found, _ = score_all(rows, known=known, on_progress=lambda *_: None)
+            progress("placebos", number, args.n_placebos)
+            items += [replace(i, benchmark=f"{regression.PLACEBO}{number}") for i in found]
+    return items, {"too_long": left_out.n_too_long, "refused": left_out.n_refused}
 
 
 def write_scores(folder: Path, items: list[ItemScore], manifest: dict[str, Any]) -> None:
@@ -253,6 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the random subset")
     parser.add_argument("--data-dir", type=Path, help="benchmark data, laid out as on the hub")
     parser.add_argument("--holdout", type=Path, help="snapshot whose holdout is scored")
+    parser.add_argument("--more-rows", type=Path, help="JSON lines: controls and kept prompts")
+    parser.add_argument("--placebo-of", type=Path, help="adapter as large as the placebos")
+    parser.add_argument("--n-placebos", type=int, default=0, help="random changes of this model")
     parser.add_argument("--skip-benchmarks", action="store_true", help="score the holdout alone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")

@@ -211,3 +211,81 @@ def is_at_chance(mean: Estimate, chance: float | None) -> bool:
     models below about a billion parameters.
     """
     return chance is not None and mean.lower <= chance <= mean.upper
+
+
+# ---- people's prompts: the challenger against placebos, and alpha over nights ----
+
+# How slowly the levels of later attempts fall: see alpha_of_attempt.
+SPENDING_DELAY = 4
+
+
+def alpha_of_attempt(attempt: int, alpha: float) -> float:
+    """The level of the ``attempt``-th look (from 1) since the last promotion.
+
+    ``alpha * (m + 1) / ((attempt + m) * (attempt + m + 1))`` with ``m = SPENDING_DELAY``. These
+    add up to ``alpha`` over all attempts, so the chance of even one wrong promotion between two
+    promotions is at most ``alpha``, however many nights there are and however much the attempts
+    depend on each other (Bonferroni; alpha spending, Lan and DeMets 1983; a promotion earns alpha
+    anew, Foster and Stine 2008, *Alpha-investing*). The sum telescopes: after n attempts
+    ``alpha_left`` remains. ``m = 0`` would give half of alpha to the first attempt and 0.1 % of it
+    to the 30th; 4 was the smallest at which ``benchmarks/gate.py`` finds a true fix on the 30th.
+    """
+    place = attempt + SPENDING_DELAY
+    return alpha * (SPENDING_DELAY + 1) / (place * (place + 1))
+
+
+def alpha_left(n_attempts: int, alpha: float) -> float:
+    """What is left for all later attempts together after ``n_attempts`` looks."""
+    return alpha * (SPENDING_DELAY + 1) / (n_attempts + SPENDING_DELAY + 1)
+
+
+def placebo_p(challenger: float, placebos: Sequence[float]) -> float:
+    """One-sided p-value that the challenger's statistic is above those of random changes.
+
+    If the challenger were one more random change, its statistic T and those of the K placebos
+    would be exchangeable. A rank among so few can't reach a small level (1 / (K + 1) at best), so
+    the placebos give their mean (the bias of the prompts' choice) and their spread s instead:
+    ``t = (T - mean) / (s * sqrt(1 + 1 / K))`` with K - 1 degrees of freedom, the test of one case
+    against a small sample of controls (Crawford and Howell 1998, *Comparing an individual's test
+    score against norms derived from small samples*; the prediction interval for one further
+    observation). The statistics are means over many prompts, so nearly normal; its size is
+    simulated in ``benchmarks/gate.py``. 1.0 with fewer than two placebos. Placebos that are all
+    alike (nothing flipped) give 0 or 1 by the sign of the difference.
+    """
+    from scipy.stats import t
+
+    k = len(placebos)
+    if k < 2:
+        return 1.0
+    values = np.asarray(placebos, dtype=np.float64)
+    above = challenger - float(values.mean())
+    error = float(values.std(ddof=1)) * math.sqrt(1 + 1 / k)
+    if error < 1e-12:
+        return 0.0 if above > 1e-12 else 1.0
+    return float(t.sf(above / error, k - 1))
+
+
+def capped_weights(raters: Sequence[str], cap: float) -> list[float]:
+    """A weight in (0, 1] for each prompt so that no rater has more than ``cap`` of the whole.
+
+    Where there are fewer than 1 / cap raters, each may have an equal share. The weights of all
+    prompts of a rater are the same; those of raters below the cap are 1.
+    """
+    counts: dict[str, int] = {}
+    for rater in raters:
+        counts[rater] = counts.get(rater, 0) + 1
+    if not counts:
+        return []
+    cap = max(cap, 1 / len(counts))
+    # Raters over the cap, the largest first: each gets the same total c, with
+    # c = cap * (m * c + the rest), so c = cap * rest / (1 - m * cap).
+    sizes = sorted(counts.values(), reverse=True)
+    total = float(sizes[0])
+    for m in range(len(sizes)):
+        rest = float(sum(sizes[m:]))
+        ceiling = cap * rest / (1 - m * cap) if m * cap < 1 - 1e-9 else float(sizes[m])
+        if sizes[m] <= ceiling + 1e-9:
+            total = ceiling
+            break
+        total = float(sizes[m])
+    return [min(1.0, total / counts[rater]) for rater in raters]

@@ -142,6 +142,16 @@ MIGRATIONS: tuple[Migration, ...] = (
             created_at VARCHAR NOT NULL, used_at VARCHAR NOT NULL, ended_at VARCHAR)""",
         ),
     ),
+    Migration(
+        9,
+        "the ledger: each time that people's prompts decided about a challenger",
+        (
+            """CREATE TABLE ledger (
+            seq BIGINT NOT NULL, run_id VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
+            snapshot_id VARCHAR NOT NULL, attempt BIGINT NOT NULL, alpha DOUBLE NOT NULL,
+            outcome VARCHAR NOT NULL, prompts_json VARCHAR NOT NULL)""",
+        ),
+    ),
 )
 
 

@@ -8,12 +8,14 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from feedback.categories import check_categories
-from feedback.curation import curate
+from feedback.curation import Curated, curate
 from feedback.current import CLEARABLE
+from feedback.fresh import attempt_number, with_fresh_tests
+from feedback.rows import problem_of_prompt
 from feedback.snapshots import freeze
 from feedback.store import Store
 from pawl.errors import PawlError
-from pawl.schemas import Feedback, FeedbackRequest, utc_now
+from pawl.schemas import Feedback, FeedbackRequest, Traffic, TrainingRow, utc_now
 from pawl.settings import Settings
 
 
@@ -94,10 +96,49 @@ def take_snapshot(store: Store, settings: Settings) -> dict[str, Any]:
     """
     store.fix_split_salt(settings.split_salt)
     curated = curate(store, settings)
+    rows, waiting = with_fresh_tests(store, curated.rows, settings.split_salt)
+    curated = Curated(rows, curated.rejected + waiting)
     manifest = freeze(curated, settings.snapshots_dir, settings)
     if all(one["snapshot_id"] != manifest["snapshot_id"] for one in store.snapshots()):
         store.append_snapshot(manifest, curated.rows, curated.rejected).result()
     return manifest
+
+
+def traffic_of(store: Store, seed: str, n: int) -> Traffic:
+    """What the gate of a night asks: the ledger, how often answers are flagged, and up to ``n``
+    controls: answers of unflagged conversations (``kind`` unpaired, ``label`` true)."""
+    n_flagged, n_unflagged, answers = store.traffic(seed, n)
+    champion = store.champion()
+    run_id = next(
+        (
+            move.run_id
+            for move in reversed(store.promotions())
+            if (move.version, move.outcome, move.kind) == (champion, "live", "promote")
+        ),
+        None,
+    )
+    looks = store.looks()
+    return Traffic(
+        attempt=attempt_number(looks, run_id),
+        looks=looks,
+        n_flagged=n_flagged,
+        n_unflagged=n_unflagged,
+        controls=[
+            TrainingRow(
+                f"control-{one.completion_id}-{one.choice_index}",
+                "unpaired",
+                one.conversation_id,
+                "holdout",
+                one.messages,
+                completion=one.completion,
+                label=True,
+                origin={"rater_id": one.rater_id, "completion_id": one.completion_id},
+                tools=one.tools,
+            )
+            for one in answers
+            if problem_of_prompt(one.messages) is None
+        ],
+    )
 
 
 def check_feedback(

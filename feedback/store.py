@@ -4,6 +4,8 @@ One process owns the file. Writes are queued to one thread that commits them in 
 with a ``concurrent.futures.Future`` resolved after COMMIT (async callers: ``asyncio.wrap_future``).
 Reads run on their own cursors from any thread and see every row whose future was resolved.
 Nothing is ever edited or deleted here: what is newest counts.
+
+Over 400 lines because every table's writing and reading is here, a few lines each.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from feedback.tables import (
     CATEGORY_COLUMNS,
     COMPLETION_COLUMNS,
     FEEDBACK_COLUMNS,
+    LOOK_COLUMNS,
     PROMOTION_COLUMNS,
     SCORE_COLUMNS,
     Row,
@@ -40,6 +43,7 @@ from feedback.tables import (
     to_json,
     where,
 )
+from feedback.traffic import traffic
 from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
 from pawl.schemas import (
@@ -47,6 +51,7 @@ from pawl.schemas import (
     Completion,
     Feedback,
     ItemScore,
+    Look,
     Message,
     Promotion,
     TrainingRow,
@@ -153,9 +158,14 @@ class Store:
         return self._append("scores", [(run_id, role, *row_of(one)) for one in scores])
 
     def append_verdict(self, run_id: str, verdict: dict[str, Any]) -> Future[None]:
-        """Record a run's verdict (``verdict.json``)."""
+        """Record a run's verdict (``verdict.json``), and with it its ``look`` at people's prompts,
+        once for a run, however often the verdict is posted."""
         at, outcome = verdict.get("at") or utc_now(), verdict["outcome"]
-        return self._append("verdicts", [(run_id, at, outcome, to_json(verdict))])
+        rows = {"verdicts": [(run_id, at, outcome, to_json(verdict))]}
+        if verdict.get("look") and all(look.run_id != run_id for look in self.looks()):
+            look = Look(run_id=run_id, created_at=at, outcome=outcome, **verdict["look"])
+            rows["ledger"] = [row_of(look)]
+        return self._writer.submit(Write(rows))
 
     def append_snapshot(
         self,
@@ -303,6 +313,21 @@ class Store:
             "SELECT verdict_json FROM verdicts WHERE run_id = ? ORDER BY seq DESC LIMIT 1", [run_id]
         )
         return dict(json.loads(rows[0][0])) if rows else None
+
+    def looks(self) -> list[Look]:
+        """The ledger: every look of a gate at people's prompts, oldest first."""
+        rows = self._read(f"SELECT {LOOK_COLUMNS} FROM ledger ORDER BY seq")
+        return [record_from(Look, row) for row in rows]
+
+    def snapshot_rows(self, snapshot_id: str) -> list[TrainingRow]:
+        """The rows of a recorded snapshot."""
+        rows = self._read("SELECT row_json FROM curated WHERE snapshot_id = ?", [snapshot_id])
+        return [TrainingRow(**json.loads(text)) for (text,) in rows]
+
+    def traffic(self, seed: str, n: int) -> tuple[int, int, list[Completion]]:
+        """Conversations that were flagged, all others, and the last whole answer of up to ``n`` of
+        the others, drawn at random by ``seed``."""
+        return traffic(self._read, seed, n)
 
     def scores(self, run_id: str, role: str) -> list[ItemScore]:
         """Scores of a run's champion, challenger or anchor: the newest of each item."""

@@ -15,6 +15,7 @@ from pawl.schemas import (
     Feedback,
     ItemScore,
     Key,
+    Look,
     Promotion,
     Session,
     TrainingRow,
@@ -27,7 +28,7 @@ R = TypeVar("R")
 Row = tuple[Any, ...]
 _JSON_FIELDS = {
     "messages", "sampling", "categories", "cleared", "probe", "detail", "prompt", "origin",
-    "tool_calls",
+    "tool_calls", "prompts",
 }  # fmt: skip
 
 
@@ -40,13 +41,15 @@ COMPLETION_COLUMNS = ", ".join(columns_of(Completion))
 FEEDBACK_COLUMNS = ", ".join(columns_of(Feedback))
 PROMOTION_COLUMNS = ", ".join(columns_of(Promotion))
 CATEGORY_COLUMNS = ", ".join(columns_of(Category))
+LOOK_COLUMNS = ", ".join(columns_of(Look))
 SCORE_COLUMNS = ", ".join(columns_of(ItemScore))
 KEY_COLUMNS = ", ".join(columns_of(Key))
 ACCOUNT_COLUMNS = ", ".join(columns_of(Account))
 SESSION_COLUMNS = ", ".join(columns_of(Session))
 Recorded = (
     Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry | Account | Session
-)
+    | Look
+)  # fmt: skip
 
 
 def to_json(value: Any) -> str:

@@ -168,6 +168,23 @@ class ItemScore(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Look(Record):
+    """One entry of the ledger: people's prompts decided about a challenger.
+
+    ``attempt``: the number of this look since the champion's own, from 1. ``alpha``: the level
+    that it spent. ``prompts``: what became of each prompt that decided, by its key.
+    """
+
+    run_id: str
+    created_at: str
+    snapshot_id: str
+    attempt: int
+    alpha: float
+    outcome: str
+    prompts: dict[str, Literal["fixed", "broken", "same"]]
+
+
+@dataclass(frozen=True, slots=True)
 class Promotion(Record):
     """One move of the champion pointer, or one that was tried. The newest live one counts."""
 
@@ -356,8 +373,17 @@ class RunState(Body):
 class ScoresRequest(Body):
     """The finished folder of scores that a run left."""
 
-    role: Literal["champion", "challenger", "anchor"]
+    role: Literal["champion", "challenger", "anchor", "best"]
     dir: AbsolutePath = Field(description="an absolute path under runs/ or scores/")
+
+
+class LookAtPrompts(Body):
+    """People's prompts decided: an entry of the ledger (``Look``)."""
+
+    snapshot_id: str = Field(max_length=100)
+    attempt: int = Field(ge=1, description="since the champion's own look")
+    alpha: float = Field(gt=0, lt=1, description="the level that it spent")
+    prompts: dict[str, Literal["fixed", "broken", "same"]] = Field(description="by prompt key")
 
 
 class Verdict(Body):
@@ -366,6 +392,7 @@ class Verdict(Body):
     model_config = ConfigDict(extra="allow")
 
     outcome: str
+    look: LookAtPrompts | None = None
 
 
 class NoFields(Body):
@@ -569,6 +596,16 @@ class StoredScores(Answer):
 class StoredVerdict(Answer):
     run_id: str
     outcome: str
+
+
+class Traffic(Answer):
+    """What a night's gate asks of the store besides the snapshot."""
+
+    attempt: int = Field(description="number of the next look at people's prompts, from 1")
+    looks: list[Look] = Field(description="the ledger, oldest first")
+    n_flagged: int = Field(description="conversations that somebody found fault with")
+    n_unflagged: int = Field(description="all others")
+    controls: list[TrainingRow] = Field(description="answers of unflagged conversations, at random")
 
 
 class SnapshotManifest(Answer):

@@ -162,6 +162,17 @@ class GateSettings(BaseModel):
         None, gt=0, lt=1, description="allowed loss below the anchor; None: the suite's"
     )
 
+    n_placebos: int = Field(
+        8,
+        ge=2,
+        le=100,
+        description="random changes, as large as the challenger, that it must beat on people's "
+        "prompts",
+    )
+    n_controls: int = Field(
+        100, ge=0, le=10_000, description="answers that nobody flagged, scored beside flagged ones"
+    )
+
     @field_validator("n_items_per_benchmark")
     @classmethod
     def _enough_items(cls, value: int | str | None) -> int | str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from evals.gate import CHANGED
 from evals.regression import BENCHMARK as HOLDOUT
+from evals.regression import CONTROLS, is_of_people
 from evals.report.html import render
 from evals.runner import Scores, read_scores
 from evals.score import MANIFEST
@@ -76,7 +77,9 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         "plan": plan or None,
         "verdict": verdict or None,
         "complaints": _complaints(pairs.get(HOLDOUT, [])),
-        "changes": {name: _changes(group) for name, group in pairs.items() if name != HOLDOUT},
+        "changes": {n: _changes(group) for n, group in pairs.items() if not is_of_people(n)},
+        "broken_controls": _broken_controls(pairs.get(CONTROLS, [])),
+        "power": detail.get("power"),
         "promotion": promotion or None,
         "recipe": adapter.get("recipe"),
         "adapter": _some(adapter, "base_model", "base_fingerprint", "rank", "created_at"),
@@ -139,6 +142,12 @@ def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
         "broken": examples(p for p in sorted(pairs, key=_gain) if _gain(p) < 0),
         "unchanged_wrong": examples(p for p in pairs if _gain(p) == 0 and p[0].score != 1.0),
     }
+
+
+def _broken_controls(pairs: list[Pair]) -> list[dict[str, Any]]:
+    """Answers that nobody flagged and that the challenger says otherwise."""
+    broken = (pair for pair in pairs if _gain(pair) < 0)
+    return _examples(broken, ("prompt", "correction"), "answer", "")
 
 
 def _changes(pairs: list[Pair]) -> dict[str, Any]:

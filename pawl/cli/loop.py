@@ -17,8 +17,9 @@ from pawl.logs import configure_logging
 
 @click.command("nightly")
 @click.option("--fresh", is_flag=True, help="Give up a night that was interrupted; begin anew.")
+@click.option("--dry-run", is_flag=True, help="Say what a night would do and could show.")
 @click.pass_context
-def nightly_command(ctx: click.Context, fresh: bool) -> None:
+def nightly_command(ctx: click.Context, fresh: bool, dry_run: bool) -> None:
     """Retrain on the feedback, score, and promote or say why not.
 
     Beside a running server, its model and settings are taken. A night that was killed is carried on
@@ -28,6 +29,12 @@ def nightly_command(ctx: click.Context, fresh: bool) -> None:
 
     settings = settings_beside_server(ctx, say=say_progress)
     configure_logging(settings.log, file=settings.logs_dir / "nightly.log")
+    if dry_run:
+        from refine.night.dry_run import dry_run as describe_night
+
+        lines = describe_night(connect(settings), settings, say=say_progress)
+        echo("\n".join(one_line(line) for line in lines))
+        return
     result = run_night(connect(settings), settings, fresh=fresh, say=say_progress)
     echo(result.describe())
 

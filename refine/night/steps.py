@@ -8,10 +8,10 @@ and finds what its child finished.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evals.suites import Suite
 from feedback.champion import BASE_VERSION
@@ -22,10 +22,14 @@ from pawl.files import read_json, sha256_json, write_json
 from pawl.jobs import Event
 from pawl.models import BaseModel
 from pawl.settings import Settings
+from refine.night import evidence
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
 from refine.replay import answers_path, generate_on_server
 from refine.train import Job, train, trained_rows
+
+if TYPE_CHECKING:
+    from evals.gate import Verdict
 
 Say = Callable[[str], None]
 
@@ -112,6 +116,14 @@ class Step:
 def snapshot(night: Night) -> Result:
     """Freeze the feedback so far."""
     manifest = night.client.post("/admin/snapshots", {})
+    found, more = evidence.collect(
+        night.client,
+        night.settings,
+        manifest,
+        seed=night.run.state.run_id,
+        champion=night.run.state.champion,
+    )
+    evidence.write(night.run.run_dir, found, more)
     write_json(night.path("snapshot.json"), manifest)
     counts = [
         f"{n} {kind} {split}"
@@ -120,7 +132,9 @@ def snapshot(night: Night) -> Result:
         if n
     ]
     detail = {key: manifest[key] for key in ("snapshot_id", "counts", "rejections")}
-    return Result(f"{manifest['snapshot_id']}: {', '.join(counts) or 'no rows'}", detail)
+    detail |= {"best": found.best, "power": found.power}
+    rows = f"{manifest['snapshot_id']}: {', '.join(counts) or 'no rows'}"
+    return Result(f"{rows}. {found.power}" if found.n_flagged_prompts else rows, detail)
 
 
 def plan(night: Night) -> Result:
@@ -222,17 +236,29 @@ def train_challenger(night: Night) -> Result:
 
 
 def score_role(role: str, night: Night) -> Result:
-    """Score one of the three on the same items; earlier scores of the same model are taken over."""
+    """Score one of them on the same items; earlier scores of the same model are taken over."""
     from evals.gate import items_per_benchmark
     from evals.runner import read_scores, score
     from evals.score import FORMAT
 
     gate = night.settings.gate
+    best = night.run.state.detail.get("best")
     adapter_dir = {
         "champion": night.champion_dir,
         "anchor": night.version_dir(gate.anchor),
+        "best": night.version_dir(best) if best else None,
         "challenger": night.path("adapter"),
     }[role]
+    of_people: dict[str, Any] = {
+        "snapshot_dir": night.snapshot_dir,
+        "more_rows": night.path(evidence.MORE_ROWS),
+    }
+    if role in ("anchor", "best"):
+        # What they know in general and of prompts that were fixed once, nothing of the holdout.
+        kept = evidence.read(night.run.run_dir).n_kept
+        of_people = {"more_rows": night.path(evidence.KEPT_ROWS)} if kept else {}
+    elif role == "champion":
+        of_people |= {"placebo_of": night.path("adapter"), "n_placebos": gate.n_placebos}
     out_dir = night.path(f"scores/{role}")
     path = out_dir / "manifest.json"
     finished = path.exists() and read_json(path)["format"] == FORMAT
@@ -246,8 +272,9 @@ def score_role(role: str, night: Night) -> Result:
             scores_dir=night.settings.scores_dir,
             n_items=items_per_benchmark(gate, night.suite),
             data_dir=gate.data_dir,
-            # The gate asks of the anchor what it knows in general, nothing of the holdout.
-            snapshot_dir=None if role == "anchor" else night.snapshot_dir,
+            # Each night draws anew: no challenger is chosen by items that chose another one.
+            seed=int(sha256_json(night.run.state.run_id)[:8], 16),
+            **of_people,
             out_dir=out_dir,
             beside_engine=night.beside_engine,
             on_event=night.progress(f"score {role}"),
@@ -266,15 +293,27 @@ def decide(night: Night) -> Result:
     from evals.gate import gate_rules, write_verdict
     from evals.runner import read_scores
 
-    anchor_dir = night.path("scores/anchor")
+    found = evidence.read(night.run.run_dir)
+
+    def items(role: str, applies: bool = True) -> Any:
+        return read_scores(night.path(f"scores/{role}")).items if applies else None
+
+    decided = decide_gate(
+        items("champion"),
+        items("challenger"),
+        replace(
+            gate_rules(night.settings.gate, night.suite),
+            attempt=found.attempt,
+            controls_per_flag=found.controls_per_flag,
+            n_decided_before=found.n_decided_before,
+        ),
+        items("anchor", _has_anchor(night.run.state)),
+        items("best", _has_best(night.run.state)),
+    )
     verdict = write_verdict(
         night.path("verdict.json"),
-        decide_gate(
-            read_scores(night.path("scores/champion")).items,
-            read_scores(night.path("scores/challenger")).items,
-            gate_rules(night.settings.gate, night.suite),
-            read_scores(anchor_dir).items if _has_anchor(night.run.state) else None,
-        ),
+        decided,
+        look=_look(found, decided),
         champion_version=night.run.state.champion,
         champion_fingerprint=(
             read_manifest(night.champion_dir).fingerprint if night.champion_dir else None
@@ -286,6 +325,18 @@ def decide(night: Night) -> Result:
     outcome = verdict["outcome"]
     detail = {"outcome": outcome, "reason": " ".join(verdict["reasons"])}
     return Result(outcome.replace("_", " "), detail)
+
+
+def _look(found: evidence.NightEvidence, verdict: Verdict) -> dict[str, Any] | None:
+    """The entry of the ledger, if people's prompts decided."""
+    if not verdict.prompts or verdict.holdout is None:
+        return None
+    return {
+        "snapshot_id": found.snapshot_id,
+        "attempt": found.attempt,
+        "alpha": verdict.holdout.alpha,
+        "prompts": verdict.prompts,
+    }
 
 
 def promote(night: Night) -> Result:
@@ -318,6 +369,10 @@ def _has_anchor(state: RunState) -> bool:
     return _trains(state) and state.settings["gate"]["anchor"] != state.champion
 
 
+def _has_best(state: RunState) -> bool:
+    return _trains(state) and state.detail.get("best") is not None
+
+
 def _promotes(state: RunState) -> bool:
     return state.detail.get("outcome") == "promote"
 
@@ -334,6 +389,7 @@ STEPS = (
     Step("train", "adapter/manifest.json", train_challenger, _trains),
     _scoring("champion", _trains),
     _scoring("anchor", _has_anchor),
+    _scoring("best", _has_best),
     _scoring("challenger", _trains),
     Step("decide", "verdict.json", decide, _trains),
     Step("promote", "promotion.json", promote, _promotes),

@@ -46,6 +46,7 @@ from pawl.schemas import (
     Status,
     StoredScores,
     StoredVerdict,
+    Traffic,
     Verdict,
 )
 from pawl.server import running_server
@@ -199,6 +200,17 @@ def admin_routes(
         """Record the gate's verdict, as `verdict.json` has it."""
         store.append_verdict(run_id, body.model_dump(exclude_unset=True)).result()
         return StoredVerdict(run_id=run_id, outcome=body.outcome)
+
+    @router.get("/traffic")
+    def show_traffic(
+        seed: Annotated[str, Query(max_length=200)] = "",
+        n: Annotated[int, Query(ge=0, le=10_000)] = 0,
+    ) -> Traffic:
+        """The ledger of the gate, how often answers are flagged, and up to `n` answers that nobody
+        flagged, drawn by `seed`."""
+        from feedback.service import traffic_of
+
+        return traffic_of(store, seed, n)
 
     # ---- rows ----
 

@@ -60,6 +60,7 @@ RULES: dict[str, Rule] = {
     "GET /admin/audit": _ADMINISTRATOR,
     "GET /admin/keys": _ADMINISTRATOR,
     "GET /admin/status": _ADMINISTRATOR,  # holds the settings
+    "GET /admin/traffic": _ADMINISTRATOR,  # holds people's prompts
     "POST /admin/accounts": _audited("add account"),
     "POST /admin/accounts/{name}": _audited("change account"),
     "POST /admin/accounts/{name}/remove": _audited("remove account"),

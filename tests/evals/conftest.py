@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,24 @@ def bits(benchmark: str, scores: list[float | None], *, per_cluster: int = 1) ->
         )
         for i, score in enumerate(scores)
     ]
+
+
+def placebos_of(items: list[ItemScore], n: int = 8) -> list[ItemScore]:
+    """Random changes of a champion: every other one gets one flagged prompt right."""
+    people = [item for item in items if item.benchmark in ("holdout", "holdout__controls")]
+    made = []
+    for number in range(1, n + 1):
+        wrong = [item for item in people if item.score == 0.0]
+        fixed = wrong[number % len(wrong)].item_id if wrong and number % 2 else ""
+        made += [
+            replace(
+                item,
+                benchmark=f"holdout__placebo{number}",
+                score=1.0 if item.item_id == fixed else item.score,
+            )
+            for item in people
+        ]
+    return made
 
 
 def make_model(model_dir: Path, *, seed: int = 0, max_length_tokens: int = 512) -> Path:

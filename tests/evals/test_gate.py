@@ -10,15 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evals.gate import decide, gate_rules, items_per_benchmark, write_verdict
+from evals import gate
+from evals.gate import Verdict, gate_rules, items_per_benchmark, write_verdict
 from evals.reasons import GateRules
 from evals.suites import Benchmark, Description, Suite
 from pawl.errors import PawlError
 from pawl.schemas import ItemScore
 from pawl.settings import GateSettings
+from tests.evals.conftest import placebos_of
 
 NAMES = ("everyday_arc", "everyday_hellaswag", "everyday_truthfulqa_mc1")
 N = 1000
+
+
+def decide(
+    before: list[ItemScore],
+    after: list[ItemScore],
+    rules: GateRules,
+    anchor: list[ItemScore] | None,
+    best: list[ItemScore] | None = None,
+) -> Verdict:
+    """The gate, with placebos of the champion."""
+    return gate.decide([*before, *placebos_of(before)], after, rules, anchor, best)
 
 
 def items(name: str, scores: list[float], *, per_cluster: int = 1) -> list[ItemScore]:
@@ -105,7 +118,7 @@ def test_worse_on_the_holdout_is_rejected(rules: GateRules) -> None:
     before = mended(champion(), 20)
     verdict = decide(before, change(before, "holdout", 8, 0.0), rules, None)
     assert verdict.outcome == "reject"
-    assert "Flagged prompts got worse: 0 of 20" in verdict.reasons[0]
+    assert "People's prompts got worse: 0 of 20" in verdict.reasons[0]
 
 
 def test_no_better_on_a_holdout_that_could_have_shown_it_is_rejected(rules: GateRules) -> None:
@@ -113,7 +126,7 @@ def test_no_better_on_a_holdout_that_could_have_shown_it_is_rejected(rules: Gate
     after = change(change(before, "holdout", 3, 0.0), "holdout", 3, 1.0, keep=8)
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "reject"
-    assert "Flagged prompts did not improve" in verdict.reasons[0]
+    assert "People's prompts did not improve" in verdict.reasons[0]
 
 
 def test_identical_is_rejected_and_named(rules: GateRules) -> None:
@@ -128,7 +141,7 @@ def test_same_scores_with_other_probabilities_are_not_identical(rules: GateRules
     after = [replace(item, detail={"logprobs": [-1.1, -2.0]}) for item in champion()]
     verdict = decide(before, after, rules, None)
     assert verdict.outcome == "not_enough_evidence"
-    assert "a challenger must mend at least 5 more than it breaks" in verdict.reasons[0]
+    assert "No improvement on people's prompts was shown" in verdict.reasons[0]
 
 
 def test_three_corrected_questions_can_show_nothing(rules: GateRules) -> None:
@@ -136,7 +149,10 @@ def test_three_corrected_questions_can_show_nothing(rules: GateRules) -> None:
     verdict = decide(before, mended(before, 3), rules, None)
     assert verdict.outcome == "not_enough_evidence"
     assert "3 of 3 held-out questions got better" in verdict.reasons[0]
-    assert "5 are the least: 2 more are needed" in verdict.reasons[0]
+    assert "7 are the least: 4 more are needed" in verdict.reasons[0]
+    assert verdict.holdout is not None
+    assert not verdict.holdout.looked
+    assert verdict.prompts == {}
 
 
 def test_five_corrected_questions_in_one_conversation_count_as_one(rules: GateRules) -> None:
@@ -151,14 +167,14 @@ def test_a_small_gain_says_how_many_more_corrections_would_do(rules: GateRules) 
     before = champion(20)
     verdict = decide(before, mended(before, 4), rules, None)
     assert verdict.outcome == "not_enough_evidence"
-    assert "more conversations with a correction would do" in verdict.reasons[0]
+    assert "is seen with probability 0.8 on" in verdict.reasons[0]
 
 
 def test_no_holdout_at_all(rules: GateRules) -> None:
     before = champion(0)
     verdict = decide(before, change(before, "everyday_arc", 2, 1.0), rules, None)
     assert verdict.outcome == "not_enough_evidence"
-    assert "No correction in the holdout could be scored" in verdict.reasons[0]
+    assert "No correction that no training has seen could be scored" in verdict.reasons[0]
     assert verdict.holdout is None
 
 
@@ -326,10 +342,10 @@ def test_a_stricter_alpha_asks_for_more_conversations() -> None:
 
     def asked(alpha: float) -> int:
         verdict = decide(before, after, GateRules(0.03, 0.06, alpha), None)
-        (text,) = [reason for reason in verdict.reasons if "Going on like this" in reason]
-        return int(text.rsplit("about ", 1)[1].split()[0])
+        (text,) = [reason for reason in verdict.reasons if "with probability 0.8" in reason]
+        return int(text.rsplit(" on ", 1)[1].split()[0])
 
-    assert asked(0.01) > 1.4 * asked(0.05)  # (2.326 + 0.842)**2 over (1.645 + 0.842)**2 is 1.62
+    assert asked(0.01) > 1.2 * asked(0.05)
 
 
 def test_a_set_that_was_scored_whole_has_no_more_items(rules: GateRules) -> None:
@@ -355,3 +371,98 @@ def test_the_settings_say_whether_all_items_are_scored_and_hold_as_they_stand() 
         GateSettings(margin=0.05, margin_anchor=0.01)
     with pytest.raises(PawlError, match=r"margin_anchor = 0\.06 is below .* 0\.1"):
         gate_rules(GateSettings(margin=0.1), suite)
+
+
+def test_a_later_look_asks_for_more(rules: GateRules) -> None:
+    before = champion(7)
+    after = mended(before, 7)  # 2**-7 = 0.0078; the first look has 0.0083, the second 0.006
+    assert decide(before, after, rules, None).outcome == "promote"
+    second = decide(before, after, replace(rules, attempt=2), None)
+    assert second.outcome == "not_enough_evidence"
+    assert "8 are the least" in second.reasons[0]
+
+
+def test_prompts_decide_only_when_all_else_is_well(rules: GateRules) -> None:
+    before = champion()
+    good = decide(before, mended(before), rules, None)
+    assert good.holdout is not None
+    assert good.holdout.looked
+    assert set(good.prompts.values()) == {"fixed", "same"}
+    bad = decide(before, change(mended(before), "everyday_arc", 90, 0.0), rules, None)
+    assert bad.outcome == "reject"
+    assert bad.holdout is not None
+    assert not bad.holdout.looked
+    assert bad.prompts == {}
+
+
+def test_what_random_changes_do_as_well_is_no_improvement(rules: GateRules) -> None:
+    """Eight of twenty fixed and none broken: a plain sign test says p = 0.004."""
+    before = champion()
+    after = mended(before, 8)
+    assert decide(before, after, rules, None).outcome == "promote"
+    noise = [
+        replace(item, benchmark=f"holdout__placebo{n}")
+        for n in range(1, 9)
+        for item in change(before, "holdout", 5 + n % 4, 1.0, keep=n)
+        if item.benchmark == "holdout"
+    ]
+    verdict = gate.decide([*before, *noise], after, rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "better than random changes of the same size only with p" in verdict.reasons[0]
+    assert verdict.holdout is not None
+    assert verdict.holdout.placebo_naive_pass_rate == 1.0
+    assert verdict.holdout.placebo_pass_rate == 0.0
+
+
+def test_answers_that_nobody_flagged_count_as_often_as_they_occur(rules: GateRules) -> None:
+    controls = [
+        replace(item, item_id=f"control {item.item_id}")
+        for item in items("holdout__controls", [1.0] * 40)
+    ]
+    before = champion(20) + controls
+    after = change(mended(before, 12), "holdout__controls", 6, 0.0)
+    few = decide(before, after, replace(rules, controls_per_flag=0.2), None)
+    assert few.outcome == "promote"  # 6 of 40 broken, where nearly every answer is flagged
+    many = decide(before, after, replace(rules, controls_per_flag=9.0), None)
+    assert many.outcome == "reject"
+    assert "of 40 answers that nobody flagged 6 broke" in many.reasons[0]
+
+
+def test_one_rater_with_many_prompts_weighs_a_share(rules: GateRules) -> None:
+    """Of 24 people one has 60 prompts, all fixed; the others' 23 are as they were."""
+    raters = [f"p{i}" for i in range(23)] + ["troll"] * 60
+    flagged = [
+        replace(item, detail={"rater": rater})
+        for item, rater in zip(items("holdout", [0.0] * 83), raters, strict=True)
+    ]
+    before = champion(0) + flagged
+    after = [replace(i, score=1.0) if i.detail.get("rater") == "troll" else i for i in before]
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert verdict.holdout is not None
+    assert verdict.holdout.n_conversations == 24
+    assert verdict.holdout.gain == pytest.approx(0.1)
+
+
+def test_what_was_fixed_once_must_stay_fixed_and_is_named(rules: GateRules) -> None:
+    kept = [
+        replace(item, detail={"prompt": [{"role": "user", "content": f"What is {item.item_id}?"}]})
+        for item in items("holdout__kept", [1.0] * 12)
+    ]
+    before = [*champion(), *kept]
+    one = decide(before, change(mended(before), "holdout__kept", 1, 0.0), rules, None)
+    assert one.outcome == "promote"
+    assert one.kept[0].broken == ("What is 0?",)
+    two = decide(before, change(mended(before), "holdout__kept", 2, 0.0), rules, None)
+    assert two.outcome == "reject"
+    assert '"What is 0?"; "What is 1?"' in two.reasons[0]
+
+
+def test_a_better_champion_of_earlier_nights_bounds_the_loss(rules: GateRules) -> None:
+    anchor = champion()
+    best = change(anchor, "everyday_arc", 60, 1.0)
+    after = change(mended(anchor), "everyday_arc", 20, 0.0)
+    assert decide(anchor, after, rules, anchor).outcome == "promote"
+    verdict = decide(anchor, after, rules, anchor, best)
+    assert verdict.outcome == "reject"
+    assert "worse than the best champion so far: -8.0 points" in verdict.reasons[0]

@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 
 from evals.regression import (
+    CONTROLS,
+    KEPT,
+    Answer,
     LeftOut,
+    answers_of,
     matches,
+    read_more_rows,
     rows_hash,
     score_rows,
     scored_rows,
     word_f1,
+    write_more_rows,
 )
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore, TrainingRow
@@ -227,3 +233,37 @@ def test_the_hash_follows_what_is_scored(snapshot_dir: Path) -> None:
     rows = scored_rows(snapshot_dir)
     assert rows_hash(rows) == rows_hash(scored_rows(snapshot_dir))
     assert rows_hash(rows) != rows_hash([replace(rows[0], chosen="other"), *rows[1:]])
+
+
+def test_another_models_answers_are_checked_before_they_are_taken(
+    snapshot_dir: Path, loaded: dict[str, Any]
+) -> None:
+    rows = scored_rows(snapshot_dir)
+    items, _ = score_rows(rows, **loaded)
+    known = answers_of(items)
+    assert len(known) == len(rows)
+    other = known | {rows[0].row_id: Answer("A goose.", True)}
+    for told in (known, other):
+        again, _ = score_rows(rows, known=told, **loaded)
+        for one, before in zip(again, items, strict=True):
+            assert one.score == before.score
+            assert one.detail["answer"] == before.detail["answer"]
+
+
+def test_a_control_counts_while_the_answer_stays_what_it_was(
+    snapshot_dir: Path, loaded: dict[str, Any], tmp_path: Path
+) -> None:
+    row = scored_rows(snapshot_dir)[0]
+    answer = score_one(row, loaded).detail["answer"]
+    control = replace(row, kind="unpaired", chosen=None, rejected=None, label=True)
+    rows = [replace(control, row_id="same", completion=answer),
+            replace(control, row_id="other", completion="A goose.")]  # fmt: skip
+    write_more_rows(tmp_path / "rows.jsonl", rows)
+    assert read_more_rows(tmp_path / "rows.jsonl") == rows
+    found, _ = score_rows(rows, **loaded)
+    assert [item.benchmark for item in found] == [CONTROLS] * 2
+    assert [item.score for item in found] == [1.0, 0.0]
+    kept = replace(row, kind="pair", split="train")
+    (item,), _ = score_rows([kept], **loaded)
+    assert item.benchmark == KEPT
+    assert "matches" in item.detail

@@ -16,6 +16,7 @@ from evals.reasons import GateRules
 from evals.report.report import write_report
 from pawl.files import write_json
 from pawl.schemas import ItemScore
+from tests.evals.conftest import placebos_of
 
 
 def scores_of(right: int, mended: int) -> list[ItemScore]:
@@ -65,7 +66,7 @@ def make_run(run_dir: Path, before: list[ItemScore], after: list[ItemScore]) -> 
         write_json(folder / "manifest.json", {"suite": "everyday", "seed": 0, "n_errors": 0})
     write_verdict(
         run_dir / "verdict.json",
-        decide(before, after, GateRules(0.03, 0.06), None),
+        decide([*before, *placebos_of(before)], after, GateRules(0.03, 0.06), None),
         champion_version="pawl@3",
         champion_fingerprint="sha256:a",
         challenger_fingerprint="sha256:b",
@@ -193,7 +194,7 @@ def test_rejection_not_enough_evidence_and_no_verdict(tmp_path: Path) -> None:
     broken = [*before[:-1], replace(before[-1], score=None, error="a log-probability is NaN")]
     for name, after, title, reason in (
         ("rejected", scores_of(250, 12), "Rejected", "everyday_arc is worse than the champion"),
-        ("open", scores_of(301, 2), "Not enough evidence", "No improvement on flagged prompts"),
+        ("open", scores_of(301, 2), "Not enough evidence", "No improvement on people's prompts"),
         ("none", broken, "No verdict", "a log-probability is NaN"),
     ):
         make_run(tmp_path / name, before, after)

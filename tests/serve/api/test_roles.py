@@ -49,6 +49,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "GET /admin/audit": ("/admin/audit", None, 200),
     "GET /admin/keys": ("/admin/keys", None, 200),
     "GET /admin/status": ("/admin/status", None, 200),
+    "GET /admin/traffic": ("/admin/traffic?seed=r&n=9", None, 200),
     "POST /admin/accounts": ("/admin/accounts", {"name": "x", "role": "user", "password": ""}, 400),
     "POST /admin/accounts/{name}": ("/admin/accounts/nobody", {"role": "user"}, 404),
     "POST /admin/accounts/{name}/remove": ("/admin/accounts/nobody/remove", {}, 404),

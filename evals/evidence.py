@@ -1,0 +1,209 @@
+"""People's prompts as evidence: is the challenger better there than chance, bias and noise explain?
+
+A flagged prompt was chosen *because* a version got it wrong, so any change of the model has a head
+start on it. Three things take that away:
+
+- **Controls**, prompts that nobody flagged and answers that people liked, stand beside the flagged
+  prompts at the rate at which they occur in traffic (``Prompt.weight``). What counts is fixed minus
+  broken.
+- **Placebos**, random changes of the champion as large in each layer as the challenger is, are
+  scored on the same prompts, and the challenger must beat them.
+- **Clusters and caps**: prompts of one conversation, or nearly the same, count as one, those of one
+  rater too where there are many raters; no rater has more than a capped share.
+
+The score of a flagged prompt has degrees: the change of its *margin* (log-probability per token of
+the correction minus that of the flagged answer, nats, challenger minus champion, cut at one nat
+either way) plus fixed minus broken (does the answer at temperature 0 say what it should: +1, 0,
+-1). A control has the second part alone: its own wording becoming a little less likely is what any
+change does, and harms nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evals.statistics import (
+    Floats,
+    capped_weights,
+    cluster_sums,
+    placebo_p,
+    sign_flip_p,
+)
+
+MAX_STEP = 1.0  # nats a token: one prompt's margin counts no more than a fix
+RATER_CAP = 0.1  # of the weight of all prompts of a kind
+MIN_RATERS = 20  # from here on raters are the clusters: fewer could show nothing at a small level
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one changed model did on the prompts, against the champion.
+
+    ``margins``: change of the margin, nats a token (0 for controls). ``matches``: +1 fixed,
+    -1 broken, else 0.
+    """
+
+    margins: Floats
+    matches: Floats
+
+    def scores(self) -> Floats:
+        return np.clip(self.margins, -MAX_STEP, MAX_STEP) + self.matches
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleTest:
+    """Figures of the test. ``gain``: weighted mean score of the challenger, ``placebo_gains`` of
+    each placebo; ``p_better``: better than the champion, over clusters; ``p_worse``: the reverse;
+    ``p_placebo``: above the placebos."""
+
+    gain: float
+    placebo_gains: tuple[float, ...]
+    p_better: float
+    p_worse: float
+    p_placebo: float
+
+    @property
+    def p(self) -> float:
+        """Both must be shown, so the larger counts (intersection-union, Berger 1982)."""
+        return max(self.p_better, self.p_placebo)
+
+
+def people_test(
+    challenger: Changes, placebos: Sequence[Changes], clusters: Sequence[str], weights: Floats
+) -> PeopleTest:
+    """Compare the challenger with the champion and with random changes on the same prompts.
+
+    Against the champion: the weighted scores, summed by cluster, flipped in sign. Of the margin's
+    change the placebos' mean is taken off first, prompt by prompt, because any change moves it; of
+    fixed and broken answers nothing is, because people see those.
+
+    Args:
+        weights: of each prompt, above 0 (``prompt_weights``).
+    """
+    usual = np.zeros_like(challenger.margins)
+    if placebos:
+        usual = np.mean([np.clip(p.margins, -MAX_STEP, MAX_STEP) for p in placebos], axis=0)
+    sums = cluster_sums((weights * (challenger.scores() - usual)).tolist(), clusters)
+    total = float(weights.sum())
+    gains = tuple(float(weights @ p.scores()) / total for p in placebos)
+    gain = float(weights @ challenger.scores()) / total
+    p_better = sign_flip_p(sums)
+    return PeopleTest(
+        gain=gain,
+        placebo_gains=gains,
+        p_better=p_better,
+        p_worse=sign_flip_p(-sums),
+        p_placebo=placebo_p(gain, gains),
+    )
+
+
+def pass_rate(
+    placebos: Sequence[Changes], clusters: Sequence[str], weights: Floats, alpha: float
+) -> float | None:
+    """The share of placebos that would pass at ``alpha``, each tested against the others as the
+    challenger is tested against all; None with fewer than three."""
+    if len(placebos) < 3:
+        return None
+    passed = [
+        people_test(one, [*placebos[:i], *placebos[i + 1 :]], clusters, weights).p <= alpha
+        for i, one in enumerate(placebos)
+    ]
+    return sum(passed) / len(passed)
+
+
+def naive_pass_rate(
+    placebos: Sequence[Changes], clusters: Sequence[str], n_flagged: int, alpha: float
+) -> float | None:
+    """The share of placebos that a sign test of the flagged prompts alone would let through: how
+    far the choice of these prompts favours any change. None without placebos."""
+    if not placebos:
+        return None
+    sums = [
+        cluster_sums(one.scores()[:n_flagged].tolist(), clusters[:n_flagged]) for one in placebos
+    ]
+    return sum(sign_flip_p(one) <= alpha for one in sums) / len(sums)
+
+
+def prompt_weights(
+    is_control: Sequence[bool], raters: Sequence[str], controls_per_flag: float
+) -> Floats:
+    """The weight of each prompt: capped by rater, controls at their rate in traffic.
+
+    ``controls_per_flag``: unflagged conversations in traffic for each flagged one. All controls
+    together weigh so many times as much as all flagged prompts together.
+    """
+    kinds = np.asarray(is_control, dtype=bool)
+    weights = np.zeros(len(kinds))
+    for kind in (False, True):
+        places = np.flatnonzero(kinds == kind)
+        weights[places] = capped_weights([raters[i] for i in places], RATER_CAP)
+    if kinds.any() and not kinds.all():
+        weights[kinds] *= controls_per_flag * weights[~kinds].sum() / weights[kinds].sum()
+    return weights
+
+
+def clusters_of(groups: Sequence[Sequence[str]], raters: Sequence[str]) -> list[str]:
+    """The cluster of each prompt: prompts that share any of their ``groups`` (conversation, prompt,
+    near-duplicate group), or a rater where there are ``MIN_RATERS`` or more, hang together."""
+    by_rater = len(set(raters)) >= MIN_RATERS
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parents.setdefault(name, name) != name:
+            parents[name] = parents[parents[name]]
+            name = parents[name]
+        return name
+
+    joined = [
+        [*group, f"rater:{rater}"] if by_rater else list(group)
+        for group, rater in zip(groups, raters, strict=True)
+    ]
+    for names in joined:
+        for name in names[1:]:
+            parents[root(name)] = root(names[0])
+    return [root(names[0]) for names in joined]
+
+
+def power(n_prompts: int, improvement: float, alpha: float, *, broken: float = 0.02) -> float:
+    """The chance that a challenger which fixes this share of flagged prompts, and breaks ``broken``
+    of them, is seen at ``alpha`` on ``n_prompts`` independent ones.
+
+    The exact power of the sign test (margins left out, so a lower bound where they move): fixes and
+    breaks are a trinomial; with k of them w or more fixes decide, P(Bin(k, 1/2) >= w) <= alpha.
+    """
+    from scipy.stats import binom
+
+    changed = improvement + broken
+    k = np.arange(1, n_prompts + 1)
+    wins = binom.isf(alpha, k, 0.5) + 1
+    seen = np.where(wins <= k, binom.sf(wins - 1, k, improvement / changed), 0.0)
+    return float(binom.pmf(k, n_prompts, changed) @ seen)
+
+
+def power_in_words(n_prompts: int, alpha: float, improvement: float = 0.3) -> str:
+    """What a night could show, said before it: "With 23 held-out prompts an improvement of 30
+    points would be seen with probability 0.60; 40 would do." """
+    needed = prompts_needed(improvement, alpha)
+    chance = power(n_prompts, improvement, alpha)
+    text = (
+        f"With {n_prompts} held-out prompts an improvement of {improvement * 100:.0f} points would "
+        f"be seen with probability {chance:.2f}"
+    )
+    return f"{text}; {needed} would do." if n_prompts < needed else f"{text}."
+
+
+def prompts_needed(improvement: float, alpha: float, *, wanted: float = 0.8) -> int:
+    """The fewest prompts at which ``power`` reaches ``wanted``."""
+    low, high = 1, 2
+    while power(high, improvement, alpha) < wanted and high < 10_000:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if power(middle, improvement, alpha) < wanted:
+            low = middle
+        else:
+            high = middle
+    return high

@@ -1,0 +1,131 @@
+"""What a night's gate gets beside the holdout: controls, kept prompts, ledger, best champion.
+
+Made once, with the snapshot, and kept in the run's folder: ``evidence.json`` (figures),
+``more_rows.jsonl`` (controls and kept prompts), ``kept.jsonl`` (the latter alone).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.evidence import power_in_words
+from evals.regression import KEPT, benchmark_of, scored_rows, write_more_rows
+from evals.statistics import alpha_left, alpha_of_attempt
+from feedback.champion import BASE_VERSION
+from feedback.snapshots import read_rows
+from feedback.splits import prompt_key
+from pawl.client import Client
+from pawl.files import read_json, write_json
+from pawl.schemas import Look, TrainingRow
+from pawl.settings import Settings
+
+# A longer answer is worded otherwise by any training, which is no harm and can't be told from it.
+MAX_CONTROL_WORDS = 40
+EVIDENCE, MORE_ROWS, KEPT_ROWS = "evidence.json", "more_rows.jsonl", "kept.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class NightEvidence:
+    """Figures that the gate needs. ``best``: the best champion so far where that is neither the
+    champion nor the anchor; ``power``: what the night could show, in words."""
+
+    snapshot_id: str
+    attempt: int
+    controls_per_flag: float
+    n_flagged_prompts: int
+    n_controls: int
+    n_kept: int
+    n_decided_before: int
+    best: str | None
+    power: str
+
+
+def collect(
+    client: Client, settings: Settings, manifest: dict[str, Any], *, seed: str, champion: str
+) -> tuple[NightEvidence, list[TrainingRow]]:
+    """Ask the server for traffic and ledger, and choose the rows to score beside the holdout.
+
+    Args:
+        manifest: of the night's snapshot.
+        seed: of the draw of controls; a run's id, so that each night draws anew.
+    """
+    gate = settings.gate
+    answer = client.get("/admin/traffic", {"seed": seed, "n": 2 * gate.n_controls})
+    looks = [Look(**look) for look in answer["looks"]]
+    snapshot_dir = Path(manifest["dir"])
+    rows = read_rows(snapshot_dir)
+    seen = {prompt_key(row.prompt) for row in rows}
+    controls = []
+    for row in (TrainingRow(**value) for value in answer["controls"]):
+        key = prompt_key(row.prompt)
+        if key not in seen and len((row.completion or "").split()) <= MAX_CONTROL_WORDS:
+            seen.add(key)
+            controls.append(row)
+    fixed = {
+        key
+        for look in looks
+        if look.outcome == "promote"
+        for key, outcome in look.prompts.items()
+        if outcome == "fixed"
+    }
+    kept = [
+        row
+        for row in rows
+        if row.kind == "pair" and row.split != "holdout" and prompt_key(row.prompt) in fixed
+    ]
+    more = [*controls[: gate.n_controls], *kept]
+    flagged = {prompt_key(row.prompt) for row in scored_rows(snapshot_dir)}
+    n_flagged, n_unflagged = answer["n_flagged"], answer["n_unflagged"]
+    attempt = int(answer["attempt"])
+    level = alpha_of_attempt(attempt, gate.alpha)
+    power = (
+        f"{power_in_words(len(flagged), level)} It would be look {attempt} since the champion's "
+        f"own, at level {level:.2g}; {alpha_left(attempt, gate.alpha):.2g} of {gate.alpha:g} would "
+        "be left for later ones."
+    )
+    evidence = NightEvidence(
+        snapshot_id=manifest["snapshot_id"],
+        attempt=attempt,
+        controls_per_flag=n_unflagged / n_flagged if n_flagged else 0.0,
+        n_flagged_prompts=len(flagged),
+        n_controls=len(more) - len(kept),
+        n_kept=len(kept),
+        n_decided_before=len({key for look in looks for key in look.prompts}),
+        best=best_champion(client, settings, champion),
+        power=power,
+    )
+    return evidence, more
+
+
+def write(run_dir: Path, evidence: NightEvidence, more: list[TrainingRow]) -> None:
+    """Leave them in the run's folder; ``evidence.json`` last."""
+    write_more_rows(run_dir / MORE_ROWS, more)
+    write_more_rows(run_dir / KEPT_ROWS, [row for row in more if benchmark_of(row) == KEPT])
+    write_json(run_dir / EVIDENCE, asdict(evidence))
+
+
+def read(run_dir: Path) -> NightEvidence:
+    return NightEvidence(**read_json(run_dir / EVIDENCE))
+
+
+def best_champion(client: Client, settings: Settings, champion: str) -> str | None:
+    """The version that was live once and did best on the benchmarks, by its mean difference from
+    the anchor in its own verdict; None where it is the champion or the anchor, which are scored
+    anyway."""
+    best, most = None, 0.0  # the anchor's own difference is zero
+    for move in client.get("/admin/history"):
+        path = settings.runs_dir / str(move.get("run_id")) / "verdict.json"
+        if (move["outcome"], move["kind"]) != ("live", "promote") or not path.exists():
+            continue
+        verdict = read_json(path)
+        # At the first promotion the champion was the anchor.
+        rows = verdict.get("anchor") or (
+            verdict["benchmarks"] if verdict.get("champion_version") == settings.gate.anchor else []
+        )
+        gains = [row["difference"] for row in rows]
+        if gains and sum(gains) / len(gains) > most:
+            best, most = str(move["version"]), sum(gains) / len(gains)
+    is_scored = best in (None, champion, settings.gate.anchor, BASE_VERSION)
+    return None if is_scored or not (settings.adapters_dir / str(best)).is_dir() else best

@@ -1,0 +1,100 @@
+"""Test, then train: on which side rows stand, and the ledger that it follows from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from feedback.fresh import WAITS, assign, attempt_number, with_fresh_tests
+from feedback.rows import Lesson
+from feedback.service import traffic_of
+from feedback.splits import prompt_key
+from feedback.store import Store
+from pawl.schemas import Look, Split, TrainingRow
+from tests.feedback.examples import make_completion, make_feedback
+
+
+def correction(text: str, split: Split = "train") -> list[TrainingRow]:
+    """What curation makes of a correction."""
+    prompt = [{"role": "user", "content": text}]
+    pair = Lesson("pair", f"of {text}", prompt, chosen=f"right {text}", rejected="wrong")
+    if split == "holdout":
+        return [replace(pair, kind="regression").in_split(split)]
+    sft = Lesson("sft", f"of {text}", prompt, completion=f"right {text}")
+    return [sft.in_split(split), pair.in_split(split)]
+
+
+def key(text: str) -> str:
+    return prompt_key([{"role": "user", "content": text}])
+
+
+def look(run_id: str, **values: object) -> Look:
+    made = Look(run_id, "2026-01-01T00:00:00Z", "snap", 1, 0.01, "reject", {})
+    return replace(made, **values)  # type: ignore[arg-type]
+
+
+def test_what_decided_is_learned_from_and_half_of_what_is_new_tests_first() -> None:
+    fresh = [f"new {i}" for i in range(60)]
+    rows = [*correction("old"), *correction("tested", "holdout"), *correction("later", "holdout")]
+    rows += [row for text in fresh for row in correction(text)]
+    found, waiting = assign(rows, {key("tested")}, {key("old"), key("later")}, "salt")
+    sides = {(row.prompt[0]["content"], row.kind, row.split) for row in found}
+    assert {("old", "sft", "train"), ("tested", "sft", "train"), ("tested", "pair", "train"),
+            ("later", "regression", "holdout")} <= sides  # fmt: skip
+    tested = {text for text in fresh if (text, "regression", "holdout") in sides}
+    assert 18 < len(tested) < 42
+    for text in fresh:
+        assert ((text, "sft", "train") in sides) != (text in tested)
+    assert [reason for reason, _ in waiting] == [WAITS] * len(tested)
+    ids = {row.row_id for row in found}
+    assert len(ids) == len(found)
+    released = [row for row in found if row.prompt[0]["content"] == "tested"]
+    assert {row.row_id for row in released} == {row.row_id for row in correction("tested")}
+
+
+def test_a_prompt_is_evidence_once(tmp_path: Path) -> None:
+    """The night after it decided it is trained on, whatever else came."""
+    rows = [*correction("a"), *correction("b")]
+    with Store.open(tmp_path / "s.duckdb") as store:
+        assert with_fresh_tests(store, rows, "salt")[0] == rows  # nothing was paid for yet
+        verdict = {
+            "outcome": "reject",
+            "look": {
+                "snapshot_id": "none",
+                "attempt": 1,
+                "alpha": 0.01,
+                "prompts": {key("a"): "same", key("b"): "fixed"},
+            },
+        }
+        store.append_verdict("r1", verdict).result()
+        store.append_verdict("r1", verdict).result()  # posted again by a night that was killed
+        assert [one.run_id for one in store.looks()] == ["r1"]
+        again = [*correction("a", "holdout"), *correction("b")]
+        found, waiting = with_fresh_tests(store, again, "salt")
+        assert {row.split for row in found} == {"train"}
+        assert waiting == []
+
+
+def test_looks_are_counted_from_the_one_that_made_the_champion() -> None:
+    looks = [look("r1"), look("r2"), look("r3"), look("r4")]
+    assert attempt_number([], None) == 1
+    assert attempt_number(looks, None) == 5
+    assert attempt_number(looks, "r2") == 3
+    assert attempt_number(looks, "r4") == 1
+    assert attempt_number(looks, "by hand") == 5
+
+
+def test_traffic_counts_conversations_and_draws_what_nobody_flagged(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.duckdb") as store:
+        for i in range(6):
+            one = make_completion(completion_id=f"c{i}", conversation_id=f"v{i}")
+            store.append_completion(one).result()
+        store.append_feedback(make_feedback("c0", thumb="down")).result()
+        store.append_feedback(make_feedback("c1", thumb="up")).result()
+        store.append_feedback(make_feedback("c2", correction="better")).result()
+        found = traffic_of(store, "seed", 3)
+        assert (found.n_flagged, found.n_unflagged, found.attempt) == (2, 4, 1)
+        assert len(found.controls) == 3
+        assert all(row.group_id not in ("v0", "v2") for row in found.controls)
+        again = traffic_of(store, "seed", 3)
+        assert [row.row_id for row in again.controls] == [row.row_id for row in found.controls]
