@@ -346,5 +346,5 @@ def _ids(tokenizer: Any, prompt: list[Message], tools: list[dict[str, Any]]) -> 
 
 def _answer_ids(tokenizer: Any, text: str, is_whole: bool = True) -> list[int]:
     """An answer's tokens and the end of turn: stopping is part of an answer."""
-    ids: list[Any] = list(tokenizer.encode(text, add_special_tokens=False))
-    return [*ids, end_of_turn_id(tokenizer)] if is_whole else ids
+    end: Any = end_of_turn_id(tokenizer)
+    return [*tokenizer.encode(text, add_special_tokens=False), *([end] if is_whole else [])]
