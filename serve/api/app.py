@@ -195,7 +195,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         },
     )  # fmt: skip
     app.router.route_class = JsonRoute
-    app.state.metrics = gateway.metrics
+    app.state.metrics, app.state.readers = gateway.metrics, gateway.readers
     _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
     _add_server_routes(app, gateway)
     for router in (feedback_routes(store, gateway.admission), *more):

@@ -9,6 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +28,7 @@ from serve.api.quotas import Turns
 from serve.api.throttle import address_of
 
 MAX_BODY_BYTES = 4_000_000  # of all but the completion routes, which have a setting
+LARGE_BYTES = 65_536  # of a body: 0.05 s at most to read
 MAX_DRAINED_BYTES = 64 * 2**20  # of a body that is too large: read to its end, so that the client
 # gets to read the refusal instead of a broken connection
 MAX_UNDER_WAY_BYTES, MAX_UNDER_WAY_BYTES_OF_CALLER = 512 * 2**20, 64 * 2**20  # of bodies whose end
@@ -245,7 +247,12 @@ class JsonRoute(APIRoute):
             value: dict[str, Any] = {}
             if model is not None:
                 raw = await read_body(request, MAX_BODY_BYTES)
-                value = parse_json(raw or b"{}")
+                parse = partial(parse_json, raw or b"{}")
+                if len(raw) > LARGE_BYTES:
+                    readers: Readers = request.app.state.readers
+                    value = await readers.read(request.scope, len(raw), parse)
+                else:
+                    value = parse()
                 headers = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
                 headers.append((b"content-type", b"application/json"))
                 request = Request({**request.scope, "headers": headers}, request.receive)

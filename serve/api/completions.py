@@ -40,7 +40,7 @@ from pawl.schemas import ModelCard, utc_now
 from pawl.sse import DONE, EventParser, event
 from serve.api.admission import Admission, Place, expected_tokens, sent_tokens, share_of
 from serve.api.auth import caller_of, key_of
-from serve.api.bodies import Readers, read_body
+from serve.api.bodies import LARGE_BYTES, Readers, read_body
 from serve.api.errors import (
     connection_errors,
     engine_lost,
@@ -73,7 +73,6 @@ if TYPE_CHECKING:
 
 PUBLIC_NAME = "pawl"
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which clients of event streams skip
-LARGE_BYTES = 65_536  # of a body: 0.05 s at most
 _SLOW = (b"json_schema", b'"tools"', b"\\u00")
 _log = logging.getLogger("pawl.gateway")
 

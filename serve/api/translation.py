@@ -19,8 +19,8 @@ from pawl.errors import PawlError, short
 from pawl.models import BaseModel
 from pawl.schemas import Body
 from pawl.sse import DONE, EventParser
-from serve.api.bodies import parse_json, read_body
-from serve.api.completions import KEEP_ALIVE, LARGE_BYTES, Gateway
+from serve.api.bodies import LARGE_BYTES, parse_json, read_body
+from serve.api.completions import KEEP_ALIVE, Gateway
 from serve.api.errors import invalid, respond_error, validation_error
 from serve.api.fields import ignored_header, sort_fields, without_null
 from serve.api.requests import ChatRequest

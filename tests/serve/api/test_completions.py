@@ -459,7 +459,10 @@ def test_a_prompt_that_is_too_long_is_blamed_where_it_stood(
 def test_feedback_on_several_answers_at_once(server: Live) -> None:
     ids = [httpx.post(server.url + CHAT, json=chat()).json()["id"] for _ in range(3)]
     told = Pawl(server.url).feedback_batch(
-        [{"completion_id": one, "thumb": "down", "user": "ann"} for one in [*ids, "nope"]]
+        [
+            {"completion_id": one, "user": "ann", "correction": "c" * 20_000}
+            for one in [*ids, "nope"]
+        ]
     )
     assert (told.n_stored, told.n_refused) == (3, 1)
     assert [one.feedback and one.feedback.completion_id for one in told.results] == [*ids, None]
