@@ -294,7 +294,9 @@ class ExchangeSettings(BaseModel):
 
     dir: Path | None = Field(None, description="None: exchange/ in the state folder")
     max_file_bytes: int = Field(
-        200_000_000, ge=1, description="of one file; reading takes some ten times as much memory"
+        200_000_000,
+        ge=1,
+        description="of one file; reading takes 4 to 10 times as much memory",
     )
 
 

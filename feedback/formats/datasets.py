@@ -86,18 +86,22 @@ def read_sft(record: Record) -> Iterator[Lesson | str]:
     yield detailed(sft(*_answered(record)), "sft", record)
 
 
-def label_of(record: Record) -> tuple[str, Any]:
-    """The column that says whether the answer is good, and its value."""
-    return next(
-        ((name, record[name]) for name in LABELS if record.get(name) is not None), ("label", None)
-    )
+def label_of(record: Record) -> bool | None:
+    """Whether the answer is good, by any of ``LABELS``; None where none of them is a thumb. Only
+    ``label`` itself may be 1 or 0."""
+    thumbs = {
+        thumb_of(record[name], signs=name == "label")
+        for name in LABELS
+        if record.get(name) is not None
+    }
+    if {True, False} <= thumbs:
+        raise Unusable("its columns disagree about whether the answer is good")
+    return next((thumb for thumb in thumbs if thumb is not None), None)
 
 
 def read_unpaired(record: Record) -> Iterator[Lesson | str]:
-    """An answer with its label. Only ``label`` itself may be 1 or 0."""
-    name, value = label_of(record)
-    lesson = unpaired(*_answered(record), thumb_of(value, signs=name == "label"))
-    yield detailed(lesson, "unpaired", record)
+    """An answer with its label."""
+    yield detailed(unpaired(*_answered(record), label_of(record)), "unpaired", record)
 
 
 def read_preference(record: Record) -> Iterator[Lesson | str]:

@@ -14,7 +14,7 @@ from typing import Any
 from feedback.formats import chats, datasets, logs
 from feedback.formats.chats import Placed
 from feedback.formats.datasets import LABELS, REJECTED
-from feedback.formats.records import Ambiguous, Record, Unusable, is_transcript, thumb_of
+from feedback.formats.records import Ambiguous, Record, Unusable, is_transcript
 from feedback.rows import Lesson, problem_of
 
 Keys = frozenset[str]
@@ -154,6 +154,9 @@ def format_of(record: Record) -> str | None:
     fitting = [name for name, known in FORMATS.items() if known.fits(record, keys)]
     if len(fitting) < 2:
         return fitting[0] if fitting else None
+    reads = [FORMATS[name].read for name in fitting]
+    if reads == [datasets.read_unpaired, datasets.read_sft] and _has_thumb(record):
+        return fitting[0]  # both read the same answer
     readings: dict[str, list[Lesson]] = {}
     failed: list[str] = []
     for name in fitting:
@@ -180,12 +183,20 @@ def format_of(record: Record) -> str | None:
     if not richer:
         return richest
     if FORMATS[richer[0]].says == LABEL and "label" not in keys:
-        column, value = datasets.label_of(record)
-        if thumb_of(value) is None:
+        column = next(name for name in LABELS if name in keys)
+        if not _has_thumb(record):
             raise Ambiguous(
                 [richest, richer[0]], f"its column {column!r} may say whether the answer is good"
             )
     return richer[0]
+
+
+def _has_thumb(record: Record) -> bool:
+    """Whether a column says that the answer is good or bad; or several do, and disagree."""
+    try:
+        return datasets.label_of(record) is not None
+    except Unusable:
+        return True
 
 
 def _reading(known: Format, record: Record) -> list[Lesson]:

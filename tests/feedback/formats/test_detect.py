@@ -75,6 +75,8 @@ def test_a_named_format_is_taken() -> None:
         ({**PAIR, "rejected": [{"role": "assistant", "content": [{"type": "image_url"}]}],
           "messages": [USER, RIGHT]}, "rejected has parts that are not text"),
         ({"messages": [USER, WRONG], "label": "perhaps"}, "the label is not true or false"),
+        ({"messages": [USER, WRONG], "label": True, "thumb": "down"},
+         "its columns disagree about whether the answer is good"),
         ({**PAIR, "rejected": "The Danube.", "messages": [USER, RIGHT]},
          "both answers are the same"),
     ],
