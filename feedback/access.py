@@ -26,12 +26,17 @@ class Access:
         self._database, self._writer = database, writer
         self._changing = threading.RLock()
         self._keys: dict[str, Key] = {}  # the newest row by key_id, in the order they were added
-        with database.reading() as cursor:
-            rows = cursor.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY seq").fetchall()
-        for row in rows:
-            key = record_from(Key, row)
-            self._keys[key.key_id] = replace(key, role=Role(key.role))
         self.accounts = Accounts(database, writer, self._changing, self._was_key)
+        self.load()
+
+    def load(self) -> None:
+        """Read keys, accounts and sessions anew: rows were erased."""
+        with self._changing:
+            with self._database.reading() as cursor:
+                rows = cursor.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY seq").fetchall()
+            keys = [record_from(Key, row) for row in rows]
+            self._keys = {key.key_id: replace(key, role=Role(key.role)) for key in keys}
+            self.accounts.load()
 
     @property
     def asks(self) -> bool:

@@ -38,11 +38,15 @@ class Accounts:
         changing: threading.RLock,
         is_key: Callable[[str], bool],
     ) -> None:
-        self._writer, self._changing, self._is_key = writer, changing, is_key
+        self._database, self._writer = database, writer
+        self._changing, self._is_key = changing, is_key
         self._accounts: dict[str, Account] = {}  # the newest row by the name in lower case
         self._sessions: dict[str, Session] = {}  # those not ended, by session_id
+
+    def load(self) -> None:
+        """Read all anew."""
         oldest = (datetime.now(UTC) - LONGEST_SESSION).isoformat()
-        with database.reading() as cursor:
+        with self._database.reading() as cursor:
             accounts = cursor.execute(
                 f"SELECT {ACCOUNT_COLUMNS} FROM accounts ORDER BY seq"
             ).fetchall()
@@ -50,11 +54,11 @@ class Accounts:
                 f"SELECT {SESSION_COLUMNS} FROM sessions WHERE created_at > ? ORDER BY seq",
                 [oldest],
             ).fetchall()
-        for row in accounts:
-            account = record_from(Account, row)
-            self._follow([replace(account, role=Role(account.role))], [])
-        for row in sessions:
-            self._follow([], [record_from(Session, row)])
+        found = [record_from(Account, row) for row in accounts]
+        begun = {row.session_id: row for row in (record_from(Session, row) for row in sessions)}
+        # Each in one step: with no account the server would be open.
+        self._accounts = {one.name.lower(): replace(one, role=Role(one.role)) for one in found}
+        self._sessions = {key: one for key, one in begun.items() if one.ended_at is None}
 
     # ---- accounts ----
 

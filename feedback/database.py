@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feedback.mark import Marker, problem_of_files, read_mark, wal_path
+from feedback.mark import (
+    Marker,
+    begin_swap,
+    finish_swap,
+    problem_of_files,
+    read_mark,
+    wal_path,
+)
 from feedback.migrations import MIGRATIONS, Migration, migrate
 from feedback.tables import newest_seq, numbered_tables
 from pawl.errors import PawlError
@@ -141,6 +148,22 @@ class Database:
             self._let_go()
             self._open()
 
+    def replace_file(self, prepare: Callable[[DuckDBPyConnection], int]) -> None:
+        """Put another file in this one's place, while nobody reads or writes.
+
+        Args:
+            prepare: finishes the file at ``feedback.mark.new_path``; its newest row's number.
+        """
+        with self._without_readers():
+            if self._root is None:
+                self._open()
+            assert self._root is not None
+            with self._root.cursor() as cursor:
+                seq = prepare(cursor)
+            begin_swap(self.path, seq)
+            self._let_go()
+            self._open()
+
     def checkpoint(self) -> None:
         """Fold the WAL into the main file."""
         with self.reading() as cursor:
@@ -158,7 +181,12 @@ class Database:
         self._owned.close()
 
     def _open(self) -> None:
-        """Open the file, if it holds what was acknowledged."""
+        """Open the file, or the new one that is to take its place, if it holds what was
+        acknowledged."""
+        try:
+            finish_swap(self.path)
+        except OSError as err:
+            raise _unwritable(self.path, err) from err
         if problem := problem_of_files(self.path):
             raise _damaged(self.path, problem)
         has_wal = wal_path(self.path).exists()

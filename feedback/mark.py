@@ -24,6 +24,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pawl.files import read_json, sync_dir, write_atomic, write_json
+
 WAL_VERSION = bytes.fromhex("640062650002ffff")  # what each WAL of DuckDB 1.5 begins with
 _BYTES = 256  # of the mark; one sector, so that it is written whole
 _PIECE_BYTES = 1024  # enough for what no other transaction or database has
@@ -48,6 +50,43 @@ def mark_path(database: Path) -> Path:
 
 def wal_path(database: Path) -> Path:
     return database.with_name(database.name + ".wal")
+
+
+def new_path(database: Path) -> Path:
+    """A file that is to take the database's place (``feedback.rewriting``)."""
+    return database.with_name(database.name + ".new")
+
+
+def swap_path(database: Path) -> Path:
+    """``{"seq": ...}`` while the new file, which is whole and ends with that row, takes it."""
+    return database.with_name(database.name + ".swap")
+
+
+def begin_swap(database: Path, seq: int) -> None:
+    """Decide that the new file takes the old one's place, whatever happens from here on."""
+    with _opened(new_path(database)) as descriptor:
+        os.fsync(descriptor)
+    write_json(swap_path(database), {"seq": seq})
+
+
+def finish_swap(database: Path) -> None:
+    """Put a new file that is whole in the old one's place, with a mark of its own; remove one that
+    never became whole. To be called while nobody has the database open, as often as one likes."""
+    if not swap_path(database).exists():
+        new_path(database).unlink(missing_ok=True)
+        wal_path(new_path(database)).unlink(missing_ok=True)
+        return
+    seq = int(read_json(swap_path(database))["seq"])
+    if new_path(database).exists():
+        wal_path(database).unlink(missing_ok=True)  # what was in it is in the new file
+        sync_dir(database.parent)
+        new_path(database).replace(database)
+        sync_dir(database.parent)
+    with _opened(database) as descriptor:
+        mark = Mark(seq, _iteration(descriptor), 0, "", "")
+    write_atomic(mark_path(database), _packed(mark), mode=0o600)
+    swap_path(database).unlink()
+    sync_dir(database.parent)
 
 
 class Marker:
@@ -84,7 +123,7 @@ class Marker:
             if to_wal and last is not None and size < max(last.wal_bytes, 1):
                 return False
             self._last = Mark(seq, iteration, size, head, tail)
-            _write(self._file, self._last)
+            os.pwrite(self._file, _packed(self._last), 0)
         except OSError as err:
             _log.warning("the mark of the store could not be written: %s", err)
         return True
@@ -161,9 +200,9 @@ def _read(descriptor: int) -> Mark | None:
     return None
 
 
-def _write(descriptor: int, mark: Mark) -> None:
+def _packed(mark: Mark) -> bytes:
     text = json.dumps(asdict(mark)).ljust(_BYTES - 9)
-    os.pwrite(descriptor, f"{zlib.crc32(text.encode()):08x} {text}".encode(), 0)
+    return f"{zlib.crc32(text.encode()):08x} {text}".encode()
 
 
 def _iteration(descriptor: int) -> int:

@@ -23,6 +23,7 @@ from pawl.settings import Settings
 
 ROWS = "rows.jsonl"
 MANIFEST = "manifest.json"
+ERASED_SNAPSHOT = "erased.json"  # what stays of one that was erased (feedback.erasing)
 
 
 def freeze(curated: Curated, snapshots_dir: Path, settings: Settings) -> dict[str, Any]:
@@ -72,8 +73,15 @@ def read_manifest(snapshot_dir: Path) -> dict[str, Any]:
     """A snapshot's manifest, after checking that the rows are those that were frozen.
 
     Raises:
-        PawlError: the folder is no finished snapshot, or its rows were changed.
+        PawlError: the folder is no finished snapshot, or its rows were changed, or erased.
     """
+    if (snapshot_dir / ERASED_SNAPSHOT).exists() and not (snapshot_dir / MANIFEST).exists():
+        raise PawlError(
+            f"snapshot {snapshot_dir.name} was erased",
+            "somebody's rows were in it, and its name is the hash of its rows",
+            "Take a new one: 'pawl nightly --fresh' does",
+            code="snapshot_erased",
+        )
     manifest = read_json(snapshot_dir / MANIFEST)
     rows_path = snapshot_dir / ROWS
     if not rows_path.exists() or sha256_file(rows_path) != manifest.get("content_sha256"):

@@ -3,7 +3,7 @@
 One process owns the file. Writes are queued to one thread that commits them in groups and answer
 with a ``concurrent.futures.Future`` resolved after COMMIT (async callers: ``asyncio.wrap_future``).
 Reads run on their own cursors from any thread and see every row whose future was resolved.
-Nothing is ever edited or deleted here: what is newest counts.
+Nothing is edited or deleted here, what is newest counts; ``feedback.erasing`` is the one exception.
 
 Over 400 lines because every table's writing and reading is here, a few lines each.
 """
@@ -25,6 +25,7 @@ from feedback.changes import Change, changes_since
 from feedback.current import current_feedback_sql
 from feedback.database import Database
 from feedback.migrations import MIGRATIONS, Migration
+from feedback.rewriting import Rewriter
 from feedback.rows import Lesson, problem_of_prompt
 from feedback.tables import (
     CATEGORY_COLUMNS,
@@ -35,6 +36,7 @@ from feedback.tables import (
     SCORE_COLUMNS,
     Row,
     column_types,
+    content_hashes,
     curated_row,
     newest,
     newest_seq,
@@ -75,6 +77,7 @@ class Store:
         [(self._last_number,)] = self._read("SELECT coalesce(max(number), 0) FROM version_numbers")
         self._writer = GroupWriter(database, types, next_seq)
         self.access = Access(database, self._writer)
+        self.rewriter = Rewriter(database, self._writer)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
 
@@ -113,13 +116,10 @@ class Store:
         self.close()
 
     def verify(self) -> None:
-        """Read every value of every table (DuckDB checks each block's checksum on the way).
-
-        Opening checks headers, length and schema only. Raises PawlError when something is damaged.
-        """
+        """Read every value of every table, and so check each block; opening checks headers, length
+        and schema only. Raises PawlError: something is damaged."""
         with self._database.reading() as cursor:
-            for table in column_types(cursor):
-                cursor.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()
+            content_hashes(cursor)
 
     # ---- writing ----
 

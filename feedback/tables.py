@@ -118,16 +118,29 @@ def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
     for table, kind in cursor.execute(
         "SELECT table_name, data_type FROM duckdb_columns()"
         " WHERE NOT internal AND table_name != 'schema_migrations'"
-        " ORDER BY table_name, column_index"
+        " AND database_name = current_database() ORDER BY table_name, column_index"
     ).fetchall():
         types.setdefault(table, []).append(kind)
     return types
+
+
+def table_columns(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
+    """Names of the columns of every table, in order."""
+    columns: dict[str, list[str]] = {}
+    for table, name in cursor.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+        " AND database_name = current_database() AND schema_name = 'main'"
+        " ORDER BY table_name, column_index"
+    ).fetchall():
+        columns.setdefault(table, []).append(name)
+    return columns
 
 
 def numbered_tables(cursor: DuckDBPyConnection) -> list[str]:
     """The tables whose rows have a sequence number."""
     rows = cursor.execute(
         "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND column_name = 'seq'"
+        " AND database_name = current_database()"
     ).fetchall()
     return [str(table) for (table,) in rows]
 
@@ -137,3 +150,14 @@ def newest_seq(cursor: DuckDBPyConnection, tables: Iterable[str]) -> int:
     each = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in tables)
     row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM ({each})").fetchone() if each else None
     return int(row[0]) if row else 0
+
+
+def content_hashes(cursor: DuckDBPyConnection) -> dict[str, dict[str, int]]:
+    """Of each table ``n_rows`` and a ``hash`` of its content, whatever the order of the rows; reads
+    every value."""
+    found: dict[str, dict[str, int]] = {}
+    for table in table_columns(cursor):
+        sql = f"SELECT count(*), coalesce(bit_xor(hash(t)), 0) FROM main.{table} t"
+        [(n_rows, digest)] = cursor.execute(sql).fetchall()
+        found[table] = {"n_rows": int(n_rows), "hash": int(digest)}
+    return found

@@ -11,8 +11,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ class GroupWriter:
         self._gate = threading.Lock()
         self._closed = False
         self._connection: DuckDBPyConnection | None = None
+        self._writing = threading.Lock()  # held while a batch is written
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -101,6 +103,13 @@ class GroupWriter:
         self._drop_connection()
         return True
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is written until the block ends; what is queued waits."""
+        with self._writing:
+            self._drop_connection()
+            yield
+
     def _run(self) -> None:
         n_before, stopping = 1, False
         while not stopping:
@@ -109,7 +118,8 @@ class GroupWriter:
                 continue
             n_before = len(batch)
             try:
-                self._write(batch)
+                with self._writing:
+                    self._write(batch)
             except BaseException as err:  # the thread outlives whatever happened
                 _log.exception("the store's writer met an error it does not know")
                 _fail(

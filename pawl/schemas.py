@@ -432,6 +432,16 @@ class AccountChange(Body):
     password: SecretStr | None = Field(None, description="10 characters or more")
 
 
+class ErasureRequest(Body):
+    """Whose rows go: ``user``, or the owner of a conversation."""
+
+    user: str | None = Field(
+        None, min_length=1, description="a rater's id (KEY/PERSON behind a front end), or the name "
+        "of an account or key",
+    )  # fmt: skip
+    conversation_id: str | None = Field(None, min_length=1)
+
+
 class PromptMessage(Body):
     role: str = Field(min_length=1)
     content: str
@@ -644,6 +654,48 @@ class ChangedAccount(AccountInfo):
     one_time_password: str | None = Field(
         None, description="it is not kept, so this is the only time it is seen"
     )
+
+
+class ErasurePreview(Answer):
+    names: list[str] = Field(description="what the rows stand under")
+    counts: dict[str, int]
+    snapshots: list[str] = Field(description="that would be deleted")
+    adapters: list[str] = Field(description="that learned from their rows")
+    copies: list[str] = Field(description="of the store, that would be deleted")
+    backups: list[dict[str, Any]]
+
+
+class Erasure(Answer):
+    """The certificate. ``subject_sha256`` is of ``subject_salt:NAME``."""
+
+    erasure_id: str
+    asked_by: str
+    begun_at: str
+    finished_at: str
+    subject_salt: str
+    subject_sha256: str
+    counts: dict[str, int]
+    snapshots: list[dict[str, Any]]
+    adapters: list[dict[str, Any]]
+    files: dict[str, Any]
+    searched: dict[str, Any]
+    store: dict[str, Any]
+    choices: list[str]
+    backups: list[dict[str, Any]]
+
+
+class RetentionCounts(Answer):
+    n_answers: int
+    n_feedback: int
+    snapshots: list[str] = Field(description="that were deleted")
+
+
+class StoreCopy(Answer):
+    """``tables``: ``n_rows`` and ``hash`` of each."""
+
+    dir: str
+    tables: dict[str, dict[str, int]]
+    duckdb_version: str
 
 
 class GeneratedAnswer(Answer):

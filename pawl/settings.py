@@ -300,6 +300,19 @@ class ExchangeSettings(BaseModel):
     )
 
 
+class RetentionSettings(BaseModel):
+    """What is erased by age, as each night begins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unrated_days: int | None = Field(
+        None, ge=1, description="answers that nobody said anything about; None: kept"
+    )
+    all_days: int | None = Field(
+        None, ge=1, description="everything that people asked and said; None: kept"
+    )
+
+
 class WebhookSettings(BaseModel):
     """Whom the server tells of complaints, promotions and rejections."""
 
@@ -393,6 +406,7 @@ class Settings(BaseSettings):
     sign_in: SignInSettings = SignInSettings()
     oidc: OidcSettings = OidcSettings()
     exchange: ExchangeSettings = ExchangeSettings()
+    retention: RetentionSettings = RetentionSettings()
     webhook: WebhookSettings = WebhookSettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()

@@ -73,6 +73,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         "outcome": verdict.get("outcome") or ("failed" if has_failed else "no_run"),
         "note": note,
         "reasons": verdict.get("reasons", []),
+        "erased_by_age": detail.get("erased_by_age"),
         "snapshot": _some(snapshot, "snapshot_id", "counts", "rejections"),
         "plan": plan or None,
         "verdict": verdict or None,

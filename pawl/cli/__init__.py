@@ -39,6 +39,9 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "demo": ("demo", "The whole loop on a made-up organisation: ask, correct, a night, ask again."),
     "import": ("data", "Read rows of other formats into the store."),
     "snapshot": ("snapshots", "What a snapshot holds, and what two of them differ in."),
+    "forget": ("erasing", "Erase what a person asked and said from all that is kept."),
+    "backup": ("erasing", "Copy the state folder into one file, also while a server runs."),
+    "restore": ("erasing", "Make an empty state folder what a backup holds."),
     "salvage": ("salvage", "Keep what can be read of a store that is refused as damaged."),
     "export": ("data", "Write what was learned from as rows for TRL."),
 }

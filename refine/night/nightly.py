@@ -123,6 +123,8 @@ def _interrupted(
     run = Run.unfinished(settings.runs_dir, client)
     if run is None:
         return None
+    from feedback.snapshots import ERASED_SNAPSHOT
+
     state = run.state
     if fresh:
         run.end("given_up", reason=f"given up after '{state.status}' by 'pawl nightly --fresh'")
@@ -137,6 +139,9 @@ def _interrupted(
         if state.base_fingerprint != base["fingerprint"]:
             who = f"{base['name']} is served, another base"
         run.end("failed", reason=f"interrupted, and meanwhile {who}")
+        return None
+    if (settings.snapshots_dir / str(state.detail.get("snapshot_id")) / ERASED_SNAPSHOT).exists():
+        run.end("failed", reason="interrupted, and meanwhile rows of its snapshot were erased")
         return None
     if not state.settings:
         run.end("failed", reason="interrupted, and begun by a version that kept no settings")

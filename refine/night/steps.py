@@ -113,6 +113,16 @@ class Step:
     applies: Callable[[RunState], bool] = lambda state: True
 
 
+def retention(night: Night) -> Result:
+    """Erase what is too old, before a snapshot freezes it once more."""
+    counts = night.client.post("/admin/retention", {})
+    write_json(night.path("retention.json"), counts)
+    if not counts["n_answers"] and not counts["n_feedback"]:
+        return Result("nothing is erased by age")
+    said = f"{counts['n_answers']:,} answers and {counts['n_feedback']:,} rows of feedback"
+    return Result(f"{said} were too old and are erased", {"erased_by_age": counts})
+
+
 def snapshot(night: Night) -> Result:
     """Freeze the feedback so far."""
     manifest = night.client.post("/admin/snapshots", {})
@@ -383,6 +393,7 @@ def _scoring(role: str, applies: Callable[[RunState], bool]) -> Step:
 
 
 STEPS = (
+    Step("retention", "retention.json", retention),
     Step("snapshot", "snapshot.json", snapshot),
     Step("plan", "plan.json", plan),
     Step("replay", "replay.json", replay, _trains),

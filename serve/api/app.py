@@ -123,12 +123,14 @@ def build_app(
     """
     from feedback.store import Store
     from serve.api.admin import admin_routes
+    from serve.api.erasing import carry_on, erasing_routes
     from serve.promotion import Promoter
 
     base = base or resolve_model(
         settings.model, settings.model_revision, cache_dir=settings.state_dir
     )
     store = store or Store.open(settings.database_path)
+    carry_on(settings, base, store)
     in_flight, metrics = InFlight(), Metrics()
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
     limit = settings.engine.max_request_bytes
@@ -139,7 +141,7 @@ def build_app(
         refuse_unknown=settings.api.unknown_fields == "refuse",
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
-    app = make_app(settings, gateway, admin)
+    app = make_app(settings, gateway, admin, erasing_routes(settings, base, store))
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending

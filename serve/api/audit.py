@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 MOST_TARGET_CHARACTERS = 1_000
 MOST_REFUSED_A_MINUTE = 60
-_SECRET = ("password",)
-_TOLD = ("outcome", "version", "snapshot_id", "n_added", "n_written")  # of an answer
+_SECRET = ("password", "user", "conversation_id")  # of a body; the latter two are to be forgotten
+# Of an answer.
+_TOLD = ("outcome", "version", "snapshot_id", "n_added", "n_written", "erasure_id", "n_answers")
 _log = logging.getLogger("pawl.audit")
 
 

@@ -125,6 +125,13 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/import", {"path": "rows.jsonl"})
     call("POST", "/admin/export", {"path": "out.jsonl", "format": "sft"})
     call("POST", "/admin/generate", {"prompts": [chat()["messages"]], "max_tokens": 3})
+    call("POST", "/admin/retention", {})
+    call("POST", "/admin/backup", {})
+    call("POST", "/admin/erasures/preview", {"conversation_id": "c"})
+    call("POST", "/admin/erasures", {"user": "ann"})
+    call("POST", "/admin/erasures", {"user": "ann"}, status=404)
+    assert call("GET", "/admin/erasures")
+    assert "ann" not in str(call("GET", "/admin/audit"))
     assert called == described
     running.check_unharmed()
 

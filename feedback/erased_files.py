@@ -1,0 +1,386 @@
+"""A person's rows taken out of the files of a state folder: snapshots, runs, scores, exports, logs.
+
+Each function may be called again after a kill: what is done already is found done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from feedback.redaction import Redactor, Search, is_plain
+from feedback.rows import problem_of_prompt
+from feedback.snapshots import ERASED_SNAPSHOT, MANIFEST, ROWS
+from feedback.splits import prompt_key
+from pawl.adapters import PROBE
+from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
+from pawl.errors import PawlError
+from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
+
+TEXTS = (".json", ".jsonl", ".html", ".log", ".txt", ".csv", ".md", ".yaml", ".tsv")
+NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf")  # numbers, or benchmarks' own items
+DATABASE = "pawl.duckdb"  # and what begins so: the store looks after these
+ITEMS = "items.jsonl"
+UNFINISHED = ".unfinished.json"  # ends the name of a plan, which is looked after by itself
+Decode = Callable[[list[int]], str]
+
+
+@dataclass(slots=True)
+class Theirs:
+    """What of a state folder is the person's: ``rows`` are training rows as JSON."""
+
+    completion_ids: set[str] = field(default_factory=set)
+    feedback_ids: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)  # all of these, and of rows and conversations
+    words: set[str] = field(default_factory=set)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by row_id
+
+    def owns(self, origin: dict[str, Any]) -> bool:
+        """Whether a row of this origin is made of what the person asked, was answered or said."""
+        return (
+            origin.get("rater_id") in self.names
+            or origin.get("completion_id") in self.completion_ids
+            or origin.get("feedback_id") in self.feedback_ids
+        )
+
+    def row_ids(self) -> set[str]:
+        """What their training rows, and the prompts of these, are called elsewhere."""
+        prompts = (row.get("prompt") or [] for row in self.rows.values())
+        return self.rows.keys() | {prompt_key(p) for p in prompts if problem_of_prompt(p) is None}
+
+    def searches(self) -> tuple[Search, Search]:
+        """For any file, and for sentences and logs, where plain names count too."""
+        names = {name for name in self.names if not is_plain(name)}
+        ids = self.ids - self.names
+        return Search(ids, names, self.words), Search(ids, self.names, self.words)
+
+
+def read_snapshots(snapshots_dir: Path, theirs: Theirs) -> dict[str, dict[str, int]]:
+    """Add the person's rows of every snapshot to ``theirs.rows``; of the snapshots that have some,
+    how many in all, theirs, and theirs that a training may have seen."""
+    found: dict[str, dict[str, int]] = {}
+    for folder in sorted(snapshots_dir.glob("*")):
+        path = folder / ROWS
+        if not path.is_file():
+            continue
+        counts = {"n_rows": 0, "n_erased_rows": 0, "n_trained_rows": 0}
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                row = json.loads(line)
+                counts["n_rows"] += 1
+                if theirs.owns(row.get("origin") or {}) or row.get("row_id") in theirs.rows:
+                    counts["n_erased_rows"] += 1
+                    counts["n_trained_rows"] += row.get("split") != "holdout"
+                    theirs.rows.setdefault(row["row_id"], row)
+        if counts["n_erased_rows"]:
+            found[folder.name] = counts
+    return found
+
+
+def read_run_rows(runs_dir: Path, theirs: Theirs) -> None:
+    """Add the person's rows that nights scored beside their snapshots' (``more_rows.jsonl``)."""
+    for path in sorted(runs_dir.glob("*/*.jsonl")):
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                row = json.loads(line)
+                if "row_id" in row and theirs.owns(row.get("origin") or {}):
+                    theirs.rows.setdefault(row["row_id"], row)
+
+
+def erase_snapshots(
+    snapshots_dir: Path, found: dict[str, dict[str, int]], tombstone: dict[str, Any]
+) -> None:
+    """Delete snapshots, since a hash names their content; what they were stays in
+    ``snapshots/<id>/erased.json``."""
+    for name, counts in found.items():
+        folder = snapshots_dir / name
+        if (folder / ROWS).exists():
+            manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
+            kept = {key: manifest.get(key) for key in ("content_sha256", "created_at", "counts")}
+            value = {"snapshot_id": name, **kept, **counts, **tombstone}
+            write_json(folder / ERASED_SNAPSHOT, value)
+        for path in folder.iterdir():
+            if path.name != ERASED_SNAPSHOT:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        sync_dir(folder)
+    for path in snapshots_dir.glob(".part-*"):  # of a process that died while it froze one
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def adapters_of(state_dir: Path) -> Iterator[Path]:
+    """Every adapter that is kept: promoted ones, and those of runs."""
+    yield from sorted((state_dir / "adapters").glob("*@*"))
+    yield from sorted((state_dir / "runs").glob("*/adapter"))
+
+
+def trained_on(state_dir: Path, snapshots: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    """The adapters whose recipe names one of these snapshots, where a training saw their rows."""
+    found = []
+    for folder in adapters_of(state_dir):
+        manifest_path = folder / "manifest.json"
+        if not manifest_path.is_file():
+            continue
+        manifest = read_json(manifest_path)
+        snapshot = (manifest.get("recipe") or {}).get("snapshot") or {}
+        counts = snapshots.get(str(snapshot.get("snapshot_id")), {})
+        if counts.get("n_trained_rows"):
+            name = folder.name if folder.name != "adapter" else folder.parent.name
+            found.append({"adapter": name, "dir": str(folder.relative_to(state_dir)),
+                          "snapshot_id": snapshot["snapshot_id"],
+                          "base_fingerprint": manifest.get("base_fingerprint"),
+                          "n_rows": counts["n_trained_rows"]})  # fmt: skip
+    return found
+
+
+def redact_probe(adapter_dir: Path, theirs: Theirs, search: Search, decode: Decode | None) -> int:
+    """Take the positions after the person's texts out of an adapter's probe record, and hash it
+    anew; how many positions are left.
+
+    Args:
+        decode: token ids of the adapter's base to text; without it every position goes.
+    """
+    positions = read_json(adapter_dir / PROBE)
+    prompts = [  # templates may add to a system prompt, or leave it out
+        [str(message.get("content") or "").strip() for message in row.get("prompt") or ()
+         if message.get("role") in ("user", "tool")]
+        for row in theirs.rows.values()
+    ]  # fmt: skip
+
+    def is_theirs(ids: list[int]) -> bool:
+        if decode is None:
+            return True
+        text = decode(ids)
+        return any(all(one in text for one in prompt) for prompt in prompts) or bool(
+            search.spans(text.encode())
+        )
+
+    kept = [one for one in positions if not is_theirs(one["prefix_ids"])]
+    manifest = read_json(adapter_dir / "manifest.json")
+    if kept != positions:
+        write_json(adapter_dir / PROBE, kept)
+    digest = sha256_file(adapter_dir / PROBE)
+    if manifest["files_sha256"][PROBE] != digest:  # also after a kill between the two
+        manifest["files_sha256"][PROBE] = digest
+        write_json(adapter_dir / "manifest.json", manifest)
+    return len(kept)
+
+
+def redact_runs(runs_dir: Path, redactor_for: Callable[[], Redactor]) -> dict[str, list[str]]:
+    """Take the person's ids and texts out of the runs' JSON and HTML; the files changed, by run.
+    Scores stay."""
+    changed: dict[str, list[str]] = {}
+    for run in sorted(path for path in runs_dir.glob("*") if path.is_dir()):
+        redactor = redactor_for()  # a run's page is made of its own files
+        files = [
+            path
+            for path in run.rglob("*")
+            if path.is_file() and path.relative_to(run).parts[0] != "adapter"
+        ]
+        # Pages last: they are redacted by what was found in the JSON.
+        for path in sorted(files, key=lambda one: (one.suffix == ".html", str(one))):
+            if redact_file(path, redactor):
+                changed.setdefault(run.name, []).append(str(path.relative_to(run)))
+    return changed
+
+
+def redact_file(path: Path, redactor: Redactor) -> bool:
+    """Redact a JSON, JSON Lines or HTML file; whether it changed."""
+    if path.suffix not in (".json", ".jsonl", ".html"):
+        return False
+    text = path.read_text("utf-8")
+    try:
+        if path.suffix == ".html":
+            after = redactor.html(text)
+        elif path.suffix == ".json":
+            value = json.loads(text)
+            redacted = redactor.json(value)
+            after = (
+                text if redacted == value else json.dumps(redacted, indent=2, ensure_ascii=False)
+            )
+        else:
+            after = "".join(_redacted_line(line, redactor) for line in _lines(text))
+    except ValueError:
+        return False  # not JSON: the search at the end looks at its bytes
+    if after == text:
+        return False
+    write_atomic(path, after)
+    manifest = path.with_name(MANIFEST)
+    if path.name == ITEMS and manifest.exists():
+        values = read_json(manifest)
+        write_json(manifest, {**values, "items_sha256": sha256_file(path)})
+    return True
+
+
+def _redacted_line(line: str, redactor: Redactor) -> str:
+    value = json.loads(line) if line.strip() else None
+    redacted = redactor.json(value)
+    return line if redacted == value else json.dumps(redacted, ensure_ascii=False) + "\n"
+
+
+def _lines(text: str) -> Iterable[str]:
+    """Not splitlines(): a text may hold U+2028, which is no end of a line in JSON Lines."""
+    lines = text.split("\n")
+    yield from (line + "\n" for line in lines[:-1])
+    if lines[-1]:
+        yield lines[-1]
+
+
+def erase_scores(scores_dir: Path, ids: set[str]) -> list[str]:
+    """Delete kept scores of held-out rows among which there is one of the person's: no later night
+    asks for these rows together again."""
+    erased = []
+    for items in sorted(scores_dir.glob(f"*/{ITEMS}")):
+        with items.open(encoding="utf-8", newline="\n") as file:
+            is_theirs = any(
+                ids & {str(value) for value in json.loads(line).values() if isinstance(value, str)}
+                for line in file
+                if line.strip()
+            )
+        if is_theirs:
+            (items.parent / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(items.parent)
+            erased.append(items.parent.name)
+    return erased
+
+
+def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[str, int]:
+    """Take the person's rows out of JSON and JSON Lines files of the exchange folder; how many
+    records, by file. A record is theirs when it has all texts of one of their rows, or one of their
+    ids or own words."""
+    keys = {frozenset(filter(None, (
+        (row.get("prompt") or [{}])[-1].get("content"),
+        row.get("completion"), row.get("chosen"), row.get("rejected"),
+    ))) for row in theirs.rows.values()}  # fmt: skip
+    by_prompt: dict[str, list[frozenset[str]]] = {}
+    for key in keys:
+        for text in key:
+            by_prompt.setdefault(text, []).append(key)
+
+    def is_theirs(record: Any) -> bool:
+        texts = set(_strings(record))
+        found = (key for text in texts for key in by_prompt.get(text, ()))
+        return any(key <= texts for key in found) or bool(
+            search.spans(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        )
+
+    erased: dict[str, int] = {}
+    for path in sorted(exchange_dir.rglob("*")):
+        if path.suffix not in (".json", ".jsonl") or not path.is_file() or path.is_symlink():
+            continue
+        try:
+            text = path.read_text("utf-8-sig")
+            records, is_array = _records(text)
+        except ValueError:
+            continue  # no JSON: the search at the end names it
+        kept = [record for record in records if not is_theirs(record)]
+        if len(kept) == len(records):
+            continue
+        after = (
+            json.dumps(kept, ensure_ascii=False, indent=2) + "\n"
+            if is_array
+            else "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
+        )
+        write_atomic(path, after, mode=0o640)
+        erased[str(path.relative_to(exchange_dir))] = len(records) - len(kept)
+    return erased
+
+
+def _records(text: str) -> tuple[list[Any], bool]:
+    """The records of a file, and whether they are one array. Raises ValueError: it is no JSON."""
+    if text.lstrip().startswith("["):
+        return list(json.loads(text)), True
+    return [json.loads(line) for line in text.split("\n") if line.strip()], False
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def erase_copies(state_dir: Path, *, really: bool = True) -> dict[str, int]:
+    """Delete copies of the store that cannot be searched: ``pawl salvage``'s, and what DuckDB put
+    on disk and a kill left; their bytes, by name."""
+    copies = [*state_dir.glob("salvage-*"), state_dir / f"{DATABASE}.tmp"]
+    copies += state_dir.glob("backup-*")
+    found: dict[str, int] = {}
+    for folder in sorted(path for path in copies if path.is_dir()):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        found[folder.name] = sum(path.stat().st_size for path in files)
+        if really:
+            shutil.rmtree(folder)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What the search of a state folder's files came to; paths are relative to it."""
+
+    n_files: int
+    n_bytes: int
+    overwritten: dict[str, int]  # how often, by file
+    found: list[str]  # files that still hold something
+
+
+def search_files(
+    state_dir: Path, folders: Iterable[Path], search: Search, in_logs: Search
+) -> Searched:
+    """Look for what is left in every file but the store's own and weights. In texts it is
+    overwritten in place with as many ``*``, so that whoever appends meanwhile goes on."""
+    n_files = n_bytes = 0
+    overwritten: dict[str, int] = {}
+    found: list[str] = []
+    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    for path in sorted(files):
+        is_inside = path.is_relative_to(state_dir)
+        name = str(path.relative_to(state_dir)) if is_inside else str(path)
+        if path.is_symlink() or name.startswith(DATABASE) or path.suffix in NO_TEXTS:
+            continue
+        if name.endswith(UNFINISHED) or path.name == ADAPTER_WEIGHTS:
+            continue
+        try:
+            is_log = ".log" in path.suffixes
+            n, size = _overwrite(path, in_logs if is_log else search, _is_text(path, state_dir))
+        except OSError as err:
+            raise PawlError(
+                f"{path} can't be searched", err.strerror or str(err), "Mend that and do it again"
+            ) from err
+        n_files, n_bytes = n_files + 1, n_bytes + size
+        if n < 0:
+            found.append(name)
+        elif n:
+            overwritten[name] = n
+    return Searched(n_files, n_bytes, overwritten, found)
+
+
+def _is_text(path: Path, state_dir: Path) -> bool:
+    """Whether a file is one of Pawl's texts, in which bytes may be overwritten: not what people put
+    into the exchange folder."""
+    own = path.relative_to(state_dir).parts[0] if path.is_relative_to(state_dir) else "exchange"
+    return own != "exchange" and any(suffix in TEXTS for suffix in path.suffixes)
+
+
+def _overwrite(path: Path, search: Search, may_overwrite: bool) -> tuple[int, int]:
+    """How many places were overwritten (-1: some were found and may not be), and the size."""
+    with path.open("r+b" if may_overwrite and os.access(path, os.W_OK) else "rb") as file:
+        data = file.read()
+        # The items of benchmarks were looked at one by one (redact_file).
+        spans = search.spans(data, texts=path.name != ITEMS)
+        if spans and not file.writable():
+            return -1, len(data)
+        for begin, end in spans:
+            os.pwrite(file.fileno(), b"*" * (end - begin), begin)
+        if spans:
+            os.fsync(file.fileno())
+    return len(spans), len(data)

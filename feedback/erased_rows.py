@@ -1,0 +1,328 @@
+"""Which of the store's rows are a person's, or too old, and what becomes of each."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from feedback.erased_files import Theirs
+from feedback.redaction import SHORTEST_ID, SHORTEST_TEXT, Redactor
+from feedback.rewriting import Changes, TableChanges
+from feedback.store import Store
+from feedback.tables import Row, table_columns
+from pawl.errors import PawlError
+from pawl.schemas import utc_now
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_ROWS_AT_ONCE = 10_000
+# Tables of which whole rows go, or rows that name a row of the person's; of all others every value
+# is looked at.
+_BY_ROW = ("completions", "feedback", "curated", "rejections", "imported", "scores")
+_ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"))
+_NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", "role", "outcome")
+_MOST_SYSTEM_PROMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which answers go, and feedback beside that on them.
+
+    ``names``: what stands under one of these. ``before``: what is older, ISO 8601; with
+    ``keeps_rated`` only answers that nobody said anything about.
+    """
+
+    names: tuple[str, ...] = ()
+    before: str | None = None
+    keeps_rated: bool = False
+
+    @property
+    def completions(self) -> tuple[str, list[Any]]:
+        """A condition on the answers' rows, and its values."""
+        if self.names:
+            return "rater_id IN (SELECT unnest(?::VARCHAR[]))", [list(self.names)]
+        unrated = (
+            " AND completion_id NOT IN (SELECT completion_id FROM main.feedback)"
+            " AND completion_id NOT IN (SELECT preferred_over FROM main.feedback"
+            " WHERE preferred_over IS NOT NULL)"
+        )
+        return f"created_at < ?{unrated if self.keeps_rated else ''}", [self.before]
+
+    @property
+    def feedback(self) -> tuple[str, list[Any]]:
+        """Likewise on feedback's; what is on erased answers goes anyway."""
+        return ("false", []) if self.keeps_rated else self.completions
+
+
+def names_of(store: Store, user: str) -> tuple[str, ...]:
+    """The names that a person's rows stand under; of an account or key also those that it named.
+
+    Raises:
+        PawlError: nothing is kept under the name (``unknown_user``).
+    """
+    callers = [one.name for one in store.access.accounts.all_accounts()]
+    callers += [one.name for one in store.access.all_keys()]
+    name = next((one for one in callers if one.lower() == user.lower()), None)
+    sql = (
+        "SELECT rater_id FROM main.completions UNION SELECT rater_id FROM main.feedback"
+        " UNION SELECT row_json->>'$.origin.rater_id' AS rater_id FROM main.imported"
+        " WHERE rater_id IS NOT NULL"
+    )
+    with store.rewriter.database.reading() as cursor:
+        raters = {str(rater) for (rater,) in cursor.execute(sql).fetchall()}
+    found = {user} & raters
+    if name is not None:
+        found |= {name} | {rater for rater in raters if rater.startswith(f"{name}/")}
+    if not found:
+        raise PawlError(
+            f"nothing is kept under {user!r}",
+            "no answer, feedback, account or key has that name",
+            "A person behind a front end is KEY/PERSON; --conversation ID names the owner by one",
+            code="unknown_user",
+            param="user",
+        )
+    return tuple(sorted(found))
+
+
+def owner_of(store: Store, conversation_id: str) -> str:
+    """Whose conversation it is. Raises PawlError: nobody's, or several people's."""
+    owners = sorted({one.rater_id for one in store.completions(conversation_id=conversation_id)})
+    if len(owners) == 1:
+        return owners[0]
+    raise PawlError(
+        f"the conversation {conversation_id!r} has {len(owners)} owners",
+        f"they are {', '.join(owners)}" if owners else "no answer was recorded in it",
+        "Name the person with --user",
+        code="unknown_user",
+        param="conversation_id",
+    )
+
+
+def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[Theirs, Counter[str]]:
+    """What the store has of a person, and how much of what."""
+    theirs, n = Theirs(names=set(names)), Counter[str]()
+    conversations: set[str] = set()
+    system: set[str] = set()
+    condition, values = Selection(names).completions
+    for completion_id, conversation_id, request_id, messages, calls in _rows(
+        cursor,
+        "SELECT completion_id, conversation_id, request_id, messages_json, tool_calls_json"
+        f" FROM main.completions WHERE {condition}",
+        values,
+    ):
+        n["answers"] += 1
+        theirs.completion_ids.add(completion_id)
+        theirs.ids |= {completion_id, request_id or completion_id}
+        conversations.add(conversation_id)
+        theirs.words |= set(_arguments(json.loads(calls or "[]")))
+        for message in json.loads(messages):
+            content, role = str(message.get("content") or ""), message.get("role")
+            if role in ("system", "developer"):
+                system.add(content)
+            elif role != "assistant":
+                theirs.words.add(content)
+            theirs.words |= set(_arguments(message.get("tool_calls") or []))
+    theirs.words |= _own_system_prompts(cursor, names, system)
+    n["conversations"] = len(conversations)
+    others = {one for (one,) in _rows(
+        cursor,
+        f"SELECT DISTINCT conversation_id FROM main.completions WHERE NOT ({condition})", values,
+    )}  # fmt: skip
+    n["conversations that others wrote in too"] = len(conversations & others)
+    theirs.ids |= conversations - others
+    for feedback_id, key, completion_id, rater_id, comment, correction, over in _rows(
+        cursor,
+        "SELECT feedback_id, idempotency_key, completion_id, rater_id, comment, correction,"
+        " preferred_over FROM main.feedback",
+    ):
+        if rater_id in theirs.names:
+            n["feedback of theirs"] += 1
+        elif completion_id in theirs.completion_ids:
+            n["feedback of others on their answers"] += 1
+        elif over in theirs.completion_ids:  # stays, without naming their answer
+            n["preferences of others over their answers"] += 1
+            theirs.feedback_ids.add(feedback_id)
+            continue
+        else:
+            continue
+        theirs.feedback_ids.add(feedback_id)
+        theirs.ids |= {feedback_id, key}
+        theirs.words |= {text for text in (comment, correction) if text}
+    read_rows(cursor, theirs)
+    for (row,) in _rows(cursor, "SELECT row_json FROM main.imported"):
+        lesson = json.loads(row)
+        if (lesson.get("origin") or {}).get("rater_id") in theirs.names:
+            n["imported rows"] += 1
+    # What clients chose may be any word: a short one can't be told from others'.
+    theirs.ids = {one for one in theirs.ids if len(one) >= SHORTEST_ID} | theirs.names
+    return theirs, n
+
+
+def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:
+    """Add the training rows, of all snapshots, that are made of what is theirs."""
+    for row_id, origin, row in _rows(
+        cursor, "SELECT row_id, origin_json, row_json FROM main.curated"
+    ):
+        if row_id not in theirs.rows and theirs.owns(json.loads(origin)):
+            theirs.rows[row_id] = json.loads(row)
+
+
+def _arguments(calls: list[dict[str, Any]]) -> Iterator[str]:
+    for call in calls:
+        yield str((call.get("function") or {}).get("arguments") or "")
+
+
+def _own_system_prompts(
+    cursor: DuckDBPyConnection, names: tuple[str, ...], prompts: set[str]
+) -> set[str]:
+    """Those that nobody else's requests have; of many, none: a program wrote them."""
+    long = {text for text in prompts if len(text) >= SHORTEST_TEXT}
+    condition, values = Selection(names).completions
+    own = set()
+    for text in long if len(long) <= _MOST_SYSTEM_PROMPTS else ():
+        written = json.dumps(text, ensure_ascii=False)
+        [(n,)] = cursor.execute(
+            f"SELECT count(*) FROM main.completions WHERE NOT ({condition})"
+            " AND contains(messages_json, ?)", [*values, written],
+        ).fetchall()  # fmt: skip
+        own |= set() if n else {text}
+    return own
+
+
+def changes_of(
+    selection: Selection, redactor: Redactor | None = None, theirs: Theirs | None = None
+) -> Callable[[DuckDBPyConnection, int, int], Changes]:
+    """What ``feedback.rewriting`` leaves out and changes.
+
+    Args:
+        redactor, theirs: for what other tables say of it; None where nothing can.
+    """
+
+    def find(cursor: DuckDBPyConnection, first: int, last: int) -> Changes:
+        between = f"seq > {first} AND seq <= {last}"
+        columns = table_columns(cursor)
+        changes = _dropped(cursor, selection, columns["feedback"], between)
+        if redactor is None or theirs is None:
+            return changes
+        for table, column in _ORIGINS:
+            found = _rows(cursor, f"SELECT seq, {column} FROM main.{table} WHERE {between}")
+            changes[table] = TableChanges({
+                seq for seq, value in found if theirs.owns(_origin(column, json.loads(value)))
+            })  # fmt: skip
+        named = sorted(theirs.ids)
+        scores = _rows(
+            cursor,
+            f"SELECT * FROM main.scores WHERE {between} AND (item_id IN"
+            " (SELECT unnest(?::VARCHAR[])) OR cluster IN (SELECT unnest(?::VARCHAR[])))",
+            [named, named],
+        )
+        changes["scores"] = TableChanges(replaced={
+            int(row[0]): _redacted("scores", columns["scores"], row, redactor, theirs)
+            for row in scores
+        })  # fmt: skip
+        for table in sorted(columns.keys() - set(_BY_ROW)):
+            if "seq" in columns[table]:
+                rows = _rows(cursor, f"SELECT * FROM main.{table} WHERE {between} ORDER BY seq")
+                changes[table] = _of_table(table, columns[table], rows, redactor, theirs)
+        return changes
+
+    return find
+
+
+def _dropped(
+    cursor: DuckDBPyConnection, selection: Selection, columns: list[str], between: str
+) -> Changes:
+    """The answers and the feedback that go; feedback that names an erased answer as the worse one
+    stays without it."""
+    condition, values = selection.completions
+    own, own_values = selection.feedback
+    gone = f"SELECT completion_id FROM main.completions WHERE {condition}"
+    answers = _rows(
+        cursor, f"SELECT seq FROM main.completions WHERE {between} AND ({condition})", values
+    )
+    completions = TableChanges({int(seq) for (seq,) in answers})
+    said = _rows(
+        cursor,
+        f"SELECT seq FROM main.feedback WHERE {between} AND ({own} OR completion_id IN ({gone}))",
+        [*own_values, *values],
+    )
+    feedback = TableChanges({int(seq) for (seq,) in said})
+    place = columns.index("preferred_over")
+    for row in _rows(
+        cursor,
+        f"SELECT * FROM main.feedback WHERE {between} AND preferred_over IN ({gone})",
+        values,
+    ):
+        if int(row[0]) not in feedback.dropped:
+            feedback.replaced[int(row[0])] = (*row[:place], None, *row[place + 1 :])
+    return {"completions": completions, "feedback": feedback}
+
+
+def _origin(column: str, value: dict[str, Any]) -> dict[str, Any]:
+    return value if column == "origin_json" else value.get("origin") or {}
+
+
+def _of_table(
+    table: str, columns: list[str], rows: Iterator[Row], redactor: Redactor, theirs: Theirs
+) -> TableChanges:
+    """Sessions go; of an account or key one row stays, so that the server stays closed."""
+    changes = TableChanges()
+    newest: dict[str, int] = {}
+    for row in rows:
+        value = dict(zip(columns, row, strict=True))
+        seq = int(value["seq"])
+        if table == "sessions" and value["account"] in theirs.names:
+            changes.dropped.add(seq)
+            continue
+        redacted = _redacted(table, columns, row, redactor, theirs)
+        if redacted == row:
+            continue
+        changes.replaced[seq] = redacted
+        if table in ("accounts", "keys") and value["name"] in theirs.names:
+            key = str(value.get("key_id", value["name"]))
+            if key in newest:
+                changes.dropped.add(newest[key])
+                del changes.replaced[newest[key]]
+            newest[key] = seq
+    return changes
+
+
+def _redacted(table: str, columns: list[str], row: Row, redactor: Redactor, theirs: Theirs) -> Row:
+    """A row without what is the person's."""
+    value = dict(zip(columns, row, strict=True))
+    if table in ("accounts", "keys") and value["name"] in theirs.names:
+        ended = "removed_at" if table == "accounts" else "revoked_at"
+        value |= {"role": "user", ended: value[ended] or utc_now()}
+        value |= (
+            {"password_hash": None, "subject": None, "must_change": False}
+            if table == "accounts"
+            else {"secret_hash": "", "may_name_raters": False}
+        )
+    elif table == "audit" and value["caller"] in theirs.names:
+        value["address"] = ""
+    for name, item in value.items():
+        if isinstance(item, str) and name not in _NOT_LOOKED_AT:
+            value[name] = _redacted_text(name, item, redactor, table == "scores")
+    return tuple(value.values())
+
+
+def _redacted_text(column: str, text: str, redactor: Redactor, is_theirs: bool) -> str:
+    """A column's value, which may be JSON; the same text where nothing in it is the person's."""
+    if not column.endswith("_json") and column != "target":
+        return str(redactor.json(text, key=column))
+    try:
+        before = json.loads(text)
+    except ValueError:  # an audit entry's target may be cut
+        return redactor.text(text)
+    after = redactor.json(before, is_theirs, column)
+    return text if after == before else json.dumps(after, ensure_ascii=False, separators=(",", ":"))
+
+
+def _rows(cursor: DuckDBPyConnection, sql: str, values: list[Any] | None = None) -> Iterator[Row]:
+    found = cursor.execute(sql, values or [])
+    while batch := found.fetchmany(_ROWS_AT_ONCE):
+        yield from batch

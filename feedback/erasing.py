@@ -1,0 +1,341 @@
+"""Erasing: what people asked and said is gone from every file that Pawl keeps. ``pawl forget``.
+
+The tables are append-only and snapshots are named by their content; this is the one exception:
+
+    plan         erasures/<id>.unfinished.json: who, asked by whom; written first, removed last
+    files        snapshots deleted; runs, scores, probe records, exports redacted; logs overwritten
+    search       every other file is searched for the person's ids, name and words
+    store        the database is written anew without the rows (``feedback.rewriting``): one rename
+    certificate  erasures/<id>.json and .txt, without the person's name
+
+The files come before the store, whose rows say what to look for. So a kill leaves either rows to
+begin again from, or nothing but the certificate to write; whoever opens the state folder next
+carries it on. A row is a person's by the name that it stands under (``rater_id``), and so is what
+others said of their answers. (``feedback.retention`` erases by age.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from feedback import erased_files as files
+from feedback.backup import BACKUPS
+from feedback.certificate import certificate_text
+from feedback.champion import BASE_VERSION
+from feedback.erased_files import UNFINISHED, Decode, Theirs
+from feedback.erased_rows import Selection, changes_of, names_of, read_theirs
+from feedback.redaction import Redactor, Search
+from feedback.store import Store
+from pawl import __version__
+from pawl.errors import PawlError
+from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
+from pawl.schemas import utc_now
+from pawl.settings import Settings
+
+_log = logging.getLogger("pawl.erasing")
+Say = Callable[[str], None]
+
+
+def preview(store: Store, settings: Settings, user: str) -> dict[str, Any]:
+    """What ``forget`` would erase, nothing done: counts, snapshots, adapters, copies."""
+    names = names_of(store, user)
+    with store.rewriter.database.reading() as cursor:
+        theirs, n = read_theirs(cursor, names)
+    snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
+    adapters = files.trained_on(settings.state_dir, snapshots)
+    return {
+        "names": list(names),
+        "counts": dict(n) | {"training rows": len(theirs.rows)},
+        "snapshots": sorted(snapshots),
+        "adapters": [one["adapter"] for one in adapters],
+        "copies": sorted(files.erase_copies(settings.state_dir, really=False)),
+        "backups": _backups(settings.state_dir),
+    }
+
+
+def forget(
+    store: Store,
+    settings: Settings,
+    user: str,
+    asked_by: str,
+    *,
+    decode: Callable[[str], Decode | None] = lambda fingerprint: None,
+    say: Say = lambda step: None,
+) -> dict[str, Any]:
+    """Erase a person; the certificate.
+
+    Args:
+        user: a rater's id, or the name of an account or key.
+        decode: by a base's fingerprint, how its token ids become text.
+        say: called with the name of each step as it begins.
+
+    Raises:
+        PawlError: a night runs (``night_runs``), nothing is kept under the name, or a step failed;
+            what was begun is carried on by the next call, and by the next start.
+    """
+    with _alone(settings):
+        for done in carry_on(store, settings, decode=decode, say=say, is_alone=True):
+            if done["subject_sha256"] == subject_hash(done["subject_salt"], user):
+                return done
+        names = names_of(store, user)
+        at = datetime.now(UTC)
+        salt = secrets.token_hex(16)
+        plan = {
+            "erasure_id": f"erasure-{at:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+            "names": list(names),
+            "asked_by": asked_by,
+            "created_at": utc_now(),
+            "key": secrets.token_hex(32),
+            "salt": salt,
+            "subject_sha256": subject_hash(salt, user),
+        }
+        _end_access(store, names)
+        return _Erasure(store, settings, plan, decode, say).run()
+
+
+def carry_on(
+    store: Store,
+    settings: Settings,
+    *,
+    decode: Callable[[str], Decode | None] = lambda fingerprint: None,
+    say: Say = lambda step: None,
+    is_alone: bool = False,
+) -> list[dict[str, Any]]:
+    """Finish what a kill interrupted; the certificates. While a night runs it waits for later."""
+    found = sorted((settings.state_dir / "erasures").glob(f"*{UNFINISHED}"))
+    if not found:
+        return []
+    try:
+        with ExitStack() as held:
+            if not is_alone:
+                held.enter_context(_alone(settings))
+            return [_Erasure(store, settings, read_json(path), decode, say).run() for path in found]
+    except PawlError as err:
+        if is_alone or err.code not in ("locked", "night_runs"):
+            raise
+        _log.warning("an erasing that was interrupted waits: %s", err)
+        return []
+
+
+class _Erasure:
+    """One erasing of a person, from its plan to its certificate."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        plan: dict[str, Any],
+        decode: Callable[[str], Decode | None],
+        say: Say,
+    ) -> None:
+        self.store, self.settings, self.plan = store, settings, plan
+        self._decode, self._say = decode, say
+        self._folder = settings.state_dir / "erasures"
+        self._path = self._folder / f"{plan['erasure_id']}{UNFINISHED}"
+        self._names = tuple(plan["names"])
+
+    def run(self) -> dict[str, Any]:
+        """Every step; the certificate."""
+        settings, plan = self.settings, self.plan
+        self._step("plan")
+        self._save()
+        with self.store.rewriter.database.reading() as cursor:
+            theirs, counts = read_theirs(cursor, self._names)
+        snapshots = files.read_snapshots(settings.snapshots_dir, theirs) | plan.get("snapshots", {})
+        files.read_run_rows(settings.runs_dir, theirs)
+        theirs.ids |= theirs.row_ids() | set(plan.get("ids", ()))
+        # Written down before anything goes: a second run may not find them any more.
+        plan |= {"snapshots": snapshots, "ids": sorted(theirs.ids)}
+        plan.setdefault("counts", {**counts, "training rows": len(theirs.rows)})
+        self._save()
+        search, in_sentences = theirs.searches()
+        key = bytes.fromhex(plan["key"])
+
+        def redactor() -> Redactor:
+            return Redactor(theirs.ids, key, search, in_sentences)
+
+        found = self._erase_files(theirs, search, redactor)
+        self._step("search")
+        folders = {settings.state_dir, settings.exchange_dir}
+        searched = files.search_files(settings.state_dir, folders, search, in_sentences)
+        self._step("store")
+        size = settings.database_path.stat().st_size
+        selection = Selection(self._names)
+        tables = self.store.rewriter.rewrite(changes_of(selection, redactor(), theirs))
+        self.store.access.load()
+        self._step("certificate")
+        return self._finish({
+            **found,
+            "searched": asdict(searched),
+            "store": {
+                "tables": tables,
+                "n_bytes_before": size,
+                "n_bytes_after": settings.database_path.stat().st_size,
+                "found": self._search_store(theirs),
+            },
+        })  # fmt: skip
+
+    def _erase_files(
+        self, theirs: Theirs, search: Search, redactor: Callable[[], Redactor]
+    ) -> dict[str, Any]:
+        """Redact or delete; what the certificate says of it."""
+        settings, plan = self.settings, self.plan
+        snapshots = plan["snapshots"]
+        self._step("adapters")
+        adapters = files.trained_on(settings.state_dir, snapshots)
+        for one in adapters:
+            decode = self._decode(str(one.pop("base_fingerprint")))
+            folder = settings.state_dir / one["dir"]
+            one["n_probe_positions_left"] = files.redact_probe(folder, theirs, search, decode)
+            one["is_champion"] = one["adapter"] == self.store.champion()
+        self._step("runs")
+        done: dict[str, dict[str, Any]] = {
+            "runs": files.redact_runs(settings.runs_dir, redactor),
+            "scores": dict.fromkeys(files.erase_scores(settings.scores_dir, theirs.ids), True),
+        }
+        self._step("exports")
+        done["exports"] = files.erase_exports(settings.exchange_dir, theirs, search)
+        done["copies"] = files.erase_copies(settings.state_dir)
+        self._step("snapshots")
+        tombstone = {
+            "erased_at": utc_now(),
+            "asked_by": self._told(plan["asked_by"]),
+            "erasure_id": plan["erasure_id"],
+        }
+        files.erase_snapshots(settings.snapshots_dir, snapshots, tombstone)
+        before = plan.get("files", {})  # of a run that was killed
+        plan["files"] = {name: {**before.get(name, {}), **found} for name, found in done.items()}
+        self._save()
+        return {
+            "snapshots": [{"snapshot_id": name, **found} for name, found in snapshots.items()],
+            "adapters": adapters,
+            "files": plan["files"],
+        }
+
+    def _search_store(self, theirs: Theirs) -> int:
+        """How many rows still stand under the person's names or ids."""
+        ids = sorted(theirs.names | theirs.completion_ids)
+        sql = " + ".join(
+            f"(SELECT count(*) FROM main.{table} WHERE {column} IN (SELECT unnest(?::VARCHAR[])))"
+            for table, column in (("completions", "rater_id"), ("feedback", "rater_id"),
+                                  ("feedback", "completion_id"), ("feedback", "preferred_over"),
+                                  ("accounts", "name"), ("sessions", "account"), ("keys", "name"),
+                                  ("audit", "caller"))
+        )  # fmt: skip
+        with self.store.rewriter.database.reading() as cursor:
+            [(n,)] = cursor.execute(f"SELECT {sql}", [ids] * 8).fetchall()
+        return int(n)
+
+    def _finish(self, found: dict[str, Any]) -> dict[str, Any]:
+        plan = self.plan
+        certificate = {
+            "erasure_id": plan["erasure_id"],
+            "asked_by": self._told(plan["asked_by"]),
+            "begun_at": plan["created_at"],
+            "finished_at": utc_now(),
+            "pawl_version": __version__,
+            "subject_salt": plan["salt"],
+            "subject_sha256": plan["subject_sha256"],
+            "counts": plan["counts"],
+            **found,
+            "choices": self._choices(found["adapters"]),
+            "backups": _backups(self.settings.state_dir),
+        }
+        write_json(self._folder / f"{plan['erasure_id']}.json", certificate)
+        text = certificate_text(certificate)
+        write_atomic(self._folder / f"{plan['erasure_id']}.txt", text, mode=0o600)
+        self._path.unlink()
+        sync_dir(self._folder)
+        _log.info("%s finished", plan["erasure_id"])
+        return certificate
+
+    def _choices(self, adapters: list[dict[str, Any]]) -> list[str]:
+        """What the operator may do about adapters that learned from the person."""
+        if not adapters:
+            return []
+        trained = {one["adapter"] for one in adapters}
+        champion = self.store.champion()
+        choices = ["pawl nightly --fresh    (train anew on the rows that are left)"]
+        if champion in trained:
+            live = [one.version for one in self.store.promotions() if one.outcome == "live"]
+            back = next((v for v in reversed(live) if v not in trained), BASE_VERSION)
+            choices.append(f"pawl rollback {back}    (the newest champion not trained on them)")
+        return choices
+
+    def _told(self, caller: str) -> str:
+        """Who asked, unless it was the person."""
+        return "the person" if caller in self._names else caller
+
+    def _step(self, name: str) -> None:
+        _log.info("%s: %s", self.plan["erasure_id"], name)
+        self._say(name)
+
+    def _save(self) -> None:
+        text = json.dumps(self.plan, ensure_ascii=False, indent=1)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(self._path, text + "\n", mode=0o600)
+
+
+def _end_access(store: Store, names: tuple[str, ...]) -> None:
+    """Let nobody sign in or ask under these names from now on."""
+    for name in names:
+        if store.access.accounts.account(name) is not None:
+            store.access.accounts.remove(name)
+        if any(key.name == name and key.revoked_at is None for key in store.access.all_keys()):
+            store.access.revoke_key(name)
+
+
+def one_at_a_time(settings: Settings) -> AbstractContextManager[None]:
+    """Held by whoever erases, and by a backup, which must not hold half of it."""
+    return hold_lock(
+        settings.state_dir / "erasing.lock",
+        "an erasing or a backup is under way",
+        "Wait for it to end",
+    )
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """No other erasing, and no night, whose files would be half before it and half after it."""
+    with ExitStack() as held:
+        held.enter_context(one_at_a_time(settings))
+        try:
+            held.enter_context(
+                hold_lock(settings.state_dir / "nightly.lock", "a night is running", "")
+            )
+        except PawlError as err:
+            raise PawlError(
+                err.what,
+                "it works with what is to be erased",
+                "Wait for its end, or stop it; 'pawl nightly' carries on what is left of it",
+                retryable=True,
+                code="night_runs",
+            ) from None
+        yield
+
+
+def certificates(state_dir: Path) -> list[dict[str, Any]]:
+    """The certificates that are kept, oldest first."""
+    paths = sorted((state_dir / "erasures").glob("*.json"))
+    return [read_json(path) for path in paths if not path.name.endswith(UNFINISHED)]
+
+
+def subject_hash(salt: str, user: str) -> str:
+    """What a certificate has instead of the name: whoever knows the name can tell that it is
+    theirs."""
+    return hashlib.sha256(f"{salt}:{user}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _backups(state_dir: Path) -> list[dict[str, Any]]:
+    path = state_dir / BACKUPS
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,84 @@
+"""Erasing by age: what people asked and said goes after so many days (``retention.*``).
+
+Nothing needs to be carried on: snapshots, runs and scores come before the store, whose rows say
+what is too old, so a night that is killed is followed by one that finds the rest.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from feedback import erased_files as files
+from feedback.erased_files import Theirs
+from feedback.erased_rows import Selection, changes_of, read_rows
+from feedback.erasing import one_at_a_time
+from feedback.redaction import Redactor, Search
+from feedback.store import Store
+from pawl.schemas import utc_now
+from pawl.settings import Settings
+
+
+def erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
+    """Erase what ``settings.retention`` says is too old. A night asks for it before it has anything
+    of its own.
+
+    Returns:
+        ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased.
+    """
+    if settings.retention.unrated_days is None and settings.retention.all_days is None:
+        return {"n_answers": 0, "n_feedback": 0, "snapshots": []}
+    with one_at_a_time(settings):
+        return _erase_by_age(store, settings)
+
+
+def _erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
+    rules, counts = settings.retention, Counter[str]()
+    snapshots: dict[str, dict[str, int]] = {}
+    for days, keeps_rated in ((rules.all_days, False), (rules.unrated_days, True)):
+        if days is None:
+            continue
+        before = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        selection = Selection((), before, keeps_rated)
+        condition, values = selection.completions
+        own, own_values = selection.feedback
+        with store.rewriter.database.reading() as cursor:
+            gone = cursor.execute(
+                f"SELECT DISTINCT completion_id FROM main.completions WHERE {condition}", values
+            ).fetchall()
+            said = cursor.execute(
+                f"SELECT feedback_id, idempotency_key FROM main.feedback WHERE {own}", own_values
+            ).fetchall()
+        if not gone and not said:
+            continue
+        redactor = theirs = None
+        if not keeps_rated:
+            theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
+            theirs.ids = theirs.completion_ids | theirs.feedback_ids | {key for _, key in said}
+            snapshots |= _erase_rows(store, settings, theirs)
+            theirs.ids |= theirs.row_ids()
+            search, _ = theirs.searches()
+            redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
+        changed = store.rewriter.rewrite(changes_of(selection, redactor, theirs))
+        for name, table in (("n_answers", "completions"), ("n_feedback", "feedback")):
+            count = changed.get(table, {"n_before": 0, "n_after": 0})
+            counts[name] += count["n_before"] - count["n_after"]
+    return {"n_answers": counts["n_answers"], "n_feedback": counts["n_feedback"],
+            "snapshots": sorted(snapshots)}  # fmt: skip
+
+
+def _erase_rows(store: Store, settings: Settings, theirs: Theirs) -> dict[str, dict[str, int]]:
+    """Take rows that are too old out of snapshots, runs and kept scores."""
+    with store.rewriter.database.reading() as cursor:
+        read_rows(cursor, theirs)
+    snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
+    files.read_run_rows(settings.runs_dir, theirs)
+    ids, key = theirs.ids | theirs.row_ids(), secrets.token_bytes(32)
+    search = Search(ids, (), ())
+    files.redact_runs(settings.runs_dir, lambda: Redactor(ids, key, search))
+    files.erase_scores(settings.scores_dir, ids)
+    tombstone = {"erased_at": utc_now(), "asked_by": "retention", "erasure_id": None}
+    files.erase_snapshots(settings.snapshots_dir, snapshots, tombstone)
+    return snapshots

@@ -1,0 +1,106 @@
+"""A backup made beside a writer restores to the same rows and files, or not at all."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from feedback.backup import BACKUPS, Backup, copy_store, restore, write_backup
+from feedback.service import take_snapshot
+from feedback.store import Store
+from pawl.errors import PawlError
+from pawl.files import write_atomic
+from pawl.settings import Settings
+from tests.feedback.examples import answered, said
+
+
+def back_up(store: Store, settings: Settings, path: Path) -> Backup:
+    return write_backup(settings.state_dir, copy_store(store, settings.state_dir), path)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path / "state")
+
+
+def test_there_and_back_while_people_write(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "state.backup"
+    with Store.open(settings.database_path) as store:
+        for n in range(30):
+            said(store, answered(store, completion=f"answer {n}"), correction=f"right {n}")
+        snapshot = take_snapshot(store, settings)
+        write_atomic(settings.state_dir / "admin.key", "secret\n", mode=0o600)
+        write_atomic(settings.logs_dir / "gateway.log", "no part of it")
+        before = store.completions()
+        stop = threading.Event()
+
+        def write_on() -> None:
+            while not stop.is_set():
+                answered(store)
+
+        writer = threading.Thread(target=write_on)
+        writer.start()
+        try:
+            done = back_up(store, settings, path)
+        finally:
+            stop.set()
+            writer.join()
+        assert len(store.completions()) > len(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert any(one.startswith("admin.key") for one in done.secrets)
+    assert (settings.state_dir / BACKUPS).read_text().count("\n") == 1
+    again = Settings(state_dir=tmp_path / "again")
+    restored = restore(path, again.state_dir)
+    assert (restored.sha256, restored.tables) == (done.sha256, done.tables)
+    assert again.state_dir.stat().st_mode & 0o777 == 0o700
+    assert (again.state_dir / "admin.key").stat().st_mode & 0o777 == 0o600
+    assert not again.logs_dir.exists()
+    with Store.open(again.database_path) as store:
+        store.verify()
+        n = store.counts()["completions"]
+        assert n == done.tables["completions"]["n_rows"] >= len(before)
+        assert store.completions()[: len(before)] == before
+        assert take_snapshot(store, again)["content_sha256"] == snapshot["content_sha256"]
+        answered(store)
+    with pytest.raises(PawlError, match="not empty"):
+        restore(path, again.state_dir)
+
+
+def spoil(path: Path, how: str) -> None:
+    raw = path.read_bytes()
+    if how == "cut":
+        path.write_bytes(raw[: len(raw) // 2])
+    elif how == "no tar":
+        path.write_bytes(b"x" * 5000)
+    elif how == "a byte":
+        place = raw.index(b"secret")
+        path.write_bytes(raw[:place] + b"S" + raw[place + 1 :])
+    else:
+        with tarfile.open(path, "a") as tar:
+            entry = tarfile.TarInfo("../outside" if how == "leads out" else "more")
+            entry.size = 4
+            tar.addfile(entry, io.BytesIO(b"evil"))
+
+
+@pytest.mark.parametrize("how", ["cut", "no tar", "a byte", "one more", "leads out"])
+def test_what_is_no_whole_backup_restores_nothing(
+    settings: Settings, tmp_path: Path, how: str
+) -> None:
+    path, empty = tmp_path / "one.backup", tmp_path / "empty"
+    with Store.open(settings.database_path) as store:
+        answered(store)
+        write_atomic(settings.state_dir / "admin.key", "secret\n", mode=0o600)
+        back_up(store, settings, path)
+        with pytest.raises(PawlError, match="there is one already"):
+            back_up(store, settings, path)
+    spoil(path, how)
+    empty.mkdir()
+    with pytest.raises(PawlError) as err:
+        restore(path, empty)
+    assert err.value.code == "bad_backup"
+    assert list(empty.iterdir()) == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "one.backup", "state"]

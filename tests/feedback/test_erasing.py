@@ -1,0 +1,327 @@
+"""A person is gone from every file of a state folder, also when the erasing is killed midway."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedback.erasing import certificates, forget, preview, subject_hash
+from feedback.mark import begin_swap, finish_swap, mark_path, new_path, read_mark, swap_path
+from feedback.service import take_snapshot
+from feedback.snapshots import read_manifest, read_rows
+from feedback.store import Store
+from pawl.adapters import PROBE
+from pawl.errors import PawlError
+from pawl.files import hold_lock, read_json, sha256_file, write_json
+from pawl.schemas import Account, AuditEntry, ItemScore, Key, Role, utc_now
+from pawl.settings import Settings
+from tests.conftest import REPOSITORY
+from tests.feedback.examples import answered, conversation_in, make_promotion, said
+
+MARK = "zq7Marker"  # in everything that is the person's
+ANN = f"ann-{MARK}"
+TOKENS = {"ann": 7, "other": 9}  # a token id that the tests' tokenizer takes for a prompt
+STEPS = ("plan", "adapters", "runs", "exports", "snapshots", "search", "store", "certificate")
+
+
+def decode(fingerprint: str) -> Any:
+    """A base whose one token is one prompt."""
+    texts = {7: f"user: question {MARK} of ann, long enough train", 9: "user: another question"}
+    return lambda ids: " ".join(texts.get(one, "?") for one in ids)
+
+
+def settings_in(folder: Path) -> Settings:
+    return Settings(state_dir=folder)
+
+
+def fill(settings: Settings) -> None:
+    """A state folder with two people's rows in everything that keeps some."""
+    with Store.open(settings.database_path) as store:
+        for split in ("train", "holdout"):
+            for rater in (ANN, "bob"):
+                mark = MARK if rater == ANN else "plain"
+                answer = answered(
+                    store,
+                    rater_id=rater,
+                    completion_id=f"chatcmpl-{mark}-{split}",
+                    conversation_id=conversation_in(split),  # type: ignore[arg-type]
+                    messages=[
+                        {"role": "system", "content": "You are a helpful assistant of the house."},
+                        {"role": "user", "content": f"question {mark} of ann, long enough {split}"},
+                    ],
+                    completion=f"answer {mark}",
+                )
+                said(
+                    store, answer, rater_id=rater, correction=f"right {mark} {split}", thumb="down"
+                )
+                said(store, answer, rater_id="reviewer", comment=f"a comment {mark} {split}")
+                for n in range(40):  # so that blocks of the file are freed and used again
+                    answered(store, rater_id=rater, completion=f"{mark} {n} " + "x" * 2000)
+        better = answered(store, rater_id="bob", messages=[{"role": "user", "content": "same?"}])
+        worse = answered(store, rater_id=ANN, messages=[{"role": "user", "content": "same?"}])
+        said(store, better, rater_id="bob", preferred_over=worse.completion_id)
+        now = utc_now()
+        account = Account(ANN, Role.REVIEWER, f"hash {MARK}", False, f"subject {MARK}", now, now)
+        store.access.accounts.add(account)
+        store.access.add_key(Key("k1", "front", Role.USER, False, "hash", now))
+        entry = AuditEntry(
+            "a1", now, ANN, "10.1.2.3", "add key", json.dumps({"name": ANN}), "200", "r"
+        )
+        store.access.record(entry).result()
+        manifest = take_snapshot(store, settings)
+        held_out = [
+            ItemScore("holdout", row.row_id, 0.5, row.group_id, None,
+                      {"prompt": row.prompt, "correction": row.chosen, "flagged": row.rejected,
+                       "correction_logprob": -1.5, "answer": f"says {row.rejected}"})
+            for row in read_rows(settings.snapshots_dir / manifest["snapshot_id"])
+            if row.split == "holdout"
+        ]  # fmt: skip
+        [theirs] = [one for one in held_out if MARK in str(one.detail)]
+        items = [*held_out, ItemScore("arc", "1-abc", 1.0, "1-abc", None, {"choices": ["train"]})]
+        store.append_scores("run-1", "champion", items).result()
+        store.append_verdict("run-1", {"outcome": "reject", "suspects": [
+            {"row_id": theirs.item_id, "why": "text"}, {"row_id": "other", "why": "stays"},
+        ]}).result()  # fmt: skip
+        store.append_promotion(make_promotion("pawl@1", "live")).result()
+    run = settings.runs_dir / "run-1"
+    lines = [json.dumps(item.as_json(), ensure_ascii=False) for item in items]
+    for folder in (run / "scores" / "champion", settings.scores_dir / "holdout-1"):
+        folder.mkdir(parents=True)
+        (folder / "items.jsonl").write_text("".join(line + "\n" for line in lines))
+        write_json(folder / "manifest.json", {"items_sha256": sha256_file(folder / "items.jsonl")})
+    write_json(run / "run.json", {"status": "train", "detail": {"method": "sft"}})
+    examples = [{"item_id": one.item_id, **one.detail} for one in held_out]
+    write_json(run / "report.json", {"complaints": {"mended": examples}})
+    page = "".join(f"<dd>{one.detail['answer']}</dd><dd>user: {one.detail['prompt'][-1]['content']}"
+                   "</dd>" for one in held_out)  # fmt: skip
+    (run / "report.html").write_text(f"<p>Title</p>{page}")
+    settings.logs_dir.mkdir()
+    (settings.logs_dir / "gateway.log").write_text(
+        f"INFO GET /v1/conversations/{theirs.cluster} 200\nINFO add key by {ANN}: 200\nok\n"
+    )
+    export = settings.exchange_dir
+    export.mkdir()
+    rows = read_rows(settings.snapshots_dir / manifest["snapshot_id"])
+    records = [{"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected}
+               for row in rows if row.kind == "pair"]  # fmt: skip
+    (export / "out.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    for place, snapshot_id in ((settings.adapters_dir / "pawl@1", manifest["snapshot_id"]),
+                               (run / "adapter", manifest["snapshot_id"]),
+                               (settings.adapters_dir / "pawl@2", "earlier")):  # fmt: skip
+        place.mkdir(parents=True)
+        write_json(
+            place / PROBE, [{"prefix_ids": [one], "logprobs": {}} for one in TOKENS.values()]
+        )
+        write_json(place / "manifest.json", {
+            "base_fingerprint": "sha256:0", "recipe": {"snapshot": {"snapshot_id": snapshot_id}},
+            "files_sha256": {PROBE: sha256_file(place / PROBE)},
+        })  # fmt: skip
+    (settings.state_dir / "salvage-1").mkdir()
+    (settings.state_dir / "salvage-1" / "pawl.duckdb").write_text(MARK)
+
+
+def traces(folder: Path) -> list[str]:
+    """The files that hold the marker, in whatever form that Pawl writes."""
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and MARK.encode() in path.read_bytes()
+    )
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("filled") / "state"
+    fill(settings_in(folder))
+    return folder
+
+
+@pytest.fixture
+def settings(filled: Path, tmp_path: Path) -> Settings:
+    subprocess.run(["cp", "-r", str(filled), str(tmp_path / "state")], check=True)
+    return settings_in(tmp_path / "state")
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    with Store.open(settings.database_path) as one:
+        yield one
+
+
+def check_gone(settings: Settings) -> None:
+    """Nothing of the person's is left, and what is others' is there."""
+    assert traces(settings.state_dir) == []
+    assert len(certificates(settings.state_dir)) == 1
+    with Store.open(settings.database_path) as store:
+        store.verify()
+        rows = store.completions()
+        assert {row.rater_id for row in rows} == {"bob"}
+        assert len(rows) == 2 * 41 + 1
+        assert {one.rater_id for one in store.feedback_history()} == {"bob", "reviewer"}
+        assert len([one for one in store.feedback_history() if one.rater_id == "reviewer"]) == 2
+        assert all(one.preferred_over is None for one in store.feedback_history())
+        [entry] = store.access.audit(10)
+        assert (entry.action, entry.address) == ("add key", "")
+        [account] = store.access.accounts.all_accounts()
+        assert account.removed_at is not None
+        assert store.access.asks  # the server did not open itself
+        bobs = [one for one in store.scores("run-1", "champion") if one.benchmark == "holdout"]
+        assert sorted(one.score or 0 for one in bobs) == [0.5, 0.5]
+        manifest = take_snapshot(store, settings)  # a new one, of what is left
+        assert {row.origin["rater_id"] for row in read_rows(Path(manifest["dir"]))} == {"bob"}
+    run = settings.runs_dir / "run-1"
+    scores = run / "scores" / "champion"
+    items = [json.loads(line) for line in (scores / "items.jsonl").read_text().splitlines()]
+    assert [item["detail"].get("correction_logprob") for item in items] == [-1.5, -1.5, None]
+    assert items[-1]["detail"]["choices"] == ["train"]
+    assert read_json(scores / "manifest.json")["items_sha256"] == sha256_file(
+        scores / "items.jsonl"
+    )
+    assert "plain" in (run / "report.html").read_text()
+    assert read_json(run / "run.json") == {"status": "train", "detail": {"method": "sft"}}
+    assert "ok\n" in (settings.logs_dir / "gateway.log").read_text()
+    assert "plain" in (settings.exchange_dir / "out.jsonl").read_text()
+    for place, left in ((settings.adapters_dir / "pawl@1", [9]), (run / "adapter", [9]),
+                        (settings.adapters_dir / "pawl@2", [7, 9])):  # fmt: skip
+        assert [one["prefix_ids"] for one in read_json(place / PROBE)] == [[one] for one in left]
+        hashes = read_json(place / "manifest.json")["files_sha256"]
+        assert hashes[PROBE] == sha256_file(place / PROBE)
+
+
+def test_a_person_is_gone_from_every_byte(settings: Settings, store: Store) -> None:
+    assert len(traces(settings.state_dir)) > 8
+    told = preview(store, settings, ANN)
+    assert told["adapters"] == ["pawl@1", "run-1"]
+    assert told["copies"] == ["salvage-1"]
+    snapshot = settings.snapshots_dir / told["snapshots"][0]
+    content = read_manifest(snapshot)["content_sha256"]
+    done = forget(store, settings, ANN, "the operator", decode=decode)
+    assert done["counts"]["answers"] == 83
+    assert done["counts"]["feedback of others on their answers"] == 2
+    assert done["counts"]["preferences of others over their answers"] == 1
+    assert done["store"]["tables"]["completions"]["n_before"] == 166
+    assert (done["searched"]["found"], done["store"]["found"]) == ([], 0)
+    assert {one["adapter"]: one["n_probe_positions_left"] for one in done["adapters"]} == {
+        "pawl@1": 1, "run-1": 1,
+    }  # fmt: skip
+    assert done["choices"][-1].startswith("pawl rollback base ")
+    assert done["subject_sha256"] == subject_hash(done["subject_salt"], ANN)
+    tombstone = read_json(snapshot / "erased.json")
+    assert (tombstone["content_sha256"], tombstone["asked_by"]) == (content, "the operator")
+    with pytest.raises(PawlError) as err:
+        read_rows(snapshot)
+    assert err.value.code == "snapshot_erased"
+    late = answered(store)  # the same store goes on
+    store.close()
+    text = settings.state_dir / "erasures" / f"{done['erasure_id']}.txt"
+    assert text.stat().st_mode & 0o77 == 0
+    with Store.open(settings.database_path) as again:
+        assert again.get_completion(late.completion_id) == late
+    with Store.open(settings.database_path) as again, pytest.raises(PawlError) as err:
+        forget(again, settings, ANN, "the operator")
+    assert err.value.code == "unknown_user"
+
+
+@pytest.mark.parametrize("step", ["search", "store", "certificate"])
+def test_a_killed_erasing_is_carried_on(settings: Settings, step: str) -> None:
+    """The process dies as a step begins; whoever opens the folder next finishes it."""
+    code = (
+        "import os, sys; from pathlib import Path; from feedback.erasing import forget\n"
+        "from feedback.store import Store; from tests.feedback.test_erasing import *\n"
+        "settings = settings_in(Path(sys.argv[1])); store = Store.open(settings.database_path)\n"
+        "forget(store, settings, ANN, 'the operator', decode=decode,"
+        " say=lambda step: os._exit(9) if step == sys.argv[2] else None)"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(settings.state_dir), step], cwd=REPOSITORY, check=False
+    )
+    assert child.returncode == 9
+    with Store.open(settings.database_path) as store:
+        again = forget(store, settings, ANN, "somebody else", decode=decode)
+    assert again["asked_by"] == "the operator"
+    assert again["counts"]["answers"] == 83
+    check_gone(settings)
+
+
+@pytest.mark.parametrize("moment", ["new file alone", "decided", "moved"])
+def test_a_killed_swap_leaves_one_store_or_the_other(tmp_path: Path, moment: str) -> None:
+    path, other = tmp_path / "pawl.duckdb", tmp_path / "other" / "pawl.duckdb"
+    with Store.open(path) as store:
+        for _ in range(5):
+            answered(store)
+    with Store.open(other) as store:
+        answered(store, completion_id="the new one's")
+        newest = store.newest_seq()
+    other.replace(new_path(path))
+    if moment != "new file alone":
+        begin_swap(path, newest)
+    if moment == "moved":
+        new_path(path).replace(path)
+    with Store.open(path) as store:
+        store.verify()
+        ids = [one.completion_id for one in store.completions()]
+    assert (ids == ["the new one's"]) == (moment != "new file alone")
+    assert len(ids) == (5 if moment == "new file alone" else 1)
+    assert not new_path(path).exists()
+    assert not swap_path(path).exists()
+    mark = read_mark(path)
+    assert mark is not None
+    assert mark_path(path).stat().st_mode & 0o77 == 0
+    finish_swap(path)  # as often as one likes
+    Store.open(path).close()
+
+
+def test_rows_that_come_while_the_file_is_written_anew_are_there(
+    settings: Settings, store: Store
+) -> None:
+    late: list[str] = []
+
+    def write_more(step: str) -> None:
+        late.append(answered(store, rater_id="bob").completion_id)
+        late.append(answered(store, rater_id="bob", completion="y" * 3000).completion_id)
+
+    forget(store, settings, ANN, "the operator", decode=decode, say=write_more)
+    assert len(late) == 2 * len(STEPS)
+    assert {one.completion_id for one in store.completions()} >= set(late)
+    store.verify()
+
+
+def test_a_night_keeps_an_erasing_out(settings: Settings, store: Store) -> None:
+    with hold_lock(settings.state_dir / "nightly.lock", "", ""), pytest.raises(PawlError) as err:
+        forget(store, settings, ANN, "the operator")
+    assert err.value.code == "night_runs"
+    assert err.value.retryable
+    assert store.completions(rater_id=ANN)
+
+
+def test_a_front_end_s_key_stands_for_all_behind_it(settings: Settings, store: Store) -> None:
+    key = "front"
+    mine = answered(store, rater_id=f"{key}/eve")
+    other = answered(store, rater_id=f"{key}x/eve")
+    assert preview(store, settings, f"{key}/eve")["names"] == [f"{key}/eve"]
+    done = forget(store, settings, key, "the operator", decode=decode)
+    assert done["counts"]["answers"] == 1
+    assert store.get_completion(mine.completion_id) is None
+    assert store.get_completion(other.completion_id) == other
+    assert store.access.key("k1") is None
+    assert [one.name.startswith("erased-") for one in store.access.all_keys()] == [True]
+    with pytest.raises(PawlError, match="nothing is kept"):
+        preview(store, settings, "nobody")
+
+
+def test_a_name_that_is_a_common_word_spoils_nothing(settings: Settings, store: Store) -> None:
+    for name in ("train", "user"):
+        answered(store, rater_id=name)
+        forget(store, settings, name, "the operator", decode=decode)
+    assert read_json(settings.runs_dir / "run-1" / "run.json")["status"] == "train"
+    items = (settings.runs_dir / "run-1" / "scores/champion/items.jsonl").read_text()
+    assert '"role": "user"' in items
+    assert '"train"' in items
+    assert not store.completions(rater_id="train")
+    assert store.promotions()[0].version == "pawl@1"
