@@ -1,6 +1,6 @@
 """``pawl forget`` proven by searching every byte that Pawl wrote; kills on the way; a large store.
 
-    python -m benchmarks.forget [--kills 20] [--rows 100000]
+    python -m benchmarks.forget [--kills 20] [--rows 100000] [--no-night]
 
 A person with a marker in everything that they send (prompts, names, ids, corrections, comments,
 arguments of tools) talks to a server beside others, over HTTP; a real night (a tiny model, TRL,
@@ -251,7 +251,7 @@ def night_settings(model_dir: Path, state_dir: Path) -> Settings:
     return load_settings({
         "model": str(model_dir), "state_dir": state_dir,
         "train": {"n_epochs": 6, "learning_rate": 3e-3, "n_replay_rows": 30, "n_threads": 2},
-        "gate": {"suite": "everyday", "n_items_per_benchmark": 20, "margin": 0.9,
+        "gate": {"suite": "everyday", "n_items_per_benchmark": 20, "margin": 0.9, "n_placebos": 2,
                  "margin_anchor": 0.9},
     })  # fmt: skip
 
@@ -419,6 +419,7 @@ def main() -> None:
         "--kills", type=int, default=20, help="rounds of kill -9, each of one or two"
     )
     parser.add_argument("--rows", type=int, default=100_000, help="of the large store; 0: none")
+    parser.add_argument("--no-night", action="store_true", help="a snapshot in its place: a minute")
     parser.add_argument("--no-record", action="store_true", help="print only")
     args = parser.parse_args()
     from tests.refine.tiny import make_world_model
@@ -428,7 +429,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pawl-forget-") as name:
         folder = Path(name)
         model_dir, state_dir, log = folder / "model", folder / "state", folder / "server.log"
-        make_world_model(model_dir)
+        make_world_model(model_dir, n_heads=2)  # which the CPU engine takes
         settings, planted = night_settings(model_dir, state_dir), Planted()
         with server(state_dir, model_dir, log) as url:
             admin = {"Authorization": f"Bearer {api_key_of(settings)}"}
@@ -437,7 +438,12 @@ def main() -> None:
             }).raise_for_status().json()["key"]  # fmt: skip
             plant(url, key, planted)
         plant_tools(settings, planted)
-        figures["the night that learned from it"] = night(settings)
+        if args.no_night:
+            from pawl.cli.connect import connect
+
+            connect(settings).post("/admin/snapshots", {})
+        else:
+            figures["the night that learned from it"] = night(settings)
         (state_dir / "salvage-20260101T000000").mkdir()
         shutil.copy(settings.database_path, state_dir / "salvage-20260101T000000")
         with server(state_dir, model_dir, log) as url:
