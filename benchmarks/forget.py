@@ -422,6 +422,7 @@ def main() -> None:
     parser.add_argument("--no-night", action="store_true", help="a snapshot in its place: a minute")
     parser.add_argument("--no-record", action="store_true", help="print only")
     args = parser.parse_args()
+    from tests import tiny_bases
     from tests.refine.tiny import make_world_model
 
     figures: dict[str, object] = {}
@@ -429,7 +430,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pawl-forget-") as name:
         folder = Path(name)
         model_dir, state_dir, log = folder / "model", folder / "state", folder / "server.log"
-        make_world_model(model_dir, n_heads=2)  # which the CPU engine takes
+        if args.no_night:
+            tiny_bases.plain(model_dir)
+        else:
+            make_world_model(model_dir, n_heads=2)  # which the CPU engine takes
         settings, planted = night_settings(model_dir, state_dir), Planted()
         with server(state_dir, model_dir, log) as url:
             admin = {"Authorization": f"Bearer {api_key_of(settings)}"}
