@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measurements import finish
-from evals.evidence import MAX_STEP, Changes, people_test, prompt_weights
-from evals.sequential import first_rejection
-from evals.statistics import Floats, alpha_of_attempt, placebo_p
+from evals.evidence import MAX_STEP, Changes, against_placebos, people_test, prompt_weights
+from evals.sequential import EARLY_SHARE, first_rejection
+from evals.statistics import Floats, alpha_of_attempt
 from pawl.files import read_json
 from pawl.settings import GateSettings
 
@@ -98,9 +98,8 @@ def promotes(
     challenger: Changes, placebos: list[Changes], weights: Floats, clusters: list[str], level: float
 ) -> bool:
     """What the gate says. The cheap half first: only where it passes are signs flipped."""
-    total = weights.sum()
-    gains = [float(weights @ one.scores()) / total for one in placebos]
-    if placebo_p(float(weights @ challenger.scores()) / total, gains) > level:
+    gain = float(weights @ challenger.scores() / weights.sum())
+    if against_placebos(gain, placebos, clusters, weights)[1] > level:
         return False
     return people_test(challenger, placebos, clusters, weights).p <= level
 
@@ -146,7 +145,7 @@ def _power(
     rng: np.random.Generator, pool: Pool, n_controls: int, weights: Floats, clusters: list[str],
     look: int, n_runs: int, free_text: bool,
 ) -> float:  # fmt: skip
-    level, n_found = alpha_of_attempt(look, ALPHA), 0
+    level, n_found, n_runs = alpha_of_attempt(look, ALPHA), 0, max(20, n_runs // 5)
     for _ in range(n_runs):
         change, *placebos = pool.night(rng, N_FLAGGED, n_controls, 1 + N_PLACEBOS)
         real = _fixed(rng, change, N_FLAGGED, free_text=free_text)
@@ -184,8 +183,9 @@ def simulate_benchmarks(losses: dict[str, float], n_runs: int, seed: int) -> Ben
         lost_at = []
         for name, size in SIZES.items():
             order = _items(rng, size, losses.get(name, 0.0))
-            passed = first_rejection(order, -MARGIN, size, ALPHA) or size + BATCH
-            lost = first_rejection([-x for x in order], 0.0, size, ALPHA / len(SIZES))
+            level = ALPHA * EARLY_SHARE
+            passed = first_rejection(order, -MARGIN, size, level) or size + BATCH
+            lost = first_rejection([-x for x in order], 0.0, size, level / len(SIZES))
             ends[name] = min(passed, lost or size, size)
             if lost is not None and lost < passed:
                 lost_at.append(lost)
@@ -265,8 +265,9 @@ def main() -> None:
         print(label, found, f"{time.monotonic() - started:.0f} s", flush=True)
     finish(
         "gate", "The gate, simulated", figures, missed=missed, keep=not args.no_record,
-        note=f"{args.runs:,} runs each (benchmarks a fifth of that); {N_FLAGGED} flagged prompts a "
-        f"night, each in a conversation of its own, {N_PLACEBOS} placebos, alpha {ALPHA:g}. "
+        note=f"{args.runs:,} runs each, true fixes and benchmarks a fifth of that; {N_FLAGGED} "
+        f"flagged prompts a night, each in a conversation of its own; {N_PLACEBOS} placebos, "
+        f"alpha {ALPHA:g}. "
         + ("" if len(pools) > 1 else "No real adapters' scores were there (benchmarks.noise)."),
     )  # fmt: skip
 

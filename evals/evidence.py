@@ -20,6 +20,7 @@ change does, and harms nobody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,16 +89,30 @@ def people_test(
         usual = np.mean([np.clip(p.margins, -MAX_STEP, MAX_STEP) for p in placebos], axis=0)
     sums = cluster_sums((weights * (challenger.scores() - usual)).tolist(), clusters)
     total = float(weights.sum())
-    gains = tuple(float(weights @ p.scores()) / total for p in placebos)
     gain = float(weights @ challenger.scores()) / total
-    p_better = sign_flip_p(sums)
+    gains, p_placebo = against_placebos(gain, placebos, clusters, weights)
     return PeopleTest(
         gain=gain,
         placebo_gains=gains,
-        p_better=p_better,
-        p_worse=sign_flip_p(-sums),
-        p_placebo=placebo_p(gain, gains),
+        p_better=sign_flip_p(sums),
+        p_worse=sign_flip_p(-sums) if sums.sum() < 0 else 1.0,  # above one half in any case
+        p_placebo=p_placebo,
     )
+
+
+def against_placebos(
+    gain: float, placebos: Sequence[Changes], clusters: Sequence[str], weights: Floats
+) -> tuple[tuple[float, ...], float]:
+    """The gain of each placebo, and the p-value that the challenger's is above theirs."""
+    total = float(weights.sum())
+    gains = tuple(float(weights @ one.scores()) / total for one in placebos)
+    # What the spread of gains would be if prompts were all that differed: by cluster, as always.
+    squares = [
+        float((cluster_sums((weights * (one.scores() - mean)).tolist(), clusters) ** 2).sum())
+        for one, mean in zip(placebos, gains, strict=True)
+    ]
+    least = math.sqrt(sum(squares) / len(squares)) / total if squares else 0.0
+    return gains, placebo_p(gain, gains, least)
 
 
 def pass_rate(
@@ -107,11 +122,13 @@ def pass_rate(
     challenger is tested against all; None with fewer than three."""
     if len(placebos) < 3:
         return None
-    passed = [
-        people_test(one, [*placebos[:i], *placebos[i + 1 :]], clusters, weights).p <= alpha
-        for i, one in enumerate(placebos)
-    ]
-    return sum(passed) / len(passed)
+    total, n_passed = float(weights.sum()), 0
+    for i, one in enumerate(placebos):
+        others = [*placebos[:i], *placebos[i + 1 :]]
+        gain = float(weights @ one.scores()) / total
+        if against_placebos(gain, others, clusters, weights)[1] <= alpha:
+            n_passed += people_test(one, others, clusters, weights).p <= alpha
+    return n_passed / len(placebos)
 
 
 def naive_pass_rate(

@@ -17,12 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from pawl.schemas import ItemScore
+
 State = Literal["open", "no worse", "lost"]
 
+EARLY_SHARE = 0.4  # of alpha
+FIRST_LOOK, LOOK_EVERY = 100, 50  # items of a benchmark: before the first look, and between two
 MOST_BET = 0.5  # of what may be lost on one item: the stake never falls below half by one item
 
 
@@ -68,17 +73,52 @@ def first_rejection(
     return int(hits[0]) + 1 if len(hits) else None
 
 
-def state_of(
-    differences: Sequence[float], n_items: int, *, margin: float, alpha: float, n_benchmarks: int
-) -> State:
-    """What the items of one benchmark have shown so far.
+def early_p(differences: Sequence[float], mean: float, n_items: int) -> float:
+    """The p-value that the mean of all items is above ``mean``, valid whenever one looks: what was
+    shown once stays shown, whatever comes later."""
+    most = max(log_stakes(differences, mean, n_items), default=0.0)
+    return math.exp(-most) if most > 0 else 1.0
 
-    ``no worse``: a loss of ``margin`` is ruled out at ``alpha``. ``lost``: a loss was shown, at
-    ``alpha`` over all benchmarks (Bonferroni), before the former. What was shown once stays shown:
-    the first of the two to be reached counts, however often one looks and whatever comes later.
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model that the challenger is compared with: its scores by (benchmark, item), and the loss
+    that is allowed against it."""
+
+    scores: dict[tuple[str, str], float | None]
+    margin: float
+    margins: dict[str, float] = field(default_factory=dict)
+
+    def margin_of(self, benchmark: str) -> float:
+        return self.margins.get(benchmark, self.margin)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """When a benchmark needs no more items: against each reference a loss of the margin is ruled
+    out, or any loss is shown (Bonferroni over ``n_benchmarks``). In the latter case the challenger
+    is rejected whatever the others say, so all of them need no more.
+
+    ``EARLY_SHARE`` of ``alpha`` pays for this; the rest is for the test of all items at the end.
     """
-    passed = first_rejection(differences, -margin, n_items, alpha)
-    lost = first_rejection([-one for one in differences], 0.0, n_items, alpha / n_benchmarks)
-    if passed is not None and (lost is None or passed <= lost):
-        return "no worse"
-    return "lost" if lost is not None else "open"
+
+    references: tuple[Reference, ...]
+    alpha: float
+    n_benchmarks: int
+
+    def look(self, benchmark: str, items: Sequence[ItemScore], n_items: int) -> State:
+        """``items``: those of the challenger so far, in their order. ``n_items``: of the whole
+        benchmark. An item without a score leaves it open: there will be no verdict."""
+        level, passed = self.alpha * EARLY_SHARE, 0
+        for reference in self.references:
+            differences = []
+            for item in items:
+                before = reference.scores.get((benchmark, item.item_id))
+                if before is None or item.score is None:
+                    return "open"
+                differences.append(item.score - before)
+            if early_p(differences, -reference.margin_of(benchmark), n_items) <= level:
+                passed += 1
+            elif early_p([-one for one in differences], 0.0, n_items) <= level / self.n_benchmarks:
+                return "lost"
+        return "no worse" if passed == len(self.references) else "open"
