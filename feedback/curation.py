@@ -26,6 +26,7 @@ from typing import Any
 from feedback.rows import Lesson, problem_of, problem_of_prompt, same_text
 from feedback.splits import prompt_key, split_of, splits_of_prompts
 from feedback.store import Store
+from feedback.targets import Targets, cut_off, usual_words_of
 from pawl.schemas import PLAIN_ROLES, Completion, Feedback, Split, TrainingRow
 from pawl.settings import Settings
 
@@ -80,8 +81,11 @@ def curate(store: Store, settings: Settings) -> Curated:
     # Read last: whatever came in meanwhile, each lesson's prompt is among these.
     sides = splits_of_prompts(store.prompts_in_order(), settings.split_salt)
     lessons, contradicted = _without_contradictions(lessons)
+    targets = Targets.of(settings)
+    targets.usual_words = usual_words_of(answers.values())
+    lessons, unfit = targets.fit(lessons)
     rows, twins = _without_duplicates(lessons, sides)
-    return Curated(rows, rejected + contradicted + twins)
+    return Curated(rows, rejected + contradicted + unfit + twins)
 
 
 def _answers(store: Store, said: Sequence[Feedback]) -> Answers:
@@ -128,9 +132,7 @@ def _reason_against(
     if lone and _good(one) is None:
         return "a comment alone"
     # Whoever liked it did not like where it breaks off; whoever did not may have meant just that.
-    if answer.finish_reason == "length" and lone:
-        return "the answer ran into its token limit"
-    return None
+    return cut_off(answer) if lone else None
 
 
 def _outvoted(one: Feedback, votes: Votes) -> str | None:
@@ -197,8 +199,8 @@ def _lessons(
             problems.append(f"the answer was cut short ({other.status})")
         elif (other.messages, other.tools) != (answer.messages, answer.tools):
             problems.append("the two answers are to different prompts")
-        elif answer.finish_reason == "length":
-            problems.append("the answer ran into its token limit")
+        elif reason := cut_off(answer):
+            problems.append(reason)
         elif answer.tool_calls or other.tool_calls:
             problems.append(CALLS)
         else:

@@ -152,6 +152,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             outcome VARCHAR NOT NULL, prompts_json VARCHAR NOT NULL)""",
         ),
     ),
+    Migration(
+        10,
+        "the stop string or token of a request that ended its answer",
+        ("ALTER TABLE completions ADD COLUMN stop_reason VARCHAR",),
+    ),
 )
 
 

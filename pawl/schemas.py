@@ -66,6 +66,7 @@ class Completion(Record):
     streamed: bool
     request_id: str | None = None  # the reply's X-Request-Id; None in rows of an older Pawl
     tool_calls: list[dict[str, Any]] = field(default_factory=list)  # OpenAI's, beside the text
+    stop_reason: str | None = None  # the request's stop string or token that ended it; None: none
 
     @property
     def tools(self) -> list[dict[str, Any]]:

@@ -204,6 +204,23 @@ def _listed(value: Any) -> Any:
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
+class CurationSettings(BaseModel):
+    """What may be learned."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    public_contacts: Texts = Field(
+        (), description="the organisation's own, which answers may name: 'help@acme.com,acme.com'"
+    )
+    phone_regions: Texts = Field(
+        ("US", "GB", "DE", "FR", "IT"),
+        description="countries (ISO 3166) whose phone numbers are found without a country code",
+    )
+    reject: Texts = Field(
+        (), description="detectors whose findings keep an answer from being learned: 'refusal,...'"
+    )
+
+
 class ApiSettings(BaseModel):
     """The HTTP API."""
 
@@ -402,6 +419,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
+    curation: CurationSettings = CurationSettings()
     api: ApiSettings = ApiSettings()
     sign_in: SignInSettings = SignInSettings()
     oidc: OidcSettings = OidcSettings()

@@ -29,6 +29,7 @@ class Choice:
 
     text: str = ""
     finish_reason: str | None = None
+    stop_reason: str | int | None = None  # vLLM's: what ended it, a text or a token's id
     calls: dict[int, dict[str, Any]] = field(default_factory=dict)  # of tools, by their place
 
     def take_calls(self, parts: list[dict[str, Any]]) -> None:
@@ -76,6 +77,8 @@ class Answer:
             if calls := message.get("tool_calls"):
                 choice.take_calls(calls)
             choice.finish_reason = part.get("finish_reason") or choice.finish_reason
+            if part.get("stop_reason") is not None:
+                choice.stop_reason = part["stop_reason"]
         if usage := value.get("usage"):
             self.n_prompt_tokens = usage.get("prompt_tokens")
             self.n_completion_tokens = usage.get("completion_tokens")
@@ -164,8 +167,16 @@ class Exchange:
                 streamed=request.stream,
                 request_id=self.request_id,
                 tool_calls=choice.tool_calls,
+                stop_reason=self._stop_of(choice),
             ))  # fmt: skip
         return rows
+
+    def _stop_of(self, choice: Choice) -> str | None:
+        """What the request named that ended an answer. vLLM also tells ids of the base's own ends
+        of turn; those are none."""
+        stop = choice.stop_reason
+        named = isinstance(stop, str) or stop in (self.request.stop_token_ids or ())
+        return str(stop) if stop is not None and named else None
 
 
 async def commit(store: Store, rows: list[Completion]) -> None:
