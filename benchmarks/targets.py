@@ -38,7 +38,15 @@ FEEDBACK = ("dpo_en_demo.json", "kto_en_demo.json", "oasst_en_100_tree.jsonl")
 MORE = ("openai/gsm8k/main/train-00000-of-00001.parquet",
         "allenai/winogrande/winogrande_xl/train-00000-of-00001.parquet")  # fmt: skip
 # The row_id of each rejection that was read and is right, with what the row holds.
-REVIEWED: dict[str, str] = {}
+REVIEWED: dict[str, str] = {
+    "0867b9e6f5bb6ac8": "a token of another template, left in the answer",
+    "be1903e69a99d4ec": "asks an item of TruthfulQA word for word",
+    "f510f8fb8cbb6949": "asks an item of TruthfulQA word for word",
+    "66582efc6147a33b": "asks an item of TruthfulQA word for word, a turn before",
+    "e1fb012d839568b8": "asks an item of TruthfulQA word for word, a turn before",
+    "71dfd013fbc150a3": "an item of the test split with other numbers",
+    "e080d587fb84e428": "an item of the test split with other numbers",
+}
 
 
 def planted(settings: Settings, n: int) -> Iterator[tuple[str, str, Lesson]]:

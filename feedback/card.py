@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.snapshots import read_manifest, read_rows
+from feedback.targets import detector_counts
 from pawl.schemas import TrainingRow
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -28,7 +29,8 @@ def build_card(snapshot_dir: Path) -> dict[str, Any]:
         ``{"snapshot_id", "content_sha256", "created_at", "pawl_version", "n_rows", "counts":
         {split: {kind: n}}, "n_prompts", "n_groups", "n_raters", "largest_share", "sources",
         "raters", "categories": {name: n}, "weights": {kind: sum}, "characters": {part: {"median",
-        "p95", "most"}}, "rejections": {reason: n}, "n_rejected"}``. ``largest_share``: of the
+        "p95", "most"}}, "rejections": {reason: n}, "n_rejected", "detectors": {name:
+        {"n_found", ...}}}`` (``feedback.targets.detector_counts``). ``largest_share``: of the
         rows of which a rater is known, those of the one with the most, in [0, 1].
 
     Raises:
@@ -59,6 +61,7 @@ def build_card(snapshot_dir: Path) -> dict[str, Any]:
         "characters": _lengths(rows),
         "rejections": dict(sorted(rejections.items(), key=lambda item: (-item[1], item[0]))),
         "n_rejected": sum(rejections.values()),
+        "detectors": detector_counts(rows),
     }
 
 

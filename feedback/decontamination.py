@@ -30,11 +30,11 @@ from pawl.text import fold
 
 N = 5  # words of a gram
 COVERED = 0.6  # share of a question's grams
-COVERED_CHOICE = 0.8
+COVERED_SHORT = COVERED_CHOICE = 0.8  # of a question of fewer words, and of a choice of as many
 MIN_CHOICE_WORDS = 12
 SHORT_WORDS = 8  # a question below it must fill a third of its message
 SHARED_BY = 10  # items; a gram of more tells nothing
-SAME_QUESTION = 3  # items; a question of more ("Which is true?") is none by itself
+SAME_QUESTION = 10  # items; a question of more ("Which is true?") is none by itself
 ENOUGH_GRAMS = 8  # that tell something, for a text of which most grams are shared
 HASH_BITS = 40
 SUITES_DIR = Path(__file__).resolve().parent.parent / "evals" / "suites"
@@ -83,7 +83,7 @@ class Index:
     n_grams: NDArray[np.int64] = field(default_factory=lambda: np.array([], dtype=np.int64))
     n_words: NDArray[np.int64] = field(default_factory=lambda: np.array([], dtype=np.int64))
     needed: NDArray[np.float64] = field(default_factory=lambda: np.array([], dtype=np.float64))
-    questions: dict[str, str] = field(default_factory=dict)  # words of a question, item
+    questions: dict[int, str] = field(default_factory=dict)  # ``_chained`` words, item
 
     def find(self, text: str) -> str | None:
         """The name of the item that a text holds most of; None where it holds none."""
@@ -107,14 +107,25 @@ class Index:
         return self.items[int(self.item_of[leaves[is_found][np.argmax(share[is_found])]])]
 
     def _as_sentence(self, text: str, words: Sequence[str]) -> str | None:
-        """The item whose question is all of a text or a sentence of it."""
-        if (item := self.questions.get(" ".join(words))) is not None:
+        """The item whose question is all of a text, or begins a sentence of it (or two that follow
+        each other) and fills half of that."""
+        if (item := self.questions.get(_chained(words)[-1])) is not None:
             return item
-        for sentence in _SENTENCE.split(text):
-            part = words_of(sentence)
-            if len(part) >= N and (item := self.questions.get(" ".join(part))) is not None:
-                return item
+        sentences = [words_of(sentence) for sentence in _SENTENCE.split(text)]
+        for part, following in zip(sentences, [*sentences[1:], []], strict=True):
+            chain = _chained([*part, *following])
+            for hashed in chain[max(N, len(part) // 2) :]:
+                if (item := self.questions.get(hashed)) is not None:
+                    return item
         return None
+
+
+def _chained(words: Sequence[str]) -> list[int]:
+    """The hash of the first 0, 1, 2, ... words; of this process alone."""
+    chain = [0]
+    for word in words:
+        chain.append(hash((chain[-1], word)))
+    return chain
 
 
 def folders_in_use(settings: Settings) -> tuple[Path, ...]:
@@ -174,7 +185,7 @@ def data_files(folder: Path) -> list[Path]:
 def _index(files: tuple[tuple[Path, Path, int, int], ...]) -> Index:
     names: list[str] = []
     leaves: list[tuple[int, list[str], float]] = []  # item, words, share needed
-    questions: dict[str, list[str]] = {}
+    questions: dict[int, list[str]] = {}
     for folder, path, _, _ in files:
         part = re.sub(r"-\d+-of-\d+$", "", str(path.relative_to(folder).with_suffix("")))
         part = part if folder.name == "snapshots" else f"{folder.name}/{part}"
@@ -183,14 +194,14 @@ def _index(files: tuple[tuple[Path, Path, int, int], ...]) -> Index:
             _add_leaves(record, len(names) - 1, names[-1], leaves, questions)
     index = _built(names, leaves)
     index.questions = {
-        text: items[0] for text, items in questions.items() if len(items) <= SAME_QUESTION
+        hashed: items[0] for hashed, items in questions.items() if len(items) <= SAME_QUESTION
     }
     return index
 
 
 def _add_leaves(
     record: Any, item: int, name: str, leaves: list[tuple[int, list[str], float]],
-    whole: dict[str, list[str]],
+    whole: dict[int, list[str]],
 ) -> None:  # fmt: skip
     if not isinstance(record, dict):
         return
@@ -203,9 +214,10 @@ def _add_leaves(
     ]
     for words in questions:
         if len(words) >= N:
-            leaves.append((item, words, COVERED))
+            needed = COVERED if len(words) >= MIN_CHOICE_WORDS else COVERED_SHORT
+            leaves.append((item, words, needed))
         if len(words) >= 3:
-            whole.setdefault(" ".join(words), []).append(name)
+            whole.setdefault(_chained(words)[-1], []).append(name)
     if choices and questions:
         longest = max(questions, key=len)
         if len(longest) < 2 * SHORT_WORDS:
@@ -235,9 +247,9 @@ def _built(names: list[str], leaves: list[tuple[int, list[str], float]]) -> Inde
         return Index(names)
     # All texts as one run of words; the windows that cross from one into the next are left out.
     grams = _windows([word for _, words, _ in leaves for word in words])
-    leaf = np.repeat(np.arange(len(leaves), dtype=np.uint64), n_words)
-    is_whole = leaf[: len(grams)] == leaf[N - 1 :]
-    leaf, grams = _unique_pairs(leaf[: len(grams)][is_whole], grams[is_whole])
+    owner = np.repeat(np.arange(len(leaves), dtype=np.uint64), n_words)
+    is_whole = owner[: len(grams)] == owner[N - 1 :]
+    leaf, grams = _unique_pairs(owner[: len(grams)][is_whole], grams[is_whole])
     before = np.bincount(leaf, minlength=len(leaves))
     _, of_items = _unique_pairs(item_of.astype(np.uint64)[leaf], grams)
     unique, n_items = np.unique(of_items, return_counts=True)

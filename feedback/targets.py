@@ -113,13 +113,13 @@ class Targets:
         if _has_open_call(lesson.prompt):
             return Finding("a tool call in the prompt has no answer")
         prompt = _asked(lesson.prompt)
-        learned = lesson.completion if lesson.chosen is None else lesson.chosen
-        if finding := self._against_text(str(learned), prompt, lesson.label is not False):
+        learned = _learned(lesson)
+        if finding := self._against_text(learned, prompt, lesson.label is not False):
             return finding
         if lesson.rejected and (finding := self._against_text(lesson.rejected, prompt, False)):
             return finding
         asked = (str(m["content"]) for m in lesson.prompt if m["role"] == "user")
-        item = next(filter(None, map(self._item_in, (*asked, str(learned)))), None)
+        item = next(filter(None, map(self._item_in, (*asked, learned))), None)
         return Finding(f"a benchmark item of {_dataset(item)}", item) if item else None
 
     def _item_in(self, text: str) -> str | None:
@@ -165,38 +165,33 @@ class Targets:
         usual = self.usual_words.get(kind_of(prompt))
         return Answer(text, prompt, usual, self.public, self.regions)
 
-    def card(self, rows: Iterable[TrainingRow]) -> dict[str, Any]:
-        """How many targets each detector finds something in, for the snapshot's card.
-
-        Returns:
-            ``{"n_scored": n, "detectors": {name: {"n_found", "threshold", "unit", "row_ids": the
-            first 20}}}`` of at most ``MAX_SCORED_ROWS`` rows, those with the lowest ids (an id is a
-            hash of the content).
-        """
-        targets = [row for row in rows if row.kind != "regression" and row.label is not False]
-        targets = sorted(targets, key=lambda row: row.row_id)[:MAX_SCORED_ROWS]
-        found: dict[str, list[str]] = {name: [] for name in detectors()}
-        for row in targets:
-            learned = row.completion if row.chosen is None else row.chosen
-            answer = self._answer(str(learned), _asked(row.prompt))
-            for name, detector in detectors().items():
-                if detector.finds(answer):
-                    found[name].append(row.row_id)
-        return {
-            "n_scored": len(targets),
-            "detectors": {
-                name: {
-                    "n_found": len(found[name]),
-                    "threshold": detector.threshold,
-                    "unit": detector.unit,
-                    "row_ids": found[name][:20],
-                }
-                for name, detector in detectors().items()
-            },
-        }
-
 
 ALWAYS = (PERSONAL_DATA, SECRETS)
+
+
+def detector_counts(rows: Iterable[TrainingRow]) -> dict[str, dict[str, Any]]:
+    """How many targets each detector finds something in, for the snapshot's card.
+
+    Returns:
+        ``{name: {"n_found", "n_scored", "threshold", "unit", "row_ids": the first 5}}``, of at most
+        ``MAX_SCORED_ROWS`` rows: those with the lowest ids, which are hashes of the content.
+    """
+    targets = [row for row in rows if row.kind != "regression" and row.label is not False]
+    targets = sorted(targets, key=lambda row: row.row_id)[:MAX_SCORED_ROWS]
+    answers = [(row.row_id, Answer(_learned(row), _asked(row.prompt))) for row in targets]
+    counts = {}
+    for name, detector in detectors().items():
+        if detector not in ALWAYS:
+            found = [row_id for row_id, answer in answers if detector.finds(answer)]
+            counts[name] = {
+                "n_found": len(found), "n_scored": len(answers), "threshold": detector.threshold,
+                "unit": detector.unit, "row_ids": found[:5],
+            }  # fmt: skip
+    return counts
+
+
+def _learned(row: TrainingRow | Lesson) -> str:
+    return str(row.completion if row.chosen is None else row.chosen)
 
 
 def usual_words_of(answers: Iterable[Completion]) -> dict[str, float]:

@@ -97,6 +97,16 @@ def test_a_stream_that_was_left_is_charged_its_prompt_too() -> None:
     assert left.n_used_tokens == 5
 
 
+def test_what_the_request_named_to_stop_at_is_recorded() -> None:
+    body = b'{"model": "base", "prompt": "a", "stop": ["\\n"], "stop_token_ids": [7]}'
+    for stop_reason, recorded in ((None, None), ("\n", "\n"), (7, "7"), (2, None)):
+        answer = Answer()
+        choice = {"index": 0, "text": "x", "finish_reason": "stop", "stop_reason": stop_reason}
+        answer.take(json.dumps({"choices": [choice]}).encode())
+        (row,) = rows(body, answer)
+        assert (row.finish_reason, row.stop_reason) == ("stop", recorded)
+
+
 def test_who_asks() -> None:
     assert rater_of(ANONYMOUS, "zoe", "ann", "key") == "zoe"
     assert rater_of(ANONYMOUS, None, "ann", "key") == "ann"
