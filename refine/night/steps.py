@@ -182,10 +182,13 @@ def _nothing_new(night: Night, content_sha256: str, inputs_sha256: str) -> str:
         same_rows = recipe.get("snapshot", {}).get("content_sha256") == content_sha256
         if same_rows and _is_plan(recipe.get("plan"), night.current_plan):
             return f"{night.champion_dir.name} was trained on exactly these rows"
+    found = evidence.read(night.run.run_dir)
+    # What decided is learned from, so the rows differ; but nothing is there to test another one.
+    is_untested = found.n_flagged_prompts == 0 and found.n_decided_before > 0
     for state in newest_runs(night.settings.runs_dir):
         outcome = state.detail.get("outcome", "no_run")
         if (
-            state.detail.get("inputs_sha256") == inputs_sha256
+            (is_untested or state.detail.get("inputs_sha256") == inputs_sha256)
             and state.run_id != night.run.state.run_id
             and state.status == "finished"
             and outcome not in ("no_run", "no_verdict")
