@@ -43,7 +43,7 @@ from refine.demo.organisation import load_organisation
 
 # The Frobenius norm of a layer's change over that of its weights: the mean over the layers of the
 # adapter that `make demo` promotes (rank 16, 5 minutes of SFT on 2 cores).
-REAL_SHARE = 0.02
+REAL_SHARE = 0.014
 MULTIPLES = (0.5, 1.0, 2.0)
 MAX_TOKENS = 48  # of a base's answer; longer ones are left out, to be quick
 
