@@ -35,7 +35,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, Settin
 from pawl.errors import PawlError
 
 DEFAULT_MODEL = "smollm2-135m"
-SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret")
+SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret", "judge", "judge.api_key")
 BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday")  # names, whatever lies in the folder
 
 
@@ -191,6 +191,36 @@ class GateSettings(BaseModel):
                 f"(gate.margin = {margin:g}); raise this one or lower that one"
             )
         return value
+
+
+class JudgeSettings(BaseModel):
+    """A model behind an OpenAI-compatible address that compares answers; none without ``url``.
+
+    It is sent prompts and answers of the people who use this server.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+",
+        description="up to /v1: 'http://host:9000/v1'; None: none",
+    )
+    model: str = Field("", description="the name that the address knows the judge by")
+    api_key: SecretStr | None = None
+    timeout_seconds: float = Field(60, gt=0, description="of one reply")
+    n_tries: int = Field(3, ge=1, le=10, description="of each question; then it has no verdict")
+    max_concurrent_requests: int = Field(4, ge=1, le=256)
+    least_kappa: float = Field(
+        0.4, ge=0, le=1, description="its word counts from here on: the lower bound of Cohen's "
+        "kappa with people's own choices",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> Self:
+        if self.url is not None and not self.model:
+            raise ValueError("judge.url needs judge.model, the name that the address knows it by")
+        return self
 
 
 def _listed(value: Any) -> Any:
@@ -420,6 +450,7 @@ class Settings(BaseSettings):
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
     curation: CurationSettings = CurationSettings()
+    judge: JudgeSettings = JudgeSettings()
     api: ApiSettings = ApiSettings()
     sign_in: SignInSettings = SignInSettings()
     oidc: OidcSettings = OidcSettings()

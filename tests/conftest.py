@@ -34,7 +34,8 @@ TOGETHER = {
         "serve/api/test_openapi.py",
     },
     "one import of torch": {
-        "evals/test_prefix_tree.py", "evals/test_regression.py", "evals/test_tasks.py",
+        "evals/test_bias.py", "evals/test_prefix_tree.py", "evals/test_regression.py",
+        "evals/test_tasks.py",
         "pawl/test_gguf.py", "refine/test_datasets.py", "refine/test_sft.py",
     },
 }  # fmt: skip
