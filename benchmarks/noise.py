@@ -28,9 +28,10 @@ from benchmarks.gate import SCORES
 from benchmarks.measurements import finish
 from evals import placebo
 from evals.gate import decide, gate_rules
+from evals.matching import match
 from evals.people import changes
 from evals.placebo import Size
-from evals.regression import PLACEBO, answers_of, matches, score_rows
+from evals.regression import PLACEBO, answers_of, score_rows
 from evals.score import score_benchmarks
 from evals.suites import load
 from pawl.chat_template import load_tokenizer
@@ -92,7 +93,7 @@ def rows_of(scorer: Any, tokenizer: Any, n_flagged: int, n_controls: int) -> lis
                 continue
             if f" {normalise(right)} " in f" {normalise(text)} ":
                 controls.append(replace(row, kind="unpaired", completion=text, label=True))
-            elif not matches(text, right, "", question):
+            elif not match(text, right, "", question).matches:
                 flagged.append(replace(row, chosen=right, rejected=text))
         print(f"{len(flagged)} flagged, {len(controls)} controls", flush=True)
         if len(flagged) >= n_flagged and len(controls) >= n_controls:

@@ -63,6 +63,11 @@ def load_pairs(path: Path = DATA) -> list[BiasPair]:
     ]
 
 
+def margins(margin: float) -> dict[str, float]:
+    """The same margin for every attribute's benchmark."""
+    return {PREFIX + pair.attribute: margin for pair in load_pairs()}
+
+
 def pairs_hash() -> str:
     """Hex SHA-256 of the data: kept scores of other pairs are not these."""
     return sha256_file(DATA)

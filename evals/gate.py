@@ -31,7 +31,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from evals import reasons
+from evals import bias, reasons
 from evals.people import Pair, PeopleEvidence, holdout_verdict, kept_verdict
 from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict, KeptVerdict
 from evals.regression import BENCHMARK as HOLDOUT
@@ -86,6 +86,7 @@ def gate_rules(gate: GateSettings, suite: Suite) -> GateRules:
     """
     description = suite.description
     margins = {} if gate.margin else {b.name: b.margin for b in suite.benchmarks if b.margin}
+    margins |= bias.margins(gate.margin_bias) if gate.bias_audit else {}
     margin = gate.margin or description.margin
     margin_anchor = gate.margin_anchor or description.margin_anchor
     widest = max([margin, *margins.values()])

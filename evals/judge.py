@@ -25,15 +25,17 @@ import math
 import random
 import re
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from evals.gate import Verdict
+from evals.regression import BENCHMARK, CONTROLS
 from evals.statistics import mean_interval
 from pawl.errors import PawlError
 from pawl.schemas import ItemScore, Message
@@ -122,6 +124,26 @@ class JudgeReport:
         return asdict(self)
 
 
+def veto(verdict: Verdict, report: JudgeReport, alpha: float) -> Verdict:
+    """The verdict, rejected where a judge that people agree with finds the challenger worse.
+
+    A judge only forbids: flagged prompts were chosen because the champion failed on them, so any
+    change has a head start there, and no placebo was judged beside the challenger.
+    """
+    worse = report.win_rate
+    if not report.counts or worse.p_worse is None or worse.p_worse > alpha:
+        return verdict
+    if verdict.outcome == "no_verdict":
+        return verdict
+    reason = (
+        f"The judge {report.model}, which agrees with people's own choices, finds the challenger's "
+        f"answers worse: it would win {worse.controlled:.0%} of comparisons at equal length "
+        f"(p = {worse.p_worse:.2g})."
+    )
+    reasons = verdict.reasons if verdict.outcome == "reject" else []
+    return replace(verdict, outcome="reject", reasons=[reason, *reasons])
+
+
 def judge_night(
     settings: JudgeSettings,
     champion: Sequence[ItemScore],
@@ -130,17 +152,20 @@ def judge_night(
     """Compare two models' answers to the held-out prompts, after the judge itself was tested.
 
     Args:
-        champion: scores of the holdout, with ``detail["answer"]`` where the prompt was answered;
-            items without one are preference pairs (``correction`` is what the person preferred).
-        challenger: the same items.
+        champion: its scores. Of these, held-out prompts and controls with ``detail["answer"]`` are
+            compared; held-out ones without are preference pairs (``correction`` is what the person
+            preferred).
+        challenger: its scores of the same items.
 
     Raises:
         PawlError: no judge is set.
     """
-    after = {item.item_id: item for item in challenger}
+    after = {item.item_id: item for item in challenger if item.error is None}
     choices_of_people, compared, n_same = [], [], 0
     for item in champion:
         detail = item.detail
+        if item.benchmark not in (BENCHMARK, CONTROLS) or item.error is not None:
+            continue
         if "answer" not in detail:
             if detail.get("correction") and detail.get("flagged"):
                 choices_of_people.append(_shuffled(item))
@@ -252,7 +277,7 @@ async def _ask(
                 response = await client.post(
                     settings.url.rstrip("/") + "/chat/completions", json=body
                 )
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             why = f"the judge did not answer: {type(error).__name__}"
             continue
         if response.status_code != 200 or len(response.content) > MOST_BYTES:
@@ -307,15 +332,15 @@ def agree(choices: Sequence[tuple[Choice, Choice, str]]) -> Agreement:
     if not choices:
         return Agreement(0, 0, None, None, None, None, None)
     sizes = Counter(cluster for _, _, cluster in choices)
-    people, judge, alike = Counter[str](), Counter[str](), Counter[str]()
+    people, judge, alike = (defaultdict[str, float](float) for _ in range(3))
     for by_person, by_judge, cluster in choices:
         weight = 1 / sizes[cluster]
-        people[by_person] += weight  # type: ignore[assignment]
-        judge[by_judge] += weight  # type: ignore[assignment]
-        alike[cluster] += weight * (by_person == by_judge)  # type: ignore[assignment]
+        people[by_person] += weight
+        judge[by_judge] += weight
+        alike[cluster] += weight * (by_person == by_judge)
     n = len(sizes)
     expected = sum(people[name] * judge[name] for name in _EXCHANGED) / n**2
-    observed = mean_interval([float(alike[c]) for c in sizes], list(sizes), alpha=0.05)
+    observed = mean_interval([alike[c] for c in sizes], list(sizes), alpha=0.05)
 
     def kappa(share: float) -> float | None:
         return None if expected == 1 else (share - expected) / (1 - expected)

@@ -155,8 +155,8 @@ def _is_exactly(answer: str, item: Item, categories: Sequence[str]) -> bool:
 
     Words without case, then with it, then every sign. Spelling counts case but for the first
     letter, a form that was asked for counts its signs. What introduces the text (*The right form
-    is: ...*, quotation marks) does not count. Where the sentence itself isn't at stake, neither does
-    what repeats the prompt (*It is spelled restaurant*).
+    is: ...*, quotation marks) does not count. Where the sentence itself isn't at stake, neither
+    does what repeats the prompt (*It is spelled restaurant*).
     """
     language, is_form = item.language, "format" in categories
     whole, wrong = tokens(item.correction_text, language), tokens(item.flagged_text, language)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,34 +15,16 @@ from types import MappingProxyType
 from typing import Any
 
 from evals.generation import greedy_answers
+from evals.matching import match
 from pawl.chat_template import end_of_turn_id, renders_tools, with_objects
 from pawl.files import sha256_json, write_atomic
 from pawl.schemas import ItemScore, Message, TrainingRow
-from pawl.text import fold, normalise
 
 BENCHMARK = "holdout"
 # No suite can have such names: "__" is not allowed in them.
 CONTROLS, KEPT, PLACEBO = "holdout__controls", "holdout__kept", "holdout__placebo"
 MAX_ANSWER_TOKENS = 256
 N_AT_ONCE = 16  # answers written at a time: with 2,000 tokens of prompt each, 1.5 GB
-MATCH_F1 = 0.8  # of ten words two may differ on both sides, if no fact hangs on them
-
-# Words that may differ between two ways to say one thing. Not here: words that turn a sentence
-# round (not, only, all, before, or).
-_LITTLE_WORDS = frozenset(
-    "is are was were be been being am do does did has have had having can could will would shall "
-    "it its this that these those there they them their he she his her him we us our you your i "
-    "me my who whom which what when where how why of in on at to for from by with as and so also "
-    "too very really just well about please s m d ll re ve".split()
-)
-_NEGATIONS = frozenset(("not", "no", "never", "none", "nobody", "nothing", "without", "nor"))
-_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve".split()
-    )
-    if word != "one"  # mostly no number: "this one", "one can see"
-}
 
 # Pairs of token ids, prompt and answer, to (log-probability, whether greedy would write it).
 Logprobs = Callable[[list[tuple[list[int], list[int]]]], list[tuple[float, bool]]]
@@ -102,79 +82,10 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
     return sha256_json(
         [
             [r.row_id, r.kind, r.split, r.group_id, r.prompt, r.chosen, r.rejected, r.completion,
-             r.origin.get("rater_id"), *r.tools]
+             r.categories, r.origin.get("rater_id"), *r.tools]
             for r in rows
         ]
     )  # fmt: skip
-
-
-def compared_words(text: str) -> list[str]:
-    """The words that are compared: normalised, ``can't`` as ``can not``, ``eight`` as ``8`` and
-    ``1,000`` as ``1000``."""
-    text = fold(text).replace("can't", "can not").replace("cannot", "can not")
-    text = re.sub(r"n't\b", " not", text.replace("won't", "will not"))
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    return [_NUMBERS.get(word, word) for word in normalise(text).split()]
-
-
-def word_f1(answer: str, wanted: str) -> float:
-    """Harmonic mean of precision and recall over the words that are compared, in [0, 1]."""
-    given, target = compared_words(answer), compared_words(wanted)
-    common = sum((Counter(given) & Counter(target)).values())
-    return 2 * common / (len(given) + len(target)) if common else 0.0
-
-
-def matches(answer: str, correction: str, flagged: str, prompt: str) -> bool:
-    """Whether a free answer says what the correction says.
-
-    It does when the normalised texts are equal. Else its words must agree (F1 of 0.8 or more) with
-    the correction and agree less with the flagged answer, and nothing that a fact hangs on may
-    differ: *12 plus 7 is 18* shares most of its words with *12 plus 7 is 19*.
-
-    - Every number of the correction is in the answer, and no number that neither the correction
-      nor the prompt has.
-    - Every telling word of the correction is in the answer: each word but little ones (*of*,
-      *can*, *it*) that the prompt or the flagged answer lacks. A choice (*Canberra or Sydney?*)
-      names the right answer in the prompt, so the flagged answer counts too.
-    - No telling word of the flagged answer is in the answer, unless the correction or the prompt
-      has it: *Canberra or Sydney* is no answer.
-    - Both deny or neither does; an opening *yes* or *no* may be missing, not turned round.
-
-    What it can't see: words in another order (*dogs chase cats*). A synonym for a telling word is
-    taken for another fact: a wrong no costs evidence, a wrong yes promotes a wrong answer.
-    """
-    if normalise(answer) == normalise(correction):
-        return True
-    agreement = word_f1(answer, correction)
-    if agreement < MATCH_F1 or agreement <= word_f1(answer, flagged):
-        return False
-    (opening, words), (wanted_opening, wanted) = _opened(answer), _opened(correction)
-    if opening and wanted_opening and opening != wanted_opening:
-        return False
-    given, wrong = set(compared_words(prompt)), set(_opened(flagged)[1])
-    numbers, wanted_numbers = (Counter(w for w in x if _is_number(w)) for x in (words, wanted))
-    if wanted_numbers - numbers or set(numbers) - set(wanted_numbers) - given:
-        return False
-    if sum(w in _NEGATIONS for w in words) != sum(w in _NEGATIONS for w in wanted):
-        return False
-    telling = _telling(wanted) - (given & wrong)
-    return telling <= set(words) and not (_telling(list(wrong)) - set(wanted) - given) & set(words)
-
-
-def _opened(text: str) -> tuple[str, list[str]]:
-    """An opening yes or no that stands apart, empty if there is none, and the words after it."""
-    found = re.match(r"\s*(yes|no)\b\s*(?:[,.:;!\u2013\u2014-]|$)", text, re.IGNORECASE)
-    opening, end = (found[1].lower(), found.end()) if found else ("", 0)
-    return opening, compared_words(text[end:])
-
-
-def _is_number(word: str) -> bool:
-    return any(sign.isdigit() for sign in word)
-
-
-def _telling(words: Sequence[str]) -> set[str]:
-    """The words that can make two sentences say different things, numbers and denials apart."""
-    return {w for w in words if w not in _LITTLE_WORDS | _NEGATIONS and not _is_number(w)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +114,7 @@ def score_rows(
     - ``prefers``: the correction is likelier than the flagged answer, by log-probability *per
       token* (the sum would favour whichever answer is shorter).
     - ``matches``: the greedy answer (temperature 0, at most 256 tokens) says what the correction
-      says (:func:`matches`).
+      says (:func:`evals.matching.match`; ``compared`` names how).
 
     A preference pair has only the first: there is no one answer to match. A control (an answer
     that nobody flagged) has only the second: the greedy answer still says what was said. A row that
@@ -289,9 +200,17 @@ def _with_answer(item: ItemScore, answers: Mapping[str, Answer]) -> ItemScore:
         return item
     answer, detail = answers[item.item_id], item.detail
     question = detail["prompt"][-1]["content"]
-    right = matches(answer.text, detail["correction"], detail["flagged"] or "", question)
+    found = match(
+        answer.text,
+        detail["correction"],
+        detail["flagged"] or "",
+        question,
+        detail["categories"] or (),
+    )
+    right = found.matches
     marks = [right] if item.score is None else [bool(item.score), right]
-    detail = detail | {"matches": right, "answer": answer.text, "answer_is_whole": answer.is_whole}
+    detail = detail | {"matches": right, "compared": found.kind}
+    detail |= {"answer": answer.text, "answer_is_whole": answer.is_whole}
     return replace(item, score=sum(marks) / len(marks), detail=detail)
 
 

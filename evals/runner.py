@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from evals.bias import pairs_hash
 from evals.regression import is_of_people, read_more_rows, rows_hash, scored_rows
 from evals.score import FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
@@ -47,6 +48,7 @@ def score(
     n_placebos: int = 0,
     out_dir: Path | None = None,
     benchmarks: bool = True,
+    bias: bool = False,
     n_threads: int | None = None,
     beside_engine: bool = False,
     on_event: OnEvent | None = None,
@@ -66,6 +68,7 @@ def score(
             this model to that adapter.
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
+        bias: score the bias audit too, beside the benchmarks.
         n_threads: None: 2 beside an engine, else all cores.
         beside_engine: low priority, so that the server stays quick.
         on_event: called with the child's events (``evals/score.py`` shows them).
@@ -89,9 +92,9 @@ def score(
     }
     parts: dict[str, Path] = {}
     if benchmarks:
-        key = sha256_json(
-            who | {"suite": content_hash(suite, data_dir), "n_items": n_items, "seed": seed}
-        )
+        what = {"suite": content_hash(suite, data_dir), "n_items": n_items, "seed": seed}
+        what |= {"bias": pairs_hash()} if bias else {}
+        key = sha256_json(who | what)
         parts["benchmarks"] = scores_dir / f"{suite.name}-{key[:16]}"
     if rows:
         key = sha256_json(who | {"rows": rows_hash(rows), "placebos": placebos})
@@ -110,6 +113,7 @@ def score(
         arguments += ["--items-per-benchmark", str(n_items)] if n_items else []
         arguments += ["--data-dir", str(data_dir.absolute())] if data_dir else []
         arguments += ["--skip-benchmarks"] if "benchmarks" not in missing else []
+        arguments += ["--bias"] if bias and "benchmarks" in missing else []
         if "holdout" in missing:
             arguments += ["--holdout", str(snapshot_dir.absolute())] if snapshot_dir else []
             arguments += ["--more-rows", str(more_rows.absolute())] if more_rows else []

@@ -31,7 +31,7 @@ from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
-FORMAT = 5  # goes up when the same inputs would score otherwise
+FORMAT = 6  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,6 +82,15 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     items: list[ItemScore] = []
     if not args.skip_benchmarks:
         items += score_benchmarks(scorer, suite, args.items_per_benchmark, args.seed)
+    if args.bias:
+        from evals.bias import load_pairs, score_pairs
+
+        items += score_pairs(
+            load_pairs(),
+            logprobs=scorer.answer_logprobs,
+            tokenizer=load_tokenizer(model_dir),
+            on_progress=lambda done, total: progress("bias", done, total),
+        )
     benchmark_seconds = time.monotonic() - started - loaded_seconds
     n_left_out: dict[str, int] = {}
     if snapshot is not None or args.more_rows is not None:
@@ -285,6 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--placebo-of", type=Path, help="adapter as large as the placebos")
     parser.add_argument("--n-placebos", type=int, default=0, help="random changes of this model")
     parser.add_argument("--skip-benchmarks", action="store_true", help="score the holdout alone")
+    parser.add_argument("--bias", action="store_true", help="score the bias audit")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")
     parser.add_argument("--threads", type=int, help="default: all cores")

@@ -172,6 +172,12 @@ class GateSettings(BaseModel):
     n_controls: int = Field(
         100, ge=0, le=10_000, description="answers that nobody flagged, scored beside flagged ones"
     )
+    bias_audit: bool = Field(
+        False, description="score 500 pairs of prompts that differ in one attribute of a person"
+    )
+    margin_bias: float = Field(
+        0.03, ge=0.03, lt=1, description="allowed loss on each attribute of the bias audit"
+    )
 
     @field_validator("n_items_per_benchmark")
     @classmethod

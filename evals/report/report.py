@@ -7,6 +7,7 @@ follows from the files in the run's folder.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ def write_report(run_dir: Path) -> Path:
     """Write ``report.json`` and ``report.html`` into a run's folder; the path of the latter.
 
     They say what the files there say, as far as the run came: ``run.json``, ``snapshot.json``,
-    ``plan.json``, ``adapter``, ``scores/champion``, ``scores/challenger``, ``verdict.json`` and
-    ``promotion.json``.
+    ``plan.json``, ``adapter``, ``scores/champion``, ``scores/challenger``, ``verdict.json``,
+    ``judge.json`` and ``promotion.json``.
     """
     report = build_report(run_dir)
     write_json(run_dir / "report.json", report)
@@ -44,7 +45,7 @@ def write_report(run_dir: Path) -> Path:
 
 def build_report(run_dir: Path) -> dict[str, Any]:
     """Everything the report says, as JSON."""
-    run, snapshot, plan, verdict, promotion, adapter = (
+    run, snapshot, plan, verdict, promotion, judge, adapter = (
         _optional(run_dir / name)
         for name in (
             "run.json",
@@ -52,6 +53,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
             "plan.json",
             "verdict.json",
             "promotion.json",
+            "judge.json",
             f"adapter/{ADAPTER_MANIFEST}",
         )
     )
@@ -82,6 +84,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         "broken_controls": _broken_controls(pairs.get(CONTROLS, [])),
         "power": detail.get("power"),
         "promotion": promotion or None,
+        "judge": judge or None,
         "recipe": adapter.get("recipe"),
         "adapter": _some(adapter, "base_model", "base_fingerprint", "rank", "created_at"),
         "scoring": {role: _some(found.manifest, *SCORING) for role, found in scores.items()},
@@ -135,10 +138,12 @@ def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
     ]
 
     def examples(chosen: Iterable[Pair]) -> list[dict[str, Any]]:
-        return _examples(chosen, ("categories", "prompt", "flagged", "correction"), "answer", "")
+        shared = ("categories", "prompt", "flagged", "correction", "compared")
+        return _examples(chosen, shared, "answer", "")
 
     return {
         "by_category": sorted(rows, key=lambda row: (-row["n"], row["category"])),
+        "compared": dict(Counter(a.detail["compared"] for a, _ in pairs if "compared" in a.detail)),
         "mended": examples(p for p in sorted(pairs, key=_gain, reverse=True) if _gain(p) > 0),
         "broken": examples(p for p in sorted(pairs, key=_gain) if _gain(p) < 0),
         "unchanged_wrong": examples(p for p in pairs if _gain(p) == 0 and p[0].score != 1.0),

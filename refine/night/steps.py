@@ -287,6 +287,7 @@ def score_role(role: str, night: Night) -> Result:
             scores_dir=night.settings.scores_dir,
             n_items=items_per_benchmark(gate, night.suite),
             data_dir=gate.data_dir,
+            bias=gate.bias_audit,
             # Each night draws anew: no challenger is chosen by items that chose another one.
             seed=int(sha256_json(night.run.state.run_id)[:8], 16),
             **of_people,
@@ -325,6 +326,7 @@ def decide(night: Night) -> Result:
         items("anchor", _has_anchor(night.run.state)),
         items("best", _has_best(night.run.state)),
     )
+    decided = _judged(night, decided, items("champion"), items("challenger"))
     verdict = write_verdict(
         night.path("verdict.json"),
         decided,
@@ -340,6 +342,17 @@ def decide(night: Night) -> Result:
     outcome = verdict["outcome"]
     detail = {"outcome": outcome, "reason": " ".join(verdict["reasons"])}
     return Result(outcome.replace("_", " "), detail)
+
+
+def _judged(night: Night, verdict: Verdict, champion: Any, challenger: Any) -> Verdict:
+    """The verdict after the judge, if one is set; what it said stays in ``judge.json``."""
+    if night.settings.judge.url is None:
+        return verdict
+    from evals.judge import judge_night, veto
+
+    report = judge_night(night.settings.judge, champion, challenger)
+    write_json(night.path("judge.json"), report.as_json())
+    return veto(verdict, report, night.settings.gate.alpha)
 
 
 def _look(found: evidence.NightEvidence, verdict: Verdict) -> dict[str, Any] | None:

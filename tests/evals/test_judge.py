@@ -7,12 +7,14 @@ import random
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from evals.judge import Answer, Choice, Question, agree, compare, judge_night, win_rate
+from evals.gate import Verdict
+from evals.judge import Answer, Choice, Question, agree, compare, judge_night, veto, win_rate
 from pawl.errors import PawlError
 from pawl.schemas import ItemScore
 from pawl.settings import JudgeSettings, load_settings
@@ -255,3 +257,21 @@ def test_its_word_counts_only_where_people_agree_with_it(serve: Serve) -> None:
     assert not of_places.counts
     assert of_places.choices == {"a": "tie", "b": "tie"}
     assert of_places.n_ties_by_order == 2
+
+
+@pytest.mark.parametrize(("answers", "outcome"), [(("right", "wrong"), "reject"),
+                                                 (("wrong", "right"), "promote")])  # fmt: skip
+def test_a_judge_can_forbid_a_promotion_and_cause_none(
+    serve: Serve, answers: tuple[str, str], outcome: str
+) -> None:
+    pairs = [item(f"p{i}", None, correction=f"right {i}", flagged="wrong") for i in range(20)]
+    before, after = ([*pairs, *(item(f"a{i}", text) for i in range(20))] for text in answers)
+    report = judge_night(serve(honest).settings(), before, after)
+    assert veto(Verdict("promote", ["all is well"]), report, 0.05).outcome == outcome
+    missing = Verdict("not_enough_evidence", ["too few"])
+    assert veto(missing, report, 0.05).outcome == (
+        "reject" if outcome == "reject" else missing.outcome
+    )
+    if outcome == "reject":
+        of_nobody = replace(report, counts=False)
+        assert veto(Verdict("promote", []), of_nobody, 0.05).outcome == "promote"

@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 
+from evals.matching import match
 from evals.regression import (
     CONTROLS,
     KEPT,
     Answer,
     LeftOut,
     answers_of,
-    matches,
     read_more_rows,
     rows_hash,
     score_rows,
     scored_rows,
-    word_f1,
     write_more_rows,
 )
 from pawl.models import BaseModel
@@ -40,75 +39,6 @@ from pawl.text import normalise
 )
 def test_normalise(text: str, normal: str) -> None:
     assert normalise(text) == normal
-
-
-RIGHT, WRONG = "The capital of Australia is Canberra.", "The capital of Australia is Sydney."
-ASKED = "What is the capital of Australia?"
-
-
-def test_an_answer_matches_when_it_says_the_correction() -> None:
-    assert matches("the capital of Australia is Canberra", RIGHT, WRONG, ASKED)
-    assert matches("Canberra is the capital of Australia.", RIGHT, WRONG, ASKED)
-    assert not matches(WRONG, RIGHT, WRONG, ASKED)
-    assert not matches("The capital of Australia is Melbourne.", RIGHT, WRONG, ASKED)
-    assert not matches("", RIGHT, WRONG, ASKED)
-    long = RIGHT + " It is a very nice place to visit in every season."
-    assert not matches(long, RIGHT, WRONG, ASKED)
-    assert word_f1("a b c", "b c d") == pytest.approx(2 * 2 / 5)  # the article a drops out
-
-
-@pytest.mark.parametrize(
-    ("answer", "correction", "flagged", "asked"),
-    [
-        # A flagged answer that is worded otherwise guards nothing.
-        ("The capital of Australia is Melbourne.", RIGHT, "It is Sydney.", ASKED),
-        ("12 plus 7 is 18.", "12 plus 7 is 19.", "I think that makes 20.", "What is 12 plus 7?"),
-        ("8 minus 0 is 0.", "8 minus 0 is 8.", "It is 80.", "What is 8 minus 0?"),
-        ("It weighs 1,500 grams in all.", "It weighs 15,000 grams in all.", "A lot.", "Weight?"),
-        ("The plural of mouse is mouses.", "The plural of mouse is mice.", "Mouse.", "Plural?"),
-        # The prompt names the right answer and the wrong one.
-        (
-            "The capital of Australia is Melbourne.",
-            RIGHT,
-            "It is Sydney.",
-            "Is Canberra or Melbourne the capital of Australia?",
-        ),
-        # Both answers, or a number that nobody asked about.
-        ("The capital of Australia is Canberra or Sydney.", RIGHT, "It is Sydney.", ASKED),
-        (
-            "A goldfish can remember things for 3 months.",
-            "A goldfish can remember things for months.",
-            "For 3 seconds.",
-            "How long do goldfish remember?",
-        ),
-        # One small word turns it round.
-        ("Bats are blind.", "Bats are not blind.", "They see nothing.", "Are bats blind?"),
-        ("Yes, the bats can see.", "No, the bats can see.", "They can't.", "Are bats blind?"),
-    ],
-)
-def test_an_answer_with_another_fact_in_like_words_does_not_match(
-    answer: str, correction: str, flagged: str, asked: str
-) -> None:
-    assert not matches(answer, correction, flagged, asked)
-    assert matches(correction, correction, flagged, asked)
-
-
-@pytest.mark.parametrize(
-    ("answer", "correction"),
-    [
-        ("Bats can see.", "No, bats can see."),
-        ("Bats aren't blind.", "Bats are not blind."),
-        ("A spider has eight legs.", "A spider has 8 legs."),
-        ("It is 1000 metres.", "It is 1,000 metres."),
-        ("A goldfish remembers things for months.", "A goldfish remembers the things for months."),
-        ("Goldfish can remember things for many months.", "A goldfish can remember things for"
-         " months."),
-        ("Bread is made by baking dough of flour, water and yeast.", "Bread is made by the baking "
-         "of a dough of flour, water and yeast."),
-    ],
-)  # fmt: skip
-def test_the_same_fact_in_other_words_matches(answer: str, correction: str) -> None:
-    assert matches(answer, correction, "I can't tell.", "Well?")
 
 
 def logprobs_of(model: Any) -> Any:
@@ -156,9 +86,10 @@ def test_the_score_is_the_mean_of_preferring_and_saying(
         assert detail["prefers"] == (per_token[0] > per_token[1])
         assert item.score == (detail["prefers"] + detail["matches"]) / 2
         assert detail["correction"] == row.chosen
-        assert detail["matches"] == matches(
+        found = match(
             detail["answer"], row.chosen or "", row.rejected or "", row.prompt[-1]["content"]
         )
+        assert (detail["matches"], detail["compared"]) == (found.matches, found.kind)
     # What the model says at temperature 0, taken as the correction, is found to be said.
     said = score_one(replace(rows[0], chosen=items[0].detail["answer"]), loaded)
     assert said.detail["answer"] == items[0].detail["answer"]

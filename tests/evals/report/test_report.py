@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from evals.gate import decide, write_verdict
+from evals.judge import Agreement, JudgeReport, WinRate
 from evals.reasons import GateRules
 from evals.report.report import write_report
 from pawl.files import write_json
@@ -257,3 +258,16 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     again = write_report(tmp_path / "run").read_text()
     clock = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
     assert re.sub(clock, "", first) == re.sub(clock, "", again)
+
+
+def test_what_the_judge_said_and_how_far_people_agree_with_it_is_shown(tmp_path: Path) -> None:
+    make_run(tmp_path, scores_of(60, 1), scores_of(60, 3))
+    agreement = Agreement(30, 25, observed=0.9, expected=0.5, kappa=0.8, lower=0.55, upper=0.95)
+    rate = WinRate(n=12, raw=0.7, controlled=0.61, lower=0.41, upper=0.78, length_weight=0.4,
+                   p_better=0.2, p_worse=0.8)  # fmt: skip
+    judged = JudgeReport(model="judge-1", agreement=agreement, least_kappa=0.4, counts=True,
+                         win_rate=rate,
+                         choices={"a": "tie"}, n_ties_by_order=2, n_same=3)  # fmt: skip
+    _, page = report(tmp_path, run={"status": "finished"}, judge=judged.as_json())
+    for text in ("judge-1", "kappa = 0.80 (0.55 to 0.95)", "61.0 %", "counts"):
+        assert text in page.text
