@@ -139,7 +139,7 @@ def clean(n: int) -> Iterator[tuple[str, Lesson]]:
 
 
 def of_detectors(show: bool) -> dict[str, str]:
-    """Precision and recall of each, on all samples and on those held back."""
+    """Precision and recall of each, on all samples and on the odd half."""
     from feedback.detectors import detectors
     from tests.feedback.detector_samples.load import names, samples
 
@@ -150,7 +150,7 @@ def of_detectors(show: bool) -> dict[str, str]:
         found = [(sample, detector.finds(sample.answer)) for sample in samples(name)]
         n_ms = (time.perf_counter() - started) / len(found) * 1000
         parts = []
-        for title, some in (("all", found), ("held back", [f for f in found if f[0].is_held_back])):
+        for title, some in (("all", found), ("odd half", [f for f in found if f[0].is_odd])):
             n_found = sum(is_found for _, is_found in some)
             n_right = sum(is_found and sample.label for sample, is_found in some)
             n_there = sum(sample.label for sample, _ in some)
@@ -164,7 +164,7 @@ def of_detectors(show: bool) -> dict[str, str]:
         for sample, is_found in found if show else ():
             if is_found != sample.label:
                 mark = "found wrongly" if is_found else "missed"
-                back = " (held back)" if sample.is_held_back else ""
+                back = " (odd half)" if sample.is_odd else ""
                 print(
                     f"{name}: {mark}{back}: {sample.answer.prompt!r} {sample.answer.text[:160]!r}"
                 )
@@ -237,9 +237,9 @@ def main() -> None:
     if rejected.total() >= 0.01 * n:
         missed.append("1 % or more of the clean rows were rejected")
     note = (
-        "Rows that were rejected rightly were read by hand and are named in the module. Samples and "
-        "detectors have one author, and patterns were mended after the mistakes on all samples were "
-        "seen, so precision and recall on other texts will be lower."
+        "Rows that were rejected rightly were read by hand and are named in the module. Samples "
+        "and detectors have one author, and patterns were mended after the mistakes on all samples "
+        "were seen, so precision and recall on other texts will be lower."
     )
     title = "What may become a training target"
     finish("targets", title, figures, missed=missed, note=note, keep=not args.no_record)

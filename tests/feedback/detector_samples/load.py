@@ -1,7 +1,7 @@
 """Labelled samples of the detectors: ``NAME.jsonl``, one ``{"label", "prompt", "text"}`` a line.
 
 Half of each file's lines hold what the detector looks for, the others look like it and don't. They
-were written before the detectors were, and the thresholds were set on the lines with even numbers.
+were written before the detectors; those were mended after their mistakes on all lines were seen.
 Braces stand for values that are made here, so that no file of the repository holds a key, an
 account or a card number: ``{ghp}``, ``{iban:DE}``; ``{f3}`` is line 3 of ``fillers.txt``.
 """
@@ -27,7 +27,7 @@ LETTERS = string.ascii_letters + string.digits
 class Sample:
     label: bool
     answer: Answer
-    is_held_back: bool  # not looked at when the threshold was set
+    is_odd: bool  # of the odd half: shows whether the halves differ
 
 
 def samples(name: str) -> list[Sample]:
