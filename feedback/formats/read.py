@@ -183,9 +183,9 @@ def _problem(lesson: Lesson) -> str | None:
     problem = problem_of(lesson)
     if problem is None:
         try:
-            texts = [lesson.prompt, lesson.completion, lesson.chosen, lesson.rejected]
-            texts += [lesson.group_id, lesson.tools, lesson.categories, lesson.origin]
-            json.dumps(texts, ensure_ascii=False).encode()
+            texts = (lesson.prompt, lesson.completion, lesson.chosen, lesson.rejected)
+            named = (lesson.group_id, lesson.tools, lesson.categories, lesson.origin)
+            json.dumps((texts, named), ensure_ascii=False).encode()
         except UnicodeEncodeError:
             return _SURROGATES
     return problem
