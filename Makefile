@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 # Two processes; tests/conftest.py says which tests share one, and which come first.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
-BARS ?= first_chat gateway scoring demo night real_data kills frozen overload half_open targets fuzz tools clients forget matching
+BARS ?= first_chat gateway scoring demo night real_data kills frozen overload half_open targets fuzz tools clients forget matching curation
 
 .PHONY: up test check lint style demo bars install browser clean
 .DEFAULT_GOAL := up

@@ -6,34 +6,47 @@
     thumb, categories           -> unpaired row (an error category without a thumb is a thumb down)
     anything else               -> a rejection with its reason
 
-Nothing here writes: the same store gives the same rows. What counts of a person's words on an
-answer is in ``feedback.current``: a correction stays when the thumb is changed later, and under a
-thumb up it is a counted rejection, since the two contradict each other. Where people disagree, the
-side with more people counts and the other is a counted rejection; with as many on both sides
-neither thumbs nor comparisons count. An answer that ran into its token limit is not learned as it
-is. The group of a row is its
-conversation; a prompt is used in one split only, that of the group in which it came first
-(``feedback.splits.splits_of_prompts``).
+Nothing here writes but the salt, once: the same store gives the same rows. In this order:
+
+1. What counts of a person's words on an answer: ``feedback.current``. A correction stays when the
+   thumb is changed later, and under a thumb up it is a counted rejection, since the two contradict
+   each other.
+2. Where each prompt stands, with its near-duplicates: ``feedback.splits.places_of_prompts``. All
+   rows of a prompt stand there, whichever conversation they come from.
+3. What looks like the work of a brigade is put aside: ``feedback.raters``, ``feedback.phrases``.
+4. All that is left of one prompt is one story, decided by vote: ``feedback.stories``. An answer
+   that ran into its token limit is not learned as it is.
+5. Each content once; nobody owns more than a share of the rows (``feedback.raters.beyond_share``),
+   and each row gets a weight (``feedback.balance``).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from feedback.balance import weighted
+from feedback.phrases import suspicious_phrases
+from feedback.raters import FEWEST_RATERS, Raters, beyond_share, distrusted, quarantined
 from feedback.rows import Lesson, problem_of, problem_of_prompt, same_text
-from feedback.splits import prompt_key, split_of, splits_of_prompts
+from feedback.splits import Place, places_of_prompts, prompt_key
 from feedback.store import Store
+from feedback.stories import Story
 from feedback.targets import Targets, cut_off, usual_words_of
-from pawl.schemas import PLAIN_ROLES, Completion, Feedback, Split, TrainingRow
+from pawl.schemas import PLAIN_ROLES, Completion, Feedback, Message, Split, TrainingRow
 from pawl.settings import Settings
 
 Rejection = tuple[str, dict[str, Any]]  # reason, origin
 Answers = dict[tuple[str, int], Completion]
+Voiced = tuple[Feedback, Completion, str]  # with the key of the prompt
+_NOWHERE = Place(None, "")
 CALLS = "the answer calls a tool, and only texts are learned"
-Votes = dict[bool, set[str]]  # who finds an answer good, who finds it bad
+TWO_SIDES = "near-duplicates of this prompt stand on two sides of the split"
+DISTRUSTED = "quarantine: this rater disagrees with reviewers"
+OVER_SHARE = "more than one rater's share of the rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,43 +62,115 @@ class Curated:
         return dict(sorted(Counter(reason for reason, _ in self.rejected).items()))
 
 
-def curate(store: Store, settings: Settings) -> Curated:
+def curate(
+    store: Store,
+    settings: Settings,
+    *,
+    released: Collection[str] = (),
+    without: Collection[str] = (),
+) -> Curated:
     """Turn all current feedback and all imported rows into training rows.
 
     Feedback comes before imports and earlier before later: of exact duplicates the first stays.
+
+    Args:
+        released: keys (``feedback.splits.prompt_key``) of prompts of the holdout that the gate has
+            tested on for the last time: their clusters are learned from.
+        without: raters that are left out as if they had never said anything.
     """
-    said = store.current_feedback(include_retracted=True)
+    salt = store.split_salt(settings.split_salt)
+    raters = Raters.of(store.access, settings.curation.front_ends)
+    said = [
+        row for row in store.current_feedback(include_retracted=True) if row.rater_id not in without
+    ]
     answers = _answers(store, said)
-    treatments = {one.key: one.treatment for one in store.categories()}
-    opinions = _opinions(said, answers)
-    lessons: list[tuple[Lesson, Split]] = []
-    rejected: list[Rejection] = []
-    for one in said:
-        split = (
-            "train"
-            if (answer := answers.get((one.completion_id, one.choice_index))) is None
-            else split_of(answer.conversation_id, settings.split_salt)
-        )
-        origin = _origin(one)
-        reason = _reason_against(one, answer, treatments, split)
-        if reason is None and answer is not None:
-            reason = _outvoted(one, opinions[_answer_key(answer)])
-        if reason is not None or answer is None:
-            rejected.append((reason or "unknown completion", origin))
-            continue
-        made = _lessons(one, answer, answers, split, origin)
-        rejected += [(why, origin) for why in made if isinstance(why, str)]
-        lessons += [(lesson, split) for lesson in made if isinstance(lesson, Lesson)]
-    for lesson in store.imported():
-        lessons.append((lesson, split_of(lesson.group_id, settings.split_salt)))
+    keys = {place: _key(answer.messages) for place, answer in answers.items()}
+    lessons = [
+        (_key(lesson.prompt), lesson)
+        for lesson in store.imported()
+        if lesson.origin.get("rater_id") not in without
+    ]
     # Read last: whatever came in meanwhile, each lesson's prompt is among these.
-    sides = splits_of_prompts(store.prompts_in_order(), settings.split_salt)
-    lessons, contradicted = _without_contradictions(lessons)
+    in_order = _in_order(store, answers, keys, lessons, without)
+    places = defaultdict(lambda: _NOWHERE, places_of_prompts(in_order, salt, released))
+    treatments = {one.key: one.treatment for one in store.categories()}
+    rejected: list[Rejection] = []
+    voiced: list[Voiced] = []
+    for feedback in said:
+        answer = answers.get(_answer_of(feedback))
+        reason = _says_nothing(feedback, answer, treatments)
+        if reason is not None or answer is None:
+            rejected.append((reason or "unknown completion", _origin(feedback)))
+        else:
+            voiced.append((feedback, answer, keys[_answer_of(feedback)]))
+    aside = _put_aside(voiced, places, raters)
+    stories = _stories(voiced, aside, answers, lessons, raters)
+    aside |= _distrusted(voiced, stories, raters)
+    proposed: list[tuple[str, Lesson]] = []
+    for feedback, answer, key in voiced:
+        reason = aside.get(feedback.feedback_id)
+        reason = reason or _teaches_nothing(feedback, answer, treatments, places[key].split)
+        if reason is None and feedback.correction is not None:
+            reason = stories[key].against_correction(answer.completion, feedback.correction)
+        if reason is not None:
+            rejected.append((reason, _origin(feedback)))
+            continue
+        for lesson in _lessons(feedback, answer, answers, places[key].split):
+            if isinstance(lesson, str):
+                rejected.append((lesson, _origin(feedback)))
+            else:
+                proposed.append((key, lesson))
     targets = Targets.of(settings)
     targets.usual_words = usual_words_of(answers.values())
-    lessons, unfit = targets.fit(lessons)
-    rows, twins = _without_duplicates(lessons, sides)
-    return Curated(rows, rejected + contradicted + unfit + twins)
+    kept: dict[str, _Kept] = {}
+    for key, lesson in [*proposed, *lessons]:
+        reason, found = problem_of(lesson), ""
+        if reason is None:
+            reason = TWO_SIDES if places[key].split is None else stories[key].against(lesson)
+        if reason is None and (finding := targets.reason_against(lesson)) is not None:
+            reason, found = finding.reason, finding.found
+        if reason is None and lesson.row_id in kept:
+            kept[lesson.row_id].lessons.append(lesson)
+            reason = "an exact duplicate"
+        if reason is None:
+            kept[lesson.row_id] = _Kept(places[key], [lesson])
+        else:
+            rejected.append((reason, {**lesson.origin, "found": found} if found else lesson.origin))
+    for row_id in _beyond_share(kept, raters, settings.curation.max_share, salt):
+        rejected.append((OVER_SHARE, kept.pop(row_id).lessons[0].origin))
+    owners = [raters.owner_of(one.voters) for one in kept.values()]
+    return Curated(weighted([one.row for one in kept.values()], owners), rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A content that is learned, where it stands, and all lessons that say it."""
+
+    place: Place
+    lessons: list[Lesson]
+
+    @property
+    def voters(self) -> set[str]:
+        """The raters who say it; none where an import does, which somebody chose to trust."""
+        if any("feedback_id" not in lesson.origin for lesson in self.lessons):
+            return set()
+        return {str(lesson.origin["rater_id"]) for lesson in self.lessons}
+
+    @property
+    def row(self) -> TrainingRow:
+        assert self.place.split is not None
+        names = (name for lesson in self.lessons for name in lesson.categories)
+        lesson = replace(self.lessons[0], categories=list(dict.fromkeys(names)))
+        return replace(lesson.in_split(self.place.split), cluster=self.place.cluster)
+
+
+def _key(prompt: list[Message]) -> str:
+    """The prompt's key; empty where the messages can't be trained on."""
+    return prompt_key(prompt) if problem_of_prompt(prompt) is None else ""
+
+
+def _answer_of(feedback: Feedback) -> tuple[str, int]:
+    return feedback.completion_id, feedback.choice_index
 
 
 def _answers(store: Store, said: Sequence[Feedback]) -> Answers:
@@ -98,192 +183,217 @@ def _answers(store: Store, said: Sequence[Feedback]) -> Answers:
     return answers
 
 
-def _reason_against(
-    one: Feedback,
-    answer: Completion | None,
-    treatments: dict[str, str],
-    split: Split,
+def _in_order(
+    store: Store,
+    answers: Answers,
+    keys: Mapping[tuple[str, int], str],
+    lessons: Sequence[tuple[str, Lesson]],
+    without: Collection[str],
+) -> Iterator[tuple[str, str, list[Message]]]:
+    """Group, key and prompt of every row ever appended, the first first."""
+    imported = {(one.row_id, one.origin.get("rater_id")): (key, one) for key, one in lessons}
+    for rater_id, row_id, choice_index in store.first_mentions():
+        if rater_id in without:
+            continue
+        if choice_index is None:
+            key, lesson = imported.get((row_id, rater_id), ("", None))
+            if lesson is not None and key:  # else it came meanwhile, or can't be trained on
+                yield lesson.group_id, key, lesson.prompt
+        elif key := keys.get((row_id, choice_index), ""):
+            answer = answers[row_id, choice_index]
+            yield answer.conversation_id, key, answer.messages
+
+
+def _says_nothing(
+    feedback: Feedback, answer: Completion | None, treatments: dict[str, str]
 ) -> str | None:
-    """Why nothing at all is learned from this feedback; None when something may be."""
-    if one.retracted:
+    """Why this feedback is no vote either; None when it is one."""
+    if feedback.retracted:
         return "retracted"
     if answer is None:
         return "unknown completion"
-    if answer.status != "complete":
-        return f"the answer was cut short ({answer.status})"
     if any(message.get("role") in PLAIN_ROLES for message in answer.messages):
         return "a plain completion, not a chat"
-    if one.thumb == "up" and one.correction is not None:
+    if feedback.thumb == "up" and feedback.correction is not None:
         return "thumb up and a correction contradict each other"
-    if one.thumb == "up" and one.categories:
+    if feedback.thumb == "up" and feedback.categories:
         return "thumb up and an error category contradict each other"
-    if one.correction is not None and not one.correction.strip():
+    if feedback.correction is not None and not feedback.correction.strip():
         return "the correction is empty"
-    if one.correction is not None and same_text(one.correction, answer.completion):
+    if feedback.correction is not None and same_text(feedback.correction, answer.completion):
         return "the correction equals the answer"
-    wanted = {treatments.get(key, "review") for key in one.categories}
-    if "ignore" in wanted:
+    if any(treatments.get(key) == "ignore" for key in feedback.categories):
         return "a category that is ignored"
+    if _is_lone(feedback) and _good(feedback) is None:
+        return "a comment alone"
+    return None
+
+
+def _teaches_nothing(
+    feedback: Feedback, answer: Completion, treatments: dict[str, str], split: Split | None
+) -> str | None:
+    """Why nothing is learned from a vote; None when something may be."""
+    if answer.status != "complete":
+        return f"the answer was cut short ({answer.status})"
+    wanted = {treatments.get(key, "review") for key in feedback.categories}
     if "holdout_only" in wanted and split != "holdout":
         return "a category for the holdout only, in a training group"
-    if "review" in wanted and one.correction is None:
+    if "review" in wanted and feedback.correction is None:
         return "a category that needs a correction first"
-    lone = one.correction is None and one.preferred_over is None
-    if lone and _good(one) is None:
-        return "a comment alone"
     # Whoever liked it did not like where it breaks off; whoever did not may have meant just that.
-    return cut_off(answer) if lone else None
+    if _is_lone(feedback) and (reason := cut_off(answer)) is not None:
+        return reason
+    problem = problem_of_prompt(answer.messages)
+    return TWO_SIDES if problem is None and split is None else problem
 
 
-def _outvoted(one: Feedback, votes: Votes) -> str | None:
-    """Why an opinion on an answer does not count beside other people's; None when it does."""
-    good = _good(one)
-    if good is None:
-        return None
-    n_same, n_other = len(votes[good]), len(votes[not good])
-    if n_same < n_other:
-        return f"most people find this answer {'bad' if good else 'good'}"
-    lone = one.correction is None and one.preferred_over is None
-    return "people disagree about this answer" if lone and n_same == n_other else None
+def _is_lone(feedback: Feedback) -> bool:
+    return feedback.correction is None and feedback.preferred_over is None
 
 
-def _good(one: Feedback) -> bool | None:
+def _good(feedback: Feedback) -> bool | None:
     """Whether this person finds the answer good; None when they did not say."""
-    if one.thumb == "up":
+    if feedback.thumb == "up":
         return True
-    return False if one.thumb == "down" or one.categories or one.correction else None
+    is_flag = feedback.thumb == "down" or feedback.categories or feedback.correction
+    return False if is_flag else None
 
 
-def _answer_key(answer: Completion) -> tuple[str, str]:
-    """The same for the same answer to the same prompt, however often it was given."""
-    if problem_of_prompt(answer.messages) is None:
-        return prompt_key(answer.messages), " ".join(answer.completion.split())
-    return answer.completion_id, str(answer.choice_index)
+def _put_aside(
+    voiced: Sequence[Voiced], places: Mapping[str, Place], raters: Raters
+) -> dict[str, str]:
+    """What looks like the work of few for many, with the reason, by ``feedback_id``."""
+    if len({feedback.rater_id for feedback, _, _ in voiced}) < FEWEST_RATERS:
+        return {}
+    asked = [row for row in voiced if row[2]]
+    corrections = [
+        (feedback, places[key].cluster) for feedback, _, key in asked if feedback.correction
+    ]
+    texts = [
+        (feedback.rater_id, key, f"{answer.messages[-1]['content']}\n{feedback.correction or ''}")
+        for feedback, answer, key in asked
+    ]
+    aside = {
+        asked[i][0].feedback_id: f"quarantine: few raters write {phrase!r} under many prompts"
+        for i, phrase in suspicious_phrases(texts).items()
+        if asked[i][0].rater_id not in raters.reviewers
+    }
+    return aside | quarantined(corrections, raters)
 
 
-def _opinions(said: Iterable[Feedback], answers: Answers) -> dict[tuple[str, str], Votes]:
-    """Who finds each answer good, and who finds it bad."""
-    opinions: dict[tuple[str, str], Votes] = defaultdict(lambda: {True: set(), False: set()})
-    for one in said:
-        good, answer = _good(one), answers.get((one.completion_id, one.choice_index))
-        if not one.retracted and good is not None and answer is not None:
-            opinions[_answer_key(answer)][good].add(one.rater_id)
-    return opinions
+def _stories(
+    voiced: Sequence[Voiced],
+    aside: Mapping[str, str],
+    answers: Answers,
+    imported: Iterable[tuple[str, Lesson]],
+    raters: Raters,
+) -> dict[str, Story]:
+    """All that counts of what was said, by prompt."""
+    stories: dict[str, Story] = defaultdict(lambda: Story(raters))
+    for feedback, answer, key in voiced:
+        if not key or feedback.feedback_id in aside:
+            continue
+        story, good = stories[key], _good(feedback)
+        if feedback.correction is not None:
+            story.correct(feedback.rater_id, answer.completion, feedback.correction)
+        elif good is not None:
+            story.judge(feedback.rater_id, answer.completion, good)
+        other = answers.get((feedback.preferred_over or "", feedback.preferred_over_choice_index))
+        if other is not None and other.messages == answer.messages:
+            story.prefer(feedback.rater_id, answer.completion, other.completion)
+    for key, lesson in imported:
+        voter = str(lesson.origin.get("rater_id") or lesson.origin.get("source"))
+        if lesson.completion is not None:
+            stories[key].judge(voter, lesson.completion, lesson.label is not False)
+        elif lesson.chosen is not None and lesson.rejected is not None:
+            stories[key].prefer(voter, lesson.chosen, lesson.rejected)
+    return stories
+
+
+def _distrusted(
+    voiced: Sequence[Voiced], stories: Mapping[str, Story], raters: Raters
+) -> dict[str, str]:
+    """The words of raters who disagree with reviewers, by ``feedback_id``; no story counts them."""
+    opinions = (opinion for story in stories.values() for opinion in story.opinions())
+    rater_ids = distrusted(opinions, raters)
+    if rater_ids:
+        for story in stories.values():
+            story.forget(rater_ids)
+    return {
+        feedback.feedback_id: DISTRUSTED
+        for feedback, _, _ in voiced
+        if feedback.rater_id in rater_ids
+    }
 
 
 def _lessons(
-    one: Feedback, answer: Completion, answers: Answers, split: Split, origin: dict[str, Any]
+    feedback: Feedback, answer: Completion, answers: Answers, split: Split | None
 ) -> list[Lesson | str]:
     """What this feedback teaches; a text is the reason why a part of it teaches nothing."""
     base = Lesson(
-        "sft", answer.conversation_id, answer.messages, categories=one.categories, origin=origin,
-        tools=answer.tools,
+        "sft", answer.conversation_id, answer.messages, categories=feedback.categories,
+        origin=_origin(feedback), tools=answer.tools,
     )  # fmt: skip
-    made: list[Lesson] = []
-    problems: list[Lesson | str] = []
-    if one.correction is not None:
-        pair = replace(base, kind="pair", chosen=one.correction, rejected=answer.completion)
-        if answer.tool_calls:
-            problems.append(CALLS)
-        elif split == "holdout":
-            made.append(replace(pair, kind="regression"))
-        else:
-            made.append(pair)
+    made: list[Lesson | str] = []
+    if feedback.correction is not None:
+        pair = replace(base, kind="pair", chosen=feedback.correction, rejected=answer.completion)
         if split != "holdout":
-            made.insert(0, replace(base, completion=one.correction))
-    if one.preferred_over is not None:
-        other = answers.get((one.preferred_over, one.preferred_over_choice_index))
+            made.append(replace(base, completion=feedback.correction))
+        if answer.tool_calls:
+            made.append(CALLS)
+        else:
+            made.append(replace(pair, kind="regression") if split == "holdout" else pair)
+    if feedback.preferred_over is not None:
+        other = answers.get((feedback.preferred_over, feedback.preferred_over_choice_index))
         if other is None:
-            problems.append("unknown completion in preferred_over")
+            made.append("unknown completion in preferred_over")
         elif other.status != "complete":
-            problems.append(f"the answer was cut short ({other.status})")
+            made.append(f"the answer was cut short ({other.status})")
         elif (other.messages, other.tools) != (answer.messages, answer.tools):
-            problems.append("the two answers are to different prompts")
-        elif reason := cut_off(answer):
-            problems.append(reason)
+            made.append("the two answers are to different prompts")
+        elif (reason := cut_off(answer)) is not None:
+            made.append(reason)
         elif answer.tool_calls or other.tool_calls:
-            problems.append(CALLS)
+            made.append(CALLS)
         else:
             made.append(
                 replace(base, kind="pair", chosen=answer.completion, rejected=other.completion)
             )
-    if one.correction is None and one.preferred_over is None:
+    if _is_lone(feedback):
         if answer.tool_calls:
-            problems.append(CALLS)
+            made.append(CALLS)
         else:
-            label = _good(one)
+            label = _good(feedback)
             made.append(replace(base, kind="unpaired", completion=answer.completion, label=label))
-    return problems + [problem_of(lesson) or lesson for lesson in made]
+    return made
 
 
-def _without_contradictions(
-    lessons: Iterable[tuple[Lesson, Split]],
-) -> tuple[list[tuple[Lesson, Split]], list[Rejection]]:
-    """Without comparisons of which as many people or more said the reverse, and without the answer
-    that was written for one."""
-    lessons = list(lessons)
-    voters: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for lesson, _ in lessons:
-        if (key := _comparison(lesson)) is not None:
-            voters[key].add(str(lesson.origin.get("rater_id") or lesson.origin.get("source")))
+def _beyond_share(
+    kept: Mapping[str, _Kept], raters: Raters, max_share: float, salt: str
+) -> set[str]:
+    """The rows that go so that nobody owns more than a share, of all rows and of the holdout. Which
+    of somebody's rows stay is drawn by cluster, with the store's salt."""
 
-    def is_contradicted(lesson: Lesson) -> bool:
-        key = _comparison(lesson)
-        reverse = voters.get((key[0], key[2], key[1])) if key is not None else None
-        return bool(key and reverse and len(reverse) >= len(voters[key]))
+    def drawn(row_id: str) -> tuple[str, str]:
+        cluster = kept[row_id].place.cluster
+        return hashlib.sha256(f"{salt}\0share\0{cluster}".encode()).hexdigest(), row_id
 
-    out = {
-        (lesson.origin.get("feedback_id"), lesson.chosen)
-        for lesson, _ in lessons
-        if is_contradicted(lesson)
+    voters = {row_id: kept[row_id].voters for row_id in sorted(kept, key=drawn)}
+    gone = beyond_share(voters, raters, max_share)
+    tests = {
+        row_id: who
+        for row_id, who in voters.items()
+        if row_id not in gone and kept[row_id].place.split == "holdout"
     }
-    kept: list[tuple[Lesson, Split]] = []
-    rejected: list[Rejection] = []
-    for lesson, split in lessons:
-        feedback_id = lesson.origin.get("feedback_id")
-        written_for_it = lesson.kind == "sft" and (feedback_id, lesson.completion) in out
-        if is_contradicted(lesson) or (feedback_id and written_for_it):
-            rejected.append(("people disagree about which answer is better", lesson.origin))
-        else:
-            kept.append((lesson, split))
-    return kept, rejected
+    return gone | beyond_share(tests, raters, max_share)
 
 
-def _comparison(lesson: Lesson) -> tuple[str, str, str] | None:
-    """Prompt, better and worse answer, white space folded; None where nothing is compared."""
-    if lesson.chosen is None or lesson.rejected is None:
-        return None
-    return (
-        prompt_key(lesson.prompt),
-        " ".join(lesson.chosen.split()),
-        " ".join(lesson.rejected.split()),
-    )
-
-
-def _without_duplicates(
-    lessons: Iterable[tuple[Lesson, Split]], sides: dict[str, Split]
-) -> tuple[list[TrainingRow], list[Rejection]]:
-    """The first of each content; and no prompt in another split than its own (``sides``)."""
-    rows: list[TrainingRow] = []
-    rejected: list[Rejection] = []
-    seen: set[str] = set()
-    for lesson, split in lessons:
-        side = sides[prompt_key(lesson.prompt)]
-        if side != split:
-            rejected.append((f"the same prompt came first in the {side} split", lesson.origin))
-        elif lesson.row_id in seen:
-            rejected.append(("an exact duplicate", lesson.origin))
-        else:
-            seen.add(lesson.row_id)
-            rows.append(lesson.in_split(split))
-    return rows, rejected
-
-
-def _origin(one: Feedback) -> dict[str, Any]:
+def _origin(feedback: Feedback) -> dict[str, Any]:
     return {
-        "feedback_id": one.feedback_id,
-        "completion_id": one.completion_id,
-        "choice_index": one.choice_index,
-        "rater_id": one.rater_id,
-        "source": one.source,
+        "feedback_id": feedback.feedback_id,
+        "completion_id": feedback.completion_id,
+        "choice_index": feedback.choice_index,
+        "rater_id": feedback.rater_id,
+        "source": feedback.source,
+        "created_at": feedback.created_at,
     }

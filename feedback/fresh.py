@@ -3,7 +3,8 @@
 As long as no look at people's prompts was paid for, the split's holdout is all that tests. From
 then on
 
-- a prompt that decided once is evidence no more: it goes to training;
+- a prompt that decided once is evidence no more: its near-duplicates and it go to training
+  (``feedback.curation.curate``, ``released``);
 - of the corrected and compared prompts that no snapshot of a look held, half (by a salted hash)
   test tonight's challenger before any training sees them. The other half is learned from tonight:
   were all of them kept, a night could learn nothing of what people complain about now, and would
@@ -17,13 +18,13 @@ not made).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 
 from feedback.rows import Lesson
 from feedback.splits import prompt_key
 from feedback.store import Store
-from pawl.schemas import Look, Split, TrainingRow
+from pawl.schemas import Look, RowKind, Split, TrainingRow
 
 FRESH_TEST_FRACTION = 0.5
 WAITS = "it waits: its prompt tests a challenger before any training sees it"
@@ -36,63 +37,51 @@ def with_fresh_tests(
     looks = store.looks()
     if not looks:
         return list(rows), []
-    decided = {key for look in looks for key in look.prompts}
-    known = {prompt_key(row.prompt) for row in store.snapshot_rows(looks[-1].snapshot_id)}
-    return assign(rows, decided, known, salt)
+    known = {key for look in looks for key in look.prompts}
+    known |= {prompt_key(row.prompt) for row in store.snapshot_rows(looks[-1].snapshot_id)}
+    return assign(rows, known, salt)
 
 
 def assign(
-    rows: Sequence[TrainingRow], decided: set[str], known: set[str], salt: str
+    rows: Sequence[TrainingRow], known: set[str], salt: str
 ) -> tuple[list[TrainingRow], list[tuple[str, dict[str, object]]]]:
-    """Sides of the rows.
+    """Sides of the rows. Near-duplicates stand together.
 
     Args:
-        decided: keys of the prompts that decided in a look.
-        known: keys of all prompts of the last look's snapshot, which its training could see.
+        known: keys of the prompts that decided in a look, and of all of the last look's snapshot,
+            which its training could see.
     """
     keys = [prompt_key(row.prompt) for row in rows]
+    clusters = [row.cluster or row.group_id for row in rows]
+    seen = {cluster for cluster, key in zip(clusters, keys, strict=True) if key in known}
     tested = {
-        key
-        for key, row in zip(keys, rows, strict=True)
+        cluster
+        for cluster, row in zip(clusters, rows, strict=True)
         if row.chosen is not None
-        and key not in decided | known
-        and _place(row.group_id, salt) < FRESH_TEST_FRACTION
+        and cluster not in seen
+        and _place(cluster, salt) < FRESH_TEST_FRACTION
     }
     corrections = {
         (key, row.completion) for key, row in zip(keys, rows, strict=True) if row.kind == "sft"
     }
     sided: dict[str, TrainingRow] = {}
     waiting: list[tuple[str, dict[str, object]]] = []
-    for key, row in zip(keys, rows, strict=True):
-        if row.split == "holdout" and key in decided:
-            found = list(_lessons(row))
-        elif key in tested and row.split != "holdout":
+    for key, cluster, row in zip(keys, clusters, rows, strict=True):
+        if cluster in tested and row.split != "holdout":
             if row.chosen is None:
                 waiting.append((WAITS, row.origin))
                 continue
-            kind = "regression" if (key, row.chosen) in corrections else row.kind
-            found = [_as(row, kind, "holdout")]
-        else:
-            found = [row]
-        for one in found:
-            sided.setdefault(one.row_id, one)
+            kind: RowKind = "regression" if (key, row.chosen) in corrections else row.kind
+            row = _as(row, kind, "holdout")
+        sided.setdefault(row.row_id, row)
     return list(sided.values()), waiting
 
 
-def _lessons(row: TrainingRow) -> Iterable[TrainingRow]:
-    """What a row of the holdout teaches once it has decided."""
-    if row.kind != "regression":
-        yield replace(row, split="train")
-        return
-    yield _as(replace(row, completion=row.chosen, chosen=None, rejected=None), "sft", "train")
-    yield _as(row, "pair", "train")
-
-
-def _as(row: TrainingRow, kind: str, split: Split) -> TrainingRow:
+def _as(row: TrainingRow, kind: RowKind, split: Split) -> TrainingRow:
     """The same content as another kind of row, whose id follows from its content."""
-    values = row.as_json() | {"kind": kind}
-    del values["split"], values["row_id"]
-    return Lesson(**values).in_split(split)
+    content = {one.name: getattr(row, one.name) for one in fields(Lesson)}
+    moved = Lesson(**content | {"kind": kind}).in_split(split)
+    return replace(moved, cluster=row.cluster, weight=row.weight)
 
 
 def _place(group_id: str, salt: str) -> float:

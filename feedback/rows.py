@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pawl.files import sha256_json
@@ -38,7 +38,8 @@ class Lesson:
 
     def in_split(self, split: Split) -> TrainingRow:
         """The training row of this lesson."""
-        return TrainingRow(row_id=self.row_id, split=split, **asdict(self))
+        content = {one.name: getattr(self, one.name) for one in fields(self)}
+        return TrainingRow(row_id=self.row_id, split=split, **content)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -89,17 +89,23 @@ def submit_feedbacks(
     return results
 
 
-def take_snapshot(store: Store, settings: Settings) -> dict[str, Any]:
+def take_snapshot(
+    store: Store, settings: Settings, without: Collection[str] = ()
+) -> dict[str, Any]:
     """Curate all there is, freeze it and record it. Answers ``freeze``'s manifest.
 
-    The same rows as before give the same snapshot, recorded once.
+    The same rows as before give the same snapshot, recorded once. One ``without`` some raters is
+    that of a store that never had them, and is not recorded.
     """
-    store.fix_split_salt(settings.split_salt)
-    curated = curate(store, settings)
-    rows, waiting = with_fresh_tests(store, curated.rows, settings.split_salt)
+    decided = {key for look in store.looks() for key in look.prompts}
+    curated = curate(store, settings, released=decided, without=without)
+    salt = store.split_salt(settings.split_salt)
+    rows, waiting = with_fresh_tests(store, curated.rows, salt)
     curated = Curated(rows, curated.rejected + waiting)
-    manifest = freeze(curated, settings.snapshots_dir, settings)
-    if all(one["snapshot_id"] != manifest["snapshot_id"] for one in store.snapshots()):
+    manifest = freeze(curated, settings.snapshots_dir)
+    if not without and all(
+        one["snapshot_id"] != manifest["snapshot_id"] for one in store.snapshots()
+    ):
         store.append_snapshot(manifest, curated.rows, curated.rejected).result()
     return manifest
 

@@ -19,19 +19,18 @@ from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
 from pawl.schemas import TrainingRow, utc_now
-from pawl.settings import Settings
 
 ROWS = "rows.jsonl"
 MANIFEST = "manifest.json"
 ERASED_SNAPSHOT = "erased.json"  # what stays of one that was erased (feedback.erasing)
 
 
-def freeze(curated: Curated, snapshots_dir: Path, settings: Settings) -> dict[str, Any]:
+def freeze(curated: Curated, snapshots_dir: Path) -> dict[str, Any]:
     """Write the rows as a snapshot, or find the one that holds the same rows already.
 
     Returns:
-        ``{"snapshot_id", "content_sha256", "created_at", "n_rows", "split_salt", "counts":
-        {split: {kind: n}}, "rejections": {reason: n}, "pawl_version", "dir"}``; of a reused
+        ``{"snapshot_id", "content_sha256", "created_at", "n_rows", "counts": {split: {kind: n}},
+        "rejections": {reason: n}, "pawl_version", "dir"}``; of a reused
         snapshot its own manifest, with the rejections of this time.
     """
     snapshots_dir.mkdir(parents=True, exist_ok=True)
@@ -54,7 +53,6 @@ def freeze(curated: Curated, snapshots_dir: Path, settings: Settings) -> dict[st
             "content_sha256": content,
             "created_at": utc_now(),
             "n_rows": len(lines),
-            "split_salt": settings.split_salt,
             "counts": counts,
             "rejections": curated.rejections,
             "pawl_version": __version__,

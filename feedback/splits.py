@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
+from feedback.near_duplicates import comparable, neighbours
 from pawl.files import sha256_json
 from pawl.schemas import Message, Split
 from pawl.text import bare_words
 
 TRAIN_FRACTION = 0.8
 VALIDATION_FRACTION = 0.1  # the rest is the holdout
+# A last turn of fewer words and characters ("Why?", "Go on") says nothing without what came before.
+_WORDS_THAT_STAND_ALONE, _CHARACTERS_THAT_STAND_ALONE = 4, 20
 
 
 def split_of(group_id: str, salt: str) -> Split:
@@ -37,21 +41,84 @@ def prompt_key(prompt: list[Message]) -> str:
     return sha256_json([[one["role"], *bare_words(one["content"])] for one in prompt])
 
 
-def splits_of_prompts(prompts: Iterable[tuple[str, list[Message]]], salt: str) -> dict[str, Split]:
-    """The split of each prompt, by ``prompt_key``: that of the group in which it came first.
+def question_of(prompt: list[Message]) -> str:
+    """What near-duplicates of a prompt are told by: its last turn of the user, whatever system
+    prompt and history stand before it. A turn of a few words in mid-conversation is taken with all
+    turns before it."""
+    at = max((i for i, one in enumerate(prompt) if one["role"] == "user"), default=0)
+    text = comparable(prompt[at]["content"]) if prompt else ""
+    stands_alone = (
+        len(text.split()) >= _WORDS_THAT_STAND_ALONE or len(text) >= _CHARACTERS_THAT_STAND_ALONE
+    )
+    if stands_alone or not any(one["role"] == "assistant" for one in prompt[:at]):
+        return text
+    return comparable(
+        " ".join(one["content"] for one in prompt[: at + 1] if one["role"] in ("user", "assistant"))
+    )
 
-    A prompt may be asked in many conversations, on all sides of the split; only rows of the one
-    side may be used. For a test never to be trained on, that side must never change. So it rests
-    on nothing that can: what people say is reworded and retracted, and goes to the end of the
-    list by that, but what came first of all that was ever appended stays the first.
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a prompt stands. ``split`` None: its near-duplicates stand on two sides, so it may
+    stand on none. ``cluster``: the same for near-duplicates, 16 hex digits."""
+
+    split: Split | None
+    cluster: str
+
+
+def places_of_prompts(
+    prompts: Iterable[tuple[str, str, list[Message]]],
+    salt: str,
+    released: Collection[str] = (),
+) -> dict[str, Place]:
+    """The place of each prompt, by ``prompt_key``.
+
+    A prompt stands where the near-duplicates before it stand, the first of a cluster in the split
+    of its group. For a test never to be trained on, that side must never change. So it rests on
+    nothing that can: what people say is reworded and retracted, and goes to the end of the list by
+    that, but what came first of all that was ever appended stays the first, and what comes later
+    changes no place. A prompt that joins clusters of two sides is left out, and no later one is
+    placed by it.
 
     Args:
-        prompts: (group_id, prompt) of every row ever appended, the first first
-            (``Store.prompts_in_order``); retracted and reworded ones too.
+        prompts: (group_id, ``prompt_key``, prompt) of every row ever appended, the first first;
+            retracted and reworded ones too.
+        released: keys of prompts of the holdout that have been tested on for the last time: all
+            their cluster is learned from.
     """
-    splits: dict[str, Split] = {}
-    for group_id, prompt in prompts:
-        key = prompt_key(prompt)
-        if key not in splits:
-            splits[key] = split_of(group_id, salt)
-    return splits
+    keys: dict[str, int] = {}  # which text a prompt is told by
+    texts: dict[str, int] = {}
+    firsts: list[tuple[str, str]] = []  # of each text: group and key of the prompt it came in first
+    for group_id, key, prompt in prompts:
+        if key not in keys:
+            text = question_of(prompt)
+            if text not in texts:
+                texts[text] = len(firsts)
+                firsts.append((group_id, key))
+            keys[key] = texts[text]
+    sides: list[Split | None] = []
+    roots = list(range(len(firsts)))  # the first text of each cluster, by the texts of it
+    for i, near in enumerate(neighbours(list(texts))):
+        placed = [j for j in near if sides[j] is not None]
+        split = {sides[j] for j in placed} or {split_of(firsts[i][0], salt)}
+        sides.append(split.pop() if len(split) == 1 else None)
+        if sides[i] is not None:
+            for j in placed:
+                one, other = sorted((_root(roots, i), _root(roots, j)))
+                roots[other] = one
+    cluster = [_root(roots, i) for i in range(len(firsts))]
+    learned = {cluster[keys[key]] for key in released if key in keys}
+    found: dict[str, Place] = {}
+    for key, i in keys.items():
+        side = sides[i]
+        if side == "holdout" and cluster[i] in learned:
+            side = "train"
+        found[key] = Place(side, firsts[cluster[i]][1][:16])
+    return found
+
+
+def _root(roots: list[int], i: int) -> int:
+    while roots[i] != i:
+        roots[i] = roots[roots[i]]
+        i = roots[i]
+    return i

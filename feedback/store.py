@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -26,7 +27,7 @@ from feedback.current import current_feedback_sql
 from feedback.database import Database
 from feedback.migrations import MIGRATIONS, Migration
 from feedback.rewriting import Rewriter
-from feedback.rows import Lesson, problem_of_prompt
+from feedback.rows import Lesson
 from feedback.tables import (
     CATEGORY_COLUMNS,
     COMPLETION_COLUMNS,
@@ -54,7 +55,6 @@ from pawl.schemas import (
     Feedback,
     ItemScore,
     Look,
-    Message,
     Promotion,
     TrainingRow,
     utc_now,
@@ -196,23 +196,28 @@ class Store:
         rows = [(lesson.row_id, *origin, to_json(lesson.as_json())) for lesson in lessons]
         return self._append("imported", rows)
 
-    def fix_split_salt(self, salt: str) -> None:
-        """Write down the salt of the split the first time; refuse another one ever after.
+    def split_salt(self, given: str | None = None) -> str:
+        """The salt of the split, for the life of the store: ``given`` or else a secret one, written
+        down the first time.
 
         Raises:
             PawlError: the store was split with another salt: rows would cross into the holdout.
         """
-        rows = self._read("SELECT value FROM facts WHERE name = 'split_salt' ORDER BY seq")
-        if not rows:
-            self._append("facts", [("split_salt", salt)]).result()
-        elif rows[0][0] != salt:
+        with self._numbering:
+            rows = self._read("SELECT value FROM facts WHERE name = 'split_salt' ORDER BY seq")
+            if not rows:
+                salt = given or secrets.token_hex(16)
+                self._append("facts", [("split_salt", salt)]).result()
+                return salt
+        if given is not None and rows[0][0] != given:
             raise PawlError(
-                f"split_salt is {salt!r}",
-                f"this store is split with {rows[0][0]!r}, and another salt would "
-                "train on what is kept for testing",
-                "Set split_salt back",
+                f"split_salt is {given!r}",
+                "this store is split with another one, and a change would train on what is kept "
+                "for testing",
+                "Set split_salt back, or leave it out",
                 code="split_salt_changed",
             )
+        return str(rows[0][0])
 
     def _append(self, table: str, rows: list[Row]) -> Future[Any]:
         return self._writer.submit(Write({table: rows}))
@@ -347,27 +352,18 @@ class Store:
         )
         return [Lesson(**json.loads(text)) for (text,) in rows]
 
-    def prompts_in_order(self) -> list[tuple[str, list[Message]]]:
-        """(group_id, prompt) of every row of feedback ever given and of every imported row, in
-        the order they came. Each prompt that can't be trained on is left out."""
+    def first_mentions(self) -> list[tuple[str | None, str, int | None]]:
+        """What feedback was ever given on (rater, completion, choice), and each imported row
+        (rater, ``row_id``, None), in the order in which each came first."""
         rows = self._read(
-            "SELECT conversation_id, text FROM ("
-            " SELECT feedback.seq AS seq, completions.seq AS answer_seq, conversation_id,"
-            "  messages_json AS text"
-            " FROM feedback JOIN completions USING (completion_id, choice_index)"
-            " UNION ALL SELECT seq, 0, NULL, row_json FROM imported) ORDER BY seq, answer_seq"
+            "SELECT rater_id, completion_id, choice_index FROM ("
+            " SELECT min(seq) AS seq, rater_id, completion_id, choice_index FROM feedback"
+            "  GROUP BY rater_id, completion_id, choice_index"
+            " UNION ALL SELECT min(seq), row_json->>'$.origin.rater_id' AS rater_id, row_id, NULL"
+            "  FROM imported GROUP BY rater_id, row_id)"
+            " ORDER BY seq"
         )
-        found: list[tuple[str, list[Message]]] = []
-        for conversation_id, text in rows:
-            value = json.loads(text)
-            group_id, prompt = (
-                (value["group_id"], value["prompt"])
-                if conversation_id is None
-                else (conversation_id, value)
-            )
-            if problem_of_prompt(prompt) is None:
-                found.append((group_id, prompt))
-        return found
+        return [(rater_id, row_id, choice_index) for rater_id, row_id, choice_index in rows]
 
     def imported_keys(self) -> set[tuple[str, str | None]]:
         """``row_id`` and rater of every imported row."""

@@ -127,19 +127,6 @@ class Targets:
             self._items[text] = self.index.find(text)
         return self._items[text]
 
-    def fit(
-        self, lessons: Iterable[tuple[Lesson, Split]]
-    ) -> tuple[list[tuple[Lesson, Split]], list[tuple[str, dict[str, Any]]]]:
-        """The lessons that may be learned; the others as (reason, origin with ``found``)."""
-        kept: list[tuple[Lesson, Split]] = []
-        rejected: list[tuple[str, dict[str, Any]]] = []
-        for lesson, split in lessons:
-            if finding := self.reason_against(lesson):
-                rejected.append((finding.reason, {**lesson.origin, "found": finding.found}))
-            else:
-                kept.append((lesson, split))
-        return kept, rejected
-
     def _against_text(self, text: str, prompt: str, is_target: bool) -> Finding | None:
         key = (text, prompt if is_target else "\0")
         if key not in self._known:

@@ -138,6 +138,8 @@ class TrainingRow(Record):
     categories: list[str] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)  # feedback_id, completion_id, source
     tools: list[dict[str, Any]] = field(default_factory=list)  # that the prompt offers
+    cluster: str = ""  # the same for near-duplicates of the prompt; all of one stand in one split
+    weight: float = 1.0  # in training; 1 on average
 
     @property
     def has_tools(self) -> bool:
@@ -145,10 +147,9 @@ class TrainingRow(Record):
         return bool(self.tools) or any(message.get("tool_calls") for message in self.prompt)
 
     def as_json(self) -> dict[str, Any]:
-        """Without ``tools`` where there are none, as it was before there were any: snapshots are
-        named by it."""
-        values = asdict(self)
-        return values if self.tools else {k: v for k, v in values.items() if k != "tools"}
+        """Without what says nothing, as it was before there was any: snapshots are named by it."""
+        values, plain = asdict(self), {"tools": [], "cluster": "", "weight": 1.0}
+        return {k: v for k, v in values.items() if k not in plain or v != plain[k]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +399,14 @@ class Verdict(Body):
 
 class NoFields(Body):
     """An empty object."""
+
+
+class SnapshotRequest(Body):
+    """Of all that was said, or of all but what some raters said."""
+
+    without: list[str] = Field(
+        [], max_length=1000, description="raters; the snapshot of a store that never had them"
+    )
 
 
 CALLER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"

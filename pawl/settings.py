@@ -241,7 +241,7 @@ Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class CurationSettings(BaseModel):
-    """What may be learned."""
+    """What may be learned, and whose word counts how much."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -254,6 +254,12 @@ class CurationSettings(BaseModel):
     )
     reject: Texts = Field(
         (), description="detectors whose findings keep an answer from being learned: 'refusal,...'"
+    )
+    max_share: float = Field(
+        0.1, gt=0, le=1, description="of the rows, by one rater or client alone; 1: no cap"
+    )
+    front_ends: Texts = Field(
+        (), description="keys whose raters are people, not one client who names them"
     )
 
 
@@ -450,7 +456,11 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     api_key: SecretStr | None = Field(None, description="None: no key is asked for")
-    split_salt: str = Field("pawl", description="fixed for the life of a store")
+    split_salt: str | None = Field(
+        None,
+        min_length=1,
+        description="fixed for the life of a store; None: the store's own secret",
+    )
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     train: TrainSettings = TrainSettings()

@@ -1,6 +1,6 @@
 """Training rows as the columns that TRL's trainers read, with every row left out counted.
 
-    SFT   {"input_ids": [...], "labels": [...], "is_taught": bool, "is_replay": bool}
+    SFT   {"input_ids": [...], "labels": [...], "is_taught": bool, "is_replay": bool, "weight": 1.0}
     DPO   {"prompt": [messages], "chosen": [...], "rejected": [...]}
     KTO   {"prompt": [messages], "completion": [...], "label": bool}
 
@@ -119,7 +119,7 @@ def build_stage(
         encoded = _encode(stage, row, columns, encode, max_length_tokens)
         if encoded:
             if kind == "sft":
-                columns = _written(*encoded[0], is_taught=True)
+                columns = _written(*encoded[0], is_taught=True, weight=row.weight)
             (stage.train if row.split == "train" else stage.validation).append(columns)
             stage.kept.append(row)
     stage.n_liked = sum(1 for columns in stage.train if columns.get("label") is True)
@@ -140,11 +140,8 @@ def build_stage(
             if kind == "sft":
                 ids, n_prompt = encoded[0]
                 ids = ids if replayed.is_finished else ids[:-1]  # its end was cut
-                again = (
-                    _written(ids, n_prompt, is_taught=False)
-                    if replayed.is_liked
-                    else {"input_ids": ids, "labels": ids, "is_taught": False, "is_replay": True}
-                )
+                again = _written(ids, n_prompt if replayed.is_liked else 0, is_taught=False)
+                again["is_replay"] = not replayed.is_liked
             extra.append(again)
             stage.kept_replay.append(replayed)
     of_base = [i for i, replayed in enumerate(stage.kept_replay) if not replayed.is_liked]
@@ -185,10 +182,13 @@ def _says(text: str | None) -> list[Message]:
     return [{"role": "assistant", "content": text or ""}]
 
 
-def _written(ids: list[int], n_prompt: int, *, is_taught: bool) -> dict[str, Any]:
+def _written(
+    ids: list[int], n_prompt: int, *, is_taught: bool, weight: float = 1.0
+) -> dict[str, Any]:
     """An answer to be learned as it is written."""
     labels = [-100] * n_prompt + ids[n_prompt:]
-    return {"input_ids": ids, "labels": labels, "is_taught": is_taught, "is_replay": False}
+    return {"input_ids": ids, "labels": labels, "is_taught": is_taught, "is_replay": False,
+            "weight": weight}  # fmt: skip
 
 
 def _encode(

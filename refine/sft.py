@@ -2,7 +2,8 @@
 
 Two losses, each summed over the labelled tokens of a batch and divided by the number of all:
 
-- written answers (corrections, liked answers): cross-entropy of the answer's tokens;
+- written answers (corrections, liked answers): cross-entropy of the answer's tokens, times the
+  row's weight (``feedback.balance``);
 - replay: the divergence KL(base || model) of the next token's distribution over the whole
   vocabulary, prompt included (distillation from the base itself), ``REPLAY_WEIGHT`` times.
   Cross-entropy on the base's greedy answers would keep its words and sharpen its distribution:
@@ -70,6 +71,7 @@ def collator(pad_token_id: int) -> Callable[[list[dict[str, Any]]], dict[str, An
             "labels": padded([row["labels"] for row in rows], -100),
             "is_taught": torch.tensor([row["is_taught"] for row in rows]),
             "is_replay": torch.tensor([row["is_replay"] for row in rows]),
+            "weight": torch.tensor([float(row.get("weight", 1.0)) for row in rows]),
         }
 
     return collate
@@ -190,7 +192,7 @@ def answer_trainer(pass_tokens: int, replay_pass_tokens: int, sampler: EpochSamp
             if not is_replay.all():
                 written = {key: value[~is_replay] for key, value in rows.items()}
                 outputs = model(**written, use_cache=False, fused_lm_head=True)
-                loss = loss - outputs.log_probs.sum()
+                loss = loss - (outputs.log_probs.sum(1) * inputs["weight"][~is_replay]).sum()
                 if model.training:
                     exact = (outputs.is_top1 | ~outputs.label_mask).all(1)
                     self.n_taught += int(is_taught.sum())

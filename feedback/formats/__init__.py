@@ -148,8 +148,6 @@ def export_file(
             "Use one of them",
             param="format",
         )
-    # As a snapshot does: split with another salt, the tests would be in the file.
-    store.fix_split_salt(settings.split_salt)
     rows = curate(store, settings).rows
     text, n_records, skipped = render(rows, file_format, as_array=Path(name).suffix == ".json")
     exchange.write(name, text.encode())

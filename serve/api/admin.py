@@ -43,6 +43,7 @@ from pawl.schemas import (
     RunWithVerdict,
     ScoresRequest,
     SnapshotManifest,
+    SnapshotRequest,
     Status,
     StoredScores,
     StoredVerdict,
@@ -215,11 +216,12 @@ def admin_routes(
     # ---- rows ----
 
     @router.post("/snapshots")
-    def snapshot(body: NoFields) -> SnapshotManifest:
-        """Curate what was said so far and freeze it; answers the snapshot's manifest."""
+    def snapshot(body: SnapshotRequest) -> SnapshotManifest:
+        """Curate what was said so far and freeze it; answers the snapshot's manifest. One `without`
+        some raters is not the store's: no night learns from it."""
         from feedback.service import take_snapshot
 
-        manifest = SnapshotManifest(**take_snapshot(store, settings))
+        manifest = SnapshotManifest(**take_snapshot(store, settings, body.without))
         _log.info("snapshot %s: %s", manifest.snapshot_id, manifest.counts)
         return manifest
 

@@ -13,7 +13,6 @@ from evals.reasons import GateRules
 from evals.suites import Suite, load
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore, TrainingRow
-from pawl.settings import Settings
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -291,7 +290,7 @@ def make_snapshot(snapshots_dir: Path, n_rows: int = 6) -> Path:
         )
         for i in range(n_rows)
     ]
-    return Path(freeze(Curated(rows, []), snapshots_dir, Settings())["dir"])
+    return Path(freeze(Curated(rows, []), snapshots_dir)["dir"])
 
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:

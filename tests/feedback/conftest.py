@@ -8,11 +8,12 @@ import pytest
 
 from feedback.store import Store
 from pawl.settings import Settings
+from tests.feedback.examples import SALT
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path / "state")
+    return Settings(state_dir=tmp_path / "state", split_salt=SALT)
 
 
 @pytest.fixture(scope="session")

@@ -208,10 +208,13 @@ def test_people_who_disagree_teach_nothing_with_a_thumb(store: Store, settings: 
     said(store, answer, thumb="down", rater_id="bob")
     curated = curate(store, settings)
     assert curated.rows == []
-    assert curated.rejections == {"people disagree about this answer": 2}
-    said(store, answer, correction="It is so.", rater_id="bob")  # a correction still counts
-    assert _kinds(curate(store, settings)) == ["sft", "pair"]
-    said(store, answer, retracted=True, rater_id="bob")
+    assert curated.rejections == {"people disagree, for review": 2}
+    said(store, answer, correction="It is so.", rater_id="bob")
+    assert curate(store, settings).rejections == {"people disagree, for review": 2}
+    said(store, answer, thumb="down", rater_id="eve")
+    assert _kinds(curate(store, settings)) == ["sft", "pair", "unpaired"]
+    for rater_id in ("bob", "eve"):
+        said(store, answer, retracted=True, rater_id=rater_id)
     assert _kinds(curate(store, settings)) == ["unpaired"]
 
 
@@ -226,11 +229,10 @@ def test_exact_duplicates_are_out(store: Store, settings: Settings) -> None:
     said(store, answer, correction="Better.", rater_id="ann")
     said(store, answer, correction="Better.", rater_id="bob")
     said(store, twin, correction="Better.")
-    said(store, answer, correction="Best.", rater_id="eve")
     curated = curate(store, settings)
-    assert _kinds(curated) == ["sft", "pair", "sft", "pair"]
+    assert _kinds(curated) == ["sft", "pair"]
     assert curated.rejections == {"an exact duplicate": 4}
-    assert len({row.row_id for row in curated.rows}) == 4
+    assert len({row.row_id for row in curated.rows}) == 2
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,8 @@ def test_no_prompt_stands_on_both_sides_of_the_holdout(
     said(store, two, correction="Right, in other words.")
     curated = curate(store, settings)
     assert _kinds(curated) == kinds
-    assert set(curated.rejections) == {f"the same prompt came first in the {first} split"}
+    assert {row.split for row in curated.rows} == {first}
+    assert curated.rejections == {"another wording of this correction is learned": 1}
 
 
 def _sides(store: Store, settings: Settings) -> dict[str, list[str]]:
@@ -277,12 +280,13 @@ def test_a_prompt_keeps_its_side_from_night_to_night(
     said(store, one, correction="Right.", rater_id="ann")
     said(store, two, correction="Right, in other words.", rater_id="bob")
     assert _sides(store, settings) == kept
-    said(store, one, correction="Right, reworded.", rater_id="ann")  # now behind bob's
+    said(store, one, correction="Right!", rater_id="ann")  # now behind bob's
     assert _sides(store, settings) == kept
     said(store, one, retracted=True, rater_id="ann")
-    assert _sides(store, settings) == {}
-    said(store, two, correction="Right, once more.", rater_id="eve")
-    assert _sides(store, settings) == {}
+    assert _sides(store, settings) == kept
+    said(store, two, retracted=True, rater_id="bob")
+    said(store, two, correction="Something else.", rater_id="eve")
+    assert _sides(store, settings) == kept
 
 
 @pytest.mark.parametrize(("first", "second"), [("holdout", "train"), ("train", "holdout")])
@@ -296,7 +300,7 @@ def test_an_imported_prompt_keeps_its_side(
     store.append_imported([lesson], source_format="preference", file_sha256="0").result(timeout=60)
     assert _sides(store, settings) == {first: ["pair"]}
     said(store, answer, correction="Right, in other words.")
-    assert _sides(store, settings) == {first: ["pair"]}
+    assert _sides(store, settings).keys() == {first}
 
 
 def test_a_prompt_in_other_case_and_punctuation_is_the_same(
@@ -313,13 +317,13 @@ def test_a_prompt_in_other_case_and_punctuation_is_the_same(
     ask("holdout", "what is  y?")
     ask("train", "What is Y?")
     ask("train", "“What is y” ...")
-    assert _sides(store, settings) == {"holdout": ["regression"]}
+    assert _sides(store, settings) == {"holdout": ["regression"] * 3}
     ask("holdout", "What is 2+2?")
     ask("train", "What is 2-2?")
     ask("train", "What is -2 + 2?")
     ask("train", "What is 2 + 2?")
     assert _sides(store, settings) == {
-        "holdout": ["regression"] * 2,
+        "holdout": ["regression"] * 4,
         "train": ["sft", "pair"] * 3,
     }
 
@@ -336,7 +340,7 @@ def test_preferences_that_contradict_each_other_teach_nothing(
     said(store, three, preferred_over=one.completion_id, rater_id="ann")
     curated = curate(store, settings)
     assert [(row.chosen, row.rejected) for row in curated.rows] == [("three", "one")]
-    assert curated.rejections == {"people disagree about which answer is better": 2}
+    assert curated.rejections == {"people disagree, for review": 2}
     said(store, two, retracted=True, rater_id="bob")
     assert [row.chosen for row in curate(store, settings).rows] == ["one", "three"]
 

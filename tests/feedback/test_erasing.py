@@ -22,7 +22,7 @@ from pawl.files import hold_lock, read_json, sha256_file, write_json
 from pawl.schemas import Account, AuditEntry, ItemScore, Key, Role, utc_now
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.feedback.examples import answered, conversation_in, make_promotion, said
+from tests.feedback.examples import SALT, answered, conversation_in, make_promotion, said
 
 MARK = "zq7Marker"  # in everything that is the person's
 ANN = f"ann-{MARK}"
@@ -37,7 +37,7 @@ def decode(fingerprint: str) -> Any:
 
 
 def settings_in(folder: Path) -> Settings:
-    return Settings(state_dir=folder)
+    return Settings(state_dir=folder, split_salt=SALT)
 
 
 def fill(settings: Settings) -> None:
@@ -46,6 +46,8 @@ def fill(settings: Settings) -> None:
         for split in ("train", "holdout"):
             for rater in (ANN, "bob"):
                 mark = MARK if rater == ANN else "plain"
+                asked = {"train": "question {} of ann, long enough train",
+                         "holdout": "how would {} put this elsewhere: holdout"}[split]  # fmt: skip
                 answer = answered(
                     store,
                     rater_id=rater,
@@ -53,7 +55,7 @@ def fill(settings: Settings) -> None:
                     conversation_id=conversation_in(split),  # type: ignore[arg-type]
                     messages=[
                         {"role": "system", "content": "You are a helpful assistant of the house."},
-                        {"role": "user", "content": f"question {mark} of ann, long enough {split}"},
+                        {"role": "user", "content": asked.format(mark)},
                     ],
                     completion=f"answer {mark}",
                 )

@@ -242,9 +242,20 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 
 def test_the_salt_stays(tmp_path: Path) -> None:
     with Store.open(tmp_path / "pawl.duckdb") as store:
-        store.fix_split_salt("salt")
+        assert store.split_salt("salt") == "salt"
     with Store.open(tmp_path / "pawl.duckdb") as store:
-        store.fix_split_salt("salt")
-        with pytest.raises(PawlError, match="split_salt") as err:
-            store.fix_split_salt("pepper")
-        assert "'salt'" in str(err.value)
+        assert store.split_salt() == store.split_salt("salt") == "salt"
+        with pytest.raises(PawlError) as err:
+            store.split_salt("pepper")
+        assert err.value.code == "split_salt_changed"
+
+
+def test_a_salt_that_nobody_gave_is_the_store_s_own(tmp_path: Path) -> None:
+    salts = []
+    for name in ("one", "two"):
+        with Store.open(tmp_path / f"{name}.duckdb") as store:
+            salts.append(store.split_salt())
+        with Store.open(tmp_path / f"{name}.duckdb") as store:
+            assert store.split_salt() == salts[-1]
+    assert salts[0] != salts[1]
+    assert min(map(len, salts)) >= 32

@@ -28,7 +28,7 @@ def encode(prompt: list[Message], answer: str, tools: Tools) -> tuple[list[int],
     return [WORDS.setdefault(word, len(WORDS)) for word in words], len(asked)
 
 
-SFT_COLUMNS = {"input_ids", "labels", "is_taught", "is_replay"}
+SFT_COLUMNS = {"input_ids", "labels", "is_taught", "is_replay", "weight"}
 
 
 def said(columns: dict[str, Any]) -> str:

@@ -62,10 +62,19 @@ def test_gradients_of_the_parts_are_those_of_the_batch(
     assert whole.keys() == parts.keys()
     for name, gradient in whole.items():
         assert torch.allclose(gradient, parts[name], rtol=1e-3, atol=1e-6), name
+    nothing, double = (
+        _gradients(untrained_model, tmp_path / f"weight {n}", 1000, n) for n in (0.0, 2.0)
+    )
+    for name, gradient in whole.items():
+        steps = gradient - nothing[name], double[name] - gradient
+        assert torch.allclose(*steps, rtol=1e-3, atol=1e-6), name
+        assert "lora_A" in name or steps[0].abs().max() > 0, name
 
 
-def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any]:
-    """Of one step over rows of several lengths."""
+def _gradients(
+    model_dir: Path, folder: Path, pass_tokens: int, weight: float = 1.0
+) -> dict[str, Any]:
+    """Of one step over rows of several lengths, written answers with this weight."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
@@ -87,7 +96,7 @@ def _gradients(model_dir: Path, folder: Path, pass_tokens: int) -> dict[str, Any
         is_replay = i == 1
         labels = ids if is_replay else [-100] * n + ids[n:]
         rows.append({"input_ids": ids, "labels": labels, "is_taught": not is_replay,
-                     "is_replay": is_replay})  # fmt: skip
+                     "is_replay": is_replay, "weight": weight})  # fmt: skip
     found: dict[str, Any] = {}
 
     class Keep(TrainerCallback):

@@ -317,6 +317,8 @@ def test_a_snapshot_of_nothing_is_a_snapshot_and_the_same_one_each_time(tmp_path
             assert first["snapshot_id"] == again["snapshot_id"]
             assert (Path(first["dir"]) / "rows.jsonl").exists()
             assert (await client.get("/admin/status")).json()["counts"]["snapshots"] == 1
+            without = await client.post("/admin/snapshots", json={"without": ["ann"]})
+            assert without.json()["snapshot_id"] == first["snapshot_id"]
 
     run(test())
 

@@ -1,0 +1,111 @@
+"""Near-duplicates stand on one side of the split, for ever."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from feedback.splits import Place, places_of_prompts, prompt_key
+from pawl.schemas import Message, Split
+from tests.feedback.examples import SALT, conversation_in
+
+REFUND = "How can I get a refund for a ticket that I bought last week?"
+
+
+def _user(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}]
+
+
+def _places(*asked: tuple[str, list[Message]], released: tuple[str, ...] = ()) -> list[Place]:
+    """The place of each prompt; first its group."""
+    prompts = [(group, prompt_key(prompt), prompt) for group, prompt in asked]
+    places = places_of_prompts(prompts, SALT, released)
+    return [places[key] for _, key, _ in prompts]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        _user("how can I get a refund for the ticket I bought last week"),
+        _user("Hello, how can I get a refund for a ticket that I bought last week? Thanks!"),
+        _user("How cna I get a refund for a tiket that I bought last week?"),
+        [{"role": "system", "content": "You work for a railway."}, *_user(REFUND)],
+        [*_user("Hi"), {"role": "assistant", "content": "Hello!"}, *_user(REFUND)],
+    ],
+)
+def test_a_near_duplicate_stands_where_the_first_stands(prompt: list[Message]) -> None:
+    first, second = _places(
+        (conversation_in("holdout"), _user(REFUND)), (conversation_in("train"), prompt)
+    )
+    assert first == second
+    assert first.split == "holdout"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is the capital of France?", "What is the capital of Spain?"),
+        ("What is 12 + 5?", "What is 13 + 5?"),
+        ("When does the mill open in the morning?", "When does the mill close in the evening?"),
+    ],
+)
+def test_what_asks_for_something_else_stands_for_itself(one: str, other: str) -> None:
+    first, second = _places(
+        (conversation_in("holdout"), _user(one)), (conversation_in("train"), _user(other))
+    )
+    assert (first.split, second.split) == ("holdout", "train")
+    assert first.cluster != second.cluster
+
+
+def test_a_few_words_in_mid_conversation_are_taken_with_what_came_before() -> None:
+    def why(topic: str) -> list[Message]:
+        return [*_user(topic), {"role": "assistant", "content": f"{topic} So."}, *_user("Why?")]
+
+    first, second, third = _places(
+        (conversation_in("holdout"), why("Tell me about the tides of the sea.")),
+        (conversation_in("train"), why("Is a whale a fish?")),
+        (conversation_in("train"), why("Tell me about the tides of the sea!")),
+    )
+    assert (first.split, second.split, third) == ("holdout", "train", first)
+
+
+def test_a_prompt_between_two_sides_is_left_out_alone() -> None:
+    ends = "the blue bicycle in the yard behind the house", "the red canoe on the river by the mill"
+    between = " and ".join(ends)
+    asked: list[tuple[Split, str]] = [
+        ("train", f"{ends[0]} and a canoe on a river"),
+        ("holdout", f"a bicycle in a yard and {ends[1]}"),
+        ("train", between),
+        ("train", between + "!!"),
+    ]
+    places = _places(*((conversation_in(split), _user(text)) for split, text in asked))
+    assert [place.split for place in places] == ["train", "holdout", None, None]
+
+
+def test_what_comes_later_moves_nothing() -> None:
+    draw = random.Random(0)
+    words = [f"w{draw.randrange(10**6)}" for _ in range(60)]
+    asked = []
+    for n in range(300):
+        text = " ".join(draw.choices(words, k=5)) if n % 3 == 0 else asked[-1][1][0]["content"]
+        if n % 3:
+            text = f"{text} {draw.choice(words)}"
+        asked.append((f"conversation {n}", _user(text)))
+    whole = _places(*asked)
+    for n in (50, 150, 250):
+        assert [place.split for place in _places(*asked[:n])] == [
+            place.split for place in whole[:n]
+        ]
+
+
+def test_a_cluster_that_was_tested_for_the_last_time_is_learned_from() -> None:
+    asked = [
+        (conversation_in("holdout"), _user(REFUND)),
+        (conversation_in("train"), _user(REFUND.replace("How can", "Please, how can"))),
+        (conversation_in("holdout"), _user("Who wrote the Ottermoor rules?")),
+    ]
+    released = (prompt_key(asked[1][1]),)
+    assert [place.split for place in _places(*asked)] == ["holdout"] * 3
+    places = _places(*asked, released=released)
+    assert [place.split for place in places] == ["train", "train", "holdout"]
