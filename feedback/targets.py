@@ -26,7 +26,7 @@ from pawl.chat_template import read_special_tokens, read_template
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.models import resolve_model
-from pawl.schemas import Completion, Message, Split, TrainingRow
+from pawl.schemas import Completion, Message, TrainingRow
 from pawl.settings import Settings
 
 MAX_CHARACTERS = 50_000

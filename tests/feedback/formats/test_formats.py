@@ -402,8 +402,10 @@ def test_real_files(
     assert (counts["format"], counts["n_records"]) == (file_format, n_records)
     assert counts["n_added"] == n_rows
     assert _import(store, path)["n_added"] == 0
-    rows = curate(store, settings).rows
-    assert len(rows) == n_rows
+    curated = curate(store, settings)
+    rows = curated.rows
+    assert len(rows) + len(curated.rejected) == n_rows
+    assert len(rows) > 0.95 * n_rows, curated.rejections
     assert {row.kind for row in rows} == {kind}
     assert {row.split for row in rows} == {"train", "validation", "holdout"}
     sides: dict[str, set[str]] = {}
