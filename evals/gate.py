@@ -36,6 +36,7 @@ from evals.people import Pair, PeopleEvidence, holdout_verdict, kept_verdict
 from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict, KeptVerdict
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import CONTROLS, KEPT, PLACEBO, is_of_people
+from evals.sequential import EARLY_SHARE, early_p
 from evals.statistics import (
     Estimate,
     chance_level,
@@ -129,6 +130,10 @@ def decide(
         PawlError: the two were not scored on the same items, so nothing can be compared.
     """
     champion, placebos = _without_placebos(champion)
+    if any("order" in item.detail for item in challenger):  # scored until it was decided
+        champion = _as_far(champion, challenger)
+        anchor = None if anchor is None else _as_far(anchor, challenger)
+        best = None if best is None else _as_far(best, challenger)
     sides = {"champion": champion, "challenger": challenger}
     pairs = _paired(champion, challenger, "champion")
     others = {"anchor": anchor, "best champion so far": best}
@@ -245,6 +250,13 @@ def _paired(before: list[ItemScore], after: list[ItemScore], name: str) -> dict[
     return pairs
 
 
+def _as_far(items: list[ItemScore], challenger: list[ItemScore]) -> list[ItemScore]:
+    """Without the items of benchmarks to which the challenger did not come any more."""
+    early = {item.benchmark for item in challenger if "order" in item.detail}
+    scored = {(item.benchmark, item.item_id) for item in challenger}
+    return [i for i in items if i.benchmark not in early or (i.benchmark, i.item_id) in scored]
+
+
 def _without_holdout(items: list[ItemScore]) -> list[ItemScore]:
     return [i for i in items if i.benchmark == KEPT or not is_of_people(i.benchmark)]
 
@@ -316,28 +328,63 @@ def _compare(group: list[Pair], alpha: float) -> _Compared:
     return _Compared(before, after, differences, clusters, estimate, figures)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    p_noninferior: float
+    p_worse: float
+    n_drawn: int
+
+
+def _tests(group: list[Pair], compared: _Compared, margin: float, alpha: float) -> _Tests:
+    """The two tests of a benchmark. One whose items came in rounds may have been decided on the
+    way, at a share of alpha, and at its end at the rest (Bonferroni)."""
+    n = len(group)
+    order = [b.detail.get("order") for _, b in group]
+    n_drawn = group[0][1].detail.get("drawn", n)
+    p_noninferior = p_worse = 1.0
+    if n == n_drawn:
+        p_worse = p_below(compared.estimate, 0.0)
+        if n >= fewest_items(margin, alpha):
+            p_noninferior = p_above(compared.estimate, -margin)
+    if None in order:
+        return _Tests(p_noninferior, p_worse, n_drawn)
+    differences = [d for _, d in sorted(zip(order, compared.differences, strict=True))]
+    n_items, share = group[0][1].detail["of"], EARLY_SHARE
+    early = early_p(differences, -margin, n_items)
+    early_worse = early_p([-d for d in differences], 0.0, n_items)
+    return _Tests(
+        min(1.0, early / share, p_noninferior / (1 - share)),
+        min(1.0, early_worse / share, p_worse / (1 - share)),
+        n_drawn,
+    )
+
+
 def _benchmarks(
     pairs: dict[str, list[Pair]], usual_margin: float, margins: dict[str, float], alpha: float
 ) -> list[BenchmarkVerdict]:
     compared = {name: _compare(group, alpha) for name, group in pairs.items()}
-    p_worse = holm([p_below(one.estimate, 0.0) for one in compared.values()])
+    tested = {
+        name: _tests(pairs[name], one, margins.get(name, usual_margin), alpha)
+        for name, one in compared.items()
+    }
+    p_worse = holm([test.p_worse for test in tested.values()])
     verdicts = []
     for (name, one), p_worse_holm in zip(compared.items(), p_worse, strict=True):
-        margin, n = margins.get(name, usual_margin), len(one.before)
+        margin, n, test = margins.get(name, usual_margin), len(one.before), tested[name]
         n_choices = [len(a.detail.get("choices", ())) for a, _ in pairs[name]]
         chance = chance_level(one.before + one.after, n_choices) if all(n_choices) else None
         at_chance = [
             is_at_chance(mean_interval(scores, one.clusters, alpha=0.025), chance)
             for scores in (one.before, one.after)
         ]
-        p = p_above(one.estimate, -margin)
-        passed = p <= alpha and n >= fewest_items(margin, alpha)
+        passed = test.p_noninferior <= alpha
         needed = None if passed else items_needed(one.estimate, n, margin=margin, alpha=alpha)
         verdicts.append(
             BenchmarkVerdict(
                 name=name,
                 margin=margin,
-                p_noninferior=p,
+                n_drawn=test.n_drawn,
+                p_noninferior=test.p_noninferior,
                 p_worse_holm=p_worse_holm,
                 passed=passed,
                 n_needed=needed,

@@ -50,10 +50,11 @@ class Comparison:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkVerdict(Comparison):
     """One benchmark. The p-values are those of *no worse than the margin* and of *worse than
-    before* (adjusted by Holm)."""
+    before* (adjusted by Holm). The interval is as if the number of items had been fixed."""
 
     name: str
     margin: float
+    n_drawn: int  # items; more than ``n`` where it was decided before they were all scored
     p_noninferior: float
     p_worse_holm: float
     n_needed: int | None  # items for 80 % power, going on as observed; None when passed or hopeless

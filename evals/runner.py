@@ -46,6 +46,7 @@ def score(
     more_rows: Path | None = None,
     placebo_of: Path | None = None,
     n_placebos: int = 0,
+    watch: Path | None = None,
     out_dir: Path | None = None,
     benchmarks: bool = True,
     bias: bool = False,
@@ -66,6 +67,7 @@ def score(
         more_rows: a file of rows to score beside the holdout (``regression.write_more_rows``).
         placebo_of: score ``n_placebos`` random changes of this model too, as large as it is from
             this model to that adapter.
+        watch: a file that says when a benchmark needs no more items (``score.read_watch``).
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
         bias: score the bias audit too, beside the benchmarks.
@@ -92,9 +94,12 @@ def score(
     }
     parts: dict[str, Path] = {}
     if benchmarks:
-        what = {"suite": content_hash(suite, data_dir), "n_items": n_items, "seed": seed}
-        what |= {"bias": pairs_hash()} if bias else {}
-        key = sha256_json(who | what)
+        drawn = {"suite": content_hash(suite, data_dir), "n_items": n_items}
+        # All items are the same items whatever the seed, unless their order decides where it ends.
+        drawn["seed"] = seed if n_items or watch else 0
+        drawn |= {"watch": sha256_file(watch)} if watch else {}
+        drawn |= {"bias": pairs_hash()} if bias else {}
+        key = sha256_json(who | drawn)
         parts["benchmarks"] = scores_dir / f"{suite.name}-{key[:16]}"
     if rows:
         key = sha256_json(who | {"rows": rows_hash(rows), "placebos": placebos})
@@ -112,6 +117,7 @@ def score(
         arguments += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
         arguments += ["--items-per-benchmark", str(n_items)] if n_items else []
         arguments += ["--data-dir", str(data_dir.absolute())] if data_dir else []
+        arguments += ["--watch", str(watch.absolute())] if watch else []
         arguments += ["--skip-benchmarks"] if "benchmarks" not in missing else []
         arguments += ["--bias"] if bias and "benchmarks" in missing else []
         if "holdout" in missing:

@@ -16,17 +16,18 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evals import suites
+from evals.sequential import FIRST_LOOK, LOOK_EVERY, Reference, Watch
 from evals.suites import Benchmark, Suite
 from pawl.adapters import read_manifest
 from pawl.chat_template import load_tokenizer
-from pawl.files import sha256_file, sha256_json, write_atomic, write_json
+from pawl.files import read_json, sha256_file, sha256_json, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
@@ -81,7 +82,8 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     loaded_seconds = time.monotonic() - started
     items: list[ItemScore] = []
     if not args.skip_benchmarks:
-        items += score_benchmarks(scorer, suite, args.items_per_benchmark, args.seed)
+        watch = read_watch(args.watch, len(suite.benchmarks)) if args.watch else None
+        items += score_benchmarks(scorer, suite, args.items_per_benchmark, args.seed, watch)
     if args.bias:
         from evals.bias import load_pairs, score_pairs
 
@@ -176,30 +178,77 @@ def write_scores(folder: Path, items: list[ItemScore], manifest: dict[str, Any])
     write_json(folder / MANIFEST, manifest | counted)
 
 
-def score_benchmarks(scorer: Any, suite: Suite, n_items: int | None, seed: int) -> list[ItemScore]:
-    """Run lm-eval on the drawn items and turn its samples into item scores."""
-    import lm_eval
+def score_benchmarks(
+    scorer: Any, suite: Suite, n_items: int | None, seed: int, watch: Watch | None = None
+) -> list[ItemScore]:
+    """Run lm-eval on the drawn items and turn its samples into item scores.
 
+    With ``watch`` in rounds, until it says that a benchmark needs no more. Items then have in their
+    detail ``order`` (their place in the random order), ``drawn`` and ``of`` (how many were drawn,
+    of how many).
+    """
     from evals.tasks import load_tasks
 
     with tempfile.TemporaryDirectory(prefix="pawl-tasks-") as work:
         loaded = load_tasks(suite, work_dir=Path(work))
-        samples: dict[str, list[int]] = {}
-        for benchmark in suite.benchmarks:
-            samples |= suites.draw(loaded.of(benchmark), n_items, seed)
-        results = lm_eval.evaluate(
-            lm=scorer,
-            task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
-            samples=samples,
-            bootstrap_iters=0,
-            log_samples=True,
-        )
+        counts = {benchmark.name: loaded.of(benchmark) for benchmark in suite.benchmarks}
+        drawn = {name: suites.draw(of, n_items, seed) for name, of in counts.items()}
+        if watch is None:
+            return _run_tasks(scorer, loaded, drawn.values())
+        rounds = {
+            name: suites.in_rounds(of, FIRST_LOOK, LOOK_EVERY, seed) for name, of in drawn.items()
+        }
+        items: dict[str, list[ItemScore]] = {name: [] for name in rounds}
+        while rounds:
+            found = _run_tasks(scorer, loaded, [of.pop(0) for of in rounds.values()])
+            # A round's items come sorted; what is looked at must be in a random order.
+            for item in sorted(found, key=lambda item: sha256_json([seed, item.item_id])):
+                known = items[item.benchmark]
+                place = {
+                    "order": len(known),
+                    "drawn": sum(map(len, drawn[item.benchmark].values())),
+                    "of": sum(counts[item.benchmark].values()),
+                }
+                known.append(replace(item, detail=item.detail | place))
+            states = {
+                name: watch.look(name, items[name], sum(counts[name].values())) for name in rounds
+            }
+            if "lost" in states.values():
+                break
+            rounds = {n: of for n, of in rounds.items() if of and states[n] == "open"}
+        return [item for known in items.values() for item in known]
+
+
+def _run_tasks(scorer: Any, loaded: Any, drawn: Iterable[dict[str, list[int]]]) -> list[ItemScore]:
+    import lm_eval
+
+    samples = {task: indices for of in drawn for task, indices in of.items()}
+    results = lm_eval.evaluate(
+        lm=scorer,
+        task_dict={"tasks": {name: loaded.tasks[name] for name in samples}},
+        samples=samples,
+        bootstrap_iters=0,
+        log_samples=True,
+    )
     assert results is not None  # None is for ranks other than 0
     return [
         item_score(loaded.benchmarks[task], task, sample)
         for task in samples
         for sample in results["samples"][task]
     ]
+
+
+def read_watch(path: Path, n_benchmarks: int) -> Watch:
+    """What ``--watch`` names: ``{"alpha", "references": [{"items", "margin", "margins"}]}``, where
+    ``items`` is the path of a model's scores."""
+    value = read_json(path)
+    references = []
+    for one in value["references"]:
+        with Path(one["items"]).open(encoding="utf-8") as file:
+            items = [ItemScore(**json.loads(line)) for line in file]
+        scores = {(item.benchmark, item.item_id): item.score for item in items}
+        references.append(Reference(scores, one["margin"], one["margins"]))
+    return Watch(tuple(references), value["alpha"], n_benchmarks)
 
 
 def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:
@@ -293,6 +342,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--more-rows", type=Path, help="JSON lines: controls and kept prompts")
     parser.add_argument("--placebo-of", type=Path, help="adapter as large as the placebos")
     parser.add_argument("--n-placebos", type=int, default=0, help="random changes of this model")
+    parser.add_argument("--watch", type=Path, help="what says when a benchmark needs no more items")
     parser.add_argument("--skip-benchmarks", action="store_true", help="score the holdout alone")
     parser.add_argument("--bias", action="store_true", help="score the bias audit")
     parser.add_argument("--out", type=Path, required=True)

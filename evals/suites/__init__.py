@@ -292,6 +292,22 @@ def draw(counts: dict[str, int], n_items: int | None, seed: int) -> dict[str, li
     return drawn
 
 
+def in_rounds(
+    drawn: dict[str, list[int]], first: int, every: int, seed: int
+) -> list[dict[str, list[int]]]:
+    """Drawn items in a random order, cut into rounds of ``first`` items and then ``every``; the
+    indices of a round are sorted, as ``draw`` leaves them."""
+    order = [(task, index) for task in sorted(drawn) for index in drawn[task]]
+    random.Random(f"{seed}:order").shuffle(order)
+    rounds = []
+    for start in [0, *range(first, len(order), every)]:
+        found: dict[str, list[int]] = {}
+        for task, index in order[start : first if start == 0 else start + every]:
+            found.setdefault(task, []).append(index)
+        rounds.append({task: sorted(indices) for task, indices in found.items()})
+    return rounds
+
+
 def _files(place: Path) -> list[Path]:
     """The data files at a path: the file itself, or those below a folder, sorted."""
     if place.is_file():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.evidence import power_in_words
+from evals.reasons import GateRules
 from evals.regression import KEPT, benchmark_of, scored_rows, write_more_rows
 from evals.statistics import alpha_left, alpha_of_attempt
 from feedback.champion import BASE_VERSION
@@ -108,6 +109,24 @@ def write(run_dir: Path, evidence: NightEvidence, more: list[TrainingRow]) -> No
 
 def read(run_dir: Path) -> NightEvidence:
     return NightEvidence(**read_json(run_dir / EVIDENCE))
+
+
+def write_watch(run_dir: Path, rules: GateRules, anchors: list[str]) -> Path:
+    """What says when the challenger's benchmarks need no more items (``evals.score.read_watch``):
+    champion and ``anchors``, whose scores are in the run's folder by now."""
+    margins: dict[str, tuple[float, dict[str, float]]] = {"champion": (rules.margin, rules.margins)}
+    margins |= {role: (rules.margin_anchor, {}) for role in anchors}
+    references = [
+        {
+            "items": str((run_dir / "scores" / role / "items.jsonl").absolute()),
+            "margin": margin,
+            "margins": of_benchmarks,
+        }
+        for role, (margin, of_benchmarks) in margins.items()
+    ]
+    path = run_dir / "watch.json"
+    write_json(path, {"alpha": rules.alpha, "references": references})
+    return path
 
 
 def best_champion(client: Client, settings: Settings, champion: str) -> str | None:

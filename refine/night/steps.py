@@ -252,7 +252,7 @@ def train_challenger(night: Night) -> Result:
 
 def score_role(role: str, night: Night) -> Result:
     """Score one of them on the same items; earlier scores of the same model are taken over."""
-    from evals.gate import items_per_benchmark
+    from evals.gate import gate_rules, items_per_benchmark
     from evals.runner import read_scores, score
     from evals.score import FORMAT
 
@@ -274,6 +274,16 @@ def score_role(role: str, night: Night) -> Result:
         of_people = {"more_rows": night.path(evidence.KEPT_ROWS)} if kept else {}
     elif role == "champion":
         of_people |= {"placebo_of": night.path("adapter"), "n_placebos": gate.n_placebos}
+    else:
+        of_people["watch"] = evidence.write_watch(
+            night.run.run_dir,
+            gate_rules(gate, night.suite),
+            anchors=[
+                role
+                for role, applies in (("anchor", _has_anchor), ("best", _has_best))
+                if applies(night.run.state)
+            ],
+        )
     out_dir = night.path(f"scores/{role}")
     path = out_dir / "manifest.json"
     finished = path.exists() and read_json(path)["format"] == FORMAT

@@ -6,7 +6,11 @@ import math
 
 import numpy as np
 
-from evals.sequential import first_rejection, log_stakes
+from evals.gate import decide
+from evals.reasons import GateRules
+from evals.sequential import Reference, Watch, early_p, first_rejection, log_stakes
+from evals.suites import in_rounds
+from pawl.schemas import ItemScore
 
 
 def items(rng: np.random.Generator, n: int, loss: float, flips: float = 0.06) -> list[float]:
@@ -33,3 +37,43 @@ def test_what_was_seen_decides_when_little_is_left() -> None:
     """Without replacement: 90 of 100 items without a loss leave too few to lose 20 points by."""
     assert log_stakes([0.0] * 90, -0.2, 100)[-1] == math.inf
     assert first_rejection([-1.0] * 100, -0.2, 100, 0.05) is None
+
+
+def test_a_watch_says_when_no_more_items_are_needed() -> None:
+    before = {("a", str(i)): float(i % 2) for i in range(400)}
+    same = [ItemScore("a", str(i), float(i % 2), str(i)) for i in range(400)]
+    worse = [ItemScore("a", str(i), float(i % 2 and i % 4 != 1), str(i)) for i in range(400)]
+    watch = Watch((Reference(before, 0.05),), 0.05, 3)
+    assert watch.look("a", same[:100], 1000) == "open"
+    assert watch.look("a", same[:250], 1000) == "no worse"
+    assert watch.look("a", worse[:100], 1000) == "lost"
+    strict = Watch((Reference(before, 0.05), Reference(before, 0.05, {"a": 0.01})), 0.05, 3)
+    assert strict.look("a", same[:250], 1000) == "open"  # against all of them
+
+
+def test_rounds_hold_each_drawn_item_once_in_another_order_each_night() -> None:
+    drawn = {"x": list(range(130)), "y": [3, 5, 8]}
+    rounds = in_rounds(drawn, 100, 50, seed=1)
+    assert [sum(map(len, one.values())) for one in rounds] == [100, 33]
+    for task, indices in drawn.items():
+        assert sorted(i for one in rounds for i in one.get(task, [])) == indices
+    assert rounds != in_rounds(drawn, 100, 50, seed=2)
+
+
+def test_the_gate_takes_what_was_decided_on_the_way() -> None:
+    def scored(n: int, n_lost: int = 0, **place: int) -> list[ItemScore]:
+        return [
+            ItemScore("a", str(i), float(i >= n_lost), str(i), None,
+                      {"order": i, **place} if place else {})
+            for i in range(n)
+        ]  # fmt: skip
+
+    rules = GateRules(0.05, 0.08)
+    early = decide(scored(300), scored(250, drawn=300, of=1000), rules, scored(300)).benchmarks[0]
+    assert (early.n, early.n_drawn, early.passed) == (250, 300, True)
+    assert early.p_noninferior <= 0.05
+    assert early_p([0.0] * 250, -0.05, 1000) <= 0.02
+    lost = decide(scored(300), scored(100, 40, drawn=300, of=1000), rules, scored(300))
+    assert lost.outcome == "reject"
+    cut = decide(scored(300), scored(120, drawn=300, of=1000), rules, scored(300)).benchmarks[0]
+    assert not cut.passed  # nothing was shown yet, so the items that it has can't show it
