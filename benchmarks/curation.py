@@ -363,7 +363,7 @@ def cost(folder: Path, figures: dict[str, object], n_answers: int) -> list[str]:
         place = folder / str(n)
         fill(place, n)
         command = [sys.executable, "-m", "benchmarks.curation", "--measure", str(place)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8")
         measured = json.loads(done.stdout.splitlines()[-1])
         per_row.append(measured["seconds"] / n)
         figures[f"{n:,} answers with {n // 10:,} rows of feedback"] = (

@@ -332,7 +332,7 @@ def kill_rounds(before: Path, model_dir: Path, planted: Planted, n: int) -> list
             child.wait()
         began = time.monotonic()
         child_done = subprocess.run(
-            command, cwd=REPOSITORY, capture_output=True, text=True, check=False
+            command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False
         )
         whole[0] = whole[0] or time.monotonic() - began
         done = child_done.returncode == 0 or "nothing is kept under" in child_done.stderr

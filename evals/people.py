@@ -64,7 +64,11 @@ class PeopleEvidence:
             challenger,
             [changes(before, [known[a.item_id] for a in before]) for known in places],
             clusters_of(
-                [[item.cluster, key] for item, key in zip(before, keys, strict=True)], raters
+                [
+                    [item.cluster, key, *([near] if (near := item.detail.get("cluster")) else [])]
+                    for item, key in zip(before, keys, strict=True)
+                ],
+                raters,
             ),
             raters,
             prompt_weights(

@@ -82,7 +82,7 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
     return sha256_json(
         [
             [r.row_id, r.kind, r.split, r.group_id, r.prompt, r.chosen, r.rejected, r.completion,
-             r.categories, r.origin.get("rater_id"), *r.tools]
+             r.categories, r.origin.get("rater_id"), r.cluster, *r.tools]
             for r in rows
         ]
     )  # fmt: skip
@@ -145,6 +145,7 @@ def score_rows(
             "flagged": row.rejected,
             "categories": row.categories,
             "rater": row.origin.get("rater_id"),
+            "cluster": row.cluster,
         }
         score, error = None, None
         if not all(texts):

@@ -28,6 +28,8 @@ from refine.demo.results import compare_everyday, compare_topics
 
 RESULT = "demo.json"
 PAGE = "demo.html"
+# A store's own salt is a secret drawn at random; the demonstration must repeat by its seed.
+SPLIT = ("--set", "split_salt=pawl")
 Say = Callable[[str], None]
 
 
@@ -57,7 +59,7 @@ def run_demo(
     steps: dict[str, float] = {}
     with ExitStack() as stack:
         with step(steps, "the server's start"):
-            server = stack.enter_context(serving(settings, arguments, say=say))
+            server = stack.enter_context(serving(settings, (*SPLIT, *arguments), say=say))
         pawl = Pawl(server.url, api_key_of(settings))
         people = People(pawl, seed=seed)
         before = pawl.status()

@@ -119,10 +119,10 @@ def row(kind: str, thing: str, phrasing: int, split: str = "train", **fields: An
         row_id=f"{kind}-{thing}-{phrasing}-{split}-{sorted(fields.items())}",
         kind=kind,  # type: ignore[arg-type]
         group_id=f"{thing}-{phrasing}",
-        split=split,
+        split=split,  # type: ignore[arg-type]
         prompt=ask(thing, phrasing),
         **fields,
-    )  # type: ignore[arg-type]
+    )
 
 
 def corrections(

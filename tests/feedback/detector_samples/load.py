@@ -13,7 +13,7 @@ import json
 import random
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def _card(draw: random.Random, prefix: str) -> str:
 
     prefix = re.sub(r"\D", "", prefix)
     head = prefix + _digits(draw, (14 if prefix.startswith("3") else 15) - len(prefix))
-    number = head + luhn.calc_check_digit(head)
+    number = head + str(luhn.calc_check_digit(head))
     if prefix.startswith("3"):
         return number
     return draw.choice([" ", "", "-"]).join(number[i : i + 4] for i in range(0, 16, 4))
@@ -101,7 +101,7 @@ def _codice_fiscale(draw: random.Random, _: str) -> str:
     from stdnum.it import codicefiscale
 
     head = f"{_of(draw, 6, 'BCDFGLMNPRST')}{draw.randrange(50, 99)}A{draw.randrange(10, 29)}H501"
-    return head + codicefiscale.calc_check_digit(head)
+    return head + str(codicefiscale.calc_check_digit(head))
 
 
 def _cpf(draw: random.Random, _: str) -> str:
@@ -127,7 +127,7 @@ def _jwt(draw: random.Random, _: str) -> str:
     return f"{head}.{_base64url({'sub': _digits(draw, 9)})}.{_of(draw, 43)}"
 
 
-MADE = {
+MADE: dict[str, Callable[[random.Random, str], str]] = {
     "card": _card,
     "iban": _iban,
     "dni": lambda draw, _: _dni(draw),

@@ -62,7 +62,7 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
     )
 
-    answer = call("POST", CHAT, chat(user="ann", temperature=0.5, stop=["x"]))
+    answer = call("POST", CHAT, chat(user="forgotten", temperature=0.5, stop=["x"]))
     call("POST", CHAT, chat(stream=True))
     call(
         "POST",
@@ -88,16 +88,16 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("GET", "/v1/models")
     call("GET", "/v1/models/{name}", name="pawl")
     call("GET", "/v1/models/{name}", name="nope", status=404)
-    call("POST", FEEDBACK, {"completion_id": answer["id"], "thumb": "down", "user": "ann"})
+    call("POST", FEEDBACK, {"completion_id": answer["id"], "thumb": "down", "user": "forgotten"})
     call("POST", FEEDBACK, {"completion_id": "nope", "thumb": "down"}, status=404)
-    batch = [{"completion_id": answer["id"], "thumb": "down", "user": "ann"},
+    batch = [{"completion_id": answer["id"], "thumb": "down", "user": "forgotten"},
              {"completion_id": "nope", "thumb": "up"}]  # fmt: skip
     call("POST", "/v1/feedback/batch", {"feedback": batch})
     call("GET", FEEDBACK + "?completion_id=" + answer["id"])
     call("GET", "/v1/feedback/categories")
-    headers = {"X-Pawl-Rater": "ann", "X-Pawl-Conversation": "c"}
+    headers = {"X-Pawl-Rater": "forgotten", "X-Pawl-Conversation": "c"}
     running.client.post(CHAT, json=chat(), headers=headers).raise_for_status()
-    running.client.headers["X-Pawl-Rater"] = "ann"
+    running.client.headers["X-Pawl-Rater"] = "forgotten"
     call("GET", "/v1/conversations/{conversation_id}", conversation_id="c")
     del running.client.headers["X-Pawl-Rater"]
     call("GET", "/health")
@@ -129,10 +129,10 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/retention", {})
     call("POST", "/admin/backup", {})
     call("POST", "/admin/erasures/preview", {"conversation_id": "c"})
-    call("POST", "/admin/erasures", {"user": "ann"})
-    call("POST", "/admin/erasures", {"user": "ann"}, status=404)
+    call("POST", "/admin/erasures", {"user": "forgotten"})
+    call("POST", "/admin/erasures", {"user": "forgotten"}, status=404)
     assert call("GET", "/admin/erasures")
-    assert "ann" not in str(call("GET", "/admin/audit"))
+    assert "forgotten" not in str(call("GET", "/admin/audit"))
     assert called == described
     running.check_unharmed()
 
