@@ -12,10 +12,10 @@ start on it. Three things take that away:
   rater too where there are many raters; no rater has more than a capped share.
 
 The score of a flagged prompt has degrees: the change of its *margin* (log-probability per token of
-the correction minus that of the flagged answer, nats, challenger minus champion, cut at one nat
-either way) plus fixed minus broken (does the answer at temperature 0 say what it should: +1, 0,
--1). A control has the second part alone: its own wording becoming a little less likely is what any
-change does, and harms nobody.
+the correction minus that of the flagged answer, nats, challenger minus champion, no more than the
+correction itself gained, cut at one nat either way) plus fixed minus broken (does the answer at
+temperature 0 say what it should: +1, 0, -1). A control has the second part alone: its own wording
+becoming a little less likely is what any change does, and harms nobody.
 """
 
 from __future__ import annotations

@@ -83,10 +83,25 @@ class PeopleEvidence:
 
 
 def changes(before: list[ItemScore], after: list[ItemScore]) -> Changes:
-    """What changed from one model to another, item by item."""
-    margins = [_margin(b) - _margin(a) for a, b in zip(before, after, strict=True)]
+    """What changed from one model to another, item by item.
+
+    Where an answer must match, the margin counts as risen only so far as the correction itself
+    became likelier: a model that was taught other wrong answers makes the flagged one unlikely too.
+    """
+    margins = [_margin_change(a, b) for a, b in zip(before, after, strict=True)]
     matches = [_matches(b) - _matches(a) for a, b in zip(before, after, strict=True)]
     return Changes(np.asarray(margins, dtype=np.float64), np.asarray(matches, dtype=np.float64))
+
+
+def _margin_change(before: ItemScore, after: ItemScore) -> float:
+    change = _margin(after) - _margin(before)
+    if "matches" not in before.detail or "flagged_logprob" not in before.detail:
+        return change  # a preference between two answers, or a control
+    old, new = (
+        item.detail["correction_logprob"] / item.detail["correction_tokens"]
+        for item in (before, after)
+    )
+    return min(change, float(new - old))
 
 
 def _margin(item: ItemScore) -> float:

@@ -44,6 +44,7 @@ def night_settings(world_model: Path, folder: Path, **train: Any) -> Settings:
         {
             "model": str(world_model),
             "state_dir": folder / "state",
+            "split_salt": "pawl",
             "train": {
                 "n_epochs": 6,
                 "learning_rate": 3e-3,
@@ -74,7 +75,8 @@ class World:
     def complain(self, n: int) -> None:
         """``n`` conversations in which grass was called red, each corrected to green."""
         for i in range(n):
-            text = GREETINGS[i // len(ASKED)] + ASKED[i % len(ASKED)].format("grass")
+            # Texts with other numbers are no near-duplicates, so some of them test.
+            text = f"{i}. {GREETINGS[i // len(ASKED)]}{ASKED[i % len(ASKED)].format('grass')}"
             one = Completion(
                 f"c{i}",
                 0,
