@@ -4,6 +4,8 @@
 
 Questions and corrections are made of invented words in everyday sentences, by a seed. The cost is
 measured in a process of its own: wall time and peak memory of ``curate`` alone.
+
+Over 400 lines: four bars on one made-up store.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ arguments of tools) talks to a server beside others, over HTTP; a real night (a 
 lm-eval) learns from both and promotes; rows are exported; a copy of the store lies in a salvage
 folder. Then the person is forgotten while the others chat. Every file is searched before and after:
 its bytes, what is packed in it, every value of the database, and token ids as text.
+
+Over 400 lines: what is planted, where it is looked for and what else must stay are one story.
 """
 
 from __future__ import annotations
