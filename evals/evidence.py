@@ -36,6 +36,7 @@ from evals.statistics import (
 
 MAX_STEP = 1.0  # nats a token: one prompt's margin counts no more than a fix
 RATER_CAP = 0.1  # of the weight of all prompts of a kind
+MOST_CONTROLS = 2.0  # as far as benchmarks.gate has simulated
 MIN_RATERS = 20  # from here on raters are the clusters: fewer could show nothing at a small level
 
 
@@ -150,7 +151,8 @@ def prompt_weights(
     """The weight of each prompt: capped by rater, controls at their rate in traffic.
 
     ``controls_per_flag``: unflagged conversations in traffic for each flagged one. All controls
-    together weigh so many times as much as all flagged prompts together.
+    together weigh so many times as much as all flagged prompts together, ``MOST_CONTROLS`` times at
+    most: at an ordinary rate of flags one broken control would outweigh every fix.
     """
     kinds = np.asarray(is_control, dtype=bool)
     weights = np.zeros(len(kinds))
@@ -158,14 +160,19 @@ def prompt_weights(
         places = np.flatnonzero(kinds == kind)
         weights[places] = capped_weights([raters[i] for i in places], RATER_CAP)
     if kinds.any() and not kinds.all():
-        weights[kinds] *= controls_per_flag * weights[~kinds].sum() / weights[kinds].sum()
+        weights[kinds] *= (
+            min(controls_per_flag, MOST_CONTROLS) * weights[~kinds].sum() / weights[kinds].sum()
+        )
     return weights
 
 
-def clusters_of(groups: Sequence[Sequence[str]], raters: Sequence[str]) -> list[str]:
+def clusters_of(
+    groups: Sequence[Sequence[str]], raters: Sequence[str], n_flagged: int
+) -> list[str]:
     """The cluster of each prompt: prompts that share any of their ``groups`` (conversation, prompt,
-    near-duplicate group), or a rater where there are ``MIN_RATERS`` or more, hang together."""
-    by_rater = len(set(raters)) >= MIN_RATERS
+    near-duplicate group) hang together, and so do those of a rater where ``MIN_RATERS`` or more
+    flagged some of the first ``n_flagged``: who only chatted says nothing about how few flag."""
+    by_rater = len(set(raters[:n_flagged])) >= MIN_RATERS
     parents: dict[str, str] = {}
 
     def root(name: str) -> str:

@@ -17,7 +17,7 @@ from evals.evidence import (
     prompt_weights,
 )
 from evals.reasons import GateRules, HoldoutVerdict, KeptVerdict
-from evals.statistics import Floats, alpha_left, difference_interval, fewest_items
+from evals.statistics import Floats, alpha_left
 from feedback.splits import prompt_key
 from pawl.errors import PawlError
 from pawl.schemas import ItemScore
@@ -69,6 +69,7 @@ class PeopleEvidence:
                     for item, key in zip(before, keys, strict=True)
                 ],
                 raters,
+                len(flagged),
             ),
             raters,
             prompt_weights(
@@ -129,15 +130,12 @@ def _is_right(item: ItemScore) -> bool:
 
 def kept_verdict(group: list[Pair], than: str) -> KeptVerdict:
     """Prompts that were fixed once: at most ``MARGIN_KEPT`` of them may be broken again on balance,
-    shown at 5 % where there are enough to show it; of fewer, one at least."""
+    of fewer than ten one."""
     moves = [float(_is_right(b)) - float(_is_right(a)) for a, b in group]
     n, n_fixed = len(group), sum(change > 0 for change in moves)
     broken = [a for (a, _), change in zip(group, moves, strict=True) if change < 0]
     n_allowed = max(1, math.floor(MARGIN_KEPT * n))
     passed = len(broken) - n_fixed <= n_allowed
-    if n >= fewest_items(MARGIN_KEPT, 0.05):
-        interval = difference_interval(moves, [a.cluster for a, _ in group], alpha=0.05)
-        passed = interval.lower >= -MARGIN_KEPT
     texts = [str((item.detail.get("prompt") or [{"content": item.item_id}])[-1]["content"])
              for item in broken]  # fmt: skip
     return KeptVerdict(

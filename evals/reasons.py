@@ -187,8 +187,6 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
             "fits into the model's context are needed (of the first ones about one in ten is kept "
             f"for the test, of later ones half).{before}"
         ]
-    if holdout.passed:
-        return []
     if holdout.n_conversations < least:
         return [
             f"Flagged prompts were not asked to decide: {holdout.n_conversations} conversations "
@@ -201,6 +199,8 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
             "No random changes were scored (gate.n_placebos), so nothing says what an improvement "
             "on flagged prompts is worth."
         ]
+    if holdout.passed:
+        return []
     text = f"No improvement on people's prompts was shown: {_moved(holdout)}"
     if holdout.p_better > holdout.alpha:
         text += f"; better than the champion only with p = {_p(holdout.p_better)}"

@@ -269,15 +269,15 @@ def placebo_p(challenger: float, placebos: Sequence[float], least_spread: float 
 def capped_weights(raters: Sequence[str], cap: float) -> list[float]:
     """A weight in (0, 1] for each prompt so that no rater has more than ``cap`` of the whole.
 
-    Where there are fewer than 1 / cap raters, each may have an equal share. The weights of all
-    prompts of a rater are the same; those of raters below the cap are 1.
+    Where there are fewer than 1 / cap raters there is no cap: equal shares would give one prompt of
+    the one as much weight as forty of the other. The weights of all prompts of a rater are the
+    same; those of raters below the cap are 1.
     """
     counts: dict[str, int] = {}
     for rater in raters:
         counts[rater] = counts.get(rater, 0) + 1
-    if not counts:
-        return []
-    cap = max(cap, 1 / len(counts))
+    if len(counts) < 1 / cap - 1e-9:
+        return [1.0] * len(raters)
     # Raters over the cap, the largest first: each gets the same total c, with
     # c = cap * (m * c + the rest), so c = cap * rest / (1 - m * cap).
     sizes = sorted(counts.values(), reverse=True)

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from feedback.redaction import Redactor, Search, is_plain
+from feedback.redaction import SHORTEST_ID, Redactor, Search, is_plain
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import ERASED_SNAPSHOT, MANIFEST, ROWS
 from feedback.splits import prompt_key
 from pawl.adapters import PROBE
 from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
-from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
 
-TEXTS = (".json", ".jsonl", ".html", ".log", ".txt", ".csv", ".md", ".yaml", ".tsv")
 NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf")  # numbers, or benchmarks' own items
 DATABASE = "pawl.duckdb"  # and what begins so: the store looks after these
 ITEMS = "items.jsonl"
@@ -38,6 +36,7 @@ class Theirs:
     feedback_ids: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)  # all of these, and of rows and conversations
+    chosen: set[str] = field(default_factory=set)  # ids that clients chose: they may be any word
     words: set[str] = field(default_factory=set)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by row_id
 
@@ -54,11 +53,17 @@ class Theirs:
         prompts = (row.get("prompt") or [] for row in self.rows.values())
         return self.rows.keys() | {prompt_key(p) for p in prompts if problem_of_prompt(p) is None}
 
-    def searches(self) -> tuple[Search, Search]:
-        """For any file, and for sentences and logs, where plain names count too."""
+    def searches(self) -> tuple[Search, Search, Search]:
+        """For any file; for sentences, where plain names count too; and for logs, where ids count
+        that clients chose."""
         names = {name for name in self.names if not is_plain(name)}
         ids = self.ids - self.names
-        return Search(ids, names, self.words), Search(ids, self.names, self.words)
+        in_logs = ids | {one for one in self.chosen if len(one) >= SHORTEST_ID}
+        return (
+            Search(ids, names, self.words),
+            Search(ids, self.names, self.words),
+            Search(in_logs, self.names, self.words),
+        )
 
 
 def read_snapshots(snapshots_dir: Path, theirs: Theirs) -> dict[str, dict[str, int]]:
@@ -275,7 +280,7 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
             continue
         try:
             text = path.read_text("utf-8-sig")
-            records, is_array = _records(text)
+            records, is_array = _records(text, path.suffix == ".jsonl")
         except ValueError:
             continue  # no JSON: the search at the end names it
         kept = [record for record in records if not is_theirs(record)]
@@ -291,10 +296,12 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
     return erased
 
 
-def _records(text: str) -> tuple[list[Any], bool]:
+def _records(text: str, is_lines: bool) -> tuple[list[Any], bool]:
     """The records of a file, and whether they are one array. Raises ValueError: it is no JSON."""
     if text.lstrip().startswith("["):
         return list(json.loads(text)), True
+    if not is_lines:
+        raise ValueError("one object, of which a record can't be told")
     return [json.loads(line) for line in text.split("\n") if line.strip()], False
 
 
@@ -336,8 +343,9 @@ class Searched:
 def search_files(
     state_dir: Path, folders: Iterable[Path], search: Search, in_logs: Search
 ) -> Searched:
-    """Look for what is left in every file but the store's own and weights. In texts it is
-    overwritten in place with as many ``*``, so that whoever appends meanwhile goes on."""
+    """Look for what is left in every file but the store's own and weights. In logs it is
+    overwritten in place with as many ``*``, so that whoever appends meanwhile goes on; of others
+    the name is given, since bytes in the midst of JSON may be more than a text."""
     n_files = n_bytes = 0
     overwritten: dict[str, int] = {}
     found: list[str] = []
@@ -351,24 +359,18 @@ def search_files(
             continue
         try:
             is_log = ".log" in path.suffixes
-            n, size = _overwrite(path, in_logs if is_log else search, _is_text(path, state_dir))
+            n, size = _overwrite(path, in_logs if is_log else search, is_log)
+        except FileNotFoundError:
+            continue
         except OSError as err:
-            raise PawlError(
-                f"{path} can't be searched", err.strerror or str(err), "Mend that and do it again"
-            ) from err
+            found.append(f"{name} (not searched: {err.strerror or err})")
+            continue
         n_files, n_bytes = n_files + 1, n_bytes + size
         if n < 0:
             found.append(name)
         elif n:
             overwritten[name] = n
     return Searched(n_files, n_bytes, overwritten, found)
-
-
-def _is_text(path: Path, state_dir: Path) -> bool:
-    """Whether a file is one of Pawl's texts, in which bytes may be overwritten: not what people put
-    into the exchange folder."""
-    own = path.relative_to(state_dir).parts[0] if path.is_relative_to(state_dir) else "exchange"
-    return own != "exchange" and any(suffix in TEXTS for suffix in path.suffixes)
 
 
 def _overwrite(path: Path, search: Search, may_overwrite: bool) -> tuple[int, int]:

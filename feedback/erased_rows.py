@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from feedback.erased_files import Theirs
-from feedback.redaction import SHORTEST_ID, SHORTEST_TEXT, Redactor
+from feedback.redaction import SHORTEST_TEXT, Redactor
 from feedback.rewriting import Changes, TableChanges
 from feedback.store import Store
 from feedback.tables import Row, table_columns
@@ -25,7 +26,11 @@ _ROWS_AT_ONCE = 10_000
 _BY_ROW = ("completions", "feedback", "curated", "rejections", "imported", "scores")
 _ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"))
 _NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", "role", "outcome")
+# Of everybody: nothing in them is a person's.
+_CALLER = {"accounts": "name", "keys": "name", "sessions": "account"}
+_EVERYBODYS = ("facts", "categories", "version_numbers")
 _MOST_SYSTEM_PROMPTS = 20
+_MADE_HERE = re.compile(r"(?:(?:conv|chat|fb|req)-)?[0-9a-f]{24,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +162,9 @@ def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[The
         lesson = json.loads(row)
         if (lesson.get("origin") or {}).get("rater_id") in theirs.names:
             n["imported rows"] += 1
-    # What clients chose may be any word: a short one can't be told from others'.
-    theirs.ids = {one for one in theirs.ids if len(one) >= SHORTEST_ID} | theirs.names
+    ours = theirs.completion_ids | theirs.feedback_ids
+    theirs.chosen = {one for one in theirs.ids - ours if not _MADE_HERE.fullmatch(one)}
+    theirs.ids = (theirs.ids - theirs.chosen) | theirs.names
     return theirs, n
 
 
@@ -224,7 +230,7 @@ def changes_of(
             int(row[0]): _redacted("scores", columns["scores"], row, redactor, theirs)
             for row in scores
         })  # fmt: skip
-        for table in sorted(columns.keys() - set(_BY_ROW)):
+        for table in sorted(columns.keys() - set(_BY_ROW) - set(_EVERYBODYS)):
             if "seq" in columns[table]:
                 rows = _rows(cursor, f"SELECT * FROM main.{table} WHERE {between} ORDER BY seq")
                 changes[table] = _of_table(table, columns[table], rows, redactor, theirs)
@@ -305,7 +311,8 @@ def _redacted(table: str, columns: list[str], row: Row, redactor: Redactor, thei
     elif table == "audit" and value["caller"] in theirs.names:
         value["address"] = ""
     for name, item in value.items():
-        if isinstance(item, str) and name not in _NOT_LOOKED_AT:
+        is_other = _CALLER.get(table) == name and item not in theirs.names
+        if isinstance(item, str) and name not in _NOT_LOOKED_AT and not is_other:
             value[name] = _redacted_text(name, item, redactor, table == "scores")
     return tuple(value.values())
 

@@ -153,20 +153,22 @@ class _Erasure:
         snapshots = files.read_snapshots(settings.snapshots_dir, theirs) | plan.get("snapshots", {})
         files.read_run_rows(settings.runs_dir, theirs)
         theirs.ids |= theirs.row_ids() | set(plan.get("ids", ()))
+        theirs.chosen |= set(plan.get("chosen", ()))
         # Written down before anything goes: a second run may not find them any more.
         plan |= {"snapshots": snapshots, "ids": sorted(theirs.ids)}
+        plan["chosen"] = sorted(theirs.chosen)
         plan.setdefault("counts", {**counts, "training rows": len(theirs.rows)})
         self._save()
-        search, in_sentences = theirs.searches()
+        search, in_sentences, in_logs = theirs.searches()
         key = bytes.fromhex(plan["key"])
 
         def redactor() -> Redactor:
-            return Redactor(theirs.ids, key, search, in_sentences)
+            return Redactor(theirs.ids, key, search, in_sentences, theirs.chosen)
 
         found = self._erase_files(theirs, search, redactor)
         self._step("search")
         folders = {settings.state_dir, settings.exchange_dir}
-        searched = files.search_files(settings.state_dir, folders, search, in_sentences)
+        searched = files.search_files(settings.state_dir, folders, search, in_logs)
         self._step("store")
         size = settings.database_path.stat().st_size
         selection = Selection(self._names)

@@ -35,7 +35,7 @@ _TEXT_NODE = re.compile(r">([^<>]+)<")
 def is_plain(name: str) -> bool:
     """Whether a name may as well be a word of Pawl's own (``train``, ``finished``): such a one is
     looked for in sentences and logs, and where names stand, and nowhere else."""
-    return re.fullmatch("[a-z]{1,11}", name) is not None or name.lower() in _COMMON_NAMES
+    return re.fullmatch("[a-z]{1,11}|[a-z_]+", name) is not None or name.lower() in _COMMON_NAMES
 
 
 class Search:
@@ -106,6 +106,9 @@ def _forms(text: str) -> set[bytes]:
     }
 
 
+_CHOSEN_KEYS = ("conversation_id", "group_id", "cluster", "idempotency_key", "request_id")
+
+
 class Redactor:
     """Replaces a person's ids by pseudonyms, the same for the same id, and texts by ``ERASED``.
 
@@ -114,12 +117,14 @@ class Redactor:
         key: makes the pseudonyms; once it is gone nobody can tell whose they were.
         search: for texts and ids in the midst of other texts.
         in_sentences: likewise, for plain names too.
+        chosen: ids that a client chose, which may be any word: only whole values of ids' own keys.
     """
 
     def __init__(
-        self, ids: Iterable[str], key: bytes, search: Search, in_sentences: Search | None = None
-    ) -> None:
-        self._ids, self._key = frozenset(ids), key
+        self, ids: Iterable[str], key: bytes, search: Search, in_sentences: Search | None = None,
+        chosen: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        self._ids, self._key, self._chosen = frozenset(ids), key, frozenset(chosen)
         self._plain = frozenset(filter(is_plain, self._ids))
         self._search, self._in_sentences = search, in_sentences or search
         self.removed: set[str] = set()  # texts that were replaced
@@ -157,6 +162,8 @@ class Redactor:
         return self.text(value)
 
     def _is_id(self, value: str, key: str) -> bool:
+        if key in _CHOSEN_KEYS and value in self._chosen:
+            return True
         is_one = value in self._ids and key not in _OWN_WORDS
         return is_one and (value not in self._plain or key in _NAME_KEYS)
 

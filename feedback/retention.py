@@ -56,10 +56,10 @@ def _erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
         redactor = theirs = None
         if not keeps_rated:
             theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
-            theirs.ids = theirs.completion_ids | theirs.feedback_ids | {key for _, key in said}
+            theirs.ids = theirs.completion_ids | theirs.feedback_ids
             snapshots |= _erase_rows(store, settings, theirs)
             theirs.ids |= theirs.row_ids()
-            search, _ = theirs.searches()
+            search, *_ = theirs.searches()
             redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
         changed = store.rewriter.rewrite(changes_of(selection, redactor, theirs))
         for name, table in (("n_answers", "completions"), ("n_feedback", "feedback")):

@@ -13,8 +13,11 @@ _FLAGGED = (
     " AND (thumb = 'down' OR correction IS NOT NULL OR categories_json != '[]')"
     ") USING (completion_id, choice_index)"
 )
-# Chats whose answer came to its own end; an answer that calls a tool says nothing to compare.
-_WHOLE = "status = 'complete' AND finish_reason = 'stop' AND tool_calls_json = '[]'"
+# Chats whose answer came to its own end; one that calls a tool or is empty has nothing to compare.
+_WHOLE = (
+    "status = 'complete' AND finish_reason = 'stop' AND tool_calls_json = '[]'"
+    " AND trim(completion, ' \t\r\n') != ''"
+)
 
 
 def traffic(read: Read, seed: str, n: int) -> tuple[int, int, list[Completion]]:

@@ -6,6 +6,7 @@ Made once, with the snapshot, and kept in the run's folder: ``evidence.json`` (f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from evals.reasons import GateRules
 from evals.regression import KEPT, benchmark_of, scored_rows, write_more_rows
 from evals.statistics import alpha_left, alpha_of_attempt
 from feedback.champion import BASE_VERSION
+from feedback.near_duplicates import comparable, neighbours
 from feedback.snapshots import read_rows
 from feedback.splits import prompt_key
 from pawl.client import Client
@@ -57,13 +59,7 @@ def collect(
     looks = [Look(**look) for look in answer["looks"]]
     snapshot_dir = Path(manifest["dir"])
     rows = read_rows(snapshot_dir)
-    seen = {prompt_key(row.prompt) for row in rows}
-    controls = []
-    for row in (TrainingRow(**value) for value in answer["controls"]):
-        key = prompt_key(row.prompt)
-        if key not in seen and len((row.completion or "").split()) <= MAX_CONTROL_WORDS:
-            seen.add(key)
-            controls.append(row)
+    controls = _controls(rows, [TrainingRow(**value) for value in answer["controls"]])
     fixed = {
         key
         for look in looks
@@ -98,6 +94,23 @@ def collect(
         power=power,
     )
     return evidence, more
+
+
+def _controls(rows: Sequence[TrainingRow], candidates: Sequence[TrainingRow]) -> list[TrainingRow]:
+    """Those whose last question is nearly that of no row and of no other control: what people ask
+    who got the flagged answer too and did not flag it must not count as an answer to keep."""
+    short = [c for c in candidates if 0 < len((c.completion or "").split()) <= MAX_CONTROL_WORDS]
+    questions = [comparable(row.prompt[-1]["content"]) for row in (*rows, *short)]
+    texts = list(dict.fromkeys(questions))
+    places = {text: i for i, text in enumerate(texts)}
+    n_known = len({*questions[: len(rows)]})
+    near = neighbours(texts)
+    found = []
+    for control, question in zip(short, questions[len(rows) :], strict=True):
+        place = places.pop(question, -1)  # the second of two equal questions finds none
+        if place >= n_known and not near[place]:
+            found.append(control)
+    return found
 
 
 def write(run_dir: Path, evidence: NightEvidence, more: list[TrainingRow]) -> None:

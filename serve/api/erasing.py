@@ -77,10 +77,14 @@ def erasing_routes(settings: Settings, base: BaseModel, store: Store) -> APIRout
 
 
 def carry_on(settings: Settings, base: BaseModel, store: Store) -> None:
-    """Finish an erasing that a kill interrupted."""
+    """Finish an erasing that a kill interrupted; one that can't be finished does not keep a server
+    from starting, and is tried again by the next."""
     from feedback import erasing
 
-    erasing.carry_on(store, settings, decode=decoder(base))
+    try:
+        erasing.carry_on(store, settings, decode=decoder(base))
+    except Exception:
+        _log.exception("an interrupted erasing could not be finished; 'pawl forget' tries again")
 
 
 def decoder(base: BaseModel) -> Any:

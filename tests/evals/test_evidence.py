@@ -29,23 +29,26 @@ def test_no_rater_has_more_than_the_cap() -> None:
     weights = np.asarray(capped_weights(raters, 0.1))
     assert weights[:500].sum() / weights.sum() == pytest.approx(0.1)
     assert set(weights[500:]) == {1.0}
-    two = np.asarray(capped_weights(["a"] * 30 + ["b"] * 3, 0.1))
-    assert two[:30].sum() == pytest.approx(two[30:].sum())
+    assert set(capped_weights(["a"] * 30 + ["b"] * 3, 0.1)) == {1.0}  # too few for a cap
     assert capped_weights(["only"] * 5, 0.1) == [1.0] * 5
     assert capped_weights([], 0.1) == []
 
 
 def test_controls_weigh_as_often_as_they_occur() -> None:
-    weights = prompt_weights([False] * 10 + [True] * 40, [str(i) for i in range(50)], 9.0)
-    assert weights[10:].sum() == pytest.approx(9.0 * weights[:10].sum())
+    weights = prompt_weights([False] * 10 + [True] * 40, [str(i) for i in range(50)], 1.5)
+    assert weights[10:].sum() == pytest.approx(1.5 * weights[:10].sum())
+    # Where few flag, one control must not outweigh every fix.
+    weights = prompt_weights([False] * 10 + [True] * 40, [str(i) for i in range(50)], 49.0)
+    assert weights[10:].sum() == pytest.approx(2.0 * weights[:10].sum())
 
 
 def test_prompts_that_share_anything_are_one_cluster() -> None:
     groups = [["c1", "k1"], ["c2", "k1"], ["c2", "k3"], ["c4", "k4"]]
-    found = clusters_of(groups, ["a", "b", "c", "a"])
+    found = clusters_of(groups, ["a", "b", "c", "a"], 4)
     assert found[0] == found[1] == found[2] != found[3]
-    many = clusters_of([[f"c{i}"] for i in range(40)], [f"p{i % 20}" for i in range(40)])
-    assert len(set(many)) == 20  # by rater where there are many
+    apart, raters = [[f"c{i}"] for i in range(40)], [f"p{i % 20}" for i in range(40)]
+    assert len(set(clusters_of(apart, raters, 40))) == 20  # by rater where there are many
+    assert len(set(clusters_of(apart, raters, 10))) == 40  # many chatted, few flagged
 
 
 def test_the_placebo_test_is_crawford_and_howells() -> None:

@@ -424,7 +424,7 @@ def test_answers_that_nobody_flagged_count_as_often_as_they_occur(rules: GateRul
     few = decide(before, after, replace(rules, controls_per_flag=0.2), None)
     assert few.outcome == "promote"  # 6 of 40 broken, where nearly every answer is flagged
     many = decide(before, after, replace(rules, controls_per_flag=9.0), None)
-    assert many.outcome == "reject"
+    assert many.outcome == "not_enough_evidence"
     assert "of 40 answers that nobody flagged 6 broke" in many.reasons[0]
 
 
