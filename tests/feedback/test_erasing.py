@@ -327,3 +327,37 @@ def test_a_name_that_is_a_common_word_spoils_nothing(settings: Settings, store: 
     assert '"train"' in items
     assert not store.completions(rater_id="train")
     assert store.promotions()[0].version == "pawl@1"
+
+
+def test_ids_that_a_client_chose_spoil_nothing(tmp_path: Path) -> None:
+    """They may be any word: a row of the store's own, a key of a manifest, another's account."""
+    settings = Settings(state_dir=tmp_path / "state", split_salt=SALT)
+    with Store.open(settings.database_path) as store:
+        now = utc_now()
+        store.access.accounts.add(Account("alice.smith", Role.USER, "h", False, None, now, now))
+        for n, word in enumerate(("split_salt", "alice.smith", "base_fingerprint", "prompt")):
+            answer = answered(
+                store,
+                rater_id="mallory",
+                conversation_id=word,
+                messages=[{"role": "user", "content": f"question {n} of theirs"}],
+            )
+            said(store, answer, rater_id="mallory", correction=f"right {n}", idempotency_key=word)
+        kept = answered(store, rater_id="bob", messages=[{"role": "user", "content": "of bob"}])
+        said(store, kept, rater_id="bob", correction="right of bob")
+        take_snapshot(store, settings)
+        salt = store.split_salt(None)
+        manifest = settings.adapters_dir / "pawl@1" / "manifest.json"
+        manifest.parent.mkdir(parents=True)
+        write_json(manifest, {"base_fingerprint": "sha256:0"})
+        settings.exchange_dir.mkdir()
+        export = settings.exchange_dir / "out.jsonl"
+        export.write_text(json.dumps({"prompt": "of bob", "completion": "right of bob"}) + "\n")
+        before = export.read_bytes()
+        forget(store, settings, user="mallory", asked_by="operator")
+        assert store.split_salt(None) == salt
+        [account] = store.access.accounts.all_accounts()
+        assert (account.name, account.removed_at) == ("alice.smith", None)
+        assert {row.rater_id for row in store.completions()} == {"bob"}
+    assert read_json(manifest) == {"base_fingerprint": "sha256:0"}
+    assert export.read_bytes() == before
