@@ -38,6 +38,7 @@ class PeopleEvidence:
     weights: Floats
     n_flagged: int
     prompts: dict[str, str]
+    n_comparable: int  # flagged prompts whose answers can be compared with the correction
 
     @classmethod
     def of(
@@ -80,6 +81,7 @@ class PeopleEvidence:
                 key: ("broken", "same", "fixed")[1 + _is_right(b) - _is_right(a)]
                 for key, (a, b) in zip(keys, flagged, strict=False)
             },
+            sum("matches" in a.detail and a.detail.get("compared") != "judge" for a, _ in flagged),
         )
 
 
@@ -151,6 +153,8 @@ def holdout_verdict(
     n = evidence.n_flagged
     controls = evidence.challenger.matches[n:]
     alpha = gate.alpha_people
+    # A model that was taught other wrong answers makes the correction likelier too, and gives none.
+    is_mended = evidence.n_comparable == 0 or bool(evidence.challenger.matches[:n].sum() > 0)
     return HoldoutVerdict(
         n_conversations=len(set(evidence.clusters[:n])),
         n_raters=len(set(evidence.raters)),
@@ -171,6 +175,6 @@ def holdout_verdict(
         alpha=alpha,
         alpha_left=alpha_left(gate.attempt, gate.alpha),
         n_decided_before=gate.n_decided_before,
-        passed=test.p <= alpha,
+        passed=test.p <= alpha and is_mended,
         **figures,
     )
