@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measurements import finish
-from feedback.decontamination import data_files, folders_in_use, records_of, texts_of
+from feedback.decontamination import data_files, folders_in_use, records_of
 from feedback.rows import Lesson
 from feedback.targets import Targets
 from pawl.settings import GateSettings, Settings
+from pawl.text import texts_of
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 HUB = SHARED / "benchmarks" / "hub"

@@ -4,7 +4,7 @@ A flagged prompt was chosen *because* a version got it wrong, so any change of t
 start on it. Three things take that away:
 
 - **Controls**, prompts that nobody flagged and answers that people liked, stand beside the flagged
-  prompts at the rate at which they occur in traffic (``Prompt.weight``). What counts is fixed minus
+  prompts at their rate in traffic (``prompt_weights``). What counts is fixed minus
   broken.
 - **Placebos**, random changes of the champion as large in each layer as the challenger is, are
   scored on the same prompts, and the challenger must beat them.

@@ -100,20 +100,18 @@ def _margin_change(before: ItemScore, after: ItemScore) -> float:
     change = _margin(after) - _margin(before)
     if "matches" not in before.detail or "flagged_logprob" not in before.detail:
         return change  # a preference between two answers, or a control
-    old, new = (
-        item.detail["correction_logprob"] / item.detail["correction_tokens"]
-        for item in (before, after)
-    )
-    return min(change, float(new - old))
+    return min(change, _per_token(after, "correction") - _per_token(before, "correction"))
 
 
 def _margin(item: ItemScore) -> float:
     """Log-probability per token of the correction minus the flagged answer's; 0 for a control."""
-    detail = item.detail
-    if "flagged_logprob" not in detail:
+    if "flagged_logprob" not in item.detail:
         return 0.0
-    correction = detail["correction_logprob"] / detail["correction_tokens"]
-    return float(correction - detail["flagged_logprob"] / detail["flagged_tokens"])
+    return _per_token(item, "correction") - _per_token(item, "flagged")
+
+
+def _per_token(item: ItemScore, which: str) -> float:
+    return float(item.detail[f"{which}_logprob"] / item.detail[f"{which}_tokens"])
 
 
 def _matches(item: ItemScore) -> float:

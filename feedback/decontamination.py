@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pawl.settings import BUILT_IN, Settings
-from pawl.text import fold
+from pawl.text import fold, texts_of
 
 N = 5  # words of a gram
 COVERED = 0.6  # share of a question's grams
@@ -225,17 +225,6 @@ def _add_leaves(
     for words in choices:
         if len(words) >= MIN_CHOICE_WORDS:
             leaves.append((item, words, COVERED_CHOICE))
-
-
-def texts_of(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from texts_of(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from texts_of(part)
 
 
 def _built(names: list[str], leaves: list[tuple[int, list[str], float]]) -> Index:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from feedback.redaction import SHORTEST_ID, Redactor, Search, is_plain
+from feedback.redaction import Redactor, Search, is_plain
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import ERASED_SNAPSHOT, MANIFEST, ROWS
 from feedback.splits import prompt_key
 from pawl.adapters import PROBE
 from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
+from pawl.text import texts_of
 
 NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf")  # numbers, or benchmarks' own items
 DATABASE = "pawl.duckdb"  # and what begins so: the store looks after these
@@ -58,11 +59,10 @@ class Theirs:
         that clients chose."""
         names = {name for name in self.names if not is_plain(name)}
         ids = self.ids - self.names
-        in_logs = ids | {one for one in self.chosen if len(one) >= SHORTEST_ID}
         return (
             Search(ids, names, self.words),
             Search(ids, self.names, self.words),
-            Search(in_logs, self.names, self.words),
+            Search(ids | self.chosen, self.names, self.words),
         )
 
 
@@ -268,7 +268,7 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
             by_prompt.setdefault(text, []).append(key)
 
     def is_theirs(record: Any) -> bool:
-        texts = set(_strings(record))
+        texts = set(texts_of(record))
         found = (key for text in texts for key in by_prompt.get(text, ()))
         return any(key <= texts for key in found) or bool(
             search.spans(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass"))
@@ -303,17 +303,6 @@ def _records(text: str, is_lines: bool) -> tuple[list[Any], bool]:
     if not is_lines:
         raise ValueError("one object, of which a record can't be told")
     return [json.loads(line) for line in text.split("\n") if line.strip()], False
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
 
 
 def erase_copies(state_dir: Path, *, really: bool = True) -> dict[str, int]:

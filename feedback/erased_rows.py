@@ -26,8 +26,9 @@ _ROWS_AT_ONCE = 10_000
 _BY_ROW = ("completions", "feedback", "curated", "rejections", "imported", "scores")
 _ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"))
 _NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", "role", "outcome")
-# Of everybody: nothing in them is a person's.
+# Whose a row is; of others' rows this is not looked at, since a client's id may be their name.
 _CALLER = {"accounts": "name", "keys": "name", "sessions": "account"}
+# Of everybody: nothing in them is a person's.
 _EVERYBODYS = ("facts", "categories", "version_numbers")
 _MOST_SYSTEM_PROMPTS = 20
 _MADE_HERE = re.compile(r"(?:(?:conv|chat|fb|req)-)?[0-9a-f]{24,32}")

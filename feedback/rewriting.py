@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from feedback.database import Database, newest_row, store_failed
 from feedback.mark import new_path
-from feedback.tables import Row, column_types, table_columns
+from feedback.tables import Row, column_types, newest_seq, table_columns
 from pawl.files import sync_dir
 
 if TYPE_CHECKING:
@@ -98,12 +98,7 @@ def _finish(
     for table in sorted(columns):
         if "seq" not in columns[table]:
             cursor.execute(f"INSERT INTO {_NEW}.main.{table} SELECT * FROM main.{table}")
-    kept = 0
-    for table in columns:
-        if "seq" in columns[table]:
-            sql = f"SELECT coalesce(max(seq), 0) FROM {_NEW}.main.{table}"
-            [(seq,)] = cursor.execute(sql).fetchall()
-            kept = max(kept, int(seq))
+    kept = newest_seq(cursor, (f"{_NEW}.main.{t}" for t in columns if "seq" in columns[t]))
     cursor.execute(f"CHECKPOINT {_NEW}")
     cursor.execute(f"DETACH {_NEW}")
     return kept

@@ -113,36 +113,32 @@ def newest(n_bytes: int | None, *columns: str) -> str:
 
 
 def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
-    """DuckDB type names of the columns of each table, in order."""
-    types: dict[str, list[str]] = {}
-    for table, kind in cursor.execute(
-        "SELECT table_name, data_type FROM duckdb_columns()"
-        " WHERE NOT internal AND table_name != 'schema_migrations'"
-        " AND database_name = current_database() ORDER BY table_name, column_index"
-    ).fetchall():
-        types.setdefault(table, []).append(kind)
+    """DuckDB type names of the columns of each table but the migrations' own, in order."""
+    types = _of_columns(cursor, "data_type")
+    types.pop("schema_migrations", None)
     return types
 
 
 def table_columns(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
     """Names of the columns of every table, in order."""
-    columns: dict[str, list[str]] = {}
-    for table, name in cursor.execute(
-        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
-        " AND database_name = current_database() AND schema_name = 'main'"
-        " ORDER BY table_name, column_index"
-    ).fetchall():
-        columns.setdefault(table, []).append(name)
-    return columns
+    return _of_columns(cursor, "column_name")
 
 
 def numbered_tables(cursor: DuckDBPyConnection) -> list[str]:
     """The tables whose rows have a sequence number."""
-    rows = cursor.execute(
-        "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND column_name = 'seq'"
-        " AND database_name = current_database()"
-    ).fetchall()
-    return [str(table) for (table,) in rows]
+    return [table for table, columns in table_columns(cursor).items() if "seq" in columns]
+
+
+def _of_columns(cursor: DuckDBPyConnection, what: str) -> dict[str, list[str]]:
+    """``what`` ``duckdb_columns()`` says of each table's columns, in their order."""
+    found: dict[str, list[str]] = {}
+    for table, value in cursor.execute(
+        f"SELECT table_name, {what} FROM duckdb_columns() WHERE NOT internal"
+        " AND database_name = current_database() AND schema_name = 'main'"
+        " ORDER BY table_name, column_index"
+    ).fetchall():
+        found.setdefault(table, []).append(value)
+    return found
 
 
 def newest_seq(cursor: DuckDBPyConnection, tables: Iterable[str]) -> int:

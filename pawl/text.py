@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from typing import Any
 
 _OPENING_MARKS = "\"'“”‘’«»([{¿¡"  # no point or minus: ".5" and "-2" are not "5" and "2"
 _CLOSING_MARKS = ".,;:!?…\"'“”‘’«»)]}。，、；：！？"
@@ -59,3 +61,15 @@ def normalise(text: str) -> str:
     text = re.sub(r"(?<!\d)[.,](?=\d)|(?<=\d)[.,](?!\d)|(?<!\d)[.,](?!\d)", " ", text)
     text = re.sub(r"-(?!\d)|[^\w\s.,-]", " ", text)
     return " ".join(word for word in text.split() if word not in _ARTICLES)
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys apart, in order."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from texts_of(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from texts_of(part)

@@ -1,4 +1,7 @@
-"""Rows of other projects' formats: in, out and back again; what is unusable is counted."""
+"""Rows of other projects' formats: in, out and back again; what is unusable is counted.
+
+Over 400 lines: each format goes through the same tests.
+"""
 
 from __future__ import annotations
 
