@@ -9,8 +9,10 @@ seconds (Gradio reads the handlers' annotations): import it only to build the pa
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
-import uuid
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -43,6 +45,7 @@ class ChatPage:
             WeakValueDictionary()
         )
         self._watched: dict[str, Conversation] = {}  # by session, while an answer comes
+        self._secret = secrets.token_bytes(32)
         with gr.Blocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
             self.layout = Layout()
             self._wire(self.layout)
@@ -167,11 +170,12 @@ class ChatPage:
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
         then = "Your message stays in the box: send it"
+        rater_id = self._rater(rater_id, request)
         if not text.strip() or await self._is_too_early(known, rater_id, request, then):
             yield KEEP
             return
         try:
-            await self._open(page, str(rater_id), request)
+            await self._open(page, rater_id, request)
         except PawlError as err:
             gr.Warning(f"Your message was not sent: {err}")
             yield KEEP
@@ -179,7 +183,7 @@ class ChatPage:
         if page.form_turn is not None and not page.form_turn.marked_bad:
             page.open_form(None)  # nothing is typed in it
         emptied = False
-        async for parts in self._ask(page, str(rater_id), model, text, len(page.turns), request):
+        async for parts in self._ask(page, rater_id, model, text, len(page.turns), request):
             if not emptied:  # once: the next question may be typed while this one is answered
                 parts[1]["value"], emptied = "", True
             yield parts
@@ -194,12 +198,13 @@ class ChatPage:
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
         """Answer a question anew, as it was (``gr.RetryData``) or edited (``gr.EditData``)."""
+        rater_id = self._rater(rater_id, request)
         is_edited = hasattr(event, "previous_value")
         then = "The answer stays as it is: ask again"
         if is_edited:
             then = "Your question stays as it was: edit it"
         if await self._is_too_early(known, rater_id, request, then) or not (
-            await self._is_current(page, str(rater_id), request)
+            await self._is_current(page, rater_id, request)
         ):
             yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
             return
@@ -208,7 +213,7 @@ class ChatPage:
             yield [*drawn(page), *KEEP_FORM]
             return
         question = str(event.value) if is_edited else page.turns[at].question
-        async for parts in self._ask(page, str(rater_id), model, question, at, request):
+        async for parts in self._ask(page, rater_id, model, question, at, request):
             yield parts
 
     async def _ask(
@@ -233,16 +238,16 @@ class ChatPage:
                 self._watched.pop(session, None)
 
     async def _is_too_early(
-        self, known: dict[str, Any], rater_id: str | None, request: gr.Request, then: str
+        self, known: dict[str, Any], rater_id: str, request: gr.Request, then: str
     ) -> bool:
         """Whether nothing would be answered now, in which case it is said, and ``then`` what
         stays."""
         health = known.get("health")
         if health is None:  # the page was opened just now, or the server started anew behind it
             with suppress(PawlError):
-                health = await self._api(request, rater_id or "page").get("/health")
+                health = await self._api(request, rater_id).get("/health")
         engine = (health or {}).get("engine", {"state": "unknown"})
-        if engine["state"] == "ready" and _is_rater(rater_id):
+        if engine["state"] == "ready":
             return False
         detail = f" ({engine['detail']})" if engine.get("detail") else ""
         text = f"The model can't answer yet{detail}. {then} when the notice above is gone."
@@ -272,7 +277,7 @@ class ChatPage:
         """A pressed thumb is saved at once; pressing the lit one takes back all that was said."""
         turn: Turn | None = None
         saved = False
-        is_current = await self._is_current(page, str(rater_id), request)
+        is_current = await self._is_current(page, self._rater(rater_id, request), request)
         if is_current and _turn_index(event.index) < len(page.turns):
             turn = page.turns[_turn_index(event.index)]
             thumb = {"thumb": "up" if event.liked else "down"}
@@ -323,7 +328,7 @@ class ChatPage:
     ) -> bool:
         """Save it and open the form on ``then_open``; False, and a warning, if it was not saved."""
         try:
-            await page.rate(self._api(request, str(rater_id)), turn, feedback)
+            await page.rate(self._api(request, self._rater(rater_id, request)), turn, feedback)
         except PawlError as err:
             gr.Warning(f"Your feedback was not saved: {err}")
             return False
@@ -337,10 +342,9 @@ class ChatPage:
     # -- what the page knows of the server
 
     async def _identify(self, rater_id: str | None, request: gr.Request) -> list[Any]:
-        if not _is_rater(rater_id):
-            rater_id = f"page-{uuid.uuid4().hex}"
+        rater_id = self._rater(rater_id, request)
         try:
-            known = await self._api(request, str(rater_id)).get("/v1/feedback/categories")
+            known = await self._api(request, rater_id).get("/v1/feedback/categories")
         except PawlError as err:
             gr.Warning(f"The categories could not be read: {err}")
             known = []
@@ -373,6 +377,14 @@ class ChatPage:
             if choices
             else gr.skip(),
         ]
+
+    def _rater(self, stored: str | None, request: gr.Request) -> str:
+        """The browser's rater; for a browser that stores none yet, this session's: the same in
+        whichever of the page's first events comes first."""
+        if _is_rater(stored):
+            return str(stored)
+        session = (request.session_hash or secrets.token_hex()).encode()
+        return "page-" + hmac.new(self._secret, session, hashlib.sha256).hexdigest()[:32]
 
     def _api(self, request: gr.Request, rater_id: str) -> Api:
         """The gateway at the address where this very request came in."""

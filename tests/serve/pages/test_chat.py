@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from tests.serve.live import eventually
 from tests.serve.pages.composed import Composed
@@ -23,6 +24,36 @@ def test_the_rater_outlives_the_page(server: Composed, tab: Tab) -> None:
     assert first.rater_id == second.rater_id
     assert first.conversation_id != second.conversation_id
     expect(tab.page.locator("#pawl-about")).to_contain_text("local storage")
+
+
+def test_a_question_is_answered_before_the_browser_has_a_rater(
+    server: Composed, browser: Browser, tab: Tab
+) -> None:
+    before = ids(server)
+    events = httpx.get(f"{server.url}/config").json()["dependencies"]
+    [identify] = [event["id"] for event in events if event["api_name"] == "_identify"]
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.post_data_json["fn_index"] == identify:
+            held.append(route)
+        else:
+            route.continue_()
+
+    fresh = Tab(browser.new_page())
+    fresh.page.route("**/gradio_api/queue/join*", hold)
+    fresh.open(server.url)
+    fresh.ask("one")
+    [late] = held
+    late.continue_()
+    eventually(
+        lambda: "pawl-rater" in fresh.page.evaluate("Object.keys(localStorage)"), "it has a rater"
+    )
+    fresh.ask("three")
+    first, second = recorded(server, 2, *before)
+    assert first.conversation_id == second.conversation_id
+    assert first.rater_id == second.rater_id
+    fresh.page.close()
 
 
 def test_regenerate_asks_the_same_again(server: Composed, tab: Tab) -> None:
