@@ -23,8 +23,11 @@ from pawl.schemas import ItemScore, Message, TrainingRow
 BENCHMARK = "holdout"
 # No suite can have such names: "__" is not allowed in them.
 CONTROLS, KEPT, PLACEBO = "holdout__controls", "holdout__kept", "holdout__placebo"
-MAX_ANSWER_TOKENS = 256
-N_AT_ONCE = 16  # answers written at a time: with 2,000 tokens of prompt each, 1.5 GB
+# An answer gets the least of these that is twice the right answer's length: a model that says what
+# the correction says needs no more, and one that goes on for ever takes most of a night's scoring.
+ANSWER_TOKENS = (64, 128, 256)
+TOKENS_AT_ONCE = 32_768  # of prompts and answers being written: 1.5 GB of a model of 135 M
+N_AT_ONCE = 64
 
 # Pairs of token ids, prompt and answer, to (log-probability, whether greedy would write it).
 Logprobs = Callable[[list[tuple[list[int], list[int]]]], list[tuple[float, bool]]]
@@ -90,7 +93,7 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A greedy answer, and whether it came to its own end within ``MAX_ANSWER_TOKENS``."""
+    """A greedy answer, and whether it came to its own end within ``answer_tokens``."""
 
     text: str
     is_whole: bool
@@ -113,8 +116,8 @@ def score_rows(
 
     - ``prefers``: the correction is likelier than the flagged answer, by log-probability *per
       token* (the sum would favour whichever answer is shorter).
-    - ``matches``: the greedy answer (temperature 0, at most 256 tokens) says what the correction
-      says (:func:`evals.matching.match`; ``compared`` names how).
+    - ``matches``: the greedy answer (temperature 0, at most ``answer_tokens``) says what the
+      correction says (:func:`evals.matching.match`; ``compared`` names how).
 
     A preference pair has only the first: there is no one answer to match. A control (an answer
     that nobody flagged) has only the second: the greedy answer still says what was said. A row that
@@ -129,6 +132,7 @@ def score_rows(
             (one forward pass tells), it is not asked to write it.
     """
     fitting, left_out = _fitting(rows, tokenizer, max_length_tokens)
+    room: dict[str, int] = {}
     requests: list[tuple[list[int], list[int]]] = []
     for row, prompt, texts in fitting:
         if all(texts):
@@ -155,6 +159,7 @@ def score_rows(
             is_same = row.row_id in known and next(scored)[1][1]
             sums = [logprob for _, (logprob, _) in found]
             n_tokens = [len(answer) for (_, answer), _ in found]
+            room[row.row_id] = answer_tokens(n_tokens[0])
             if not all(map(math.isfinite, sums)):
                 error = "a log-probability is not a number"
             else:
@@ -172,26 +177,36 @@ def score_rows(
                 elif row.kind != "pair" or row.split != "holdout":
                     unanswered.append((row, prompt))
         items.append(ItemScore(benchmark_of(row), row.row_id, score, row.group_id, error, detail))
-    answers |= _answers(unanswered, model, tokenizer, max_length_tokens, on_progress)
+    answers |= _answers(unanswered, room, model, tokenizer, max_length_tokens, on_progress)
     return [_with_answer(item, answers) for item in items], left_out
+
+
+def answer_tokens(n_right: int) -> int:
+    """How long an answer may be where the right one has ``n_right`` tokens."""
+    return next((n for n in ANSWER_TOKENS if n >= 2 * n_right), ANSWER_TOKENS[-1])
 
 
 def _answers(
     rows: Sequence[tuple[TrainingRow, list[int]]],
+    room: Mapping[str, int],
     model: Any,
     tokenizer: Any,
     max_length_tokens: int,
     on_progress: Callable[[int, int], None],
 ) -> dict[str, Answer]:
-    """Greedy answers by ``row_id``, written ``N_AT_ONCE`` at a time."""
+    """Greedy answers by ``row_id``, at most ``room`` tokens each, many at a time."""
     answers: dict[str, Answer] = {}
-    rows = sorted(rows, key=lambda one: len(one[1]))  # equal lengths pad less
-    for start in range(0, len(rows), N_AT_ONCE):
-        batch = rows[start : start + N_AT_ONCE]
-        n_new = min(MAX_ANSWER_TOKENS, max_length_tokens - len(batch[-1][1]))
-        texts = greedy_answers(model, tokenizer, [prompt for _, prompt in batch], n_new)
-        answers |= {row.row_id: Answer(*one) for (row, _), one in zip(batch, texts, strict=True)}
-        on_progress(len(answers), len(rows))
+    for n_tokens in ANSWER_TOKENS:
+        alike = [one for one in rows if room[one[0].row_id] == n_tokens]
+        alike.sort(key=lambda one: len(one[1]), reverse=True)  # equal lengths pad less
+        while alike:
+            longest = len(alike[0][1])
+            n_new = min(n_tokens, max_length_tokens - longest)
+            n = max(1, min(N_AT_ONCE, TOKENS_AT_ONCE // (longest + n_new)))
+            batch, alike = alike[:n], alike[n:]
+            texts = greedy_answers(model, tokenizer, [prompt for _, prompt in batch], n_new)
+            answers |= {r.row_id: Answer(*one) for (r, _), one in zip(batch, texts, strict=True)}
+            on_progress(len(answers), len(rows))
     return answers
 
 

@@ -7,7 +7,6 @@ from night to night, while the holdout grows with the feedback.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from evals.score import FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
 from pawl.adapters import read_manifest
 from pawl.files import read_json, sha256_file, sha256_json
-from pawl.jobs import THREADS_BESIDE_ENGINE, OnEvent, run_job
+from pawl.jobs import OnEvent, run_job
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore
 
@@ -71,7 +70,7 @@ def score(
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
         bias: score the bias audit too, beside the benchmarks.
-        n_threads: None: 2 beside an engine, else all cores.
+        n_threads: None: 2 beside an engine, else OMP_NUM_THREADS or all cores.
         beside_engine: low priority, so that the server stays quick.
         on_event: called with the child's events (``evals/score.py`` shows them).
 
@@ -107,12 +106,10 @@ def score(
     missing = [part for part, folder in parts.items() if not _finished(folder)]
     if missing:
         scores_dir.mkdir(parents=True, exist_ok=True)
-        n_threads = n_threads or (THREADS_BESIDE_ENGINE if beside_engine else os.cpu_count() or 1)
         arguments = [
             "--model", str(model.model_dir), "--model-fingerprint", model.fingerprint,
             "--suite", str(suite.folder), "--seed", str(seed),
             "--cache-dir", str(scores_dir.absolute() / "datasets"),
-            "--threads", str(n_threads),
         ]  # fmt: skip
         arguments += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
         arguments += ["--items-per-benchmark", str(n_items)] if n_items else []

@@ -32,7 +32,7 @@ from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
-FORMAT = 6  # goes up when the same inputs would score otherwise
+FORMAT = 7  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
@@ -71,7 +71,6 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
 
     from evals.harness import Scorer
 
-    torch.set_num_threads(args.threads or os.cpu_count() or 1)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     scorer = Scorer(
         model_dir,
@@ -347,7 +346,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bias", action="store_true", help="score the bias audit")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="datasets' cache; default: none kept")
-    parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     return parser
 

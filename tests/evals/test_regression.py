@@ -90,10 +90,13 @@ def test_the_score_is_the_mean_of_preferring_and_saying(
             detail["answer"], row.chosen or "", row.rejected or "", row.prompt[-1]["content"]
         )
         assert (detail["matches"], detail["compared"]) == (found.matches, found.kind)
-    # What the model says at temperature 0, taken as the correction, is found to be said.
-    said = score_one(replace(rows[0], chosen=items[0].detail["answer"]), loaded)
-    assert said.detail["answer"] == items[0].detail["answer"]
+    # What the model says at temperature 0, taken as the correction, is found to be said. (It never
+    # ends, so it is as long as an answer may be.)
+    longest = score_one(replace(rows[0], chosen="x " * 200), loaded).detail["answer"]
+    said = score_one(replace(rows[0], chosen=longest), loaded)
+    assert said.detail["answer"] == longest
     assert said.detail["matches"]
+    assert longest.startswith(items[0].detail["answer"])
 
 
 def test_a_preference_pair_has_no_answer_to_match(
@@ -185,7 +188,7 @@ def test_a_control_counts_while_the_answer_stays_what_it_was(
     snapshot_dir: Path, loaded: dict[str, Any], tmp_path: Path
 ) -> None:
     row = scored_rows(snapshot_dir)[0]
-    answer = score_one(row, loaded).detail["answer"]
+    answer = score_one(replace(row, chosen="x " * 200), loaded).detail["answer"]
     control = replace(row, kind="unpaired", chosen=None, rejected=None, label=True)
     rows = [replace(control, row_id="same", completion=answer),
             replace(control, row_id="other", completion="A goose.")]  # fmt: skip

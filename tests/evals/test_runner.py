@@ -35,7 +35,7 @@ def scores_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arguments(suite: Suite, scores_dir: Path) -> dict[str, Any]:
-    return {"suite": suite, "scores_dir": scores_dir, "n_threads": 2}
+    return {"suite": suite, "scores_dir": scores_dir, "n_threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +328,7 @@ def test_a_prompt_longer_than_the_context_is_counted(
         suite=suite,
         scores_dir=tmp_path / "scores",
         n_items=4,
-        n_threads=2,
+        n_threads=1,
     )
     assert scores.manifest["n_truncated"] == 4 * 4 + 4 * 5  # the choices of mc1 and of mc2
     assert all(item.error is None for item in scores.items)
@@ -351,7 +351,7 @@ def test_hub_data_are_read_from_a_folder_laid_out_as_the_hub(
         data_dir=make_hub(tmp_path / "hub", suite.folder),
         scores_dir=tmp_path / "scores",
         n_items=60,
-        n_threads=2,
+        n_threads=1,
     )
     by_benchmark = {
         name: [item for item in scores.items if item.benchmark == name] for name in ("easy", "mmlu")
