@@ -25,7 +25,7 @@ from feedback.rows import Lesson
 from pawl.chat_template import read_special_tokens, read_template
 from pawl.errors import PawlError
 from pawl.files import read_json
-from pawl.models import resolve_model
+from pawl.models import locate_model
 from pawl.schemas import Completion, Message, TrainingRow
 from pawl.settings import Settings
 
@@ -235,17 +235,22 @@ _HIDDEN = re.compile(
 _TAGS = re.compile(r"(?<![\U0001F3F4\U000E0020-\U000E007E])[\U000E0020-\U000E007E]")
 
 
-@lru_cache(maxsize=4)
 def _control_tokens(model: str, revision: str | None, cache_dir: Path) -> tuple[str, ...]:
-    """The special tokens that the base's chat template writes, and its named ones (beginning, end,
-    padding). None where the base isn't on this machine yet: nothing was trained on it either."""
+    """None where the base isn't on this machine yet: nothing was trained on it either."""
     try:
-        base = resolve_model(model, revision, cache_dir=cache_dir, download=False, convert=False)
+        found = locate_model(model, revision, cache_dir=cache_dir, download=False, convert=False)
     except PawlError:
         return ()
-    template = read_template(base.model_dir) or ""
-    named = set(read_special_tokens(base.model_dir).values())
-    written = {token for token in _added_tokens(base.model_dir) if token in template}
+    return _written_tokens(found[0])
+
+
+@lru_cache(maxsize=4)
+def _written_tokens(model_dir: Path) -> tuple[str, ...]:
+    """The special tokens that the base's chat template writes, and its named ones (beginning, end,
+    padding)."""
+    template = read_template(model_dir) or ""
+    named = set(read_special_tokens(model_dir).values())
+    written = {token for token in _added_tokens(model_dir) if token in template}
     return tuple(sorted(token for token in named | written if len(token) > 2))
 
 

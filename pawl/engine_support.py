@@ -9,6 +9,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 
 # vllm/v1/attention/backends/cpu_attn.py, CPUAttentionBackend.get_supported_head_sizes
@@ -24,6 +25,7 @@ def runs_on_cpu() -> bool:
     return True
 
 
+@cache  # three of vLLM's files are parsed
 def serves_lora(architecture: str) -> bool | None:
     """Whether vLLM's own class for an architecture takes LoRA adapters; None when it has none of
     its own (transformers' code is served then, with LoRA) or is not installed."""

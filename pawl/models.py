@@ -79,6 +79,27 @@ def resolve_model(
     Raises:
         PawlError: absent, without weights, without a chat template, or not a causal model.
     """
+    folder, known = locate_model(
+        name, revision, cache_dir=cache_dir, download=download, convert=convert, tell=tell
+    )
+    return _inspect(name, folder, revision, known, cache_dir)
+
+
+def locate_model(
+    name: str,
+    revision: str | None = None,
+    *,
+    cache_dir: Path,
+    download: bool = True,
+    convert: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, str | None]:
+    """The folder of a base model, found as ``resolve_model`` does and not looked into; and its
+    fingerprint where that follows from where it came from.
+
+    Raises:
+        PawlError: absent.
+    """
     path = Path(name).expanduser()
     if revision is not None and (name == DEFAULT_MODEL or path.exists()):
         raise PawlError(
@@ -95,9 +116,9 @@ def resolve_model(
             f"{MODEL_PACKAGE}): taking {MODEL_HUB_ID} from the hub instead."
         )
         folder = _download(MODEL_HUB_ID, None, only_look=not download)
-        return _inspect(name, folder, None, f"hub:{MODEL_HUB_ID}@{folder.name}", cache_dir)
+        return folder, f"hub:{MODEL_HUB_ID}@{folder.name}"
     if path.is_dir():
-        return _inspect(name, path.resolve(), None, None, cache_dir)
+        return path.resolve(), None
     if path.is_file():
         return _from_gguf(name, path, cache_dir, convert, tell)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
@@ -108,7 +129,7 @@ def resolve_model(
             "or a hub id",
         )
     folder = _download(name, revision, only_look=not download)
-    return _inspect(name, folder, revision, f"hub:{name}@{folder.name}", cache_dir)
+    return folder, f"hub:{name}@{folder.name}"
 
 
 def packaged_gguf() -> Path | None:
@@ -124,7 +145,7 @@ def packaged_gguf() -> Path | None:
 
 def _from_gguf(
     name: str, path: Path, cache_dir: Path, convert: bool, tell: Callable[[str], None]
-) -> BaseModel:
+) -> tuple[Path, str]:
     cache = cache_for(path, cache_dir, make=convert)
     if convert:
         folder = convert_gguf(path, cache, tell)
@@ -137,8 +158,7 @@ def _from_gguf(
                 f"'pawl up --model {name}' converts it once",
                 code="model_not_here",
             )
-    fingerprint = f"gguf:{content_hash(path, cache)}-v{CONVERSION}"
-    return _inspect(name, folder, None, fingerprint, cache_dir)
+    return folder, f"gguf:{content_hash(path, cache)}-v{CONVERSION}"
 
 
 def _download(name: str, revision: str | None, only_look: bool) -> Path:
