@@ -6,8 +6,11 @@
 # make lint    ruff, mypy, import-linter
 
 PYTHON := .venv/bin/python
-# Two processes; tests/conftest.py says which tests share one, and which come first.
-PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Where the environment forbids it, every child process would compile all of its modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+# Three processes, since many tests wait; tests/conftest.py says which tests share one, and which
+# come first.
+PYTEST := $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 BARS ?= first_chat gateway scoring demo night real_data kills frozen overload half_open targets fuzz tools clients forget matching curation
 
@@ -43,10 +46,9 @@ browser:
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "No chromium and no right to install it: the browser tests will be skipped." >&2
 
-# One at a time, what starts vLLM or a browser: both want the whole machine.
 test: check browser
 	$(PYTEST) -m "slow and not engine and not browser" $(ARGS)
-	$(PYTHON) -m pytest -m "engine or browser" $(ARGS)
+	$(PYTEST) -m "engine or browser" $(ARGS)
 
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)

@@ -19,6 +19,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # lm-eval's metrics report home from this process
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # another takes the other core, and tiny models want one
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 # Tests speak plain HTTP to this machine; a client that loads all the authorities of the web first
 # costs more than its request. One is enough to satisfy the loaders.

@@ -65,8 +65,10 @@ def fill(settings: Settings) -> None:
                 said(store, answer, rater_id="reviewer", comment=f"a comment {mark} {split}")
                 for n in range(40):  # so that blocks of the file are freed and used again
                     answered(store, rater_id=rater, completion=f"{mark} {n} " + "x" * 2000)
-        better = answered(store, rater_id="bob", messages=[{"role": "user", "content": "same?"}])
-        worse = answered(store, rater_id=ANN, messages=[{"role": "user", "content": "same?"}])
+        same = [{"role": "user", "content": "same?"}]
+        where = conversation_in("train")
+        better = answered(store, rater_id="bob", messages=same, conversation_id=where)
+        worse = answered(store, rater_id=ANN, messages=same, conversation_id=where)
         said(store, better, rater_id="bob", preferred_over=worse.completion_id)
         now = utc_now()
         account = Account(ANN, Role.REVIEWER, f"hash {MARK}", False, f"subject {MARK}", now, now)
@@ -230,6 +232,7 @@ def test_a_person_is_gone_from_every_byte(settings: Settings, store: Store) -> N
     assert err.value.code == "unknown_user"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["search", "store", "certificate"])
 def test_a_killed_erasing_is_carried_on(settings: Settings, step: str) -> None:
     """The process dies as a step begins; whoever opens the folder next finishes it."""

@@ -16,7 +16,7 @@ from feedback.targets import Targets
 from pawl.errors import PawlError
 from pawl.schemas import Message
 from pawl.settings import CurationSettings, GateSettings, Settings
-from tests.feedback.examples import answered, said
+from tests.feedback.examples import answered, conversation_in, said
 
 QUESTION = [{"role": "user", "content": "How does one reach the help desk of the boat yard?"}]
 
@@ -142,7 +142,8 @@ def test_an_answer_that_a_stop_string_ended_is_not_learned(
 
 
 def test_curation_counts_what_never_becomes_a_target(store: Store, settings: Settings) -> None:
-    answer = answered(store, completion="Ask at the gate.")
+    where = conversation_in("train")
+    answer = answered(store, completion="Ask at the gate.", conversation_id=where)
     said(store, answer, thumb="down", correction="Write to blue.kite88@fastpost.org.")
     curated = curate(store, settings)
     assert curated.rows == []

@@ -26,7 +26,10 @@ def run(what: str, folder: Path, **options: Any) -> list[dict[str, Any]]:
     return events
 
 
-def test_events_come_and_the_rest_is_in_the_log(tmp_path: Path) -> None:
+def test_events_come_and_the_rest_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     begun, done, memory = run("go", tmp_path)
     assert begun == {"stage": "begun", "fraction": 0.0}
     assert done["parent"] == os.getpid()

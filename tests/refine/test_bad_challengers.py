@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,20 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def planned(world_model: Path, tmp_path: Path) -> Iterator[tuple[World, Path]]:
     """A night that died before it trained, and the folder of its run."""
-    here = World(night_settings(world_model, tmp_path))
+    with planned_in(world_model, tmp_path) as night:
+        yield night
+
+
+@pytest.fixture(scope="module")
+def trained(world_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of the same base, from another night."""
+    with planned_in(world_model, tmp_path_factory.mktemp("trained")) as (world, run_dir):
+        return put_adapter(world, run_dir, corrections(10))
+
+
+@contextmanager
+def planned_in(world_model: Path, folder: Path) -> Iterator[tuple[World, Path]]:
+    here = World(night_settings(world_model, folder))
     here.complain(80)
     with pytest.raises(KeyboardInterrupt):
         run_night(DiesAt(here.client, "/admin/runs", "plan", after=True), here.settings)
@@ -77,12 +91,12 @@ def test_trained_on_shuffled_answers(planned: tuple[World, Path]) -> None:
     assert report["reasons"]
 
 
-def test_identical_to_the_champion(planned: tuple[World, Path]) -> None:
+def test_identical_to_the_champion(planned: tuple[World, Path], trained: Path) -> None:
     """An adapter whose weights add nothing is the base again."""
     from safetensors.torch import load_file, save_file
 
     world, run_dir = planned
-    adapter_dir = put_adapter(world, run_dir, corrections(10))
+    adapter_dir = Path(shutil.copytree(trained, run_dir / "adapter"))
     weights = load_file(adapter_dir / "adapter_model.safetensors")
     save_file(
         {key: value * 0 for key, value in weights.items()},
@@ -100,13 +114,12 @@ def test_identical_to_the_champion(planned: tuple[World, Path]) -> None:
     [(with_nan, "NaN"), (with_wrong_shape, "shape"), (with_wrong_base, "another")],
 )
 def test_spoilt_adapters(
-    planned: tuple[World, Path], spoil: Callable[[Path], None], words: str
+    planned: tuple[World, Path], trained: Path, spoil: Callable[[Path], None], words: str
 ) -> None:
     world, run_dir = planned
-    adapter_dir = put_adapter(world, run_dir, corrections(10))
-    kept = shutil.copytree(adapter_dir, run_dir.parent.parent / "good")
+    adapter_dir = Path(shutil.copytree(trained, run_dir / "adapter"))
     spoil(adapter_dir)
-    assert read_manifest(adapter_dir).fingerprint != read_manifest(kept).fingerprint or (
+    assert read_manifest(adapter_dir).fingerprint != read_manifest(trained).fingerprint or (
         spoil is with_wrong_base
     )
     with pytest.raises(PawlError, match=words):

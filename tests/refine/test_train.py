@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 SETTINGS: dict[str, Any] = {
     "n_epochs": 8,
     "learning_rate": 3e-3,
-    "n_threads": 2,
+    "n_threads": 1,
     "n_replay_rows": 60,
     "batch_size": 8,
 }

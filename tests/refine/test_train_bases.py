@@ -18,7 +18,7 @@ from tests.tiny_bases import KINDS
 
 pytestmark = pytest.mark.slow
 QUESTION, ANSWER = "Who?", "Ab ba."
-OPTIONS = TrainSettings(learning_rate=3e-3, n_epochs=30, n_threads=2, n_replay_rows=4, batch_size=4)
+OPTIONS = TrainSettings(learning_rate=3e-3, n_epochs=30, n_threads=1, n_replay_rows=4, batch_size=4)
 
 
 def _rows() -> list[TrainingRow]:

@@ -21,6 +21,8 @@ from serve.up import listen
 from tests import tiny_bases
 from tests.serve.live import REPOSITORY, Operator, eventually
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model_dir(tmp_path: Path) -> Path:
@@ -97,7 +99,6 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-@pytest.mark.slow
 def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir: Path) -> None:
     state_dir = tmp_path / "state"
     with up(state_dir, model_dir) as child:

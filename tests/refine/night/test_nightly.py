@@ -49,7 +49,7 @@ def night_settings(world_model: Path, folder: Path, **train: Any) -> Settings:
                 "n_epochs": 6,
                 "learning_rate": 3e-3,
                 "n_replay_rows": 30,
-                "n_threads": 2,
+                "n_threads": 1,
                 **train,
             },
             "gate": {

@@ -93,6 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Pl
     assert len(output) < 100_000
 
 
+@pytest.mark.slow
 def test_no_event_writes_a_file(server: Place, cache: Path) -> None:
     events = server.client.get("/config").json()["dependencies"]
     join = "/gradio_api/queue/join"
@@ -109,6 +110,7 @@ def test_no_event_writes_a_file(server: Place, cache: Path) -> None:
     assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_odd_requests_end_in_4xx(server: Place) -> None:
     paths = ["/", "/config", "/gradio_api/queue/join", "/gradio_api/queue/data", "/nowhere",
              "/gradio_api/queue/data?session_hash=unknown", "/gradio_api/cancel", "/assets/..%2f",
@@ -124,6 +126,7 @@ def test_odd_requests_end_in_4xx(server: Place) -> None:
             assert fine or 400 <= answer.status_code < 500, (method, path, answer.status_code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/v1/chat/completions", "/gradio_api/queue/join", "/nope"])
 def test_websockets_are_refused(server: Place, path: str) -> None:
     address = urlsplit(str(server.client.base_url))
@@ -138,12 +141,14 @@ def test_websockets_are_refused(server: Place, path: str) -> None:
     assert status == 200 if path == "/" else 400 <= status < 500
 
 
+@pytest.mark.slow
 def test_polling_an_unknown_session_writes_little(server: Place) -> None:
     for _ in range(30):
         answer = server.client.get("/gradio_api/queue/data", params={"session_hash": "gone"})
         assert answer.text.count("session_not_found") == 1
 
 
+@pytest.mark.slow
 def test_the_page_still_answers(server: Place) -> None:
     """The events of a visit, as its script posts them, are let through."""
     events = server.client.get("/config").json()["dependencies"]
