@@ -1,6 +1,6 @@
 """Odd requests by the thousand: nothing breaks, nobody waits for ever, memory stays.
 
-    python -m benchmarks.fuzz [--cases 10000] [--requests 100000] [--real-requests 2000] [--seed 0]
+    python -m benchmarks.fuzz [--cases 10000] [--requests 100000] [--real-requests 10000] [--seed 0]
 
 Three parts, any of which 0 leaves out. Schemathesis makes cases of ``/openapi.json``, half of them
 with names and ids that exist, and holds each answer to it. Our own generator
@@ -363,7 +363,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--cases", type=int, default=10_000, help="of schemathesis")
     parser.add_argument("--requests", type=int, default=100_000, help="of our own generator")
-    parser.add_argument("--real-requests", type=int, default=2_000, help="of these, to vLLM")
+    parser.add_argument("--real-requests", type=int, default=10_000, help="of these, to vLLM")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-record", action="store_true", help="print only")
     args = parser.parse_args()

@@ -22,7 +22,7 @@ from pawl.files import read_json
 from pawl.server import api_key_of
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.refine.tiny import ASKED, make_world_model, says
+from tests.refine.tiny import ASKED, says, shared_world_model
 from tests.serve.live import eventually
 
 DEAD = "http://127.0.0.1:9"  # nothing listens on the discard port
@@ -80,7 +80,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world_model(tmp_path_factory.mktemp("world") / "tiny", n_heads=2)
+    return shared_world_model(tmp_path_factory, n_heads=2)
 
 
 def environment() -> dict[str, str]:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.refine.tiny import make_world_model
+from tests.refine.tiny import make_world_model, shared_world_model
 
 
 @pytest.fixture(scope="session")
 def world_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama that knows the colours of a few things."""
-    return make_world_model(tmp_path_factory.mktemp("world") / "tiny")
+    return shared_world_model(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,14 @@ mended, are the others still right?
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pawl.files import sha256_file, write_json
+import pytest
+
+from pawl.files import hold_lock, sha256_file, write_json
 from pawl.schemas import Message, TrainingRow
 
 CHAT_TEMPLATE = (
@@ -40,6 +43,19 @@ def ask(thing: str, phrasing: int = 0) -> list[Message]:
 
 def says(thing: str, colour: str) -> str:
     return f"{thing} is {colour}."
+
+
+def shared_world_model(tmp_path_factory: pytest.TempPathFactory, n_heads: int = 4) -> Path:
+    """A world model made once for all processes of pytest-xdist; nobody writes into it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    model_dir = root / f"world-{n_heads}" / "tiny"
+    with hold_lock(root / "world.lock", "a world model is being made", "Wait", wait_seconds=300):
+        if not model_dir.exists():
+            made = make_world_model(root / "unfinished" / f"world-{n_heads}", n_heads=n_heads)
+            model_dir.parent.mkdir()
+            made.rename(model_dir)
+    return model_dir
 
 
 def make_world_model(model_dir: Path, *, n_steps: int = 160, n_heads: int = 4) -> Path:

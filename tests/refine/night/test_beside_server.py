@@ -16,7 +16,7 @@ from pawl.server import api_key_of
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.refine.night.test_nightly import GREETINGS, worked
-from tests.refine.tiny import ASKED, make_world_model, says
+from tests.refine.tiny import ASKED, says, shared_world_model
 from tests.serve.live import eventually
 
 pytestmark = pytest.mark.slow
@@ -24,9 +24,9 @@ SHORT = ("gate.suite=everyday", "gate.n_items_per_benchmark=20", "train.n_epochs
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Pawl]:
+def served(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pawl]:
     """A server that was started with the tiny model; nothing of that is said again."""
-    world_model = make_world_model(tmp_path / "tiny", n_heads=2)
+    world_model = shared_world_model(tmp_path_factory, n_heads=2)
     state_dir, log_path = tmp_path / "state", tmp_path / "up.log"
     command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(world_model), "0"]
     with (
