@@ -18,6 +18,8 @@ Nothing here writes but the salt, once: the same store gives the same rows. In t
    that ran into its token limit is not learned as it is.
 5. Each content once; nobody owns more than a share of the rows (``feedback.raters.beyond_share``),
    and each row gets a weight (``feedback.balance``).
+
+Over 400 lines because the rules and their order are read in one place.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from feedback.balance import weighted
@@ -40,21 +42,27 @@ from pawl.schemas import PLAIN_ROLES, Completion, Feedback, Message, Split, Trai
 from pawl.settings import Settings
 
 Rejection = tuple[str, dict[str, Any]]  # reason, origin
+Aside = tuple[str, str]  # why something is put aside, and the figures of it
 Answers = dict[tuple[str, int], Completion]
 Voiced = tuple[Feedback, Completion, str]  # with the key of the prompt
 _NOWHERE = Place(None, "")
 CALLS = "the answer calls a tool, and only texts are learned"
 TWO_SIDES = "near-duplicates of this prompt stand on two sides of the split"
 DISTRUSTED = "quarantine: this rater disagrees with reviewers"
+BASE_ANSWERS = "another base's fault: this one answers as corrected"
 OVER_SHARE = "more than one rater's share of the rows"
 
 
 @dataclass(frozen=True, slots=True)
 class Curated:
-    """Training rows with unique content, and what was left out with its reason and origin."""
+    """Training rows with unique content, and what was left out with its reason and origin.
+
+    ``places`` and ``stories``, by the key of the prompt, are what decided."""
 
     rows: list[TrainingRow]
     rejected: list[Rejection]
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+    stories: Mapping[str, Story] = field(default_factory=dict, compare=False)
 
     @property
     def rejections(self) -> dict[str, int]:
@@ -68,6 +76,7 @@ def curate(
     *,
     released: Collection[str] = (),
     without: Collection[str] = (),
+    mended: Collection[str] = (),
 ) -> Curated:
     """Turn all current feedback and all imported rows into training rows.
 
@@ -77,6 +86,7 @@ def curate(
         released: keys (``feedback.splits.prompt_key``) of prompts of the holdout that the gate has
             tested on for the last time: their clusters are learned from.
         without: raters that are left out as if they had never said anything.
+        mended: ``row_id`` of pairs of a correction that the base has no need of: it answers so.
     """
     salt = store.split_salt(settings.split_salt)
     raters = Raters.of(store.access, settings.curation.front_ends)
@@ -108,14 +118,18 @@ def curate(
     aside |= _distrusted(voiced, stories, raters)
     proposed: list[tuple[str, Lesson]] = []
     for feedback, answer, key in voiced:
-        reason = aside.get(feedback.feedback_id)
+        reason, found = aside.get(feedback.feedback_id, (None, ""))
         reason = reason or _teaches_nothing(feedback, answer, treatments, places[key].split)
         if reason is None and feedback.correction is not None:
             reason = stories[key].against_correction(answer.completion, feedback.correction)
         if reason is not None:
-            rejected.append((reason, _origin(feedback)))
+            rejected.append((reason, _origin(feedback) | ({"found": found} if found else {})))
             continue
-        for lesson in _lessons(feedback, answer, answers, places[key].split):
+        lessons_of = _lessons(feedback, answer, answers, places[key].split)
+        if any(isinstance(one, Lesson) and one.row_id in mended for one in lessons_of):
+            rejected.append((BASE_ANSWERS, _origin(feedback)))
+            continue
+        for lesson in lessons_of:
             if isinstance(lesson, str):
                 rejected.append((lesson, _origin(feedback)))
             else:
@@ -135,11 +149,20 @@ def curate(
         if reason is None:
             kept[lesson.row_id] = _Kept(places[key], [lesson])
         else:
-            rejected.append((reason, {**lesson.origin, "found": found} if found else lesson.origin))
-    for row_id in _beyond_share(kept, raters, settings.curation.max_share, salt):
-        rejected.append((OVER_SHARE, kept.pop(row_id).lessons[0].origin))
+            rejected.append((reason, _left_out(lesson, found)))
+    most = settings.curation.max_share
+    for row_id in _beyond_share(kept, raters, most, salt):
+        gone = kept.pop(row_id)
+        found = f"rows that only {', '.join(sorted(gone.voters))} says; a share is {most:.0%}"
+        rejected.append((OVER_SHARE, _left_out(gone.lessons[0], found)))
     owners = [raters.owner_of(one.voters) for one in kept.values()]
-    return Curated(weighted([one.row for one in kept.values()], owners), rejected)
+    rows = weighted([one.row for one in kept.values()], owners)
+    return Curated(rows, rejected, places, stories)
+
+
+def _left_out(lesson: Lesson, found: str) -> dict[str, Any]:
+    """The origin of a rejected lesson; ``row_id``: which row it would be, or is already."""
+    return {**lesson.origin, "row_id": lesson.row_id} | ({"found": found} if found else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +284,8 @@ def _good(feedback: Feedback) -> bool | None:
 
 def _put_aside(
     voiced: Sequence[Voiced], places: Mapping[str, Place], raters: Raters
-) -> dict[str, str]:
-    """What looks like the work of few for many, with the reason, by ``feedback_id``."""
+) -> dict[str, Aside]:
+    """What looks like the work of few for many, by ``feedback_id``."""
     if len({feedback.rater_id for feedback, _, _ in voiced}) < FEWEST_RATERS:
         return {}
     asked = [row for row in voiced if row[2]]
@@ -274,7 +297,7 @@ def _put_aside(
         for feedback, answer, key in asked
     ]
     aside = {
-        asked[i][0].feedback_id: f"quarantine: few raters write {phrase!r} under many prompts"
+        asked[i][0].feedback_id: (f"quarantine: few raters write {phrase!r} under many prompts", "")
         for i, phrase in suspicious_phrases(texts).items()
         if asked[i][0].rater_id not in raters.reviewers
     }
@@ -283,7 +306,7 @@ def _put_aside(
 
 def _stories(
     voiced: Sequence[Voiced],
-    aside: Mapping[str, str],
+    aside: Mapping[str, Aside],
     answers: Answers,
     imported: Iterable[tuple[str, Lesson]],
     raters: Raters,
@@ -312,15 +335,15 @@ def _stories(
 
 def _distrusted(
     voiced: Sequence[Voiced], stories: Mapping[str, Story], raters: Raters
-) -> dict[str, str]:
+) -> dict[str, Aside]:
     """The words of raters who disagree with reviewers, by ``feedback_id``; no story counts them."""
     opinions = (opinion for story in stories.values() for opinion in story.opinions())
     rater_ids = distrusted(opinions, raters)
     if rater_ids:
         for story in stories.values():
-            story.forget(rater_ids)
+            story.forget(set(rater_ids))
     return {
-        feedback.feedback_id: DISTRUSTED
+        feedback.feedback_id: (DISTRUSTED, rater_ids[feedback.rater_id])
         for feedback, _, _ in voiced
         if feedback.rater_id in rater_ids
     }

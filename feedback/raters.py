@@ -79,15 +79,17 @@ def _reviews(caller: Account | Key) -> bool:
     return caller.role.includes(Role.REVIEWER)
 
 
-def quarantined(corrections: Sequence[tuple[Feedback, str]], raters: Raters) -> dict[str, str]:
-    """Corrections that nobody wrote for their prompt, with the reason, by ``feedback_id``: one text
-    under many prompts, and more a minute than a person can write. A reviewer's are never, nor a
-    text that a reviewer wrote, too.
+def quarantined(
+    corrections: Sequence[tuple[Feedback, str]], raters: Raters
+) -> dict[str, tuple[str, str]]:
+    """Corrections that nobody wrote for their prompt, with the reason and its figures, by
+    ``feedback_id``: one text under many prompts, and more a minute than a person can write. A
+    reviewer's are never, nor a text that a reviewer wrote, too.
 
     Args:
         corrections: each with the cluster of its prompt.
     """
-    reasons: dict[str, str] = {}
+    reasons: dict[str, tuple[str, str]] = {}
     by_text: dict[str, list[tuple[Feedback, str]]] = defaultdict(list)
     by_rater: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for feedback, cluster in corrections:
@@ -99,10 +101,12 @@ def quarantined(corrections: Sequence[tuple[Feedback, str]], raters: Raters) -> 
         written.sort()
         for first, last in zip(written, written[MOST_A_MINUTE:], strict=False):
             if last[0] - first[0] < 60:
-                reasons |= dict.fromkeys(
-                    (row_id for at, row_id in written if first[0] <= at <= last[0]),
-                    f"quarantine: more than {MOST_A_MINUTE} corrections by one rater in a minute",
+                burst = [row_id for at, row_id in written if first[0] <= at <= last[0]]
+                reason = (
+                    f"quarantine: more than {MOST_A_MINUTE} corrections by one rater in a minute"
                 )
+                figures = f"{len(burst)} in {last[0] - first[0]:.0f} seconds"
+                reasons |= dict.fromkeys(burst, (reason, figures))
     most = max(MOST_COPIES, MOST_COPIES_FRACTION * len({cluster for _, cluster in corrections}))
     for written_for in by_text.values():
         n_prompts = len({cluster for _, cluster in written_for})
@@ -110,13 +114,16 @@ def quarantined(corrections: Sequence[tuple[Feedback, str]], raters: Raters) -> 
         if n_prompts > most and not writers & raters.reviewers:
             reasons |= dict.fromkeys(
                 (feedback.feedback_id for feedback, _ in written_for),
-                "quarantine: one correction under many prompts",
+                (
+                    "quarantine: one correction under many prompts",
+                    f"under {n_prompts} prompts, {most:g} at most",
+                ),
             )
     return reasons
 
 
-def distrusted(opinions: Iterable[tuple[Set[str], Set[str]]], raters: Raters) -> set[str]:
-    """Raters who disagree with reviewers on most of the answers that both judged.
+def distrusted(opinions: Iterable[tuple[Set[str], Set[str]]], raters: Raters) -> dict[str, str]:
+    """Raters who disagree with reviewers on most of the answers that both judged; on how many.
 
     Args:
         opinions: of each answer, who finds it good and who bad.
@@ -129,7 +136,7 @@ def distrusted(opinions: Iterable[tuple[Set[str], Set[str]]], raters: Raters) ->
             judged.update(good ^ bad)
             agreed.update((good if word > 0 else bad) - (bad if word > 0 else good))
     return {
-        rater_id
+        rater_id: f"agrees on {agreed[rater_id]} of {n} answers"
         for rater_id, n in judged.items()
         if n >= FEWEST_JUDGED and agreed[rater_id] * 2 < n and rater_id not in raters.reviewers
     }

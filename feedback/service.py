@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from typing import Any
 
 from feedback.categories import check_categories
@@ -90,18 +91,17 @@ def submit_feedbacks(
 
 
 def take_snapshot(
-    store: Store, settings: Settings, without: Collection[str] = ()
+    store: Store,
+    settings: Settings,
+    without: Collection[str] = (),
+    mended: Collection[str] = (),
 ) -> dict[str, Any]:
     """Curate all there is, freeze it and record it. Answers ``freeze``'s manifest.
 
     The same rows as before give the same snapshot, recorded once. One ``without`` some raters is
-    that of a store that never had them, and is not recorded.
+    that of a store that never had them, and is not recorded. ``mended``: see ``curate``.
     """
-    decided = {key for look in store.looks() for key in look.prompts}
-    curated = curate(store, settings, released=decided, without=without)
-    salt = store.split_salt(settings.split_salt)
-    rows, waiting = with_fresh_tests(store, curated.rows, salt)
-    curated = Curated(rows, curated.rejected + waiting)
+    curated = curate_for_night(store, settings, without, mended)
     manifest = freeze(curated, settings.snapshots_dir)
     if not without and all(
         one["snapshot_id"] != manifest["snapshot_id"] for one in store.snapshots()
@@ -110,7 +110,21 @@ def take_snapshot(
     return manifest
 
 
-def traffic_of(store: Store, seed: str, n: int) -> Traffic:
+def curate_for_night(
+    store: Store,
+    settings: Settings,
+    without: Collection[str] = (),
+    mended: Collection[str] = (),
+) -> Curated:
+    """All there is, curated, and on the sides on which a night has it."""
+    decided = {key for look in store.looks() for key in look.prompts}
+    curated = curate(store, settings, released=decided, without=without, mended=mended)
+    salt = store.split_salt(settings.split_salt)
+    rows, waiting = with_fresh_tests(store, curated.rows, salt)
+    return replace(curated, rows=rows, rejected=curated.rejected + waiting)
+
+
+def traffic_of(store: Store, seed: str, n: int, base_fingerprint: str) -> Traffic:
     """What the gate of a night asks: the ledger, how often answers are flagged, and up to ``n``
     controls: answers of unflagged conversations (``kind`` unpaired, ``label`` true)."""
     n_flagged, n_unflagged, answers = store.traffic(seed, n)
@@ -129,6 +143,7 @@ def traffic_of(store: Store, seed: str, n: int) -> Traffic:
         looks=looks,
         n_flagged=n_flagged,
         n_unflagged=n_unflagged,
+        of_other_bases=store.corrected_on_other_bases(base_fingerprint),
         controls=[
             TrainingRow(
                 f"control-{one.completion_id}-{one.choice_index}",

@@ -267,9 +267,11 @@ class Store:
         )
         return [record_from(Feedback, row) for row in rows]
 
-    def feedback_history(self, completion_id: str | None = None) -> list[Feedback]:
-        """Every row on an answer (or on all), in the order they came."""
-        clause, values = where(completion_id=completion_id)
+    def feedback_history(
+        self, completion_id: str | None = None, *, feedback_id: str | None = None
+    ) -> list[Feedback]:
+        """Every row on an answer (or on all), or the one of this id, in the order they came."""
+        clause, values = where(completion_id=completion_id, feedback_id=feedback_id)
         rows = self._read(f"SELECT {FEEDBACK_COLUMNS} FROM feedback{clause} ORDER BY seq", values)
         return [record_from(Feedback, row) for row in rows]
 
@@ -328,6 +330,31 @@ class Store:
         """The rows of a recorded snapshot."""
         rows = self._read("SELECT row_json FROM curated WHERE snapshot_id = ?", [snapshot_id])
         return [TrainingRow(**json.loads(text)) for (text,) in rows]
+
+    def recorded_row(self, row_id: str) -> TrainingRow | None:
+        """A row of any recorded snapshot, as the newest has it."""
+        rows = self._read(
+            "SELECT row_json FROM curated WHERE row_id = ? ORDER BY seq DESC LIMIT 1", [row_id]
+        )
+        return TrainingRow(**json.loads(rows[0][0])) if rows else None
+
+    def snapshots_of(self, row_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The recorded snapshots that hold each of these rows, oldest first."""
+        clause, values = where(row_id=row_ids)
+        rows = self._read(
+            f"SELECT row_id, list(snapshot_id ORDER BY seq) FROM curated{clause} GROUP BY row_id",
+            values,
+        )
+        return {row_id: list(snapshots) for row_id, snapshots in rows}
+
+    def corrected_on_other_bases(self, base_fingerprint: str) -> list[str]:
+        """The answers that somebody corrected and that another base than this gave."""
+        rows = self._read(
+            "SELECT DISTINCT completion_id FROM completions WHERE base_fingerprint <> ? AND"
+            " completion_id IN (SELECT completion_id FROM feedback WHERE correction IS NOT NULL)",
+            [base_fingerprint],
+        )
+        return sorted(completion_id for (completion_id,) in rows)
 
     def traffic(self, seed: str, n: int) -> tuple[int, int, list[Completion]]:
         """Conversations that were flagged, all others, and the last whole answer of up to ``n`` of

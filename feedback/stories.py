@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 from feedback.raters import Raters
 from feedback.rows import Lesson
@@ -78,6 +79,29 @@ class Story:
         self.judge(voter, correction, True)
         self.prefer(voter, correction, answer)
         self._corrections[folded(correction)].add(voter)
+
+    def votes(self) -> list[dict[str, Any]]:
+        """What was said of each text: who finds it good or bad, prefers it or another, wrote it."""
+        kinds = {
+            "good": self._good,
+            "bad": self._bad,
+            "preferred": self._preferred,
+            "passed_over": self._passed_over,
+            "written_by": self._corrections,
+        }
+        texts = dict.fromkeys(text for votes in kinds.values() for text in votes)
+        return [
+            {
+                "text": text,
+                "weight": self._weight(text),
+                "reviewers": sorted(
+                    set[str]().union(*(v.get(text, set()) for v in kinds.values()))
+                    & self._raters.reviewers
+                ),
+                **{kind: sorted(votes.get(text, ())) for kind, votes in kinds.items()},
+            }
+            for text in texts
+        ]
 
     def opinions(self) -> Iterator[tuple[set[str], set[str]]]:
         """Of each text, who finds it good and who bad."""

@@ -407,6 +407,11 @@ class SnapshotRequest(Body):
     without: list[str] = Field(
         [], max_length=1000, description="raters; the snapshot of a store that never had them"
     )
+    mended: list[str] = Field(
+        [],
+        max_length=100_000,
+        description="row ids of pairs of corrections that the base has no need of: it answers so",
+    )
 
 
 CALLER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
@@ -625,6 +630,9 @@ class Traffic(Answer):
     looks: list[Look] = Field(description="the ledger, oldest first")
     n_flagged: int = Field(description="conversations that somebody found fault with")
     n_unflagged: int = Field(description="all others")
+    of_other_bases: list[str] = Field(
+        description="ids of answers that were corrected, and that another base than today's gave"
+    )
     controls: list[TrainingRow] = Field(description="answers of unflagged conversations, at random")
 
 
@@ -635,6 +643,25 @@ class SnapshotManifest(Answer):
     counts: dict[str, dict[str, int]] = Field(description="rows by split and kind")
     rejections: dict[str, int] = Field(description="rows left out, by reason")
     dir: str
+
+
+class Explanation(Answer):
+    """Where an answer, feedback or row goes, as curated now."""
+
+    id: str
+    kind: str = Field(description="completion, feedback or row")
+    note: str
+    prompt: str = Field(description="its last turn")
+    side: str = Field(description="train, validation, holdout; none: its cluster is on two sides")
+    cluster: str
+    n_cluster: int = Field(description="rows of the same near-duplicates")
+    story: list[dict[str, Any]] = Field(
+        description="each text of the prompt: who finds it good or bad, and its weight (above 0: "
+        "good)"
+    )
+    rows: list[dict[str, Any]] = Field(description="what is learned or tested of it")
+    left_out: list[dict[str, Any]] = Field(description="what is not, with the rule and its figures")
+    snapshots: list[str] = Field(description="of a row: the recorded ones that hold it")
 
 
 class KeyInfo(Answer):

@@ -179,6 +179,13 @@ class GateSettings(BaseModel):
         0.03, ge=0.03, lt=1, description="allowed loss on each attribute of the bias audit"
     )
 
+    suspects_minutes: float = Field(
+        5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="time to rank the rows of a rejected night by what they broke; 0: not ranked",
+    )
+
     @field_validator("n_items_per_benchmark")
     @classmethod
     def _enough_items(cls, value: int | str | None) -> int | str | None:

@@ -35,6 +35,7 @@ TOGETHER = {
         "pawl/test_output.py",
         "serve/api/test_openapi.py",
     },
+    "one trained world": {"refine/test_train.py", "refine/test_influence.py"},
     "one import of torch": {
         "evals/test_bias.py", "evals/test_prefix_tree.py", "evals/test_regression.py",
         "evals/test_tasks.py",

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evals.broken import gain, pairs_of
 from evals.gate import CHANGED
+from evals.people import Pair
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import CONTROLS, is_of_people
 from evals.report.html import render
@@ -20,13 +22,11 @@ from evals.runner import Scores, read_scores
 from evals.score import MANIFEST
 from pawl.adapters import MANIFEST as ADAPTER_MANIFEST
 from pawl.files import read_json, write_atomic, write_json
-from pawl.schemas import ItemScore, utc_now
+from pawl.schemas import utc_now
 
 N_EXAMPLES = 5  # of each kind, in each benchmark
 SCORING = ("suite", "items_per_benchmark", "seed", "n_items", "n_errors", "n_truncated",
            "n_holdout_left_out", "seconds", "reused")  # fmt: skip
-
-Pair = tuple[ItemScore, ItemScore]
 
 
 def write_report(run_dir: Path) -> Path:
@@ -34,7 +34,7 @@ def write_report(run_dir: Path) -> Path:
 
     They say what the files there say, as far as the run came: ``run.json``, ``snapshot.json``,
     ``plan.json``, ``adapter``, ``scores/champion``, ``scores/challenger``, ``verdict.json``,
-    ``judge.json`` and ``promotion.json``.
+    ``judge.json``, ``suspects.json`` and ``promotion.json``.
     """
     report = build_report(run_dir)
     write_json(run_dir / "report.json", report)
@@ -45,7 +45,7 @@ def write_report(run_dir: Path) -> Path:
 
 def build_report(run_dir: Path) -> dict[str, Any]:
     """Everything the report says, as JSON."""
-    run, snapshot, plan, verdict, promotion, judge, adapter = (
+    run, snapshot, plan, verdict, promotion, judge, suspects, adapter = (
         _optional(run_dir / name)
         for name in (
             "run.json",
@@ -54,6 +54,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
             "verdict.json",
             "promotion.json",
             "judge.json",
+            "suspects.json",
             f"adapter/{ADAPTER_MANIFEST}",
         )
     )
@@ -85,6 +86,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         "power": detail.get("power"),
         "promotion": promotion or None,
         "judge": judge or None,
+        "suspects": suspects or None,
         "recipe": adapter.get("recipe"),
         "adapter": _some(adapter, "base_model", "base_fingerprint", "rank", "created_at"),
         "scoring": {role: _some(found.manifest, *SCORING) for role, found in scores.items()},
@@ -106,17 +108,10 @@ def _pairs(scores: dict[str, Scores]) -> dict[str, list[Pair]]:
     """Items that both scored, by benchmark."""
     if len(scores) < 2:
         return {}
-    after = {(item.benchmark, item.item_id): item for item in scores["challenger"].items}
     pairs: dict[str, list[Pair]] = {}
-    for item in scores["champion"].items:
-        other = after.get((item.benchmark, item.item_id))
-        if other is not None and item.score is not None and other.score is not None:
-            pairs.setdefault(item.benchmark, []).append((item, other))
+    for pair in pairs_of(scores["champion"].items, scores["challenger"].items):
+        pairs.setdefault(pair[0].benchmark, []).append(pair)
     return pairs
-
-
-def _gain(pair: Pair) -> float:
-    return (pair[1].score or 0.0) - (pair[0].score or 0.0)
 
 
 def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
@@ -144,23 +139,23 @@ def _complaints(pairs: list[Pair]) -> dict[str, Any] | None:
     return {
         "by_category": sorted(rows, key=lambda row: (-row["n"], row["category"])),
         "compared": dict(Counter(a.detail["compared"] for a, _ in pairs if "compared" in a.detail)),
-        "mended": examples(p for p in sorted(pairs, key=_gain, reverse=True) if _gain(p) > 0),
-        "broken": examples(p for p in sorted(pairs, key=_gain) if _gain(p) < 0),
-        "unchanged_wrong": examples(p for p in pairs if _gain(p) == 0 and p[0].score != 1.0),
+        "mended": examples(p for p in sorted(pairs, key=gain, reverse=True) if gain(p) > 0),
+        "broken": examples(p for p in sorted(pairs, key=gain) if gain(p) < 0),
+        "unchanged_wrong": examples(p for p in pairs if gain(p) == 0 and p[0].score != 1.0),
     }
 
 
 def _broken_controls(pairs: list[Pair]) -> list[dict[str, Any]]:
     """Answers that nobody flagged and that the challenger says otherwise."""
-    broken = (pair for pair in pairs if _gain(pair) < 0)
+    broken = (pair for pair in pairs if gain(pair) < 0)
     return _examples(broken, ("prompt", "correction"), "answer", "")
 
 
 def _changes(pairs: list[Pair]) -> dict[str, Any]:
     """How many items of a benchmark went either way, and the clearest that broke or improved."""
-    order = sorted(pairs, key=lambda pair: (_gain(pair), pair[0].item_id))
-    broke = [pair for pair in order if _gain(pair) <= -CHANGED]
-    improved = [pair for pair in reversed(order) if _gain(pair) >= CHANGED]
+    order = sorted(pairs, key=lambda pair: (gain(pair), pair[0].item_id))
+    broke = [pair for pair in order if gain(pair) <= -CHANGED]
+    improved = [pair for pair in reversed(order) if gain(pair) >= CHANGED]
 
     def examples(chosen: list[Pair]) -> list[dict[str, Any]]:
         return _examples(chosen, ("prompt", "choices", "target"), "chosen", "_chose")

@@ -30,6 +30,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "eval": ("loop", "Score a model on the benchmarks with lm-eval."),
     "runs": ("loop", "The nightly runs, newest first."),
     "show": ("loop", "One run: its verdict and its report."),
+    "why": ("loop", "Which rows a night's challenger owes its faults to."),
     "curate": ("curation", "The rows that a night would learn from, or without somebody's."),
     "promote": ("promotions", "Make a run's adapter the champion, if its gate said so."),
     "rollback": ("promotions", "Go back to the version that answered before."),

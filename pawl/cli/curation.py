@@ -1,11 +1,24 @@
-"""pawl curate: the snapshot that a night would take, and that of a store without some raters."""
+"""pawl curate: the snapshot that a night would take, or where one row of it comes from."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from pawl.cli.connect import connect, settings_of
-from pawl.cli.output import echo
+from pawl.cli.output import echo, one_line
+
+VOTES = {  # of a text in a story, in words
+    "good": "found good by",
+    "bad": "found bad by",
+    "preferred": "preferred by",
+    "passed_over": "passed over by",
+    "written_by": "written by",
+    "reviewers": "of these reviewers:",
+}
 
 
 @click.command("curate")
@@ -13,17 +26,63 @@ from pawl.cli.output import echo
     "--without", multiple=True, metavar="RATER",
     help="As if this rater had never said anything. May be given several times.",
 )  # fmt: skip
+@click.option(
+    "--explain",
+    metavar="ID",
+    help="Where an answer, feedback or row goes, or which rule puts it aside; freezes nothing.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def curate_command(ctx: click.Context, without: tuple[str, ...]) -> None:
+def curate_command(
+    ctx: click.Context, without: tuple[str, ...], explain: str | None, as_json: bool
+) -> None:
     """Freeze the rows that a night would learn from, and say what was left out, and why.
 
     With --without the snapshot is another store's: no night learns from it. Its name says whether
     the rater had any influence: it is the same where they had none.
     """
+    if explain is not None:
+        if without:
+            raise click.UsageError("--explain and --without exclude each other")
+        found = connect(settings_of(ctx)).get("/admin/explain", {"id": explain})
+        echo(json.dumps(found, indent=2) if as_json else "\n".join(_explained(found)))
+        return
     manifest = connect(settings_of(ctx)).post("/admin/snapshots", {"without": list(without)})
+    if as_json:
+        echo(json.dumps(manifest, indent=2))
+        return
     echo(f"{manifest['snapshot_id']} {manifest['dir']}")
     for split, kinds in manifest["counts"].items():
         rows = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
         echo(f"{split}: {rows or 'no rows'}")
     for reason, n in manifest["rejections"].items():
         echo(f"left out: {n:,} {reason}")
+
+
+def _explained(found: dict[str, Any]) -> Iterator[str]:
+    """An explanation (``pawl.schemas.Explanation``) as lines."""
+    yield one_line(f"{found['kind']} {found['id']}: {found['prompt']!r}")
+    if found["note"]:
+        yield one_line(found["note"])
+    if found["cluster"]:
+        yield one_line(
+            f"its prompt stands in {found['side']}, in cluster {found['cluster']} with "
+            f"{found['n_cluster']} rows"
+        )
+    for text in found["story"]:
+        said = [f"{words} {', '.join(text[key])}" for key, words in VOTES.items() if text[key]]
+        yield one_line(f"{text['text'][:80]!r}: {'; '.join(said)}. Weight {text['weight']:+d}")
+    for row in found["rows"]:
+        held = ", ".join(row["snapshots"][-3:]) or "none yet"
+        yield one_line(
+            f"row {row['row_id']}: {row['kind']} in {row['split']}, weight {row['weight']:g}, of "
+            f"{row.get('rater_id') or row.get('source') or 'nobody named'}; in snapshots: {held}"
+        )
+    for one in found["left_out"]:
+        figures = f" ({one['found']})" if one["found"] else ""
+        who = one.get("feedback_id") or one.get("source") or ""
+        yield one_line(f"left out: {one['reason']}{figures} {who}".rstrip())
+    if not found["rows"] and not found["left_out"]:
+        yield "no row comes of it"
+    if found["snapshots"]:
+        yield one_line(f"in snapshots: {', '.join(found['snapshots'])}")

@@ -1,4 +1,4 @@
-"""``pawl nightly``, ``pawl eval``, ``pawl runs``, ``pawl show``."""
+"""``pawl nightly``, ``pawl eval``, ``pawl runs``, ``pawl show``, ``pawl why``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ import click
 
 from pawl.cli.connect import connect, settings_beside_server, settings_of
 from pawl.cli.output import echo, one_line, say_progress
+from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.logs import configure_logging
+from pawl.models import resolve_model
+from pawl.server import running_server
+
+DEFAULT_MINUTES = 5.0  # of 'pawl why' where gate.suspects_minutes is 0
 
 
 @click.command("nightly")
@@ -114,6 +119,70 @@ def show_command(ctx: click.Context, run: str) -> None:
             )
     if (run_dir / "report.html").exists():
         echo(f"report: {run_dir / 'report.html'}")
+
+
+@click.command("why")
+@click.argument("run")
+@click.option("--again", is_flag=True, help="Compare anew, also where it was done before.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Time for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def why_command(
+    ctx: click.Context, run: str, again: bool, minutes: float | None, as_json: bool
+) -> None:
+    """Rank the rows that RUN was trained on by their influence on what it broke.
+
+    The report gets the list, too. A night that was rejected has it already.
+    """
+    from evals.report.report import write_report
+    from refine.influence import SUSPECTS, find_suspects
+
+    settings = settings_beside_server(ctx, say=say_progress)
+    run_dir = settings.runs_dir / Path(run).name
+    if not (run_dir / "run.json").exists():
+        raise PawlError(
+            f"run {one_line(run)} is not there",
+            f"{settings.runs_dir} has no such run",
+            "'pawl runs' lists them",
+            code="run_not_found",
+        )
+    path = run_dir / SUSPECTS
+    if again or not path.exists() or "note" in read_json(path):
+        server = running_server(settings)
+        find_suspects(
+            run_dir,
+            resolve_model(
+                settings.model, settings.model_revision, cache_dir=settings.state_dir,
+                tell=say_progress,
+            ),
+            minutes=minutes or settings.gate.suspects_minutes or DEFAULT_MINUTES,
+            n_threads=settings.train.n_threads,
+            beside_engine=server is not None,
+        )  # fmt: skip
+        write_report(run_dir)
+    found = read_json(path)
+    echo(json.dumps(found, indent=2) if as_json else "\n".join(_suspects(found)))
+    if not as_json:
+        echo(f"report: {run_dir / 'report.html'}")
+
+
+def _suspects(found: dict[str, Any]) -> list[str]:
+    if "note" in found:
+        return [one_line(found["note"])]
+    slices = ", ".join(f"{name} {n}" for name, n in found["slices"].items())
+    lines = [
+        f"{found['n_compared']:,} of {found['n_rows']:,} rows compared with {found['n_items']} "
+        f"items that got worse than with the {found['than']} ({slices})"
+    ]
+    for row in found["rows"]:
+        who = row["rater_id"] or "nobody named"
+        lines.append(
+            one_line(
+                f"{row['rank']:>3} {row['score']:+.3f} {row['row_id']} {who}: "
+                f"{row['prompt'][-70:]!r} -> {row['answer'][:70]!r}"
+            )
+        )
+    return lines
 
 
 def _line(run: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from pawl.jobs import Event
 from pawl.models import BaseModel
 from pawl.settings import Settings
 from refine.night import evidence
+from refine.night.recheck import mended_by_base
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
 from refine.replay import answers_path, generate_on_server
@@ -41,6 +42,7 @@ STAGE_WORDS = {
     "sft": "SFT",
     "dpo": "DPO",
     "kto": "KTO",
+    "influence": "comparing the rows' gradients with those of what broke",
     "probe": "recording what the adapter says, to recognise it when it is live",
 }
 
@@ -128,6 +130,8 @@ def retention(night: Night) -> Result:
 def snapshot(night: Night) -> Result:
     """Freeze the feedback so far."""
     manifest = night.client.post("/admin/snapshots", {})
+    if mended := mended_by_base(night, manifest):
+        manifest = night.client.post("/admin/snapshots", {"mended": mended})
     found, more = evidence.collect(
         night.client,
         night.settings,
@@ -392,6 +396,31 @@ def promote(night: Night) -> Result:
     return Result(f"{version}: {outcome}", detail)
 
 
+def why(night: Night) -> Result:
+    """Rank the rows by their influence on what broke. A night is over without it, too."""
+    from refine.influence import SUSPECTS, find_suspects
+
+    try:
+        found = find_suspects(
+            night.run.run_dir,
+            night.base,
+            minutes=night.settings.gate.suspects_minutes,
+            n_threads=night.current_plan.n_threads,
+            beside_engine=night.beside_engine,
+            on_event=night.progress("why"),
+        )
+    except PawlError as err:
+        found = {"note": str(err)}
+        write_json(night.path(SUSPECTS), found)
+    if "note" in found:
+        return Result(found["note"])
+    first = found["rows"][0] if found["rows"] else {}
+    return Result(
+        f"{found['n_compared']:,} rows compared with {found['n_items']} items that got worse; the "
+        f"first suspect is {first.get('row_id')} of {first.get('rater_id') or 'nobody named'}"
+    )
+
+
 def report(night: Night) -> Result:
     """Write the report on the night as it ended."""
     from evals.report.report import write_report
@@ -415,6 +444,11 @@ def _promotes(state: RunState) -> bool:
     return state.detail.get("outcome") == "promote"
 
 
+def _is_rejected(state: RunState) -> bool:
+    ranks = state.settings["gate"].get("suspects_minutes", 0.0) > 0
+    return ranks and state.detail.get("outcome") == "reject"
+
+
 def _scoring(role: str, applies: Callable[[RunState], bool]) -> Step:
     output = f"scores/{role}/manifest.json"
     return Step(f"score {role}", output, partial(score_role, role), applies)
@@ -432,5 +466,6 @@ STEPS = (
     _scoring("challenger", _trains),
     Step("decide", "verdict.json", decide, _trains),
     Step("promote", "promotion.json", promote, _promotes),
+    Step("why", "suspects.json", why, _is_rejected),
     Step("report", "report.html", report),
 )

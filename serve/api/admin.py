@@ -23,6 +23,7 @@ from pawl.schemas import (
     BaseStatus,
     ChangedAccount,
     EngineStatus,
+    Explanation,
     ExportCounts,
     ExportRequest,
     GeneratedAnswers,
@@ -211,7 +212,7 @@ def admin_routes(
         flagged, drawn by `seed`."""
         from feedback.service import traffic_of
 
-        return traffic_of(store, seed, n)
+        return traffic_of(store, seed, n, base.fingerprint)
 
     # ---- rows ----
 
@@ -221,9 +222,19 @@ def admin_routes(
         some raters is not the store's: no night learns from it."""
         from feedback.service import take_snapshot
 
-        manifest = SnapshotManifest(**take_snapshot(store, settings, body.without))
+        taken = take_snapshot(store, settings, body.without, body.mended)
+        manifest = SnapshotManifest(**taken)
         _log.info("snapshot %s: %s", manifest.snapshot_id, manifest.counts)
         return manifest
+
+    @router.get("/explain")
+    def explain_id(
+        id_: Annotated[str, Query(alias="id", min_length=1, max_length=200)],
+    ) -> Explanation:
+        """Where an answer, feedback or row went, or which rule put it aside."""
+        from feedback.explain import explain
+
+        return explain(store, settings, id_)
 
     @router.post("/import")
     def import_rows(body: ImportRequest) -> ImportCounts:

@@ -31,6 +31,7 @@ ALSO: dict[str, tuple[int, ...]] = {
     "GET /v1/feedback": (404,),
     "POST /v1/feedback": (404, 507),
     "POST /v1/feedback/batch": (507,),
+    "GET /admin/explain": (404, 409),
     "POST /admin/accounts": (409,),
     "POST /admin/backup": (507,),
     "POST /admin/erasures": (404, 409, 507),

@@ -59,6 +59,7 @@ RULES: dict[str, Rule] = {
     "GET /admin/accounts": _ADMINISTRATOR,
     "GET /admin/audit": _ADMINISTRATOR,
     "GET /admin/erasures": _ADMINISTRATOR,
+    "GET /admin/explain": _ADMINISTRATOR,  # names raters, holds what they asked
     "GET /admin/keys": _ADMINISTRATOR,
     "GET /admin/status": _ADMINISTRATOR,  # holds the settings
     "GET /admin/traffic": _ADMINISTRATOR,  # holds people's prompts

@@ -455,3 +455,22 @@ def test_a_history_whose_calls_can_not_be_read_is_not_learned_from(
     messages = [CALLED[0], {**CALLED[1], "tool_calls": [call]}, CALLED[2]]
     said(store, answered(store, messages=messages), thumb="up")
     assert curate(store, settings).rejections == {"the arguments of a call are no JSON object": 1}
+
+
+def test_a_correction_that_another_base_needed_is_left_out_and_counted(
+    store: Store, settings: Settings
+) -> None:
+    train = conversation_in("train")
+    old = answered(store, conversation_id=train, base_fingerprint="sha256:old", completion="Sydney")
+    new = answered(store, conversation_id=train, completion="Berne")
+    liked = answered(store, conversation_id=train, base_fingerprint="sha256:old")
+    said(store, old, correction="Canberra")
+    said(store, new, correction="Bern")
+    said(store, liked, thumb="up")
+    assert store.corrected_on_other_bases("sha256:0") == [old.completion_id]
+    whole = curate(store, settings)
+    [pair] = [row for row in whole.rows if row.chosen == "Canberra"]
+    curated = curate(store, settings, mended=[pair.row_id])
+    assert curated.rejections == {"another base's fault: this one answers as corrected": 1}
+    left = {pair.row_id} | {row.row_id for row in whole.rows if row.completion == "Canberra"}
+    assert {row.row_id for row in curated.rows} == {row.row_id for row in whole.rows} - left

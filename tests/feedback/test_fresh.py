@@ -105,9 +105,9 @@ def test_traffic_counts_conversations_and_draws_what_nobody_flagged(tmp_path: Pa
         store.append_feedback(make_feedback("c0", thumb="down")).result()
         store.append_feedback(make_feedback("c1", thumb="up")).result()
         store.append_feedback(make_feedback("c2", correction="better")).result()
-        found = traffic_of(store, "seed", 3)
+        found = traffic_of(store, "seed", 3, "sha256:0")
         assert (found.n_flagged, found.n_unflagged, found.attempt) == (2, 4, 1)
         assert len(found.controls) == 3
         assert all(row.group_id not in ("v0", "v2") for row in found.controls)
-        again = traffic_of(store, "seed", 3)
+        again = traffic_of(store, "seed", 3, "sha256:0")
         assert [row.row_id for row in again.controls] == [row.row_id for row in found.controls]

@@ -89,6 +89,8 @@ def test_trained_on_shuffled_answers(planned: tuple[World, Path]) -> None:
     report = read_json(run_dir / "report.json")
     assert report["outcome"] == result.outcome
     assert report["reasons"]
+    suspects = report["suspects"] or {}
+    assert suspects.get("n_compared", 0) == (40 if result.outcome == "reject" else 0), suspects
 
 
 def test_identical_to_the_champion(planned: tuple[World, Path], trained: Path) -> None:
@@ -106,7 +108,9 @@ def test_identical_to_the_champion(planned: tuple[World, Path], trained: Path) -
     result = run_night(world.client, world.settings)
     assert result.outcome == "reject"
     assert world.client.get("/admin/status")["champion"] == "base"
-    assert read_json(run_dir / "report.json")["reasons"] == result.reason.split("; ")
+    report = read_json(run_dir / "report.json")
+    assert report["reasons"] == result.reason.split("; ")
+    assert report["suspects"] == {"note": "No item got worse."}
 
 
 @pytest.mark.parametrize(

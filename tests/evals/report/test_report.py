@@ -111,6 +111,26 @@ def report(run_dir: Path, **files: Any) -> tuple[dict[str, Any], Text]:
     return json.loads((run_dir / "report.json").read_text()), page
 
 
+def test_a_rejection_names_the_rows_that_may_have_done_it(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run-1"
+    make_run(run_dir, scores_of(300, 5), scores_of(200, 5))
+    row = {
+        "rank": 1, "score": 0.25, "row_id": "0123abcd", "kind": "sft", "rater_id": "troll",
+        "feedback_id": "fb-1", "prompt": "Is <b>1</b> right?", "answer": "No & never.",
+        "item": {"benchmark": "everyday_arc", "item_id": "7", "prompt": "which number is 7?"},
+    }  # fmt: skip
+    suspects = {
+        "than": "champion", "failed": True, "slices": {"everyday_arc": 100}, "n_items": 48,
+        "n_rows": 1200, "n_compared": 1198, "n_left_out": {"row": 2}, "seconds": 9.0, "rows": [row],
+    }  # fmt: skip
+    found, page = report(run_dir, suspects=suspects)
+    assert found["suspects"] == suspects
+    for text in ("troll", "0123abcd", "Is <b>1</b> right?", "No & never.", "+0.250", "1,198 of"):
+        assert text in page.text
+    _, page = report(run_dir, suspects={"note": "ranking the rows ended with signal 9"})
+    assert "ranking the rows ended with signal 9" in page.text
+
+
 def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
     tmp_path: Path,
 ) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from evals.regression import read_more_rows
+from feedback.snapshots import read_rows
 from pawl.adapters import read_manifest
 from pawl.cli import cli
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.files import hold_lock
+from pawl.files import hold_lock, read_json
 from pawl.schemas import Completion, Feedback, utc_now
 from pawl.server import api_key_of
 from pawl.settings import Settings, load_settings
@@ -71,47 +73,52 @@ class World:
         self.settings = settings
         self.app = build_app(settings, engine=None)
         self.client = Pawl("http://pawl.invalid", api_key_of(settings), self.app)
+        self.base: str = self.client.get("/admin/status")["base"]["fingerprint"]
 
     def complain(self, n: int) -> None:
         """``n`` conversations in which grass was called red, each corrected to green."""
         for i in range(n):
             # Texts with other numbers are no near-duplicates, so some of them test.
             text = f"{i}. {GREETINGS[i // len(ASKED)]}{ASKED[i % len(ASKED)].format('grass')}"
-            one = Completion(
-                f"c{i}",
+            self.correct(str(i), text, says("grass", "red"), says("grass", "green"), self.base)
+
+    def correct(self, name: str, text: str, wrong: str, right: str, base: str) -> None:
+        """An answer of some base, and its correction."""
+        one = Completion(
+            f"c{name}",
+            0,
+            f"conversation-{name}",
+            "anna",
+            utc_now(),
+            "pawl",
+            "base",
+            "tiny",
+            base,
+            [{"role": "user", "content": text}],
+            wrong,
+            "stop",
+            "complete",
+            {"temperature": 0},
+            8,
+            4,
+            0.1,
+            0.2,
+            False,
+        )
+        self.app.store.append_completion(one).result()
+        self.app.store.append_feedback(
+            Feedback(
+                f"f{name}",
+                f"key-{name}",
+                f"c{name}",
                 0,
-                f"conversation-{i}",
                 "anna",
                 utc_now(),
-                "pawl",
-                "base",
-                "tiny",
-                "sha256:tiny",
-                [{"role": "user", "content": text}],
-                says("grass", "red"),
-                "stop",
-                "complete",
-                {"temperature": 0},
-                8,
-                4,
-                0.1,
-                0.2,
-                False,
+                "down",
+                ["incorrect"],
+                correction=right,
             )
-            self.app.store.append_completion(one).result()
-            self.app.store.append_feedback(
-                Feedback(
-                    f"f{i}",
-                    f"key-{i}",
-                    f"c{i}",
-                    0,
-                    "anna",
-                    utc_now(),
-                    "down",
-                    ["incorrect"],
-                    correction=says("grass", "green"),
-                )
-            ).result()
+        ).result()
 
 
 def worked(lines: list[str]) -> list[str]:
@@ -164,7 +171,7 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     assert run["status"] == "finished"
     assert run["verdict"]["outcome"] == "promote"
     steps = run["detail"]["steps"]
-    others = ("score anchor", "score best")
+    others = ("score anchor", "score best", "why")
     assert list(steps) == [step.name for step in STEPS if step.name not in others]
     assert steps["train"]["peak_memory_bytes"] > 50_000_000
     assert steps["score challenger"]["seconds"] > 0
@@ -238,6 +245,25 @@ def test_a_night_without_feedback_says_so(world: World) -> None:
     assert world.client.get("/admin/runs")[0]["detail"]["outcome"] == "no_run"
     assert "nothing to learn from" in (result.run_dir / "report.html").read_text()
     assert world.client.get("/admin/status")["champion"] == "base"
+
+
+def test_of_another_bases_corrections_those_are_learned_that_this_base_needs(
+    world: World,
+) -> None:
+    for thing, wrong, right in (("grass", "red", "green"), ("the sky", "pink", "blue")):
+        for i, asked in enumerate(ASKED):
+            texts = asked.format(thing), says(thing, wrong), says(thing, right)
+            world.correct(f"{thing}-{i}", *texts, "sha256:another")
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "snapshot", after=True), world.settings)
+    [run] = world.settings.runs_dir.iterdir()
+    manifest = read_json(run / "snapshot.json")
+    learned = [row.completion for row in read_rows(Path(manifest["dir"])) if row.kind == "sft"]
+    assert set(learned) == {says("grass", "green")}
+    n_sky = manifest["rejections"]["another base's fault: this one answers as corrected"]
+    assert n_sky >= 5
+    asked = read_more_rows(run / "recheck.jsonl")
+    assert n_sky == sum("the sky" in str(row.chosen) for row in asked)
 
 
 def test_only_one_night_at_a_time(world: World) -> None:

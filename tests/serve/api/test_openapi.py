@@ -123,6 +123,7 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     assert call("GET", "/admin/audit")
     call("POST", "/admin/snapshots", {})
     call("GET", "/admin/traffic?seed=a&n=2")
+    assert call("GET", "/admin/explain?id=" + answer["id"])["kind"] == "completion"
     call("POST", "/admin/import", {"path": "rows.jsonl"})
     call("POST", "/admin/export", {"path": "out.jsonl", "format": "sft"})
     call("POST", "/admin/generate", {"prompts": [chat()["messages"]], "max_tokens": 3})

@@ -48,6 +48,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "GET /admin/accounts": ("/admin/accounts", None, 200),
     "GET /admin/audit": ("/admin/audit", None, 200),
     "GET /admin/erasures": ("/admin/erasures", None, 200),
+    "GET /admin/explain": ("/admin/explain?id=nothing", None, 404),
     "GET /admin/keys": ("/admin/keys", None, 200),
     "GET /admin/status": ("/admin/status", None, 200),
     "GET /admin/traffic": ("/admin/traffic?seed=r&n=9", None, 200),

@@ -1,0 +1,102 @@
+"""What broke: items of the slices that failed, the largest losses first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.broken import failed_slices, spread, what_broke
+from evals.score import write_scores
+from pawl.files import write_json
+from pawl.schemas import ItemScore
+
+PASSED = {"passed": True, "p_worse_holm": 1.0}
+LOST = {"passed": False, "p_worse_holm": 0.001}
+UNCLEAR = {"passed": False, "p_worse_holm": 0.4}
+
+
+def items_of(**scores: list[float]) -> list[ItemScore]:
+    return [
+        ItemScore(name, f"{name}-{i}", score, str(i))
+        for name, of in scores.items()
+        for i, score in enumerate(of)
+    ]
+
+
+def make_run(folder: Path, verdict: dict[str, Any] | None, **roles: list[ItemScore]) -> Path:
+    for role, items in roles.items():
+        write_scores(folder / "scores" / role, items, {})
+    if verdict is not None:
+        write_json(folder / "verdict.json", {"alpha": 0.05, "benchmarks": [], **verdict})
+    return folder
+
+
+def names(items: list[ItemScore]) -> list[str]:
+    return [item.item_id for item in items]
+
+
+def test_items_of_a_slice_that_failed_come_before_what_chance_broke(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path,
+        {"benchmarks": [{"name": "arc", **LOST}, {"name": "mmlu", **UNCLEAR}]},
+        champion=items_of(arc=[1.0, 1.0, 0.5, 0.0], mmlu=[1.0, 1.0]),
+        challenger=items_of(arc=[0.5, 0.0, 0.48, 1.0], mmlu=[0.0, 1.0]),
+    )
+    found = what_broke(run)
+    assert (found.than, found.failed, found.n_by_slice) == ("champion", True, {"arc": 2})
+    assert names(found.items) == ["arc-1", "arc-0"]  # a hair on a benchmark's item is no loss
+    assert found.items[0].score == 0.0, "the challenger's own record"
+
+
+def test_a_loss_against_the_anchor_alone_is_looked_for_there(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path,
+        {"anchor": [{"name": "arc", **LOST}]},
+        champion=items_of(arc=[0.0, 1.0]),
+        anchor=items_of(arc=[1.0, 1.0]),
+        challenger=items_of(arc=[0.0, 0.0]),
+    )
+    found = what_broke(run)
+    assert (found.than, names(found.items)) == ("anchor", ["arc-0", "arc-1"])
+
+
+def test_without_a_failed_slice_all_that_got_worse_is_taken(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path,
+        None,
+        champion=items_of(arc=[1.0], holdout__controls=[1.0, 1.0]),
+        challenger=items_of(arc=[0.0], holdout__controls=[0.99, 1.0]),
+    )
+    found = what_broke(run)
+    assert not found.failed
+    assert sorted(names(found.items)) == ["arc-0", "holdout__controls-0"]
+
+
+@pytest.mark.parametrize(
+    ("people", "failed"),
+    [
+        ({"p_worse": 0.01, "looked": False, "gain": -1.0}, {"holdout", "holdout__controls"}),
+        ({"p_worse": 0.9, "looked": True, "gain": -0.1}, {"holdout", "holdout__controls"}),
+        ({"p_worse": 0.9, "looked": False, "gain": -0.1}, set()),
+        ({"p_worse": 0.9, "looked": True, "gain": 0.1}, set()),
+    ],
+)
+def test_when_peoples_prompts_failed(people: dict[str, Any], failed: set[str]) -> None:
+    verdict = {"alpha": 0.05, "benchmarks": [{"name": "arc", **PASSED}], "holdout": people}
+    assert failed_slices(verdict)["champion"] == failed
+
+
+def test_prompts_broken_again_are_looked_for_where_they_were_better() -> None:
+    kept = {"than": "the best champion so far", "passed": False}
+    assert failed_slices({"alpha": 0.05, "benchmarks": [], "kept": [kept]}) == {
+        "champion": set(),
+        "anchor": set(),
+        "best": {"holdout__kept"},
+    }
+
+
+def test_items_of_all_slices_get_their_share() -> None:
+    items = items_of(arc=[0.0] * 5, mmlu=[0.0])
+    assert names(spread(items, 3)) == ["arc-0", "mmlu-0", "arc-1"]
