@@ -20,13 +20,14 @@ _MOVES = {
     ("live", "rollback"): "version.rolled_back",
     ("refused", "promote"): "challenger.rejected",
     ("indistinguishable", "promote"): "challenger.rejected",
+    ("waiting", "promote"): "challenger.waiting",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """``kind``: ``feedback.flagged``, ``version.promoted``, ``version.rolled_back``,
-    ``challenger.rejected``; None: nothing to tell. ``data``: the row."""
+    ``challenger.rejected``, ``challenger.waiting``; None: nothing to tell. ``data``: the row."""
 
     seq: int
     change_id: str  # the same whenever it is read

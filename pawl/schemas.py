@@ -25,7 +25,7 @@ Thumb = Literal["up", "down"]
 Split = Literal["train", "validation", "holdout"]
 RowKind = Literal["sft", "pair", "unpaired", "regression"]
 Outcome = Literal["promote", "reject", "not_enough_evidence", "no_verdict"]
-PromotionOutcome = Literal["live", "pending", "indistinguishable", "refused"]
+PromotionOutcome = Literal["live", "waiting", "pending", "indistinguishable", "refused"]
 
 
 def utc_now() -> str:
@@ -572,6 +572,7 @@ class Status(Answer):
     champion: str
     engine: EngineStatus
     adapters: list[str]
+    waiting: list[Promotion] = Field([], description="challengers that a person must sign")
     counts: dict[str, int]
     url: str | None
     exchange_dir: str = Field(description="what imports are read from and exports written to")
@@ -606,6 +607,7 @@ class Run(Answer):
     at: str
     started_at: str
     detail: dict[str, Any]
+    promotion: Promotion | None = Field(None, description="what became of its adapter last")
 
 
 class RunWithVerdict(Run):

@@ -206,6 +206,16 @@ class GateSettings(BaseModel):
         return value
 
 
+class PromotionSettings(BaseModel):
+    """How a challenger that passed the gate becomes the champion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    approval: bool = Field(
+        False, description="a person must sign: it waits for 'pawl approve RUN'"
+    )
+
+
 class JudgeSettings(BaseModel):
     """A model behind an OpenAI-compatible address that compares answers; none without ``url``.
 
@@ -472,6 +482,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     train: TrainSettings = TrainSettings()
     gate: GateSettings = GateSettings()
+    promotion: PromotionSettings = PromotionSettings()
     curation: CurationSettings = CurationSettings()
     judge: JudgeSettings = JudgeSettings()
     api: ApiSettings = ApiSettings()

@@ -2,6 +2,8 @@
 
     number -> validate, copy to adapters/pawl@N -> record `pending` -> load -> probe -> record
 
+Where a person must sign (``promotion.approval``), `waiting` is recorded before `pending`.
+
 The folder is whole before any row names it, and the row that moves the champion is written last,
 so a crash at any moment leaves the old champion, and at most a `pending` row that the next start
 carries on with. One move at a time.
@@ -17,14 +19,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from feedback.champion import BASE_VERSION
-from pawl.adapters import read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import Promotion, PromotionOutcome, PromotionRequest, utc_now
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
 from serve.champion import champion_stack, check_fits
-from serve.engine.probe import ProbeResult, judge, read_live
+from serve.loading import Loader
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -57,7 +58,7 @@ class Promoter:
         self._settings = settings
         self._base = base
         self._store = store
-        self._engine = engine
+        self._loader = Loader(settings, base, engine)
         self._drained = drained
         self._lock = asyncio.Lock()
         self._offered: set[str] = set()
@@ -69,8 +70,7 @@ class Promoter:
 
         Empty until ``finish_pending`` has made a fresh engine ready.
         """
-        loaded = self._engine.loaded if self._engine else {}
-        return frozenset(self._offered & loaded.keys())
+        return self._loader.loaded & self._offered
 
     def history(self) -> list[Promotion]:
         """Every move as it stands now, in the order in which they were begun: a move that waited
@@ -89,6 +89,22 @@ class Promoter:
         """
         candidate = find_candidate(request, self._settings)
         return await self._unbroken(self._promote(candidate))
+
+    async def approve(self, run_id: str) -> Promotion:
+        """Let a challenger in that waits for a person; the answer says what became of it.
+
+        Raises:
+            PawlError: no challenger of this run waits.
+        """
+        return await self._unbroken(self._approve(run_id))
+
+    async def reject(self, run_id: str) -> Promotion:
+        """Refuse a challenger that waits for a person.
+
+        Raises:
+            PawlError: no challenger of this run waits.
+        """
+        return await self._unbroken(self._reject(run_id))
 
     async def rollback(self, to: str | None = None) -> Promotion:
         """Make an earlier champion the champion again: the one before this one, or ``to``.
@@ -134,6 +150,9 @@ class Promoter:
 
     async def _promote(self, candidate: Candidate) -> Promotion:
         async with self._lock:
+            under_way = self._under_way(candidate.run_id)
+            if under_way is not None and not candidate.force:
+                return under_way
             champion = self._store.champion()
             version = f"pawl@{await asyncio.to_thread(self._store.next_version)}"
             row = _begin("promote", version, champion, candidate.run_id)
@@ -146,10 +165,28 @@ class Promoter:
                 return await self._record(row, "refused", str(err))
             except OSError as err:
                 return await self._record(row, "refused", f"it could not be copied: {err}")
-            row = await self._record(row, "pending", "waits for the engine to load and probe it")
-            # An engine that came back a moment ago has no champion yet to compare with.
-            can_compare = champion == BASE_VERSION or champion in self.offered
-            return await self._go_live(row) if self._is_ready and can_compare else row
+            if self._settings.promotion.approval and not candidate.force:
+                reason = f"a person must sign: 'pawl approve {row.run_id}', or 'pawl reject'"
+                return await self._record(row, "waiting", reason)
+            return await self._let_in(row, "waits for the engine to load and probe it")
+
+    async def _approve(self, run_id: str) -> Promotion:
+        async with self._lock:
+            row, champion = self._waiting(run_id), self._store.champion()
+            if row.previous_version != champion:
+                return await self._record(row, "refused", _stale(row, champion))
+            return await self._let_in(row, "approved; waits for the engine to load and probe it")
+
+    async def _reject(self, run_id: str) -> Promotion:
+        async with self._lock:
+            return await self._record(self._waiting(run_id), "refused", "a person rejected it")
+
+    async def _let_in(self, row: Promotion, reason: str) -> Promotion:
+        """Record it as pending, and bring it in where an engine is ready."""
+        row = await self._record(row, "pending", reason)
+        # An engine that came back a moment ago has no champion yet to compare with.
+        can_compare = row.previous_version in (BASE_VERSION, *self.offered)
+        return await self._go_live(row) if self._loader.is_ready and can_compare else row
 
     async def _rollback(self, to: str | None) -> Promotion:
         async with self._lock:
@@ -185,14 +222,14 @@ class Promoter:
             row = _begin("rollback", target, champion)
             if target == BASE_VERSION:
                 return await self._flip(row, "the base needs no probe")
-            if not self._is_ready:
+            if not self._loader.is_ready:
                 return await self._flip(row, "no engine runs: the next start loads and probes it")
-            result = await self._bring_in(target, champion)
+            result = await self._loader.bring_in(target, champion)
             row = replace(row, probe=asdict(result))
             if result.outcome != "failed":
                 return await self._flip(row, result.reason)
             if target not in self._offered:
-                await self._unload(target)
+                await self._loader.unload(target)
             return await self._record(row, "refused", result.reason)
 
     async def _finish_pending(self) -> list[Promotion]:
@@ -205,8 +242,7 @@ class Promoter:
                     continue
                 champion = self._store.champion()
                 if row.previous_version != champion and not row.probe.get("forced"):
-                    reason = f"it was let through against {row.previous_version}, not {champion}"
-                    finished.append(await self._record(row, "refused", reason))
+                    finished.append(await self._record(row, "refused", _stale(row, champion)))
                 else:
                     row = replace(row, previous_version=champion)
                     finished.append(await self._go_live(row))
@@ -217,20 +253,20 @@ class Promoter:
         self.check_champion()
         stack = champion_stack(self._store.promotions())
         champion, reason = stack[-1], ""
-        while stack[-1] != BASE_VERSION and (broken := await self._broken(stack[-1])):
+        while stack[-1] != BASE_VERSION and (broken := await self._loader.broken(stack[-1])):
             self._offered.discard(stack[-1])
-            await self._unload(stack[-1])
+            await self._loader.unload(stack[-1])
             _log.error("%s can't be served: %s", stack[-1], broken)
             reason = reason or f"{champion} can't be served: {broken}"
             stack.pop()
         if stack[-1] != BASE_VERSION:
             for _ in range(_MOST_TRIES):
-                result = await self._bring_in(stack[-1], BASE_VERSION)
+                result = await self._loader.bring_in(stack[-1], BASE_VERSION)
                 if result.outcome != "failed":
                     break
             else:  # the engine's fault or a setting's, so no reason to dethrone it for good
                 self._offered.discard(stack[-1])
-                await self._unload(stack[-1])
+                await self._loader.unload(stack[-1])
                 raise PawlError(
                     f"{stack[-1]} could not be brought in",
                     result.reason,
@@ -243,7 +279,7 @@ class Promoter:
         if stack[-1] != champion:
             moved.append(await self._flip(_begin("rollback", stack[-1], champion), reason))
         if len(stack) > 2:  # the one to go back to, so that going back is quick
-            result = await self._bring_in(stack[-2], BASE_VERSION)
+            result = await self._loader.bring_in(stack[-2], BASE_VERSION)
             if result.outcome != "failed":
                 self._offered.add(stack[-2])
             else:
@@ -253,57 +289,28 @@ class Promoter:
     async def _go_live(self, row: Promotion) -> Promotion:
         """Load, probe and flip a pending promotion."""
         forced, n_tries = bool(row.probe.get("forced")), int(row.probe.get("n_tries", 0)) + 1
-        result = await self._bring_in(row.version, row.previous_version)
+        result = await self._loader.bring_in(row.version, row.previous_version)
         row = replace(row, probe={**asdict(result), "forced": forced, "n_tries": n_tries})
         if result.outcome == "live":
             return await self._flip(row, result.reason)
         if result.outcome == "indistinguishable" and forced:
             return await self._flip(row, f"forced, though {result.reason}")
-        if n_tries < _MOST_TRIES and not await self._base_answers():
+        if n_tries < _MOST_TRIES and not await self._loader.base_answers():
             return await self._record(row, "pending", f"the engine went away: {result.reason}")
-        await self._unload(row.version)
+        await self._loader.unload(row.version)
         outcome: PromotionOutcome = "refused" if result.outcome == "failed" else "indistinguishable"
         return await self._record(row, outcome, result.reason)
 
     # ---- steps of a move ----
 
-    async def _broken(self, version: str) -> str:
-        """Why a version's folder is no adapter for this base; empty when it is one."""
-        folder, rank = self._settings.adapters_dir / version, self._settings.engine.max_lora_rank
-        try:
-            await asyncio.to_thread(validate_adapter, folder, base=self._base, max_rank=rank)
-        except (PawlError, OSError) as err:
-            return str(err)
-        return ""
-
-    async def _bring_in(self, version: str, champion: str) -> ProbeResult:
-        """Load a version (unless it is) and probe it, against the champion too where the engine
-        holds it; every failure is a ``failed`` result."""
-        engine = self._engine
-        assert engine is not None
-        adapter_dir = self._settings.adapters_dir / version
-        if broken := await self._broken(version):
-            return ProbeResult("failed", broken)
-        try:
-            if version not in engine.loaded:
-                await engine.load_adapter(version, adapter_dir)
-            recorded = read_probe(adapter_dir)
-            prefixes = [one.prefix_ids for one in recorded]
-            rival = champion if champion != version and champion in engine.loaded else None
-            return judge(
-                recorded,
-                await read_live(engine, version, prefixes),
-                await read_live(engine, BASE_VERSION, prefixes),
-                await read_live(engine, rival, prefixes) if rival else None,
-            )
-        except (PawlError, OSError) as err:
-            return ProbeResult("failed", str(err))
-
     async def _flip(self, row: Promotion, reason: str) -> Promotion:
         """Make a version the champion, and let go of those that nobody will go back to soon."""
-        if row.version != BASE_VERSION and self._is_ready:
+        if row.version != BASE_VERSION and self._loader.is_ready:
             self._offered.add(row.version)
         row = await self._record(row, "live", reason)
+        for other in self.history():
+            if other.outcome == "waiting":
+                await self._record(other, "refused", _stale(other, row.version))
         stack = champion_stack(self._store.promotions())
         keep = {*stack[-2:], row.previous_version}
         for version in sorted(self._offered - keep):
@@ -317,33 +324,29 @@ class Promoter:
         _log.info("%s %s: %s (%s)", row.kind, row.version, outcome, reason)
         return row
 
+    def _under_way(self, run_id: str | None) -> Promotion | None:
+        """The promotion of this run that has not come to its end."""
+        rows = (row for row in self.history() if row.run_id == run_id and run_id is not None)
+        return next((row for row in rows if row.outcome in ("waiting", "pending")), None)
+
+    def _waiting(self, run_id: str) -> Promotion:
+        row = self._under_way(run_id)
+        if row is None or row.outcome != "waiting":
+            raise PawlError(
+                f"no challenger of run {run_id!r} waits for approval",
+                f"it is {row.outcome}" if row else "none was let through by the gate, or it is over",
+                "'pawl status' lists those that wait",
+                code="not_waiting",
+                param="run_id",
+            )
+        return row
+
     async def _retire(self, version: str) -> None:
         """Unload a version once the requests that it still answers have ended."""
         await self._drained(version)
         async with self._lock:
             if version not in self._offered:  # else it was brought back meanwhile
-                await self._unload(version)
-
-    async def _unload(self, version: str) -> None:
-        """Take a version out of the engine. Its folder stays: the engine may read it again."""
-        if self._engine is None or version not in self._engine.loaded:
-            return
-        try:
-            await self._engine.unload_adapter(version)
-        except (PawlError, OSError) as err:  # it only holds memory that a restart frees
-            _log.warning("%s could not be unloaded: %s", version, err)
-
-    async def _base_answers(self) -> bool:
-        """Whether a failure was the adapter's: an engine that died answers nothing at all."""
-        assert self._engine is not None
-        try:
-            return bool(await read_live(self._engine, BASE_VERSION, [[1]]))
-        except PawlError:
-            return False
-
-    @property
-    def _is_ready(self) -> bool:
-        return self._engine is not None and self._engine.is_ready
+                await self._loader.unload(version)
 
     async def _unbroken(self, move: Coroutine[Any, Any, T]) -> T:
         """Carry a move through to its end even when the one who asked for it hangs up."""
@@ -354,6 +357,10 @@ class Promoter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _stale(row: Promotion, champion: str) -> str:
+    return f"it was let through against {row.previous_version}, not {champion}"
 
 
 def _begin(

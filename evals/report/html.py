@@ -78,6 +78,8 @@ def _title(report: dict[str, Any]) -> tuple[str, str]:
     match report["promotion"]:
         case {"outcome": "live", "version": version}:
             return f"Promoted: {version} answers now", "good"
+        case {"outcome": "waiting"}:
+            return "Passed the gate, waiting for approval", "good"
         case {"outcome": "pending"}:
             return "Promoted, waiting for the engine", "good"
         case {"outcome": "indistinguishable"}:

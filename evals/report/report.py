@@ -191,6 +191,11 @@ def _how_to_go_back(promotion: dict[str, Any]) -> str:
     match promotion:
         case {"outcome": "live", "previous_version": version}:
             return f"pawl rollback    (back to {version}, in the running server, without a restart)"
+        case {"outcome": "waiting", "run_id": run_id}:
+            return (
+                f"Nothing has moved yet: 'pawl approve {run_id}' lets it in, 'pawl reject {run_id}' "
+                "refuses it. Until then the champion answers as before."
+            )
         case {"outcome": "pending", "version": version}:
             return (
                 f"Nothing has moved yet: {version} answers from the engine's next start on, if it "

@@ -33,6 +33,8 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "why": ("loop", "Which rows a night's challenger owes its faults to."),
     "curate": ("curation", "The rows that a night would learn from, or without somebody's."),
     "promote": ("promotions", "Make a run's adapter the champion, if its gate said so."),
+    "approve": ("promotions", "Let a challenger in that passed the gate and waits for a person."),
+    "reject": ("promotions", "Refuse a challenger that waits for a person."),
     "rollback": ("promotions", "Go back to the version that answered before."),
     "history": ("promotions", "Every promotion and rollback."),
     "keys": ("keys", "Keys of programs: add, list, revoke."),

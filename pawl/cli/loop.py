@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
 from pawl.cli.connect import connect, settings_beside_server, settings_of
 from pawl.cli.output import echo, one_line, say_progress
+from pawl.cli.promotions import path_of
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.logs import configure_logging
@@ -100,8 +100,7 @@ def show_command(ctx: click.Context, run: str) -> None:
 
     settings = settings_of(ctx)
     client = connect(settings, only_reads=True)
-    name = quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"  # of a folder, too
-    found = client.get(f"/admin/runs/{name}")
+    found = client.get(f"/admin/runs/{path_of(run)}")
     echo(_line(found))
     for step, figures in ((found.get("detail") or {}).get("steps") or {}).items():
         echo(f"  {one_line(describe_step(step, figures))}")
@@ -189,4 +188,7 @@ def _line(run: dict[str, Any]) -> str:
     detail = run.get("detail") or {}
     reason = detail.get("reason") or detail.get("outcome") or ""
     line = f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {run['status']}  {reason}"
+    promotion = run.get("promotion") or {}
+    if promotion.get("outcome") == "waiting":
+        line += f"  {promotion['version']}: {promotion['reason']}"
     return one_line(line).rstrip()

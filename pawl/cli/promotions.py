@@ -1,9 +1,10 @@
-"""``pawl promote``, ``pawl rollback``, ``pawl history``: what moves the champion pointer."""
+"""``pawl promote``, ``approve``, ``reject``, ``rollback``, ``history``: what moves the champion."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -21,8 +22,23 @@ def promote_command(ctx: click.Context, run: str, force: bool) -> None:
     if not (settings.runs_dir / run).is_dir() and Path(run).is_dir():
         run = str(Path(run).absolute())  # the server runs in a folder of its own
     promotion = connect(settings).post("/admin/promotions", {"run_dir": run, "force": force})
-    _say(promotion)
-    ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
+    _end(ctx, promotion)
+
+
+@click.command("approve")
+@click.argument("run")
+@click.pass_context
+def approve_command(ctx: click.Context, run: str) -> None:
+    """Let the challenger of RUN in, which passed the gate and waits for a person."""
+    _end(ctx, connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/approve", {}))
+
+
+@click.command("reject")
+@click.argument("run")
+@click.pass_context
+def reject_command(ctx: click.Context, run: str) -> None:
+    """Refuse the challenger of RUN, which waits for a person."""
+    _say(connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/reject", {}))
 
 
 @click.command("rollback")
@@ -33,8 +49,7 @@ def rollback_command(ctx: click.Context, to: str | None) -> None:
     promotion = connect(settings_of(ctx)).post(
         "/admin/rollback", {"to": to} if to is not None else {}
     )
-    _say(promotion)
-    ctx.exit(0 if promotion["outcome"] in ("live", "pending") else 1)
+    _end(ctx, promotion)
 
 
 @click.command("history")
@@ -52,10 +67,22 @@ def history_command(ctx: click.Context) -> None:
         echo(one_line(line).rstrip())
 
 
+def path_of(run: str) -> str:
+    """A run's id, or that of its folder, as a part of a route's path."""
+    return quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"
+
+
+def _end(ctx: click.Context, promotion: dict[str, Any]) -> None:
+    """Say what became of a move, and end: 0 where the version answers, or will."""
+    _say(promotion)
+    ctx.exit(0 if promotion["outcome"] in ("live", "pending", "waiting") else 1)
+
+
 def _say(promotion: dict[str, Any]) -> None:
     version, before = promotion["version"], promotion["previous_version"]
     line = {
         "live": f"{version} answers now (before: {before}).",
+        "waiting": f"{version} waits for approval, {before} still answers.",
         "pending": f"{version} is next: no engine is running, it is probed when one starts.",
         "indistinguishable": f"{version} answers like {before}: nothing was changed.",
         "refused": f"{version} was refused, {before} still answers.",

@@ -43,6 +43,9 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
         return
     engine = status["engine"]
     echo(f"champion  {status['champion']}  (answers to the model name 'pawl')")
+    for row in status.get("waiting", []):
+        line = f"waiting   {row['version']}  passed against {row['previous_version']}; {row['reason']}"
+        echo(one_line(line))
     echo(f"base      {status['base']['name']}")
     echo(f"engine    {engine['state']}  {one_line(engine.get('detail') or '')}".rstrip())
     echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")

@@ -60,6 +60,8 @@ class NightResult:
     def describe(self) -> str:
         """One line for a person, and where the report lies."""
         after = f" {self.version}: {self.promotion}." if self.version else ""
+        if self.promotion == "waiting":
+            after = f" {self.version} waits for approval: 'pawl approve {self.run_id}'."
         ended = f"{WORDS[self.outcome]}: {self.reason.rstrip('.')}.{after}"
         return f"{ended}\nReport: {self.run_dir / 'report.html'}"
 

@@ -94,6 +94,7 @@ def admin_routes(
             champion=store.champion(),
             engine=EngineStatus.model_validate(engine or EngineStatus(), from_attributes=True),
             adapters=sorted(promoter.offered),
+            waiting=[row for row in promoter.history() if row.outcome == "waiting"],
             counts=store.counts(),
             url=server.url if server else None,
             exchange_dir=str(settings.exchange_dir),
@@ -167,7 +168,8 @@ def admin_routes(
     @router.get("/runs")
     def list_runs() -> list[Run]:
         """Latest state of every run, newest first."""
-        return [Run(**run) for run in store.runs()]
+        moves = {row.run_id: row for row in promoter.history()}
+        return [Run(**run, promotion=moves.get(run["run_id"])) for run in store.runs()]
 
     @router.get("/runs/{run_id}")
     def show_run(run_id: str) -> RunWithVerdict:
@@ -181,7 +183,8 @@ def admin_routes(
                 code="unknown_run",
                 param="run_id",
             )
-        return RunWithVerdict(**run)
+        moves = {row.run_id: row for row in promoter.history()}
+        return RunWithVerdict(**run, promotion=moves.get(run_id))
 
     @router.post("/runs", response_model_exclude_unset=True)
     def add_run(body: RunState) -> RunState:
@@ -202,6 +205,17 @@ def admin_routes(
         """Record the gate's verdict, as `verdict.json` has it."""
         store.append_verdict(run_id, body.model_dump(exclude_unset=True)).result()
         return StoredVerdict(run_id=run_id, outcome=body.outcome)
+
+    @router.post("/runs/{run_id}/approve")
+    async def approve_run(run_id: str, body: NoFields) -> Promotion:
+        """Let the challenger of a run in that waits for a person; the answer says what became of
+        it."""
+        return await promoter.approve(run_id)
+
+    @router.post("/runs/{run_id}/reject")
+    async def reject_run(run_id: str, body: NoFields) -> Promotion:
+        """Refuse the challenger of a run that waits for a person."""
+        return await promoter.reject(run_id)
 
     @router.get("/traffic")
     def show_traffic(

@@ -78,6 +78,8 @@ RULES: dict[str, Rule] = {
     "POST /admin/retention": _audited("retention"),
     "POST /admin/rollback": _audited("roll back"),
     "POST /admin/runs": _ADMINISTRATOR,
+    "POST /admin/runs/{run_id}/approve": _audited("approve"),
+    "POST /admin/runs/{run_id}/reject": _audited("reject"),
     "POST /admin/runs/{run_id}/scores": _ADMINISTRATOR,
     "POST /admin/runs/{run_id}/verdict": _audited("verdict"),
     "POST /admin/snapshots": _audited("snapshot"),

@@ -69,6 +69,8 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /admin/retention": ("/admin/retention", {}, 200),
     "POST /admin/rollback": ("/admin/rollback", {}, 409),
     "POST /admin/runs": ("/admin/runs", {"run_id": "r", "status": "training"}, 200),
+    "POST /admin/runs/{run_id}/approve": ("/admin/runs/nope/approve", {}, 409),
+    "POST /admin/runs/{run_id}/reject": ("/admin/runs/nope/reject", {}, 409),
     "POST /admin/runs/{run_id}/scores": ("/admin/runs/r/scores", SCORES, 400),
     "POST /admin/runs/{run_id}/verdict": ("/admin/runs/r/verdict", {"outcome": "reject"}, 200),
     "POST /admin/snapshots": ("/admin/snapshots", {}, 200),
