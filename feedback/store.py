@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.access import Access
+from feedback.arms import Arms, arms
 from feedback.categories import DEFAULT_CATEGORIES
 from feedback.champion import BASE_VERSION
 from feedback.changes import Change, changes_since
@@ -46,7 +47,7 @@ from feedback.tables import (
     to_json,
     where,
 )
-from feedback.traffic import traffic
+from feedback.traffic import newest_prompts, traffic
 from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
 from pawl.schemas import (
@@ -360,6 +361,14 @@ class Store:
         """Conversations that were flagged, all others, and the last whole answer of up to ``n`` of
         the others, drawn at random by ``seed``."""
         return traffic(self._read, seed, n)
+
+    def arms(self, champion: str, challenger: str, since: str) -> Arms:
+        """What two versions answered to ``pawl`` from a time on, and what went wrong."""
+        return arms(self._read, champion, challenger, since)
+
+    def newest_prompts(self, n: int) -> list[Completion]:
+        """The newest ``n`` prompts that were answered, each once, newest first."""
+        return newest_prompts(self._read, n)
 
     def scores(self, run_id: str, role: str) -> list[ItemScore]:
         """Scores of a run's champion, challenger or anchor: the newest of each item."""

@@ -7,17 +7,30 @@ from feedback.current import current_feedback_sql
 from feedback.tables import COMPLETION_COLUMNS, record_from
 from pawl.schemas import Completion
 
+IS_FLAG = "NOT retracted AND (thumb = 'down' OR correction IS NOT NULL OR categories_json != '[]')"
 _FLAGGED = (
     "SELECT DISTINCT conversation_id FROM completions JOIN ("
-    f"SELECT completion_id, choice_index FROM ({current_feedback_sql()}) WHERE NOT retracted"
-    " AND (thumb = 'down' OR correction IS NOT NULL OR categories_json != '[]')"
+    f"SELECT completion_id, choice_index FROM ({current_feedback_sql()}) WHERE {IS_FLAG}"
     ") USING (completion_id, choice_index)"
 )
+_LOOKED_AT = 4  # answers for each prompt that is wanted: some were asked several times
 # Chats whose answer came to its own end; one that calls a tool or is empty has nothing to compare.
 _WHOLE = (
     "status = 'complete' AND finish_reason = 'stop' AND tool_calls_json = '[]'"
     " AND trim(completion, ' \t\r\n') != ''"
 )
+
+
+def newest_prompts(read: Read, n: int) -> list[Completion]:
+    """The newest ``n`` prompts that were answered, each once, newest first, with their answer."""
+    rows = read(
+        f"SELECT {COMPLETION_COLUMNS} FROM (SELECT * FROM completions WHERE status = 'complete'"
+        " AND choice_index = 0 ORDER BY seq DESC LIMIT ?)"
+        " QUALIFY row_number() OVER (PARTITION BY messages_json ORDER BY seq DESC) = 1"
+        " ORDER BY seq DESC LIMIT ?",
+        [_LOOKED_AT * n, n],
+    )
+    return [record_from(Completion, row) for row in rows]
 
 
 def traffic(read: Read, seed: str, n: int) -> tuple[int, int, list[Completion]]:

@@ -25,7 +25,7 @@ Thumb = Literal["up", "down"]
 Split = Literal["train", "validation", "holdout"]
 RowKind = Literal["sft", "pair", "unpaired", "regression"]
 Outcome = Literal["promote", "reject", "not_enough_evidence", "no_verdict"]
-PromotionOutcome = Literal["live", "waiting", "pending", "indistinguishable", "refused"]
+PromotionOutcome = Literal["live", "waiting", "pending", "canary", "indistinguishable", "refused"]
 
 
 def utc_now() -> str:
@@ -360,6 +360,19 @@ class RollbackRequest(Body):
     to: Name | None = Field(None, description="a version that was champion; by default the last")
 
 
+Version = Annotated[str, Field(pattern=r"^(base|pawl@[0-9]{1,9})$")]
+
+
+class ShadowRequest(Body):
+    """The newest recorded prompts, answered by two versions."""
+
+    a: Version = Field(description="base, or pawl@3")
+    b: Version
+    last: int = Field(50, ge=1, le=200, description="prompts")
+    max_tokens: int = Field(128, ge=1, le=1024, description="of each answer")
+    show: int = Field(10, ge=1, le=200, description="of the differences, the largest")
+
+
 class RunState(Body):
     """A state that a run came to."""
 
@@ -553,6 +566,42 @@ class EngineStatus(EngineHealth):
     command: list[str] = []
 
 
+class DrillStep(Answer):
+    """A version brought in, as a rollback to it does."""
+
+    version: str
+    is_whole: bool = Field(description="its files are what was trained")
+    answers: bool = Field(description="as it was trained to, in the engine")
+    was_loaded: bool
+    seconds: float
+    reason: str = Field(description="what the probe found, or what is wrong")
+
+
+class Drill(Answer):
+    """A rollback rehearsed: to the version before the champion, and to the champion again."""
+
+    champion: str
+    back: DrillStep
+    forth: DrillStep
+
+
+class ShadowDifference(Answer):
+    completion_id: str = Field(description="whose prompt it is")
+    prompt: str = Field(description="its last message")
+    a: str
+    b: str
+    difference: float = Field(description="from 0 (the same) to 1, by pieces of three letters")
+
+
+class Shadow(Answer):
+    a: str
+    b: str
+    n_prompts: int
+    n_same: int
+    n_left_out: int = Field(description="with tools, of /v1/completions, or refused by the engine")
+    differences: list[ShadowDifference] = Field(description="the largest first")
+
+
 class Health(Answer):
     status: str = "ok"
     champion: str
@@ -566,6 +615,28 @@ class BaseStatus(Answer):
     dir: str
 
 
+class CanaryCount(Answer):
+    """Of conversations since the canary began."""
+
+    challenger: int
+    champion: int
+
+
+class CanaryStatus(Answer):
+    """A challenger that answers a share of the conversations."""
+
+    version: str
+    champion: str
+    run_id: str | None
+    share: float
+    began_at: str
+    n_clients: int = Field(description="that asked something since")
+    n_conversations: CanaryCount
+    wrong: dict[str, CanaryCount] = Field(description="flagged, failed, slow")
+    is_good: bool | None = Field(description="what was shown; null: nothing yet")
+    reason: str
+
+
 class Status(Answer):
     version: str
     base: BaseStatus
@@ -573,6 +644,7 @@ class Status(Answer):
     engine: EngineStatus
     adapters: list[str]
     waiting: list[Promotion] = Field([], description="challengers that a person must sign")
+    canary: CanaryStatus | None = Field(None, description="which the champion answers beside")
     counts: dict[str, int]
     url: str | None
     exchange_dir: str = Field(description="what imports are read from and exports written to")

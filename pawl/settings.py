@@ -211,8 +211,15 @@ class PromotionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    approval: bool = Field(
-        False, description="a person must sign: it waits for 'pawl approve RUN'"
+    approval: bool = Field(False, description="a person must sign: it waits for 'pawl approve RUN'")
+    canary_share: float = Field(
+        0.0, ge=0, le=0.5, description="of conversations, which it answers at first; 0: all at once"
+    )
+    canary_hours: float = Field(
+        72, gt=0, description="then it answers all, unless harm was shown before"
+    )
+    canary_conversations: int = Field(
+        20, ge=0, description="that it must have answered by then; else it goes on"
     )
 
 

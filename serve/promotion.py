@@ -2,11 +2,15 @@
 
     number -> validate, copy to adapters/pawl@N -> record `pending` -> load -> probe -> record
 
-Where a person must sign (``promotion.approval``), `waiting` is recorded before `pending`.
+Where a person must sign (``promotion.approval``), `waiting` is recorded before `pending`; where it
+answers a share of the conversations first (``promotion.canary_share``), `canary` after the probe
+(``serve.canary``). Both end when another champion comes.
 
 The folder is whole before any row names it, and the row that moves the champion is written last,
 so a crash at any moment leaves the old champion, and at most a `pending` row that the next start
 carries on with. One move at a time.
+
+Over 400 lines: every way in which a version comes and goes is here, a few lines each.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,6 +31,7 @@ from pawl.schemas import Promotion, PromotionOutcome, PromotionRequest, utc_now
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
 from serve.champion import champion_stack, check_fits
+from serve.engine.probe import ProbeResult
 from serve.loading import Loader
 
 if TYPE_CHECKING:
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from serve.engine.supervisor import Engine
 
 _MOST_TRIES = 2  # of a promotion during which the engine goes away, and of bringing a champion in
+_UNDER_WAY = ("waiting", "pending", "canary")
 _log = logging.getLogger("pawl.promotion")
 T = TypeVar("T")
 
@@ -61,7 +69,9 @@ class Promoter:
         self._loader = Loader(settings, base, engine)
         self._drained = drained
         self._lock = asyncio.Lock()
+        self._canary = _canary_of(self.history())
         self._offered: set[str] = set()
+        self._borrowed: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -77,12 +87,19 @@ class Promoter:
         for the engine has several rows under one ``promotion_id``, of which the newest counts."""
         return list({row.promotion_id: row for row in self._store.promotions()}.values())
 
+    @property
+    def canary(self) -> Promotion | None:
+        """The challenger that answers a share of the conversations. From memory: free to ask."""
+        return self._canary
+
     async def promote(self, request: PromotionRequest) -> Promotion:
         """Bring an adapter in; the answer says what became of it.
 
         ``live``: it is champion. ``indistinguishable``: it answers like the base or the champion,
         which stays (``force`` makes it champion all the same). ``refused``: the gate, a check, the
         engine or the probe said no. ``pending``: no engine runs; the next start loads and probes.
+        ``waiting``: a person must sign first, unless ``force`` did. ``canary``: it answers a
+        share of the conversations. A run that is under way is not begun again.
 
         Raises:
             PawlError: the request itself makes no sense; nothing was tried or recorded.
@@ -99,12 +116,16 @@ class Promoter:
         return await self._unbroken(self._approve(run_id))
 
     async def reject(self, run_id: str) -> Promotion:
-        """Refuse a challenger that waits for a person.
+        """Refuse a challenger that waits for a person, or take it back from its canary.
 
         Raises:
-            PawlError: no challenger of this run waits.
+            PawlError: no challenger of this run is there.
         """
         return await self._unbroken(self._reject(run_id))
+
+    async def end_canary(self, promotion_id: str, is_good: bool, reason: str) -> Promotion | None:
+        """Let the challenger answer everybody, or nobody. None: it is no canary any more."""
+        return await self._unbroken(self._end_canary(promotion_id, is_good, reason))
 
     async def rollback(self, to: str | None = None) -> Promotion:
         """Make an earlier champion the champion again: the one before this one, or ``to``.
@@ -117,6 +138,29 @@ class Promoter:
             PawlError: there is nothing to go back to, or ``to`` was never champion.
         """
         return await self._unbroken(self._rollback(to))
+
+    @asynccontextmanager
+    async def borrowed(self, version: str) -> AsyncIterator[ProbeResult]:
+        """A version in the engine as long as the block runs, with what its probe found; users may
+        ask for it no more than before. To be asked while an engine is ready."""
+        self._borrowed[version] += 1
+        try:
+            async with self._lock:
+                if version != BASE_VERSION:
+                    result = await self._loader.bring_in(version, self._store.champion())
+                elif await self._loader.base_answers():
+                    result = ProbeResult("live", "the base needs no probe")
+                else:
+                    result = ProbeResult("failed", "the base does not answer")
+            yield result
+        finally:
+            self._borrowed[version] -= 1
+            if version not in (BASE_VERSION, *self._offered):
+                self._start(self._retire(version))
+
+    async def broken(self, version: str) -> str:
+        """Why a version's folder can't be served; empty when it can, and for the base."""
+        return "" if version == BASE_VERSION else await self._loader.broken(version)
 
     async def finish_pending(self) -> list[Promotion]:
         """Make a fresh engine ready: load and probe the champion, then carry on what was pending.
@@ -175,11 +219,28 @@ class Promoter:
             row, champion = self._waiting(run_id), self._store.champion()
             if row.previous_version != champion:
                 return await self._record(row, "refused", _stale(row, champion))
+            if self._canary is not None and self._settings.promotion.canary_share:
+                raise PawlError(
+                    f"{self._canary.version} is on its canary",
+                    "one challenger at a time answers a share of the conversations",
+                    f"Wait until it is over, or end it with 'pawl reject {self._canary.run_id}'",
+                    code="canary_runs",
+                )
             return await self._let_in(row, "approved; waits for the engine to load and probe it")
 
     async def _reject(self, run_id: str) -> Promotion:
         async with self._lock:
+            row = self._under_way(run_id)
+            if row is not None and row.outcome == "canary":
+                return await self._take_back(row, "a person rejected it")
             return await self._record(self._waiting(run_id), "refused", "a person rejected it")
+
+    async def _end_canary(self, promotion_id: str, is_good: bool, reason: str) -> Promotion | None:
+        async with self._lock:
+            row = self._canary
+            if row is None or row.promotion_id != promotion_id:
+                return None
+            return await (self._flip if is_good else self._take_back)(row, reason)
 
     async def _let_in(self, row: Promotion, reason: str) -> Promotion:
         """Record it as pending, and bring it in where an engine is ready."""
@@ -237,6 +298,8 @@ class Promoter:
             self._offered = set(self.offered)  # a fresh engine holds fewer
             sweep(self._settings.adapters_dir)
             finished = await self._restore()
+            if self._canary is not None and (problem := await self._bring_back(self._canary)):
+                finished.append(await self._take_back(self._canary, problem))
             for row in self.history():
                 if row.outcome != "pending":
                     continue
@@ -247,6 +310,17 @@ class Promoter:
                     row = replace(row, previous_version=champion)
                     finished.append(await self._go_live(row))
             return finished
+
+    async def _bring_back(self, canary: Promotion) -> str:
+        """Bring a canary into a fresh engine; why it can't answer there, or nothing."""
+        if canary.previous_version != self._store.champion():
+            return _stale(canary, self._store.champion())
+        result = await self._loader.bring_in(canary.version, canary.previous_version)
+        if result.outcome != "failed":
+            self._offered.add(canary.version)
+        elif await self._loader.base_answers():
+            return result.reason
+        return ""  # also where the engine went away: its next start tries again
 
     async def _restore(self) -> list[Promotion]:
         """Bring the champion into a fresh engine, or the first before it whose files are whole."""
@@ -289,9 +363,18 @@ class Promoter:
     async def _go_live(self, row: Promotion) -> Promotion:
         """Load, probe and flip a pending promotion."""
         forced, n_tries = bool(row.probe.get("forced")), int(row.probe.get("n_tries", 0)) + 1
+        share = 0.0 if forced else self._settings.promotion.canary_share
+        if self._canary is not None and share:
+            reason = f"{self._canary.version} is on its canary; promote this one again after that"
+            return await self._record(row, "refused", reason)
         result = await self._loader.bring_in(row.version, row.previous_version)
         row = replace(row, probe={**asdict(result), "forced": forced, "n_tries": n_tries})
         if result.outcome == "live":
+            if share:
+                self._offered.add(row.version)
+                row = replace(row, probe={**row.probe, "share": share})
+                reason = f"it answers {share * 100:g} % of conversations"
+                return await self._record(row, "canary", reason)
             return await self._flip(row, result.reason)
         if result.outcome == "indistinguishable" and forced:
             return await self._flip(row, f"forced, though {result.reason}")
@@ -309,7 +392,7 @@ class Promoter:
             self._offered.add(row.version)
         row = await self._record(row, "live", reason)
         for other in self.history():
-            if other.outcome == "waiting":
+            if other.outcome in ("waiting", "canary"):
                 await self._record(other, "refused", _stale(other, row.version))
         stack = champion_stack(self._store.promotions())
         keep = {*stack[-2:], row.previous_version}
@@ -321,31 +404,40 @@ class Promoter:
     async def _record(self, row: Promotion, outcome: PromotionOutcome, reason: str) -> Promotion:
         row = replace(row, outcome=outcome, reason=reason, created_at=utc_now())
         await asyncio.wrap_future(self._store.append_promotion(row))
+        self._canary = _canary_of(self.history())
         _log.info("%s %s: %s (%s)", row.kind, row.version, outcome, reason)
         return row
 
     def _under_way(self, run_id: str | None) -> Promotion | None:
         """The promotion of this run that has not come to its end."""
         rows = (row for row in self.history() if row.run_id == run_id and run_id is not None)
-        return next((row for row in rows if row.outcome in ("waiting", "pending")), None)
+        return next((row for row in rows if row.outcome in _UNDER_WAY), None)
 
     def _waiting(self, run_id: str) -> Promotion:
         row = self._under_way(run_id)
         if row is None or row.outcome != "waiting":
             raise PawlError(
                 f"no challenger of run {run_id!r} waits for approval",
-                f"it is {row.outcome}" if row else "none was let through by the gate, or it is over",
+                f"it is {row.outcome}" if row else "none passed the gate, or it is over",
                 "'pawl status' lists those that wait",
                 code="not_waiting",
                 param="run_id",
             )
         return row
 
+    async def _take_back(self, row: Promotion, reason: str) -> Promotion:
+        """End a canary; the champion answers everybody again."""
+        row = await self._record(row, "refused", reason)
+        self._offered.discard(row.version)
+        self._start(self._retire(row.version))
+        return row
+
     async def _retire(self, version: str) -> None:
         """Unload a version once the requests that it still answers have ended."""
         await self._drained(version)
         async with self._lock:
-            if version not in self._offered:  # else it was brought back meanwhile
+            # Else it was brought back meanwhile.
+            if version not in self._offered and not self._borrowed[version]:
                 await self._loader.unload(version)
 
     async def _unbroken(self, move: Coroutine[Any, Any, T]) -> T:
@@ -357,6 +449,11 @@ class Promoter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _canary_of(history: Sequence[Promotion]) -> Promotion | None:
+    """The rule: the promotion whose newest row says ``canary``, whatever happened since."""
+    return next((row for row in history if row.outcome == "canary"), None)
 
 
 def _stale(row: Promotion, champion: str) -> str:

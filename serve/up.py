@@ -33,6 +33,7 @@ from pawl.schemas import utc_now
 from pawl.settings import Settings
 from pawl.tool_support import with_tool_parser
 from serve.api.auth import is_loopback
+from serve.canary import Canary
 from serve.connections import (
     ACCEPTED_AT_ONCE,
     BACKLOG,
@@ -184,7 +185,8 @@ async def _serve(
             say(f"Pawl is at {url}  (Ctrl-C stops it)")
             say("The engine is starting; the page shows how far it is.")
             await engine.start()
-            beside = [_tell(engine, url, say), _bound_logs(settings)]
+            canary = Canary(settings, store, app.promoter)
+            beside = [_tell(engine, url, say), _bound_logs(settings), canary.run()]
             if settings.webhook.url is not None:
                 webhook = Webhook(settings.webhook, store, settings.state_dir, app.state.metrics)
                 beside.append(webhook.run())

@@ -80,6 +80,8 @@ def _title(report: dict[str, Any]) -> tuple[str, str]:
             return f"Promoted: {version} answers now", "good"
         case {"outcome": "waiting"}:
             return "Passed the gate, waiting for approval", "good"
+        case {"outcome": "canary", "version": version}:
+            return f"Passed the gate: {version} answers a share of conversations first", "good"
         case {"outcome": "pending"}:
             return "Promoted, waiting for the engine", "good"
         case {"outcome": "indistinguishable"}:

@@ -193,9 +193,11 @@ def _how_to_go_back(promotion: dict[str, Any]) -> str:
             return f"pawl rollback    (back to {version}, in the running server, without a restart)"
         case {"outcome": "waiting", "run_id": run_id}:
             return (
-                f"Nothing has moved yet: 'pawl approve {run_id}' lets it in, 'pawl reject {run_id}' "
-                "refuses it. Until then the champion answers as before."
+                f"Nothing has moved yet: 'pawl approve {run_id}' lets it in, 'pawl reject "
+                f"{run_id}' refuses it. Until then the champion answers as before."
             )
+        case {"outcome": "canary", "run_id": run_id}:
+            return f"pawl reject {run_id}    (takes it back, until it answers all)"
         case {"outcome": "pending", "version": version}:
             return (
                 f"Nothing has moved yet: {version} answers from the engine's next start on, if it "

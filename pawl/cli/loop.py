@@ -189,6 +189,6 @@ def _line(run: dict[str, Any]) -> str:
     reason = detail.get("reason") or detail.get("outcome") or ""
     line = f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {run['status']}  {reason}"
     promotion = run.get("promotion") or {}
-    if promotion.get("outcome") == "waiting":
+    if promotion.get("outcome") in ("waiting", "canary"):
         line += f"  {promotion['version']}: {promotion['reason']}"
     return one_line(line).rstrip()

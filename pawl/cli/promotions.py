@@ -1,7 +1,9 @@
-"""``pawl promote``, ``approve``, ``reject``, ``rollback``, ``history``: what moves the champion."""
+"""``pawl promote``, ``approve``, ``reject``, ``rollback``, ``history``: what moves the champion,
+and what looks before one moves it: ``pawl drill``, ``pawl shadow``."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +12,8 @@ import click
 
 from pawl.cli.connect import connect, settings_of
 from pawl.cli.output import echo, one_line
+
+MOST_SHOWN = 300  # characters of a text
 
 
 @click.command("promote")
@@ -37,7 +41,7 @@ def approve_command(ctx: click.Context, run: str) -> None:
 @click.argument("run")
 @click.pass_context
 def reject_command(ctx: click.Context, run: str) -> None:
-    """Refuse the challenger of RUN, which waits for a person."""
+    """Refuse the challenger of RUN, which waits for a person, or end its canary."""
     _say(connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/reject", {}))
 
 
@@ -50,6 +54,54 @@ def rollback_command(ctx: click.Context, to: str | None) -> None:
         "/admin/rollback", {"to": to} if to is not None else {}
     )
     _end(ctx, promotion)
+
+
+@click.command("drill")
+@click.pass_context
+def drill_command(ctx: click.Context) -> None:
+    """Rehearse a rollback in the running server: the champion stays.
+
+    The version before the champion, and the champion again, are checked on disk, brought into the
+    engine and asked for answers. Exit code 1 when one of them could not be.
+    """
+    drill = connect(settings_of(ctx)).post("/admin/drill", {})
+    for word, step in (("back to", drill["back"]), ("forth to", drill["forth"])):
+        found = "its files are whole" if step["is_whole"] else "its files are NOT whole"
+        found += ", it answers" if step["answers"] else ", it does NOT answer"
+        loaded = "was loaded" if step["was_loaded"] else "was not loaded"
+        line = f"{word} {step['version']}: {step['seconds']:.2f} s, {loaded}; {found}"
+        echo(one_line(line if step["answers"] else f"{line}: {step['reason']}"))
+    echo(f"Nothing was moved: {drill['champion']} answers.")
+    ctx.exit(0 if drill["back"]["answers"] and drill["forth"]["answers"] else 1)
+
+
+@click.command("shadow")
+@click.option("--last", type=click.IntRange(1, 200), default=50, show_default=True,
+              help="How many of the newest prompts.")  # fmt: skip
+@click.option("--max-tokens", type=click.IntRange(1, 1024), default=128, show_default=True,
+              help="Of each answer.")  # fmt: skip
+@click.option("--show", type=click.IntRange(1, 200), default=10, show_default=True,
+              help="How many of the largest differences.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The server's answer as it came.")
+@click.argument("a")
+@click.argument("b")
+@click.pass_context
+def shadow_command(
+    ctx: click.Context, last: int, max_tokens: int, show: int, as_json: bool, a: str, b: str
+) -> None:
+    """Let versions A and B (base, pawl@3) answer the newest recorded prompts in the running server,
+    and list where they differ most. Nobody gets these answers."""
+    body = {"a": a, "b": b, "last": last, "max_tokens": max_tokens, "show": show}
+    found = connect(settings_of(ctx)).post("/admin/shadow", body)
+    if as_json:
+        echo(json.dumps(found, indent=2))
+        return
+    for one in found["differences"]:
+        echo(f"\n{one['difference']:.2f}  {one['completion_id']}")
+        for who, text in (("prompt", one["prompt"]), (a, one["a"]), (b, one["b"])):
+            echo(f"  {who:<8} {shortened(text)}")
+    echo(f"\n{found['n_prompts']} prompts, {found['n_same']} answered alike, {found['n_left_out']} "
+         "left out (with tools, or refused).")  # fmt: skip
 
 
 @click.command("history")
@@ -67,6 +119,12 @@ def history_command(ctx: click.Context) -> None:
         echo(one_line(line).rstrip())
 
 
+def shortened(text: str) -> str:
+    """A text in one line of ``MOST_SHOWN`` characters."""
+    line = one_line(text)
+    return line if len(line) <= MOST_SHOWN else line[: MOST_SHOWN - 4] + " ..."
+
+
 def path_of(run: str) -> str:
     """A run's id, or that of its folder, as a part of a route's path."""
     return quote(Path(run).name, safe="").replace(".", "%2E") or "%2E"
@@ -75,7 +133,7 @@ def path_of(run: str) -> str:
 def _end(ctx: click.Context, promotion: dict[str, Any]) -> None:
     """Say what became of a move, and end: 0 where the version answers, or will."""
     _say(promotion)
-    ctx.exit(0 if promotion["outcome"] in ("live", "pending", "waiting") else 1)
+    ctx.exit(0 if promotion["outcome"] in ("live", "pending", "waiting", "canary") else 1)
 
 
 def _say(promotion: dict[str, Any]) -> None:
@@ -83,6 +141,7 @@ def _say(promotion: dict[str, Any]) -> None:
     line = {
         "live": f"{version} answers now (before: {before}).",
         "waiting": f"{version} waits for approval, {before} still answers.",
+        "canary": f"{version} answers a share of the conversations, {before} the others.",
         "pending": f"{version} is next: no engine is running, it is probed when one starts.",
         "indistinguishable": f"{version} answers like {before}: nothing was changed.",
         "refused": f"{version} was refused, {before} still answers.",

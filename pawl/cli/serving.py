@@ -44,8 +44,17 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     engine = status["engine"]
     echo(f"champion  {status['champion']}  (answers to the model name 'pawl')")
     for row in status.get("waiting", []):
-        line = f"waiting   {row['version']}  passed against {row['previous_version']}; {row['reason']}"
-        echo(one_line(line))
+        line = f"{row['version']}  passed against {row['previous_version']}; {row['reason']}"
+        echo(f"waiting   {one_line(line)}")
+    if canary := status.get("canary"):
+        counts = {"answered": canary["n_conversations"], **canary["wrong"]}
+        told = ", ".join(
+            f"{name} {n['challenger']} (champion {n['champion']})" for name, n in counts.items()
+        )
+        echo(
+            f"canary    {canary['version']}  {canary['share'] * 100:g} % of conversations since "
+            f"{canary['began_at'][:19]}Z: {told}; {canary['reason']}"
+        )
     echo(f"base      {status['base']['name']}")
     echo(f"engine    {engine['state']}  {one_line(engine.get('detail') or '')}".rstrip())
     echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")

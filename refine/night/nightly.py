@@ -62,6 +62,8 @@ class NightResult:
         after = f" {self.version}: {self.promotion}." if self.version else ""
         if self.promotion == "waiting":
             after = f" {self.version} waits for approval: 'pawl approve {self.run_id}'."
+        if self.promotion == "canary":
+            after = f" {self.version} answers a share of the conversations first."
         ended = f"{WORDS[self.outcome]}: {self.reason.rstrip('.')}.{after}"
         return f"{ended}\nReport: {self.run_dir / 'report.html'}"
 

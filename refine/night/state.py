@@ -168,6 +168,8 @@ def what_became_of(promotion: dict[str, Any], run_id: str) -> str:
         return "its adapter waits for the engine's next start"
     if outcome == "waiting":
         return f"{version} waits for approval: 'pawl approve {run_id}'"
+    if outcome == "canary":
+        return f"{version} answers a share of the conversations first"
     if outcome == "live":
         return f"{version} answered for a time and was rolled back"
     return (

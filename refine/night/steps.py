@@ -182,7 +182,10 @@ def plan(night: Night) -> Result:
 
 
 def _nothing_new(night: Night, content_sha256: str, inputs_sha256: str) -> str:
-    """Why training would only repeat an earlier night; empty when it would not."""
+    """Why training would only repeat an earlier night, or come too early; empty when neither."""
+    for row in night.client.get("/admin/history"):
+        if row["outcome"] == "canary":
+            return f"{row['version']} answers a share of the conversations, until that is decided"
     if night.champion_dir is not None:
         recipe = read_manifest(night.champion_dir).recipe
         same_rows = recipe.get("snapshot", {}).get("content_sha256") == content_sha256

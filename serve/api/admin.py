@@ -22,6 +22,7 @@ from pawl.schemas import (
     AuditEntry,
     BaseStatus,
     ChangedAccount,
+    Drill,
     EngineStatus,
     Explanation,
     ExportCounts,
@@ -43,6 +44,8 @@ from pawl.schemas import (
     RunState,
     RunWithVerdict,
     ScoresRequest,
+    Shadow,
+    ShadowRequest,
     SnapshotManifest,
     SnapshotRequest,
     Status,
@@ -58,6 +61,9 @@ from serve.api.bodies import JsonRoute
 from serve.api.errors import engine_off
 from serve.api.generate import generate
 from serve.api.keys import new_key
+from serve.api.shadow import shadow
+from serve.canary import Canary
+from serve.drill import drill
 from serve.promotion import Promoter
 
 if TYPE_CHECKING:
@@ -78,13 +84,14 @@ def admin_routes(
     admission: Admission,
 ) -> APIRouter:
     router = APIRouter(prefix="/admin", route_class=JsonRoute, tags=["admin"])
+    canary = Canary(settings, store, promoter)
 
     # ---- the champion ----
 
     @router.get("/status")
     def status() -> Status:
         """Which version answers, how the engine is, what is in the store."""
-        server = None
+        server, on_canary = None, promoter.canary
         if engine is not None:  # else a file that is there was left by a server that was killed
             with contextlib.suppress(PawlError):
                 server = running_server(settings)
@@ -95,6 +102,7 @@ def admin_routes(
             engine=EngineStatus.model_validate(engine or EngineStatus(), from_attributes=True),
             adapters=sorted(promoter.offered),
             waiting=[row for row in promoter.history() if row.outcome == "waiting"],
+            canary=canary.status(on_canary) if on_canary is not None else None,
             counts=store.counts(),
             url=server.url if server else None,
             exchange_dir=str(settings.exchange_dir),
@@ -115,6 +123,18 @@ def admin_routes(
     async def roll_back(body: RollbackRequest) -> Promotion:
         """Make an earlier champion the champion again."""
         return await promoter.rollback(body.to)
+
+    @router.post("/drill")
+    async def rehearse(body: NoFields) -> Drill:
+        """Rehearse a rollback and the way back in the engine; the champion stays."""
+        ready(engine)
+        return await drill(promoter, store)
+
+    @router.post("/shadow")
+    async def compare(body: ShadowRequest) -> Shadow:
+        """Let two versions answer the newest recorded prompts; where they differ most. The
+        answers are not recorded."""
+        return await shadow(ready(engine), promoter, store, admission, body)
 
     # ---- who may do what ----
 
@@ -214,7 +234,7 @@ def admin_routes(
 
     @router.post("/runs/{run_id}/reject")
     async def reject_run(run_id: str, body: NoFields) -> Promotion:
-        """Refuse the challenger of a run that waits for a person."""
+        """Refuse the challenger of a run that waits for a person, or end its canary."""
         return await promoter.reject(run_id)
 
     @router.get("/traffic")
@@ -277,13 +297,20 @@ def admin_routes(
     @router.post("/generate")
     async def generate_answers(body: GenerateRequest) -> GeneratedAnswers:
         """The base's greedy answers, for replay; they are not recorded."""
-        if engine is None:
-            raise engine_off()
         prompts = [[message.model_dump() for message in prompt] for prompt in body.prompts]
-        answers: Any = await generate(engine, prompts, body.max_tokens, admission)
+        answers: Any = await generate(ready(engine), prompts, body.max_tokens, admission)
         return GeneratedAnswers(answers=answers)
 
     return router
+
+
+def ready(engine: Engine | None) -> Engine:
+    """The engine. Raises PawlError: there is none, or it is not ready."""
+    if engine is None:
+        raise engine_off()
+    if not engine.is_ready:
+        raise engine.unavailable()
+    return engine
 
 
 def _told(of: Key | Account) -> dict[str, Any]:

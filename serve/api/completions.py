@@ -36,7 +36,7 @@ from feedback.champion import BASE_VERSION, number_of
 from pawl.errors import PawlError
 from pawl.logs import request_id
 from pawl.models import BaseModel
-from pawl.schemas import ModelCard, utc_now
+from pawl.schemas import ModelCard, Promotion, utc_now
 from pawl.sse import DONE, EventParser, event
 from serve.api.admission import Admission, Place, expected_tokens, sent_tokens, share_of
 from serve.api.auth import caller_of, key_of
@@ -62,6 +62,7 @@ from serve.api.recording import (
 )
 from serve.api.requests import CompletionRequest, parse_request
 from serve.api.tracing import span, trace_headers
+from serve.canary import takes_part
 
 if TYPE_CHECKING:
     import aiohttp
@@ -94,6 +95,7 @@ class Gateway:
     record: bool = True  # off only to measure what recording costs
     refuse_unknown: bool = False  # fields that are not known, instead of ignoring them
     readers: Readers = field(default_factory=Readers)
+    canary: Callable[[], Promotion | None] = lambda: None  # answers a share of the conversations
 
     # -- which version answers
 
@@ -102,8 +104,11 @@ class Gateway:
         adapters = sorted(self.offered(), key=number_of)
         return [PUBLIC_NAME, BASE_VERSION, *adapters]
 
-    def resolve(self, name: str) -> str:
+    def resolve(self, name: str, conversation_id: str | None = None) -> str:
         """The exact version behind a name, for the whole of one request.
+
+        Args:
+            conversation_id: whose share of conversations a canary may answer; None: it doesn't.
 
         Raises:
             PawlError: unknown (404), or the champion is not in the engine (503): then nobody
@@ -111,6 +116,11 @@ class Gateway:
         """
         champion = self.store.champion()
         version = champion if name == PUBLIC_NAME else name
+        if name == PUBLIC_NAME and conversation_id is not None and (canary := self.canary()):
+            share = float(canary.probe["share"])
+            is_theirs = takes_part(canary.promotion_id, share, conversation_id)
+            if is_theirs and canary.version in self.offered():
+                version = canary.version
         if version == BASE_VERSION or version in self.offered():
             return version
         if version == champion and self.engine is not None and self.engine.state != "ready":
@@ -184,14 +194,15 @@ class Gateway:
                 raise engine_off()
             if self.engine.state != "ready" and not self.start_wait_seconds:
                 raise engine_starting(self.engine)
-            version = self.resolve(request.model)
             key = key_of(headers)
             rater_id = rater_of(caller_of(scope), headers.get("x-pawl-rater"), request.user, key)
+            conversation_id = conversation_of(
+                headers.get("x-pawl-conversation"), rater_id, request.prompts()[0]
+            )
+            version = self.resolve(request.model, conversation_id)
             exchange = Exchange(
                 completion_id=request.id_prefix + uuid.uuid4().hex,
-                conversation_id=conversation_of(
-                    headers.get("x-pawl-conversation"), rater_id, request.prompts()[0]
-                ),
+                conversation_id=conversation_id,
                 rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
                 request=request, version=version, base=self.base,
                 caller=share_of(scope, key, rater_id),

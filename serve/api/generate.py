@@ -1,4 +1,4 @@
-"""Greedy answers of the base, for replay rows: ``POST /admin/generate``.
+"""Greedy answers that nobody is given, above all the base's for replay: ``POST /admin/generate``.
 
     {"prompts": [[{"role": "user", "content": "Hello!"}]], "max_tokens": 32}
     {"answers": [{"text": "Hello! How can I help you?", "is_finished": true}]}
@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from feedback.champion import BASE_VERSION
 from pawl.schemas import Message
 from serve.api.errors import engine_lost, refusal
 
@@ -30,9 +31,11 @@ GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0
 
 
 async def generate(
-    engine: Engine, prompts: Sequence[list[Message]], max_tokens: int, admission: Admission
-) -> list[dict[str, Any]]:
-    """Let the base answer each prompt; the answers in the order of the prompts.
+    engine: Engine, prompts: Sequence[list[Message]], max_tokens: int, admission: Admission,
+    *, model: str = BASE_VERSION,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Let the base, or a version that is loaded, answer each prompt; the answers in the order of
+    the prompts.
 
     Raises:
         PawlError: the engine is not ready or died meanwhile.
@@ -42,7 +45,7 @@ async def generate(
     streams = asyncio.Semaphore(N_STREAMS)
 
     async def answer(messages: list[Message]) -> dict[str, Any]:
-        body = {"model": "base", "messages": messages, "max_tokens": max_tokens, **GREEDY}
+        body = {"model": model, "messages": messages, "max_tokens": max_tokens, **GREEDY}
         async with streams, admission.place(CALLER, 1, max_tokens, is_ours=True):
             status, text = await engine.request("POST", "/v1/chat/completions", body, seconds=None)
         if status in (400, 422):

@@ -34,6 +34,7 @@ ALSO: dict[str, tuple[int, ...]] = {
     "GET /admin/explain": (404, 409),
     "POST /admin/accounts": (409,),
     "POST /admin/backup": (507,),
+    "POST /admin/drill": (409,),
     "POST /admin/erasures": (404, 409, 507),
     "POST /admin/erasures/preview": (404,),
     "POST /admin/export": (409,),
@@ -44,7 +45,10 @@ ALSO: dict[str, tuple[int, ...]] = {
     "POST /admin/retention": (409, 507),
     "POST /admin/rollback": (404, 409),
     "POST /admin/runs": (507,),
+    "POST /admin/runs/{run_id}/approve": (409,),
+    "POST /admin/runs/{run_id}/reject": (409,),
     "POST /admin/runs/{run_id}/scores": (507,),
+    "POST /admin/shadow": (404, 502),
     "POST /admin/snapshots": (409,),
 }
 _SCHEMES = {

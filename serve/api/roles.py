@@ -67,6 +67,7 @@ RULES: dict[str, Rule] = {
     "POST /admin/accounts/{name}": _audited("change account"),
     "POST /admin/accounts/{name}/remove": _audited("remove account"),
     "POST /admin/backup": _audited("backup"),
+    "POST /admin/drill": _audited("drill"),
     "POST /admin/erasures": _audited("erase"),
     "POST /admin/erasures/preview": _ADMINISTRATOR,
     "POST /admin/export": _audited("export"),
@@ -82,6 +83,7 @@ RULES: dict[str, Rule] = {
     "POST /admin/runs/{run_id}/reject": _audited("reject"),
     "POST /admin/runs/{run_id}/scores": _ADMINISTRATOR,
     "POST /admin/runs/{run_id}/verdict": _audited("verdict"),
+    "POST /admin/shadow": _audited("shadow"),
     "POST /admin/snapshots": _audited("snapshot"),
 }
 

@@ -56,6 +56,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /admin/accounts/{name}": ("/admin/accounts/nobody", {"role": "user"}, 404),
     "POST /admin/accounts/{name}/remove": ("/admin/accounts/nobody/remove", {}, 404),
     "POST /admin/backup": ("/admin/backup", {}, 200),
+    "POST /admin/drill": ("/admin/drill", {}, 409),
     "POST /admin/erasures": ("/admin/erasures", {"user": "nobody"}, 404),
     "POST /admin/erasures/preview": ("/admin/erasures/preview", {"user": "nobody"}, 404),
     "POST /admin/export": ("/admin/export", {"path": "/nowhere/x", "format": "nope"}, 400),
@@ -73,6 +74,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /admin/runs/{run_id}/reject": ("/admin/runs/nope/reject", {}, 409),
     "POST /admin/runs/{run_id}/scores": ("/admin/runs/r/scores", SCORES, 400),
     "POST /admin/runs/{run_id}/verdict": ("/admin/runs/r/verdict", {"outcome": "reject"}, 200),
+    "POST /admin/shadow": ("/admin/shadow", {"a": "base", "b": "base", "last": 2}, 200),
     "POST /admin/snapshots": ("/admin/snapshots", {}, 200),
 }  # fmt: skip
 # Callers by the keys they bring, and what role those have (None: the request is not let in).

@@ -1,0 +1,83 @@
+"""Shadow: the newest recorded prompts answered by two versions, and where they differ most.
+
+Answers are greedy, so that what differs is the versions' and not chance; nobody gets them, and they
+are not recorded. Prompts with tools, and those of ``/v1/completions``, are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from pawl.errors import PawlError
+from pawl.schemas import PLAIN_ROLES, Completion, Shadow, ShadowDifference, ShadowRequest
+from serve.api.generate import generate
+from serve.promotion import Promoter
+
+if TYPE_CHECKING:
+    from feedback.store import Store
+    from serve.api.admission import Admission
+    from serve.engine.supervisor import Engine
+
+_N_LETTERS = 3  # of a piece that is compared
+
+
+async def shadow(
+    engine: Engine, promoter: Promoter, store: Store, admission: Admission, request: ShadowRequest
+) -> Shadow:
+    """Let both answer; the differences, the largest first.
+
+    Raises:
+        PawlError: a version can't be brought into the engine, or the engine is not ready.
+    """
+    found = await asyncio.to_thread(store.newest_prompts, request.last)
+    rows = [row for row in found if _is_plain_chat(row)]
+    prompts = [row.messages for row in rows]
+    async with AsyncExitStack() as borrowed:
+        for version in (request.a, request.b):
+            result = await borrowed.enter_async_context(promoter.borrowed(version))
+            if result.outcome == "failed":
+                is_broken = await promoter.broken(version)
+                raise PawlError(
+                    f"{version} can't answer",
+                    result.reason,
+                    "'pawl status' and 'pawl history' list the versions",
+                    code="unknown_version" if is_broken else "adapter_not_loaded",
+                )
+        answers = [
+            await generate(engine, prompts, request.max_tokens, admission, model=version)
+            for version in (request.a, request.b)
+        ]
+    differences = [
+        ShadowDifference(
+            completion_id=row.completion_id, prompt=row.messages[-1]["content"],
+            a=a["text"], b=b["text"], difference=difference(a["text"], b["text"]),
+        )
+        for row, a, b in zip(rows, *answers, strict=True) if a["text"] or b["text"]
+    ]  # fmt: skip
+    differences.sort(key=lambda one: -one.difference)
+    n_same = sum(one.difference == 0 for one in differences)
+    return Shadow(
+        a=request.a, b=request.b, n_prompts=len(differences), n_same=n_same,
+        n_left_out=len(found) - len(differences), differences=differences[: request.show],
+    )  # fmt: skip
+
+
+def difference(a: str, b: str) -> float:
+    """From 0 (the same, but for the order of their parts) to 1: one minus the Dice coefficient of
+    the pieces of three letters, each as often as it occurs, with blanks folded."""
+    ours, theirs = (
+        Counter(text[i : i + _N_LETTERS] for i in range(max(1, len(text) - _N_LETTERS + 1)))
+        for text in (" ".join(a.split()), " ".join(b.split()))
+    )
+    return 1 - 2 * (ours & theirs).total() / (ours.total() + theirs.total())
+
+
+def _is_plain_chat(row: Completion) -> bool:
+    """Whether it can be asked again by its messages alone."""
+    return not row.tools and not any(
+        message["role"] in (*PLAIN_ROLES, "tool") or message.get("tool_calls")
+        for message in row.messages
+    )

@@ -1,0 +1,39 @@
+"""Two versions side by side: what is counted of their conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feedback.arms import FEWEST_BEFORE
+from feedback.store import Store
+from tests.feedback.examples import answered, make_completion, said, wait_all
+
+
+def test_what_went_wrong_counts_once_for_a_conversation(store: Store) -> None:
+    since = "2026-01-02T00:00:00.000000Z"
+    before, after = "2026-01-01T00:00:00.000000Z", "2026-01-03T00:00:00.000000Z"
+    wait_all(
+        store.append_completion(make_completion(created_at=before, total_seconds=1 + n / 1000))
+        for n in range(FEWEST_BEFORE)
+    )
+
+    def answer(version: str, conversation: str, **more: Any) -> Any:
+        return answered(store, **{"version": version, "conversation_id": conversation,
+                                  "created_at": after, "total_seconds": 1.0, **more})  # fmt: skip
+
+    twice = [answer("pawl@1", "c-1", rater_id="ann") for _ in range(2)]
+    said(store, twice[1], rater_id="bob", thumb="down")
+    said(store, twice[0], rater_id="cid", categories=["incorrect"])
+    liked = answer("base", "c-2", rater_id="bob")
+    said(store, liked, rater_id="bob", thumb="up")
+    answer("base", "c-3", rater_id="bob", status="error")
+    answer("pawl@1", "c-4", rater_id="ann", total_seconds=9.0)
+    said(store, answer("pawl@1", "c-5", asked_model="pawl@1"), thumb="down")
+    said(store, answer("pawl@1", "c-6", created_at=before), thumb="down")
+    said(store, answer("pawl@7", "c-7"), thumb="down")
+    arms = store.arms("base", "pawl@1", since)
+    assert arms.n_conversations == {"base": 2, "pawl@1": 2}
+    assert arms.raters == {"ann", "bob"}
+    assert arms.wrong == {
+        "flagged": [("pawl@1", "bob")], "failed": [("base", "bob")], "slow": [("pawl@1", "ann")],
+    }  # fmt: skip
