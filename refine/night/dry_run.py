@@ -26,7 +26,8 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )
     manifest = client.post("/admin/snapshots", {})
-    champion = client.get("/admin/status")["champion"]
+    status = client.get("/admin/status")
+    champion = status["champion"]
     found, _ = evidence.collect(client, settings, manifest, seed="dry-run", champion=champion)
     rows = read_rows(Path(manifest["dir"]))
     plan = choose(rows, settings, hidden_size=hidden_size_of(base.model_dir))
@@ -44,4 +45,5 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
         f"{found.n_kept} prompts that were fixed once; {found.n_decided_before} prompts have "
         "decided before",
         found.power,
+        *(["no night trains while a canary runs ('pawl status')"] if status.get("canary") else []),
     ]

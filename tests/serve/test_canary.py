@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from pawl.adapters import WEIGHTS
 from pawl.cli import cli
+from pawl.files import write_json
 from pawl.schemas import Promotion
 from pawl.settings import Settings
 from serve.canary import WHAT, Canary, decide, takes_part
@@ -189,6 +191,11 @@ def test_a_canary_has_its_share_and_goes_when_several_complain(console: Console)
     status = console.status()["canary"]
     assert (status["version"], status["share"], status["is_good"]) == (row.version, SHARE, False)
     assert status["wrong"]["flagged"] == {"challenger": 32, "champion": 0}
+    settings = console.server.settings
+    started = {"url": console.server.url, "pid": os.getpid(), "started_at": ""}
+    write_json(settings.server_file, started)
+    told = CliRunner().invoke(cli, ["--state-dir", str(settings.state_dir), "status"])
+    assert "flagged 32 (champion 0)" in told.output, told.output
     ended = look(console.server)
     assert ended is not None
     assert (ended.outcome, ended.promotion_id) == ("refused", row.promotion_id)

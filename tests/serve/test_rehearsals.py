@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner, Result
 
 from pawl.adapters import WEIGHTS
+from pawl.cli import cli
+from pawl.files import write_json
 from pawl.settings import Settings
 from serve.api.shadow import difference
 from tests.adapters_for_tests import light_adapter
@@ -83,6 +87,23 @@ def test_a_drill_says_that_the_files_are_broken(server: Composed) -> None:
     assert (drill["back"]["is_whole"], drill["back"]["answers"]) == (False, False)
     assert "has changed" in drill["back"]["reason"]
     assert drill["forth"]["answers"]
+
+
+def test_the_commands_say_what_was_found(server: Composed) -> None:
+    settings = server.settings
+    write_json(settings.server_file, {"url": server.url, "pid": os.getpid(), "started_at": ""})
+
+    def typed(*words: str) -> Result:
+        flags = ["--state-dir", str(settings.state_dir), "--set", f"model={server.base.model_dir}"]
+        return CliRunner().invoke(cli, [*flags, *words])
+
+    drilled = typed("drill")
+    assert drilled.exit_code == 0, drilled.output
+    assert ["pawl@2" in line for line in drilled.output.splitlines()] == [True, False, False]
+    compared = typed("shadow", "--last", "2", "--show", "1", "base", "pawl@3")
+    assert compared.exit_code == 0, compared.output
+    assert "pawl@3 heard" in compared.output
+    assert "2 prompts, 0 answered alike" in compared.output
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from pawl.settings import Settings, load_settings
 from refine.night.nightly import describe_step, run_night
 from refine.night.state import Run, newest_runs
 from refine.night.steps import STEPS
+from tests.feedback.examples import make_promotion
 from tests.refine.tiny import ASKED, says
 
 pytestmark = pytest.mark.slow
@@ -378,6 +379,15 @@ def test_a_refused_promotion_is_said_the_next_night(world: World) -> None:
     assert f"{promotion['version']} was refused: " in result.reason
     assert f"pawl promote {earlier.state.run_id}" in result.reason
     assert "waits for the engine" not in result.reason
+
+
+def test_while_a_challenger_is_on_its_canary_no_night_trains(world: World) -> None:
+    world.complain(20)
+    canary = make_promotion("pawl@1", "canary", probe={"share": 0.1})
+    world.app.store.append_promotion(canary).result()
+    result = run_night(world.client, world.settings)
+    assert result.outcome == "no_run"
+    assert "pawl@1" in result.reason
 
 
 def test_a_night_for_another_base_is_refused(world: World, tmp_path: Path) -> None:
