@@ -21,6 +21,7 @@ from pawl.files import hold_lock, read_json
 from pawl.schemas import Completion, Feedback, utc_now
 from pawl.server import api_key_of
 from pawl.settings import Settings, load_settings
+from refine.night.dry_run import dry_run
 from refine.night.nightly import describe_step, run_night
 from refine.night.state import Run, newest_runs
 from refine.night.steps import STEPS
@@ -388,6 +389,7 @@ def test_while_a_challenger_is_on_its_canary_no_night_trains(world: World) -> No
     result = run_night(world.client, world.settings)
     assert result.outcome == "no_run"
     assert "pawl@1" in result.reason
+    assert any(line.startswith("method: ") for line in dry_run(world.client, world.settings))
 
 
 def test_a_night_for_another_base_is_refused(world: World, tmp_path: Path) -> None:
