@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from feedback.snapshots import read_rows
 from pawl.adapters import MANIFEST, read_manifest
+from pawl.cli import cli
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.models import resolve_model
@@ -25,7 +27,7 @@ from refine.night.nightly import run_night
 from refine.night.state import newest_runs
 from refine.planner import Plan
 from tests.adapters_for_tests import with_nan, with_wrong_base, with_wrong_shape
-from tests.refine.night.test_nightly import DiesAt, World, night_settings
+from tests.refine.night.test_nightly import DiesAt, World, night_settings, where
 from tests.refine.tiny import COLOURS, corrections, says, write_snapshot
 
 pytestmark = pytest.mark.slow
@@ -111,6 +113,14 @@ def test_identical_to_the_champion(planned: tuple[World, Path], trained: Path) -
     report = read_json(run_dir / "report.json")
     assert report["reasons"] == result.reason.split("; ")
     assert report["suspects"] == {"note": "No item got worse."}
+    row = read_rows(Path(read_json(run_dir / "snapshot.json")["dir"]))[0]
+    world.app.close()  # the store is free for commands
+    shown = CliRunner().invoke(cli, ["why", result.run_id, *where(world)])
+    assert (shown.exit_code, shown.output.partition("\n")[0]) == (0, "No item got worse.")
+    shown = CliRunner().invoke(cli, ["curate", "--explain", row.row_id, *where(world)])
+    assert shown.exit_code == 0, shown.output
+    assert f"row {row.row_id}: {row.kind} in {row.split}, weight" in shown.output
+    assert "written by anna" in shown.output
 
 
 @pytest.mark.parametrize(
