@@ -94,6 +94,9 @@ class LimitSettings(BaseModel):
         None, ge=1, description="of one caller, waiting or answered; beyond it 429"
     )
     feedback_per_hour: int = Field(10_000, ge=1, description="rows of one caller; beyond it 429")
+    reads_per_minute: int = Field(
+        3_000, ge=1, description="GET requests of one caller; beyond it 429"
+    )
     keep_alive_seconds: float = Field(
         15, ge=0, description="between comments in a stream that waits for its first token; 0: none"
     )

@@ -128,7 +128,7 @@ class Admission:
         self._clock = clock
         self._callers: dict[str, Caller] = {}  # the one seen last stands last
         self._backlogged: dict[str, Caller] = {}
-        self._feedback: dict[str, Quota] = {}  # by caller, until it is full again
+        self._quotas: dict[tuple[str, str], Quota] = {}  # by caller and kind, until full again
         self._n_busy = 0  # callers with requests
         self._mean_seconds = 1.0  # that a place is held
         self._tidied_at = clock()
@@ -177,13 +177,23 @@ class Admission:
         Raises:
             PawlError: it is used up (``rate_limit_exceeded``).
         """
-        most, now = self._limits.feedback_per_hour, self._clock()
+        most = self._limits.feedback_per_hour
+        self._charge(name, "rows of feedback an hour", n_rows, most, FEEDBACK_SECONDS)
+
+    def charge_read(self, name: str) -> None:
+        """Count a GET request against its caller's quota.
+
+        Raises:
+            PawlError: it is used up (``rate_limit_exceeded``).
+        """
+        self._charge(name, "GET requests a minute", 1, self._limits.reads_per_minute, 60)
+
+    def _charge(self, name: str, what: str, n: int, most: float, seconds: float) -> None:
+        now = self._clock()
         self._tidy(now)
-        quota = self._feedback.setdefault(
-            name, Quota.full("rows of feedback an hour", most, FEEDBACK_SECONDS, now)
-        )
+        quota = self._quotas.setdefault((name, what), Quota.full(what, most, seconds, now))
         quota.check(now)
-        quota.level -= n_rows
+        quota.level -= n
 
     # -- in and out
 
@@ -357,5 +367,5 @@ class Admission:
             owes = any(quota is not None and not quota.is_full(now) for quota in quotas)
             if not caller.n_requests and not owes and now - caller.seen_at > ACTIVE_SECONDS:
                 del self._callers[caller.name]
-        for name in [name for name, quota in self._feedback.items() if quota.is_full(now)]:
-            del self._feedback[name]
+        for one in [one for one, quota in self._quotas.items() if quota.is_full(now)]:
+            del self._quotas[one]

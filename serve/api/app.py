@@ -203,7 +203,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     _add_server_routes(app, gateway)
     for router in (feedback_routes(store, gateway.admission), *more):
         app.include_router(router)
-    guard(app.routes, audit)
+    guard(app.routes, audit, gateway.admission)
     app.traces, app.audit = traces, audit
     app.authenticator, app.fronts = authenticator, fronts
     return app

@@ -96,6 +96,7 @@ class Gateway:
     refuse_unknown: bool = False  # fields that are not known, instead of ignoring them
     readers: Readers = field(default_factory=Readers)
     canary: Callable[[], Promotion | None] = lambda: None  # answers a share of the conversations
+    lengths: dict[int, int] = field(default_factory=dict)  # of the context, by start of the engine
 
     # -- which version answers
 
@@ -151,11 +152,13 @@ class Gateway:
         """Tokens of a prompt and its answer together, by the engine; None while it starts."""
         if self.engine is None or self.engine.state != "ready":
             return None
-        status, text = await self.engine.request("GET", "/v1/models", seconds=5)
-        if status != 200:
-            return None
-        cards = json.loads(text)["data"]
-        return next((card["max_model_len"] for card in cards if card["id"] == BASE_VERSION), None)
+        start = self.engine.n_restarts
+        if start not in self.lengths:
+            status, text = await self.engine.request("GET", "/v1/models", seconds=5)
+            cards = json.loads(text)["data"] if status == 200 else []
+            found = (card["max_model_len"] for card in cards if card["id"] == BASE_VERSION)
+            self.lengths.update((start, length) for length in found)
+        return self.lengths.get(start)
 
     def unknown_model(self, name: str) -> PawlError:
         return PawlError(

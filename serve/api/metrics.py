@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from serve.engine.supervisor import Engine
 
 ENGINE_SECONDS = 2.0  # for its metrics
+FRESH_SECONDS = 1.0  # for which they are not asked for again: it streams answers meanwhile
 OF_ENGINE = {
     "vllm:num_requests_running": ("pawl_engine_requests_running", "Answers under way in it."),
     "vllm:num_requests_waiting": ("pawl_engine_requests_waiting", "Requests in its own queue."),
@@ -29,6 +31,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._asked_at = -math.inf
         self.requests = Counter(
             "pawl_requests",
             "Completion requests by who answered (none: refused before) and how they ended: "
@@ -120,6 +123,9 @@ class Metrics:
         self.engine_ready.set(engine.state == "ready")
         text = ""
         if engine.state == "ready":
+            if time.monotonic() < self._asked_at + FRESH_SECONDS:
+                return
+            self._asked_at = time.monotonic()
             _, text = await engine.request("GET", "/metrics", seconds=ENGINE_SECONDS)
         for name, gauge in self._of_engine.items():
             found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)

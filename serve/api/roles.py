@@ -1,7 +1,8 @@
 """Which route needs which role, in one table, and the check before each route.
 
 A route that is not in the table stops the start. The check is put around each route's own
-application, so that the path that is checked is the one that answers.
+application, so that the path that is checked is the one that answers. It counts GET requests
+against their caller's quota too, but for ``UNCOUNTED``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from starlette.datastructures import Headers
+
 from pawl.errors import PawlError
 from pawl.schemas import Caller, Role
+from serve.api.admission import Admission, share_of
 from serve.api.audit import Audit
-from serve.api.auth import caller_of
+from serve.api.auth import caller_of, key_of
 from serve.api.keys import ANONYMOUS
+from serve.api.recording import MAX_ID_CHARACTERS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -87,8 +92,10 @@ RULES: dict[str, Rule] = {
     "POST /admin/snapshots": _audited("snapshot"),
 }
 
+UNCOUNTED = "GET /health"  # from memory; behind a proxy all share one address, its own probes too
 
-def guard(routes: Sequence[Any], audit: Audit) -> None:
+
+def guard(routes: Sequence[Any], audit: Audit, admission: Admission) -> None:
     """Put the check before every route.
 
     Raises:
@@ -101,18 +108,22 @@ def guard(routes: Sequence[Any], audit: Audit) -> None:
             if name not in RULES:
                 raise RuntimeError(f"{name} has no rule in serve.api.roles.RULES")
             rules[method] = RULES[name]
-        if any(rule.role is not None for rule in rules.values()):
-            route.app = Guarded(route.app, rules, audit)
+        if f"GET {route.path_format}" != UNCOUNTED:
+            route.app = Guarded(route.app, rules, audit, admission)
 
 
 class Guarded:
-    """A route's application behind the check of the caller's role."""
+    """A route's application behind the check of the caller's role, and its quota of GETs."""
 
-    def __init__(self, app: ASGIApp, rules: dict[str, Rule], audit: Audit) -> None:
-        self._app, self._rules, self._audit = app, rules, audit
+    def __init__(
+        self, app: ASGIApp, rules: dict[str, Rule], audit: Audit, admission: Admission
+    ) -> None:
+        self._app, self._rules, self._audit, self._admission = app, rules, audit, admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rule = self._rules[scope["method"]]
+        if scope["method"] == "GET":
+            self._admission.charge_read(_sender_of(scope))
         if rule.role is not None:
             caller = caller_of(scope)
             if not caller.role.includes(rule.role):
@@ -123,6 +134,13 @@ class Guarded:
             await self._app(scope, receive, send)
         else:
             await self._audit.run(self._app, rule.action, scope, receive, send)
+
+
+def _sender_of(scope: Scope) -> str:
+    """Who is charged, by the request's head alone."""
+    headers = Headers(scope=scope)
+    rater = headers.get("x-pawl-rater", "anonymous")[:MAX_ID_CHARACTERS]
+    return share_of(scope, key_of(headers), rater)
 
 
 def _refusal(caller: Caller, role: Role) -> PawlError:

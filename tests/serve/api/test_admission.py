@@ -317,6 +317,21 @@ def test_feedback_has_a_quota_that_no_pause_wipes_out() -> None:
     run(scenario())
 
 
+def test_who_reads_without_end_is_refused_and_nobody_else(tmp_path: Path) -> None:
+    with live(Settings(state_dir=tmp_path, limits={"reads_per_minute": 5})) as one:
+        routes = ["/v1/models", "/metrics", "/v1/feedback/categories", "/docs", "/v1/models/base"]
+        with httpx.Client(base_url=one.url) as client:
+            assert [client.get(route).status_code for route in routes] == [200] * 5
+            answer = client.get("/metrics")
+            assert answer.status_code == 429
+            assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+            assert 1 <= int(answer.headers["Retry-After"]) <= 12
+            assert client.get("/health").status_code == 200
+            assert client.post(CHAT, json=chat("hi")).status_code == 200
+            other = {"X-Pawl-Rater": "page-2"}
+            assert client.get("/metrics", headers=other).status_code == 200
+
+
 def test_callers_that_are_gone_are_forgotten_but_not_their_debts() -> None:
     async def scenario() -> None:
         async with queue(8, tokens_per_minute=100) as q:
