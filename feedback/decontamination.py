@@ -7,14 +7,22 @@ that short questions have some): of its question, of a long choice, or of questi
 together. Grams that many items share tell nothing, so a question is also found as a whole sentence
 of a message, or as all of it where it has three or four words. Case, punctuation and single letters
 (those of choices) don't count.
+
+Reading large suites takes ten seconds of Python, in which a server would answer haltingly. So a
+child does it (``python -m feedback.decontamination``) and leaves the index in the state folder.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
+import io
 import json
 import os
 import re
+import sys
+import threading
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pawl import __version__
+from pawl.errors import PawlError
+from pawl.files import sha256_json, write_atomic
+from pawl.jobs import run_child, run_job
 from pawl.settings import BUILT_IN, Settings
 from pawl.text import fold, texts_of
 
@@ -42,9 +54,14 @@ SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
                      0xD6E8FEB86659FD93, 0xA0761D6478BD642F], dtype=np.uint64)  # fmt: skip
+_MULTIPLIER = int(_FACTORS[0])
 _SENTENCE = re.compile(r"(?<=[.?!。？！])\s+|:\s|\n+")
 _NO_GRAMS = np.array([], dtype=np.uint64)
+SMALL_BYTES = 3_000_000  # of data that is read in this process, in half a second
+KEPT = "benchmark-items.npz"  # in the state folder: the index of more
+FORMAT = 1  # of that file, and of what it is made by
 Grams = NDArray[np.uint64]
+Files = tuple[tuple[Path, Path, int, int], ...]  # folder, file, time of change in ns, bytes
 
 
 def words_of(text: str) -> list[str]:
@@ -83,7 +100,7 @@ class Index:
     n_grams: NDArray[np.int64] = field(default_factory=lambda: np.array([], dtype=np.int64))
     n_words: NDArray[np.int64] = field(default_factory=lambda: np.array([], dtype=np.int64))
     needed: NDArray[np.float64] = field(default_factory=lambda: np.array([], dtype=np.float64))
-    questions: dict[int, str] = field(default_factory=dict)  # ``_chained`` words, item
+    questions: dict[int, int] = field(default_factory=dict)  # ``_chained`` words, item
 
     def find(self, text: str) -> str | None:
         """The name of the item that a text holds most of; None where it holds none."""
@@ -110,21 +127,50 @@ class Index:
         """The item whose question is all of a text, or begins a sentence of it (or two that follow
         each other) and fills half of that."""
         if (item := self.questions.get(_chained(words)[-1])) is not None:
-            return item
+            return self.items[item]
         sentences = [words_of(sentence) for sentence in _SENTENCE.split(text)]
         for part, following in zip(sentences, [*sentences[1:], []], strict=True):
             chain = _chained([*part, *following])
             for hashed in chain[max(N, len(part) // 2) :]:
                 if (item := self.questions.get(hashed)) is not None:
-                    return item
+                    return self.items[item]
         return None
+
+    def save(self, path: Path, key: str) -> None:
+        """Write it to a file that ``load`` reads by the same ``key``."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays["hashes"] = np.fromiter(self.questions, np.uint64, len(self.questions))
+        arrays["asked"] = np.fromiter(self.questions.values(), np.int64, len(self.questions))
+        texts = json.dumps({"key": key, "items": self.items}).encode()
+        buffer = io.BytesIO()
+        np.savez(buffer, texts=np.frombuffer(texts, dtype=np.uint8), **arrays)
+        write_atomic(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> Index | None:
+        """The index of a file; None where it is of other data, or none."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                texts = json.loads(file["texts"].tobytes())
+                if texts["key"] != key:
+                    return None
+                index = cls(texts["items"], **{name: file[name] for name in _ARRAYS})
+                asked = zip(file["hashes"].tolist(), file["asked"].tolist(), strict=True)
+                index.questions = dict(asked)
+                return index
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+
+_ARRAYS = ("grams", "leaves", "item_of", "n_grams", "n_words", "needed")
 
 
 def _chained(words: Sequence[str]) -> list[int]:
-    """The hash of the first 0, 1, 2, ... words; of this process alone."""
+    """The 64-bit hash of the first 0, 1, 2, ... words."""
     chain = [0]
     for word in words:
-        chain.append(hash((chain[-1], word)))
+        mixed = (chain[-1] ^ zlib.crc32(word.encode("utf-8", "surrogatepass")) + 1) * _MULTIPLIER
+        chain.append((mixed ^ mixed >> 29) & 0xFFFFFFFFFFFFFFFF)
     return chain
 
 
@@ -145,12 +191,65 @@ def folders_in_use(settings: Settings) -> tuple[Path, ...]:
 
 
 def index_of(settings: Settings) -> Index:
-    """The index of all items in use; made again when a file changed."""
-    return _index(tuple(
+    """The index of all items in use; made again when a file changed.
+
+    Raises:
+        PawlError: the child that reads them failed.
+    """
+    folders = folders_in_use(settings)
+    files = _files_of(folders)
+    if sum(n_bytes for *_, n_bytes in files) <= SMALL_BYTES:
+        return _index(files)
+    key = sha256_json([FORMAT, __version__, [[str(part) for part in file] for file in files]])
+    with _making:
+        if key not in _made:
+            path = settings.state_dir / KEPT
+            index = Index.load(path, key)
+            if index is None:
+                run_job(
+                    "feedback.decontamination",
+                    ["--key", key, "--out", str(path.absolute()), *map(str, folders)],
+                    name="indexing",
+                    log_path=settings.logs_dir / "benchmark-items.log",
+                    beside_engine=True,
+                )
+                index = Index.load(path, key)
+            if index is None:
+                raise PawlError(
+                    f"the index of the benchmarks, {path}, can't be read",
+                    "a child process wrote it just now",
+                    "Look whether the disk is full",
+                    retryable=True,
+                    code="index_unreadable",
+                )
+            _made.clear()  # one of them is large
+            _made[key] = index
+        return _made[key]
+
+
+_making = threading.Lock()
+_made: dict[str, Index] = {}  # by key
+
+
+def _files_of(folders: Iterable[Path]) -> Files:
+    return tuple(
         (folder, path, path.stat().st_mtime_ns, path.stat().st_size)
-        for folder in folders_in_use(settings)
+        for folder in folders
         for path in data_files(folder)
-    ))  # fmt: skip
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the index of all data in some folders, in a child."""
+    parser = argparse.ArgumentParser(prog="python -m feedback.decontamination")
+    parser.add_argument("--key", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("folders", type=Path, nargs="+")
+    return run_child(
+        parser,
+        lambda args, report: _index(_files_of(args.folders)).save(args.out, args.key),
+        arguments,
+    )
 
 
 def _hub_ids(suites: Iterable[Path]) -> list[str]:
@@ -182,16 +281,16 @@ def data_files(folder: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=4)
-def _index(files: tuple[tuple[Path, Path, int, int], ...]) -> Index:
+def _index(files: Files) -> Index:
     names: list[str] = []
     leaves: list[tuple[int, list[str], float]] = []  # item, words, share needed
-    questions: dict[int, list[str]] = {}
+    questions: dict[int, list[int]] = {}
     for folder, path, _, _ in files:
         part = re.sub(r"-\d+-of-\d+$", "", str(path.relative_to(folder).with_suffix("")))
         part = part if folder.name == "snapshots" else f"{folder.name}/{part}"
         for number, record in enumerate(records_of(path), 1):
             names.append(f"{part} item {number}")
-            _add_leaves(record, len(names) - 1, names[-1], leaves, questions)
+            _add_leaves(record, len(names) - 1, leaves, questions)
     index = _built(names, leaves)
     index.questions = {
         hashed: items[0] for hashed, items in questions.items() if len(items) <= SAME_QUESTION
@@ -200,9 +299,8 @@ def _index(files: tuple[tuple[Path, Path, int, int], ...]) -> Index:
 
 
 def _add_leaves(
-    record: Any, item: int, name: str, leaves: list[tuple[int, list[str], float]],
-    whole: dict[int, list[str]],
-) -> None:  # fmt: skip
+    record: Any, item: int, leaves: list[tuple[int, list[str], float]], whole: dict[int, list[int]]
+) -> None:
     if not isinstance(record, dict):
         return
     questions = [words_of(value) for value in record.values() if isinstance(value, str)]
@@ -217,7 +315,7 @@ def _add_leaves(
             needed = COVERED if len(words) >= MIN_CHOICE_WORDS else COVERED_SHORT
             leaves.append((item, words, needed))
         if len(words) >= 3:
-            whole.setdefault(_chained(words)[-1], []).append(name)
+            whole.setdefault(_chained(words)[-1], []).append(item)
     if choices and questions:
         longest = max(questions, key=len)
         if len(longest) < 2 * SHORT_WORDS:
@@ -279,3 +377,7 @@ def records_of(path: Path) -> Iterator[Any]:
     else:
         value = json.loads(path.read_text("utf-8"))
         yield from value if isinstance(value, list) else [value]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

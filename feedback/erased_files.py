@@ -22,7 +22,7 @@ from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
 from pawl.text import texts_of
 
-NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf")  # numbers, or benchmarks' own items
+NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf", ".npz")  # numbers, or benchmarks' own items
 DATABASE = "pawl.duckdb"  # and what begins so: the store looks after these
 ITEMS = "items.jsonl"
 UNFINISHED = ".unfinished.json"  # ends the name of a plan, which is looked after by itself

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from feedback import decontamination
 from feedback.curation import curate
+from feedback.decontamination import index_of
 from feedback.rows import Lesson
 from feedback.store import Store
 from feedback.targets import Targets
@@ -127,6 +129,29 @@ def test_a_benchmark_item_is_named(tmp_path: Path) -> None:
     assert targets.reason_against(in_answer) is not None
     near = "Which valve of the new pump must be open while the boiler cools down?"
     assert targets.reason_against(a_lesson(near)) is None
+
+
+def test_much_benchmark_data_is_read_by_a_child_once(tmp_path: Path) -> None:
+    """The child's index finds what one of this process finds, until a file changes."""
+    data, settings = tmp_path / "data", Settings(state_dir=tmp_path / "state")
+    data.mkdir()
+    settings = settings.model_copy(update={"gate": GateSettings(data_dir=data)})
+    asked = "Which valve of the old steam pump must be shut before boiler {} is lit?"
+    lines = [json.dumps({"question": asked.format(n), "filler": "…" * 400}) for n in range(1_300)]
+    (data / "pump.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    here, there = decontamination._index(decontamination._files_of([data])), index_of(settings)
+    kept = settings.state_dir / decontamination.KEPT
+    made = kept.stat().st_mtime_ns
+    for text in (asked.format(77), f"Well: {asked.format(1234)} Tell me.", "Which valve is it?"):
+        assert there.find(text) == here.find(text)
+    assert index_of(settings) is there
+    decontamination._made.clear()  # as after a start
+    assert index_of(settings).find(asked.format(77)) == "data/pump item 78"
+    assert kept.stat().st_mtime_ns == made
+    with (data / "pump.jsonl").open("a") as file:
+        file.write(json.dumps({"question": "How deep is the well behind the mill in Ottermoor?"}))
+    found = index_of(settings).find("How deep is the well behind the mill in Ottermoor?")
+    assert found == "data/pump item 1301"
 
 
 def test_an_answer_that_a_stop_string_ended_is_not_learned(
