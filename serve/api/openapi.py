@@ -107,7 +107,7 @@ def _statuses(route: str, operation: dict[str, Any]) -> set[int]:
         statuses.add(507)
     if "{" in route:
         statuses.add(404)
-    if any(one["in"] == "query" for one in operation.get("parameters", ())):
+    if any(one["in"] in ("query", "header") for one in operation.get("parameters", ())):
         statuses.add(400)
     if "completions" in operation.get("tags", ()):
         statuses |= {404, 502, 507}

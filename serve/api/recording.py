@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMIT_TIMEOUT_SECONDS = 30.0
 MAX_ID_CHARACTERS = 200
+IMPORTED = "import:"  # as feedback.formats writes raters and conversations of files
 MOST_CHARACTERS_A_TOKEN = 32  # on average, of a prompt as long as the context
 Status = Literal["complete", "cancelled", "error"]
 
@@ -207,7 +208,16 @@ async def commit(store: Store, rows: list[Completion]) -> None:
 
 
 def checked_id(name: str, value: str) -> str:
-    """``value``; PawlError if it is too long. Cut off, two people could become one."""
+    """``value``; PawlError if it is too long (cut off, two people could become one), or is one that
+    rows of imported files may have."""
+    if value.startswith(IMPORTED):
+        raise PawlError(
+            f"{name} begins with {IMPORTED!r}",
+            "so do the raters and conversations of imported files, for whom nobody else speaks",
+            "Choose another",
+            code="invalid_value",
+            param=name,
+        )
     if len(value) > MAX_ID_CHARACTERS:
         raise PawlError(
             f"{name} has {len(value):,} characters",

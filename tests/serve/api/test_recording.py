@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from pawl.errors import PawlError
 from pawl.schemas import Caller, Completion, Role
 from pawl.sse import DONE, EventParser
 from serve.api.keys import ANONYMOUS
@@ -119,6 +120,13 @@ def test_who_asks() -> None:
     assert rater_of(front, "zoe", "ann", "key") == "front/zoe"
     assert rater_of(front, None, "ann", None) == "front/ann"
     assert rater_of(front, None, None, None) == "front"
+    assert rater_of(bot, "import:langfuse/ann", None, None) == "bot"
+    for header, user in (("import:langfuse/ann", None), (None, "import:langfuse/ann")):
+        with pytest.raises(PawlError, match="begins with 'import:'") as caught:
+            rater_of(ANONYMOUS, header, user, "key")
+        assert caught.value.code == "invalid_value"
+    with pytest.raises(PawlError, match="begins with 'import:'"):
+        conversation_of("import:0123", "ann", [])
 
 
 @pytest.mark.parametrize(
