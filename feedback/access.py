@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from feedback.accounts import Accounts
 from feedback.database import Database
+from feedback.forgotten import Forgotten
 from feedback.tables import KEY_COLUMNS, record_from, row_of
 from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
@@ -22,8 +23,8 @@ from pawl.schemas import AuditEntry, Key, Role, utc_now
 class Access:
     """Who may use one store's server, and what was done to it."""
 
-    def __init__(self, database: Database, writer: GroupWriter) -> None:
-        self._database, self._writer = database, writer
+    def __init__(self, database: Database, writer: GroupWriter, forgotten: Forgotten) -> None:
+        self._database, self._writer, self.forgotten = database, writer, forgotten
         self._changing = threading.RLock()
         self._keys: dict[str, Key] = {}  # the newest row by key_id, in the order they were added
         self.accounts = Accounts(database, writer, self._changing, self._was_key)

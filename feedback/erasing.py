@@ -145,11 +145,21 @@ class _Erasure:
 
     def run(self) -> dict[str, Any]:
         """Every step; the certificate."""
+        access = self.store.access
+        callers = {one.name for one in (*access.accounts.all_accounts(), *access.all_keys())}
+        ids = {*self._names, *(f"{name}/" for name in callers.intersection(self._names))}
+        with self.store.forgotten.erasing(ids):
+            self.store.flush()  # what came before is found below, what comes now is not kept
+            return self._run(ids)
+
+    def _run(self, ids: set[str]) -> dict[str, Any]:
         settings, plan = self.settings, self.plan
         self._step("plan")
         self._save()
         with self.store.rewriter.database.reading() as cursor:
             theirs, counts = read_theirs(cursor, self._names)
+        ids |= theirs.completion_ids
+        self.store.forgotten.add(theirs.completion_ids)
         snapshots = files.read_snapshots(settings.snapshots_dir, theirs) | plan.get("snapshots", {})
         files.read_run_rows(settings.runs_dir, theirs)
         theirs.ids |= theirs.row_ids() | set(plan.get("ids", ()))
@@ -175,7 +185,7 @@ class _Erasure:
         tables = self.store.rewriter.rewrite(changes_of(selection, redactor(), theirs))
         self.store.access.load()
         self._step("certificate")
-        return self._finish({
+        certificate = self._finish({
             **found,
             "searched": asdict(searched),
             "store": {
@@ -185,6 +195,8 @@ class _Erasure:
                 "found": self._search_store(theirs),
             },
         })  # fmt: skip
+        self.store.forgotten.end(ids, certificate["finished_at"])
+        return certificate
 
     def _erase_files(
         self, theirs: Theirs, search: Search, redactor: Callable[[], Redactor]

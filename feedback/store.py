@@ -16,6 +16,7 @@ import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from feedback.champion import BASE_VERSION
 from feedback.changes import Change, changes_since
 from feedback.current import current_feedback_sql
 from feedback.database import Database
+from feedback.forgotten import Forgotten
 from feedback.migrations import MIGRATIONS, Migration
 from feedback.rewriting import Rewriter
 from feedback.rows import Lesson
@@ -77,7 +79,8 @@ class Store:
         self._promotions = [record_from(Promotion, row) for row in rows]
         [(self._last_number,)] = self._read("SELECT coalesce(max(number), 0) FROM version_numbers")
         self._writer = GroupWriter(database, types, next_seq)
-        self.access = Access(database, self._writer)
+        self.forgotten = Forgotten()
+        self.access = Access(database, self._writer, self.forgotten)
         self.rewriter = Rewriter(database, self._writer)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
@@ -125,15 +128,36 @@ class Store:
     # ---- writing ----
 
     def append_completion(self, completion: Completion) -> Future[None]:
-        """Record one answer. Raises through the future: PawlError ``store_full|store_failed``."""
+        """Record one answer; nothing where its person was forgotten meanwhile. Raises through the
+        future: PawlError ``store_full|store_failed``."""
+        if self.forgotten.holds(completion.created_at, completion.rater_id):
+            _log.info("an answer that began before its person was forgotten is not kept")
+            dropped: Future[None] = Future()
+            dropped.set_result(None)
+            return dropped
         return self._append("completions", [row_of(completion)])
 
     def append_feedback(self, feedback: Feedback) -> Future[Feedback]:
         """Record what a person said; resolves to the stored row.
 
         A repeat of this rater's ``idempotency_key`` stores nothing and resolves to the first row
-        stored under it, whatever else the repeat says.
+        stored under it, whatever else the repeat says. The future fails with PawlError
+        ``completion_not_found`` where the person, or the answer, was forgotten meanwhile.
         """
+        at, rater_id = feedback.created_at, feedback.rater_id
+        if self.forgotten.holds(at, rater_id, feedback.completion_id):
+            refused: Future[Feedback] = Future()
+            refused.set_exception(
+                PawlError(
+                    "this was not kept",
+                    "the person or the answer was erased while it was sent",
+                    code="completion_not_found",
+                    param="completion_id",
+                )
+            )
+            return refused
+        if self.forgotten.holds(at, feedback.preferred_over):
+            feedback = replace(feedback, preferred_over=None)
         key = (feedback.rater_id, feedback.idempotency_key)
         return self._writer.submit(Write({"feedback": [row_of(feedback)]}, feedback, key))
 
@@ -219,6 +243,10 @@ class Store:
                 code="split_salt_changed",
             )
         return str(rows[0][0])
+
+    def flush(self) -> None:
+        """Wait until all that was appended so far is committed, or has failed."""
+        self._writer.submit(Write({})).result()
 
     def _append(self, table: str, rows: list[Row]) -> Future[Any]:
         return self._writer.submit(Write({table: rows}))

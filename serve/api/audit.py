@@ -113,6 +113,8 @@ class Audit:
         await self._append(_entry(scope, caller, action, "{}", outcome))
 
     async def _end(self, entry: AuditEntry, outcome: str) -> None:
+        if self._access.forgotten.holds(entry.created_at, entry.caller):  # whoever erased themself
+            entry = replace(entry, caller="erased", address="")
         _log.info("%s by %s: %s", entry.action, entry.caller, outcome)
         await self._append(replace(entry, created_at=utc_now(), outcome=outcome))
 

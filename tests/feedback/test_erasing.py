@@ -22,7 +22,15 @@ from pawl.files import hold_lock, read_json, sha256_file, write_json
 from pawl.schemas import Account, AuditEntry, ItemScore, Key, Role, utc_now
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.feedback.examples import SALT, answered, conversation_in, make_promotion, said
+from tests.feedback.examples import (
+    SALT,
+    answered,
+    conversation_in,
+    make_completion,
+    make_feedback,
+    make_promotion,
+    said,
+)
 
 MARK = "zq7Marker"  # in everything that is the person's
 ANN = f"ann-{MARK}"
@@ -295,6 +303,48 @@ def test_rows_that_come_while_the_file_is_written_anew_are_there(
     assert len(late) == 2 * len(STEPS)
     assert {one.completion_id for one in store.completions()} >= set(late)
     store.verify()
+
+
+def test_what_is_under_way_while_its_person_is_forgotten_is_not_kept(
+    settings: Settings, store: Store
+) -> None:
+    """An answer is recorded when it ends, and feedback when it was checked: maybe too late."""
+    begun = make_completion(rater_id=ANN)
+    [theirs] = [one for one in store.completions() if one.completion_id.endswith(f"{MARK}-train")]
+    [bobs] = [one for one in store.completions() if one.completion_id.endswith("plain-train")]
+    on_theirs = make_feedback(theirs, rater_id="bob", comment=f"about {MARK}")
+    by_them = make_feedback(bobs, rater_id=ANN, comment=f"by {MARK}")
+    over_theirs = make_feedback(bobs, rater_id="bob", preferred_over=theirs.completion_id)
+    arrived: list[bool] = []
+
+    def arrive() -> None:
+        store.append_completion(begun).result(timeout=60)
+        arrived.append(store.get_completion(begun.completion_id) is not None)
+        for late in (on_theirs, by_them):
+            with pytest.raises(PawlError) as err:
+                store.append_feedback(late).result(timeout=60)
+            assert err.value.code == "completion_not_found"
+
+    forget(store, settings, ANN, "the operator", decode=decode,
+           say=lambda step: arrive() if step in ("search", "certificate") else None)  # fmt: skip
+    arrive()
+    assert arrived == [False] * 3
+    stored = store.append_feedback(over_theirs).result(timeout=60)
+    assert (stored.preferred_over, stored.completion_id) == (None, bobs.completion_id)
+    assert traces(settings.state_dir) == []
+    later = answered(store, rater_id=ANN)  # the person came back
+    assert store.get_completion(later.completion_id) == later
+
+
+def test_an_erasing_that_fails_forgets_nobody(settings: Settings, store: Store) -> None:
+    def fail(step: str) -> None:
+        if step == "search":
+            raise RuntimeError("the disk is gone")
+
+    with pytest.raises(RuntimeError):
+        forget(store, settings, ANN, "the operator", decode=decode, say=fail)
+    begun = answered(store, rater_id=ANN)
+    assert store.get_completion(begun.completion_id) == begun
 
 
 def test_a_night_keeps_an_erasing_out(settings: Settings, store: Store) -> None:
