@@ -83,8 +83,8 @@ def curate(
     Feedback comes before imports and earlier before later: of exact duplicates the first stays.
 
     Args:
-        released: keys (``feedback.splits.prompt_key``) of prompts of the holdout that the gate has
-            tested on for the last time: their clusters are learned from.
+        released: keys (``feedback.splits.prompt_key``) of prompts that the gate has tested on for
+            the last time, or that training has seen: their clusters are learned from.
         without: raters that are left out as if they had never said anything.
         mended: ``row_id`` of pairs of a correction that the base has no need of: it answers so.
     """
@@ -102,7 +102,9 @@ def curate(
     ]
     # Read last: whatever came in meanwhile, each lesson's prompt is among these.
     in_order = _in_order(store, answers, keys, lessons, without)
-    places = defaultdict(lambda: _NOWHERE, places_of_prompts(in_order, salt, released))
+    placed = {} if without else store.places()
+    stand = places_of_prompts(in_order, salt, released, placed)
+    places = defaultdict(lambda: _NOWHERE, stand)
     treatments = {one.key: one.treatment for one in store.categories()}
     rejected: list[Rejection] = []
     voiced: list[Voiced] = []
@@ -157,7 +159,7 @@ def curate(
         rejected.append((OVER_SHARE, _left_out(gone.lessons[0], found)))
     owners = [raters.owner_of(one.voters) for one in kept.values()]
     rows = weighted([one.row for one in kept.values()], owners)
-    return Curated(rows, rejected, places, stories)
+    return Curated(rows, rejected, stand, stories)
 
 
 def _left_out(lesson: Lesson, found: str) -> dict[str, Any]:

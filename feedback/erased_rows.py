@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from feedback.erased_files import Theirs
 from feedback.redaction import SHORTEST_TEXT, Redactor
 from feedback.rewriting import Changes, TableChanges
+from feedback.rows import problem_of_prompt
+from feedback.splits import prompt_key
 from feedback.store import Store
 from feedback.tables import Row, table_columns
 from pawl.errors import PawlError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 10_000
 # Tables of which whole rows go, or rows that name a row of the person's; of all others every value
 # is looked at.
-_BY_ROW = ("completions", "feedback", "curated", "rejections", "imported", "scores")
+_BY_ROW = ("completions", "feedback", "curated", "rejections", "imported", "scores", "places")
 _ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"))
 _NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", "role", "outcome")
 # Whose a row is; of others' rows this is not looked at, since a client's id may be their name.
@@ -231,6 +233,7 @@ def changes_of(
             int(row[0]): _redacted("scores", columns["scores"], row, redactor, theirs)
             for row in scores
         })  # fmt: skip
+        changes["places"] = TableChanges(_places_of_nobody(cursor, selection, theirs, between))
         for table in sorted(columns.keys() - set(_BY_ROW) - set(_EVERYBODYS)):
             if "seq" in columns[table]:
                 rows = _rows(cursor, f"SELECT * FROM main.{table} WHERE {between} ORDER BY seq")
@@ -267,6 +270,27 @@ def _dropped(
         if int(row[0]) not in feedback.dropped:
             feedback.replaced[int(row[0])] = (*row[:place], None, *row[place + 1 :])
     return {"completions": completions, "feedback": feedback}
+
+
+def _places_of_nobody(
+    cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs, between: str
+) -> set[int]:
+    """The rows that say where a prompt stands which nobody has any more."""
+    places = list(_rows(cursor, f"SELECT seq, prompt_key FROM main.places WHERE {between}"))
+    if not places:
+        return set()
+    (condition, values), (own, own_values) = selection.completions, selection.feedback
+    rated = _rows(
+        cursor,
+        f"SELECT DISTINCT messages_json FROM main.completions WHERE NOT ({condition})"
+        f" AND completion_id IN (SELECT completion_id FROM main.feedback WHERE NOT ({own}))",
+        [*values, *own_values],
+    )
+    prompts = [json.loads(messages) for (messages,) in rated]
+    lessons = (json.loads(row) for (row,) in _rows(cursor, "SELECT row_json FROM main.imported"))
+    prompts += [one["prompt"] for one in lessons if not theirs.owns(one.get("origin") or {})]
+    held = {prompt_key(prompt) for prompt in prompts if problem_of_prompt(prompt) is None}
+    return {int(seq) for seq, key in places if key not in held}
 
 
 def _origin(column: str, value: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ then on
 
 - a prompt that decided once is evidence no more: its near-duplicates and it go to training
   (``feedback.curation.curate``, ``released``);
+- a prompt of the validation split goes to training as well once a look was made, since it was
+  evidence for no gate: else one complaint in ten would never be learned;
 - of the corrected and compared prompts that no snapshot of a look held, half (by a salted hash)
   test tonight's challenger before any training sees them. The other half is learned from tonight:
   were all of them kept, a night could learn nothing of what people complain about now, and would
@@ -30,22 +32,28 @@ FRESH_TEST_FRACTION = 0.5
 WAITS = "it waits: its prompt tests a challenger before any training sees it"
 
 
-def with_fresh_tests(
-    store: Store, rows: Sequence[TrainingRow], salt: str
-) -> tuple[list[TrainingRow], list[tuple[str, dict[str, object]]]]:
-    """The curated rows with the side on which each stands tonight, and what waits."""
+def prompts_of_looks(store: Store) -> tuple[set[str], set[str]]:
+    """Keys of prompts that are no fresh evidence (those that decided, and all of the last look's
+    snapshot), and of those among them that are learned from: the holdout of that snapshot is not,
+    where it did not decide. Both are empty before the first look."""
     looks = store.looks()
     if not looks:
-        return list(rows), []
-    known = {key for look in looks for key in look.prompts}
-    known |= {prompt_key(row.prompt) for row in store.snapshot_rows(looks[-1].snapshot_id)}
-    return assign(rows, known, salt)
+        return set(), set()
+    decided = {key for look in looks for key in look.prompts}
+    splits = [
+        (prompt_key(row.prompt), row.split) for row in store.snapshot_rows(looks[-1].snapshot_id)
+    ]
+    return (
+        decided | {key for key, _ in splits},
+        decided | {key for key, split in splits if split != "holdout"},
+    )
 
 
 def assign(
     rows: Sequence[TrainingRow], known: set[str], salt: str
 ) -> tuple[list[TrainingRow], list[tuple[str, dict[str, object]]]]:
-    """Sides of the rows. Near-duplicates stand together.
+    """The curated rows with the side on which each stands tonight, and what waits. Near-duplicates
+    stand together.
 
     Args:
         known: keys of the prompts that decided in a look, and of all of the last look's snapshot,

@@ -157,6 +157,14 @@ MIGRATIONS: tuple[Migration, ...] = (
         "the stop string or token of a request that ended its answer",
         ("ALTER TABLE completions ADD COLUMN stop_reason VARCHAR",),
     ),
+    Migration(
+        11,
+        "where each prompt stands, so that it stays there when what came before it is erased",
+        (
+            """CREATE TABLE places (
+            seq BIGINT NOT NULL, prompt_key VARCHAR NOT NULL, split VARCHAR)""",
+        ),
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from feedback.categories import check_categories
 from feedback.curation import Curated, curate
 from feedback.current import CLEARABLE
-from feedback.fresh import attempt_number, with_fresh_tests
+from feedback.fresh import assign, attempt_number, prompts_of_looks
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import freeze
 from feedback.store import Store
@@ -102,6 +102,9 @@ def take_snapshot(
     that of a store that never had them, and is not recorded. ``mended``: see ``curate``.
     """
     curated = curate_for_night(store, settings, without, mended)
+    if not without:
+        places = {key: place.split for key, place in curated.places.items()}
+        store.append_places(dict(places.items() - store.places().items())).result()
     manifest = freeze(curated, settings.snapshots_dir)
     if not without and all(
         one["snapshot_id"] != manifest["snapshot_id"] for one in store.snapshots()
@@ -117,10 +120,11 @@ def curate_for_night(
     mended: Collection[str] = (),
 ) -> Curated:
     """All there is, curated, and on the sides on which a night has it."""
-    decided = {key for look in store.looks() for key in look.prompts}
-    curated = curate(store, settings, released=decided, without=without, mended=mended)
-    salt = store.split_salt(settings.split_salt)
-    rows, waiting = with_fresh_tests(store, curated.rows, salt)
+    known, learned = prompts_of_looks(store)
+    curated = curate(store, settings, released=learned, without=without, mended=mended)
+    if not known:
+        return curated
+    rows, waiting = assign(curated.rows, known, store.split_salt(settings.split_salt))
     return replace(curated, rows=rows, rejected=curated.rejected + waiting)
 
 

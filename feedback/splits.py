@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from feedback.near_duplicates import comparable, neighbours
@@ -70,6 +70,7 @@ def places_of_prompts(
     prompts: Iterable[tuple[str, str, list[Message]]],
     salt: str,
     released: Collection[str] = (),
+    placed: Mapping[str, Split | None] | None = None,
 ) -> dict[str, Place]:
     """The place of each prompt, by ``prompt_key``.
 
@@ -83,9 +84,13 @@ def places_of_prompts(
     Args:
         prompts: (group_id, ``prompt_key``, prompt) of every row ever appended, the first first;
             retracted and reworded ones too.
-        released: keys of prompts of the holdout that have been tested on for the last time: all
-            their cluster is learned from.
+        released: keys of prompts that have been tested on for the last time, or that training has
+            seen: all their cluster is learned from.
+        placed: where prompts stood in an earlier snapshot, by key. There they stay, since what
+            came before them may have been erased.
     """
+    placed = placed or {}
+    stays: dict[int, Split | None] = {}  # by text
     keys: dict[str, int] = {}  # which text a prompt is told by
     texts: dict[str, int] = {}
     firsts: list[tuple[str, str]] = []  # of each text: group and key of the prompt it came in first
@@ -96,14 +101,16 @@ def places_of_prompts(
                 texts[text] = len(firsts)
                 firsts.append((group_id, key))
             keys[key] = texts[text]
+            if key in placed:
+                stays.setdefault(texts[text], placed[key])
     sides: list[Split | None] = []
     roots = list(range(len(firsts)))  # the first text of each cluster, by the texts of it
     for i, near in enumerate(neighbours(list(texts))):
-        placed = [j for j in near if sides[j] is not None]
-        split = {sides[j] for j in placed} or {split_of(firsts[i][0], salt)}
+        split = {sides[j] for j in near} - {None} or {split_of(firsts[i][0], salt)}
+        split = {stays[i]} if i in stays else split
         sides.append(split.pop() if len(split) == 1 else None)
         if sides[i] is not None:
-            for j in placed:
+            for j in (j for j in near if sides[j] == sides[i]):
                 one, other = sorted((_root(roots, i), _root(roots, j)))
                 roots[other] = one
     cluster = [_root(roots, i) for i in range(len(firsts))]
@@ -111,7 +118,7 @@ def places_of_prompts(
     found: dict[str, Place] = {}
     for key, i in keys.items():
         side = sides[i]
-        if side == "holdout" and cluster[i] in learned:
+        if side is not None and cluster[i] in learned:
             side = "train"
         found[key] = Place(side, firsts[cluster[i]][1][:16])
     return found

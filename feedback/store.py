@@ -14,7 +14,7 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,7 @@ from pawl.schemas import (
     ItemScore,
     Look,
     Promotion,
+    Split,
     TrainingRow,
     utc_now,
 )
@@ -220,6 +221,10 @@ class Store:
         origin = (source_format, file_sha256, utc_now())
         rows = [(lesson.row_id, *origin, to_json(lesson.as_json())) for lesson in lessons]
         return self._append("imported", rows)
+
+    def append_places(self, places: Mapping[str, Split | None]) -> Future[None]:
+        """Record where prompts stand, by their key; None: on no side."""
+        return self._append("places", list(places.items()))
 
     def split_salt(self, given: str | None = None) -> str:
         """The salt of the split, for the life of the store: ``given`` or else a secret one, written
@@ -428,6 +433,14 @@ class Store:
             " ORDER BY seq"
         )
         return [(rater_id, row_id, choice_index) for rater_id, row_id, choice_index in rows]
+
+    def places(self) -> dict[str, Split | None]:
+        """Where the prompts of earlier snapshots stand, by their key."""
+        rows = self._read(
+            "SELECT prompt_key, split FROM places"
+            " QUALIFY row_number() OVER (PARTITION BY prompt_key ORDER BY seq DESC) = 1"
+        )
+        return dict(rows)  # type: ignore[arg-type]
 
     def imported_keys(self) -> set[tuple[str, str | None]]:
         """``row_id`` and rater of every imported row."""

@@ -19,7 +19,7 @@ from feedback.store import Store
 from pawl.adapters import PROBE
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sha256_file, write_json
-from pawl.schemas import Account, AuditEntry, ItemScore, Key, Role, utc_now
+from pawl.schemas import Account, AuditEntry, ItemScore, Key, Role, Split, utc_now
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.feedback.examples import (
@@ -345,6 +345,34 @@ def test_an_erasing_that_fails_forgets_nobody(settings: Settings, store: Store) 
         forget(store, settings, ANN, "the operator", decode=decode, say=fail)
     begun = answered(store, rater_id=ANN)
     assert store.get_completion(begun.completion_id) == begun
+
+
+def test_who_asks_the_same_stays_on_the_side_of_who_asked_first(tmp_path: Path) -> None:
+    """Also when the first is forgotten: what tested is not trained on, nor the reverse."""
+    settings = settings_in(tmp_path)
+    asked = "Can I get a refund for a ticket of last week?", "When does the mill open on Sundays?"
+    others: list[tuple[Split, Split]] = [("holdout", "train"), ("train", "holdout")]
+
+    def splits() -> list[tuple[str | None, str]]:
+        rows = read_rows(Path(take_snapshot(store, settings)["dir"]))
+        found = {(row.chosen, row.split) for row in rows if row.origin["rater_id"] == "bob"}
+        return sorted((text, split) for text, split in found if text is not None)
+
+    with Store.open(settings.database_path) as store:
+        for n, sides in enumerate(others):
+            for rater, side, last in zip((ANN, "bob"), sides, ("", " Thanks!"), strict=True):
+                answer = answered(
+                    store,
+                    rater_id=rater,
+                    conversation_id=conversation_in(side),
+                    messages=[{"role": "user", "content": asked[n] + last}],
+                )
+                said(store, answer, rater_id=rater, correction=f"of {rater} {n}")
+        before = splits()
+        assert [split for _, split in before] == ["holdout", "train"]
+        forget(store, settings, ANN, "the operator", decode=decode)
+        assert splits() == before
+        assert len(store.places()) == 2
 
 
 def test_a_night_keeps_an_erasing_out(settings: Settings, store: Store) -> None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from feedback.fresh import WAITS, assign, attempt_number, with_fresh_tests
+from feedback.fresh import WAITS, assign, attempt_number, prompts_of_looks
 from feedback.rows import Lesson
-from feedback.service import traffic_of
+from feedback.service import take_snapshot, traffic_of
 from feedback.splits import prompt_key
 from feedback.store import Store
 from pawl.schemas import Look, Split, TrainingRow
-from tests.feedback.examples import make_completion, make_feedback
+from pawl.settings import Settings
+from tests.feedback.examples import (
+    SALT,
+    answered,
+    conversation_in,
+    make_completion,
+    make_feedback,
+    said,
+)
 
 
 def correction(text: str, split: Split = "train") -> list[TrainingRow]:
@@ -69,7 +77,7 @@ def test_a_prompt_is_evidence_once(tmp_path: Path) -> None:
     """The night after it decided it is trained on, whatever else came."""
     rows = [*correction("a"), *correction("b")]
     with Store.open(tmp_path / "s.duckdb") as store:
-        assert with_fresh_tests(store, rows, "salt")[0] == rows  # nothing was paid for yet
+        assert prompts_of_looks(store) == (set(), set())  # nothing was paid for yet
         verdict = {
             "outcome": "reject",
             "look": {
@@ -82,10 +90,32 @@ def test_a_prompt_is_evidence_once(tmp_path: Path) -> None:
         store.append_verdict("r1", verdict).result()
         store.append_verdict("r1", verdict).result()  # posted again by a night that was killed
         assert [one.run_id for one in store.looks()] == ["r1"]
-        again = [*correction("a"), *correction("b")]
-        found, waiting = with_fresh_tests(store, again, "salt")
+        known, learned = prompts_of_looks(store)
+        assert known == learned == {key("a"), key("b")}
+        found, waiting = assign(rows, known, "salt")
         assert {row.split for row in found} == {"train"}
         assert waiting == []
+
+
+def test_what_validated_is_learned_from_after_a_look(tmp_path: Path) -> None:
+    """A complaint whose first mention fell into the validation split is not locked out for ever."""
+    settings = Settings(state_dir=tmp_path, split_salt=SALT)
+    with Store.open(settings.database_path) as store:
+        for split in ("train", "validation", "holdout"):
+            answer = answered(store, conversation_id=conversation_in(split))
+            said(store, answer, correction=f"right {split}")
+
+        def splits() -> dict[str | None, str]:
+            rows = store.snapshot_rows(take_snapshot(store, settings)["snapshot_id"])
+            return {row.chosen: row.split for row in rows if row.chosen is not None}
+
+        sides = {f"right {split}": split for split in ("train", "validation", "holdout")}
+        assert splits() == sides
+        snapshot_id = take_snapshot(store, settings)["snapshot_id"]
+        paid = {"snapshot_id": snapshot_id, "attempt": 1, "alpha": 0.01, "prompts": {}}
+        store.append_verdict("r1", {"outcome": "reject", "look": paid}).result()
+        assert splits() == sides | {"right validation": "train"}
+        assert splits() == sides | {"right validation": "train"}
 
 
 def test_looks_are_counted_from_the_one_that_made_the_champion() -> None:
