@@ -1,8 +1,8 @@
 """Training rows as the columns that TRL's trainers read, with every row left out counted.
 
     SFT   {"input_ids": [...], "labels": [...], "is_taught": bool, "is_replay": bool, "weight": 1.0}
-    DPO   {"prompt": [messages], "chosen": [...], "rejected": [...]}
-    KTO   {"prompt": [messages], "completion": [...], "label": bool}
+    DPO   {"prompt": [messages], "chosen": [...], "rejected": [...], "weight": 1.0}
+    KTO   {"prompt": [messages], "completion": [...], "label": bool, "weight": 1.0}
 
 SFT rows are encoded here, since TRL's own columns know neither a cut answer nor which rows are
 corrections. A label of -100 is not trained: that of a prompt, replay's aside.
@@ -160,8 +160,9 @@ def _stride(n: int) -> int:
 
 def _columns(kind: StageKind, row: TrainingRow) -> dict[str, Any]:
     if kind == "dpo":
-        return {"prompt": row.prompt, "chosen": _says(row.chosen), "rejected": _says(row.rejected)}
-    columns = {"prompt": row.prompt, "completion": _says(row.completion)}
+        return {"prompt": row.prompt, "chosen": _says(row.chosen), "rejected": _says(row.rejected),
+                "weight": row.weight}  # fmt: skip
+    columns = {"prompt": row.prompt, "completion": _says(row.completion), "weight": row.weight}
     return columns if kind == "sft" else {**columns, "label": bool(row.label)}
 
 
@@ -173,8 +174,9 @@ def _replay_columns(
     if kind == "dpo":
         if other is None or other[0]["content"] == row.completion:
             return None
-        return {"prompt": row.prompt, "chosen": _says(row.completion), "rejected": other}
-    columns = {"prompt": row.prompt, "completion": _says(row.completion)}
+        return {"prompt": row.prompt, "chosen": _says(row.completion), "rejected": other,
+                "weight": 1.0}  # fmt: skip
+    columns = {"prompt": row.prompt, "completion": _says(row.completion), "weight": 1.0}
     return columns if kind == "sft" else {**columns, "label": True}
 
 

@@ -30,6 +30,7 @@ from pawl.errors import PawlError
 from refine.datasets import StageRows
 from refine.planner import REPLAY_EPOCHS, Plan, Stage
 from refine.sft import EpochSampler, answer_trainer, collator
+from refine.weighted import weighted
 
 WARMUP_STEPS = 10
 MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
@@ -207,7 +208,7 @@ def _trainer(
         from trl import DPOConfig, DPOTrainer
 
         # The SFT term keeps the chosen answer likely while the margin grows (RPO).
-        return DPOTrainer, {
+        return weighted(DPOTrainer), {
             "config_class": DPOConfig,
             "beta": plan.beta,
             "loss_type": ["sigmoid", "sft"],
@@ -216,7 +217,7 @@ def _trainer(
     from trl import KTOConfig, KTOTrainer
 
     desirable, undesirable = kto_weights(rows.n_liked, rows.n_disliked)
-    return KTOTrainer, {
+    return weighted(KTOTrainer), {
         "config_class": KTOConfig,
         "beta": plan.beta,
         "desirable_weight": desirable,

@@ -40,6 +40,7 @@ TOGETHER = {
         "evals/test_bias.py", "evals/test_prefix_tree.py", "evals/test_regression.py",
         "evals/test_tasks.py",
         "pawl/test_gguf.py", "refine/test_datasets.py", "refine/test_sft.py",
+        "refine/test_weighted.py",
     },
 }  # fmt: skip
 # Begun first, so that no process of pytest-xdist sits alone over one of them at the end.

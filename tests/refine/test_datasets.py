@@ -47,12 +47,13 @@ def test_each_kind_takes_its_own_rows() -> None:
     assert [set(one) for one in sft.train] == [SFT_COLUMNS] * 3
     assert said(sft.train[0]) == "grass is green. <end>"
     assert len(sft.train[0]["input_ids"]) == len(sft.train[0]["labels"])
-    assert [set(one) for one in dpo.train] == [{"prompt", "chosen", "rejected"}] * 3
+    assert [set(one) for one in dpo.train] == [{"prompt", "chosen", "rejected", "weight"}] * 3
     assert kto.train == [
         {
             "prompt": ask("snow"),
             "label": True,
             "completion": [{"role": "assistant", "content": "Yes."}],
+            "weight": 1.0,
         }
     ]
     assert dpo.left_out["sft row, not for dpo"] == 3
