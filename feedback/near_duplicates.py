@@ -38,11 +38,12 @@ def comparable(text: str) -> str:
     return " ".join(bare_words(fold(text))) or fold(text).strip()
 
 
-def neighbours(texts: Sequence[str]) -> list[list[int]]:
+def neighbours(texts: Sequence[str], n_known: int = 0) -> list[list[int]]:
     """For each text the indices of earlier near-duplicates, the nearest first.
 
     Args:
         texts: as ``comparable`` gives them, all different.
+        n_known: of the first so many none is looked for, which takes most of the time.
     """
     import numpy as np
     from datasketch import MinHash
@@ -59,8 +60,12 @@ def neighbours(texts: Sequence[str]) -> list[list[int]]:
         candidates: set[int] = set()
         for band, part in enumerate(signatures[i].reshape(N_BANDS, N_ROWS)):
             bucket = buckets.setdefault((band, part.tobytes()), [])
-            candidates.update(bucket[:WINDOW], bucket[-WINDOW:])
+            if i >= n_known:
+                candidates.update(bucket[:WINDOW], bucket[-WINDOW:])
             bucket.append(i)
+        if i < n_known:
+            found.append([])
+            continue
         earlier = np.array(sorted(candidates), dtype=np.int64)
         estimates = (signatures[earlier] == signatures[i]).mean(axis=1)
         nearest = np.argsort(-estimates, kind="stable")[:MOST_EXACT]

@@ -104,7 +104,7 @@ def _controls(rows: Sequence[TrainingRow], candidates: Sequence[TrainingRow]) ->
     texts = list(dict.fromkeys(questions))
     places = {text: i for i, text in enumerate(texts)}
     n_known = len({*questions[: len(rows)]})
-    near = neighbours(texts)
+    near = neighbours(texts, n_known)  # among rows curation has looked already
     found = []
     for control, question in zip(short, questions[len(rows) :], strict=True):
         place = places.pop(question, -1)  # the second of two equal questions finds none

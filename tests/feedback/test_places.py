@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from feedback.near_duplicates import comparable, neighbours
 from feedback.splits import Place, places_of_prompts, prompt_key
 from pawl.schemas import Message, Split
 from tests.feedback.examples import SALT, conversation_in
@@ -81,6 +82,29 @@ def test_a_prompt_between_two_sides_is_left_out_alone() -> None:
     ]
     places = _places(*((conversation_in(split), _user(text)) for split, text in asked))
     assert [place.split for place in places] == ["train", "holdout", None, None]
+
+
+def test_what_is_known_is_found_but_not_looked_for() -> None:
+    texts = [comparable(text) for text in (REFUND, f"{REFUND} Thanks!", "Who is it?", f"Hi! {REFUND}")]
+    assert neighbours(texts)[1] == [0]
+    assert neighbours(texts, 3) == [[], [], [], neighbours(texts)[3]]
+    assert set(neighbours(texts)[3]) == {0, 1}
+
+
+def test_a_prompt_stays_where_it_stood() -> None:
+    """Whatever its near-duplicates and its group say: those before it may have been erased."""
+    asked = [
+        (conversation_in("train"), _user(REFUND)),
+        (conversation_in("train"), _user(f"{REFUND} Thanks!")),
+        (conversation_in("validation"), _user("Who wrote the Ottermoor rules?")),
+    ]
+    prompts = [(group, prompt_key(prompt), prompt) for group, prompt in asked]
+    keys = [key for _, key, _ in prompts]
+    stood: dict[str, Split | None] = {keys[0]: "holdout", keys[2]: None}
+    places = places_of_prompts(prompts, SALT, placed=stood)
+    assert [places[key].split for key in keys] == ["holdout", "holdout", None]
+    places = places_of_prompts(prompts, SALT, released=[keys[1]], placed=stood)
+    assert [places[key].split for key in keys] == ["train", "train", None]
 
 
 def test_what_comes_later_moves_nothing() -> None:
