@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from feedback.redaction import Redactor, Search, is_plain
+from feedback.redaction import SHORTEST_TEXT, Redactor, Search, is_plain
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import ERASED_SNAPSHOT, MANIFEST, ROWS
 from feedback.splits import prompt_key
@@ -161,8 +162,8 @@ def redact_probe(adapter_dir: Path, theirs: Theirs, search: Search, decode: Deco
         if decode is None:
             return True
         text = decode(ids)
-        return any(all(one in text for one in prompt) for prompt in prompts) or bool(
-            search.spans(text.encode())
+        return any(prompt and all(_has_turn(text, one) for one in prompt) for prompt in prompts) or (
+            bool(search.spans(text.encode()))
         )
 
     kept = [one for one in positions if not is_theirs(one["prefix_ids"])]
@@ -174,6 +175,16 @@ def redact_probe(adapter_dir: Path, theirs: Theirs, search: Search, decode: Deco
         manifest["files_sha256"][PROBE] = digest
         write_json(adapter_dir / "manifest.json", manifest)
     return len(kept)
+
+
+def _has_turn(text: str, message: str) -> bool:
+    """Whether a conversation as a chat template writes it has this message. A short one ("Hi") may
+    stand anywhere in others' texts, so it counts as a whole turn alone: on lines of its own, or
+    between marks of the template (``<|user|>Hi</s>``, ``[INST] Hi [/INST]``, ``USER: Hi``)."""
+    if len(message) >= SHORTEST_TEXT:
+        return message in text
+    pattern = rf"(?:^|[\n>\]:])[ \t]*{re.escape(message)}[ \t]*(?:$|[\n<\[])"
+    return re.search(pattern, text) is not None
 
 
 def redact_runs(runs_dir: Path, redactor_for: Callable[[], Redactor]) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from feedback.erased_files import Theirs, redact_probe
 from feedback.erasing import certificates, forget, preview, subject_hash
 from feedback.mark import begin_swap, finish_swap, mark_path, new_path, read_mark, swap_path
 from feedback.service import take_snapshot
@@ -373,6 +374,22 @@ def test_who_asks_the_same_stays_on_the_side_of_who_asked_first(tmp_path: Path) 
         forget(store, settings, ANN, "the operator", decode=decode)
         assert splits() == before
         assert len(store.places()) == 2
+
+
+def test_a_prompt_of_two_letters_empties_no_probe_record(tmp_path: Path) -> None:
+    """It stands in the midst of what others wrote; as a whole turn it goes."""
+    texts = {
+        1: "<|im_start|>user\nIs it open on Sundays, and what is it?<|im_end|>\n<|im_start|>as",
+        2: "<|im_start|>user\nis<|im_end|>\n<|im_start|>assistant\nWhat",
+        3: "<s>[INST] is [/INST] What",
+        4: "<|user|>Who is it?</s><|assistant|>It is",
+    }
+    write_json(tmp_path / PROBE, [{"prefix_ids": [one], "logprobs": {}} for one in texts])
+    write_json(tmp_path / "manifest.json", {"files_sha256": {PROBE: "as it was"}})
+    theirs = Theirs(rows={"r": {"prompt": [{"role": "user", "content": "is"}]}, "empty": {}})
+    search, *_ = theirs.searches()
+    assert redact_probe(tmp_path, theirs, search, lambda ids: texts[ids[0]]) == 2
+    assert [one["prefix_ids"] for one in read_json(tmp_path / PROBE)] == [[1], [4]]
 
 
 def test_a_night_keeps_an_erasing_out(settings: Settings, store: Store) -> None:
