@@ -23,7 +23,8 @@ from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
 from pawl.text import texts_of
 
-NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf", ".npz")  # numbers, or benchmarks' own items
+# Numbers, or benchmarks' own items.
+NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf", ".npz")
 DATABASE = "pawl.duckdb"  # and what begins so: the store looks after these
 ITEMS = "items.jsonl"
 UNFINISHED = ".unfinished.json"  # ends the name of a plan, which is looked after by itself
@@ -162,9 +163,8 @@ def redact_probe(adapter_dir: Path, theirs: Theirs, search: Search, decode: Deco
         if decode is None:
             return True
         text = decode(ids)
-        return any(prompt and all(_has_turn(text, one) for one in prompt) for prompt in prompts) or (
-            bool(search.spans(text.encode()))
-        )
+        asked = any(turns and all(_has_turn(text, one) for one in turns) for turns in prompts)
+        return asked or bool(search.spans(text.encode()))
 
     kept = [one for one in positions if not is_theirs(one["prefix_ids"])]
     manifest = read_json(adapter_dir / "manifest.json")
@@ -183,7 +183,7 @@ def _has_turn(text: str, message: str) -> bool:
     between marks of the template (``<|user|>Hi</s>``, ``[INST] Hi [/INST]``, ``USER: Hi``)."""
     if len(message) >= SHORTEST_TEXT:
         return message in text
-    pattern = rf"(?:^|[\n>\]:])[ \t]*{re.escape(message)}[ \t]*(?:$|[\n<\[])"
+    pattern = rf"(?:^|[\n>\]:])[ \t]*{re.escape(message)}[ \t]*(?:$|[\n<\[]|[A-Z]{{4,}}:)"
     return re.search(pattern, text) is not None
 
 

@@ -308,12 +308,16 @@ def _end_access(store: Store, names: tuple[str, ...]) -> None:
             store.access.revoke_key(name)
 
 
-def one_at_a_time(settings: Settings) -> AbstractContextManager[None]:
-    """Held by whoever erases, and by a backup, which must not hold half of it."""
+def one_at_a_time(
+    settings: Settings, wait_seconds: float = 0.0
+) -> AbstractContextManager[None]:
+    """Held by whoever erases, by a backup, which must not hold half of it, and while a snapshot is
+    taken, which would bring back what it read before."""
     return hold_lock(
         settings.state_dir / "erasing.lock",
-        "an erasing or a backup is under way",
+        "an erasing, a backup or a snapshot is under way",
         "Wait for it to end",
+        wait_seconds=wait_seconds,
     )
 
 

@@ -48,7 +48,8 @@ class Forgotten:
         """Whether one of them was forgotten after ``begun_at``."""
         if not self._until:
             return False
-        return any(begun_at < self._until.get(digest, "") for one in ids for digest in self._of(one))
+        digests = (digest for one in ids for digest in self._of(one))
+        return any(begun_at < self._until.get(digest, "") for digest in digests)
 
     def _of(self, one: str | None) -> Iterator[bytes]:
         if one is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from feedback.categories import check_categories
 from feedback.curation import Curated, curate
 from feedback.current import CLEARABLE
+from feedback.erasing import one_at_a_time
 from feedback.fresh import assign, attempt_number, prompts_of_looks
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import freeze
@@ -18,6 +19,8 @@ from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.schemas import Feedback, FeedbackRequest, Traffic, TrainingRow, utc_now
 from pawl.settings import Settings
+
+MOST_ERASING_SECONDS = 300.0  # that a snapshot waits for
 
 
 def submit_feedback(
@@ -99,8 +102,19 @@ def take_snapshot(
     """Curate all there is, freeze it and record it. Answers ``freeze``'s manifest.
 
     The same rows as before give the same snapshot, recorded once. One ``without`` some raters is
-    that of a store that never had them, and is not recorded. ``mended``: see ``curate``.
+    that of a store that never had them, and is not recorded. ``mended``: see ``curate``. Waits for
+    the end of an erasing.
+
+    Raises:
+        PawlError: that takes too long (``locked``).
     """
+    with one_at_a_time(settings, MOST_ERASING_SECONDS):
+        return _take_snapshot(store, settings, without, mended)
+
+
+def _take_snapshot(
+    store: Store, settings: Settings, without: Collection[str], mended: Collection[str]
+) -> dict[str, Any]:
     curated = curate_for_night(store, settings, without, mended)
     if not without:
         places = {key: place.split for key, place in curated.places.items()}

@@ -109,7 +109,7 @@ def backup_command(ctx: click.Context, path: Path) -> None:
     if path.exists():
         raise PawlError(f"{path} is there already", "no file is overwritten", "Name another")
     lock = hold_lock(
-        settings.state_dir / "erasing.lock", "an erasing or a backup is under way",
+        settings.state_dir / "erasing.lock", "an erasing, a backup or a snapshot is under way",
         "Wait for it to end",
     )  # fmt: skip
     with lock:

@@ -85,7 +85,8 @@ def test_a_prompt_between_two_sides_is_left_out_alone() -> None:
 
 
 def test_what_is_known_is_found_but_not_looked_for() -> None:
-    texts = [comparable(text) for text in (REFUND, f"{REFUND} Thanks!", "Who is it?", f"Hi! {REFUND}")]
+    asked = REFUND, f"{REFUND} Thanks!", "Who is it?", f"Hi! {REFUND}"
+    texts = [comparable(text) for text in asked]
     assert neighbours(texts)[1] == [0]
     assert neighbours(texts, 3) == [[], [], [], neighbours(texts)[3]]
     assert set(neighbours(texts)[3]) == {0, 1}

@@ -71,8 +71,10 @@ def test_a_row_moves_the_model_by_its_weight(
         given = [{**row, "weight": weight} for row, weight in zip(rows, weights, strict=True)]
         loss = trainer.compute_loss(trainer.model, trainer.data_collator(given))
         loss.backward()
-        found = {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
-        return float(loss.detach()), found
+        parameters = trainer.model.named_parameters()
+        return float(loss.detach()), {
+            name: one.grad.clone() for name, one in parameters if one.grad is not None
+        }
 
     every, none = step(1, 1, 1, 1), step(0, 0, 0, 0)
     without, alone, double = step(1, 0, 1, 1), step(0, 1, 0, 0), step(1, 2, 1, 1)
