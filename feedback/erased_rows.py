@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from feedback.splits import prompt_key
 from feedback.store import Store
 from feedback.tables import Row, table_columns
 from pawl.errors import PawlError
-from pawl.schemas import utc_now
+from pawl.schemas import Message, utc_now
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -286,11 +286,16 @@ def _places_of_nobody(
         f" AND completion_id IN (SELECT completion_id FROM main.feedback WHERE NOT ({own}))",
         [*values, *own_values],
     )
-    prompts = [json.loads(messages) for (messages,) in rated]
+    held = _prompt_keys(json.loads(messages) for (messages,) in rated)
     lessons = (json.loads(row) for (row,) in _rows(cursor, "SELECT row_json FROM main.imported"))
-    prompts += [one["prompt"] for one in lessons if not theirs.owns(one.get("origin") or {})]
-    held = {prompt_key(prompt) for prompt in prompts if problem_of_prompt(prompt) is None}
+    held |= _prompt_keys(
+        one["prompt"] for one in lessons if not theirs.owns(one.get("origin") or {})
+    )
     return {int(seq) for seq, key in places if key not in held}
+
+
+def _prompt_keys(prompts: Iterable[list[Message]]) -> set[str]:
+    return {prompt_key(prompt) for prompt in prompts if problem_of_prompt(prompt) is None}
 
 
 def _origin(column: str, value: dict[str, Any]) -> dict[str, Any]:

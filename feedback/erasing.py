@@ -146,7 +146,8 @@ class _Erasure:
     def run(self) -> dict[str, Any]:
         """Every step; the certificate."""
         access = self.store.access
-        callers = {one.name for one in (*access.accounts.all_accounts(), *access.all_keys())}
+        callers = {one.name for one in access.accounts.all_accounts()}
+        callers |= {one.name for one in access.all_keys()}
         ids = {*self._names, *(f"{name}/" for name in callers.intersection(self._names))}
         with self.store.forgotten.erasing(ids):
             self.store.flush()  # what came before is found below, what comes now is not kept
@@ -308,9 +309,7 @@ def _end_access(store: Store, names: tuple[str, ...]) -> None:
             store.access.revoke_key(name)
 
 
-def one_at_a_time(
-    settings: Settings, wait_seconds: float = 0.0
-) -> AbstractContextManager[None]:
+def one_at_a_time(settings: Settings, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
     """Held by whoever erases, by a backup, which must not hold half of it, and while a snapshot is
     taken, which would bring back what it read before."""
     return hold_lock(

@@ -440,7 +440,7 @@ class Store:
             "SELECT prompt_key, split FROM places"
             " QUALIFY row_number() OVER (PARTITION BY prompt_key ORDER BY seq DESC) = 1"
         )
-        return dict(rows)  # type: ignore[arg-type]
+        return dict(rows)
 
     def imported_keys(self) -> set[tuple[str, str | None]]:
         """``row_id`` and rater of every imported row."""

@@ -14,7 +14,10 @@ def weighted(trainer_class: Any) -> Any:
     """A subclass of ``DPOTrainer`` or ``KTOTrainer`` whose rows have a column ``weight``."""
     import torch
 
-    class Weighted(trainer_class):  # type: ignore[misc]
+    class Weighted(trainer_class):
+        data_collator: Any
+        _signature_columns: Any
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)  # scores the reference, for which no row has a weight
             collate = self.data_collator

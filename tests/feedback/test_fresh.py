@@ -13,7 +13,6 @@ from feedback.store import Store
 from pawl.schemas import Look, Split, TrainingRow
 from pawl.settings import Settings
 from tests.feedback.examples import (
-    SALT,
     answered,
     conversation_in,
     make_completion,
@@ -97,25 +96,24 @@ def test_a_prompt_is_evidence_once(tmp_path: Path) -> None:
         assert waiting == []
 
 
-def test_what_validated_is_learned_from_after_a_look(tmp_path: Path) -> None:
+def test_what_validated_is_learned_from_after_a_look(store: Store, settings: Settings) -> None:
     """A complaint whose first mention fell into the validation split is not locked out for ever."""
-    settings = Settings(state_dir=tmp_path, split_salt=SALT)
-    with Store.open(settings.database_path) as store:
-        for split in ("train", "validation", "holdout"):
-            answer = answered(store, conversation_id=conversation_in(split))
-            said(store, answer, correction=f"right {split}")
+    all_splits: tuple[Split, ...] = ("train", "validation", "holdout")
+    for split in all_splits:
+        answer = answered(store, conversation_id=conversation_in(split))
+        said(store, answer, correction=f"right {split}")
 
-        def splits() -> dict[str | None, str]:
-            rows = store.snapshot_rows(take_snapshot(store, settings)["snapshot_id"])
-            return {row.chosen: row.split for row in rows if row.chosen is not None}
+    def splits() -> dict[str | None, str]:
+        rows = store.snapshot_rows(take_snapshot(store, settings)["snapshot_id"])
+        return {row.chosen: row.split for row in rows if row.chosen is not None}
 
-        sides = {f"right {split}": split for split in ("train", "validation", "holdout")}
-        assert splits() == sides
-        snapshot_id = take_snapshot(store, settings)["snapshot_id"]
-        paid = {"snapshot_id": snapshot_id, "attempt": 1, "alpha": 0.01, "prompts": {}}
-        store.append_verdict("r1", {"outcome": "reject", "look": paid}).result()
-        assert splits() == sides | {"right validation": "train"}
-        assert splits() == sides | {"right validation": "train"}
+    sides: dict[str | None, str] = {f"right {split}": split for split in all_splits}
+    assert splits() == sides
+    snapshot_id = take_snapshot(store, settings)["snapshot_id"]
+    paid = {"snapshot_id": snapshot_id, "attempt": 1, "alpha": 0.01, "prompts": {}}
+    store.append_verdict("r1", {"outcome": "reject", "look": paid}).result()
+    assert splits() == sides | {"right validation": "train"}
+    assert splits() == sides | {"right validation": "train"}
 
 
 def test_looks_are_counted_from_the_one_that_made_the_champion() -> None:

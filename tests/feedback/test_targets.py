@@ -132,7 +132,7 @@ def test_a_benchmark_item_is_named(tmp_path: Path) -> None:
 
 
 def test_much_benchmark_data_is_read_by_a_child_once(tmp_path: Path) -> None:
-    """The child's index finds what one of this process finds, until a file changes."""
+    """The child's index finds what one of this process finds, also after a start."""
     data, settings = tmp_path / "data", Settings(state_dir=tmp_path / "state")
     data.mkdir()
     settings = settings.model_copy(update={"gate": GateSettings(data_dir=data)})
@@ -148,10 +148,7 @@ def test_much_benchmark_data_is_read_by_a_child_once(tmp_path: Path) -> None:
     decontamination._made.clear()  # as after a start
     assert index_of(settings).find(asked.format(77)) == "data/pump item 78"
     assert kept.stat().st_mtime_ns == made
-    with (data / "pump.jsonl").open("a") as file:
-        file.write(json.dumps({"question": "How deep is the well behind the mill in Ottermoor?"}))
-    found = index_of(settings).find("How deep is the well behind the mill in Ottermoor?")
-    assert found == "data/pump item 1301"
+    assert decontamination.Index.load(kept, "the key of other data") is None
 
 
 def test_an_answer_that_a_stop_string_ended_is_not_learned(
