@@ -44,6 +44,8 @@ from pawl.settings import Settings
 _log = logging.getLogger("pawl.erasing")
 Say = Callable[[str], None]
 
+MOST_SECONDS = 300.0  # that one waits for another at ``erasing.lock``
+
 
 def preview(store: Store, settings: Settings, user: str) -> dict[str, Any]:
     """What ``forget`` would erase, nothing done: counts, snapshots, adapters, copies."""
@@ -79,8 +81,8 @@ def forget(
         say: called with the name of each step as it begins.
 
     Raises:
-        PawlError: a night runs (``night_runs``), nothing is kept under the name, or a step failed;
-            what was begun is carried on by the next call, and by the next start.
+        PawlError: a night or ``pawl why`` runs (``night_runs``), nothing is kept under the name, or
+            a step failed; what was begun is carried on by the next call, and by the next start.
     """
     with _alone(settings):
         for done in carry_on(store, settings, decode=decode, say=say, is_alone=True):
@@ -117,7 +119,7 @@ def carry_on(
     try:
         with ExitStack() as held:
             if not is_alone:
-                held.enter_context(_alone(settings))
+                held.enter_context(_alone(settings, 0.0))  # a start waits for nobody
             return [_Erasure(store, settings, read_json(path), decode, say).run() for path in found]
     except PawlError as err:
         if is_alone or err.code not in ("locked", "night_runs"):
@@ -309,25 +311,38 @@ def _end_access(store: Store, names: tuple[str, ...]) -> None:
             store.access.revoke_key(name)
 
 
-def one_at_a_time(settings: Settings, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
-    """Held by whoever erases, by a backup, which must not hold half of it, and while a snapshot is
-    taken, which would bring back what it read before."""
+def while_erasing(
+    settings: Settings, wait_seconds: float = MOST_SECONDS
+) -> AbstractContextManager[None]:
+    """Held by whoever erases: no ``while_reading``, no other erasing meanwhile."""
     return hold_lock(
         settings.state_dir / "erasing.lock",
-        "an erasing, a backup or a snapshot is under way",
+        "an erasing, a backup, an export or a snapshot is under way",
         "Wait for it to end",
         wait_seconds=wait_seconds,
     )
 
 
+def while_reading(settings: Settings) -> AbstractContextManager[None]:
+    """Held by whoever writes elsewhere what they read of people (snapshots, exports, backups):
+    it would bring back what is erased meanwhile. Shared; waits for the end of an erasing."""
+    return hold_lock(
+        settings.state_dir / "erasing.lock",
+        "an erasing is under way",
+        "Wait for it to end",
+        wait_seconds=MOST_SECONDS,
+        shared=True,
+    )
+
+
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _alone(settings: Settings, wait_seconds: float = MOST_SECONDS) -> Iterator[None]:
     """No other erasing, and no night, whose files would be half before it and half after it."""
     with ExitStack() as held:
-        held.enter_context(one_at_a_time(settings))
+        held.enter_context(while_erasing(settings, wait_seconds))
         try:
             held.enter_context(
-                hold_lock(settings.state_dir / "nightly.lock", "a night is running", "")
+                hold_lock(settings.state_dir / "nightly.lock", "a night or 'pawl why' runs", "")
             )
         except PawlError as err:
             raise PawlError(

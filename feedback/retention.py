@@ -14,7 +14,7 @@ from typing import Any
 from feedback import erased_files as files
 from feedback.erased_files import Theirs
 from feedback.erased_rows import Selection, changes_of, read_rows
-from feedback.erasing import one_at_a_time
+from feedback.erasing import while_erasing
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
 from pawl.schemas import utc_now
@@ -30,7 +30,7 @@ def erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
     """
     if settings.retention.unrated_days is None and settings.retention.all_days is None:
         return {"n_answers": 0, "n_feedback": 0, "snapshots": []}
-    with one_at_a_time(settings):
+    with while_erasing(settings):
         return _erase_by_age(store, settings)
 
 

@@ -11,16 +11,15 @@ from typing import Any
 from feedback.categories import check_categories
 from feedback.curation import Curated, curate
 from feedback.current import CLEARABLE
-from feedback.erasing import one_at_a_time
+from feedback.erasing import MOST_SECONDS, while_reading
 from feedback.fresh import assign, attempt_number, prompts_of_looks
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import freeze
 from feedback.store import Store
 from pawl.errors import PawlError
+from pawl.files import hold_lock
 from pawl.schemas import Feedback, FeedbackRequest, Traffic, TrainingRow, utc_now
 from pawl.settings import Settings
-
-MOST_ERASING_SECONDS = 300.0  # that a snapshot waits for
 
 
 def submit_feedback(
@@ -103,12 +102,16 @@ def take_snapshot(
 
     The same rows as before give the same snapshot, recorded once. One ``without`` some raters is
     that of a store that never had them, and is not recorded. ``mended``: see ``curate``. Waits for
-    the end of an erasing.
+    the end of an erasing, and of another snapshot.
 
     Raises:
         PawlError: that takes too long (``locked``).
     """
-    with one_at_a_time(settings, MOST_ERASING_SECONDS):
+    lock = hold_lock(
+        settings.state_dir / "snapshots.lock", "another snapshot is taken", "Wait for it to end",
+        wait_seconds=MOST_SECONDS,
+    )  # fmt: skip
+    with while_reading(settings), lock:
         return _take_snapshot(store, settings, without, mended)
 
 

@@ -154,12 +154,12 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _locked_within(seconds: float, descriptor: int) -> bool:
+def _locked_within(seconds: float, descriptor: int, kind: int) -> bool:
     """Lock an open file; False when somebody else holds it all that time."""
     until = time.monotonic() + seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() >= until:
@@ -168,16 +168,22 @@ def _locked_within(seconds: float, descriptor: int) -> bool:
 
 
 @contextmanager
-def hold_lock(path: Path, what: str, do: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` until the block ends or the process dies.
+def hold_lock(
+    path: Path, what: str, do: str, *, wait_seconds: float = 0.0, shared: bool = False
+) -> Iterator[None]:
+    """Hold a lock on ``path`` until the block ends or the process dies.
+
+    Args:
+        shared: with all others who share it; else nobody else holds it.
 
     Raises:
         PawlError: somebody else holds it, after ``wait_seconds`` still; the message names the
-            holder's process id.
+            process id of who took it last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as file:
-        if not _locked_within(wait_seconds, file.fileno()):
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        if not _locked_within(wait_seconds, file.fileno(), kind):
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise PawlError(

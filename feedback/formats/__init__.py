@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.curation import curate
+from feedback.erasing import while_reading
 from feedback.formats.detect import FORMATS
 from feedback.formats.exchange import Exchange
 from feedback.formats.read import Parsed, parse
@@ -148,9 +149,10 @@ def export_file(
             "Use one of them",
             param="format",
         )
-    rows = curate(store, settings).rows
-    text, n_records, skipped = render(rows, file_format, as_array=Path(name).suffix == ".json")
-    exchange.write(name, text.encode())
+    with while_reading(settings):
+        rows = curate(store, settings).rows
+        text, n_records, skipped = render(rows, file_format, as_array=Path(name).suffix == ".json")
+        exchange.write(name, text.encode())
     return {
         "format": file_format,
         "path": str(exchange.folder / name),

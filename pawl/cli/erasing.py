@@ -13,7 +13,7 @@ import click
 from pawl.cli.connect import connect, settings_of
 from pawl.cli.output import echo, one_line
 from pawl.errors import PawlError
-from pawl.files import hold_lock, write_atomic
+from pawl.files import write_atomic
 
 
 @click.command("forget")
@@ -42,7 +42,8 @@ def forget_command(
     Gone are their rows in the store, whose file is written anew, snapshots with rows of theirs,
     texts in runs, probe records, exports and logs, their account or key. Adapters that learned from
     them are listed. A certificate says what was done; it stays in erasures/ of the state folder,
-    without the name. While a night runs nothing is erased.
+    without the name. While a night or 'pawl why' runs
+    nothing is erased.
     """
     from feedback.certificate import certificate_text
 
@@ -103,16 +104,13 @@ def backup_command(ctx: click.Context, path: Path) -> None:
     keys; no logs, no base model. Type it as the server's own user.
     """
     from feedback.backup import write_backup
+    from feedback.erasing import while_reading
 
     settings = settings_of(ctx)
     client = connect(settings, only_reads=True)
     if path.exists():
         raise PawlError(f"{path} is there already", "no file is overwritten", "Name another")
-    lock = hold_lock(
-        settings.state_dir / "erasing.lock", "an erasing, a backup or a snapshot is under way",
-        "Wait for it to end",
-    )  # fmt: skip
-    with lock:
+    with while_reading(settings):
         copy = client.post("/admin/backup", {})
         try:
             done = write_backup(settings.state_dir, copy, path)

@@ -12,7 +12,7 @@ from pawl.cli.connect import connect, settings_beside_server, settings_of
 from pawl.cli.output import echo, one_line, say_progress
 from pawl.cli.promotions import path_of
 from pawl.errors import PawlError
-from pawl.files import read_json
+from pawl.files import hold_lock, read_json
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
 from pawl.server import running_server
@@ -131,7 +131,8 @@ def why_command(
 ) -> None:
     """Rank the rows that RUN was trained on by their influence on what it broke.
 
-    The report gets the list, too. A night that was rejected has it already.
+    The report gets the list, too. A night that was rejected has it already. Refused while a night
+    runs.
     """
     from evals.report.report import write_report
     from refine.influence import SUSPECTS, find_suspects
@@ -147,18 +148,22 @@ def why_command(
         )
     path = run_dir / SUSPECTS
     if again or not path.exists() or "note" in read_json(path):
-        server = running_server(settings)
-        find_suspects(
-            run_dir,
-            resolve_model(
-                settings.model, settings.model_revision, cache_dir=settings.state_dir,
-                tell=say_progress,
-            ),
-            minutes=minutes or settings.gate.suspects_minutes or DEFAULT_MINUTES,
-            n_threads=settings.train.n_threads,
-            beside_engine=server is not None,
+        lock = hold_lock(  # held, nobody is forgotten between what is read and what is written
+            settings.state_dir / "nightly.lock", "a night, or another 'pawl why', is running",
+            "Wait for it to end",
         )  # fmt: skip
-        write_report(run_dir)
+        with lock:
+            find_suspects(
+                run_dir,
+                resolve_model(
+                    settings.model, settings.model_revision, cache_dir=settings.state_dir,
+                    tell=say_progress,
+                ),
+                minutes=minutes or settings.gate.suspects_minutes or DEFAULT_MINUTES,
+                n_threads=settings.train.n_threads,
+                beside_engine=running_server(settings) is not None,
+            )  # fmt: skip
+            write_report(run_dir)
     found = read_json(path)
     echo(json.dumps(found, indent=2) if as_json else "\n".join(_suspects(found)))
     if not as_json:

@@ -273,14 +273,16 @@ def admin_routes(
     @router.post("/import")
     def import_rows(body: ImportRequest) -> ImportCounts:
         """Read training rows from a file of the exchange folder."""
+        from feedback.erasing import while_reading
         from feedback.formats import Exchange, import_file
 
         exchange = Exchange.of(settings)
-        counts = ImportCounts(
-            **import_file(
-                store, exchange, body.path, body.format, body.map, is_dry_run=body.dry_run
+        with while_reading(settings):
+            counts = ImportCounts(
+                **import_file(
+                    store, exchange, body.path, body.format, body.map, is_dry_run=body.dry_run
+                )
             )
-        )
         _log.info("import: %s", counts.message)
         return counts
 

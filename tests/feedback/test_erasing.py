@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 
 from feedback.erased_files import Theirs, redact_probe
-from feedback.erasing import certificates, forget, preview, subject_hash
+from feedback.erasing import (
+    certificates,
+    forget,
+    preview,
+    subject_hash,
+    while_erasing,
+    while_reading,
+)
+from feedback.formats import Exchange, export_file
 from feedback.mark import begin_swap, finish_swap, mark_path, new_path, read_mark, swap_path
 from feedback.service import take_snapshot
 from feedback.snapshots import read_manifest, read_rows
@@ -401,6 +409,23 @@ def test_a_night_keeps_an_erasing_out(settings: Settings, store: Store) -> None:
     assert err.value.code == "night_runs"
     assert err.value.retryable
     assert store.completions(rater_id=ANN)
+
+
+def test_nobody_is_erased_while_an_export_is_written(settings: Settings, store: Store) -> None:
+    """Else it would bring back what it read before. Who only reads waits for no other reader."""
+    refused: list[str | None] = []
+
+    class Folder(Exchange):
+        def write(self, name: str, data: bytes) -> None:
+            with pytest.raises(PawlError) as err, while_erasing(settings, 0.0):
+                pass
+            refused.append(err.value.code)
+
+    with while_reading(settings):  # as beside a backup
+        export_file(store, Folder(settings.exchange_dir, 10**9), "out.json", "sft", settings)
+        take_snapshot(store, settings)
+    assert refused == ["locked"]
+    assert forget(store, settings, ANN, "the operator", decode=decode)["counts"]["answers"]
 
 
 def test_a_front_end_s_key_stands_for_all_behind_it(settings: Settings, store: Store) -> None:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from feedback.store import Store
 from pawl.cli import COMMANDS, cli
+from pawl.files import hold_lock, write_json
 from tests.feedback.examples import answered
 
 HEAVY = ("torch", "trl", "lm_eval", "gradio", "transformers", "vllm", "duckdb", "datasets")
@@ -109,6 +110,16 @@ def test_what_stands_last_wins() -> None:
     line = "--set port=1 --log-level debug settings --set port=2 --log-level error --log-json"
     lines = CliRunner().invoke(cli, line.split()).output.splitlines()
     assert {"port = 2", "log.level = 'error'", "log.format = 'json'"} <= set(lines)
+
+
+def test_rows_are_not_ranked_while_a_night_runs(tmp_path: Path) -> None:
+    """Nor is anybody forgotten meanwhile, whose rows would come back into the report."""
+    write_json(tmp_path / "runs" / "run-1" / "run.json", {})
+    line = ["--state-dir", str(tmp_path), "--set", f"model={tmp_path / 'none'}", "why", "run-1"]
+    with hold_lock(tmp_path / "nightly.lock", "", ""):
+        result = CliRunner().invoke(cli, line)
+    assert result.exit_code != 0
+    assert "nightly.lock" in f"{result.output} {result.exception}"
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -64,3 +64,13 @@ def test_lock_names_its_holder_and_goes_with_the_process(tmp_path: Path) -> None
     holder.communicate()
     with hold_lock(path, "busy", "Wait"):
         assert path.read_text() == str(os.getpid())
+
+
+def test_a_lock_that_is_shared_keeps_out_whoever_wants_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    alone, shared = hold_lock(path, "busy", ""), hold_lock(path, "busy", "", shared=True)
+    with shared, hold_lock(path, "busy", "", shared=True), pytest.raises(PawlError), alone:
+        pass
+    again = hold_lock(path, "busy", "", shared=True)
+    with hold_lock(path, "busy", "", wait_seconds=1.0), pytest.raises(PawlError), again:
+        pass
