@@ -1,7 +1,6 @@
 """Puts the parts together into one ASGI application, and hands each route what it needs.
 
-build_app(settings, engine)   what ``pawl up`` serves
-build_app(settings, None)     the same routes for command-line verbs while no server runs
+Without an engine, ``build_app`` gives the same routes to verbs while no server runs.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ seconds (Gradio reads the handlers' annotations): import it only to build the pa
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -139,10 +138,10 @@ class ChatPage:
 
     async def _catch_up(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
         """Draw anew what a server that started anew behind an open page reads back."""
-        if page.opened or not _is_rater(rater_id):
+        if page.opened or not rater_id:
             return KEEP
         try:
-            lost = await self._open(page, str(rater_id), request)
+            lost = await self._open(page, rater_id, request)
         except PawlError:
             return KEEP  # the banner says that the server does not answer; the next tick tries
         return drawn_and_form(page) if lost else KEEP
@@ -379,12 +378,11 @@ class ChatPage:
         ]
 
     def _rater(self, stored: str | None, request: gr.Request) -> str:
-        """The browser's rater; for a browser that stores none yet, this session's: the same in
-        whichever of the page's first events comes first."""
-        if _is_rater(stored):
-            return str(stored)
+        """The browser's; where it stores none yet the session's, in whichever event comes first."""
+        if isinstance(stored, str) and _RATER.fullmatch(stored):
+            return stored
         session = (request.session_hash or secrets.token_hex()).encode()
-        return "page-" + hmac.new(self._secret, session, hashlib.sha256).hexdigest()[:32]
+        return f"page-{hmac.new(self._secret, session, 'sha256').hexdigest()[:32]}"
 
     def _api(self, request: gr.Request, rater_id: str) -> Api:
         """The gateway at the address where this very request came in."""
@@ -400,7 +398,3 @@ def _turn_index(message_index: Any) -> int:
     """Messages come in pairs: question, answer."""
     index = message_index[0] if isinstance(message_index, list | tuple) else message_index
     return int(index) // 2
-
-
-def _is_rater(rater_id: str | None) -> bool:
-    return isinstance(rater_id, str) and _RATER.fullmatch(rater_id) is not None
