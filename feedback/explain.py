@@ -44,7 +44,11 @@ def explain(store: Store, settings: Settings, row_or_id: str) -> Explanation:
         if newest is not None and newest.feedback_id != row_or_id:
             ids = {newest.feedback_id}
             note = f"{newest.feedback_id} is what counts: later words of the same rater on it"
-    elif recorded is not None or any(row.row_id == row_or_id for row in curated.rows):
+    elif (
+        recorded is not None
+        or any(row.row_id == row_or_id for row in curated.rows)
+        or any(origin.get("row_id") == row_or_id for _, origin in curated.rejected)
+    ):
         kind = "row"
         if recorded is not None and (source := recorded.origin.get("feedback_id")):
             ids.add(str(source))  # it may be another row by now, or none

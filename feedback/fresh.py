@@ -77,7 +77,7 @@ def assign(
     for key, cluster, row in zip(keys, clusters, rows, strict=True):
         if cluster in tested and row.split != "holdout":
             if row.chosen is None:
-                waiting.append((WAITS, row.origin))
+                waiting.append((WAITS, {**row.origin, "row_id": row.row_id}))
                 continue
             kind: RowKind = "regression" if (key, row.chosen) in corrections else row.kind
             row = _as(row, kind, "holdout")

@@ -64,6 +64,7 @@ SUSPECTS = "suspects.json"
 N_ITEMS_OF_ROW = 3
 SKETCH_SIZE = 1 << 16
 MAX_ITEMS = 48
+ITEMS_SHARE = 1 / 3  # of the time, for the items; the rest for the rows
 # Longer texts are cut, a prompt at its beginning: 500 rows fit into minutes, a long one into 2 GB.
 MAX_TOKENS, MAX_ANSWER_TOKENS = 384, 192
 SHOWN_SHARE, MIN_SHOWN = 0.05, 20
@@ -95,7 +96,8 @@ def find_suspects(
     """Rank a run's training rows in a child process; writes ``suspects.json`` and answers it.
 
     Args:
-        minutes: rows that were not reached by then are not compared, and counted.
+        minutes: rows that were not reached by then are not compared, and counted; likewise items
+            after ``ITEMS_SHARE`` of them.
 
     Raises:
         PawlError: the run has no adapter, scores or snapshot (any more), another base, or the child
@@ -178,11 +180,16 @@ def rank(
     random.Random(0).shuffle(rows)  # whatever time allows is a fair sample
     model = _load(model_dir, run_dir / "adapter", torch)
     gradients = Gradients(model, torch)
-    of_items = [gradients.of(answers) for _, answers in items]
+    of_items: list[Any] = []
+    for _, answers in items:
+        if of_items and time.monotonic() > started + ITEMS_SHARE * 60 * minutes:
+            break
+        of_items.append(gradients.of(answers))
+    left_out["item"] += len(items) - len(of_items)
+    items = items[: len(of_items)]
     cosines: list[tuple[TrainingRow, Any]] = []
-    deadline = started + 60 * minutes
     for n_done, row in enumerate(rows):
-        if time.monotonic() > deadline:
+        if time.monotonic() > started + 60 * minutes:
             break
         answers = _encoded(partial(answers_of_row, row, encode))
         if not answers:
@@ -191,6 +198,12 @@ def rank(
         own = gradients.of(answers)
         cosines.append((row, [float(own @ of_item) for of_item in of_items]))
         report({"stage": "influence", "fraction": round((n_done + 1) / len(rows), 4)})
+    if not cosines:
+        return _noted(
+            run_dir,
+            f"No row was compared in {minutes:.3g} minutes: "
+            f"'pawl why {run_dir.name} --minutes {max(1, math.ceil(2 * minutes))}' takes longer.",
+        )
     value: dict[str, Any] = {
         "than": broken.than,
         "failed": broken.failed,
@@ -198,7 +211,7 @@ def rank(
         "n_items": len(items),
         "n_rows": len(rows),
         "n_compared": len(cosines),
-        "n_left_out": dict(left_out),
+        "n_left_out": dict(+left_out),
         "seconds": round(time.monotonic() - started, 1),
         "rows": _shown(cosines, [item for item, _ in items]),
     }

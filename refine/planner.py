@@ -66,8 +66,9 @@ class Plan:
 
     ``max_length_tokens`` None: the model's own maximum, 4,096 at most. ``n_replay_rows`` is how
     many replay prompts are drawn; SFT takes them in ``REPLAY_EPOCHS`` parts. ``beta`` is the
-    strength of DPO's and KTO's pull to the reference. ``patience_evals``: DPO and KTO stop
-    after as many evaluations (one an epoch) without a better validation loss. ``max_minutes``
+    strength of DPO's and KTO's pull to the reference. ``patience_evals``: with enough
+    validation rows (``refine.trainer``) DPO and KTO stop after as many evaluations (one an epoch)
+    without a better loss of these. ``max_minutes``
     bounds all stages together.
     """
 

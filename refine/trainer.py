@@ -1,7 +1,8 @@
 """One stage of training: TRL's trainer and its arguments for SFT, DPO or KTO; warm-up, memory.
 
-SFT stops when its corrections are learned (``refine/sft.py``), DPO and KTO when the validation
-loss gets no better; all of them in time for the plan's ``max_minutes``.
+SFT stops when its corrections are learned (``refine/sft.py``), DPO and KTO when the loss of
+``MIN_VALIDATION_ROWS`` or more validation rows gets no better; all of them in time for the plan's
+``max_minutes``.
 
 References. DPO and KTO pull towards the adapter as it is when the stage begins (TRL copies it
 under the name "ref"): for a first stage that is the base, since a new LoRA adds nothing; after
@@ -28,11 +29,12 @@ from typing import Any
 
 from pawl.errors import PawlError
 from refine.datasets import StageRows
-from refine.planner import REPLAY_EPOCHS, Plan, Stage
+from refine.planner import REPLAY_EPOCHS, Plan, Stage, StageKind
 from refine.sft import EpochSampler, answer_trainer, collator
 from refine.weighted import weighted
 
 WARMUP_STEPS = 10
+MIN_VALIDATION_ROWS = 16  # of fewer, one or two rows would decide when to stop
 MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
 # Activations that a pass keeps, with LoRA on all linear layers: 2.2 MB a token of SmolLM2-135M
 # (30 layers of width 576) in bf16.
@@ -56,7 +58,8 @@ class StageResult:
 
     ``learned`` is the share of SFT's corrections that its last epoch found answered word for
     word; None for other stages. ``best_validation`` is of what was kept: DPO's and KTO's best
-    checkpoint, SFT's last step. ``n_tokens`` counts SFT's, padding aside.
+    checkpoint where there are enough validation rows, else the last step. ``n_tokens`` counts
+    SFT's, padding aside.
     """
 
     kind: str
@@ -109,7 +112,7 @@ def run_stage(
     max_tokens, max_replay_tokens = pass_tokens(model.config.get_text_config())
     pass_rows = _pass_rows(stage, rows.longest_tokens, max_tokens)
     has_validation = bool(rows.validation)
-    keeps_best = has_validation and not is_sft
+    keeps_best = keeps_best_checkpoint(stage.kind, len(rows.validation))
     train_rows = list(rows.train)
     random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
     sampler = EpochSampler(
@@ -223,6 +226,11 @@ def _trainer(
         "desirable_weight": desirable,
         "undesirable_weight": undesirable,
     }
+
+
+def keeps_best_checkpoint(kind: StageKind, n_validation: int) -> bool:
+    """Whether a stage is evaluated each epoch, stops early, and keeps what was best."""
+    return kind != "sft" and n_validation >= MIN_VALIDATION_ROWS
 
 
 def kto_weights(n_liked: int, n_disliked: int) -> tuple[float, float]:

@@ -38,8 +38,8 @@ def curate_command(
 ) -> None:
     """Freeze the rows that a night would learn from, and say what was left out, and why.
 
-    With --without the snapshot is another store's: no night learns from it. Its name says whether
-    the rater had any influence: it is the same where they had none.
+    With --without the snapshot is another store's: no night learns from it. The rater had no
+    influence where its name is that of --without a name that nobody has.
     """
     if explain is not None:
         if without:

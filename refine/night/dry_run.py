@@ -9,6 +9,7 @@ from pawl.client import Client
 from pawl.models import resolve_model
 from pawl.settings import Settings
 from refine.night import evidence
+from refine.night.recheck import known_mended
 from refine.night.steps import Say
 from refine.planner import choose, hidden_size_of
 
@@ -25,7 +26,7 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
     base = resolve_model(
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )
-    manifest = client.post("/admin/snapshots", {})
+    manifest = client.post("/admin/snapshots", {"mended": known_mended(settings, base)})
     status = client.get("/admin/status")
     champion = status["champion"]
     found, _ = evidence.collect(client, settings, manifest, seed="dry-run", champion=champion)

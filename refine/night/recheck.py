@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedback.splits import prompt_key
+from pawl.errors import PawlError
+from pawl.files import sha256_json, write_atomic
+from pawl.models import BaseModel
+from pawl.settings import Settings
 
 if TYPE_CHECKING:
     from refine.night.steps import Night
+
+MOST_ROWS = 200  # that one night asks about, the newest first
 
 
 def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
     """``row_id`` of the pairs of corrections of another base's answers that this base has no need
     of: its greedy answer says what the correction says (``evals.matching``).
 
-    It is asked in a scoring child, whose answers are kept for later nights.
+    It is asked in a scoring child, about ``MOST_ROWS`` at most. What it answered as corrected is
+    kept for later nights in the folder of scores, and goes with a person who is erased. Where the
+    child fails, what earlier nights know is taken.
 
     Args:
         manifest: of a snapshot that holds these pairs.
@@ -36,21 +45,57 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    path = night.path("recheck.jsonl")
-    write_more_rows(path, rows)
-    scores = score(
-        night.base,
-        None,
-        suite=night.suite,
-        scores_dir=night.settings.scores_dir,
-        more_rows=path,
-        benchmarks=False,
-        beside_engine=night.beside_engine,
-        on_event=night.progress("recheck"),
-    )
-    mended = [item.item_id for item in scores.items if item.detail.get("matches")]
+    kept = kept_answers(night.settings, night.base)
+    known = _read(kept)
+    unknown = [row for row in rows if row.row_id not in known]
+    unknown.sort(key=lambda row: str(row.origin.get("created_at", "")), reverse=True)
+    if asked := unknown[:MOST_ROWS]:
+        path = night.path("recheck.jsonl")
+        write_more_rows(path, asked)
+        try:
+            scores = score(
+                night.base,
+                None,
+                suite=night.suite,
+                scores_dir=night.settings.scores_dir,
+                more_rows=path,
+                benchmarks=False,
+                beside_engine=night.beside_engine,
+                on_event=night.progress("recheck"),
+            )
+        except PawlError as err:
+            night.say(f"  {night.base.name} could not be asked about {len(asked)} of them: {err}")
+        else:
+            known |= {row.row_id: False for row in asked}  # also what can't be scored
+            known |= {item.item_id: bool(item.detail.get("matches")) for item in scores.items}
+            _write(kept, {row.row_id: known[row.row_id] for row in rows if row.row_id in known})
+    mended = [row.row_id for row in rows if known.get(row.row_id)]
+    n_open = sum(row.row_id not in known for row in rows)
     night.say(
         f"  {len(mended)} of {len(rows)} corrections of another base's answers are not needed: "
-        f"{night.base.name} answers so"
+        f"{night.base.name} answers so" + (f"; {n_open} are not known yet" if n_open else "")
     )
     return mended
+
+
+def known_mended(settings: Settings, base: BaseModel) -> list[str]:
+    """What ``mended_by_base`` answers by earlier nights alone."""
+    return [row_id for row_id, matches in _read(kept_answers(settings, base)).items() if matches]
+
+
+def kept_answers(settings: Settings, base: BaseModel) -> Path:
+    """The file of what a base answered, a line a row."""
+    from evals.score import FORMAT, ITEMS
+
+    name = f"recheck-{sha256_json([base.fingerprint, FORMAT])[:16]}"
+    return settings.scores_dir / name / ITEMS
+
+
+def _read(path: Path) -> dict[str, bool]:
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return {row["item_id"]: row["matches"] for row in map(json.loads, lines)}
+
+
+def _write(path: Path, known: dict[str, bool]) -> None:
+    lines = [json.dumps({"item_id": row_id, "matches": known[row_id]}) for row_id in sorted(known)]
+    write_atomic(path, "".join(line + "\n" for line in lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feedback.explain import explain
+from feedback.formats import import_rows
 from feedback.service import take_snapshot
 from feedback.store import Store
 from pawl.errors import PawlError
@@ -104,3 +105,10 @@ def test_an_answer_without_feedback_and_an_unknown_id(store: Store, settings: Se
     with pytest.raises(PawlError) as caught:
         explain(store, settings, "nothing")
     assert caught.value.code == "not_found"
+
+
+def test_an_imported_row_that_is_left_out(store: Store, settings: Settings) -> None:
+    import_rows(store, b'{"prompt": "Name a token.", "completion": "<|im_end|>"}', "rows.jsonl")
+    [lesson] = store.imported()
+    found = explain(store, settings, lesson.row_id)
+    assert (found.kind, found.rows, len(found.left_out)) == ("row", [], 1)

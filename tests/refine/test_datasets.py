@@ -10,7 +10,7 @@ from pawl.chat_template import end_of_turn_id, load_tokenizer, renders_tools
 from pawl.schemas import Message, TrainingRow
 from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer
 from refine.replay import ReplayRow, liked_rows
-from refine.trainer import kto_weights
+from refine.trainer import MIN_VALIDATION_ROWS, keeps_best_checkpoint, kto_weights
 from tests import tiny_bases
 from tests.refine.tiny import ask, corrections, row, says
 
@@ -235,3 +235,9 @@ def test_tools_calls_and_their_answers_are_all_in_the_tokens(tmp_path: Path) -> 
     assert tokenizer.decode(ids[n_prompt:]) == "It has 17.</s>"
     tokenizer.chat_template = tiny_bases.PLAIN
     assert not renders_tools(tokenizer)
+
+
+def test_few_validation_rows_do_not_decide_when_a_stage_stops() -> None:
+    assert keeps_best_checkpoint("dpo", MIN_VALIDATION_ROWS)
+    assert not keeps_best_checkpoint("kto", 2)
+    assert not keeps_best_checkpoint("sft", 1_000)  # it ends when its rows are learned
