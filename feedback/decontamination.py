@@ -18,6 +18,7 @@ import argparse
 import csv
 import io
 import json
+import logging
 import os
 import re
 import sys
@@ -51,6 +52,7 @@ ENOUGH_GRAMS = 8  # that tell something, for a text of which most grams are shar
 HASH_BITS = 40
 SUITES_DIR = Path(__file__).resolve().parent.parent / "evals" / "suites"
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+_log = logging.getLogger("pawl.decontamination")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
                      0xD6E8FEB86659FD93, 0xA0761D6478BD642F], dtype=np.uint64)  # fmt: skip
@@ -158,7 +160,7 @@ class Index:
                 asked = zip(file["hashes"].tolist(), file["asked"].tolist(), strict=True)
                 index.questions = dict(asked)
                 return index
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
 
@@ -191,11 +193,8 @@ def folders_in_use(settings: Settings) -> tuple[Path, ...]:
 
 
 def index_of(settings: Settings) -> Index:
-    """The index of all items in use; made again when a file changed.
-
-    Raises:
-        PawlError: the child that reads them failed.
-    """
+    """The index of all items in use; made again when a file changed, by a child process where there
+    are many, or by this one where that fails."""
     folders = folders_in_use(settings)
     files = _files_of(folders)
     if sum(n_bytes for *_, n_bytes in files) <= SMALL_BYTES:
@@ -206,22 +205,19 @@ def index_of(settings: Settings) -> Index:
             path = settings.state_dir / KEPT
             index = Index.load(path, key)
             if index is None:
-                run_job(
-                    "feedback.decontamination",
-                    ["--key", key, "--out", str(path.absolute()), *map(str, folders)],
-                    name="indexing",
-                    log_path=settings.logs_dir / "benchmark-items.log",
-                    beside_engine=True,
-                )
+                try:
+                    run_job(
+                        "feedback.decontamination",
+                        ["--key", key, "--out", str(path.absolute()), *map(str, folders)],
+                        name="indexing",
+                        log_path=settings.logs_dir / "benchmark-items.log",
+                        beside_engine=True,
+                    )
+                except PawlError as err:
+                    _log.warning("benchmarks are read by this process, which takes longer: %s", err)
                 index = Index.load(path, key)
             if index is None:
-                raise PawlError(
-                    f"the index of the benchmarks, {path}, can't be read",
-                    "a child process wrote it just now",
-                    "Look whether the disk is full",
-                    retryable=True,
-                    code="index_unreadable",
-                )
+                index = _index(files)
             _made.clear()  # one of them is large
             _made[key] = index
         return _made[key]

@@ -89,7 +89,8 @@ def names_of(store: Store, user: str) -> tuple[str, ...]:
         raise PawlError(
             f"nothing is kept under {user!r}",
             "no answer, feedback, account or key has that name",
-            "A person behind a front end is KEY/PERSON; --conversation ID names the owner by one",
+            "A person behind a front end is KEY/PERSON; --conversation ID names the owner by one; "
+            "where their first answer is under way, wait for its end",
             code="unknown_user",
             param="user",
         )

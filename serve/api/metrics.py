@@ -3,6 +3,7 @@ whether it is full."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
@@ -32,6 +33,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._asked_at = -math.inf
+        self._asking = asyncio.Lock()
         self.requests = Counter(
             "pawl_requests",
             "Completion requests by who answered (none: refused before) and how they ended: "
@@ -116,17 +118,23 @@ class Metrics:
                         registry=self.registry)
             for name, (ours, about) in OF_ENGINE.items()
         }  # fmt: skip
+        self._take("")
 
     async def ask_engine(self, engine: Engine) -> None:
         """Take over what the engine counts of itself."""
         self.engine_restarts.set(engine.n_restarts)
         self.engine_ready.set(engine.state == "ready")
-        text = ""
         if engine.state == "ready":
-            if time.monotonic() < self._asked_at + FRESH_SECONDS:
-                return
-            self._asked_at = time.monotonic()
-            _, text = await engine.request("GET", "/metrics", seconds=ENGINE_SECONDS)
+            async with self._asking:  # whoever comes meanwhile has what the first is told
+                if time.monotonic() < self._asked_at + FRESH_SECONDS:
+                    return
+                _, text = await engine.request("GET", "/metrics", seconds=ENGINE_SECONDS)
+                self._asked_at = time.monotonic()
+                self._take(text)
+        else:
+            self._take("")
+
+    def _take(self, text: str) -> None:
         for name, gauge in self._of_engine.items():
             found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
             gauge.set(sum(map(float, found)) if found else math.nan)

@@ -17,7 +17,7 @@ from pawl.errors import PawlError
 from pawl.schemas import Caller, Role
 from serve.api.admission import Admission, share_of
 from serve.api.audit import Audit
-from serve.api.auth import caller_of, key_of
+from serve.api.auth import CALLER, caller_of, key_of
 from serve.api.keys import ANONYMOUS
 from serve.api.recording import MAX_ID_CHARACTERS
 
@@ -92,7 +92,9 @@ RULES: dict[str, Rule] = {
     "POST /admin/snapshots": _audited("snapshot"),
 }
 
-UNCOUNTED = "GET /health"  # from memory; behind a proxy all share one address, its own probes too
+# From memory, or asked of the engine once a second at most; behind a proxy all share one address,
+# its own probes and scrapes too.
+UNCOUNTED = ("GET /health", "GET /metrics")
 
 
 def guard(routes: Sequence[Any], audit: Audit, admission: Admission) -> None:
@@ -108,21 +110,21 @@ def guard(routes: Sequence[Any], audit: Audit, admission: Admission) -> None:
             if name not in RULES:
                 raise RuntimeError(f"{name} has no rule in serve.api.roles.RULES")
             rules[method] = RULES[name]
-        if f"GET {route.path_format}" != UNCOUNTED:
-            route.app = Guarded(route.app, rules, audit, admission)
+        counts = f"GET {route.path_format}" not in UNCOUNTED
+        route.app = Guarded(route.app, rules, audit, admission if counts else None)
 
 
 class Guarded:
     """A route's application behind the check of the caller's role, and its quota of GETs."""
 
     def __init__(
-        self, app: ASGIApp, rules: dict[str, Rule], audit: Audit, admission: Admission
+        self, app: ASGIApp, rules: dict[str, Rule], audit: Audit, admission: Admission | None
     ) -> None:
         self._app, self._rules, self._audit, self._admission = app, rules, audit, admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rule = self._rules[scope["method"]]
-        if scope["method"] == "GET":
+        if self._admission is not None and scope["method"] == "GET":
             self._admission.charge_read(_sender_of(scope))
         if rule.role is not None:
             caller = caller_of(scope)
@@ -137,7 +139,9 @@ class Guarded:
 
 
 def _sender_of(scope: Scope) -> str:
-    """Who is charged, by the request's head alone."""
+    """Who is charged, by the request's head alone; where nobody looked at its key, the address."""
+    if CALLER not in scope:
+        return share_of(scope, None, "anonymous")
     headers = Headers(scope=scope)
     rater = headers.get("x-pawl-rater", "anonymous")[:MAX_ID_CHARACTERS]
     return share_of(scope, key_of(headers), rater)

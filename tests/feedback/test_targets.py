@@ -149,6 +149,12 @@ def test_much_benchmark_data_is_read_by_a_child_once(tmp_path: Path) -> None:
     assert index_of(settings).find(asked.format(77)) == "data/pump item 78"
     assert kept.stat().st_mtime_ns == made
     assert decontamination.Index.load(kept, "the key of other data") is None
+    kept.write_bytes(b"")
+    assert decontamination.Index.load(kept, "any") is None
+    kept.unlink()
+    (kept / "in the way").mkdir(parents=True)  # of the child
+    decontamination._made.clear()
+    assert index_of(settings).find(asked.format(77)) == "data/pump item 78"
 
 
 def test_an_answer_that_a_stop_string_ended_is_not_learned(

@@ -319,17 +319,26 @@ def test_feedback_has_a_quota_that_no_pause_wipes_out() -> None:
 
 def test_who_reads_without_end_is_refused_and_nobody_else(tmp_path: Path) -> None:
     with live(Settings(state_dir=tmp_path, limits={"reads_per_minute": 5})) as one:
-        routes = ["/v1/models", "/metrics", "/v1/feedback/categories", "/docs", "/v1/models/base"]
+        routes = [
+            "/v1/models",
+            "/openapi.json",
+            "/v1/feedback/categories",
+            "/docs",
+            "/v1/models/base",
+        ]
         with httpx.Client(base_url=one.url) as client:
             assert [client.get(route).status_code for route in routes] == [200] * 5
-            answer = client.get("/metrics")
+            answer = client.get("/v1/models")
             assert answer.status_code == 429
             assert answer.json()["error"]["code"] == "rate_limit_exceeded"
             assert 1 <= int(answer.headers["Retry-After"]) <= 12
             assert client.get("/health").status_code == 200
+            assert client.get("/metrics").status_code == 200
             assert client.post(CHAT, json=chat("hi")).status_code == 200
             other = {"X-Pawl-Rater": "page-2"}
-            assert client.get("/metrics", headers=other).status_code == 200
+            assert client.get("/v1/models", headers=other).status_code == 200
+            for made_up in (other, {"X-Api-Key": "made up"}):  # which nobody looks at there
+                assert client.get("/docs", headers=made_up).status_code == 429
 
 
 def test_callers_that_are_gone_are_forgotten_but_not_their_debts() -> None:
