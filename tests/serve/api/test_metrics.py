@@ -28,7 +28,7 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same() -> None:
         await metrics.ask_engine(engine)
         return metrics.text()
 
-    async def both() -> list[bytes]:
+    async def both() -> tuple[bytes, bytes]:
         return await asyncio.gather(scrape(), scrape())
 
     for text in asyncio.run(both()):
