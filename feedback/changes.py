@@ -21,13 +21,15 @@ _MOVES = {
     ("refused", "promote"): "challenger.rejected",
     ("indistinguishable", "promote"): "challenger.rejected",
     ("waiting", "promote"): "challenger.waiting",
+    ("canary", "promote"): "challenger.canary",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """``kind``: ``feedback.flagged``, ``version.promoted``, ``version.rolled_back``,
-    ``challenger.rejected``, ``challenger.waiting``; None: nothing to tell. ``data``: the row."""
+    ``challenger.rejected``, ``challenger.waiting``, ``challenger.canary``; None: nothing to tell.
+    ``data``: the row."""
 
     seq: int
     change_id: str  # the same whenever it is read
@@ -60,7 +62,8 @@ def _of_feedback(seq: int, *row: Any) -> Change:
 def _of_move(seq: int, *row: Any) -> Change:
     move = record_from(Promotion, row)
     kind = _MOVES.get((move.outcome, move.kind))
-    return Change(seq, move.promotion_id, kind, move.created_at, move.as_json())
+    # A promotion has a row for each step, so its own id would be told more than once.
+    return Change(seq, f"{move.promotion_id}-{seq}", kind, move.created_at, move.as_json())
 
 
 def _of_verdict(seq: int, run_id: str, created_at: str, text: str) -> Change:

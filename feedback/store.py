@@ -395,9 +395,9 @@ class Store:
         the others, drawn at random by ``seed``."""
         return traffic(self._read, seed, n)
 
-    def arms(self, champion: str, challenger: str, since: str) -> Arms:
-        """What two versions answered to ``pawl`` from a time on, and what went wrong."""
-        return arms(self._read, champion, challenger, since)
+    def arms(self, canary: Promotion) -> Arms:
+        """What a canary and the champion beside it answered to ``pawl``, and what went wrong."""
+        return arms(self._read, canary)
 
     def newest_prompts(self, n: int) -> list[Completion]:
         """The newest ``n`` prompts that were answered, each once, newest first."""

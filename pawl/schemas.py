@@ -30,7 +30,12 @@ PromotionOutcome = Literal["live", "waiting", "pending", "canary", "indistinguis
 
 def utc_now() -> str:
     """Now, as the records write it: ``2026-01-31T12:00:00.123456Z``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return written(datetime.now(UTC))
+
+
+def written(at: datetime) -> str:
+    """A time in UTC as the records write it, so that they sort as times do."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -615,6 +620,9 @@ class BaseStatus(Answer):
     dir: str
 
 
+CanaryOutcome = Literal["canary", "live", "refused", "waiting"]
+
+
 class CanaryCount(Answer):
     """Of conversations since the canary began."""
 
@@ -630,10 +638,10 @@ class CanaryStatus(Answer):
     run_id: str | None
     share: float
     began_at: str
-    n_clients: int = Field(description="that asked something since")
+    n_clients: int = Field(description="that asked in the 30 days before it began, or since")
     n_conversations: CanaryCount
     wrong: dict[str, CanaryCount] = Field(description="flagged, failed, slow")
-    is_good: bool | None = Field(description="what was shown; null: nothing yet")
+    outcome: CanaryOutcome = Field(description="what becomes of it now; canary: it goes on")
     reason: str
 
 

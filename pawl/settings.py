@@ -219,10 +219,10 @@ class PromotionSettings(BaseModel):
         0.0, ge=0, le=0.5, description="of conversations, which it answers at first; 0: all at once"
     )
     canary_hours: float = Field(
-        72, gt=0, description="then it answers all, unless harm was shown before"
+        72, gt=0, description="then it answers all, or waits for a person if a sign is against it"
     )
     canary_conversations: int = Field(
-        20, ge=0, description="that it must have answered by then; else it goes on"
+        20, ge=0, description="that it answers first; after three times the hours it waits, too"
     )
 
 

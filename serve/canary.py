@@ -16,13 +16,16 @@ one may look at any time. Betting the other way, *no more than twice as often* i
 
 No client decides: each has a stake of its own, of which it never loses ``RESERVE`` and from which
 it wins at most so much that ``FEWEST_RATERS`` of them must agree; the product of such stakes is as
-valid as each of them. Where fewer take part there is no such bound, as in ``feedback.raters``.
+valid as each of them. Where fewer ask there is no such bound, as in ``feedback.raters``.
+
+That bound keeps harm unproven that few people see. So whatever is not proven when the time is over
+lets the challenger in only where no sign leans against it by more than one client can make it lean;
+else a person decides.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import math
 from collections import Counter
@@ -32,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from feedback.raters import FEWEST_RATERS, Raters
 from pawl.errors import PawlError
-from pawl.schemas import CanaryCount, CanaryStatus, Promotion
+from pawl.schemas import CanaryCount, CanaryOutcome, CanaryStatus, Promotion
 from pawl.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,15 +45,10 @@ if TYPE_CHECKING:
 ALPHA = 0.05  # chance of taking back a challenger that is no worse; of keeping one twice as bad
 RATIO = 2.0  # of the rates of conversations that go wrong, which is bet on
 RESERVE = 0.25  # of a client's stake, which is never bet
+MOST_AGE = 3.0  # of a canary, in ``promotion.canary_hours``
 POLL_SECONDS = 30.0
 WHAT = {"flagged": "flagged", "failed": "with an answer that failed", "slow": "with a slow answer"}
 _log = logging.getLogger("pawl.canary")
-
-
-def takes_part(promotion_id: str, share: float, conversation_id: str) -> bool:
-    """Whether a conversation is the challenger's; the same whenever one asks."""
-    digest = hashlib.sha256(f"{promotion_id} {conversation_id}".encode()).digest()
-    return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def log_stake(
@@ -62,14 +60,14 @@ def log_stake(
     Args:
         counts: for each client its conversations that went wrong: the challenger's, the champion's.
         share: of all conversations that the challenger answers, in (0, 1).
-        n_clients: that took part, whether or not something went wrong.
+        n_clients: that ask here, whether or not something went wrong.
         worse: bet that the rate is ``RATIO`` times the champion's (rejected: no higher); else that
             it is no higher (rejected: ``RATIO`` times or more).
     """
     doubled = RATIO * share / (1 + (RATIO - 1) * share)
     ours, theirs = math.log(doubled / share), math.log((1 - doubled) / (1 - share))
     sign = 1 if worse else -1
-    most = (1e-9 - math.log(level)) / FEWEST_RATERS if n_clients >= FEWEST_RATERS else math.inf
+    most = _most(level) if n_clients >= FEWEST_RATERS else math.inf
     total = 0.0
     for n_ours, n_theirs in counts:
         gain = math.exp(min(sign * (n_ours * ours + n_theirs * theirs), 700.0))
@@ -77,21 +75,40 @@ def log_stake(
     return total
 
 
+def _most(level: float) -> float:
+    """What one client of several wins at most, as a logarithm."""
+    return (1e-9 - math.log(level)) / FEWEST_RATERS
+
+
 def decide(
-    wrong: dict[str, list[tuple[int, int]]], n_clients: int, share: float
-) -> tuple[bool | None, str]:
-    """Whether the challenger is to stay; None: nothing is shown yet. And what was shown.
+    wrong: dict[str, list[tuple[int, int]]], n_clients: int, share: float,
+    *, has_enough: bool = True, age: float = 0.0,
+) -> tuple[CanaryOutcome, str]:  # fmt: skip
+    """What becomes of the challenger now, and why.
 
     Args:
         wrong: for each of ``WHAT`` the counts that ``log_stake`` takes.
+        has_enough: it answered the conversations that it needs to be let in.
+        age: of the canary, in ``promotion.canary_hours``.
     """
     level = ALPHA / len(WHAT)
-    for name, counts in wrong.items():
-        if log_stake(counts, share, level, n_clients, worse=True) >= -math.log(level):
-            return False, f"more of its conversations were {WHAT[name]}"
-    if log_stake(wrong["flagged"], share, ALPHA, n_clients, worse=False) >= -math.log(ALPHA):
-        return True, f"that {RATIO:g} times as many of its conversations are flagged is ruled out"
-    return None, "nothing is shown yet"
+    stakes = {
+        name: log_stake(counts, share, level, n_clients, worse=True)
+        for name, counts in wrong.items()
+    }
+    worst = max(stakes, key=lambda name: stakes[name])
+    more = f"more of its conversations were {WHAT[worst]}"
+    if stakes[worst] >= -math.log(level):
+        return "refused", more
+    leans = stakes[worst] > _most(level)
+    equal = log_stake(wrong["flagged"], share, ALPHA, n_clients, worse=False)
+    if has_enough and not leans and equal >= -math.log(ALPHA):
+        return "live", f"that its conversations are flagged {RATIO:g} times as often is ruled out"
+    if has_enough and age >= 1:
+        return ("waiting", f"not shown, but {more}") if leans else ("live", "no harm was shown")
+    if age >= MOST_AGE:
+        return "waiting", "it was asked too little"
+    return "canary", "nothing is shown yet"
 
 
 class Canary:
@@ -118,12 +135,13 @@ class Canary:
             await asyncio.sleep(POLL_SECONDS)
 
     async def look(self) -> Promotion | None:
-        """Promote or take back the challenger if that is due; the row if it was."""
+        """Promote the challenger, take it back or let it wait for a person, if that is due; the
+        row if it was."""
         row = self._promoter.canary
         if row is None:
             return None
         status = await asyncio.to_thread(self.status, row)
-        if status.is_good is None:
+        if status.outcome == "canary" and row.previous_version == self._store.champion():
             return None
         counts = "; ".join(
             f"{WHAT[name]}: {one.challenger} of {status.n_conversations.challenger}, "
@@ -131,28 +149,26 @@ class Canary:
             for name, one in status.wrong.items()
         )
         reason = f"canary: {status.reason} ({counts})"
-        return await self._promoter.end_canary(row.promotion_id, status.is_good, reason)
+        return await self._promoter.end_canary(row.promotion_id, status.outcome, reason)
 
     def status(self, row: Promotion) -> CanaryStatus:
         """How it stands; reads the store."""
-        arms = self._store.arms(row.previous_version, row.version, row.created_at)
+        arms = self._store.arms(row)
         raters = Raters.of(self._store.access, self._settings.curation.front_ends)
         n_clients = len({raters.client_of(rater_id) for rater_id in arms.raters})
         share = float(row.probe["share"])
         wrong = {name: _by_client(arms.wrong.get(name, ()), row.version, raters) for name in WHAT}
-        is_good, reason = decide(wrong, n_clients, share)
         promotion = self._settings.promotion
-        hours = (datetime.now(UTC) - datetime.fromisoformat(row.created_at)).total_seconds() / 3600
+        lasted = datetime.now(UTC) - datetime.fromisoformat(row.created_at)
         n_ours = arms.n_conversations.get(row.version, 0)
-        if (
-            is_good is None
-            and hours >= promotion.canary_hours
-            and n_ours >= promotion.canary_conversations
-        ):
-            is_good, reason = True, f"no harm was shown in {hours:.0f} hours"
+        outcome, reason = decide(
+            wrong, n_clients, share,
+            has_enough=n_ours >= promotion.canary_conversations,
+            age=lasted.total_seconds() / 3600 / promotion.canary_hours,
+        )  # fmt: skip
         return CanaryStatus(
             version=row.version, champion=row.previous_version, run_id=row.run_id, share=share,
-            began_at=row.created_at, n_clients=n_clients, is_good=is_good, reason=reason,
+            began_at=row.created_at, n_clients=n_clients, outcome=outcome, reason=reason,
             n_conversations=CanaryCount(
                 challenger=n_ours, champion=arms.n_conversations.get(row.previous_version, 0)
             ),

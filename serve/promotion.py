@@ -4,7 +4,7 @@
 
 Where a person must sign (``promotion.approval``), `waiting` is recorded before `pending`; where it
 answers a share of the conversations first (``promotion.canary_share``), `canary` after the probe
-(``serve.canary``). Both end when another champion comes.
+(``serve.canary``), after which it may wait for a person, too. Both end when another champion comes.
 
 The folder is whole before any row names it, and the row that moves the champion is written last,
 so a crash at any moment leaves the old champion, and at most a `pending` row that the next start
@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from feedback.champion import BASE_VERSION
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import Promotion, PromotionOutcome, PromotionRequest, utc_now
+from pawl.schemas import (
+    CanaryOutcome,
+    Promotion,
+    PromotionOutcome,
+    PromotionRequest,
+    utc_now,
+)
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
 from serve.champion import champion_stack, check_fits
@@ -108,10 +114,11 @@ class Promoter:
         return await self._unbroken(self._promote(candidate))
 
     async def approve(self, run_id: str) -> Promotion:
-        """Let a challenger in that waits for a person; the answer says what became of it.
+        """Let a challenger in that waits for a person, or end its canary: one that had its share
+        of the conversations answers all. The answer says what became of it.
 
         Raises:
-            PawlError: no challenger of this run waits.
+            PawlError: no challenger of this run waits, or is on its canary.
         """
         return await self._unbroken(self._approve(run_id))
 
@@ -123,9 +130,12 @@ class Promoter:
         """
         return await self._unbroken(self._reject(run_id))
 
-    async def end_canary(self, promotion_id: str, is_good: bool, reason: str) -> Promotion | None:
-        """Let the challenger answer everybody, or nobody. None: it is no canary any more."""
-        return await self._unbroken(self._end_canary(promotion_id, is_good, reason))
+    async def end_canary(
+        self, promotion_id: str, outcome: CanaryOutcome, reason: str
+    ) -> Promotion | None:
+        """Let the challenger answer everybody (``live``), or nobody. None: it is no canary any
+        more, or is to answer everybody and can't now."""
+        return await self._unbroken(self._end_canary(promotion_id, outcome, reason))
 
     async def rollback(self, to: str | None = None) -> Promotion:
         """Make an earlier champion the champion again: the one before this one, or ``to``.
@@ -135,7 +145,8 @@ class Promoter:
         start loads and probes it as it does any champion.
 
         Raises:
-            PawlError: there is nothing to go back to, or ``to`` was never champion.
+            PawlError: there is nothing to go back to, or ``to`` was never champion; without ``to``
+                also while a canary runs: the champion may not be the one that answers badly.
         """
         return await self._unbroken(self._rollback(to))
 
@@ -218,8 +229,12 @@ class Promoter:
         async with self._lock:
             row, champion = self._waiting(run_id), self._store.champion()
             if row.previous_version != champion:
-                return await self._record(row, "refused", _stale(row, champion))
-            if self._canary is not None and self._settings.promotion.canary_share:
+                return await self._take_back(row, _stale(row, champion))
+            if row.outcome == "canary" and row.version in self.offered:
+                return await self._flip(row, "a person let it in")
+            had_canary = "share" in row.probe
+            row = replace(row, probe={**row.probe, "n_tries": 0})
+            if self._canary and self._settings.promotion.canary_share and not had_canary:
                 raise PawlError(
                     f"{self._canary.version} is on its canary",
                     "one challenger at a time answers a share of the conversations",
@@ -230,17 +245,26 @@ class Promoter:
 
     async def _reject(self, run_id: str) -> Promotion:
         async with self._lock:
-            row = self._under_way(run_id)
-            if row is not None and row.outcome == "canary":
-                return await self._take_back(row, "a person rejected it")
-            return await self._record(self._waiting(run_id), "refused", "a person rejected it")
+            return await self._take_back(self._waiting(run_id), "a person rejected it")
 
-    async def _end_canary(self, promotion_id: str, is_good: bool, reason: str) -> Promotion | None:
+    async def _end_canary(
+        self, promotion_id: str, outcome: CanaryOutcome, reason: str
+    ) -> Promotion | None:
         async with self._lock:
-            row = self._canary
+            row, champion = self._canary, self._store.champion()
             if row is None or row.promotion_id != promotion_id:
                 return None
-            return await (self._flip if is_good else self._take_back)(row, reason)
+            if row.previous_version != champion:
+                return await self._take_back(row, _stale(row, champion))
+            match outcome:
+                case "live" if row.version in self.offered:
+                    return await self._flip(row, reason)
+                case "refused":
+                    return await self._take_back(row, reason)
+                case "waiting":
+                    reason = f"{reason}: 'pawl approve {row.run_id}', or 'pawl reject'"
+                    return await self._take_back(row, reason, "waiting")
+            return None
 
     async def _let_in(self, row: Promotion, reason: str) -> Promotion:
         """Record it as pending, and bring it in where an engine is ready."""
@@ -254,6 +278,14 @@ class Promoter:
             rows = self._store.promotions()
             stack = champion_stack(rows)
             champion = stack[-1]
+            if to is None and self._canary is not None:
+                raise PawlError(
+                    f"{self._canary.version} is on its canary",
+                    f"it answers beside {champion}, which a rollback would move",
+                    f"'pawl reject {self._canary.run_id}' ends the canary; 'pawl rollback --to "
+                    "VERSION' goes back all the same",
+                    code="canary_runs",
+                )
             if to is None and len(stack) == 1:
                 raise PawlError(
                     "there is nothing to roll back to",
@@ -289,8 +321,7 @@ class Promoter:
             row = replace(row, probe=asdict(result))
             if result.outcome != "failed":
                 return await self._flip(row, result.reason)
-            if target not in self._offered:
-                await self._loader.unload(target)
+            await self._let_go(target)
             return await self._record(row, "refused", result.reason)
 
     async def _finish_pending(self) -> list[Promotion]:
@@ -363,12 +394,13 @@ class Promoter:
     async def _go_live(self, row: Promotion) -> Promotion:
         """Load, probe and flip a pending promotion."""
         forced, n_tries = bool(row.probe.get("forced")), int(row.probe.get("n_tries", 0)) + 1
-        share = 0.0 if forced else self._settings.promotion.canary_share
+        had_canary = "share" in row.probe
+        share = 0.0 if forced or had_canary else self._settings.promotion.canary_share
         if self._canary is not None and share:
             reason = f"{self._canary.version} is on its canary; promote this one again after that"
             return await self._record(row, "refused", reason)
         result = await self._loader.bring_in(row.version, row.previous_version)
-        row = replace(row, probe={**asdict(result), "forced": forced, "n_tries": n_tries})
+        row = replace(row, probe={**row.probe, **asdict(result), "n_tries": n_tries})
         if result.outcome == "live":
             if share:
                 self._offered.add(row.version)
@@ -380,7 +412,8 @@ class Promoter:
             return await self._flip(row, f"forced, though {result.reason}")
         if n_tries < _MOST_TRIES and not await self._loader.base_answers():
             return await self._record(row, "pending", f"the engine went away: {result.reason}")
-        await self._loader.unload(row.version)
+        self._offered.discard(row.version)
+        await self._let_go(row.version)
         outcome: PromotionOutcome = "refused" if result.outcome == "failed" else "indistinguishable"
         return await self._record(row, outcome, result.reason)
 
@@ -415,9 +448,9 @@ class Promoter:
 
     def _waiting(self, run_id: str) -> Promotion:
         row = self._under_way(run_id)
-        if row is None or row.outcome != "waiting":
+        if row is None or row.outcome == "pending":
             raise PawlError(
-                f"no challenger of run {run_id!r} waits for approval",
+                f"no challenger of run {run_id!r} waits for approval, or is on its canary",
                 f"it is {row.outcome}" if row else "none passed the gate, or it is over",
                 "'pawl status' lists those that wait",
                 code="not_waiting",
@@ -425,9 +458,11 @@ class Promoter:
             )
         return row
 
-    async def _take_back(self, row: Promotion, reason: str) -> Promotion:
-        """End a canary; the champion answers everybody again."""
-        row = await self._record(row, "refused", reason)
+    async def _take_back(
+        self, row: Promotion, reason: str, outcome: PromotionOutcome = "refused"
+    ) -> Promotion:
+        """End a canary, or what waits for one; the champion answers everybody again."""
+        row = await self._record(row, outcome, reason)
         self._offered.discard(row.version)
         self._start(self._retire(row.version))
         return row
@@ -436,9 +471,12 @@ class Promoter:
         """Unload a version once the requests that it still answers have ended."""
         await self._drained(version)
         async with self._lock:
-            # Else it was brought back meanwhile.
-            if version not in self._offered and not self._borrowed[version]:
-                await self._loader.unload(version)
+            await self._let_go(version)
+
+    async def _let_go(self, version: str) -> None:
+        """Unload a version that nobody may ask for, and nobody borrowed."""
+        if version not in self._offered and not self._borrowed[version]:
+            await self._loader.unload(version)
 
     async def _unbroken(self, move: Coroutine[Any, Any, T]) -> T:
         """Carry a move through to its end even when the one who asked for it hangs up."""

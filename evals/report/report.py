@@ -197,7 +197,10 @@ def _how_to_go_back(promotion: dict[str, Any]) -> str:
                 f"{run_id}' refuses it. Until then the champion answers as before."
             )
         case {"outcome": "canary", "run_id": run_id}:
-            return f"pawl reject {run_id}    (takes it back, until it answers all)"
+            return (
+                f"pawl reject {run_id}    (takes it back, until it answers all; 'pawl approve "
+                f"{run_id}' lets it answer all now)"
+            )
         case {"outcome": "pending", "version": version}:
             return (
                 f"Nothing has moved yet: {version} answers from the engine's next start on, if it "

@@ -33,7 +33,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "why": ("loop", "Which rows a night's challenger owes its faults to."),
     "curate": ("curation", "The rows that a night would learn from, or without somebody's."),
     "promote": ("promotions", "Make a run's adapter the champion, if its gate said so."),
-    "approve": ("promotions", "Let a challenger in that passed the gate and waits for a person."),
+    "approve": ("promotions", "Let a challenger in that waits for a person, or end its canary."),
     "reject": ("promotions", "Refuse a challenger that waits for a person, or end its canary."),
     "rollback": ("promotions", "Go back to the version that answered before."),
     "drill": ("promotions", "Rehearse a rollback: how long it takes, and would it work?"),

@@ -33,7 +33,7 @@ def promote_command(ctx: click.Context, run: str, force: bool) -> None:
 @click.argument("run")
 @click.pass_context
 def approve_command(ctx: click.Context, run: str) -> None:
-    """Let the challenger of RUN in, which passed the gate and waits for a person."""
+    """Let the challenger of RUN in, which waits for a person, or is on its canary."""
     _end(ctx, connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/approve", {}))
 
 
@@ -71,7 +71,11 @@ def drill_command(ctx: click.Context) -> None:
         loaded = "was loaded" if step["was_loaded"] else "was not loaded"
         line = f"{word} {step['version']}: {step['seconds']:.2f} s, {loaded}; {found}"
         echo(one_line(line if step["answers"] else f"{line}: {step['reason']}"))
-    echo(f"Nothing was moved: {drill['champion']} answers.")
+    is_away = not drill["forth"]["was_loaded"]
+    echo(
+        f"Nothing was moved: {drill['champion']} stays champion"
+        + (", but was not in the engine: see 'pawl status'." if is_away else ".")
+    )
     ctx.exit(0 if drill["back"]["answers"] and drill["forth"]["answers"] else 1)
 
 

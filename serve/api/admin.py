@@ -228,8 +228,8 @@ def admin_routes(
 
     @router.post("/runs/{run_id}/approve")
     async def approve_run(run_id: str, body: NoFields) -> Promotion:
-        """Let the challenger of a run in that waits for a person; the answer says what became of
-        it."""
+        """Let the challenger of a run in that waits for a person, or is on its canary; the answer
+        says what became of it."""
         return await promoter.approve(run_id)
 
     @router.post("/runs/{run_id}/reject")

@@ -32,6 +32,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
+from feedback.arms import takes_part
 from feedback.champion import BASE_VERSION, number_of
 from pawl.errors import PawlError
 from pawl.logs import request_id
@@ -62,7 +63,6 @@ from serve.api.recording import (
 )
 from serve.api.requests import CompletionRequest, parse_request
 from serve.api.tracing import span, trace_headers
-from serve.canary import takes_part
 
 if TYPE_CHECKING:
     import aiohttp
@@ -120,7 +120,8 @@ class Gateway:
         if name == PUBLIC_NAME and conversation_id is not None and (canary := self.canary()):
             share = float(canary.probe["share"])
             is_theirs = takes_part(canary.promotion_id, share, conversation_id)
-            if is_theirs and canary.version in self.offered():
+            is_there = canary.version in self.offered() and canary.previous_version == champion
+            if is_theirs and is_there:
                 version = canary.version
         if version == BASE_VERSION or version in self.offered():
             return version
@@ -222,7 +223,7 @@ class Gateway:
             return
         with self.in_flight.running(version):
             await self._answer(exchange, self.engine, scope, receive, send)
-        self.metrics.seconds.labels(version).observe(time.monotonic() - began)
+        self.metrics.seconds.labels(exchange.version).observe(time.monotonic() - began)
 
     async def _answer(
         self, exchange: Exchange, engine: Engine, scope: Scope, receive: Receive, send: Send
@@ -260,8 +261,11 @@ class Gateway:
                 exchange.caller, exchange.n_rows, exchange.n_expected_tokens
             ) as place:
                 self.metrics.queue_seconds.observe(place.waited_seconds)
-                await self._until_ready(engine, exchange.version)
-                with span("engine", queue_seconds=place.waited_seconds):
+                await self._until_ready(engine, exchange)
+                with (
+                    self.in_flight.running(exchange.version),
+                    span("engine", queue_seconds=place.waited_seconds),
+                ):
                     body = await self._ask(exchange, engine, send, place)
             with span("record"):
                 await self._record(exchange, "complete")
@@ -315,15 +319,23 @@ class Gateway:
         if error.code in ("overloaded", "rate_limit_exceeded"):
             self.metrics.refusals.labels(error.code).inc()
 
-    async def _until_ready(self, engine: Engine, version: str) -> None:
-        """Wait for an engine that starts. Raises PawlError: it takes too long, or failed."""
-        if engine.state == "ready":
+    async def _until_ready(self, engine: Engine, exchange: Exchange) -> None:
+        """Wait for an engine that starts. Where it came back without the version that was to
+        answer (a canary that was taken back), the one that answers now takes its place.
+
+        Raises:
+            PawlError: it takes too long, or failed; or the version has been told already.
+        """
+        if engine.state == "ready" and exchange.version in (BASE_VERSION, *engine.loaded):
             return
         try:
             await engine.wait_ready(self.start_wait_seconds or None)
         except PawlError:
             raise engine_starting(engine) from None
-        self.resolve(version)
+        version = self.resolve(exchange.request.model, exchange.conversation_id)
+        if version != exchange.version and exchange.begun:
+            raise engine_lost(f"{exchange.version} was taken back meanwhile")
+        exchange.version = version
 
     async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
         """Let the engine answer; returns what is still to be sent, all or ``[DONE]``.

@@ -21,17 +21,37 @@ if TYPE_CHECKING:
     from serve.api.admission import Admission
     from serve.engine.supervisor import Engine
 
+LIMIT_SECONDS = 540.0  # less than clients wait, so that they hear why
 _N_LETTERS = 3  # of a piece that is compared
 
 
 async def shadow(
-    engine: Engine, promoter: Promoter, store: Store, admission: Admission, request: ShadowRequest
-) -> Shadow:
+    engine: Engine, promoter: Promoter, store: Store, admission: Admission, request: ShadowRequest,
+    limit_seconds: float = LIMIT_SECONDS,
+) -> Shadow:  # fmt: skip
     """Let both answer; the differences, the largest first.
 
     Raises:
-        PawlError: a version can't be brought into the engine, or the engine is not ready.
+        PawlError: a version can't be brought into the engine, the engine is not ready, or it takes
+            longer than ``limit_seconds``.
     """
+    try:
+        async with asyncio.timeout(limit_seconds):
+            return await _shadow(engine, promoter, store, admission, request)
+    except TimeoutError:
+        raise PawlError(
+            f"{request.a} and {request.b} did not answer within {limit_seconds:g} s",
+            f"{request.last} prompts of up to {request.max_tokens} tokens each are too many for "
+            "this engine",
+            "Ask for fewer prompts (--last) or shorter answers (--max-tokens)",
+            code="invalid_value",
+            param="last",
+        ) from None
+
+
+async def _shadow(
+    engine: Engine, promoter: Promoter, store: Store, admission: Admission, request: ShadowRequest
+) -> Shadow:
     found = await asyncio.to_thread(store.newest_prompts, request.last)
     rows = [row for row in found if _is_plain_chat(row)]
     prompts = [row.messages for row in rows]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from feedback.arms import takes_part
 from pawl.adapters import WEIGHTS
 from pawl.cli import cli
 from pawl.files import write_json
 from pawl.schemas import Promotion
 from pawl.settings import Settings
-from serve.canary import WHAT, Canary, decide, takes_part
+from serve.canary import WHAT, Canary, decide
 from tests.adapters_for_tests import approved_run, light_adapter, light_base
+from tests.feedback.examples import make_promotion
 from tests.serve.console import Console
 from tests.serve.live import eventually
 from tests.serve.pages.composed import Composed, composed
@@ -32,7 +36,7 @@ RATES = {"flagged": 0.1, "failed": 0.02, "slow": 0.05}  # of the champion's conv
 N_CONVERSATIONS, N_CLIENTS, LOOK_EVERY = 4000, 60, 200
 
 
-def simulated(seed: int, ratio: float = 1.0, flags_ours: bool = False) -> bool | None:
+def simulated(seed: int, ratio: float = 1.0, flags_ours: bool = False) -> str:
     """How a canary with a fifth of the conversations ends. Clients ask as often as their rank says
     (Zipf's law); ``ratio``: how much oftener the challenger's conversations are flagged;
     ``flags_ours``: the busiest client flags all of them, and none of the champion's."""
@@ -52,35 +56,52 @@ def simulated(seed: int, ratio: float = 1.0, flags_ours: bool = False) -> bool |
             arms = [np.bincount(clients[:n][is_wrong[:n] & arm[:n]], minlength=N_CLIENTS).tolist()
                     for arm in (ours, ~ours)]  # fmt: skip
             counts[name] = list(zip(*arms, strict=True))
-        is_good, _ = decide(counts, N_CLIENTS, share)
-        if is_good is not None:
-            return is_good
-    return None
+        outcome, _ = decide(counts, N_CLIENTS, share, age=float(n == N_CONVERSATIONS))
+        if outcome != "canary":
+            return outcome
+    raise AssertionError("it goes on after its time")
 
 
 def test_an_equal_challenger_is_seldom_taken_back_and_one_twice_as_bad_is_found() -> None:
     equal = [simulated(seed) for seed in range(200)]
-    assert equal.count(False) <= 0.05 * len(equal)
-    assert equal.count(True) >= 0.8 * len(equal)
+    assert equal.count("refused") <= 0.05 * len(equal)
+    assert equal.count("live") >= 0.9 * len(equal)
     bad = [simulated(seed, ratio=2) for seed in range(100)]
-    assert bad.count(True) <= 0.05 * len(bad)
-    assert bad.count(False) >= 0.9 * len(bad)
+    assert bad.count("live") <= 0.05 * len(bad)
+    assert bad.count("refused") >= 0.9 * len(bad)
 
 
 def test_one_client_who_flags_every_answer_of_the_challenger_does_not_decide() -> None:
     ends = [simulated(seed, flags_ours=True) for seed in range(100)]
-    assert ends.count(False) <= 0.1 * len(ends)
-    assert ends.count(True) >= 0.8 * len(ends)
+    assert ends.count("refused") <= 0.1 * len(ends)
+    assert ends.count("live") >= 0.8 * len(ends)
 
 
 def test_the_bound_of_a_client_holds_where_there_are_others() -> None:
-    def flagged(n_clients_who_flag: int, n_clients: int) -> bool | None:
+    def ends(n_against: int, what: str, n_clients: int = 50, **more: Any) -> str:
         wrong: dict[str, list[tuple[int, int]]] = {name: [] for name in WHAT}
-        wrong["flagged"] = [(1000, 0)] * n_clients_who_flag
-        return decide(wrong, n_clients, 0.1)[0]
+        wrong[what] = [(1000, 0)] * n_against
+        return decide(wrong, n_clients, 0.1, **more)[0]
 
-    assert [flagged(n, 50) for n in (0, 1, 4, 5)] == [None, None, None, False]
-    assert flagged(1, 4) is False  # in a small house everybody knows who said what
+    for what in WHAT:
+        found = [ends(n, what) for n in (0, 1, 4, 5)]
+        assert found == ["canary", "canary", "canary", "refused"]
+        # What could not be shown is no reason to let it in: a person looks.
+        found = [ends(n, what, age=1) for n in (0, 1, 2, 4, 5)]
+        assert found == ["live", "live", "waiting", "waiting", "refused"]
+        found = [ends(0, what, age=age, has_enough=False) for age in (1, 2.9, 3)]
+        assert found == ["canary", "canary", "waiting"]
+    assert ends(1, "flagged", 4) == "refused"  # in a small house everybody knows who said what
+
+
+def test_it_is_let_in_early_by_several_and_after_enough_conversations() -> None:
+    def ends(n_for: int, **more: Any) -> str:
+        wrong: dict[str, list[tuple[int, int]]] = {name: [] for name in WHAT}
+        wrong["flagged"] = [(0, 1000)] * n_for
+        return decide(wrong, 50, 0.1, **more)[0]
+
+    assert [ends(n) for n in (1, 4, 5)] == ["canary", "canary", "live"]
+    assert ends(5, has_enough=False) == "canary"
 
 
 def test_a_share_is_what_it_says_and_stays() -> None:
@@ -169,7 +190,44 @@ def test_a_challenger_waits_until_somebody_signs_or_refuses(console: Console) ->
     actions = [one["action"] for one in console.http.get("/admin/audit").json()]
     assert {"approve", "reject"} <= set(actions)
     told = [change.kind for change in console.server.store.changes_since(0, 100)]
-    assert "challenger.waiting" in told
+    assert {"challenger.waiting", "challenger.canary"} <= set(told)
+
+
+def test_a_person_ends_a_canary_and_a_rollback_says_how(console: Console) -> None:
+    row = begin(console, "liked")
+    refused = console.post("/admin/rollback")
+    assert refused.json()["error"]["code"] == "canary_runs"
+    assert "pawl reject liked" in refused.json()["error"]["message"]
+    assert console.status()["champion"] == row.previous_version
+    approved = console.post("/admin/runs/liked/approve").json()
+    assert (approved["outcome"], approved["promotion_id"]) == ("live", row.promotion_id)
+    for is_theirs in (True, False):
+        assert chat(console, next(conversations(row, is_theirs)))["model"] == row.version
+    assert console.post("/admin/rollback").json()["version"] == row.previous_version
+
+
+def test_a_canary_that_left_the_engine_is_not_let_in_and_who_waited_for_it_is_answered(
+    console: Console,
+) -> None:
+    row = begin(console, "gone")
+    server = console.server
+    admission, promoter = server.app.gateway.admission, server.app.promoter
+    places = AsyncExitStack()
+
+    async def fill() -> None:
+        for n in range(admission.n_places + admission.n_reserved):
+            await places.enter_async_context(admission.place(f"{n}", 1, 1))
+
+    server.call(fill())
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(chat, console, next(conversations(row, True)))
+        eventually(lambda: admission.n_waiting == 1, "a request waits")
+        server.call(server.engine.unload_adapter(row.version))  # as when an engine comes again
+        assert server.call(promoter.end_canary(row.promotion_id, "live", "")) is None
+        assert promoter.canary == row
+        console.post("/admin/runs/gone/reject").raise_for_status()
+        server.call(places.aclose())
+        assert waiting.result()["model"] == row.previous_version
 
 
 def test_a_canary_has_its_share_and_goes_when_several_complain(console: Console) -> None:
@@ -189,7 +247,11 @@ def test_a_canary_has_its_share_and_goes_when_several_complain(console: Console)
     for n in range(5):
         flag(console, row, f"person-{n}", 4)
     status = console.status()["canary"]
-    assert (status["version"], status["share"], status["is_good"]) == (row.version, SHARE, False)
+    assert (status["version"], status["share"], status["outcome"]) == (
+        row.version,
+        SHARE,
+        "refused",
+    )
     assert status["wrong"]["flagged"] == {"challenger": 32, "champion": 0}
     settings = console.server.settings
     started = {"url": console.server.url, "pid": os.getpid(), "started_at": ""}
@@ -219,6 +281,13 @@ def test_another_champion_ends_all_that_was_compared_with_the_one_before(console
     waiting = {**console.promote("latest"), "previous_version": "pawl@99"}
     console.server.store.append_promotion(Promotion(**waiting)).result()
     assert console.post("/admin/runs/latest/approve").json()["outcome"] == "refused"
+    row = begin(console, "stale")
+    back = make_promotion("base", "live", kind="rollback", previous_version=row.previous_version)
+    console.server.store.append_promotion(back).result()
+    assert chat(console, next(conversations(row, True)))["model"] == "base"
+    ended = look(console.server)
+    assert ended is not None
+    assert (ended.outcome, ended.version) == ("refused", row.version)
 
 
 def test_a_canary_whose_files_broke_is_taken_back_when_the_engine_comes_again(
@@ -235,7 +304,7 @@ def test_a_canary_whose_files_broke_is_taken_back_when_the_engine_comes_again(
 
 
 def test_signature_and_canary_survive_restarts(tmp_path: Path) -> None:
-    """Promoted and signed without a server, tried by the next, decided by the last."""
+    """Promoted and signed without a server, tried by the next, signed once more at the last."""
     settings, base = settings_in(tmp_path), light_base(tmp_path / "base")
     approved_run(settings.runs_dir, "good", light_adapter(tmp_path / "good", base), "base")
     flags = ["--state-dir", str(settings.state_dir), "--set", f"model={base.model_dir}",
@@ -255,11 +324,12 @@ def test_signature_and_canary_survive_restarts(tmp_path: Path) -> None:
     with composed(hurried, base=base, pages=False) as server:
         console = Console(server)
         assert chat(console, conversation_id)["model"] == row.version
-        assert look(server) is None  # one conversation alone
-        chat(console, next(conversations(row, True)))
-        ended = look(server)
+        ended = look(server)  # one conversation alone, and its time is over three times
         assert ended is not None
-        assert (ended.outcome, ended.version) == ("live", row.version)
+        assert (ended.outcome, ended.version) == ("waiting", row.version)
+        assert chat(console, conversation_id)["model"] == "base"
+        signed = console.post("/admin/runs/good/approve").json()  # it had its canary
+        assert (signed["outcome"], signed["version"]) == ("live", row.version)
         for is_theirs in (True, False):
             answer = chat(console, next(conversations(row, is_theirs)))
             assert answer["model"] == row.version

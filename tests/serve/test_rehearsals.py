@@ -13,9 +13,11 @@ from click.testing import CliRunner, Result
 
 from pawl.adapters import WEIGHTS
 from pawl.cli import cli
+from pawl.errors import PawlError
 from pawl.files import write_json
+from pawl.schemas import ShadowRequest
 from pawl.settings import Settings
-from serve.api.shadow import difference
+from serve.api.shadow import difference, shadow
 from tests.adapters_for_tests import light_adapter
 from tests.serve.live import Operator, eventually
 from tests.serve.pages.composed import Composed, composed
@@ -74,6 +76,26 @@ def test_two_versions_answer_the_newest_prompts(server: Composed) -> None:
     refused = post(server, "shadow", a="base", b="pawl@77").json()
     assert refused["error"]["code"] == "unknown_version"
     assert post(server, "shadow", a="base", b="../x").status_code == 400
+    app, request = server.app, ShadowRequest(a="base", b="pawl@2")
+    with pytest.raises(PawlError, match="--max-tokens"):
+        server.call(shadow(server.engine, app.promoter, server.store, app.gateway.admission,
+                           request, limit_seconds=0))  # fmt: skip
+
+
+def test_what_is_borrowed_stays_when_a_rollback_to_it_is_refused(server: Composed) -> None:
+    promoter, weights = server.app.promoter, server.settings.adapters_dir / "pawl@1" / WEIGHTS
+    whole = weights.read_bytes()
+
+    async def lend() -> None:
+        async with promoter.borrowed("pawl@1"):
+            weights.write_bytes(whole[:-100])
+            assert (await promoter.rollback("pawl@1")).outcome == "refused"
+            assert "pawl@1" in server.engine.loaded
+
+    try:
+        server.call(lend())
+    finally:
+        weights.write_bytes(whole)
 
 
 def test_a_drill_says_that_the_files_are_broken(server: Composed) -> None:

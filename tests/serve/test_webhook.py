@@ -112,23 +112,23 @@ def test_a_receiver_that_fails_first_is_told_all_in_order(
     with telling(store, tmp_path, receiver.port):
         flagged = said(store, answered(store, version="pawl@2"), thumb="down", correction="It is.")
         said(store, answered(store), thumb="up")
-        store.append_promotion(make_promotion("pawl@3", "pending")).result()
-        store.append_promotion(make_promotion("pawl@3", "live")).result()
+        for step in ("waiting", "pending", "canary", "live"):
+            store.append_promotion(make_promotion("pawl@3", step, promotion_id="p")).result()
         store.append_promotion(make_promotion("pawl@4", "refused")).result()
         store.append_promotion(make_promotion("base", "live", kind="rollback")).result()
         store.append_verdict("run-9", {"outcome": "reject", "reasons": ["a"]}).result()
         store.append_verdict("run-10", {"outcome": "not_enough_evidence"}).result()
-        eventually(lambda: len(receiver.taken) == 5, "all are told")
+        eventually(lambda: len(receiver.taken) == 7, "all are told")
     assert [one["type"] for one in receiver.taken] == [
-        "feedback.flagged", "version.promoted", "challenger.rejected", "version.rolled_back",
-        "challenger.rejected",
+        "feedback.flagged", "challenger.waiting", "challenger.canary", "version.promoted",
+        "challenger.rejected", "version.rolled_back", "challenger.rejected",
     ]  # fmt: skip
     first = receiver.taken[0]["data"]
     assert (first["feedback_id"], first["version"]) == (flagged.feedback_id, "pawl@2")
     assert (first["correction"], first["thumb"]) == ("It is.", "down")
-    assert receiver.taken[4]["data"]["verdict"]["reasons"] == ["a"]
+    assert receiver.taken[6]["data"]["verdict"]["reasons"] == ["a"]
     assert receiver.ids[:5] == [flagged.feedback_id] * 5  # four failures; the redirect not followed
-    assert len(set(receiver.ids)) == 5
+    assert len(set(receiver.ids)) == 7  # each step of a promotion is told for itself
 
 
 def test_what_came_while_nobody_told_is_told_by_the_next_start(
