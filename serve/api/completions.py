@@ -261,11 +261,12 @@ class Gateway:
                 exchange.caller, exchange.n_rows, exchange.n_expected_tokens
             ) as place:
                 self.metrics.queue_seconds.observe(place.waited_seconds)
+                counted = exchange.version
                 await self._until_ready(engine, exchange)
-                with (
-                    self.in_flight.running(exchange.version),
-                    span("engine", queue_seconds=place.waited_seconds),
-                ):
+                with contextlib.ExitStack() as around:
+                    if exchange.version != counted:
+                        around.enter_context(self.in_flight.running(exchange.version))
+                    around.enter_context(span("engine", queue_seconds=place.waited_seconds))
                     body = await self._ask(exchange, engine, send, place)
             with span("record"):
                 await self._record(exchange, "complete")
