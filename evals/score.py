@@ -32,7 +32,7 @@ from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
-FORMAT = 7  # goes up when the same inputs would score otherwise
+FORMAT = 8  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 

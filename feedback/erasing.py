@@ -324,8 +324,9 @@ def while_erasing(
 
 
 def while_reading(settings: Settings) -> AbstractContextManager[None]:
-    """Held by whoever writes elsewhere what they read of people (snapshots, exports, backups):
-    it would bring back what is erased meanwhile. Shared; waits for the end of an erasing."""
+    """Held by whoever writes elsewhere what they read of people (snapshots, exports, imports,
+    backups, 'pawl why'): it would bring back what is erased meanwhile. Shared; waits for the end
+    of an erasing."""
     return hold_lock(
         settings.state_dir / "erasing.lock",
         "an erasing is under way",
@@ -341,9 +342,7 @@ def _alone(settings: Settings, wait_seconds: float = MOST_SECONDS) -> Iterator[N
     with ExitStack() as held:
         held.enter_context(while_erasing(settings, wait_seconds))
         try:
-            held.enter_context(
-                hold_lock(settings.state_dir / "nightly.lock", "a night or 'pawl why' runs", "")
-            )
+            held.enter_context(hold_lock(settings.state_dir / "nightly.lock", "a night runs", ""))
         except PawlError as err:
             raise PawlError(
                 err.what,

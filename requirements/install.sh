@@ -59,8 +59,8 @@ $pip install --quiet --no-deps "$(grep '^setuptools==' "$lock")"
 # else needs).
 settings=$($pip config list)
 setting() { printf '%s\n' "$settings" | sed -n "s/^[^.]*\.$1='\(.*\)'\$/\1/p" | tail -n 1; }
-index=$(setting index-url)
-cert=${SSL_CERT_FILE:-$(setting cert)}
+index=${PIP_INDEX_URL:-$(setting index-url)}
+cert=${SSL_CERT_FILE:-${PIP_CERT:-$(setting cert)}}
 with_uv() {
   [ -z "$(setting no-index)$(setting proxy)$(setting trusted-host)$(setting client-cert)" ] || return
   $pip install --quiet --no-deps "$(grep '^uv==' "$lock")" || return

@@ -278,7 +278,7 @@ class Promoter:
             rows = self._store.promotions()
             stack = champion_stack(rows)
             champion = stack[-1]
-            if to is None and self._canary is not None:
+            if to is None and self.canary is not None:
                 raise PawlError(
                     f"{self._canary.version} is on its canary",
                     f"it answers beside {champion}, which a rollback would move",

@@ -12,7 +12,7 @@ from pawl.cli.connect import connect, settings_beside_server, settings_of
 from pawl.cli.output import echo, one_line, say_progress
 from pawl.cli.promotions import path_of
 from pawl.errors import PawlError
-from pawl.files import hold_lock, read_json
+from pawl.files import read_json
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
 from pawl.server import running_server
@@ -135,6 +135,7 @@ def why_command(
     runs.
     """
     from evals.report.report import write_report
+    from feedback.erasing import while_reading
     from refine.influence import SUSPECTS, find_suspects
 
     settings = settings_beside_server(ctx, say=say_progress)
@@ -148,11 +149,7 @@ def why_command(
         )
     path = run_dir / SUSPECTS
     if again or not path.exists() or "note" in read_json(path):
-        lock = hold_lock(  # held, nobody is forgotten between what is read and what is written
-            settings.state_dir / "nightly.lock", "a night, or another 'pawl why', is running",
-            "Wait for it to end",
-        )  # fmt: skip
-        with lock:
+        with while_reading(settings):  # else who is forgotten meanwhile would come back
             find_suspects(
                 run_dir,
                 resolve_model(

@@ -216,7 +216,7 @@ def _add_completion_routes(app: PawlApp, gateway: Gateway, max_length: int | Non
         max_length: tokens of a prompt and its answer together; None: what the base has.
     """
     stream: dict[int | str, Any] = {
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        200: {"content": {"text/event-stream": {"schema": {"description": "events"}}}}
     }
     base, refuse_unknown = gateway.base, gateway.refuse_unknown
     n_context = max_length or base.max_length_tokens

@@ -333,10 +333,11 @@ class Gateway:
             await engine.wait_ready(self.start_wait_seconds or None)
         except PawlError:
             raise engine_starting(engine) from None
-        version = self.resolve(exchange.request.model, exchange.conversation_id)
-        if version != exchange.version and exchange.begun:
+        if exchange.version == BASE_VERSION or exchange.version in self.offered():
+            return
+        if exchange.begun:
             raise engine_lost(f"{exchange.version} was taken back meanwhile")
-        exchange.version = version
+        exchange.version = self.resolve(exchange.request.model, exchange.conversation_id)
 
     async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
         """Let the engine answer; returns what is still to be sent, all or ``[DONE]``.

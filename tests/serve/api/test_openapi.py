@@ -103,9 +103,9 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("GET", "/health")
     call("GET", "/metrics")
     call("GET", "/admin/status")
-    call("POST", "/admin/promotions", {"adapter_dir": str(adapter), "force": True})
+    moved = call("POST", "/admin/promotions", {"adapter_dir": str(adapter), "force": True})
     assert call("POST", "/admin/drill", {})["back"]["version"] == "base"
-    call("POST", "/admin/shadow", {"a": "base", "b": "pawl@1", "last": 5, "max_tokens": 3})
+    call("POST", "/admin/shadow", {"a": "base", "b": moved["version"], "last": 5, "max_tokens": 3})
     call("POST", "/admin/runs/{run_id}/approve", {}, status=409, run_id="none")
     call("POST", "/admin/runs/{run_id}/reject", {}, status=409, run_id="none")
     call("POST", "/admin/rollback", {})

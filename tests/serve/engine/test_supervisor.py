@@ -22,6 +22,8 @@ from serve.engine.session import reap_left_over
 from serve.engine.supervisor import Engine
 from tests.serve.live import FAKE_BASE, fake_command
 
+pytestmark = pytest.mark.slow
+
 
 def make(tmp_path: Path, *options: str, backoff: tuple[float, ...] = (0.05,)) -> Engine:
     return Engine(Settings(state_dir=tmp_path), FAKE_BASE, command=fake_command(*options),
@@ -66,7 +68,6 @@ def test_it_starts_serves_adapters_and_stops_with_all_its_processes(tmp_path: Pa
     run(scenario())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1], ids=["the keeper", "the engine"])
 def test_it_comes_back_after_a_kill_with_its_adapters(tmp_path: Path, victim: int) -> None:
     async def scenario() -> None:
@@ -91,7 +92,6 @@ def test_it_comes_back_after_a_kill_with_its_adapters(tmp_path: Path, victim: in
     run(scenario())
 
 
-@pytest.mark.slow
 def test_one_that_has_worked_is_never_given_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         engine = make(tmp_path)
