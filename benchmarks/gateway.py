@@ -86,6 +86,7 @@ class Upstream:
     base_url: str
     state: str = "ready"
     start_seconds: float | None = None
+    loaded: frozenset[str] = frozenset()
     activity: Any = None
     _session: Any = None
 
