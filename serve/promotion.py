@@ -278,11 +278,12 @@ class Promoter:
             rows = self._store.promotions()
             stack = champion_stack(rows)
             champion = stack[-1]
-            if to is None and self.canary is not None:
+            canary = self.canary
+            if to is None and canary is not None:
                 raise PawlError(
-                    f"{self._canary.version} is on its canary",
+                    f"{canary.version} is on its canary",
                     f"it answers beside {champion}, which a rollback would move",
-                    f"'pawl reject {self._canary.run_id}' ends the canary; 'pawl rollback --to "
+                    f"'pawl reject {canary.run_id}' ends the canary; 'pawl rollback --to "
                     "VERSION' goes back all the same",
                     code="canary_runs",
                 )

@@ -30,6 +30,8 @@ from tests.bars.place import Place
 from tests.conftest import REPOSITORY
 from tests.feedback.examples import answered
 
+pytestmark = pytest.mark.slow
+
 
 def type_in(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """``pawl ...`` typed in ``folder``."""
