@@ -31,13 +31,13 @@ style: install
 	$(PYTHON) -m ruff format --check .
 	.venv/bin/lint-imports
 
-# mypy takes one core for 20 s in a fresh clone, so it runs beside the tests; what it finds stands
-# at the end.
-check: style
-	@$(PYTHON) -m mypy >.venv/mypy.log 2>&1 & types=$$!; \
+# Lint takes one core for 20 s in a fresh clone, so it runs beside the tests; what it finds stands at
+# the end.
+check: install
+	@$(MAKE) --no-print-directory lint >.venv/lint.log 2>&1 & lint=$$!; \
 	$(PYTEST) -m "not engine and not browser and not slow" $(ARGS); tests=$$?; \
-	wait $$types; types=$$?; cat .venv/mypy.log; \
-	exit $$((tests || types))
+	wait $$lint; lint=$$?; cat .venv/lint.log; \
+	exit $$((tests || lint))
 
 # The browser tests drive Debian's chromium. As root it is installed; otherwise they say what
 # they could not test.
