@@ -217,7 +217,7 @@ def index_of(settings: Settings) -> Index:
                     _log.warning("benchmarks are read by this process, which takes longer: %s", err)
                 index = Index.load(path, key)
             if index is None:
-                index = _index(files)
+                index = _index.__wrapped__(files)  # kept below, and once
             _made.clear()  # one of them is large
             _made[key] = index
         return _made[key]
