@@ -60,13 +60,14 @@ class ChatPage:
         ask = [*who, ui.version, ui.known]
         both = [*ui.drawn, *ui.feedback_form]
         reasons = [ui.categories, ui.correction, ui.comment]
-        ui.question.submit(self._send, [ui.question, *ask], both, **common)
+        # Else what is pressed while an earlier event is open is lost.
+        often = {**common, "trigger_mode": "multiple"}
+        ui.question.submit(self._send, [ui.question, *ask], both, **often)
         ui.question.stop(self._stop, [ui.page], ui.drawn, **common)
         ui.chat.retry(self._ask_again, ask, both, **common)
         ui.chat.edit(self._ask_again, ask, both, **common)
         ui.new.click(self._start_over, [ui.page], both, **common)
-        # "multiple": else a thumb pressed while another is being saved would be lost.
-        ui.chat.like(self._thumb, who, both, **common, trigger_mode="multiple")
+        ui.chat.like(self._thumb, who, both, **often)
         ui.save.click(self._save, [*who, *reasons], both, **common)
         ui.take_back.click(self._take_back, who, both, **common)
         ui.close.click(self._close, [ui.page], both, **common)
@@ -141,10 +142,9 @@ class ChatPage:
         if page.opened or not rater_id:
             return KEEP
         try:
-            lost = await self._open(page, rater_id, request)
+            return drawn_and_form(page) if await self._open(page, rater_id, request) else KEEP
         except PawlError:
             return KEEP  # the banner says that the server does not answer; the next tick tries
-        return drawn_and_form(page) if lost else KEEP
 
     async def _is_current(self, page: OpenPage, rater_id: str, request: gr.Request) -> bool:
         """Whether indices that the page sends are those of the turns here; says so if not."""
@@ -170,14 +170,15 @@ class ChatPage:
     ) -> AsyncIterator[list[Any]]:
         then = "Your message stays in the box: send it"
         rater_id = self._rater(rater_id, request)
+        yield KEEP  # until an answer begins, the message stays in the box
         if not text.strip() or await self._is_too_early(known, rater_id, request, then):
-            yield KEEP
             return
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
             gr.Warning(f"Your message was not sent: {err}")
-            yield KEEP
+            return
+        if page.conversation.busy:  # pressed twice, or while an answer comes
             return
         if page.form_turn is not None and not page.form_turn.marked_bad:
             page.open_form(None)  # nothing is typed in it
@@ -274,8 +275,7 @@ class ChatPage:
         self, page: OpenPage, rater_id: str | None, event: gr.LikeData, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
         """A pressed thumb is saved at once; pressing the lit one takes back all that was said."""
-        turn: Turn | None = None
-        saved = False
+        turn, saved = None, False
         is_current = await self._is_current(page, self._rater(rater_id, request), request)
         if is_current and _turn_index(event.index) < len(page.turns):
             turn = page.turns[_turn_index(event.index)]

@@ -56,6 +56,38 @@ def test_a_question_is_answered_before_the_browser_has_a_rater(
     fresh.page.close()
 
 
+def test_a_message_sent_in_the_moment_in_which_the_answer_is_over_is_answered(tab: Tab) -> None:
+    tab.page.evaluate("""() => {
+      const box = document.querySelector("#pawl-question textarea");
+      new MutationObserver((_, observer) => {
+        if (document.querySelectorAll("#pawl-chat .pawl-under").length !== 1) return;
+        observer.disconnect();
+        box.value = "three";
+        box.dispatchEvent(new Event("input", {bubbles: true}));
+        box.dispatchEvent(new KeyboardEvent("keypress", {key: "Enter", bubbles: true}));
+      }).observe(document.querySelector("#pawl-chat"), {childList: true, subtree: true});
+    }""")
+    tab.ask("one")
+    expect(tab.page.locator("#pawl-chat [data-testid=user]")).to_have_text(["one", "three"])
+    expect(tab.small_print).to_have_count(2)
+
+
+def test_pressed_twice_a_message_is_asked_once_and_the_next_waits_in_the_box(
+    server: Composed, tab: Tab
+) -> None:
+    before = ids(server)
+    tab.box.fill("hold midway")
+    tab.box.press("Enter")
+    tab.box.press("Enter")
+    expect(tab.answers).to_have_text(["pawl@1 heard"])
+    tab.box.fill("then this")
+    tab.box.press("Enter")
+    tab.button("Stop").click()
+    expect(tab.small_print).to_have_text(["pawl@1 · stopped"])
+    expect(tab.box).to_have_value("then this")
+    recorded(server, 1, *before)
+
+
 def test_regenerate_asks_the_same_again(server: Composed, tab: Tab) -> None:
     before = ids(server)
     tab.ask("again")
