@@ -478,6 +478,11 @@ class Store:
         [row] = self._read("SELECT " + ", ".join(f"(SELECT {one})" for one in counted.values()))
         return {name: int(n) for name, n in zip(counted, row, strict=True)}
 
+    def memory_bytes(self) -> int:
+        """Of blocks and rows that DuckDB keeps; they grow with the store, up to a limit."""
+        [(n_bytes,)] = self._read("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
+        return int(n_bytes)
+
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         with self._database.reading() as cursor:
             return cursor.execute(sql, list(values)).fetchall()

@@ -299,8 +299,7 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
         """Counters in Prometheus' text form."""
         gateway.metrics.queue_length.set(gateway.admission.n_waiting)
         gateway.metrics.places_held.set(gateway.admission.n_held)
-        if engine is not None:
-            await gateway.metrics.ask_engine(engine)
+        await gateway.metrics.ask(gateway.store, engine)
         return Response(gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.get("/docs", include_in_schema=False)

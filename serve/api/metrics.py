@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from pawl.errors import PawlError
+
 if TYPE_CHECKING:
+    from feedback.store import Store
     from serve.engine.supervisor import Engine
 
 ENGINE_SECONDS = 2.0  # for its metrics
@@ -99,6 +102,11 @@ class Metrics:
             "Answers that the store could not take.",
             registry=self.registry,
         )
+        self.store_memory = Gauge(
+            "pawl_store_memory_bytes",
+            "Of the store's file, kept in memory; NaN while the store can't be read.",
+            registry=self.registry,
+        )
         self.engine_restarts = Gauge(
             "pawl_engine_restarts",
             "Restarts of the engine since this server began.",
@@ -120,8 +128,16 @@ class Metrics:
         }  # fmt: skip
         self._take("")
 
-    async def ask_engine(self, engine: Engine) -> None:
-        """Take over what the engine counts of itself."""
+    async def ask(self, store: Store, engine: Engine | None) -> None:
+        """Take over what the store and the engine say of themselves."""
+        try:
+            self.store_memory.set(await asyncio.to_thread(store.memory_bytes))
+        except PawlError:
+            self.store_memory.set(math.nan)
+        if engine is not None:
+            await self._ask_engine(engine)
+
+    async def _ask_engine(self, engine: Engine) -> None:
         self.engine_restarts.set(engine.n_restarts)
         self.engine_ready.set(engine.state == "ready")
         if engine.state == "ready":
