@@ -26,7 +26,6 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same(tmp_path: Path) -> None:
     metrics = Metrics()
     engine: Any = Engine()
     assert b"pawl_engine_requests_running NaN" in metrics.text()
-
     store = Store.open(tmp_path / "pawl.duckdb")
 
     async def scrape() -> bytes:
@@ -39,7 +38,7 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same(tmp_path: Path) -> None:
     for text in asyncio.run(both()):
         assert b"pawl_engine_requests_running 3.0" in text
         assert b"pawl_engine_requests_waiting NaN" in text
-        [n_bytes] = re.findall(rb"pawl_store_memory_bytes (\S+)", text)
+        [n_bytes] = re.findall(rb"\npawl_store_memory_bytes (\S+)", text)
         assert 0 < float(n_bytes) < 1e9
     assert engine.n_asked == 1
     store.close()
