@@ -13,7 +13,8 @@ Nothing here writes but the salt, once: the same store gives the same rows. In t
    each other.
 2. Where each prompt stands, with its near-duplicates: ``feedback.splits.places_of_prompts``. All
    rows of a prompt stand there, whichever conversation they come from.
-3. What looks like the work of a brigade is put aside: ``feedback.raters``, ``feedback.phrases``.
+3. What looks like the work of a brigade is put aside (``feedback.raters``, ``feedback.phrases``),
+   and what a reviewer put aside (``feedback.reviews``).
 4. All that is left of one prompt is one story, decided by vote: ``feedback.stories``. An answer
    that ran into its token limit is not learned as it is.
 5. Each content once; nobody owns more than a share of the rows (``feedback.raters.beyond_share``),
@@ -116,6 +117,12 @@ def curate(
         else:
             voiced.append((feedback, answer, keys[_answer_of(feedback)]))
     aside = _put_aside(voiced, places, raters)
+    by_reviewers = store.reviews.put_aside()
+    aside |= {
+        feedback.feedback_id: by_reviewers[_answer_of(feedback)]
+        for feedback, _, _ in voiced
+        if _answer_of(feedback) in by_reviewers
+    }
     stories = _stories(voiced, aside, answers, lessons, raters)
     aside |= _distrusted(voiced, stories, raters)
     proposed: list[tuple[str, Lesson]] = []

@@ -37,6 +37,7 @@ class Theirs:
 
     completion_ids: set[str] = field(default_factory=set)
     feedback_ids: set[str] = field(default_factory=set)
+    taken_over: set[str] = field(default_factory=set)  # of feedback: reviewers', in their words
     names: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)  # all of these, and of rows and conversations
     chosen: set[str] = field(default_factory=set)  # ids that clients chose: they may be any word
@@ -48,7 +49,7 @@ class Theirs:
         return (
             origin.get("rater_id") in self.names
             or origin.get("completion_id") in self.completion_ids
-            or origin.get("feedback_id") in self.feedback_ids
+            or origin.get("feedback_id") in self.feedback_ids | self.taken_over
         )
 
     def row_ids(self) -> set[str]:

@@ -25,8 +25,18 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 10_000
 # Tables of which whole rows go, or rows that name a row of the person's; of all others every value
 # is looked at.
-_BY_ROW = ("completions", "feedback", "curated", "rejections", "imported", "scores", "places")
-_ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"))
+_BY_ROW = (
+    "completions",
+    "feedback",
+    "reviews",
+    "curated",
+    "rejections",
+    "imported",
+    "scores",
+    "places",
+)
+_ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"),
+            ("reviews", "origin_json"))  # fmt: skip
 _NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", "role", "outcome")
 # Whose a row is; of others' rows this is not looked at, since a client's id may be their name.
 _CALLER = {"accounts": "name", "keys": "name", "sessions": "account"}
@@ -65,6 +75,12 @@ class Selection:
         """Likewise on feedback's; what is on erased answers goes anyway."""
         return ("false", []) if self.keeps_rated else self.completions
 
+    @property
+    def reviews(self) -> tuple[str, list[Any]]:
+        """Likewise on reviewers' decisions."""
+        condition, values = self.feedback
+        return condition.replace("rater_id", "reviewer"), values
+
 
 def names_of(store: Store, user: str) -> tuple[str, ...]:
     """The names that a person's rows stand under; of an account or key also those that it named.
@@ -77,6 +93,7 @@ def names_of(store: Store, user: str) -> tuple[str, ...]:
     name = next((one for one in callers if one.lower() == user.lower()), None)
     sql = (
         "SELECT rater_id FROM main.completions UNION SELECT rater_id FROM main.feedback"
+        " UNION SELECT reviewer AS rater_id FROM main.reviews"
         " UNION SELECT row_json->>'$.origin.rater_id' AS rater_id FROM main.imported"
         " WHERE rater_id IS NOT NULL"
     )
@@ -143,12 +160,15 @@ def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[The
     )}  # fmt: skip
     n["conversations that others wrote in too"] = len(conversations & others)
     theirs.ids |= conversations - others
-    for feedback_id, key, completion_id, rater_id, comment, correction, over in _rows(
+    taken_over = _read_reviews(cursor, theirs, n)
+    for feedback_id, key, completion_id, rater_id, comment, correction, over, source in _rows(
         cursor,
         "SELECT feedback_id, idempotency_key, completion_id, rater_id, comment, correction,"
-        " preferred_over FROM main.feedback",
+        " preferred_over, source FROM main.feedback",
     ):
-        if rater_id in theirs.names:
+        if source == "review" and (rater_id, completion_id) in taken_over:
+            theirs.taken_over.add(feedback_id)
+        elif rater_id in theirs.names:
             n["feedback of theirs"] += 1
         elif completion_id in theirs.completion_ids:
             n["feedback of others on their answers"] += 1
@@ -170,6 +190,30 @@ def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[The
     theirs.chosen = {one for one in theirs.ids - ours if not _MADE_HERE.fullmatch(one)}
     theirs.ids = (theirs.ids - theirs.chosen) | theirs.names
     return theirs, n
+
+
+def _read_reviews(
+    cursor: DuckDBPyConnection, theirs: Theirs, n: Counter[str]
+) -> set[tuple[str, str]]:
+    """Add what is theirs of reviewers' decisions; the reviewer and answer of each that took over a
+    correction of theirs."""
+    taken_over = set()
+    for review_id, completion_id, reviewer, correction, origin in _rows(
+        cursor,
+        "SELECT review_id, completion_id, reviewer, correction, origin_json FROM main.reviews",
+    ):
+        if json.loads(origin).get("rater_id") in theirs.names:
+            n["decisions that took over a correction of theirs"] += 1
+            taken_over.add((reviewer, completion_id))
+        elif reviewer in theirs.names:
+            n["decisions of theirs as a reviewer"] += 1
+        elif completion_id in theirs.completion_ids:
+            n["decisions of reviewers on their answers"] += 1
+        else:
+            continue
+        theirs.ids.add(review_id)
+        theirs.words |= {correction} if correction else set()
+    return taken_over
 
 
 def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:
@@ -220,9 +264,16 @@ def changes_of(
             return changes
         for table, column in _ORIGINS:
             found = _rows(cursor, f"SELECT seq, {column} FROM main.{table} WHERE {between}")
-            changes[table] = TableChanges({
+            changes.setdefault(table, TableChanges()).dropped.update(
                 seq for seq, value in found if theirs.owns(_origin(column, json.loads(value)))
-            })  # fmt: skip
+            )
+        taken_over = _rows(
+            cursor,
+            f"SELECT seq FROM main.feedback WHERE {between} AND feedback_id IN"
+            " (SELECT unnest(?::VARCHAR[]))",
+            [sorted(theirs.taken_over)],
+        )
+        changes["feedback"].dropped.update(int(seq) for (seq,) in taken_over)
         named = sorted(theirs.ids)
         scores = _rows(
             cursor,
@@ -262,6 +313,13 @@ def _dropped(
         [*own_values, *values],
     )
     feedback = TableChanges({int(seq) for (seq,) in said})
+    own, own_values = selection.reviews
+    decisions = _rows(
+        cursor,
+        f"SELECT seq FROM main.reviews WHERE {between} AND ({own} OR completion_id IN ({gone}))",
+        [*own_values, *values],
+    )
+    reviews = TableChanges({int(seq) for (seq,) in decisions})
     place = columns.index("preferred_over")
     for row in _rows(
         cursor,
@@ -270,7 +328,7 @@ def _dropped(
     ):
         if int(row[0]) not in feedback.dropped:
             feedback.replaced[int(row[0])] = (*row[:place], None, *row[place + 1 :])
-    return {"completions": completions, "feedback": feedback}
+    return {"completions": completions, "feedback": feedback, "reviews": reviews}
 
 
 def _places_of_nobody(

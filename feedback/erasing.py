@@ -245,11 +245,12 @@ class _Erasure:
             f"(SELECT count(*) FROM main.{table} WHERE {column} IN (SELECT unnest(?::VARCHAR[])))"
             for table, column in (("completions", "rater_id"), ("feedback", "rater_id"),
                                   ("feedback", "completion_id"), ("feedback", "preferred_over"),
+                                  ("reviews", "reviewer"), ("reviews", "completion_id"),
                                   ("accounts", "name"), ("sessions", "account"), ("keys", "name"),
                                   ("audit", "caller"))
         )  # fmt: skip
         with self.store.rewriter.database.reading() as cursor:
-            [(n,)] = cursor.execute(f"SELECT {sql}", [ids] * 8).fetchall()
+            [(n,)] = cursor.execute(f"SELECT {sql}", [ids] * 10).fetchall()
         return int(n)
 
     def _finish(self, found: dict[str, Any]) -> dict[str, Any]:

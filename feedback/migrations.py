@@ -165,6 +165,18 @@ MIGRATIONS: tuple[Migration, ...] = (
             seq BIGINT NOT NULL, prompt_key VARCHAR NOT NULL, split VARCHAR)""",
         ),
     ),
+    Migration(
+        12,
+        "what reviewers decided about answers",
+        (
+            """CREATE TABLE reviews (
+            seq BIGINT NOT NULL, review_id VARCHAR NOT NULL, batch_id VARCHAR NOT NULL,
+            created_at VARCHAR NOT NULL, reviewer VARCHAR NOT NULL,
+            completion_id VARCHAR NOT NULL, choice_index BIGINT NOT NULL,
+            decision VARCHAR NOT NULL, reason VARCHAR, correction VARCHAR,
+            categories_json VARCHAR NOT NULL, origin_json VARCHAR NOT NULL, undoes VARCHAR)""",
+        ),
+    ),
 )
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from feedback.access import Access
 from pawl.schemas import Account, Feedback, Key, Role
+from pawl.server import SERVER_CALLERS
 from pawl.text import normalise
 
 FEWEST_RATERS = 5
@@ -28,7 +29,8 @@ class Raters:
     """What the store knows about raters.
 
     Attributes:
-        reviewers: accounts and keys with the role of a reviewer or administrator.
+        reviewers: accounts and keys with the role of a reviewer or administrator, and
+            ``pawl.server.SERVER_CALLERS``.
         naming: keys that name the people behind them: ``key/rater`` counts as ``key``.
     """
 
@@ -42,6 +44,7 @@ class Raters:
             *(a.name for a in access.accounts.all_accounts() if not a.removed_at and _reviews(a)),
             *(key.name for key in access.all_keys() if not key.revoked_at and _reviews(key)),
         ]
+        reviewing += SERVER_CALLERS
         naming = {key.name for key in access.all_keys() if key.may_name_raters}
         return cls(frozenset(reviewing), frozenset(naming.difference(front_ends)))
 

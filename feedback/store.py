@@ -29,6 +29,7 @@ from feedback.current import current_feedback_sql
 from feedback.database import Database
 from feedback.forgotten import Forgotten
 from feedback.migrations import MIGRATIONS, Migration
+from feedback.reviews import Reviews
 from feedback.rewriting import Rewriter
 from feedback.rows import Lesson
 from feedback.tables import (
@@ -76,12 +77,13 @@ class Store:
         with database.reading() as cursor:
             types = column_types(cursor)
             next_seq = 1 + newest_seq(cursor, types)
-        rows = self._read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
+        rows = self.read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
         self._promotions = [record_from(Promotion, row) for row in rows]
-        [(self._last_number,)] = self._read("SELECT coalesce(max(number), 0) FROM version_numbers")
+        [(self._last_number,)] = self.read("SELECT coalesce(max(number), 0) FROM version_numbers")
         self._writer = GroupWriter(database, types, next_seq)
         self.forgotten = Forgotten()
         self.access = Access(database, self._writer, self.forgotten)
+        self.reviews = Reviews(database, self._writer, self.forgotten)
         self.rewriter = Rewriter(database, self._writer)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
@@ -234,7 +236,7 @@ class Store:
             PawlError: the store was split with another salt: rows would cross into the holdout.
         """
         with self._numbering:
-            rows = self._read("SELECT value FROM facts WHERE name = 'split_salt' ORDER BY seq")
+            rows = self.read("SELECT value FROM facts WHERE name = 'split_salt' ORDER BY seq")
             if not rows:
                 salt = given or secrets.token_hex(16)
                 self._append("facts", [("split_salt", salt)]).result()
@@ -260,7 +262,7 @@ class Store:
 
     def get_completion(self, completion_id: str, choice_index: int = 0) -> Completion | None:
         """The recorded answer, or None."""
-        rows = self._read(
+        rows = self.read(
             f"SELECT {COMPLETION_COLUMNS} FROM completions"
             " WHERE completion_id = ? AND choice_index = ? LIMIT 1",
             [completion_id, choice_index],
@@ -281,7 +283,7 @@ class Store:
         )
         only = newest(newest_bytes, "messages_json", "completion")
         sql = f"SELECT {COMPLETION_COLUMNS} FROM completions{clause}{only} ORDER BY seq"
-        return [record_from(Completion, row) for row in self._read(sql, values)]
+        return [record_from(Completion, row) for row in self.read(sql, values)]
 
     def current_feedback(
         self,
@@ -294,7 +296,7 @@ class Store:
         the order of their newest rows; none where nothing is left (unless
         ``include_retracted``)."""
         clause, values = where(completion_id=completion_id, rater_id=rater_id)
-        rows = self._read(
+        rows = self.read(
             f"SELECT {FEEDBACK_COLUMNS} FROM ({current_feedback_sql(clause)})"
             " WHERE NOT retracted OR ? ORDER BY seq",
             [*values, include_retracted],
@@ -306,12 +308,12 @@ class Store:
     ) -> list[Feedback]:
         """Every row on an answer (or on all), or the one of this id, in the order they came."""
         clause, values = where(completion_id=completion_id, feedback_id=feedback_id)
-        rows = self._read(f"SELECT {FEEDBACK_COLUMNS} FROM feedback{clause} ORDER BY seq", values)
+        rows = self.read(f"SELECT {FEEDBACK_COLUMNS} FROM feedback{clause} ORDER BY seq", values)
         return [record_from(Feedback, row) for row in rows]
 
     def categories(self) -> list[Category]:
         """Error categories, in the order they were first added."""
-        rows = self._read(
+        rows = self.read(
             f"SELECT {CATEGORY_COLUMNS} FROM (SELECT *, min(seq) OVER (PARTITION BY key) AS born"
             " FROM categories QUALIFY row_number() OVER (PARTITION BY key ORDER BY seq DESC) = 1)"
             " ORDER BY born"
@@ -341,33 +343,33 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """Latest state of every run, newest first: ``run_id, status, at, started_at, detail``."""
-        return [_run(row) for row in self._read(_RUNS + " ORDER BY min(seq) DESC")]
+        return [_run(row) for row in self.read(_RUNS + " ORDER BY min(seq) DESC")]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Latest state of one run with ``verdict`` (None until there is one), or None."""
-        rows = self._read(_RUNS + " HAVING run_id = ?", [run_id])
+        rows = self.read(_RUNS + " HAVING run_id = ?", [run_id])
         return {**_run(rows[0]), "verdict": self.verdict(run_id)} if rows else None
 
     def verdict(self, run_id: str) -> dict[str, Any] | None:
         """The newest verdict of a run, or None."""
-        rows = self._read(
+        rows = self.read(
             "SELECT verdict_json FROM verdicts WHERE run_id = ? ORDER BY seq DESC LIMIT 1", [run_id]
         )
         return dict(json.loads(rows[0][0])) if rows else None
 
     def looks(self) -> list[Look]:
         """The ledger: every look of a gate at people's prompts, oldest first."""
-        rows = self._read(f"SELECT {LOOK_COLUMNS} FROM ledger ORDER BY seq")
+        rows = self.read(f"SELECT {LOOK_COLUMNS} FROM ledger ORDER BY seq")
         return [record_from(Look, row) for row in rows]
 
     def snapshot_rows(self, snapshot_id: str) -> list[TrainingRow]:
         """The rows of a recorded snapshot."""
-        rows = self._read("SELECT row_json FROM curated WHERE snapshot_id = ?", [snapshot_id])
+        rows = self.read("SELECT row_json FROM curated WHERE snapshot_id = ?", [snapshot_id])
         return [TrainingRow(**json.loads(text)) for (text,) in rows]
 
     def recorded_row(self, row_id: str) -> TrainingRow | None:
         """A row of any recorded snapshot, as the newest has it."""
-        rows = self._read(
+        rows = self.read(
             "SELECT row_json FROM curated WHERE row_id = ? ORDER BY seq DESC LIMIT 1", [row_id]
         )
         return TrainingRow(**json.loads(rows[0][0])) if rows else None
@@ -375,7 +377,7 @@ class Store:
     def snapshots_of(self, row_ids: Sequence[str]) -> dict[str, list[str]]:
         """The recorded snapshots that hold each of these rows, oldest first."""
         clause, values = where(row_id=row_ids)
-        rows = self._read(
+        rows = self.read(
             f"SELECT row_id, list(snapshot_id ORDER BY seq) FROM curated{clause} GROUP BY row_id",
             values,
         )
@@ -383,7 +385,7 @@ class Store:
 
     def corrected_on_other_bases(self, base_fingerprint: str) -> list[str]:
         """The answers that somebody corrected and that another base than this gave."""
-        rows = self._read(
+        rows = self.read(
             "SELECT DISTINCT completion_id FROM completions WHERE base_fingerprint <> ? AND"
             " completion_id IN (SELECT completion_id FROM feedback WHERE correction IS NOT NULL)",
             [base_fingerprint],
@@ -393,19 +395,19 @@ class Store:
     def traffic(self, seed: str, n: int) -> tuple[int, int, list[Completion]]:
         """Conversations that were flagged, all others, and the last whole answer of up to ``n`` of
         the others, drawn at random by ``seed``."""
-        return traffic(self._read, seed, n)
+        return traffic(self.read, seed, n)
 
     def arms(self, canary: Promotion) -> Arms:
         """What a canary and the champion beside it answered to ``pawl``, and what went wrong."""
-        return arms(self._read, canary)
+        return arms(self.read, canary)
 
     def newest_prompts(self, n: int) -> list[Completion]:
         """The newest ``n`` prompts that were answered, each once, newest first."""
-        return newest_prompts(self._read, n)
+        return newest_prompts(self.read, n)
 
     def scores(self, run_id: str, role: str) -> list[ItemScore]:
         """Scores of a run's champion, challenger or anchor: the newest of each item."""
-        rows = self._read(
+        rows = self.read(
             f"SELECT {SCORE_COLUMNS} FROM (SELECT * FROM scores WHERE run_id = ? AND role = ?"
             " QUALIFY row_number() OVER (PARTITION BY benchmark, item_id ORDER BY seq DESC) = 1)"
             " ORDER BY seq",
@@ -415,7 +417,7 @@ class Store:
 
     def imported(self) -> list[Lesson]:
         """All imported rows, each content of each rater once, in the order they came."""
-        rows = self._read(
+        rows = self.read(
             "SELECT arg_min(row_json, seq) FROM imported"
             " GROUP BY row_id, row_json->>'$.origin.rater_id' ORDER BY min(seq)"
         )
@@ -424,7 +426,7 @@ class Store:
     def first_mentions(self) -> list[tuple[str | None, str, int | None]]:
         """What feedback was ever given on (rater, completion, choice), and each imported row
         (rater, ``row_id``, None), in the order in which each came first."""
-        rows = self._read(
+        rows = self.read(
             "SELECT rater_id, completion_id, choice_index FROM ("
             " SELECT min(seq) AS seq, rater_id, completion_id, choice_index FROM feedback"
             "  GROUP BY rater_id, completion_id, choice_index"
@@ -436,7 +438,7 @@ class Store:
 
     def places(self) -> dict[str, Split | None]:
         """Where the prompts of earlier snapshots stand, by their key."""
-        rows = self._read(
+        rows = self.read(
             "SELECT prompt_key, split FROM places"
             " QUALIFY row_number() OVER (PARTITION BY prompt_key ORDER BY seq DESC) = 1"
         )
@@ -445,18 +447,18 @@ class Store:
     def imported_keys(self) -> set[tuple[str, str | None]]:
         """``row_id`` and rater of every imported row."""
         sql = "SELECT DISTINCT row_id, row_json->>'$.origin.rater_id' FROM imported"
-        return {(row_id, rater_id) for row_id, rater_id in self._read(sql)}
+        return {(row_id, rater_id) for row_id, rater_id in self.read(sql)}
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
         return [
             dict(json.loads(text))
-            for (text,) in self._read("SELECT manifest_json FROM snapshots ORDER BY seq DESC")
+            for (text,) in self.read("SELECT manifest_json FROM snapshots ORDER BY seq DESC")
         ]
 
     def changes_since(self, seq: int, limit: int) -> list[Change]:
         """What others may want to be told of, after ``seq``: the first ``limit``."""
-        return changes_since(self._read, seq, limit)
+        return changes_since(self.read, seq, limit)
 
     def newest_seq(self) -> int:
         """Of all that ``changes_since`` may answer."""
@@ -475,15 +477,16 @@ class Store:
             "promotions": "count(*) FROM promotions",
             "imported": "count(*) FROM imported",
         }
-        [row] = self._read("SELECT " + ", ".join(f"(SELECT {one})" for one in counted.values()))
+        [row] = self.read("SELECT " + ", ".join(f"(SELECT {one})" for one in counted.values()))
         return {name: int(n) for name, n in zip(counted, row, strict=True)}
 
     def memory_bytes(self) -> int:
         """Of blocks and rows that DuckDB keeps; they grow with the store, up to a limit."""
-        [(n_bytes,)] = self._read("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
+        [(n_bytes,)] = self.read("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
         return int(n_bytes)
 
-    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """The rows of a SELECT, on a cursor of its own."""
         with self._database.reading() as cursor:
             return cursor.execute(sql, list(values)).fetchall()
 

@@ -17,6 +17,7 @@ from pawl.schemas import (
     Key,
     Look,
     Promotion,
+    Review,
     Session,
     TrainingRow,
 )
@@ -45,10 +46,11 @@ LOOK_COLUMNS = ", ".join(columns_of(Look))
 SCORE_COLUMNS = ", ".join(columns_of(ItemScore))
 KEY_COLUMNS = ", ".join(columns_of(Key))
 ACCOUNT_COLUMNS = ", ".join(columns_of(Account))
+REVIEW_COLUMNS = ", ".join(columns_of(Review))
 SESSION_COLUMNS = ", ".join(columns_of(Session))
 Recorded = (
     Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry | Account | Session
-    | Look
+    | Look | Review
 )  # fmt: skip
 
 

@@ -107,9 +107,38 @@ class Feedback(Record):
     correction: str | None = None
     preferred_over: str | None = None  # completion_id of the answer this one was preferred to
     retracted: bool = False
-    source: str = "api"  # "api", "chat_page", "import:<format>"
+    source: str = "api"  # "api", "chat_page", "import:<format>", "review"
     preferred_over_choice_index: int = 0  # says nothing where preferred_over is None
     cleared: list[str] = field(default_factory=list)  # of feedback.current.CLEARABLE
+
+
+ReviewDecision = Literal["accept", "correct", "reject", "skip", "undo"]
+RejectReason = Literal["fine", "unclear", "not_meant", "private"]
+
+
+@dataclass(frozen=True, slots=True)
+class Review(Record):
+    """What one reviewer decided about one answer. Appended, never edited: a reviewer's newest
+    decision counts that was not undone.
+
+    ``accept``: the answer is wrong; ``correction`` is then the one that was there already.
+    ``correct``: it is, and this is what it should have said. ``reject`` with ``fine``: the answer
+    is good; with another reason: nothing that was said of it is learned. ``skip``: somebody else
+    may decide. ``undo`` takes back the decisions of the batch in ``undoes``.
+    """
+
+    review_id: str
+    batch_id: str  # the same for decisions that were made together
+    created_at: str
+    reviewer: str
+    completion_id: str
+    choice_index: int
+    decision: ReviewDecision
+    reason: RejectReason | None = None  # of a rejection
+    correction: str | None = None
+    categories: list[str] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)  # of the correction: "how", and from where
+    undoes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +381,36 @@ class FeedbackBatch(Body):
     feedback: list[FeedbackRequest] = Field(min_length=1, max_length=1000)
 
 
+class ReviewedAnswer(Body):
+    completion_id: str = Field(min_length=1, max_length=1000)
+    choice_index: int = Field(0, ge=0, lt=1000)
+
+
+class CorrectionOrigin(Body):
+    """Where a correction comes from."""
+
+    how: Literal["written", "picked", "edited"] = Field(
+        description="written by the reviewer, an alternative of the model's as it was, or changed"
+    )
+    version: str | None = Field(None, max_length=100, description="that wrote the alternative")
+    temperature: float | None = Field(None, ge=0, le=2)
+
+
+class ReviewRequest(Body):
+    """A reviewer's decision, the same about several answers that are nearly one."""
+
+    answers: list[ReviewedAnswer] = Field(min_length=1, max_length=200)
+    decision: Literal["accept", "correct", "reject", "skip"]
+    reason: RejectReason | None = Field(
+        None, description="of a rejection: fine, unclear, not_meant (nobody meant it), private"
+    )
+    correction: str | None = Field(None, max_length=100_000)
+    categories: list[str] | None = Field(
+        None, description="keys of /v1/feedback/categories; null: those that people chose"
+    )
+    origin: CorrectionOrigin | None = None
+
+
 class PromotionRequest(Body):
     """Either a run, or any adapter with ``force``."""
 
@@ -537,6 +596,88 @@ class FeedbackResults(Answer):
     results: list[FeedbackResult]
     n_stored: int
     n_refused: int
+
+
+class ReviewMark(Answer):
+    """What one person said of an answer."""
+
+    rater_id: str
+    created_at: str
+    thumb: Thumb | None
+    categories: list[str]
+    comment: str | None
+    correction: str | None
+    completion_id: str
+    choice_index: int
+
+
+class ReviewFinding(Answer):
+    """What a detector found in an answer."""
+
+    name: str
+    reason: str
+    score: float
+    threshold: float
+    unit: str
+
+
+class ReviewPart(Answer):
+    """An answer that is decided with the one that is shown."""
+
+    completion_id: str
+    choice_index: int
+    prompt: str = Field(description="its last message")
+    completion: str
+
+
+class ReviewItem(Answer):
+    """Answers to nearly the same prompt that say nearly the same; the first is shown."""
+
+    item_id: str
+    answers: list[ReviewPart] = Field(description="those that wait for this reviewer")
+    messages: list[Message] = Field(description="the first one's prompt")
+    completion: str
+    version: str
+    created_at: str
+    conversation_id: str
+    status: str
+    marks: list[ReviewMark] = Field(description="of all its answers")
+    findings: list[ReviewFinding] = Field(description="in the first answer")
+    decisions: list[Review] = Field(
+        description="earlier ones that count; while two reviewers are asked for and have not both "
+        "decided, nobody else's"
+    )
+    n_hidden_decisions: int = 0
+    severity: float = Field(description="0 to 3: by the treatment of categories, and secrets")
+    repetition: float = Field(description="log2(1 + people who flagged it)")
+    uncertainty: float = Field(description="0 to 1: people or reviewers disagree, or say little")
+    priority: float = Field(description="severity + repetition + 2 * uncertainty")
+
+
+class ReviewQueue(Answer):
+    items: list[ReviewItem] = Field(description="the first ones")
+    n_open: int = Field(description="items that wait for this reviewer")
+    n_skipped: int = Field(description="items that this reviewer left to others")
+    n_decided: int = Field(description="answers that this reviewer decided")
+    n_reviewers: int = Field(description="that are asked for")
+
+
+class PairAgreement(Answer):
+    """How far two reviewers agree on the answers that both decided."""
+
+    reviewers: list[str]
+    n_answers: int
+    n_same: int
+    kappa: float | None = Field(description="Cohen's; null where chance alone would agree")
+
+
+class Agreement(Answer):
+    """On three kinds of decision: the answer is wrong (accept, correct), it is fine, nothing is
+    learned of it."""
+
+    n_answers: int = Field(description="that two reviewers or more decided")
+    alpha: float | None = Field(description="Krippendorff's, nominal; null where none can be told")
+    pairs: list[PairAgreement]
 
 
 class ModelCard(Answer):

@@ -20,6 +20,8 @@ from pawl.jobs import child_environment, module_command
 from pawl.settings import Settings
 
 ADMIN_KEY_FILE = "admin.key"  # in the state folder: the key of whoever operates this machine
+# Names that callers without an account or named key have: of the setting, and of that file.
+SERVER_CALLERS = ("api_key", ADMIN_KEY_FILE)
 POLL_SECONDS = 0.25
 STOP_SECONDS = 60.0
 CLOCK_SLACK_SECONDS = 2.0  # a process's beginning is known to a clock tick, and clocks are set

@@ -290,6 +290,16 @@ class CurationSettings(BaseModel):
     )
 
 
+class ReviewSettings(BaseModel):
+    """The review of flagged answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reviewers: int = Field(
+        1, ge=1, le=9, description="that decide each flagged answer, more where they disagree"
+    )
+
+
 class ApiSettings(BaseModel):
     """The HTTP API."""
 
@@ -494,6 +504,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     promotion: PromotionSettings = PromotionSettings()
     curation: CurationSettings = CurationSettings()
+    review: ReviewSettings = ReviewSettings()
     judge: JudgeSettings = JudgeSettings()
     api: ApiSettings = ApiSettings()
     sign_in: SignInSettings = SignInSettings()

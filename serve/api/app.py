@@ -123,6 +123,7 @@ def build_app(
     from feedback.store import Store
     from serve.api.admin import admin_routes
     from serve.api.erasing import carry_on, erasing_routes
+    from serve.api.reviews import review_routes
     from serve.promotion import Promoter
 
     base = base or resolve_model(
@@ -141,7 +142,8 @@ def build_app(
         canary=lambda: promoter.canary,
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
-    app = make_app(settings, gateway, admin, erasing_routes(settings, base, store))
+    reviews = review_routes(settings, store)
+    app = make_app(settings, gateway, admin, erasing_routes(settings, base, store), reviews)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending

@@ -39,6 +39,7 @@ STATUS_BY_CODE = {
     "account_exists": 409, "already_champion": 409, "canary_runs": 409, "champion_misfit": 409,
     "file_exists": 409,
     "key_exists": 409, "locked": 409, "night_runs": 409, "no_earlier_champion": 409,
+    "nothing_to_undo": 409,
     "not_let_through": 409, "not_waiting": 409, "snapshot_changed": 409, "snapshot_erased": 409,
     "split_salt_changed": 409,
     "file_too_large": 413, "request_too_large": 413,

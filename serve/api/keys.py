@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pawl.errors import PawlError
 from pawl.schemas import Caller, Key, KeyRequest, Role, utc_now
-from pawl.server import ADMIN_KEY_FILE
+from pawl.server import SERVER_CALLERS
 from serve.api.sessions import Sessions
 from serve.api.throttle import Throttle
 
@@ -29,9 +29,11 @@ _TOKEN = re.compile(r"pawl_([0-9a-f]{12})_[0-9a-f]{64}")
 MOST_HASHING = 64  # first requests that wait for argon2; it runs in one thread
 ANONYMOUS = Caller("anonymous", Role.USER, may_name_raters=True, is_everyone=True)
 # What names that no key may have stand for: the setting, and the file in the state folder.
-SERVER_KEY = Caller("api_key", Role.ADMINISTRATOR, may_name_raters=True, is_everyone=True)
-ADMIN_KEY = Caller(ADMIN_KEY_FILE, Role.ADMINISTRATOR, may_name_raters=True, is_everyone=True)
-RESERVED = (ANONYMOUS.name, SERVER_KEY.name, ADMIN_KEY.name)
+SERVER_KEY, ADMIN_KEY = (
+    Caller(name, Role.ADMINISTRATOR, may_name_raters=True, is_everyone=True)
+    for name in SERVER_CALLERS
+)
+RESERVED = (ANONYMOUS.name, *SERVER_CALLERS)
 
 
 class Authenticator:

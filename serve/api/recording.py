@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import PLAIN_ROLES, Caller, Completion, Message
+from pawl.server import SERVER_CALLERS
 from serve.api.requests import CompletionRequest
 
 if TYPE_CHECKING:
@@ -209,7 +210,15 @@ async def commit(store: Store, rows: list[Completion]) -> None:
 
 def checked_id(name: str, value: str) -> str:
     """``value``; PawlError if it is too long (cut off, two people could become one), or is one that
-    rows of imported files may have."""
+    rows of imported files may have, or a reviewer's decisions."""
+    if value in SERVER_CALLERS:
+        raise PawlError(
+            f"{name} is {value!r}",
+            "what a reviewer decides with the server's own key stands under that name",
+            "Choose another",
+            code="invalid_value",
+            param=name,
+        )
     if value.startswith(IMPORTED):
         raise PawlError(
             f"{name} begins with {IMPORTED!r}",

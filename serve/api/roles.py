@@ -59,8 +59,12 @@ RULES: dict[str, Rule] = {
     "POST /v1/messages/count_tokens": _USER,
     "POST /v1/responses": _USER,
     "GET /admin/history": _REVIEWER,
+    "GET /admin/reviews": _REVIEWER,
+    "GET /admin/reviews/agreement": _REVIEWER,
     "GET /admin/runs": _REVIEWER,
     "GET /admin/runs/{run_id}": _REVIEWER,
+    "POST /admin/reviews": _REVIEWER,  # kept with who decided
+    "POST /admin/reviews/undo": _REVIEWER,
     "GET /admin/accounts": _ADMINISTRATOR,
     "GET /admin/audit": _ADMINISTRATOR,
     "GET /admin/erasures": _ADMINISTRATOR,

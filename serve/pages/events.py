@@ -20,6 +20,7 @@ _MOST_DEPTH = 20
 _TYPES: dict[str, type | tuple[type, ...]] = {  # of a component's value, by its name in Gradio
     "textbox": str,
     "dropdown": str,
+    "checkbox": bool,
     "checkboxgroup": list,
     "browserstate": (str, type(None)),
 }

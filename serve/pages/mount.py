@@ -1,7 +1,9 @@
 """Puts the pages on the gateway's port, behind everything the API has registered.
 
-Building the chat page imports Gradio, which takes seconds, so it happens beside the running
-server: until then ``/`` answers with a small page that says so and looks again by itself.
+Each page is a Gradio application of its own, which sees the paths below the page's
+(``serve.pages.navigation``). Building them imports Gradio, which takes seconds, so it happens
+beside the running server: until then each answers with a small page that says so and looks again
+by itself.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
@@ -22,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.pages.events import EventShape, shapes_of
+from serve.pages.navigation import CHAT, REVIEW, page_at
 from serve.pages.rendering import ASSETS
 from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
@@ -36,9 +40,9 @@ def mount_pages(
     n_event_bytes: int,
     sign_in: SignInPages,
 ) -> None:
-    """Serve the chat page at ``/`` of ``app``; it gets every path that no route takes.
+    """Serve the pages; the chat page at ``/`` of ``app`` gets every path that nothing else takes.
 
-    The page calls the gateway at the address on which the browser's own request came in, so
+    A page calls the gateway at the address on which the browser's own request came in, so
     nobody needs to know the port beforehand.
 
     Args:
@@ -48,31 +52,44 @@ def mount_pages(
     """
     pages = Pages(getattr(app, "root_path", ""))
     app.router.default = PageSecurity(
-        pages, authenticator, fronts, lambda: pages.shapes, n_event_bytes, sign_in
+        pages, authenticator, fronts, pages.shapes, n_event_bytes, sign_in
     )
     app.state.pages = pages
     app.router.lifespan_context = pages.lifespan
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A page's application, its blocks, and the events that it may send."""
+
+    app: Starlette
+    blocks: Any
+    shapes: Mapping[int, EventShape]
+
+
 class Pages:
-    """The Gradio application once it is built; before that, a page that says how far it is."""
+    """The pages once they are built; before that, a page that says how far they are."""
 
     def __init__(self, root_path: str = "") -> None:
         self._root_path = root_path
-        self._app: Starlette | None = None
+        self._built: dict[str, Built] = {}  # by the page's path
         self._problem: str | None = None
-        self.shapes: dict[int, EventShape] = {}
+
+    def shapes(self, path: str) -> Mapping[int, EventShape]:
+        """The events of the page at ``path``; none until it is built."""
+        return self._built[path].shapes if path in self._built else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._app is not None:
-            await self._app(scope, receive, send)
+        page, inside = page_at(scope["path"])
+        built = self._built.get(page.path)
+        if built is not None:
+            await built.app({**scope, "path": inside}, receive, send)
             return
         if scope["type"] != "http":
             return
         templates = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
-        page = templates.get_template("starting.html").render(problem=self._problem)
-        status = 200 if scope["path"] == "/" else 503
-        await HTMLResponse(page, status)(scope, receive, send)
+        text = templates.get_template("starting.html").render(problem=self._problem)
+        await HTMLResponse(text, 200 if inside == "/" else 503)(scope, receive, send)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -88,16 +105,17 @@ class Pages:
     def hang_up(self) -> None:
         """End the stream that every open page holds, so that a server that drains its
         connections does not wait for pages left open."""
-        for route in self._app.routes if self._app is not None else ():
-            if isinstance(route, Mount):
-                gradio_app: Any = route.app
-                gradio_app.stop_event.set()
+        for built in self._built.values():
+            for route in built.app.routes:
+                if isinstance(route, Mount):
+                    gradio_app: Any = route.app
+                    gradio_app.stop_event.set()
 
     async def _run(self) -> None:
         """Build, serve until cancelled. One task, as Gradio's lifespan must end in its own."""
         try:
             # In a loop of its own: Gradio opens loops that it never closes where none runs.
-            inner, blocks = await asyncio.to_thread(asyncio.run, self._build())
+            built = await asyncio.to_thread(asyncio.run, self._build())
         except Exception as err:
             is_missing = isinstance(err, ImportError)
             do = (
@@ -106,36 +124,48 @@ class Pages:
                 else "The server's log has details"
             )
             self._problem = (
-                f"The chat page could not be built ({type(err).__name__}: {err}). The API works "
-                f"without it. {do}."
+                f"The pages could not be built ({type(err).__name__}: {err}). The API works "
+                f"without them. {do}."
             )
             log.error(self._problem, exc_info=not is_missing)
             return
-        async with inner.router.lifespan_context(inner):
-            self._app, self.shapes = inner, shapes_of(blocks)
+        async with AsyncExitStack() as running:
+            for one in built.values():
+                await running.enter_async_context(one.app.router.lifespan_context(one.app))
+            self._built = built
             try:
                 await asyncio.Event().wait()
             finally:
-                self._app = None
-                blocks.close(verbose=False)
+                self._built = {}
+                for one in built.values():
+                    one.blocks.close(verbose=False)
 
-    async def _build(self) -> tuple[Starlette, Any]:
+    async def _build(self) -> dict[str, Built]:
         # Gradio reads this when it is imported, and posts usage figures home without it.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from serve.pages.chat import ChatPage
+        from serve.pages.review import ReviewPage
+
+        return {
+            CHAT.path: self._mounted(CHAT.path, ChatPage().blocks, "page"),
+            REVIEW.path: self._mounted(REVIEW.path, ReviewPage().blocks, "review"),
+        }
+
+    def _mounted(self, path: str, blocks: Any, name: str) -> Built:
+        """An application of a page's blocks, with ``NAME.css`` and ``NAME.js`` of the assets."""
         import gradio
         from fastapi import FastAPI
 
-        from serve.pages.chat import ChatPage
         from serve.pages.layout import theme
 
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        blocks = ChatPage().blocks
-        script = (ASSETS / "page.js").read_text("utf-8")
+        root = "../" * path.count("/") or "./"
+        links = _asset("navigation.js").replace("%ROOT%", root)
         gradio.mount_gradio_app(
             inner,
             blocks,
             path="/",
-            root_path=self._root_path or None,
+            root_path=self._root_path + path or None,
             footer_links=[],
             run_history=False,
             enable_monitoring=False,
@@ -144,7 +174,11 @@ class Pages:
             pwa=False,
             mcp_server=False,
             theme=theme(),
-            css=(ASSETS / "page.css").read_text("utf-8"),
-            head=(ASSETS / "icon.html").read_text("utf-8") + f"<script>{script}</script>",
+            css=_asset("navigation.css") + _asset(f"{name}.css"),
+            head=_asset("icon.html") + f"<script>{links}\n{_asset(f'{name}.js')}</script>",
         )
-        return inner, blocks
+        return Built(inner, blocks, shapes_of(blocks))
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text("utf-8")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawl.errors import PawlError
@@ -20,9 +20,10 @@ from serve.api.auth import CALLER, Fronts, foreign_origin
 from serve.api.errors import error_response, no_such_route, status_of
 from serve.api.keys import ANONYMOUS, Authenticator, wrong_key
 from serve.pages.events import EventShape, checked_call, checked_event, read_small
+from serve.pages.navigation import LINKS, PlacedPage, links_for, page_at
 from serve.pages.sign_in import METHODS, SignInPages, change_first, sign_in_first, token_of
 
-# All that the chat page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
+# All that a page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
 # description and run history are not on the list, so they answer 404 whatever its settings are.
 _OPEN = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico"
@@ -55,10 +56,12 @@ class PageSecurity:
     Where the server is not open to everybody, a page is opened by the cookie of a session alone
     (``serve.pages.sign_in``). Its calls to the API carry the session's token, so whoever is signed
     in can do with it what the account allows. An open page is the person's who opened it, and so
-    are the events that it sent: nobody else reads or cancels them.
+    are the events that it sent: nobody else reads or cancels them. A page that takes a role
+    (``serve.pages.navigation``) is opened by a session of that role also where the server is open
+    to everybody, who may chat then and no more.
 
     Args:
-        shapes: the events that the page has; none until it is built, when it takes none.
+        shapes: the events of the page at a path; none until it is built, when it takes none.
         n_event_bytes: of the largest one.
     """
 
@@ -67,7 +70,7 @@ class PageSecurity:
         app: ASGIApp,
         authenticator: Authenticator,
         fronts: Fronts,
-        shapes: Callable[[], Mapping[int, EventShape]],
+        shapes: Callable[[str], Mapping[int, EventShape]],
         n_event_bytes: int,
         sign_in: SignInPages,
     ) -> None:
@@ -94,28 +97,36 @@ class PageSecurity:
                     headers.setdefault(name, value)
             await send(message)
 
-        answer: ASGIApp = self._refusal(scope) or (
+        page, inside = page_at(scope["path"])
+        answer: ASGIApp = self._refusal(scope, page, inside) or (
             self._sign_in if scope["path"] in METHODS else self._app
         )
+        if answer is self._app and scope["path"] == LINKS:
+            answer = links_for(scope[CALLER], self._authenticator.is_open)
         if answer is self._app:
             try:
-                scope, receive = await self._checked(scope, receive)
-                if scope["path"].startswith(_JOIN):
+                scope, receive = await self._checked(scope, receive, page, inside)
+                if inside.startswith(_JOIN):
                     answer = self._noting_event
             except PawlError as err:
                 answer = error_response(err)
         await _without_traceback(answer, scope, receive, send_with_policy)
 
-    async def _checked(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+    async def _checked(
+        self, scope: Scope, receive: Receive, page: PlacedPage, path: str
+    ) -> tuple[Scope, Receive]:
         """A request to Gradio as it is passed on. Raises PawlError: it is no event of the page, or
-        of somebody else's."""
-        path = scope["path"]
+        of somebody else's.
+
+        Args:
+            path: inside of the page.
+        """
         session_hash = QueryParams(scope["query_string"]).get("session_hash", "")
         if path.startswith(_HEARTBEAT):
             session_hash = path.removeprefix(_HEARTBEAT)
         by_hand = path == "/"
         # Before the page is built there are no events, and it says so itself.
-        if scope["method"] == "POST" and (shapes := self._shapes()):
+        if scope["method"] == "POST" and (shapes := self._shapes(page.path)):
             body = await read_small(scope, receive, self._n_event_bytes, "this event", "Send less")
             if path.startswith(_JOIN):
                 event = checked_event(body, shapes)
@@ -147,10 +158,13 @@ class PageSecurity:
 
         await self._app(scope, receive, send_noted)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _refusal(self, scope: Scope, page: PlacedPage, inside: str) -> Response | None:
         """The answer to who may not pass. Puts the caller of a page into the scope."""
         headers, path = Headers(scope=scope), scope["path"]
-        if path not in METHODS and (not _OPEN.fullmatch(path) or ".." in path):
+        if not inside:  # addresses in a page are relative to it
+            return RedirectResponse(f"{scope.get('root_path', '')}{path}/", 307)
+        known = path in METHODS or path == LINKS or _OPEN.fullmatch(inside)
+        if not known or ".." in path:
             return error_response(no_such_route(scope))
         stranger = foreign_origin(headers) if scope["method"] == "POST" else None
         stranger = stranger or self._fronts.foreign_host(headers, self._authenticator.is_open)
@@ -159,17 +173,21 @@ class PageSecurity:
         if path in METHODS:
             return None
         try:
-            caller = self._caller(scope)
+            caller = self._caller(scope, page)
         except PawlError:  # the password must be changed first
-            return change_first(scope) if path == "/" else error_response(wrong_key())
+            return change_first(scope) if inside == "/" else error_response(wrong_key())
         if caller is None:
-            return sign_in_first(scope) if path == "/" else error_response(wrong_key())
+            return sign_in_first(scope) if inside == "/" else error_response(wrong_key())
+        if not caller.role.includes(page.role):
+            if inside == "/":
+                return self._sign_in.forbidden(scope, caller, page)
+            return error_response(PawlError("this page is not for you", code="forbidden"))
         scope[CALLER] = caller
         return None
 
-    def _caller(self, scope: Scope) -> Caller | None:
-        """Raises PawlError: the password must be changed first."""
-        if self._authenticator.is_open:
+    def _caller(self, scope: Scope, page: PlacedPage) -> Caller | None:
+        """None: who asks must sign in. Raises PawlError: the password must be changed first."""
+        if self._authenticator.is_open and ANONYMOUS.role.includes(page.role):
             return ANONYMOUS
         return self._authenticator.caller_of_session(token_of(scope))
 

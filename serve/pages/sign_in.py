@@ -20,12 +20,13 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pawl.errors import PawlError
-from pawl.schemas import Account
+from pawl.schemas import Account, Caller
 from serve.api.accounts import wrong_password
 from serve.api.errors import status_of
 from serve.api.passwords import FEWEST_CHARACTERS
 from serve.api.throttle import address_of
 from serve.pages.events import read_small
+from serve.pages.navigation import CHAT, PAGES, PlacedPage, page_at
 from serve.pages.rendering import ASSETS
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ _POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
-_NEXT = re.compile(r"/(?:\?[\w=&.%-]{0,300})?")  # the chat page, and which conversation
+# A page, and which conversation or item.
+_NEXT = re.compile(r"(?:%s)/(?:\?[\w=&.%%-]{0,300})?" % "|".join(page.path for page in PAGES))
 _log = logging.getLogger("pawl.auth")
 
 
@@ -82,9 +84,23 @@ class SignInPages:
     async def _ask(self, scope: Scope, receive: Receive) -> Response:
         query = QueryParams(scope["query_string"])
         where = _where(query.get("next", ""))
-        if self._sign_in.is_open or self._sign_in.name_of(token_of(scope)) is not None:
+        if self._needs_nobody(where) or self._sign_in.name_of(token_of(scope)) is not None:
             return _go(scope, where)
         return self._form(scope, "sign_in.html", next=where, is_out="out" in query)
+
+    def _needs_nobody(self, where: str) -> bool:
+        """Whether everybody on this machine may open the page."""
+        return self._sign_in.is_open and page_at(where)[0] is CHAT
+
+    def forbidden(self, scope: Scope, caller: Caller, page: PlacedPage) -> Response:
+        """The answer to somebody whose role does not open a page."""
+        refusal = PawlError(
+            f"{caller.name!r} may not open this page",
+            f"it takes the role {page.role}, and {caller.name!r} has the role {caller.role}",
+            "Sign in as somebody else, or ask an administrator",
+            code="forbidden",
+        )
+        return self._form(scope, "forbidden.html", refusal, page=page)
 
     async def _in(self, scope: Scope, receive: Receive) -> Response:
         fields: dict[str, str] = {}
@@ -202,8 +218,9 @@ class SignInPages:
         kept = _cookies(scope).get(_form_cookie(scope), "")
         seed = kept if re.fullmatch("[0-9a-f]{32}", kept) else secrets.token_hex(16)
         page = self._templates.get_template(template).render(
-            form=self._fits(seed), error=error, root=_root(scope), provider=self._provider, **shown
-        )
+            form=self._fits(seed), error=error, root=_root(scope), provider=self._provider,
+            is_open=self._sign_in.is_open, **shown,
+        )  # fmt: skip
         response = HTMLResponse(page, status_of(error) if error else 200, _HEADERS)
         if error is not None and error.retryable:
             response.headers["Retry-After"] = "10"
@@ -255,8 +272,8 @@ def cookie_name(scope: Scope) -> str:
 def sign_in_first(scope: Scope) -> Response:
     """To the sign-in page, and back here from there."""
     query = scope["query_string"].decode("latin-1")
-    where = _where(f"/?{query}" if query else "/")
-    return _go(scope, f"{SIGN_IN}?next={quote(where, safe='')}" if query else SIGN_IN)
+    where = _where(scope["path"] + (f"?{query}" if query else ""))
+    return _go(scope, SIGN_IN if where == "/" else f"{SIGN_IN}?next={quote(where, safe='')}")
 
 
 def change_first(scope: Scope) -> Response:

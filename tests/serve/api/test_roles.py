@@ -43,6 +43,12 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /v1/messages/count_tokens": ("/v1/messages/count_tokens", HELLO, 200),
     "POST /v1/responses": ("/v1/responses", {"model": "pawl", "input": "hello"}, 200),
     "GET /admin/history": ("/admin/history", None, 200),
+    "GET /admin/reviews": ("/admin/reviews", None, 200),
+    "GET /admin/reviews/agreement": ("/admin/reviews/agreement", None, 200),
+    "POST /admin/reviews": (
+        "/admin/reviews", {"answers": [{"completion_id": "nope"}], "decision": "accept"}, 404,
+    ),
+    "POST /admin/reviews/undo": ("/admin/reviews/undo", {}, 409),
     "GET /admin/runs": ("/admin/runs", None, 200),
     "GET /admin/runs/{run_id}": ("/admin/runs/nope", None, 404),
     "GET /admin/accounts": ("/admin/accounts", None, 200),
@@ -187,6 +193,7 @@ def test_the_least_role_of_each_kind_of_route() -> None:
     for route, rule in RULES.items():
         if "/admin/" in route:
             assert rule.role in (Role.REVIEWER, Role.ADMINISTRATOR), route
-            assert rule.role is Role.ADMINISTRATOR or route.startswith("GET"), route
+            is_reviewing = route.startswith(("GET", "POST /admin/reviews"))
+            assert rule.role is Role.ADMINISTRATOR or is_reviewing, route
         elif "/v1/" in route:
             assert rule.role is Role.USER, route

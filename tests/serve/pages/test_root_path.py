@@ -60,7 +60,7 @@ def test_the_page_behind_a_proxy(browser: Browser, tmp_path: Path, keeps_path: b
     settings = Settings(state_dir=tmp_path / "state", api=ApiSettings(root_path=ROOT))
     with composed(settings) as server, proxied(server.url, ROOT, keeps_path=keeps_path) as url:
         hashed, now = Passwords(memory_kib=8, n_passes=1).hash(GOOD), utc_now()
-        account = Account("ann", Role.USER, hashed, False, None, now, now)
+        account = Account("ann", Role.REVIEWER, hashed, False, None, now, now)
         server.store.access.accounts.add(account)
         assert httpx.get(url + "/health").status_code == 200
         context = browser.new_context()
@@ -77,6 +77,11 @@ def test_the_page_behind_a_proxy(browser: Browser, tmp_path: Path, keeps_path: b
         expect(tab.small_print.first).to_contain_text("You marked this good")
         tab.reload()
         expect(tab.answers).to_have_count(1)
+        tab.page.get_by_role("link", name="Review").click()
+        expect(tab.page.get_by_text("Nothing waits for you")).to_be_visible()
+        assert tab.page.url == f"{url}/review/"
+        tab.page.get_by_role("link", name="Chat").click()
+        tab._wait_until_drawn()
         assert [text for text in tab.complaints if not text.startswith("401")] == []
         tab.page.get_by_role("button", name="Sign out").click()
         expect(tab.page.get_by_text("You are signed out.")).to_be_visible()

@@ -232,7 +232,7 @@ def test_nobody_else_cancels_an_event(app: PawlApp, tmp_path: Path) -> None:
 
     forms = SignInPages(SignIn(app.store.access, app.authenticator, tmp_path), app.audit, None)
     shapes = {0: EventShape(("textbox",), has_index=False)}
-    pages = PageSecurity(gradio, app.authenticator, app.fronts, lambda: shapes, 1000, forms)
+    pages = PageSecurity(gradio, app.authenticator, app.fronts, lambda page: shapes, 1000, forms)
     ann, bob = Browser(pages), Browser(pages)
     ann.sign_in("ann")
     bob.sign_in("bob")

@@ -1,0 +1,314 @@
+"""Reviewers' decisions, as the store keeps them, and how they count.
+
+A decision is a row of ``reviews`` and, in the same transaction, what makes it count in the next
+curation: the reviewer's own word on the answer, a row of ``feedback`` with the source ``review``.
+There a reviewer's word outweighs others' (``feedback.raters``), so accepting a flag, correcting and
+finding an answer fine need no rule of their own. A rejection for another reason is no word about
+the answer: it puts aside all that was said of it (``Reviews.put_aside``).
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from feedback.agreement import label_of
+from feedback.categories import check_categories
+from feedback.current import CLEARABLE, current_feedback_sql
+from feedback.rows import same_text
+from feedback.stories import folded
+from feedback.tables import FEEDBACK_COLUMNS, REVIEW_COLUMNS, record_from, row_of, where
+from feedback.writer import GroupWriter, Write
+from pawl.errors import PawlError
+from pawl.schemas import Completion, Feedback, Review, ReviewRequest, utc_now
+
+if TYPE_CHECKING:
+    from feedback.database import Database
+    from feedback.forgotten import Forgotten
+    from feedback.store import Store
+
+SOURCE = "review"  # of feedback that is a decision
+Answered = tuple[str, int]  # completion_id, choice_index
+REASONS = {
+    "unclear": "it can't be judged",
+    "not_meant": "nobody meant it",
+    "private": "it holds what is private",
+}
+_CURRENT = (
+    "SELECT * FROM reviews WHERE decision <> 'undo' AND batch_id NOT IN"
+    " (SELECT undoes FROM reviews WHERE undoes IS NOT NULL) QUALIFY row_number() OVER"
+    " (PARTITION BY reviewer, completion_id, choice_index ORDER BY seq DESC) = 1"
+)
+
+
+class Reviews:
+    """The decisions of one store."""
+
+    def __init__(self, database: Database, writer: GroupWriter, forgotten: Forgotten) -> None:
+        self._database, self._writer, self._forgotten = database, writer, forgotten
+        self.deciding = threading.Lock()  # a decision rests on those before it
+
+    def current(self, **conditions: str | Sequence[str]) -> list[Review]:
+        """Each reviewer's newest decision on each answer that was not undone, skips too, in the
+        order of the rows.
+
+        Args:
+            conditions: ``reviewer``, ``completion_id``: one, or any of several.
+        """
+        clause, values = where(**conditions)
+        sql = f"SELECT {REVIEW_COLUMNS} FROM ({_CURRENT}){clause} ORDER BY seq"
+        return self._read(sql, values)
+
+    def history(self) -> list[Review]:
+        """Every row, in order."""
+        return self._read(f"SELECT {REVIEW_COLUMNS} FROM reviews ORDER BY seq", [])
+
+    def newest_batch(self, reviewer: str) -> list[Review]:
+        """The decisions that a reviewer made last and did not undo; none where there are none."""
+        return self._read(
+            f"SELECT {REVIEW_COLUMNS} FROM reviews WHERE batch_id = (SELECT batch_id FROM reviews"
+            " WHERE reviewer = ? AND decision <> 'undo' AND batch_id NOT IN (SELECT undoes FROM"
+            " reviews WHERE undoes IS NOT NULL) ORDER BY seq DESC LIMIT 1) ORDER BY seq",
+            [reviewer],
+        )
+
+    def decided(self) -> dict[Answered, dict[str, Review]]:
+        """The decisions on each answer, by reviewer; skips are none."""
+        found: dict[Answered, dict[str, Review]] = defaultdict(dict)
+        for one in self.current():
+            if one.decision != "skip":
+                found[one.completion_id, one.choice_index][one.reviewer] = one
+        return dict(found)
+
+    def put_aside(self) -> dict[Answered, tuple[str, str]]:
+        """The answers of which nothing is learned, with the reason and by whom: more reviewers say
+        so than say anything else."""
+        aside: dict[Answered, tuple[str, str]] = {}
+        for answer, by in self.decided().items():
+            reasons = Counter(
+                one.reason for one in by.values() if label_of(one) == "aside" and one.reason
+            )
+            if sum(reasons.values()) * 2 > len(by):
+                reason = REASONS[reasons.most_common(1)[0][0]]
+                aside[answer] = (
+                    f"put aside by a reviewer: {reason}",
+                    f"by {', '.join(sorted(by))}",
+                )
+        return aside
+
+    def before(self, reviewer: str, answers: Sequence[Answered]) -> dict[Answered, Feedback]:
+        """What a reviewer says of answers beside decisions, as anybody may."""
+        clause, values = where(
+            rater_id=reviewer, completion_id=[completion_id for completion_id, _ in answers]
+        )
+        sql = current_feedback_sql(f"{clause} AND source <> '{SOURCE}'")
+        with self._database.reading() as cursor:
+            rows = cursor.execute(
+                f"SELECT {FEEDBACK_COLUMNS} FROM ({sql}) WHERE NOT retracted", values
+            ).fetchall()
+        said = [record_from(Feedback, row) for row in rows]
+        return {(one.completion_id, one.choice_index): one for one in said}
+
+    def standing(
+        self, reviewer: str, answers: Sequence[Answered], without: str
+    ) -> dict[Answered, Review]:
+        """A reviewer's decisions on answers as they are once the batch ``without`` is undone."""
+        clause, values = where(
+            reviewer=reviewer, completion_id=[completion_id for completion_id, _ in answers]
+        )
+        rows = self._read(
+            f"SELECT {REVIEW_COLUMNS} FROM reviews{clause} AND decision <> 'undo' AND batch_id <> ?"
+            " AND batch_id NOT IN (SELECT undoes FROM reviews WHERE undoes IS NOT NULL)"
+            " ORDER BY seq",
+            [*values, without],
+        )
+        return {(one.completion_id, one.choice_index): one for one in rows}
+
+    def append(self, reviews: Sequence[Review], said: Sequence[Feedback]) -> None:
+        """Keep decisions with the words that they are, all or none; waits for the commit.
+
+        Raises:
+            PawlError: the reviewer or an answer was erased meanwhile (``completion_not_found``), or
+                the store can't take it.
+        """
+        for one in reviews:
+            if self._forgotten.holds(one.created_at, one.reviewer, one.completion_id):
+                raise _not_found(one.completion_id)
+        rows = {"reviews": [row_of(one) for one in reviews],
+                "feedback": [row_of(one) for one in said]}  # fmt: skip
+        self._writer.submit(
+            Write({table: found for table, found in rows.items() if found})
+        ).result()
+
+    def _read(self, sql: str, values: Sequence[object]) -> list[Review]:
+        with self._database.reading() as cursor:
+            rows = cursor.execute(sql, list(values)).fetchall()
+        return [record_from(Review, row) for row in rows]
+
+
+def decide(store: Store, request: ReviewRequest, reviewer: str) -> list[Review]:
+    """Check and keep a reviewer's decision; waits for the commit.
+
+    Raises:
+        PawlError: what does not fit together (``invalid_review``), an unknown category or answer,
+            or a store that can't take it.
+    """
+    _check(store, request)
+    answers = list(dict.fromkeys((one.completion_id, one.choice_index) for one in request.answers))
+    found = {(one.completion_id, one.choice_index): one for one in store.completions(
+        completion_ids=[completion_id for completion_id, _ in answers])}  # fmt: skip
+    for completion_id, choice_index in answers:
+        if (completion_id, choice_index) not in found:
+            raise _not_found(completion_id)
+    marks: dict[Answered, list[Feedback]] = defaultdict(list)
+    for mark in store.current_feedback(sorted({completion_id for completion_id, _ in answers})):
+        if mark.source != SOURCE and mark.thumb != "up":
+            marks[mark.completion_id, mark.choice_index].append(mark)
+    batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
+    with store.reviews.deciding:
+        reviews = [_review(request, found[one], marks[one], reviewer, batch, now)
+                   for one in answers]  # fmt: skip
+        store.reviews.append(reviews, _words(store, reviewer, reviews))
+    return reviews
+
+
+def undo(store: Store, reviewer: str) -> list[Review]:
+    """Take back what a reviewer decided last; the rows that say so. Waits for the commit.
+
+    Raises:
+        PawlError: there is nothing to undo (``nothing_to_undo``).
+    """
+    with store.reviews.deciding:
+        undone = store.reviews.newest_batch(reviewer)
+        if not undone:
+            raise PawlError(
+                "there is nothing to undo",
+                f"no decision of {reviewer!r} stands",
+                code="nothing_to_undo",
+            )
+        batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
+        rows = [
+            Review(f"review-{uuid.uuid4().hex}", batch, now, reviewer, one.completion_id,
+                   one.choice_index, "undo", undoes=one.batch_id)
+            for one in undone
+        ]  # fmt: skip
+        gone = undone[0].batch_id
+        store.reviews.append(rows, _words(store, reviewer, rows, without=gone))
+    return rows
+
+
+def _check(store: Store, request: ReviewRequest) -> None:
+    check_categories(request.categories or (), store.categories())
+    wants = {"correct": "correction", "reject": "reason"}
+    for decision, name in wants.items():
+        value = getattr(request, name)
+        is_given = bool(value and value.strip())
+        if is_given != (request.decision == decision):
+            raise PawlError(
+                f"{name} came with {request.decision!r}" if is_given else f"{name} is missing",
+                f"{decision!r} takes it, and nothing else does",
+                code="invalid_review",
+                param=name,
+            )
+    if request.origin is not None and request.decision != "correct":
+        raise PawlError("origin came without a correction", "it says where one comes from",
+                        code="invalid_review", param="origin")  # fmt: skip
+
+
+def _review(
+    request: ReviewRequest,
+    answer: Completion,
+    marks: Sequence[Feedback],
+    reviewer: str,
+    batch: str,
+    now: str,
+) -> Review:
+    correction: str | None = request.correction
+    origin: dict[str, Any] = {}
+    categories = request.categories
+    if request.decision == "correct":
+        if same_text(correction or "", answer.completion):
+            raise PawlError(
+                "the correction equals the answer", "so nothing can be learned from it",
+                "Reject the flag as 'fine', or change the text",
+                code="invalid_review", param="correction",
+            )  # fmt: skip
+        given = request.origin.model_dump(exclude_none=True) if request.origin else {}
+        origin = given or {"how": "written"}
+    elif request.decision == "accept":
+        backed = leading_correction(marks)
+        if backed is not None:
+            correction = backed.correction
+            origin = {"how": "accepted", "feedback_id": backed.feedback_id,
+                      "rater_id": backed.rater_id}  # fmt: skip
+    if request.decision not in ("accept", "correct"):
+        categories = []
+    elif categories is None:
+        categories = list(dict.fromkeys(name for mark in marks for name in mark.categories))
+    return Review(f"review-{uuid.uuid4().hex}", batch, now, reviewer, answer.completion_id,
+                  answer.choice_index, request.decision, request.reason, correction,
+                  list(dict.fromkeys(categories)), origin)  # fmt: skip
+
+
+def leading_correction(marks: Sequence[Feedback]) -> Feedback | None:
+    """The correction that most people wrote, of equals the newest."""
+    written = [one for one in marks if one.correction and one.thumb != "up"]
+    backers = Counter(folded(one.correction) for one in written)
+    return max(
+        written, key=lambda one: (backers[folded(one.correction)], one.created_at), default=None
+    )
+
+
+def _words(
+    store: Store, reviewer: str, rows: Sequence[Review], without: str | None = None
+) -> list[Feedback]:
+    """The rows of feedback that let decisions count: all of it of what the reviewer says of these
+    answers now. Where no decision stands, what they had said as anybody may.
+
+    Args:
+        without: the batch that these rows undo.
+    """
+    answers = [(one.completion_id, one.choice_index) for one in rows]
+    standing = dict(zip(answers, rows, strict=True))
+    if without is not None:
+        standing = store.reviews.standing(reviewer, answers, without)
+    own = store.reviews.before(reviewer, answers)
+    ids = sorted({completion_id for completion_id, _ in answers})
+    now = {(one.completion_id, one.choice_index): one
+           for one in store.current_feedback(ids, reviewer)}  # fmt: skip
+    said = []
+    for row, answer in zip(rows, answers, strict=True):
+        blank = Feedback(f"fb-{uuid.uuid4().hex}", uuid.uuid4().hex, *answer, reviewer,
+                         row.created_at, source=SOURCE)  # fmt: skip
+        word = _word(standing.get(answer), blank)
+        if word is None and answer in own:
+            word = replace(own[answer], feedback_id=blank.feedback_id, source=SOURCE,
+                           idempotency_key=blank.idempotency_key, created_at=row.created_at)  # fmt: skip
+        if word is not None:
+            said.append(replace(word, cleared=[n for n in CLEARABLE if not getattr(word, n)]))
+        elif answer in now:
+            said.append(replace(blank, retracted=True))
+    return said
+
+
+def _word(review: Review | None, blank: Feedback) -> Feedback | None:
+    """What a decision says of the answer; None: nothing."""
+    label = label_of(review) if review is not None else None
+    if review is not None and label == "wrong":
+        return replace(blank, thumb="down", categories=review.categories,
+                       correction=review.correction)  # fmt: skip
+    return replace(blank, thumb="up") if label == "fine" else None
+
+
+def _not_found(completion_id: str) -> PawlError:
+    return PawlError(
+        f"completion {completion_id!r} is not known",
+        "no answer with this id was recorded here, or it was erased",
+        "Reload the queue",
+        code="completion_not_found",
+        param="answers",
+    )

@@ -1,0 +1,51 @@
+// Keys of the review page: each presses the button whose class names it (review-key-a, ...). In a
+// text box only Ctrl+Enter and Escape are keys. What opens takes the focus, and the item has it
+// again when a form closes or another item comes, so that a screen reader reads it out.
+(() => {
+  const ask = window.fetch;
+  window.fetch = async (...args) => {
+    const answer = await ask(...args);
+    if (answer.status === 401) location.reload();  // the session ended: to the sign-in page
+    return answer;
+  };
+  const find = (selector) => {
+    const found = [...document.querySelectorAll(selector)];
+    return found.find((element) => element.offsetParent !== null && !element.disabled);
+  };
+  const isText = (element) =>
+    element?.matches?.("textarea, input:not([type=checkbox]), [contenteditable=true]");
+  addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.isComposing || event.repeat) return;
+    const control = event.ctrlKey || event.metaKey;
+    let key = event.key.toLowerCase();
+    if (control && key === "enter") key = "ctrl-enter";
+    else if (control || event.altKey) return;
+    if (isText(event.target) && !["ctrl-enter", "escape"].includes(key)) return;
+    const button = key === "t" ? find("#review-together input")
+      : /^[a-z0-9-]+$/.test(key) && find(".review-key-" + key);
+    if (!button) {
+      if (key === "escape") document.querySelector(".review-item")?.focus();
+      return;
+    }
+    event.preventDefault();
+    button.click();
+  });
+  let item = null, form = null;
+  const look = () => {
+    const shown = document.querySelector(".review-item");
+    const box = find("#review-editor textarea");
+    const open = box ?? find("#review-reasons button");
+    const now = shown?.dataset.item;
+    if (open && open !== form) {
+      open.focus();
+      box?.setSelectionRange(box.value.length, box.value.length);
+    } else if (shown && (now !== item || (form && !open))) {
+      shown.focus({ preventScroll: now === item });
+      if (now !== item) scrollTo(0, 0);
+    }
+    [item, form] = [now, open ?? null];
+  };
+  new MutationObserver(() => requestAnimationFrame(look)).observe(
+    document.documentElement, { childList: true, subtree: true, attributes: true,
+      attributeFilter: ["class", "style", "data-item"] });
+})();

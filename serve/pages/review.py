@@ -1,0 +1,312 @@
+"""The review page: flagged answers one after the other, decided with keys.
+
+Each handler changes the ``OpenReview`` of its session and draws it anew. What it decides on is the
+item that the browser showed when a key was pressed: an event names it, and one about another item
+is dropped. Keys are turned into presses of the page's buttons by ``assets/review.js``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
+
+from pawl.errors import PawlError
+from serve.api.auth import caller_of
+from serve.pages.api import Api
+from serve.pages.rendering import ASSETS, category_name
+from serve.pages.sign_in import token_of
+
+QUEUE = "/admin/reviews"
+REASONS = {
+    "fine": "The answer is fine",
+    "unclear": "It can't be judged",
+    "not_meant": "Nobody meant it",
+    "private": "It holds what is private",
+}
+
+
+def _flat(text: str) -> Markup:
+    """Escaped, on one HTML line: an empty line would end the block and begin Markdown."""
+    return Markup(str(escape(text)).replace("\r", "").replace("\n", "<br>"))
+
+
+_environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
+_environment.filters |= {"flat": _flat, "category": category_name}
+_html: Any = _environment.get_template("review.html").module
+
+
+@dataclass
+class OpenReview:
+    """What one open page shows.
+
+    ``form``: what is open below the item: nothing, the editor or the reasons of a rejection.
+    ``alternatives``: of the model, to the item's prompt.
+    """
+
+    queue: dict[str, Any] = field(default_factory=dict)
+    agreement: dict[str, Any] = field(default_factory=dict)
+    skipped: bool = False
+    form: str = ""
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
+    notice: str = ""
+
+    def __deepcopy__(self, memo: Any) -> OpenReview:
+        return OpenReview()  # Gradio copies the first value for each session
+
+    @property
+    def item(self) -> dict[str, Any] | None:
+        items = self.queue.get("items") or [None]
+        return items[0]
+
+
+class ReviewPage:
+    """The page as Gradio mounts it (``blocks``), and its handlers."""
+
+    def __init__(self) -> None:
+        with gr.Blocks(title="Review · Pawl", analytics_enabled=False) as self.blocks:
+            self._lay_out()
+            self._wire()
+        self.blocks.queue(api_open=False, default_concurrency_limit=None)
+
+    def _lay_out(self) -> None:
+        self.page = gr.State(OpenReview())
+        with gr.Row(elem_id="review-head"):
+            gr.Markdown("# Review", elem_id="review-title")
+            self.who = _plain("review-who")
+        self.counts = _plain("review-counts")
+        # What the browser shows; it is sent with each press.
+        self.shown = gr.Textbox("", visible="hidden", elem_id="review-shown")
+        self.item = _plain("review-item")
+        with gr.Row(elem_id="review-actions") as self.actions:
+            self.accept = _button("Accept", "a", "primary")
+            self.correct = _button("Correct", "c")
+            self.reject = _button("Reject", "r")
+            self.skip = _button("Skip", "s")
+            self.undo = _button("Undo", "u")
+        self.together = gr.Checkbox(
+            True, label="Decide near-duplicates together", visible=False, elem_id="review-together"
+        )
+        with gr.Column(visible=False, elem_id="review-reasons") as self.reasons:
+            self.why = _plain("review-why")
+            with gr.Row():
+                self.because = {
+                    key: _button(text, str(n))
+                    for n, (key, text) in enumerate(REASONS.items(), start=1)
+                }
+                self.keep = _button("Back", "Escape")
+        with gr.Column(visible=False, elem_id="review-editor") as self.editor:
+            self.correction = gr.Textbox(
+                label="What it should have said", lines=4, max_lines=14, elem_id="review-correction"
+            )
+            self.categories = gr.CheckboxGroup(
+                [], label="What is wrong with it", elem_id="review-categories"
+            )
+            with gr.Row():
+                self.save = _button("Save correction", "Ctrl+Enter", "primary")
+                self.close = _button("Back", "Escape")
+        self.later = gr.Button("Show what I skipped", visible=False, elem_id="review-later")
+        self.help = _plain("review-help", str(_html.keys()))
+        self.drawn = [
+            self.counts, self.shown, self.item, self.actions, self.together, self.reasons,
+            self.editor, self.correction, self.categories, self.later,
+        ]  # fmt: skip
+
+    def _wire(self) -> None:
+        common: dict[str, Any] = {
+            "api_visibility": "private",
+            "show_progress": "hidden",
+            "concurrency_limit": None,
+        }
+        about = [self.page, self.shown, self.together]
+
+        def on(button: gr.Button, handler: Any, inputs: list[Any]) -> None:
+            button.click(handler, inputs, self.drawn, **common)
+
+        on(self.accept, self._accept, about)
+        on(self.skip, self._skip, about)
+        on(self.undo, self._undo, [self.page])
+        on(self.correct, self._open_editor, [self.page, self.shown])
+        on(self.reject, self._open_reasons, [self.page, self.shown])
+        for key, button in self.because.items():
+            on(button, self._rejecting(key), about)
+        on(self.save, self._save, [*about, self.correction, self.categories])
+        for button in (self.keep, self.close):
+            on(button, self._close, [self.page])
+        on(self.later, self._show_skipped, [self.page])
+        self.blocks.load(self._begin, [self.page], [*self.drawn, self.who], **common)
+
+    # -- handlers
+
+    async def _begin(self, page: OpenReview, request: gr.Request) -> list[Any]:
+        try:
+            known = await _api(request).get("/v1/feedback/categories")
+        except PawlError as err:
+            known = []
+            page.notice = f"The categories could not be read: {err}"
+        await self._fetch(page, request)
+        drawn = self._drawn(page)
+        choices = [(category_name(row["key"]), row["key"]) for row in known]
+        drawn[self.drawn.index(self.categories)] = gr.update(choices=choices, value=[])
+        return [*drawn, str(_html.who(caller_of(request.request.scope).name))]
+
+    async def _accept(
+        self, page: OpenReview, shown: str, together: bool, request: gr.Request
+    ) -> list[Any]:
+        return await self._decide(page, shown, together, request, decision="accept")
+
+    async def _skip(
+        self, page: OpenReview, shown: str, together: bool, request: gr.Request
+    ) -> list[Any]:
+        return await self._decide(page, shown, together, request, decision="skip")
+
+    def _rejecting(self, reason: str) -> Any:
+        async def reject(
+            page: OpenReview, shown: str, together: bool, request: gr.Request
+        ) -> list[Any]:
+            return await self._decide(
+                page, shown, together, request, decision="reject", reason=reason
+            )
+
+        return reject
+
+    async def _save(
+        self,
+        page: OpenReview,
+        shown: str,
+        together: bool,
+        correction: str,
+        categories: list[str],
+        request: gr.Request,
+    ) -> list[Any]:
+        return await self._decide(
+            page, shown, together, request, decision="correct", correction=correction,
+            categories=categories,
+        )  # fmt: skip
+
+    async def _decide(
+        self, page: OpenReview, shown: str, together: bool, request: gr.Request, **body: Any
+    ) -> list[Any]:
+        item = page.item
+        if item is None or item["item_id"] != shown:
+            return self._kept()
+        answers = item["answers"] if together else item["answers"][:1]
+        names = ("completion_id", "choice_index")
+        body["answers"] = [{name: one[name] for name in names} for one in answers]
+        try:
+            await _api(request).post(QUEUE, body)
+        except PawlError as err:
+            page.notice = f"Not saved: {err}"
+            return self._kept(counts=str(_html.counts(page)))
+        page.form, page.notice = "", ""
+        await self._fetch(page, request)
+        return self._drawn(page)
+
+    async def _undo(self, page: OpenReview, request: gr.Request) -> list[Any]:
+        page.notice = ""
+        try:
+            undone = await _api(request).post(f"{QUEUE}/undo", {})
+        except PawlError as err:
+            page.notice = str(err)
+            return self._kept(counts=str(_html.counts(page)))
+        page.form = ""
+        await self._fetch(page, request, first=undone[0])
+        page.notice = "Undone: this item waits again."
+        return self._drawn(page)
+
+    def _open_editor(self, page: OpenReview, shown: str) -> list[Any]:
+        return self._open(page, shown, "editor")
+
+    def _open_reasons(self, page: OpenReview, shown: str) -> list[Any]:
+        return self._open(page, shown, "reasons")
+
+    def _open(self, page: OpenReview, shown: str, form: str) -> list[Any]:
+        if page.item is None or page.item["item_id"] != shown or page.form == form:
+            return self._kept()
+        page.form = form
+        return self._drawn(page)
+
+    def _close(self, page: OpenReview) -> list[Any]:
+        page.form = ""
+        return self._drawn(page)
+
+    async def _show_skipped(self, page: OpenReview, request: gr.Request) -> list[Any]:
+        page.skipped = not page.skipped
+        await self._fetch(page, request)
+        return self._drawn(page)
+
+    # -- reading and drawing
+
+    async def _fetch(
+        self, page: OpenReview, request: gr.Request, first: dict[str, Any] | None = None
+    ) -> None:
+        api = _api(request)
+        query = {"limit": "1", "skipped": str(page.skipped).lower()}
+        if first is not None:
+            query["first"] = f"{first['completion_id']}:{first['choice_index']}"
+        try:
+            page.queue = await api.get(QUEUE, **query)
+            page.agreement = await api.get(f"{QUEUE}/agreement")
+        except PawlError as err:
+            page.queue = {}
+            page.notice = f"The queue could not be read: {err}"
+
+    def _drawn(self, page: OpenReview) -> list[Any]:
+        """All that ``drawn`` shows."""
+        item = page.item
+        n_answers = len(item["answers"]) if item else 0
+        is_editing = item is not None and page.form == "editor"
+        n_skipped = page.queue.get("n_skipped", 0)
+        marks = item["marks"] if item else []
+        chosen = sorted({name for one in marks for name in one["categories"]})
+        return [
+            str(_html.counts(page)),
+            item["item_id"] if item else "",
+            str(_html.item(item, REASONS)) if item else str(_html.nothing(page)),
+            gr.update(visible=True),
+            gr.update(
+                visible=n_answers > 1, value=True,
+                label=f"Decide all {n_answers} near-duplicates together",
+            ),
+            gr.update(visible=item is not None and page.form == "reasons"),
+            gr.update(visible=is_editing),
+            _draft(item) if is_editing and item else gr.skip(),
+            gr.update(value=chosen) if is_editing else gr.skip(),
+            gr.update(
+                visible=bool(page.skipped or n_skipped),
+                value="Back to what waits" if page.skipped else f"Show what I skipped ({n_skipped})",
+            ),
+        ]  # fmt: skip
+
+    def _kept(self, counts: Any = None) -> list[Any]:
+        """Nothing but the notice is drawn anew: what is typed stays."""
+        return [gr.skip() if counts is None else counts, *[gr.skip()] * (len(self.drawn) - 1)]
+
+
+def _plain(name: str, text: str = "") -> gr.Markdown:
+    """A place for HTML of ours, in which every text is escaped."""
+    return gr.Markdown(text, sanitize_html=False, latex_delimiters=[], elem_id=name)
+
+
+def _button(text: str, key: str, variant: Any = "secondary") -> gr.Button:
+    shown = key if len(key) > 1 else key.upper()
+    return gr.Button(
+        f"{text} [{shown}]", variant=variant, size="sm", min_width=80,
+        elem_classes=[f"review-key-{key.replace('+', '-').lower()}"],
+    )  # fmt: skip
+
+
+def _draft(item: dict[str, Any]) -> str:
+    """What the editor begins with: the correction that is newest, else the answer itself."""
+    written = [one["correction"] for one in item["marks"] if one["correction"]]
+    return str(written[-1] if written else item["completion"])
+
+
+def _api(request: gr.Request) -> Api:
+    """The gateway at the address where this very request came in."""
+    host, port = request.request.scope["server"]
+    name = f"[{host}]" if ":" in host else host
+    return Api(f"http://{name}:{port}", token_of(request.request.scope), "review")

@@ -1,0 +1,231 @@
+"""Reviewers' decisions: kept, undone, counted in curation; what the queue shows, in which order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from feedback.agreement import cohen_kappa, krippendorff_alpha
+from feedback.curation import curate
+from feedback.review_queue import Queue
+from feedback.reviews import decide, undo
+from feedback.store import Store
+from pawl.errors import PawlError
+from pawl.schemas import Completion, Key, Review, ReviewRequest, Role, utc_now
+from pawl.settings import ReviewSettings, Settings
+from tests.feedback.examples import answered, conversation_in, said
+
+
+@pytest.fixture(autouse=True)
+def _reviewers(store: Store) -> None:
+    for name in ("rita", "sam", "tom"):
+        store.access.add_key(Key(name, name, Role.REVIEWER, False, "hash", utc_now()))
+
+
+def flagged(
+    store: Store, question: str, answer: str = "I do not know.", **said_of_it: Any
+) -> Completion:
+    row = answered(
+        store,
+        conversation_id=conversation_in("train"),
+        messages=[{"role": "user", "content": question}],
+        completion=answer,
+    )
+    said(store, row, **{"rater_id": "bob", "thumb": "down", **said_of_it})
+    return row
+
+
+def review(
+    store: Store,
+    reviewer: str,
+    answer: Completion | Sequence[Completion],
+    decision: str,
+    **more: Any,
+) -> list[Review]:
+    answers = [answer] if isinstance(answer, Completion) else answer
+    ids = [{"completion_id": one.completion_id} for one in answers]
+    body = {"answers": ids, "decision": decision, **more}
+    return decide(store, ReviewRequest.model_validate(body), reviewer)
+
+
+def learned(store: Store, settings: Settings) -> list[tuple[str, str | None, bool | None]]:
+    rows = curate(store, settings).rows
+    return sorted((row.kind, row.chosen or row.completion, row.label) for row in rows)
+
+
+def test_a_correction_counts_in_the_next_curation_and_an_undo_takes_it_back(
+    store: Store, settings: Settings
+) -> None:
+    row = flagged(store, "Which river runs through Cologne?")
+    before = learned(store, settings)
+    assert before == [("unpaired", "I do not know.", False)]
+    review(store, "rita", row, "correct", correction="The Rhine.", categories=["incorrect"])
+    after = learned(store, settings)
+    assert ("sft", "The Rhine.", None) in after
+    assert ("pair", "The Rhine.", None) in after
+    undo(store, "rita")
+    assert learned(store, settings) == before
+    with pytest.raises(PawlError, match="nothing to undo"):
+        undo(store, "rita")
+
+
+def test_accepting_a_flag_backs_its_correction_against_others(
+    store: Store, settings: Settings
+) -> None:
+    row = flagged(store, "Which river runs through Cologne?", correction="The Rhine.")
+    said(store, row, rater_id="eve", thumb="up")
+    said(store, row, rater_id="mallory", thumb="up")
+    assert ("sft", "The Rhine.", None) not in learned(store, settings)
+    [done] = review(store, "rita", row, "accept")
+    assert (done.correction, done.origin["how"]) == ("The Rhine.", "accepted")
+    assert ("sft", "The Rhine.", None) in learned(store, settings)
+
+
+def test_an_answer_that_is_fine_is_learned_as_good(store: Store, settings: Settings) -> None:
+    row = flagged(store, "Which river runs through Cologne?", "The Rhine runs through it.")
+    review(store, "rita", row, "reject", reason="fine")
+    assert learned(store, settings) == [("unpaired", "The Rhine runs through it.", True)]
+
+
+@pytest.mark.parametrize("reason", ["unclear", "not_meant", "private"])
+def test_other_rejections_put_all_aside(store: Store, settings: Settings, reason: str) -> None:
+    row = flagged(store, "Which river runs through Cologne?", correction="My own, ha.")
+    said(store, row, rater_id="rita", comment="seen", thumb="down")
+    review(store, "rita", row, "reject", reason=reason)
+    curated = curate(store, settings)
+    assert curated.rows == []
+    assert sum("put aside by a reviewer" in one for one, _ in curated.rejected) == 2
+    review(store, "sam", row, "accept")  # no longer most of the reviewers
+    assert ("sft", "My own, ha.", None) in learned(store, settings)
+
+
+def test_what_a_reviewer_said_as_a_person_comes_back_with_an_undo(store: Store) -> None:
+    row = flagged(store, "Which river?", rater_id="rita", comment="mine", correction="The Main.")
+    review(store, "rita", row, "reject", reason="fine")
+    assert [one.thumb for one in store.current_feedback(row.completion_id)] == ["up"]
+    review(store, "rita", row, "correct", correction="The Rhine.")
+    undo(store, "rita")
+    [now] = store.current_feedback(row.completion_id)
+    assert (now.thumb, now.correction) == ("up", None)
+    undo(store, "rita")
+    [now] = store.current_feedback(row.completion_id)
+    assert (now.thumb, now.correction, now.comment) == ("down", "The Main.", "mine")
+
+
+def test_a_skip_leaves_an_answer_to_others(store: Store, settings: Settings) -> None:
+    row = flagged(store, "Which river?")
+    queue = Queue(store, settings)
+    review(store, "rita", row, "skip")
+    assert store.feedback_history(row.completion_id)[1:] == []
+    mine, other = queue.of("rita", 5), queue.of("sam", 5)
+    assert (mine.n_open, mine.n_skipped, other.n_open) == (0, 1, 1)
+    assert len(queue.of("rita", 5, skipped=True).items) == 1
+    undo(store, "rita")
+    assert queue.of("rita", 5).n_open == 1
+
+
+@pytest.mark.parametrize(("body", "param"), [
+    ({"decision": "correct"}, "correction"),
+    ({"decision": "correct", "correction": " "}, "correction"),
+    ({"decision": "correct", "correction": "I  do not know."}, "correction"),
+    ({"decision": "accept", "correction": "The Rhine."}, "correction"),
+    ({"decision": "reject"}, "reason"),
+    ({"decision": "skip", "reason": "fine"}, "reason"),
+    ({"decision": "accept", "categories": ["nonsense"]}, "categories"),
+    ({"decision": "accept", "origin": {"how": "written"}}, "origin"),
+])  # fmt: skip
+def test_what_does_not_fit_together_is_refused_and_kept_nowhere(
+    store: Store, body: dict[str, Any], param: str
+) -> None:
+    row = flagged(store, "Which river?")
+    with pytest.raises(PawlError) as refused:
+        review(store, "rita", row, **body)
+    assert refused.value.param == param
+    assert store.reviews.history() == []
+
+
+def test_the_queue_puts_what_is_severe_repeated_or_disputed_first(
+    store: Store, settings: Settings
+) -> None:
+    plain = flagged(store, "How high is the Zugspitze mountain?", categories=["incorrect"])
+    lone = flagged(store, "When does the museum open on Sundays?", "At noon, or so it says.")
+    severe = flagged(store, "May I mix bleach and vinegar?", "Mix away!", categories=["unsafe"])
+    liked = flagged(store, "Who painted the night watch?", "Rembrandt did.", categories=["tone"])
+    said(store, liked, rater_id="eve", thumb="up")
+    price = "What does a day ticket cost here?"
+    often = flagged(store, price, "Nine coins.", categories=["incorrect"])
+    for rater in ("eve", "dan", "fay"):
+        said(store, often, rater_id=rater, thumb="down")
+    found = Queue(store, settings).of("rita", 10)
+    order = [one.answers[0].completion_id for one in found.items]
+    assert order == [one.completion_id for one in (severe, liked, often, lone, plain)]
+    assert [one.priority for one in found.items] == [4.0, 4.0, 3.32, 2.5, 2.0]
+    assert {mark.rater_id for mark in found.items[2].marks} == {"bob", "eve", "dan", "fay"}
+
+
+def test_near_duplicates_are_one_item_and_decided_together(
+    store: Store, settings: Settings
+) -> None:
+    first = flagged(store, "Which river runs through the city of Cologne?")
+    second = flagged(store, "which river runs through the city of Cologne, please?")
+    asked = "which river runs through the city of cologne"
+    other = flagged(store, asked, "The river Elbe runs there.")
+    queue = Queue(store, settings)
+    found = queue.of("rita", 10)
+    assert sorted(len(one.answers) for one in found.items) == [1, 2]
+    review(store, "rita", [first, second], "correct", correction="The Rhine.")
+    [left] = queue.of("rita", 10).items
+    assert left.answers[0].completion_id == other.completion_id
+    undo(store, "rita")
+    assert queue.of("rita", 10).n_open == 2
+
+
+def test_two_reviewers_decide_apart_and_a_third_where_they_differ(
+    store: Store, settings: Settings
+) -> None:
+    settings = settings.model_copy(update={"review": ReviewSettings(reviewers=2)})
+    queue = Queue(store, settings)
+    row = flagged(store, "Which river?")
+    review(store, "rita", row, "accept")
+    assert queue.of("rita", 5).items == []
+    [item] = queue.of("sam", 5).items
+    assert (item.decisions, item.n_hidden_decisions) == ([], 1)
+    review(store, "sam", row, "reject", reason="fine")
+    [item] = queue.of("tom", 5).items
+    assert {one.reviewer for one in item.decisions} == {"rita", "sam"}
+    assert item.uncertainty == 1
+    review(store, "tom", row, "reject", reason="fine")
+    for name in ("rita", "sam", "tom"):
+        assert queue.of(name, 5).n_open == 0
+    told = queue.agreement()
+    assert told.n_answers == 1
+    assert [(one.reviewers, one.n_same) for one in told.pairs] == [
+        (["rita", "sam"], 0), (["rita", "tom"], 0), (["sam", "tom"], 1),
+    ]  # fmt: skip
+
+
+def test_kappa_is_scikit_learns() -> None:
+    draw = random.Random(7)
+    for n in (2, 5, 40, 300):
+        for labels in (["a", "b"], ["wrong", "fine", "aside"]):
+            first = [draw.choice(labels) for _ in range(n)]
+            second = [one if draw.random() < 0.6 else draw.choice(labels) for one in first]
+            if len(set(first + second)) > 1:
+                expected = cohen_kappa_score(first, second)
+                assert cohen_kappa(first, second) == pytest.approx(expected, abs=1e-12)
+    assert cohen_kappa([], []) is None
+    assert cohen_kappa(["a", "a"], ["a", "a"]) is None
+
+
+def test_alpha_of_a_published_example() -> None:
+    """Three coders, fifteen units, values missing: nominal alpha 0.691 (Krippendorff's example, as
+    in Wikipedia, "Krippendorff's alpha")."""
+    coders = ("*****34121133*3", "1*213343*******", "**21344*21133*4")
+    units = [[one for one in unit if one != "*"] for unit in zip(*coders, strict=True)]
+    assert krippendorff_alpha(units) == pytest.approx(0.691, abs=5e-4)
+    assert krippendorff_alpha([["a", "a"], ["a"]]) is None
+    assert krippendorff_alpha([["a", "a"], ["b", "b"], ["b"]]) == 1

@@ -1,0 +1,253 @@
+"""The review page in a real browser: who may open it, and a reviewer at work with keys alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from pawl.schemas import Account, Role, utc_now
+from pawl.server import api_key_of
+from pawl.settings import Settings
+from serve.api.passwords import Passwords
+from tests.feedback.examples import make_completion, make_feedback, wait_all
+from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.tab import Tab
+from tests.serve.pages.test_people import GOOD, sign_in
+
+pytestmark = pytest.mark.browser
+PICTURES = os.environ.get("PICTURES")  # a folder to keep pictures of the page in, for people
+HOSTILE = (
+    "<img src=x onerror=alert(1)><style>body{display:none}</style>\n\n# no heading\n\n"
+    "<div class='review-item' data-item='x'>a<b and c>d</div> ![x](https://example.com/p.png)"
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    with composed(Settings(state_dir=tmp_path_factory.mktemp("review") / "state")) as running:
+        hashed, now = Passwords(memory_kib=8, n_passes=1).hash(GOOD), utc_now()
+        for name, role in (("ann", Role.USER), ("rita", Role.REVIEWER), ("sam", Role.REVIEWER)):
+            running.store.access.accounts.add(Account(name, role, hashed, False, None, now, now))
+        yield running
+
+
+def flag(server: Composed, n: int, **changed: Any) -> str:
+    """A flagged answer to a question of its own; its id."""
+    names = ((7, "lantern"), (31, "harbour"), (53, "kettle"))
+    words = [f"{word}{n * step % 97}" for step, word in names]
+    answer = make_completion(
+        rater_id="ann", messages=[{"role": "user", "content": f"Where is the {' '.join(words)}?"}],
+        completion=f"Behind door {n * 13} of the {words[1]}.",
+    )  # fmt: skip
+    answer = replace(answer, **changed)
+    wait_all([
+        server.store.append_completion(answer),
+        server.store.append_feedback(
+            make_feedback(answer, rater_id="ann", thumb="down", categories=["incorrect"])
+        ),
+    ])  # fmt: skip
+    return answer.completion_id
+
+
+def opened(browser: Browser, server: Composed, name: str, **context: Any) -> Tab:
+    tab = Tab(browser.new_context(**context).new_page())
+    tab.watch()
+    tab.page.goto(f"{server.url}/review")
+    sign_in(tab.page, name)
+    expect(tab.page.locator(".review-item")).to_be_visible(timeout=240_000)
+    return tab
+
+
+def waiting(page: Page, n: int) -> None:
+    expect(page.locator(".review-counts")).to_contain_text(f"{n} waiting")
+
+
+def picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+
+
+def test_who_may_open_the_page_and_which_links_are_shown(
+    server: Composed, browser: Browser
+) -> None:
+    page = browser.new_context().new_page()
+    page.goto(f"{server.url}/review/")
+    sign_in(page, "ann")
+    expect(page.get_by_role("alert")).to_contain_text("may not open this page")
+    page.get_by_role("link", name="To the chat").click()
+    expect(page.get_by_label("Your message")).to_be_visible(timeout=240_000)
+    expect(page.get_by_role("navigation", name="Pages")).to_have_count(0)
+    assert page.request.get(f"{server.url}/review/config").status == 403
+    assert page.request.get(f"{server.url}/config").status == 200
+    page.context.close()
+    tab = opened(browser, server, "rita")
+    links = tab.page.get_by_role("navigation", name="Pages").get_by_role("link")
+    expect(links).to_have_text(["Chat", "Review"])
+    links.first.click()
+    expect(tab.page.get_by_label("Your message")).to_be_visible()
+    expect(tab.page.locator("#pawl-who")).to_contain_text("rita")
+    picture(tab.page, "chat-with-links")
+    links.nth(1).click()
+    expect(tab.page.locator(".review-item")).to_be_visible()
+    assert tab.page.url == f"{server.url}/review/"
+    tab.page.context.close()
+
+
+def test_every_action_by_its_key(server: Composed, browser: Browser) -> None:
+    ids = [flag(server, n) for n in range(5)]
+    tab = opened(browser, server, "rita")
+    page, keys = tab.page, tab.page.keyboard
+    item = page.locator(".review-item")
+    waiting(page, 5)
+    picture(page, "review")
+    expect(item).to_contain_text("ann flagged it as incorrect")
+    expect(item).to_be_focused()
+
+    def shown() -> str:
+        return str(item.get_attribute("data-item")).removesuffix(":0")
+
+    first = shown()
+    keys.press("a")
+    waiting(page, 4)
+    [accepted] = server.store.reviews.current(completion_id=first)
+    assert (accepted.decision, accepted.reviewer) == ("accept", "rita")
+    assert accepted.categories == ["incorrect"]
+
+    second = shown()
+    keys.press("c")
+    box = page.get_by_label("What it should have said")
+    expect(box).to_be_focused()
+    expect(page.get_by_label("incorrect")).to_be_checked()
+    picture(page, "review-correct")
+    keys.press("Control+a")
+    keys.type("Line one, and accept nothing\nuntil it is saved.")
+    keys.press("Escape")
+    expect(box).to_be_hidden()
+    expect(item).to_be_focused()
+    keys.press("c")
+    expect(box).to_be_focused()
+    keys.press("Control+a")
+    keys.type("Behind the\nblue door.")
+    keys.press("Control+Enter")
+    waiting(page, 3)
+    [corrected] = server.store.reviews.current(completion_id=second)
+    assert corrected.correction == "Behind the\nblue door."
+    assert corrected.origin == {"how": "written"}
+
+    third = shown()
+    keys.press("r")
+    expect(page.get_by_role("button", name="It can't be judged")).to_be_visible()
+    picture(page, "review-reject")
+    keys.press("2")
+    waiting(page, 2)
+    [rejected] = server.store.reviews.current(completion_id=third)
+    assert (rejected.decision, rejected.reason) == ("reject", "unclear")
+
+    fourth = shown()
+    keys.press("s")
+    waiting(page, 1)
+    expect(page.locator(".review-counts")).to_contain_text("1 skipped")
+    keys.press("u")
+    waiting(page, 2)
+    assert shown() == fourth
+    expect(page.locator(".review-counts")).to_contain_text("Undone")
+    keys.press("u")
+    waiting(page, 3)
+    assert shown() == third
+    assert {one.completion_id for one in server.store.reviews.current()} == {first, second}
+    for n in (2, 1, 0):
+        keys.press("a")
+        waiting(page, n)
+    expect(item).to_contain_text("Nothing waits for you")
+    assert set(server.store.reviews.decided()) == {(one, 0) for one in ids}
+    assert tab.complaints == []
+    page.context.close()
+
+
+def test_texts_of_people_show_as_text(server: Composed, browser: Browser) -> None:
+    answer = flag(server, 50, completion=HOSTILE, messages=[
+        {"role": "system", "content": HOSTILE}, {"role": "user", "content": HOSTILE},
+    ])  # fmt: skip
+    wait_all([server.store.append_feedback(
+        make_feedback(answer, rater_id="<b>eve</b>", comment=HOSTILE, correction=HOSTILE)
+    )])  # fmt: skip
+    tab = opened(browser, server, "rita")
+    page = tab.page
+    expect(page.locator(".review-answer")).to_have_text(re.compile("a<b and c>d"))
+    page.get_by_text("1 earlier message").click()
+    for n in range(5):
+        expect(page.locator(".review-text").nth(n)).to_contain_text("# no heading")
+    assert page.locator(".review-text :is(img, style, div, h1, a)").count() == 0
+    expect(page.locator(".review-item")).to_have_count(1)
+    assert all(one.startswith((server.url, "data:", "blob:")) for one in tab.urls)
+    assert tab.complaints == []
+    page.keyboard.press("a")
+    waiting(page, 0)
+    page.context.close()
+
+
+def test_near_duplicates_on_a_phone_in_the_dark(server: Composed, browser: Browser) -> None:
+    same = "Which colour has the roof of the old town hall"
+    ids = [
+        flag(server, 60 + n, completion="It has a blue roof, they say.",
+             messages=[{"role": "user", "content": same + end}])
+        for n, end in enumerate(("?", ", please?", "?!"))
+    ]  # fmt: skip
+    tab = opened(browser, server, "rita", viewport={"width": 390, "height": 844},
+                 color_scheme="dark")  # fmt: skip
+    page = tab.page
+    waiting(page, 1)
+    expect(page.get_by_label("Decide all 3 near-duplicates together")).to_be_checked()
+    picture(page, "review-phone")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for button in page.locator("#review-actions button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
+        assert box["x"] + box["width"] <= 390
+    page.keyboard.press("t")
+    expect(page.get_by_label("Decide all 3 near-duplicates together")).not_to_be_checked()
+    page.keyboard.press("t")
+    page.get_by_role("button", name="Reject").click()
+    picture(page, "review-phone-reject")
+    page.get_by_role("button", name="The answer is fine").click()
+    waiting(page, 0)
+    made = [one for one in server.store.reviews.current() if one.completion_id in ids]
+    assert len(made) == 3
+    assert len({one.batch_id for one in made}) == 1
+    page.context.close()
+
+
+def test_without_accounts_the_key_of_the_state_folder_opens_it(
+    browser: Browser, tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=tmp_path / "state")
+    with composed(settings) as server:
+        context = browser.new_context()
+        tab = Tab(context.new_page())
+        tab.open(server.url)
+        tab.page.get_by_role("navigation", name="Pages").get_by_role("link", name="Review").click()
+        expect(tab.page.get_by_text("admin.key")).to_be_visible()
+        assert httpx.get(f"{server.url}/review/config").status_code == 401
+        sign_in(tab.page, "", str(api_key_of(settings)))
+        expect(tab.page.locator(".review-item")).to_contain_text("Nothing waits for you")
+        expect(tab.page.locator("#review-who")).to_contain_text("admin.key")
+        flagged = flag(server, 1)
+        tab.page.reload()
+        waiting(tab.page, 1)
+        tab.page.keyboard.press("a")
+        waiting(tab.page, 0)
+        [done] = server.store.reviews.current(completion_id=flagged)
+        assert done.reviewer == "admin.key"
+        tab.open(server.url)  # the chat stays everybody's
+        tab.ask("hello")
+        expect(tab.answers).to_have_count(1)
+        context.close()
