@@ -7,7 +7,7 @@ and alpha to a published example.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -39,7 +39,7 @@ def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
     Args:
         units: the labels of each unit, one a rater who gave one.
     """
-    coincidences: Counter[tuple[str, str]] = Counter()
+    coincidences: dict[tuple[str, str], float] = defaultdict(float)
     for labels in units:
         if len(labels) < 2:
             continue
@@ -47,8 +47,8 @@ def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
         for one, n_one in counts.items():
             for other, n_other in counts.items():
                 n_pairs = n_one * (n_other - (one == other))
-                coincidences[one, other] += n_pairs / (len(labels) - 1)  # type: ignore[assignment]
-    totals: Counter[str] = Counter()
+                coincidences[one, other] += n_pairs / (len(labels) - 1)
+    totals: dict[str, float] = defaultdict(float)
     for (one, _), count in coincidences.items():
         totals[one] += count
     n = sum(totals.values())
@@ -60,7 +60,7 @@ def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
 
 
 def label_of(review: Review) -> str:
-    """What a decision says: the answer is ``wrong``, ``fine``, or put ``aside``; ``skip`` is none."""
+    """What a decision says: the answer is ``wrong``, ``fine``, put ``aside``; or ``skip``."""
     if review.decision == "reject":
         return "fine" if review.reason == "fine" else "aside"
     return "skip" if review.decision == "skip" else "wrong"

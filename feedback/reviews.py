@@ -137,7 +137,7 @@ class Reviews:
         """
         for one in reviews:
             if self._forgotten.holds(one.created_at, one.reviewer, one.completion_id):
-                raise _not_found(one.completion_id)
+                raise unknown_answer(one.completion_id)
         rows = {"reviews": [row_of(one) for one in reviews],
                 "feedback": [row_of(one) for one in said]}  # fmt: skip
         self._writer.submit(
@@ -163,7 +163,7 @@ def decide(store: Store, request: ReviewRequest, reviewer: str) -> list[Review]:
         completion_ids=[completion_id for completion_id, _ in answers])}  # fmt: skip
     for completion_id, choice_index in answers:
         if (completion_id, choice_index) not in found:
-            raise _not_found(completion_id)
+            raise unknown_answer(completion_id)
     marks: dict[Answered, list[Feedback]] = defaultdict(list)
     for mark in store.current_feedback(sorted({completion_id for completion_id, _ in answers})):
         if mark.source != SOURCE and mark.thumb != "up":
@@ -286,8 +286,10 @@ def _words(
                          row.created_at, source=SOURCE)  # fmt: skip
         word = _word(standing.get(answer), blank)
         if word is None and answer in own:
-            word = replace(own[answer], feedback_id=blank.feedback_id, source=SOURCE,
-                           idempotency_key=blank.idempotency_key, created_at=row.created_at)  # fmt: skip
+            word = replace(
+                own[answer], feedback_id=blank.feedback_id, source=SOURCE,
+                idempotency_key=blank.idempotency_key, created_at=row.created_at,
+            )  # fmt: skip
         if word is not None:
             said.append(replace(word, cleared=[n for n in CLEARABLE if not getattr(word, n)]))
         elif answer in now:
@@ -304,7 +306,8 @@ def _word(review: Review | None, blank: Feedback) -> Feedback | None:
     return replace(blank, thumb="up") if label == "fine" else None
 
 
-def _not_found(completion_id: str) -> PawlError:
+def unknown_answer(completion_id: str) -> PawlError:
+    """The refusal of an answer that is not recorded."""
     return PawlError(
         f"completion {completion_id!r} is not known",
         "no answer with this id was recorded here, or it was erased",

@@ -411,6 +411,30 @@ class ReviewRequest(Body):
     origin: CorrectionOrigin | None = None
 
 
+class AlternativesRequest(Body):
+    """Other answers to the prompt of a recorded one, sampled from the version that answers now."""
+
+    completion_id: str = Field(min_length=1, max_length=1000)
+    choice_index: int = Field(0, ge=0, lt=1000)
+    n: int = Field(3, ge=1, le=8)
+    temperature: float = Field(0.8, gt=0, le=2)
+    max_tokens: int = Field(400, ge=1, le=2048, description="of each")
+
+
+class CategoryRequest(Body):
+    """A new category, or what another of the same key says from now on."""
+
+    key: str = Field(
+        pattern=r"^[a-z][a-z0-9_]{0,39}$", description="small letters, digits and underscores"
+    )
+    definition: str = Field(min_length=1, max_length=500)
+    example: str = Field(max_length=500)
+    treatment: Literal["train", "review", "holdout_only", "ignore"] = Field(
+        description="of what is flagged so: learned from; learned from once it was corrected; "
+        "tested on alone; neither"
+    )
+
+
 class PromotionRequest(Body):
     """Either a run, or any adapter with ``force``."""
 
@@ -660,6 +684,12 @@ class ReviewQueue(Answer):
     n_skipped: int = Field(description="items that this reviewer left to others")
     n_decided: int = Field(description="answers that this reviewer decided")
     n_reviewers: int = Field(description="that are asked for")
+
+
+class Alternatives(Answer):
+    version: str
+    temperature: float
+    texts: list[str] = Field(description="each once, without the recorded answer")
 
 
 class PairAgreement(Answer):

@@ -32,6 +32,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "show": ("loop", "One run: its verdict and its report."),
     "why": ("loop", "Which rows a night's challenger owes its faults to."),
     "curate": ("curation", "The rows that a night would learn from, or without somebody's."),
+    "categories": ("curation", "What can be wrong with an answer; change it by a file."),
     "promote": ("promotions", "Make a run's adapter the champion, if its gate said so."),
     "approve": ("promotions", "Let a challenger in that waits for a person, or end its canary."),
     "reject": ("promotions", "Refuse a challenger that waits for a person, or end its canary."),

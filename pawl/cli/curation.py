@@ -1,15 +1,18 @@
-"""pawl curate: the snapshot that a night would take, or where one row of it comes from."""
+"""pawl curate: the snapshot that a night would take, or where one row of it comes from; pawl
+categories: what can be wrong with an answer."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pawl.cli.connect import connect, settings_of
 from pawl.cli.output import echo, one_line
+from pawl.errors import PawlError
 
 VOTES = {  # of a text in a story, in words
     "good": "found good by",
@@ -86,3 +89,47 @@ def _explained(found: dict[str, Any]) -> Iterator[str]:
         yield "no row comes of it"
     if found["snapshots"]:
         yield one_line(f"in snapshots: {', '.join(found['snapshots'])}")
+
+
+@click.command("categories")
+@click.option(
+    "--from", "path", type=click.Path(path_type=Path), metavar="FILE",
+    help="YAML or JSON: a list of key, definition, example and treatment (train, review, "
+    "holdout_only, ignore). Those that differ are changed, new ones added, none is taken away.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as --from takes it.")
+@click.pass_context
+def categories_command(ctx: click.Context, path: Path | None, as_json: bool) -> None:
+    """What can be wrong with an answer, and what is done with flags that say so.
+
+    To change some: pawl categories --json > FILE, edit it, pawl categories --from FILE.
+    """
+    server = connect(settings_of(ctx))
+    known = server.get("/v1/feedback/categories")
+    changed = [row for row in _read_categories(path) if row not in known] if path else []
+    for row in changed:
+        known = server.post("/admin/reviews/categories", row)
+    if as_json:
+        echo(json.dumps(known, indent=2, ensure_ascii=False))
+        return
+    for row in known:
+        mark = "*" if any(row["key"] == one.get("key") for one in changed) else " "
+        echo(one_line(f"{mark} {row['key']:<20} {row['treatment']:<12} {row['definition']}"))
+    if path:
+        echo(f"{len(changed)} changed or added (*)")
+
+
+def _read_categories(path: Path) -> list[dict[str, Any]]:
+    import yaml
+
+    try:
+        rows = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise PawlError(f"{path} can't be read", str(err).splitlines()[0]) from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise PawlError(
+            f"{path} holds no list of categories",
+            "each entry has key, definition, example and treatment",
+            "'pawl categories --json' prints one that is right",
+        )
+    return rows

@@ -142,7 +142,7 @@ def build_app(
         canary=lambda: promoter.canary,
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
-    reviews = review_routes(settings, store)
+    reviews = review_routes(settings, store, engine, lambda: promoter.offered, admission)
     app = make_app(settings, gateway, admin, erasing_routes(settings, base, store), reviews)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:

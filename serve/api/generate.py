@@ -1,4 +1,4 @@
-"""Greedy answers that nobody is given, above all the base's for replay: ``POST /admin/generate``.
+"""Answers that are not recorded, above all the base's for replay: ``POST /admin/generate``.
 
     {"prompts": [[{"role": "user", "content": "Hello!"}]], "max_tokens": 32}
     {"answers": [{"text": "Hello! How can I help you?", "is_finished": true}]}
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from feedback.champion import BASE_VERSION
@@ -32,10 +32,14 @@ GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0
 
 async def generate(
     engine: Engine, prompts: Sequence[list[Message]], max_tokens: int, admission: Admission,
-    *, model: str = BASE_VERSION,
+    *, model: str = BASE_VERSION, sampling: Mapping[str, float] = GREEDY,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Let the base, or a version that is loaded, answer each prompt; the answers in the order of
     the prompts.
+
+    Args:
+        max_tokens: of each answer.
+        sampling: the fields of a completion request that say how.
 
     Raises:
         PawlError: the engine is not ready or died meanwhile.
@@ -45,7 +49,7 @@ async def generate(
     streams = asyncio.Semaphore(N_STREAMS)
 
     async def answer(messages: list[Message]) -> dict[str, Any]:
-        body = {"model": model, "messages": messages, "max_tokens": max_tokens, **GREEDY}
+        body = {"model": model, "messages": messages, "max_tokens": max_tokens, **sampling}
         async with streams, admission.place(CALLER, 1, max_tokens, is_ours=True):
             status, text = await engine.request("POST", "/v1/chat/completions", body, seconds=None)
         if status in (400, 422):

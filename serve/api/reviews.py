@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from feedback.champion import BASE_VERSION
 from feedback.review_queue import Queue
-from feedback.reviews import decide, undo
-from pawl.schemas import Agreement, NoFields, Review, ReviewQueue, ReviewRequest
+from feedback.reviews import decide, undo, unknown_answer
+from feedback.rows import same_text
+from pawl.errors import PawlError
+from pawl.schemas import (
+    PLAIN_ROLES,
+    Agreement,
+    Alternatives,
+    AlternativesRequest,
+    Category,
+    CategoryRequest,
+    NoFields,
+    Review,
+    ReviewQueue,
+    ReviewRequest,
+)
+from serve.api.admin import ready
 from serve.api.auth import caller_of
 from serve.api.bodies import JsonRoute
+from serve.api.generate import GREEDY, generate
 
 if TYPE_CHECKING:
     from feedback.store import Store
     from pawl.settings import Settings
+    from serve.api.admission import Admission
+    from serve.engine.supervisor import Engine
 
 
-def review_routes(settings: Settings, store: Store) -> APIRouter:
+def review_routes(
+    settings: Settings,
+    store: Store,
+    engine: Engine | None,
+    offered: Callable[[], Collection[str]],
+    admission: Admission,
+) -> APIRouter:
+    """The routes.
+
+    Args:
+        offered: the versions that the engine has loaded.
+    """
     router = APIRouter(prefix="/admin/reviews", route_class=JsonRoute, tags=["reviews"])
     queue = Queue(store, settings)
 
@@ -48,5 +79,36 @@ def review_routes(settings: Settings, store: Store) -> APIRouter:
     def show_agreement() -> Agreement:
         """How far reviewers agree: Cohen's kappa of each two, Krippendorff's alpha of all."""
         return queue.agreement()
+
+    @router.post("/alternatives")
+    async def sample(body: AlternativesRequest) -> Alternatives:
+        """Other answers to a recorded prompt, for a correction to be picked from. They are not
+        recorded; a decision says which was picked (`origin`)."""
+        answer = await asyncio.to_thread(
+            store.get_completion, body.completion_id, body.choice_index
+        )
+        if answer is None:
+            raise unknown_answer(body.completion_id)
+        if any(message.get("role") in PLAIN_ROLES for message in answer.messages) or answer.tools:
+            raise PawlError(
+                "this prompt can't be asked again", "it is no chat, or it has tools",
+                "Write a correction", code="invalid_value", param="completion_id",
+            )  # fmt: skip
+        champion = store.champion()
+        version = champion if champion in offered() else BASE_VERSION
+        found = await generate(
+            ready(engine), [answer.messages] * body.n, body.max_tokens, admission, model=version,
+            sampling={**GREEDY, "temperature": body.temperature},
+        )  # fmt: skip
+        texts = dict.fromkeys(one["text"] for one in found if one["is_finished"])
+        others = [text for text in texts if text and not same_text(text, answer.completion)]
+        return Alternatives(version=version, temperature=body.temperature, texts=others)
+
+    @router.post("/categories")
+    def set_category(body: CategoryRequest) -> list[Category]:
+        """Add a category, or change what one says and what becomes of flags that name it; answers
+        all of them. None is ever taken away: flags may name it."""
+        store.append_category(Category(**body.model_dump())).result()
+        return store.categories()
 
     return router

@@ -64,6 +64,8 @@ RULES: dict[str, Rule] = {
     "GET /admin/runs": _REVIEWER,
     "GET /admin/runs/{run_id}": _REVIEWER,
     "POST /admin/reviews": _REVIEWER,  # kept with who decided
+    "POST /admin/reviews/alternatives": _REVIEWER,
+    "POST /admin/reviews/categories": Rule(Role.REVIEWER, "change category"),
     "POST /admin/reviews/undo": _REVIEWER,
     "GET /admin/accounts": _ADMINISTRATOR,
     "GET /admin/audit": _ADMINISTRATOR,

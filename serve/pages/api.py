@@ -47,12 +47,12 @@ class Api:
         """Answer of ``GET path``, parsed."""
         return await self._call("GET", path, params=query)
 
-    async def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Answer of ``POST path``, parsed."""
-        return await self._call("POST", path, json=body)
+    async def post(self, path: str, body: dict[str, Any], seconds: float = 30) -> Any:
+        """Answer of ``POST path``, parsed; waits ``seconds`` for it."""
+        return await self._call("POST", path, seconds, json=body)
 
-    async def _call(self, method: str, path: str, **content: Any) -> Any:
-        async with self._client() as http:
+    async def _call(self, method: str, path: str, seconds: float = 30, **content: Any) -> Any:
+        async with self._client(seconds) as http:
             with transport_errors(http, method, path):
                 return parsed(await http.request(method, path, **content))
 

@@ -7,6 +7,7 @@ is dropped. Keys are turned into presses of the page's buttons by ``assets/revie
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,12 @@ from markupsafe import Markup, escape
 
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
-from serve.pages.api import Api
+from serve.pages.categories import CategoryEditor, api_of
 from serve.pages.rendering import ASSETS, category_name
-from serve.pages.sign_in import token_of
 
 QUEUE = "/admin/reviews"
+N_ALTERNATIVES = 3
+WRITE_SECONDS = 300.0  # for the model, on a slow machine
 REASONS = {
     "fine": "The answer is fine",
     "unclear": "It can't be judged",
@@ -43,15 +45,19 @@ _html: Any = _environment.get_template("review.html").module
 class OpenReview:
     """What one open page shows.
 
-    ``form``: what is open below the item: nothing, the editor or the reasons of a rejection.
-    ``alternatives``: of the model, to the item's prompt.
+    ``form``: what is open below the item: nothing, the editor, the reasons of a rejection or the
+    model's alternatives. ``alternatives``: as ``POST /admin/reviews/alternatives`` answers them.
+    ``picked``: the one that was put into the editor. ``drafted``: the item that the editor's text
+    is for, which survives until the item is decided.
     """
 
     queue: dict[str, Any] = field(default_factory=dict)
     agreement: dict[str, Any] = field(default_factory=dict)
     skipped: bool = False
     form: str = ""
-    alternatives: list[dict[str, Any]] = field(default_factory=list)
+    alternatives: dict[str, Any] = field(default_factory=dict)
+    picked: str | None = None
+    drafted: str = ""
     notice: str = ""
 
     def __deepcopy__(self, memo: Any) -> OpenReview:
@@ -59,8 +65,12 @@ class OpenReview:
 
     @property
     def item(self) -> dict[str, Any] | None:
-        items = self.queue.get("items") or [None]
+        items: list[dict[str, Any] | None] = self.queue.get("items") or [None]
         return items[0]
+
+    def close(self) -> None:
+        """Close what is open below the item."""
+        self.form, self.notice = "", ""
 
 
 class ReviewPage:
@@ -81,23 +91,27 @@ class ReviewPage:
         # What the browser shows; it is sent with each press.
         self.shown = gr.Textbox("", visible="hidden", elem_id="review-shown")
         self.item = _plain("review-item")
-        with gr.Row(elem_id="review-actions") as self.actions:
+        with gr.Row(elem_id="review-actions"):
             self.accept = _button("Accept", "a", "primary")
             self.correct = _button("Correct", "c")
             self.reject = _button("Reject", "r")
+            self.suggest = _button("Suggest", "g")
             self.skip = _button("Skip", "s")
             self.undo = _button("Undo", "u")
         self.together = gr.Checkbox(
             True, label="Decide near-duplicates together", visible=False, elem_id="review-together"
         )
-        with gr.Column(visible=False, elem_id="review-reasons") as self.reasons:
-            self.why = _plain("review-why")
+        with gr.Column(visible=False, elem_id="review-reasons") as self.reasons, gr.Row():
+            self.because = {
+                key: _button(text, str(n))
+                for n, (key, text) in enumerate(REASONS.items(), start=1)
+            }
+            self.keep = _button("Back", "Escape")
+        with gr.Column(visible=False, elem_id="review-alternatives") as self.choice:
+            self.offered = _plain("review-offered")
             with gr.Row():
-                self.because = {
-                    key: _button(text, str(n))
-                    for n, (key, text) in enumerate(REASONS.items(), start=1)
-                }
-                self.keep = _button("Back", "Escape")
+                self.picks = [_button(f"Take {n}", str(n)) for n in range(1, N_ALTERNATIVES + 1)]
+                self.leave = _button("Back", "Escape")
         with gr.Column(visible=False, elem_id="review-editor") as self.editor:
             self.correction = gr.Textbox(
                 label="What it should have said", lines=4, max_lines=14, elem_id="review-correction"
@@ -110,9 +124,10 @@ class ReviewPage:
                 self.close = _button("Back", "Escape")
         self.later = gr.Button("Show what I skipped", visible=False, elem_id="review-later")
         self.help = _plain("review-help", str(_html.keys()))
+        CategoryEditor(self.blocks)
         self.drawn = [
-            self.counts, self.shown, self.item, self.actions, self.together, self.reasons,
-            self.editor, self.correction, self.categories, self.later,
+            self.counts, self.shown, self.item, self.together, self.reasons, self.editor,
+            self.correction, self.categories, self.later, self.choice, self.offered, *self.picks,
         ]  # fmt: skip
 
     def _wire(self) -> None:
@@ -133,8 +148,11 @@ class ReviewPage:
         on(self.reject, self._open_reasons, [self.page, self.shown])
         for key, button in self.because.items():
             on(button, self._rejecting(key), about)
+        on(self.suggest, self._suggest, [self.page, self.shown])
+        for n, button in enumerate(self.picks):
+            on(button, self._picking(n), [self.page, self.shown])
         on(self.save, self._save, [*about, self.correction, self.categories])
-        for button in (self.keep, self.close):
+        for button in (self.keep, self.close, self.leave):
             on(button, self._close, [self.page])
         on(self.later, self._show_skipped, [self.page])
         self.blocks.load(self._begin, [self.page], [*self.drawn, self.who], **common)
@@ -143,12 +161,12 @@ class ReviewPage:
 
     async def _begin(self, page: OpenReview, request: gr.Request) -> list[Any]:
         try:
-            known = await _api(request).get("/v1/feedback/categories")
+            known = await api_of(request).get("/v1/feedback/categories")
         except PawlError as err:
             known = []
             page.notice = f"The categories could not be read: {err}"
         await self._fetch(page, request)
-        drawn = self._drawn(page)
+        drawn = self._drawn(page, fresh=True)
         choices = [(category_name(row["key"]), row["key"]) for row in known]
         drawn[self.drawn.index(self.categories)] = gr.update(choices=choices, value=[])
         return [*drawn, str(_html.who(caller_of(request.request.scope).name))]
@@ -182,9 +200,17 @@ class ReviewPage:
         categories: list[str],
         request: gr.Request,
     ) -> list[Any]:
+        origin: dict[str, Any] = {"how": "written"}
+        if page.picked is not None:
+            is_same = correction.strip() == page.picked.strip()
+            origin = {
+                "how": "picked" if is_same else "edited",
+                "version": page.alternatives["version"],
+                "temperature": page.alternatives["temperature"],
+            }
         return await self._decide(
             page, shown, together, request, decision="correct", correction=correction,
-            categories=categories,
+            categories=categories, origin=origin,
         )  # fmt: skip
 
     async def _decide(
@@ -197,25 +223,25 @@ class ReviewPage:
         names = ("completion_id", "choice_index")
         body["answers"] = [{name: one[name] for name in names} for one in answers]
         try:
-            await _api(request).post(QUEUE, body)
+            await api_of(request).post(QUEUE, body)
         except PawlError as err:
             page.notice = f"Not saved: {err}"
             return self._kept(counts=str(_html.counts(page)))
-        page.form, page.notice = "", ""
+        page.close()
         await self._fetch(page, request)
-        return self._drawn(page)
+        return self._drawn(page, fresh=True)
 
     async def _undo(self, page: OpenReview, request: gr.Request) -> list[Any]:
         page.notice = ""
         try:
-            undone = await _api(request).post(f"{QUEUE}/undo", {})
+            undone = await api_of(request).post(f"{QUEUE}/undo", {})
         except PawlError as err:
             page.notice = str(err)
             return self._kept(counts=str(_html.counts(page)))
-        page.form = ""
+        page.close()
         await self._fetch(page, request, first=undone[0])
         page.notice = "Undone: this item waits again."
-        return self._drawn(page)
+        return self._drawn(page, fresh=True)
 
     def _open_editor(self, page: OpenReview, shown: str) -> list[Any]:
         return self._open(page, shown, "editor")
@@ -230,23 +256,60 @@ class ReviewPage:
         return self._drawn(page)
 
     def _close(self, page: OpenReview) -> list[Any]:
-        page.form = ""
+        page.close()
         return self._drawn(page)
+
+    async def _suggest(
+        self, page: OpenReview, shown: str, request: gr.Request
+    ) -> AsyncIterator[list[Any]]:
+        """Let the model answer the prompt again, several times."""
+        item = page.item
+        if item is None or item["item_id"] != shown or page.form == "alternatives":
+            yield self._kept()
+            return
+        page.close()
+        page.notice = "The model writes other answers ..."
+        yield self._drawn(page)
+        body = {name: item["answers"][0][name] for name in ("completion_id", "choice_index")}
+        path = f"{QUEUE}/alternatives"
+        try:
+            found = await api_of(request).post(path, {**body, "n": N_ALTERNATIVES}, WRITE_SECONDS)
+        except PawlError as err:
+            found, notice = {}, f"The model wrote nothing: {err}"
+        else:
+            notice = "" if found["texts"] else "The model says the same again, or finds no end."
+        if page.item is not item:  # decided meanwhile
+            yield self._kept()
+            return
+        page.notice, page.alternatives = notice, found
+        page.form = "alternatives" if found.get("texts") else page.form
+        yield self._drawn(page)
+
+    def _picking(self, n: int) -> Any:
+        def pick(page: OpenReview, shown: str) -> list[Any]:
+            texts = page.alternatives.get("texts", [])
+            if page.item is None or page.item["item_id"] != shown or n >= len(texts):
+                return self._kept()
+            page.form, page.picked, page.drafted = "editor", texts[n], ""
+            return self._drawn(page)
+
+        return pick
 
     async def _show_skipped(self, page: OpenReview, request: gr.Request) -> list[Any]:
         page.skipped = not page.skipped
         await self._fetch(page, request)
-        return self._drawn(page)
+        return self._drawn(page, fresh=True)
 
     # -- reading and drawing
 
     async def _fetch(
         self, page: OpenReview, request: gr.Request, first: dict[str, Any] | None = None
     ) -> None:
-        api = _api(request)
+        api = api_of(request)
         query = {"limit": "1", "skipped": str(page.skipped).lower()}
         if first is not None:
             query["first"] = f"{first['completion_id']}:{first['choice_index']}"
+        page.alternatives, page.picked, page.drafted = {}, None, ""
         try:
             page.queue = await api.get(QUEUE, **query)
             page.agreement = await api.get(f"{QUEUE}/agreement")
@@ -254,31 +317,42 @@ class ReviewPage:
             page.queue = {}
             page.notice = f"The queue could not be read: {err}"
 
-    def _drawn(self, page: OpenReview) -> list[Any]:
-        """All that ``drawn`` shows."""
+    def _drawn(self, page: OpenReview, fresh: bool = False) -> list[Any]:
+        """All that ``drawn`` shows.
+
+        Args:
+            fresh: the queue was read, so the item may be another.
+        """
         item = page.item
+        texts = page.alternatives.get("texts", [])
         n_answers = len(item["answers"]) if item else 0
         is_editing = item is not None and page.form == "editor"
+        draft: Any = gr.skip()
+        if item is not None and is_editing and page.drafted != item["item_id"]:
+            draft, page.drafted = page.picked or _draft(item), item["item_id"]
         n_skipped = page.queue.get("n_skipped", 0)
+        later = "Back to what waits" if page.skipped else f"Show what I skipped ({n_skipped})"
         marks = item["marks"] if item else []
         chosen = sorted({name for one in marks for name in one["categories"]})
         return [
             str(_html.counts(page)),
             item["item_id"] if item else "",
             str(_html.item(item, REASONS)) if item else str(_html.nothing(page)),
-            gr.update(visible=True),
             gr.update(
-                visible=n_answers > 1, value=True,
-                label=f"Decide all {n_answers} near-duplicates together",
+                visible=n_answers > 1, label=f"Decide all {n_answers} near-duplicates together",
+                **({"value": True} if fresh else {}),
             ),
             gr.update(visible=item is not None and page.form == "reasons"),
             gr.update(visible=is_editing),
-            _draft(item) if is_editing and item else gr.skip(),
-            gr.update(value=chosen) if is_editing else gr.skip(),
+            draft,
+            gr.update(value=chosen) if isinstance(draft, str) else gr.skip(),
             gr.update(
                 visible=bool(page.skipped or n_skipped),
-                value="Back to what waits" if page.skipped else f"Show what I skipped ({n_skipped})",
+                value=later,
             ),
+            gr.update(visible=page.form == "alternatives"),
+            str(_html.alternatives(page.alternatives)) if texts else "",
+            *(gr.update(visible=n < len(texts)) for n in range(N_ALTERNATIVES)),
         ]  # fmt: skip
 
     def _kept(self, counts: Any = None) -> list[Any]:
@@ -303,10 +377,3 @@ def _draft(item: dict[str, Any]) -> str:
     """What the editor begins with: the correction that is newest, else the answer itself."""
     written = [one["correction"] for one in item["marks"] if one["correction"]]
     return str(written[-1] if written else item["completion"])
-
-
-def _api(request: gr.Request) -> Api:
-    """The gateway at the address where this very request came in."""
-    host, port = request.request.scope["server"]
-    name = f"[{host}]" if ":" in host else host
-    return Api(f"http://{name}:{port}", token_of(request.request.scope), "review")

@@ -47,7 +47,7 @@ _POLICY = (
 )
 _HEADERS = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
 # A page, and which conversation or item.
-_NEXT = re.compile(r"(?:%s)/(?:\?[\w=&.%%-]{0,300})?" % "|".join(page.path for page in PAGES))
+_NEXT = re.compile(f"(?:{'|'.join(page.path for page in PAGES)})" r"/(?:\?[\w=&.%-]{0,300})?")
 _log = logging.getLogger("pawl.auth")
 
 

@@ -11,6 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from feedback.agreement import cohen_kappa, krippendorff_alpha
 from feedback.curation import curate
+from feedback.erasing import forget
 from feedback.review_queue import Queue
 from feedback.reviews import decide, undo
 from feedback.store import Store
@@ -206,6 +207,22 @@ def test_two_reviewers_decide_apart_and_a_third_where_they_differ(
     assert [(one.reviewers, one.n_same) for one in told.pairs] == [
         (["rita", "sam"], 0), (["rita", "tom"], 0), (["sam", "tom"], 1),
     ]  # fmt: skip
+
+
+def test_who_is_forgotten_is_gone_from_decisions_too(store: Store, settings: Settings) -> None:
+    theirs = flagged(store, "Which river?", "By ann.", correction="By bob, the Rhine.")
+    other = flagged(store, "Which hill?", rater_id="eve", correction="By eve, the Brocken.")
+    third = answered(store, rater_id="dan", completion="It is so.")
+    said(store, third, rater_id="bob", thumb="down", correction="By bob, it is not.")
+    review(store, "rita", [theirs, other], "accept")
+    review(store, "rita", third, "accept")
+    review(store, "bob", other, "correct", correction="By bob again.")
+    forget(store, settings, "bob", "the test")
+    assert {one.completion_id for one in store.reviews.history()} == {other.completion_id}
+    assert [one.reviewer for one in store.reviews.history()] == ["rita"]
+    texts = " ".join(str(one) for one in store.feedback_history())
+    assert "By bob" not in texts
+    assert "By eve" in texts
 
 
 def test_kappa_is_scikit_learns() -> None:

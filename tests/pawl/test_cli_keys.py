@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -62,3 +63,19 @@ def test_a_key_added_without_a_server_is_asked_for_by_the_next_one(tmp_path: Pat
     ]  # fmt: skip
     assert [line.split()[-1] for line in lines] == ["200", "key_exists", "200", "200"]
     assert typed(settings, "audit --limit 1") == lines[-1:]
+
+
+def test_categories_are_changed_by_a_file(tmp_path: Path) -> None:
+    base = light_base(tmp_path / "base")
+    settings = Settings(state_dir=tmp_path / "state", model=str(base.model_dir))
+    path = tmp_path / "categories.yaml"
+    rude = {"key": "rude", "definition": "Is rude.", "example": "No.", "treatment": "review"}
+    path.write_text("\n".join(["- " + "\n  ".join(f"{k}: {v}" for k, v in rude.items())]))
+    *lines, last = typed(settings, f"categories --from {path}")
+    assert any(line.startswith("* rude") for line in lines)
+    assert last.startswith("1 changed")
+    assert json.loads("\n".join(typed(settings, "categories --json")))[-1] == rude
+    assert typed(settings, f"categories --from {path}")[-1].startswith("0 changed")
+    path.write_text("rude: yes")
+    with pytest.raises(PawlError, match="no list of categories"):
+        typed(settings, f"categories --from {path}")

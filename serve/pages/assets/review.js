@@ -34,7 +34,7 @@
   const look = () => {
     const shown = document.querySelector(".review-item");
     const box = find("#review-editor textarea");
-    const open = box ?? find("#review-reasons button");
+    const open = box ?? find("#review-reasons button, #review-alternatives button");
     const now = shown?.dataset.item;
     if (open && open !== form) {
       open.focus();

@@ -128,6 +128,15 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/snapshots", {})
     call("GET", "/admin/traffic?seed=a&n=2")
     assert call("GET", "/admin/explain?id=" + answer["id"])["kind"] == "completion"
+    reviewed = {"answers": [{"completion_id": answer["id"]}], "decision": "accept"}
+    assert call("POST", "/admin/reviews", reviewed)
+    assert call("GET", "/admin/reviews?skipped=true")
+    assert call("POST", "/admin/reviews/undo", {})
+    call("POST", "/admin/reviews/undo", {}, status=409)
+    assert call("GET", "/admin/reviews/agreement")
+    call("POST", "/admin/reviews/alternatives", {"completion_id": answer["id"]})
+    rude = {"key": "rude", "definition": "Is rude.", "example": "", "treatment": "train"}
+    assert call("POST", "/admin/reviews/categories", rude)
     call("POST", "/admin/import", {"path": "rows.jsonl"})
     call("POST", "/admin/export", {"path": "out.jsonl", "format": "sft"})
     call("POST", "/admin/generate", {"prompts": [chat()["messages"]], "max_tokens": 3})

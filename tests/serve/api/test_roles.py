@@ -48,6 +48,12 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /admin/reviews": (
         "/admin/reviews", {"answers": [{"completion_id": "nope"}], "decision": "accept"}, 404,
     ),
+    "POST /admin/reviews/alternatives": (
+        "/admin/reviews/alternatives", {"completion_id": "nope"}, 404,
+    ),
+    "POST /admin/reviews/categories": ("/admin/reviews/categories", {
+        "key": "rude", "definition": "Is rude.", "example": "", "treatment": "train",
+    }, 200),
     "POST /admin/reviews/undo": ("/admin/reviews/undo", {}, 409),
     "GET /admin/runs": ("/admin/runs", None, 200),
     "GET /admin/runs/{run_id}": ("/admin/runs/nope", None, 404),

@@ -134,6 +134,7 @@ def test_every_action_by_its_key(server: Composed, browser: Browser) -> None:
     expect(item).to_be_focused()
     keys.press("c")
     expect(box).to_be_focused()
+    expect(box).to_have_value(re.compile("Line one, and accept nothing"))
     keys.press("Control+a")
     keys.type("Behind the\nblue door.")
     keys.press("Control+Enter")
@@ -169,6 +170,69 @@ def test_every_action_by_its_key(server: Composed, browser: Browser) -> None:
     expect(item).to_contain_text("Nothing waits for you")
     assert set(server.store.reviews.decided()) == {(one, 0) for one in ids}
     assert tab.complaints == []
+    page.context.close()
+
+
+def test_a_lone_thumb_becomes_a_pair_of_what_the_model_says_again(
+    server: Composed, browser: Browser
+) -> None:
+    flagged = flag(server, 40)
+    tab = opened(browser, server, "rita")
+    page, keys = tab.page, tab.page.keyboard
+    keys.press("g")
+    expect(page.get_by_role("button", name="Take 1")).to_be_focused()
+    expect(page.locator("#review-offered")).to_contain_text("base heard")
+    picture(page, "review-suggest")
+    keys.press("1")
+    box = page.get_by_label("What it should have said")
+    expect(box).to_be_focused()
+    expect(box).to_have_value(re.compile("base heard"))
+    picked = box.input_value()
+    keys.press("Control+Enter")
+    waiting(page, 0)
+    [done] = server.store.reviews.current(completion_id=flagged)
+    assert done.correction == picked
+    assert done.origin == {"how": "picked", "version": "base", "temperature": 0.8}
+    keys.press("u")
+    waiting(page, 1)
+    keys.press("g")
+    expect(page.get_by_role("button", name="Take 1")).to_be_focused()
+    keys.press("1")
+    expect(box).to_be_focused()
+    keys.type(" And more.")
+    keys.press("Control+Enter")
+    waiting(page, 0)
+    [done] = server.store.reviews.current(completion_id=flagged)
+    assert (done.correction, done.origin["how"]) == (f"{picked} And more.", "edited")
+    assert tab.complaints == []
+    page.context.close()
+
+
+def test_a_category_is_added_and_changed(server: Composed, browser: Browser) -> None:
+    tab = opened(browser, server, "rita")
+    page = tab.page
+    page.get_by_role("button", name="Categories").click()
+    page.get_by_label("Key (small letters").fill("rude")
+    page.get_by_label("What it means").fill("Is <b>rude</b> to people.")
+    page.get_by_label("An example of a wrong answer").fill("Find it yourself.")
+    page.get_by_role("button", name="Save category").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    picture(page, "review-categories")
+    [made] = [one for one in server.store.categories() if one.key == "rude"]
+    assert (made.definition, made.treatment) == ("Is <b>rude</b> to people.", "train")
+    page.get_by_label("Category", exact=True).click()
+    page.get_by_role("option", name="unsafe").click()
+    expect(page.get_by_label("What it means")).to_have_value(re.compile("puts somebody in danger"))
+    page.get_by_label("What it means").fill("Dangerous.")
+    page.get_by_role("button", name="Save category").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    [changed] = [one for one in server.store.categories() if one.key == "unsafe"]
+    assert (changed.definition, changed.treatment) == ("Dangerous.", "review")
+    page.get_by_label("Category", exact=True).click()
+    page.get_by_role("option", name="a new one").click()
+    page.get_by_label("Key (small letters").fill("Not A Key")
+    page.get_by_role("button", name="Save category").click()
+    expect(page.get_by_text("Not saved")).to_be_visible()
     page.context.close()
 
 
