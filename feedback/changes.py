@@ -55,7 +55,8 @@ def changes_since(read: Read, seq: int, limit: int) -> list[Change]:
 def _of_feedback(seq: int, *row: Any) -> Change:
     feedback = record_from(Feedback, row)
     is_flag = feedback.thumb == "down" or feedback.categories or feedback.correction
-    kind = "feedback.flagged" if is_flag else None
+    # A reviewer's decision is no new complaint.
+    kind = "feedback.flagged" if is_flag and feedback.source != "review" else None
     return Change(seq, feedback.feedback_id, kind, feedback.created_at, feedback.as_json())
 
 
