@@ -135,9 +135,9 @@ class Queue:
     def _group(self, closed: Collection[Answered], treatments: dict[str, str]) -> list[Group]:
         ids = [completion_id for completion_id, _ in closed]
         choices = [choice_index for _, choice_index in closed]
-        said = current_feedback_sql(f" WHERE source <> '{SOURCE}'")
+        words = current_feedback_sql(f" WHERE source <> '{SOURCE}'")
         flagged = self._store.read(
-            f"SELECT completion_id, choice_index FROM ({said}) WHERE {IS_FLAG}"
+            f"SELECT completion_id, choice_index FROM ({words}) WHERE {IS_FLAG}"
             " AND (completion_id, choice_index) NOT IN"
             " (SELECT (unnest(?::VARCHAR[]), unnest(?::BIGINT[])))"
             " GROUP BY ALL ORDER BY max(seq) DESC LIMIT ?",

@@ -103,8 +103,7 @@ class ReviewPage:
         )
         with gr.Column(visible=False, elem_id="review-reasons") as self.reasons, gr.Row():
             self.because = {
-                key: _button(text, str(n))
-                for n, (key, text) in enumerate(REASONS.items(), start=1)
+                key: _button(text, str(n)) for n, (key, text) in enumerate(REASONS.items(), start=1)
             }
             self.keep = _button("Back", "Escape")
         with gr.Column(visible=False, elem_id="review-alternatives") as self.choice:
