@@ -154,6 +154,14 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def is_locked(path: Path) -> bool:
+    """Does somebody hold the lock on ``path`` now?"""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return not _locked_within(0.0, file.fileno(), fcntl.LOCK_SH)
+
+
 def _locked_within(seconds: float, descriptor: int, kind: int) -> bool:
     """Lock an open file; False when somebody else holds it all that time."""
     until = time.monotonic() + seconds

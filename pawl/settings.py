@@ -33,6 +33,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, SettingsConfigDict
 
 from pawl.errors import PawlError
+from pawl.schedule import parse_cron, parse_quiet, parse_zone
 
 DEFAULT_MODEL = "smollm2-135m"
 SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret", "judge", "judge.api_key")
@@ -456,6 +457,50 @@ class WebhookSettings(BaseModel):
         return self
 
 
+class ScheduleSettings(BaseModel):
+    """When nights begin by themselves, and what holds for those nights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: str | None = Field(
+        None, description="when 'pawl up' begins a night: '17 2 * * *'; None: never"
+    )
+    time_zone: str | None = Field(
+        None, description="of all times here: 'Europe/Berlin'; None: the machine's"
+    )
+    quiet_hours: Texts = Field(
+        (), description="in which no night begins, and before which it ends: '07:00-19:30,...'"
+    )
+    catch_up_hours: float = Field(
+        12, ge=0.25, le=168, description="so much later a night may begin; then it says why not"
+    )
+    min_new_rows: int = Field(
+        0, ge=0, description="rows that the last night that trained did not have; fewer: no run"
+    )
+    max_hours: float | None = Field(
+        None, gt=0, le=168, description="time of a night; what fits is planned before it trains"
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _is_an_expression(cls, value: str | None) -> str | None:
+        return None if value is None else parse_cron(value)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_zone(value)
+        return value
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _are_times(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_quiet(text)
+        return value
+
+
 class TracingSettings(BaseModel):
     """OpenTelemetry traces of the requests (the extra ``otel``)."""
 
@@ -512,6 +557,7 @@ class Settings(BaseSettings):
     exchange: ExchangeSettings = ExchangeSettings()
     retention: RetentionSettings = RetentionSettings()
     webhook: WebhookSettings = WebhookSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 
@@ -641,9 +687,8 @@ def load_settings(
 def shared_settings(settings: Settings) -> dict[str, Any]:
     """The settings that a night beside a server takes over from it, as JSON; no secrets, and paths
     are absolute, since the two may have been started in different folders."""
-    values = settings.model_dump(
-        mode="json", include={"model", "model_revision", "split_salt", "engine", "train", "gate"}
-    )
+    groups = {"model", "model_revision", "split_salt", "engine", "train", "gate", "schedule"}
+    values = settings.model_dump(mode="json", include=groups)
     for group, key in ((values, "model"), (values["gate"], "suite"), (values["gate"], "data_dir")):
         if group[key] is None or group[key] in BUILT_IN:
             continue

@@ -19,7 +19,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -44,6 +44,7 @@ from serve.connections import (
 )
 from serve.engine.launch import vllm_command
 from serve.engine.supervisor import CommandMaker, Engine
+from serve.nights import Nights
 from serve.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ _log = logging.getLogger("pawl.up")
 
 
 def run_server(
-    settings: Settings, say: Callable[[str], None] = print, command: CommandMaker = vllm_command
+    settings: Settings,
+    say: Callable[[str], None] = print,
+    command: CommandMaker = vllm_command,
+    arguments: Sequence[str] = (),
 ) -> None:
     """Serve until Ctrl-C or SIGTERM, then stop everything.
 
@@ -68,6 +72,7 @@ def run_server(
         settings: one Pawl's settings; ``port`` 0 takes a free one.
         say: takes the lines that a person reads.
         command: makes the engine's command line.
+        arguments: options of the ``pawl`` group, for the nights that the server begins.
 
     Raises:
         PawlError: another server runs on the state folder, the port is taken, the base
@@ -106,7 +111,7 @@ def run_server(
         has_way_in = settings.api_key is not None or settings.oidc.issuer is not None
         if not has_way_in and not is_loopback(settings.host):
             let_in(settings, store, say)
-        asyncio.run(_serve(settings, base, store, listener, say, command))
+        asyncio.run(_serve(settings, base, store, listener, say, command, arguments))
 
 
 def _share_arenas() -> None:
@@ -157,6 +162,7 @@ async def _serve(
     listener: socket.socket,
     say: Callable[[str], None],
     command: CommandMaker,
+    arguments: Sequence[str],
 ) -> None:
     from serve.api.app import build_app
 
@@ -190,10 +196,13 @@ async def _serve(
             if settings.webhook.url is not None:
                 webhook = Webhook(settings.webhook, store, settings.state_dir, app.state.metrics)
                 beside.append(webhook.run())
+            if settings.schedule.cron is not None:
+                beside.append(Nights(settings, arguments).run())
             tasks = [asyncio.create_task(work) for work in beside]
             await serving
             for task in tasks:
                 task.cancel()
+            await asyncio.wait(tasks)  # a night ends what it started
         await serving
     finally:
         settings.server_file.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "doctor": ("doctor", "What this machine has, what is missing, what to type."),
     "settings": ("serving", "Every setting with its value now."),
     "nightly": ("loop", "Retrain on the feedback, score, and promote or say why not."),
+    "schedule": ("loop", "When nights are due, and what became of those that were."),
     "eval": ("loop", "Score a model on the benchmarks with lm-eval."),
     "runs": ("loop", "The nightly runs, newest first."),
     "show": ("loop", "One run: its verdict and its report."),

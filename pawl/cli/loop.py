@@ -1,8 +1,13 @@
-"""``pawl nightly``, ``pawl eval``, ``pawl runs``, ``pawl show``, ``pawl why``."""
+"""``pawl nightly``, ``pawl schedule``, ``pawl eval``, ``pawl runs``, ``pawl show``, and
+``pawl why``."""
 
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +18,10 @@ from pawl.cli.output import echo, one_line, say_progress
 from pawl.cli.promotions import path_of
 from pawl.errors import PawlError
 from pawl.files import read_json
+from pawl.jobs import end_with_parent
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
+from pawl.schedule import SCHEDULE_LOG, Event, Schedule, ScheduleLog
 from pawl.server import running_server
 
 DEFAULT_MINUTES = 5.0  # of 'pawl why' where gate.suspects_minutes is 0
@@ -23,8 +30,16 @@ DEFAULT_MINUTES = 5.0  # of 'pawl why' where gate.suspects_minutes is 0
 @click.command("nightly")
 @click.option("--fresh", is_flag=True, help="Give up a night that was interrupted; begin anew.")
 @click.option("--dry-run", is_flag=True, help="Say what a night would do and could show.")
+@click.option(
+    "--scheduled",
+    is_flag=True,
+    help="Keep schedule.quiet_hours, min_new_rows and max_hours; leave a line in schedule.jsonl.",
+)
+@click.option("--due", hidden=True, type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]))
 @click.pass_context
-def nightly_command(ctx: click.Context, fresh: bool, dry_run: bool) -> None:
+def nightly_command(
+    ctx: click.Context, fresh: bool, dry_run: bool, scheduled: bool, due: datetime | None
+) -> None:
     """Retrain on the feedback, score, and promote or say why not.
 
     Beside a running server, its model and settings are taken. A night that was killed is carried on
@@ -40,8 +55,48 @@ def nightly_command(ctx: click.Context, fresh: bool, dry_run: bool) -> None:
         lines = describe_night(connect(settings), settings, say=say_progress)
         echo("\n".join(one_line(line) for line in lines))
         return
+    if scheduled or due is not None:
+        from refine.night.scheduled import run_scheduled
+
+        if due is not None:  # the server began it, and it ends with the server
+            end_with_parent(os.getppid())
+        echo(run_scheduled(connect(settings), settings, due=due, say=say_progress))
+        return
     result = run_night(connect(settings), settings, fresh=fresh, say=say_progress)
     echo(result.describe())
+
+
+@click.command("schedule")
+@click.option(
+    "--last",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="How many lines of the past.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def schedule_command(ctx: click.Context, last: int, as_json: bool) -> None:
+    """When nights are due, and what became of those that were."""
+    settings = settings_beside_server(ctx, say=say_progress)
+    schedule = Schedule(settings.schedule)
+    events = ScheduleLog(settings.state_dir / SCHEDULE_LOG).read()
+    events = events[max(0, len(events) - last) :]
+    coming = [schedule.local(due) for due in islice(schedule.due_after(datetime.now(UTC)), 3)]
+    if as_json:
+        past = [asdict(event) for event in events]
+        echo(json.dumps({"schedule": settings.schedule.model_dump(mode="json"), "past": past,
+                         "next": coming}, indent=2))  # fmt: skip
+        return
+    lines = [_event_line(event) for event in events] + [f"{due}  is due" for due in coming]
+    if not coming:
+        lines.append("schedule.cron is not set: nights begin by 'pawl nightly' alone")
+    echo("\n".join(lines))
+
+
+def _event_line(event: Event) -> str:
+    run = f"  {event.run_id}" if event.run_id else ""
+    return one_line(f"{event.due or event.at[:19] + 'Z'}  {event.outcome:<8}{run}  {event.reason}")
 
 
 @click.command("eval")

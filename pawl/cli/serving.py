@@ -6,7 +6,7 @@ import json
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import connect, group_arguments, settings_of
 from pawl.cli.output import echo, one_line
 
 
@@ -29,7 +29,7 @@ def up_command(
     )
     from serve.up import run_server
 
-    run_server(settings, echo)
+    run_server(settings, echo, arguments=group_arguments(ctx))
 
 
 @click.command("status")

@@ -12,7 +12,10 @@ run.
 from __future__ import annotations
 
 import logging
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from refine.night.steps import STEPS, Night, Say, Step
 log = logging.getLogger("pawl.night")
 
 MAX_ATTEMPTS = 3
+OUT_OF_TIME = "out_of_time"
 WORDS = {
     "no_run": "No training tonight",
     "promote": "The challenger passed the gate",
@@ -69,21 +73,35 @@ class NightResult:
 
 
 def run_night(
-    client: Client, settings: Settings, *, fresh: bool = False, say: Say = lambda line: None
+    client: Client,
+    settings: Settings,
+    *,
+    fresh: bool = False,
+    minutes: float | None = None,
+    min_new_rows: int = 0,
+    say: Say = lambda line: None,
 ) -> NightResult:
     """Run a night, or carry on the one that was interrupted.
 
     Args:
         client: of the running server, or of the same app in this process.
         fresh: give up an interrupted night instead.
+        minutes: its time: what fits is planned before it trains (``refine/night/budget.py``), and
+            what is not done when it is over is left to the next night. None: no bound. Only in a
+            process's main thread.
+        min_new_rows: that the last night that trained did not have; with fewer nothing is trained.
         say: takes one line of progress at a time.
 
     Raises:
-        PawlError: another night is running, the settings can't be met, or a step failed; the run's
-            folder and record say which.
+        PawlError: another night is running, the settings can't be met, a step failed, or the time
+            is over (code ``OUT_OF_TIME``); the run's folder and record say which.
     """
+    began = time.monotonic()
     lock = settings.state_dir / "nightly.lock"
-    with hold_lock(lock, "another night is running", "Wait for it to end"):
+    with (
+        hold_lock(lock, "another night is running", "Wait for it to end"),
+        _ends_after(minutes),
+    ):
         status = client.get("/admin/status")
         if status["engine"]["state"] != "off":
             wait_ready(settings, None, say=say)
@@ -117,7 +135,38 @@ def run_night(
             suite=str(suite.folder),
         )
         beside_engine = status["engine"]["state"] != "off"
-        return _work(Night(client, settings, run, base, suite, beside_engine, say))
+        until = None if minutes is None else began + 60 * minutes
+        night = Night(
+            client, settings, run, base, suite, beside_engine, say,
+            until=until, min_new_rows=min_new_rows,
+        )  # fmt: skip
+        return _work(night)
+
+
+@contextmanager
+def _ends_after(minutes: float | None) -> Iterator[None]:
+    """Ends the block by a PawlError when the time is over, wherever it waits: what a step left
+    undone is as after a kill, and its child dies with it."""
+
+    def end(number: int, frame: object) -> None:
+        raise PawlError(
+            "the night was stopped",
+            f"its time of {minutes:.0f} minutes is over",
+            "The next night carries it on; give it more with schedule.max_hours",
+            retryable=True,
+            code=OUT_OF_TIME,
+        )
+
+    if minutes is None:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _interrupted(

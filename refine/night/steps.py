@@ -9,8 +9,10 @@ Over 400 lines because a night is read from top to bottom in one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +25,10 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json, write_json
 from pawl.jobs import Event
 from pawl.models import BaseModel
+from pawl.schemas import TrainingRow
 from pawl.settings import Settings
 from refine.night import evidence
+from refine.night.budget import REST_MINUTES, Budget, plan_time
 from refine.night.recheck import mended_by_base
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
@@ -49,7 +53,8 @@ STAGE_WORDS = {
 
 @dataclass(slots=True)
 class Night:
-    """What the steps of one run work with. ``peak_memory_bytes`` is the last child's."""
+    """What the steps of one run work with. ``peak_memory_bytes`` is the last child's; ``until`` is
+    when the night's time is over, on the monotonic clock (None: never)."""
 
     client: Client
     settings: Settings
@@ -59,6 +64,8 @@ class Night:
     beside_engine: bool
     say: Say
     peak_memory_bytes: int | None = None
+    until: float | None = None
+    min_new_rows: int = 0
 
     def path(self, name: str) -> Path:
         return self.run.run_dir / name
@@ -160,14 +167,13 @@ def snapshot(night: Night) -> Result:
 
 
 def plan(night: Night) -> Result:
-    """Choose the method, or end the night because there is nothing (new) to learn."""
+    """Choose the method and share the time, or end the night because there is nothing (new) to
+    learn, or no time for it."""
     from feedback.snapshots import read_rows
 
-    chosen = choose(
-        read_rows(night.snapshot_dir),
-        night.settings,
-        hidden_size=hidden_size_of(night.base.model_dir),
-    )
+    rows = read_rows(night.snapshot_dir)
+    hidden_size = hidden_size_of(night.base.model_dir)
+    chosen = choose(rows, night.settings, hidden_size=hidden_size)
     content = read_json(night.path("snapshot.json"))["content_sha256"]
     inputs = sha256_json(
         {
@@ -179,23 +185,72 @@ def plan(night: Night) -> Result:
             "suite": str(night.suite.folder),
         }
     )
-    write_json(night.path("plan.json"), chosen.as_json())
     detail = {"method": chosen.method, "plan_reason": chosen.reason, "inputs_sha256": inputs}
-    ended = chosen.reason if chosen.method == "none" else _nothing_new(night, content, inputs)
+    ended = chosen.reason if chosen.method == "none" else _nothing_new(night, chosen, inputs)
+    ended = ended or _too_few_new(night, rows)
+    said = ""
+    if not ended and night.until is not None:
+        budget = _share_time(night, night.until)
+        ended, said = budget.problem, f". {budget}"
+        detail |= {"budget": asdict(budget)}
+        chosen = choose(rows, budget.applied(night.settings), hidden_size=hidden_size)
+    write_json(night.path("plan.json"), chosen.as_json())
     if ended:
         return Result(f"no run: {ended}", detail | {"outcome": "no_run", "reason": ended})
-    return Result(f"{chosen.method} ({chosen.reason})", detail)
+    return Result(f"{chosen.method} ({chosen.reason}){said}", detail)
 
 
-def _nothing_new(night: Night, content_sha256: str, inputs_sha256: str) -> str:
+def _share_time(night: Night, until: float) -> Budget:
+    state = night.run.state
+    earlier = [
+        run
+        for run in newest_runs(night.settings.runs_dir)
+        if run.detail.get("suite") == state.detail.get("suite")
+        and run.settings.get("gate", {}).get("n_items_per_benchmark")
+        == state.settings["gate"]["n_items_per_benchmark"]
+        and run.base_fingerprint == state.base_fingerprint
+    ]
+    steps = [step.name for step in STEPS if step.applies(state)]
+    return plan_time((until - time.monotonic()) / 60, night.settings, steps, earlier)
+
+
+def _last_trained(night: Night) -> RunState | None:
+    """The newest run on this base that came to a verdict."""
+    for state in newest_runs(night.settings.runs_dir):
+        trained = state.detail.get("outcome", "no_run") not in ("no_run", "no_verdict")
+        if trained and state.status == "finished":
+            same = state.base_fingerprint == night.base.fingerprint
+            return state if same and state.run_id != night.run.state.run_id else None
+    return None
+
+
+def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
+    """Why it is too early, under ``schedule.min_new_rows``; empty when it is not."""
+    from feedback.snapshots import ERASED_SNAPSHOT, read_rows
+
+    last = _last_trained(night)
+    known: set[str] = set()
+    if last is not None:
+        folder = night.settings.snapshots_dir / str(last.detail.get("snapshot_id"))
+        if folder.exists() and not (folder / ERASED_SNAPSHOT).exists():
+            known = {row.row_id for row in read_rows(folder)}
+    n_new = sum(row.row_id not in known for row in rows)
+    if n_new >= night.min_new_rows:
+        return ""
+    since = f" since {last.run_id}" if last is not None else ""
+    return f"{n_new} new rows{since}, {night.min_new_rows} are needed (schedule.min_new_rows)"
+
+
+def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str) -> str:
     """Why training would only repeat an earlier night, or come too early; empty when neither."""
     for row in night.client.get("/admin/history"):
         if row["outcome"] == "canary":
             return f"{row['version']} answers a share of the conversations, until that is decided"
     if night.champion_dir is not None:
         recipe = read_manifest(night.champion_dir).recipe
-        same_rows = recipe.get("snapshot", {}).get("content_sha256") == content_sha256
-        if same_rows and _is_plan(recipe.get("plan"), night.current_plan):
+        content = read_json(night.path("snapshot.json"))["content_sha256"]
+        same_rows = recipe.get("snapshot", {}).get("content_sha256") == content
+        if same_rows and _is_plan(recipe, chosen):
             return f"{night.champion_dir.name} was trained on exactly these rows"
     found = evidence.read(night.run.run_dir)
     # What decided is learned from, so the rows differ; but nothing is there to test another one.
@@ -216,12 +271,16 @@ def _nothing_new(night: Night, content_sha256: str, inputs_sha256: str) -> str:
     return ""
 
 
-def _is_plan(value: dict[str, Any] | None, plan: Plan) -> bool:
-    """Is what a recipe recorded this plan? What an older version did not write has its default."""
+def _is_plan(recipe: dict[str, Any], plan: Plan) -> bool:
+    """Is what a recipe recorded this plan? What an older version did not write has its default. A
+    night with less time that needed no more did the same."""
     try:
-        return value is not None and Plan.from_json(dict(value)) == plan
-    except PawlError:
+        trained = Plan.from_json(dict(recipe["plan"]))
+    except (PawlError, KeyError):
         return False
+    if all(stage["stopped_because"] != "out of time" for stage in recipe.get("stages", ())):
+        trained = replace(trained, max_minutes=plan.max_minutes)
+    return trained == plan
 
 
 def replay(night: Night) -> Result:
@@ -413,7 +472,7 @@ def why(night: Night) -> Result:
         found = find_suspects(
             night.run.run_dir,
             night.base,
-            minutes=night.settings.gate.suspects_minutes,
+            minutes=min(night.settings.gate.suspects_minutes, _minutes_left(night)),
             n_threads=night.current_plan.n_threads,
             beside_engine=night.beside_engine,
             on_event=night.progress("why"),
@@ -428,6 +487,12 @@ def why(night: Night) -> Result:
         f"{found['n_compared']:,} rows compared with {found['n_items']} items that got worse; the "
         f"first suspect is {first.get('row_id')} of {first.get('rater_id') or 'nobody named'}"
     )
+
+
+def _minutes_left(night: Night) -> float:
+    if night.until is None:
+        return math.inf
+    return max(0.0, (night.until - time.monotonic()) / 60 - REST_MINUTES)
 
 
 def report(night: Night) -> Result:

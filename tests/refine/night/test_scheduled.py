@@ -1,0 +1,84 @@
+"""Nights of the schedule on real parts: what they keep to, and the lines that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from pawl.cli import cli
+from pawl.errors import PawlError
+from pawl.files import hold_lock
+from pawl.schedule import SCHEDULE_LOG, Event, ScheduleLog
+from pawl.settings import ScheduleSettings
+from refine.night.nightly import OUT_OF_TIME, run_night
+from refine.night.scheduled import run_scheduled
+from refine.night.state import newest_runs
+from tests.refine.night.test_nightly import World, night_settings, where
+
+pytestmark = pytest.mark.slow
+
+NOON = datetime(2026, 5, 10, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def world(world_model: Path, tmp_path: Path) -> Iterator[World]:
+    here = World(night_settings(world_model, tmp_path))
+    yield here
+    here.app.close()
+
+
+def scheduled(world: World, **schedule: Any) -> list[Event]:
+    """The lines that a night at noon leaves, with the settings of the schedule."""
+    settings = world.settings.model_copy(
+        update={"schedule": ScheduleSettings(time_zone="UTC", **schedule)}
+    )
+    log = ScheduleLog(settings.state_dir / SCHEDULE_LOG)
+    n_before = len(log.read())
+    run_scheduled(world.client, settings, due=NOON, now=NOON)
+    return log.read()[n_before:]
+
+
+def test_a_scheduled_night_leaves_its_lines(world: World) -> None:
+    began, ended = scheduled(world)
+    assert (began.outcome, ended.outcome) == ("began", "no_run")
+    assert ended.due == "2026-05-10T12:00:00+00:00"
+    assert "nothing to learn from" in ended.reason
+    [run] = newest_runs(world.settings.runs_dir)
+    assert ended.run_id == run.run_id
+    [skipped] = scheduled(world, quiet_hours="09:00-17:00")
+    assert (skipped.outcome, skipped.run_id) == ("skipped", None)
+    assert "17:00" in skipped.reason
+    lock = world.settings.state_dir / "nightly.lock"
+    with hold_lock(lock, "held", ""), pytest.raises(PawlError):
+        scheduled(world)
+    log = ScheduleLog(world.settings.state_dir / SCHEDULE_LOG)
+    assert log.read()[-1].outcome == "skipped"
+    shown = CliRunner().invoke(cli, ["schedule", *where(world), "--set", "schedule.cron=5 4 * * *"])
+    assert shown.exit_code == 0, shown.output
+    assert "no_run" in shown.output
+    assert shown.output.count("is due") == 3
+
+
+def test_too_few_new_rows_or_too_little_time_train_nothing(world: World) -> None:
+    world.complain(20)
+    [_, few] = scheduled(world, min_new_rows=1000)
+    assert (few.outcome, "schedule.min_new_rows" in few.reason) == ("no_run", True)
+    [_, short] = scheduled(world, max_hours=0.05)
+    assert (short.outcome, "schedule.max_hours" in short.reason) == ("no_run", True)
+    runs = newest_runs(world.settings.runs_dir)
+    assert not any((world.settings.runs_dir / run.run_id / "adapter").exists() for run in runs)
+
+
+def test_a_night_whose_time_is_over_is_carried_on(world: World) -> None:
+    world.complain(20)
+    with pytest.raises(PawlError) as stopped:
+        scheduled(world, max_hours=1e-5)
+    assert stopped.value.code == OUT_OF_TIME
+    log = ScheduleLog(world.settings.state_dir / SCHEDULE_LOG)
+    assert log.read()[-1].outcome == "stopped"
+    assert run_night(world.client, world.settings, min_new_rows=1000).outcome == "no_run"
