@@ -501,6 +501,24 @@ class ScheduleSettings(BaseModel):
         return value
 
 
+class MonitoringSettings(BaseModel):
+    """Where a training's figures go beside TensorBoard (the extras ``wandb`` and ``mlflow``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    report_to: Texts = Field(
+        (), description="'wandb' (offline unless WANDB_MODE says otherwise), 'mlflow'"
+    )
+
+    @field_validator("report_to")
+    @classmethod
+    def _are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in ("wandb", "mlflow"):
+                raise ValueError(f"{name!r} is neither 'wandb' nor 'mlflow'")
+        return value
+
+
 class TracingSettings(BaseModel):
     """OpenTelemetry traces of the requests (the extra ``otel``)."""
 
@@ -558,6 +576,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     webhook: WebhookSettings = WebhookSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
 

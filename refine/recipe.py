@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pawl import __version__
 from pawl.files import read_json, sha256_file
 
 if TYPE_CHECKING:
@@ -23,6 +24,21 @@ def make_recipe(
     seconds: float,
     torch: Any,
 ) -> dict[str, Any]:
+    return {
+        **header(job),
+        "max_length_tokens": limit,
+        "replay": replay_counts,
+        "rows": stage_counts,
+        "stages": results,
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "n_threads": torch.get_num_threads(),
+    }
+
+
+def header(job: Job) -> dict[str, Any]:
+    """What is known before a training begins: base, rows, plan, and the code that trains."""
     from importlib.metadata import version
 
     snapshot = read_json(job.snapshot_dir / "manifest.json")
@@ -38,17 +54,13 @@ def make_recipe(
             "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl"),
         },
         "plan": job.plan.as_json(),
-        "max_length_tokens": limit,
-        "replay": replay_counts,
-        "rows": stage_counts,
-        "stages": results,
         "seed": job.plan.seed,
-        "seconds": round(seconds, 3),
-        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "n_threads": torch.get_num_threads(),
         "versions": {
-            name: version(name) for name in ("torch", "trl", "peft", "transformers", "accelerate")
+            "pawl": __version__,
+            **{
+                name: version(name)
+                for name in ("torch", "trl", "peft", "transformers", "accelerate")
+            },
         },
         "python": sys.version.split()[0],
         "git_commit": _git_commit(),

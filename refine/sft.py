@@ -27,6 +27,7 @@ LEARNED = 0.9
 COOL_EPOCHS = 1.0
 PATIENCE_EPOCHS = 2
 REPLAY_WEIGHT = 4.0
+MOST_NATS = 50.0  # a token, in a perplexity that is shown
 
 
 def split_batch(
@@ -141,6 +142,10 @@ def answer_trainer(pass_tokens: int, replay_pass_tokens: int, sampler: EpochSamp
         most_learned = 0.0
         n_stale = 0  # epochs without a better share
 
+        def __init__(self, *args: Any, **more: Any) -> None:
+            self.tallies: dict[bool, tuple[Any, ...]] = {}  # by whether it is training
+            super().__init__(*args, **more)
+
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return sampler
 
@@ -193,6 +198,7 @@ def answer_trainer(pass_tokens: int, replay_pass_tokens: int, sampler: EpochSamp
                 written = {key: value[~is_replay] for key, value in rows.items()}
                 outputs = model(**written, use_cache=False, fused_lm_head=True)
                 loss = loss - (outputs.log_probs.sum(1) * inputs["weight"][~is_replay]).sum()
+                self.tally(model.training, outputs)
                 if model.training:
                     exact = (outputs.is_top1 | ~outputs.label_mask).all(1)
                     self.n_taught += int(is_taught.sum())
@@ -201,6 +207,28 @@ def answer_trainer(pass_tokens: int, replay_pass_tokens: int, sampler: EpochSamp
                 num_items_in_batch = (rows["labels"][:, 1:] != -100).sum()
             loss = loss / num_items_in_batch
             return (loss, {}) if return_outputs else loss
+
+        def tally(self, is_training: bool, outputs: Any) -> None:
+            """Count what :meth:`log` says of written answers: nats, tokens said first, tokens."""
+            mask = outputs.label_mask
+            counts = (
+                -float(outputs.log_probs.detach().sum()),
+                int((outputs.is_top1 & mask).sum()),
+                int(mask.sum()),
+            )
+            before = self.tallies.get(is_training, (0.0, 0, 0))
+            self.tallies[is_training] = tuple(map(sum, zip(before, counts, strict=True)))
+
+        def log(self, logs: dict[str, float], *args: Any, **more: Any) -> None:
+            """Adds the perplexity of written answers since the last time, and the share of their
+            tokens that the model would say first; the loss has replay and weights in it."""
+            is_training = self.model.training
+            nats, n_right, n_tokens = self.tallies.pop(is_training, (0.0, 0, 0))
+            if n_tokens:
+                prefix = "" if is_training else "eval_"
+                logs[f"{prefix}perplexity"] = math.exp(min(nats / n_tokens, MOST_NATS))
+                logs[f"{prefix}token_accuracy"] = n_right / n_tokens
+            super().log(logs, *args, **more)
 
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
             n_epochs = max(1.0, self.args.num_train_epochs)

@@ -21,7 +21,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
 from pawl.schemas import Message, TrainingRow
 from refine.datasets import Encode, Tools
+from refine.monitoring import STEPS, Reporting, set_environment
 from refine.planner import REPLAY_EPOCHS, Plan
-from refine.recipe import make_recipe
+from refine.recipe import header, make_recipe
 from refine.replay import ReplayRow
 
 MAX_LENGTH_TOKENS = 4096
@@ -56,7 +57,8 @@ M_MMAP_THRESHOLD = -3  # malloc.h
 class Job:
     """What is to be trained, and where it goes. ``base_name`` and ``base_fingerprint`` go into the
     manifest; ``replay_dir`` holds answers of bases, and gets those of this one that are lacking;
-    ``champion_dir`` is an adapter that the probe record should tell the new one apart from."""
+    ``champion_dir`` is an adapter that the probe record should tell the new one apart from;
+    ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``)."""
 
     snapshot_dir: Path
     plan: Plan
@@ -68,6 +70,8 @@ class Job:
     replay_dir: Path
     base_revision: str | None = None
     champion_dir: Path | None = None
+    report_to: tuple[str, ...] = ()
+    report_dir: Path | None = None
 
     @classmethod
     def in_run(
@@ -92,6 +96,10 @@ class Job:
             base.revision,
             champion_dir,
         )
+
+    def reporting_to(self, names: tuple[str, ...], folder: Path) -> Job:
+        """The same, with trackers."""
+        return replace(self, report_to=names, report_dir=folder)
 
 
 def train(
@@ -137,6 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
     _prepare_process()
     job = TypeAdapter(Job).validate_json(args.job.read_bytes())
+    if job.report_dir is not None:
+        set_environment(job.report_to, job.report_dir)
     with hold_lock(job.work_dir / "train.lock", f"{job.work_dir} is in use", "Wait for it to end"):
         run(job, report)
 
@@ -191,6 +201,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             raise ToolsNotRendered
         return encode_answer(tokenizer, prompt, answer, end_id, tools)
 
+    reporting = Reporting(job.report_to, job.work_dir.parent.name, header(job))
     model = _add_lora(base, job.plan)
     results: list[trainer.StageResult] = []
     kept: dict[str, TrainingRow] = {}  # by row_id: what some stage was trained on
@@ -219,6 +230,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
                 job.work_dir,
                 report,
                 max(1.0, seconds_left),
+                reporting,
             )
         )
 
@@ -278,8 +290,9 @@ def _prepare_process() -> None:
 
 
 def _clean(work_dir: Path) -> None:
-    """Remove what a killed training left; the lock and the log are files and stay."""
+    """Remove what a killed training left; the lock and the log stay."""
     work_dir.mkdir(parents=True, exist_ok=True)
+    (work_dir / STEPS).unlink(missing_ok=True)
     for path in work_dir.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import json
 import math
 import random
 import time
@@ -29,6 +30,7 @@ from typing import Any
 
 from pawl.errors import PawlError
 from refine.datasets import StageRows
+from refine.monitoring import STEPS, Reporting
 from refine.planner import REPLAY_EPOCHS, Plan, Stage, StageKind
 from refine.sft import EpochSampler, answer_trainer, collator
 from refine.weighted import weighted
@@ -87,8 +89,12 @@ def run_stage(
     work_dir: Path,
     report: Report,
     max_seconds: float,
+    reporting: Reporting,
 ) -> StageResult:
     """Train ``model`` (a PeftModel) in place, for about ``max_seconds`` at most.
+
+    What the trainer logs at each step is appended to ``work_dir/steps.jsonl``: ``{"stage": "dpo",
+    "step": 3, "loss": 0.61, "rewards/margins": 0.2, ...}``, of validation ``{"eval_loss": ...}``.
 
     Raises:
         PawlError: the loss became NaN or infinite, or of the snapshot no row was left to train on.
@@ -137,8 +143,9 @@ def run_stage(
         use_cpu=not torch.cuda.is_available(),
         seed=plan.seed,
         data_seed=plan.seed,
-        logging_steps=max(1, n_steps // 4),
-        report_to=[],
+        logging_steps=1,
+        report_to=list(reporting.names),
+        run_name=f"{reporting.run_name} {stage.kind}",
         disable_tqdm=True,
         eval_strategy="epoch" if keeps_best else "no",
         save_strategy="epoch" if keeps_best else "no",
@@ -150,8 +157,9 @@ def run_stage(
         **arguments,
     )
     log = SummaryWriter(str(work_dir / "tensorboard"))  # else it would go to the current folder
+    log.add_text(f"recipe/{stage.kind}", reporting.as_text)
     to_tensorboard = TensorBoardCallback(log)
-    watch = _watch(stage, report, max_seconds)
+    watch = _watch(stage, report, max_seconds, work_dir / STEPS)
     callbacks = [watch, to_tensorboard]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
@@ -166,11 +174,12 @@ def run_stage(
     )
     watch.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # our own reports say it
-    first = trainer.evaluate() if has_validation else {}
-    output = trainer.train()
-    # It closed its log; the best checkpoint's evaluation stands there already.
-    trainer.remove_callback(to_tensorboard)
-    best = trainer.evaluate() if has_validation else {}
+    with reporting.of_stage(stage.kind):
+        first = trainer.evaluate() if has_validation else {}
+        output = trainer.train()
+        # It closed its log; the best checkpoint's evaluation stands there already.
+        trainer.remove_callback(to_tensorboard)
+        best = trainer.evaluate() if has_validation else {}
     state = trainer.state
     model.set_adapter("default")
     if "ref" in model.peft_config:
@@ -301,7 +310,7 @@ def use_bf16(torch: Any) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _watch(stage: Stage, report: Report, max_seconds: float) -> Any:
+def _watch(stage: Stage, report: Report, max_seconds: float, steps_path: Path) -> Any:
     """A callback that reports progress and ends training: when the corrections are learned, when
     the time is over, at the first loss that is no number."""
     from transformers import TrainerCallback
@@ -327,7 +336,10 @@ def _watch(stage: Stage, report: Report, max_seconds: float) -> Any:
                         "Lower train.learning_rate",
                     )
             if logs:
-                report({"stage": stage.kind, "step": state.global_step, **_numbers(logs)})
+                event = {"stage": stage.kind, "step": state.global_step, **_numbers(logs)}
+                report(event)
+                with steps_path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(event) + "\n")
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             release_memory()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evals.report.plots import before_after, forest
+from evals.report.plots import before_after, curves, forest
 
 TEMPLATES = Path(__file__).parent / "templates"
 TITLES = {
@@ -18,6 +18,7 @@ TITLES = {
     "not_enough_evidence": ("Not enough evidence", "open"),
     "no_verdict": ("No verdict", "bad"),
     "no_run": ("No run", "open"),
+    "trained": ("Trained, not tested", "open"),
     "failed": ("The night failed", "bad"),
 }
 LEFT_OUT = {
@@ -59,8 +60,30 @@ def render(report: dict[str, Any]) -> str:
         scoring=_flat(report["scoring"]),
         # The plots are SVG text of our own; their labels are escaped where they are made.
         forest=plot_of_differences,
+        training=_training(report),
         before_after=lambda rows, label: Markup(before_after(rows, label=label)),
     )
+
+
+def _training(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each stage its plot, and the last value of each curve."""
+    from markupsafe import Markup
+
+    by_stage: dict[str, list[dict[str, Any]]] = {}
+    for curve in report["training"]:
+        by_stage.setdefault(curve["stage"], []).append(curve)
+    return [
+        {
+            "stage": stage,
+            "plot": Markup(curves(shown, label=f"{stage.upper()}: metrics over steps")),
+            "rows": [
+                (curve["metric"], *(curve[side][-1][1] if curve[side] else None
+                                    for side in ("train", "validation")))
+                for curve in shown
+            ],
+        }
+        for stage, shown in by_stage.items()
+    ]  # fmt: skip
 
 
 def percent(fraction: float | None) -> str:

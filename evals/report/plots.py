@@ -1,4 +1,4 @@
-"""The report's two plots, as SVG text to be put into the page."""
+"""The report's plots, as SVG text to be put into the page."""
 
 from __future__ import annotations
 
@@ -49,6 +49,41 @@ def before_after(rows: list[dict[str, Any]], *, label: str) -> str:
     return _svg(figure, label)
 
 
+def curves(shown: list[dict[str, Any]], *, label: str) -> str:
+    """A panel a metric, over steps: training as a line, validation as dots.
+
+    Args:
+        shown: of one stage, as :func:`evals.report.training.read_curves` gives them.
+        label: what a screen reader says instead.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    n_rows = (len(shown) + 1) // 2
+    figure = Figure(figsize=(8.2, 2.1 * n_rows), layout="constrained")
+    FigureCanvasSVG(figure)
+    for i, curve in enumerate(shown):
+        axes = figure.add_subplot(n_rows, 2, i + 1)
+        _plain(axes, "top", "right")
+        axes.grid(axis="y", color="#e4e7eb", linewidth=0.8)
+        axes.tick_params(labelsize=8)
+        axes.set_title(curve["metric"], fontsize=10, loc="left")
+        for side, style, color in (("train", "-", BLUE), ("validation", "o", ORANGE)):
+            if curve[side]:
+                steps, values = zip(*curve[side], strict=True)
+                axes.plot(steps, values, style, color=color, linewidth=1.4, markersize=4,
+                          label=side)  # fmt: skip
+        if i == 0 and curve["validation"]:
+            axes.legend(frameon=False, fontsize=8)
+    return _svg(figure, label)
+
+
+def _plain(axes: Any, *sides: str) -> None:
+    for side in sides:
+        axes.spines[side].set_visible(False)
+    axes.set_axisbelow(True)
+
+
 def _figure(rows: list[dict[str, Any]], name: str, row_height: float) -> tuple[Any, Any]:
     """A figure with a line for each row, the first on top."""
     # The object interface: pyplot keeps global state and looks for a display.
@@ -58,13 +93,11 @@ def _figure(rows: list[dict[str, Any]], name: str, row_height: float) -> tuple[A
     figure = Figure(figsize=(8.2, 0.9 + row_height * len(rows)), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    _plain(axes, "top", "right", "left")
     axes.tick_params(axis="y", length=0, labelsize=10)
     axes.tick_params(axis="x", labelsize=9)
     axes.set_yticks(range(len(rows)), [f"{row[name]}  ({row['n']:,})" for row in reversed(rows)])
     axes.grid(axis="x", color="#e4e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
     return figure, axes
 
 

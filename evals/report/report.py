@@ -18,6 +18,7 @@ from evals.people import Pair
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import CONTROLS, is_of_people
 from evals.report.html import render
+from evals.report.training import read_curves
 from evals.runner import Scores, read_scores
 from evals.score import MANIFEST
 from pawl.adapters import MANIFEST as ADAPTER_MANIFEST
@@ -33,8 +34,8 @@ def write_report(run_dir: Path) -> Path:
     """Write ``report.json`` and ``report.html`` into a run's folder; the path of the latter.
 
     They say what the files there say, as far as the run came: ``run.json``, ``snapshot.json``,
-    ``plan.json``, ``adapter``, ``scores/champion``, ``scores/challenger``, ``verdict.json``,
-    ``judge.json``, ``suspects.json`` and ``promotion.json``.
+    ``plan.json``, ``train/steps.jsonl``, ``adapter``, ``scores/champion``, ``scores/challenger``,
+    ``verdict.json``, ``judge.json``, ``suspects.json`` and ``promotion.json``.
     """
     report = build_report(run_dir)
     write_json(run_dir / "report.json", report)
@@ -73,7 +74,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
     return {
         "run_id": run_dir.name,
         "written_at": utc_now(),
-        "outcome": verdict.get("outcome") or ("failed" if has_failed else "no_run"),
+        "outcome": verdict.get("outcome") or _outcome(run, adapter),
         "note": note,
         "reasons": verdict.get("reasons", []),
         "erased_by_age": detail.get("erased_by_age"),
@@ -87,12 +88,20 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         "promotion": promotion or None,
         "judge": judge or None,
         "suspects": suspects or None,
+        "training": read_curves(run_dir / "train" / "steps.jsonl"),
         "recipe": adapter.get("recipe"),
         "adapter": _some(adapter, "base_model", "base_fingerprint", "rank", "created_at"),
         "scoring": {role: _some(found.manifest, *SCORING) for role, found in scores.items()},
         "seconds": {name: step["seconds"] for name, step in run.get("steps", {}).items()},
         "how_to_go_back": _how_to_go_back(promotion),
     }
+
+
+def _outcome(run: dict[str, Any], adapter: dict[str, Any]) -> str:
+    """Without a verdict. An adapter without a run is of 'pawl train'."""
+    if run.get("status") == "failed":
+        return "failed"
+    return "trained" if adapter and not run else "no_run"
 
 
 def _optional(path: Path) -> dict[str, Any]:

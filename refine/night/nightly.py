@@ -30,6 +30,7 @@ from pawl.files import hold_lock
 from pawl.models import BaseModel, resolve_model
 from pawl.server import wait_ready
 from pawl.settings import Settings
+from refine.monitoring import check_packages
 from refine.night.state import Run, as_begun, promotion_of
 from refine.night.steps import STEPS, Night, Say, Step
 
@@ -219,10 +220,11 @@ def check_settings(settings: Settings, base: BaseModel, suite: Suite) -> None:
     """Say now what would otherwise end the night after hours of training.
 
     Raises:
-        PawlError: the base can't be trained, the suite's margins contradict the settings, or
-            ``gate.anchor`` is no version that can be scored on this base.
+        PawlError: the base can't be trained, a package is missing, the suite's margins contradict
+            the settings, or ``gate.anchor`` is no version that can be scored on this base.
     """
     base.check.refuse("train", base.name)
+    check_packages(settings.monitoring.report_to)
     gate_rules(settings.gate, suite)
     anchor = settings.gate.anchor
     if anchor == BASE_VERSION:

@@ -185,7 +185,11 @@ def plan(night: Night) -> Result:
             "suite": str(night.suite.folder),
         }
     )
-    detail = {"method": chosen.method, "plan_reason": chosen.reason, "inputs_sha256": inputs}
+    detail: dict[str, Any] = {
+        "method": chosen.method,
+        "plan_reason": chosen.reason,
+        "inputs_sha256": inputs,
+    }
     ended = chosen.reason if chosen.method == "none" else _nothing_new(night, chosen, inputs)
     ended = ended or _too_few_new(night, rows)
     said = ""
@@ -310,7 +314,7 @@ def train_challenger(night: Night) -> Result:
         night.current_plan,
         night.settings.replay_dir,
         night.champion_dir,
-    )
+    ).reporting_to(night.settings.monitoring.report_to, night.settings.state_dir / "monitoring")
     train(job, beside_engine=night.beside_engine, on_event=night.progress("train"))
     manifest = validate_adapter(
         job.out_dir, base=night.base, max_rank=night.settings.engine.max_lora_rank

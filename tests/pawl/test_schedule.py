@@ -28,7 +28,9 @@ def dues(count: int, after: str, **settings: str) -> list[str]:
     return [schedule.local(next(times)) for _ in range(count)]
 
 
-@pytest.mark.parametrize(("zone", "quiet"), PLACES)
+@pytest.mark.parametrize(
+    ("zone", "quiet"), [PLACES[0], *(pytest.param(*p, marks=pytest.mark.slow) for p in PLACES[1:])]
+)
 def test_in_a_year_each_due_time_ran_once_or_says_why_not(
     tmp_path: Path, zone: str, quiet: tuple[str, ...]
 ) -> None:

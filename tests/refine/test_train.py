@@ -19,12 +19,14 @@ from typing import Any
 
 import pytest
 
+from evals.report.training import read_curves
 from pawl.adapters import read_manifest, read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.models import resolve_model
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
 from refine import train
+from refine.monitoring import STEPS
 from refine.planner import choose
 from refine.sft import LEARNED
 from tests.adapters_for_tests import MODULES
@@ -131,9 +133,29 @@ def test_the_recipe_says_how_it_came_to_be(mended: train.Job) -> None:
     assert recipe["peak_memory_bytes"] > 10**8
 
 
-def test_no_tensorboard_log_is_missing(mended: train.Job) -> None:
+def test_no_tensorboard_log_is_missing_and_it_has_the_recipe(mended: train.Job) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     logs = list(mended.work_dir.rglob("events.out.tfevents.*"))
     assert {log.parent for log in logs} == {mended.work_dir / "tensorboard"}
+    events = EventAccumulator(str(mended.work_dir / "tensorboard")).Reload()
+    [text] = events.Tensors("recipe/sft/text_summary")
+    recipe = read_manifest(mended.out_dir).recipe
+    for part in (recipe["snapshot"]["rows_sha256"], recipe["git_commit"] or "null"):
+        assert part.encode() in text.tensor_proto.string_val[0]
+    assert "train/perplexity" in events.Tags()["scalars"]
+
+
+def test_each_step_is_kept_with_what_the_model_says_of_the_answers(mended: train.Job) -> None:
+    steps = [json.loads(line) for line in (mended.work_dir / STEPS).read_text().splitlines()]
+    trained = [step for step in steps if "perplexity" in step]
+    n_steps = read_manifest(mended.out_dir).recipe["stages"][0]["n_steps"]
+    assert [step["step"] for step in trained] == list(range(1, n_steps + 1))
+    assert trained[-1]["perplexity"] < 1.5 < trained[0]["perplexity"]
+    assert trained[-1]["token_accuracy"] > 0.9
+    validated = [step["eval_token_accuracy"] for step in steps if "eval_perplexity" in step]
+    assert len(validated) == 2
+    assert validated[0] < validated[1]
 
 
 def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train.Job) -> None:
@@ -190,6 +212,8 @@ def test_dpo_widens_the_margin_and_keeps_the_chosen_answer_likely(
     first, best = stage["first_validation"], stage["best_validation"]
     assert first["eval_rewards/margins"] == pytest.approx(0.0, abs=1e-4)
     assert best["eval_rewards/margins"] > 0.5
+    curves = {curve["metric"] for curve in read_curves(task.work_dir / STEPS)}
+    assert {"loss", "token accuracy", "preference accuracy", "margin of rewards"} <= curves
     assert best["eval_logps/chosen"] > first["eval_logps/chosen"]
     assert answers(world_model, task.out_dir, [ask("grass", 9)]) == ["grass is green."]
 

@@ -272,6 +272,26 @@ def test_how_much_was_replayed_is_said(tmp_path: Path) -> None:
     assert "SFT: 1,200 rows to train on, 30 to validate; 64 of them replay" in page.text
 
 
+def test_how_a_training_went_is_plotted_over_its_steps(tmp_path: Path) -> None:
+    path = tmp_path / "train" / "steps.jsonl"
+    path.parent.mkdir()
+    events = [
+        {"stage": "dpo", "step": i, "loss": 1 / i, "rewards/accuracies": 0.5} for i in range(1, 999)
+    ]
+    events += [{"stage": "dpo", "step": 998, "eval_loss": 0.25, "eval_rewards/margins": 1.5}]
+    path.write_text("\n".join(map(json.dumps, events)) + '\n{"stage": "dpo", "st', "utf-8")
+    written, page = report(tmp_path)
+    assert written["outcome"] == "no_run"
+    loss, accuracy, margin = written["training"]
+    assert (loss["train"][0], loss["train"][-1]) == ([1, 1.0], [998, 1 / 998])
+    assert len(loss["train"]) < 400
+    assert loss["validation"] == [[998, 0.25]]
+    assert (accuracy["metric"], accuracy["validation"]) == ("preference accuracy", [])
+    assert margin["train"] == []
+    assert "DPO: metrics over steps" in (tmp_path / "report.html").read_text("utf-8")
+    assert "preference accuracy" in page.text
+
+
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     make_run(tmp_path / "run", scores_of(300, 1), scores_of(298, 10))
     first = write_report(tmp_path / "run").read_text()
