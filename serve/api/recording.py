@@ -210,15 +210,7 @@ async def commit(store: Store, rows: list[Completion]) -> None:
 
 def checked_id(name: str, value: str) -> str:
     """``value``; PawlError if it is too long (cut off, two people could become one), or is one that
-    rows of imported files may have, or a reviewer's decisions."""
-    if value in SERVER_CALLERS:
-        raise PawlError(
-            f"{name} is {value!r}",
-            "what a reviewer decides with the server's own key stands under that name",
-            "Choose another",
-            code="invalid_value",
-            param=name,
-        )
+    rows of imported files may have."""
     if value.startswith(IMPORTED):
         raise PawlError(
             f"{name} begins with {IMPORTED!r}",
@@ -281,6 +273,14 @@ def rater_of(caller: Caller, header: str | None, user: str | None, key: str | No
         rater = checked_id("user", user)
     if not caller.is_everyone:
         return f"{caller.name}/{rater}" if rater else caller.name
+    if rater in SERVER_CALLERS:
+        raise PawlError(
+            f"the rater is {rater!r}",
+            "what a reviewer decides with the server's own key stands under that name",
+            "Choose another",
+            code="invalid_value",
+            param="user",
+        )
     if rater:
         return rater
     return f"key-{hashlib.sha256(key.encode()).hexdigest()[:16]}" if key else "anonymous"

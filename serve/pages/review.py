@@ -22,6 +22,7 @@ from serve.pages.rendering import ASSETS, category_name
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3
+POLL_SECONDS = 5.0  # how often a page with nothing to decide looks again
 WRITE_SECONDS = 300.0  # for the model, on a slow machine
 REASONS = {
     "fine": "The answer is fine",
@@ -84,6 +85,7 @@ class ReviewPage:
 
     def _lay_out(self) -> None:
         self.page = gr.State(OpenReview())
+        self.timer = gr.Timer(POLL_SECONDS)
         with gr.Row(elem_id="review-head"):
             gr.Markdown("# Review", elem_id="review-title")
             self.who = _plain("review-who")
@@ -154,6 +156,7 @@ class ReviewPage:
         for button in (self.keep, self.close, self.leave):
             on(button, self._close, [self.page])
         on(self.later, self._show_skipped, [self.page])
+        self.timer.tick(self._look, [self.page], self.drawn, **common)
         self.blocks.load(self._begin, [self.page], [*self.drawn, self.who], **common)
 
     # -- handlers
@@ -169,6 +172,13 @@ class ReviewPage:
         choices = [(category_name(row["key"]), row["key"]) for row in known]
         drawn[self.drawn.index(self.categories)] = gr.update(choices=choices, value=[])
         return [*drawn, str(_html.who(caller_of(request.request.scope).name))]
+
+    async def _look(self, page: OpenReview, request: gr.Request) -> list[Any]:
+        """Whether something came for a page that has nothing to decide."""
+        if page.item is not None:
+            return self._kept()
+        await self._fetch(page, request)
+        return self._drawn(page, fresh=True) if page.item is not None else self._kept()
 
     async def _accept(
         self, page: OpenReview, shown: str, together: bool, request: gr.Request

@@ -8,6 +8,7 @@ import pytest
 
 from pawl.errors import PawlError
 from pawl.schemas import Caller, Completion, Role
+from pawl.server import SERVER_CALLERS
 from pawl.sse import DONE, EventParser
 from serve.api.keys import ANONYMOUS
 from serve.api.recording import (
@@ -120,6 +121,10 @@ def test_who_asks() -> None:
     assert rater_of(front, "zoe", "ann", "key") == "front/zoe"
     assert rater_of(front, None, "ann", None) == "front/ann"
     assert rater_of(front, None, None, None) == "front"
+    assert rater_of(front, "admin.key", None, None) == "front/admin.key"
+    for name in SERVER_CALLERS:  # whose decisions count as a reviewer's
+        with pytest.raises(PawlError, match="stands under that name"):
+            rater_of(ANONYMOUS, name, None, None)
     assert rater_of(bot, "import:langfuse/ann", None, None) == "bot"
     for header, user in (("import:langfuse/ann", None), (None, "import:langfuse/ann")):
         with pytest.raises(PawlError, match="begins with 'import:'") as caught:

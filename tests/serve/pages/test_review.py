@@ -305,8 +305,7 @@ def test_without_accounts_the_key_of_the_state_folder_opens_it(
         expect(tab.page.locator(".review-item")).to_contain_text("Nothing waits for you")
         expect(tab.page.locator("#review-who")).to_contain_text("admin.key")
         flagged = flag(server, 1)
-        tab.page.reload()
-        waiting(tab.page, 1)
+        waiting(tab.page, 1)  # by itself
         tab.page.keyboard.press("a")
         waiting(tab.page, 0)
         [done] = server.store.reviews.current(completion_id=flagged)
