@@ -47,6 +47,7 @@ Aside = tuple[str, str]  # why something is put aside, and the figures of it
 Answers = dict[tuple[str, int], Completion]
 Voiced = tuple[Feedback, Completion, str]  # with the key of the prompt
 _NOWHERE = Place(None, "")
+UNLEARNED = "a conversation that is not to be learned from"
 CALLS = "the answer calls a tool, and only texts are learned"
 TWO_SIDES = "near-duplicates of this prompt stand on two sides of the split"
 DISTRUSTED = "quarantine: this rater disagrees with reviewers"
@@ -95,6 +96,7 @@ def curate(
         row for row in store.current_feedback(include_retracted=True) if row.rater_id not in without
     ]
     answers = _answers(store, said)
+    unlearned = store.conversations.unlearned()
     keys = {place: _key(answer.messages) for place, answer in answers.items()}
     lessons = [
         (_key(lesson.prompt), lesson)
@@ -112,6 +114,8 @@ def curate(
     for feedback in said:
         answer = answers.get(_answer_of(feedback))
         reason = _says_nothing(feedback, answer, treatments)
+        if reason is None and unlearned and _is_unlearned(feedback, answers, unlearned):
+            reason = UNLEARNED
         if reason is not None or answer is None:
             rejected.append((reason or "unknown completion", _origin(feedback)))
         else:
@@ -144,7 +148,9 @@ def curate(
             else:
                 proposed.append((key, lesson))
     targets = Targets.of(settings)
-    targets.usual_words = usual_words_of(answers.values())
+    targets.usual_words = usual_words_of(
+        one for one in answers.values() if (one.conversation_id, one.rater_id) not in unlearned
+    )
     kept: dict[str, _Kept] = {}
     for key, lesson in [*proposed, *lessons]:
         reason, found = problem_of(lesson), ""
@@ -234,6 +240,20 @@ def _in_order(
         elif key := keys.get((row_id, choice_index), ""):
             answer = answers[row_id, choice_index]
             yield answer.conversation_id, key, answer.messages
+
+
+def _is_unlearned(
+    feedback: Feedback, answers: Answers, unlearned: Collection[tuple[str, str]]
+) -> bool:
+    """Whether the answer, or the one it was preferred to, is of a conversation whose person said
+    that nothing is to be learned from it."""
+    places = [_answer_of(feedback)]
+    if feedback.preferred_over is not None:
+        places.append((feedback.preferred_over, feedback.preferred_over_choice_index))
+    found = (answers.get(place) for place in places)
+    return any(
+        one is not None and (one.conversation_id, one.rater_id) in unlearned for one in found
+    )
 
 
 def _says_nothing(

@@ -1,4 +1,7 @@
-"""Which of the store's rows are a person's, or too old, and what becomes of each."""
+"""Which of the store's rows are a person's, or too old, and what becomes of each.
+
+Over 400 lines because what an erasing takes from each table is in one place.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ _BY_ROW = (
     "imported",
     "scores",
     "places",
+    "conversation_notes",
 )
 _ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"),
             ("reviews", "origin_json"))  # fmt: skip
@@ -50,19 +54,23 @@ _MADE_HERE = re.compile(r"(?:(?:conv|chat|fb|req)-)?[0-9a-f]{24,32}")
 class Selection:
     """Which answers go, and feedback beside that on them.
 
-    ``names``: what stands under one of these. ``before``: what is older, ISO 8601; with
-    ``keeps_rated`` only answers that nobody said anything about.
+    ``names``: what stands under one of these. ``completion_ids``: these answers. ``before``: what
+    is older, ISO 8601; with ``keeps_rated`` only answers that nobody said anything about.
     """
 
     names: tuple[str, ...] = ()
     before: str | None = None
     keeps_rated: bool = False
+    completion_ids: tuple[str, ...] = ()
 
     @property
     def completions(self) -> tuple[str, list[Any]]:
         """A condition on the answers' rows, and its values."""
         if self.names:
             return "rater_id IN (SELECT unnest(?::VARCHAR[]))", [list(self.names)]
+        if self.before is None:
+            condition = "completion_id IN (SELECT unnest(?::VARCHAR[]))"
+            return condition, [list(self.completion_ids)]
         unrated = (
             " AND completion_id NOT IN (SELECT completion_id FROM main.feedback)"
             " AND completion_id NOT IN (SELECT preferred_over FROM main.feedback"
@@ -73,7 +81,21 @@ class Selection:
     @property
     def feedback(self) -> tuple[str, list[Any]]:
         """Likewise on feedback's; what is on erased answers goes anyway."""
-        return ("false", []) if self.keeps_rated else self.completions
+        is_by_answer = not self.names and self.before is None
+        return ("false", []) if self.keeps_rated or is_by_answer else self.completions
+
+    @property
+    def notes(self) -> tuple[str, list[Any]]:
+        """Likewise on ``conversation_notes``; those before a deletion go anyway."""
+        if self.names:
+            return self.completions
+        if self.before is None:
+            return "false", []
+        condition, values = self.completions
+        left = f"SELECT conversation_id, rater_id FROM main.completions WHERE NOT ({condition})"
+        return f"changed_at < ? AND (conversation_id, rater_id) NOT IN ({left})", [
+            self.before, *values,
+        ]  # fmt: skip
 
     @property
     def reviews(self) -> tuple[str, list[Any]]:
@@ -128,12 +150,18 @@ def owner_of(store: Store, conversation_id: str) -> str:
     )
 
 
-def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[Theirs, Counter[str]]:
-    """What the store has of a person, and how much of what."""
-    theirs, n = Theirs(names=set(names)), Counter[str]()
+def read_theirs(
+    cursor: DuckDBPyConnection, selection: Selection, is_whole: bool = True
+) -> tuple[Theirs, Counter[str]]:
+    """What the store has of a person, and how much of what.
+
+    Args:
+        is_whole: the person goes, so the names are looked for too; else what they asked and said.
+    """
+    theirs, n = Theirs(names=set(selection.names) if is_whole else set()), Counter[str]()
     conversations: set[str] = set()
     system: set[str] = set()
-    condition, values = Selection(names).completions
+    condition, values = selection.completions
     for completion_id, conversation_id, request_id, messages, calls in _rows(
         cursor,
         "SELECT completion_id, conversation_id, request_id, messages_json, tool_calls_json"
@@ -152,7 +180,7 @@ def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[The
             elif role != "assistant":
                 theirs.words.add(content)
             theirs.words |= set(_arguments(message.get("tool_calls") or []))
-    theirs.words |= _own_system_prompts(cursor, names, system)
+    theirs.words |= _own_system_prompts(cursor, selection, system)
     n["conversations"] = len(conversations)
     others = {one for (one,) in _rows(
         cursor,
@@ -160,6 +188,14 @@ def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[The
     )}  # fmt: skip
     n["conversations that others wrote in too"] = len(conversations & others)
     theirs.ids |= conversations - others
+    for conversation_id, rater_id, title in _rows(
+        cursor,
+        "SELECT conversation_id, rater_id, title FROM main.conversation_notes"
+        " WHERE title IS NOT NULL",
+    ):
+        is_named = rater_id in selection.names
+        if is_named or (not selection.names and conversation_id in conversations - others):
+            theirs.words.add(title)
     taken_over = _read_reviews(cursor, theirs, n)
     for feedback_id, key, completion_id, rater_id, comment, correction, over, source in _rows(
         cursor,
@@ -168,7 +204,7 @@ def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[The
     ):
         if source == "review" and (rater_id, completion_id) in taken_over:
             theirs.taken_over.add(feedback_id)
-        elif rater_id in theirs.names:
+        elif rater_id in selection.names:
             n["feedback of theirs"] += 1
         elif completion_id in theirs.completion_ids:
             n["feedback of others on their answers"] += 1
@@ -231,11 +267,11 @@ def _arguments(calls: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _own_system_prompts(
-    cursor: DuckDBPyConnection, names: tuple[str, ...], prompts: set[str]
+    cursor: DuckDBPyConnection, selection: Selection, prompts: set[str]
 ) -> set[str]:
     """Those that nobody else's requests have; of many, none: a program wrote them."""
     long = {text for text in prompts if len(text) >= SHORTEST_TEXT}
-    condition, values = Selection(names).completions
+    condition, values = selection.completions
     own = set()
     for text in long if len(long) <= _MOST_SYSTEM_PROMPTS else ():
         written = json.dumps(text, ensure_ascii=False)
@@ -328,7 +364,21 @@ def _dropped(
     ):
         if int(row[0]) not in feedback.dropped:
             feedback.replaced[int(row[0])] = (*row[:place], None, *row[place + 1 :])
-    return {"completions": completions, "feedback": feedback, "reviews": reviews}
+    noted, noted_values = selection.notes
+    notes = _rows(
+        cursor,
+        f"SELECT seq FROM main.conversation_notes AS note WHERE {between} AND ({noted} OR EXISTS"
+        " (SELECT 1 FROM main.conversation_notes later WHERE later.seq > note.seq"
+        " AND later.deleted_at > note.changed_at AND later.rater_id = note.rater_id"
+        " AND later.conversation_id = note.conversation_id))",
+        noted_values,
+    )
+    return {
+        "completions": completions,
+        "feedback": feedback,
+        "reviews": reviews,
+        "conversation_notes": TableChanges({int(seq) for (seq,) in notes}),
+    }
 
 
 def _places_of_nobody(

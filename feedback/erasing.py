@@ -11,7 +11,10 @@ The tables are append-only and snapshots are named by their content; this is the
 The files come before the store, whose rows say what to look for. So a kill leaves either rows to
 begin again from, or nothing but the certificate to write; whoever opens the state folder next
 carries it on. A row is a person's by the name that it stands under (``rater_id``), and so is what
-others said of their answers. (``feedback.retention`` erases by age.)
+others said of their answers. Conversations that people deleted go the same way, many at once.
+(``feedback.retention`` erases by age.)
+
+Over 400 lines because an erasing is read in one place, from its plan to its certificate.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from feedback import erased_files as files
 from feedback.backup import BACKUPS
 from feedback.certificate import certificate_text
 from feedback.champion import BASE_VERSION
+from feedback.conversations import ALIVE
 from feedback.erased_files import UNFINISHED, Decode, Theirs
 from feedback.erased_rows import Selection, changes_of, names_of, read_theirs
 from feedback.redaction import Redactor, Search
@@ -44,6 +48,14 @@ from pawl.settings import Settings
 _log = logging.getLogger("pawl.erasing")
 Say = Callable[[str], None]
 
+# Where a person's names and ids stand in the store: in what they asked and said, and elsewhere.
+_ROWS_OF = (
+    ("completions", "rater_id"), ("feedback", "rater_id"), ("feedback", "completion_id"),
+    ("feedback", "preferred_over"), ("completions", "completion_id"), ("reviews", "reviewer"),
+    ("reviews", "completion_id"),
+    ("accounts", "name"), ("sessions", "account"), ("keys", "name"), ("audit", "caller"),
+)  # fmt: skip
+_N_WORDS = 7
 MOST_SECONDS = 300.0  # that one waits for another at ``erasing.lock``
 
 
@@ -51,7 +63,7 @@ def preview(store: Store, settings: Settings, user: str) -> dict[str, Any]:
     """What ``forget`` would erase, nothing done: counts, snapshots, adapters, copies."""
     names = names_of(store, user)
     with store.rewriter.database.reading() as cursor:
-        theirs, n = read_theirs(cursor, names)
+        theirs, n = read_theirs(cursor, Selection(names))
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
     adapters = files.trained_on(settings.state_dir, snapshots)
     return {
@@ -72,6 +84,8 @@ def forget(
     *,
     decode: Callable[[str], Decode | None] = lambda fingerprint: None,
     say: Say = lambda step: None,
+    keeps_access: bool = False,
+    wait_seconds: float = MOST_SECONDS,
 ) -> dict[str, Any]:
     """Erase a person; the certificate.
 
@@ -79,29 +93,67 @@ def forget(
         user: a rater's id, or the name of an account or key.
         decode: by a base's fingerprint, how its token ids become text.
         say: called with the name of each step as it begins.
+        keeps_access: erase what was asked and said under exactly this name, and let the account or
+            key of the name stand; else it goes too, with the raters that it named.
 
     Raises:
         PawlError: a night or ``pawl why`` runs (``night_runs``), nothing is kept under the name, or
             a step failed; what was begun is carried on by the next call, and by the next start.
     """
-    with _alone(settings):
+    with _alone(settings, wait_seconds):
         for done in carry_on(store, settings, decode=decode, say=say, is_alone=True):
             if done["subject_sha256"] == subject_hash(done["subject_salt"], user):
                 return done
         names = names_of(store, user)
-        at = datetime.now(UTC)
-        salt = secrets.token_hex(16)
-        plan = {
-            "erasure_id": f"erasure-{at:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-            "names": list(names),
-            "asked_by": asked_by,
-            "created_at": utc_now(),
-            "key": secrets.token_hex(32),
-            "salt": salt,
-            "subject_sha256": subject_hash(salt, user),
-        }
-        _end_access(store, names)
+        if keeps_access:
+            names = (user,)
+        plan = _plan(asked_by, user) | {"names": list(names), "keeps_access": keeps_access}
+        if not keeps_access:
+            _end_access(store, names)
         return _Erasure(store, settings, plan, decode, say).run()
+
+
+def erase_deleted(
+    store: Store,
+    settings: Settings,
+    *,
+    decode: Callable[[str], Decode | None] = lambda fingerprint: None,
+    is_night: bool = False,
+    wait_seconds: float = MOST_SECONDS,
+) -> dict[str, Any] | None:
+    """Erase the conversations that their people deleted; the certificate, or None where there are
+    none.
+
+    Args:
+        is_night: a night asks, which has nothing of its own yet.
+
+    Raises:
+        PawlError: as ``forget``.
+    """
+    held = while_erasing(settings, wait_seconds) if is_night else _alone(settings, wait_seconds)
+    with held:
+        store.flush()
+        with store.rewriter.database.reading() as cursor:
+            gone = cursor.execute(
+                f"SELECT DISTINCT completion_id FROM completions WHERE NOT ({ALIVE})"
+            ).fetchall()
+        if not gone:
+            return None
+        ids = sorted(completion_id for (completion_id,) in gone)
+        plan = _plan("the people whose they were", "") | {"names": [], "completion_ids": ids}
+        return _Erasure(store, settings, plan, decode, lambda step: None).run()
+
+
+def _plan(asked_by: str, subject: str) -> dict[str, Any]:
+    at, salt = datetime.now(UTC), secrets.token_hex(16)
+    return {
+        "erasure_id": f"erasure-{at:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        "asked_by": asked_by,
+        "created_at": utc_now(),
+        "key": secrets.token_hex(32),
+        "salt": salt,
+        "subject_sha256": subject_hash(salt, subject),
+    }
 
 
 def carry_on(
@@ -144,13 +196,19 @@ class _Erasure:
         self._folder = settings.state_dir / "erasures"
         self._path = self._folder / f"{plan['erasure_id']}{UNFINISHED}"
         self._names = tuple(plan["names"])
+        self._selection = Selection(
+            self._names, completion_ids=tuple(plan.get("completion_ids", ()))
+        )
+        self._is_whole = not plan.get("keeps_access", False)
 
     def run(self) -> dict[str, Any]:
         """Every step; the certificate."""
         access = self.store.access
         callers = {one.name for one in access.accounts.all_accounts()}
         callers |= {one.name for one in access.all_keys()}
-        ids = {*self._names, *(f"{name}/" for name in callers.intersection(self._names))}
+        ids = set(self._names)
+        if self._is_whole:
+            ids |= {f"{name}/" for name in callers.intersection(self._names)}
         with self.store.forgotten.erasing(ids):
             self.store.flush()  # what came before is found below, what comes now is not kept
             return self._run(ids)
@@ -160,7 +218,7 @@ class _Erasure:
         self._step("plan")
         self._save()
         with self.store.rewriter.database.reading() as cursor:
-            theirs, counts = read_theirs(cursor, self._names)
+            theirs, counts = read_theirs(cursor, self._selection, self._is_whole)
         ids |= theirs.completion_ids
         self.store.forgotten.add(theirs.completion_ids)
         snapshots = files.read_snapshots(settings.snapshots_dir, theirs) | plan.get("snapshots", {})
@@ -184,8 +242,7 @@ class _Erasure:
         searched = files.search_files(settings.state_dir, folders, search, in_logs)
         self._step("store")
         size = settings.database_path.stat().st_size
-        selection = Selection(self._names)
-        tables = self.store.rewriter.rewrite(changes_of(selection, redactor(), theirs))
+        tables = self.store.rewriter.rewrite(changes_of(self._selection, redactor(), theirs))
         self.store.access.load()
         self._step("certificate")
         certificate = self._finish({
@@ -240,17 +297,14 @@ class _Erasure:
 
     def _search_store(self, theirs: Theirs) -> int:
         """How many rows still stand under the person's names or ids."""
-        ids = sorted(theirs.names | theirs.completion_ids)
+        ids = sorted({*self._names, *theirs.completion_ids})
+        columns = _ROWS_OF if self._is_whole else _ROWS_OF[:_N_WORDS]
         sql = " + ".join(
             f"(SELECT count(*) FROM main.{table} WHERE {column} IN (SELECT unnest(?::VARCHAR[])))"
-            for table, column in (("completions", "rater_id"), ("feedback", "rater_id"),
-                                  ("feedback", "completion_id"), ("feedback", "preferred_over"),
-                                  ("reviews", "reviewer"), ("reviews", "completion_id"),
-                                  ("accounts", "name"), ("sessions", "account"), ("keys", "name"),
-                                  ("audit", "caller"))
-        )  # fmt: skip
+            for table, column in columns
+        )
         with self.store.rewriter.database.reading() as cursor:
-            [(n,)] = cursor.execute(f"SELECT {sql}", [ids] * 10).fetchall()
+            [(n,)] = cursor.execute(f"SELECT {sql}", [ids] * len(columns)).fetchall()
         return int(n)
 
     def _finish(self, found: dict[str, Any]) -> dict[str, Any]:

@@ -177,6 +177,16 @@ MIGRATIONS: tuple[Migration, ...] = (
             categories_json VARCHAR NOT NULL, origin_json VARCHAR NOT NULL, undoes VARCHAR)""",
         ),
     ),
+    Migration(
+        13,
+        "what people note of their conversations: title, pin, not to be learned from, deleted",
+        (
+            """CREATE TABLE conversation_notes (
+            seq BIGINT NOT NULL, conversation_id VARCHAR NOT NULL, rater_id VARCHAR NOT NULL,
+            changed_at VARCHAR NOT NULL, title VARCHAR, pinned BOOLEAN NOT NULL,
+            learn BOOLEAN NOT NULL, deleted_at VARCHAR)""",
+        ),
+    ),
 )
 
 

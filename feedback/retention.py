@@ -14,7 +14,7 @@ from typing import Any
 from feedback import erased_files as files
 from feedback.erased_files import Theirs
 from feedback.erased_rows import Selection, changes_of, read_rows
-from feedback.erasing import while_erasing
+from feedback.erasing import erase_deleted, while_erasing
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
 from pawl.schemas import utc_now
@@ -22,12 +22,13 @@ from pawl.settings import Settings
 
 
 def erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
-    """Erase what ``settings.retention`` says is too old. A night asks for it before it has anything
-    of its own.
+    """Erase what ``settings.retention`` says is too old, and the conversations that their people
+    deleted. A night asks for it before it has anything of its own.
 
     Returns:
         ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased.
     """
+    erase_deleted(store, settings, is_night=True)
     if settings.retention.unrated_days is None and settings.retention.all_days is None:
         return {"n_answers": 0, "n_feedback": 0, "snapshots": []}
     with while_erasing(settings):

@@ -25,6 +25,7 @@ from feedback.arms import Arms, arms
 from feedback.categories import DEFAULT_CATEGORIES
 from feedback.champion import BASE_VERSION
 from feedback.changes import Change, changes_since
+from feedback.conversations import ALIVE, Conversations
 from feedback.current import current_feedback_sql
 from feedback.database import Database
 from feedback.forgotten import Forgotten
@@ -85,6 +86,7 @@ class Store:
         self.access = Access(database, self._writer, self.forgotten)
         self.reviews = Reviews(database, self._writer, self.forgotten)
         self.rewriter = Rewriter(database, self._writer)
+        self.conversations = Conversations(self.read, self._writer)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
 
@@ -261,10 +263,10 @@ class Store:
     # ---- reading ----
 
     def get_completion(self, completion_id: str, choice_index: int = 0) -> Completion | None:
-        """The recorded answer, or None."""
+        """The recorded answer, or None; None too once its conversation was deleted."""
         rows = self.read(
             f"SELECT {COMPLETION_COLUMNS} FROM completions"
-            " WHERE completion_id = ? AND choice_index = ? LIMIT 1",
+            f" WHERE completion_id = ? AND choice_index = ? AND {ALIVE} LIMIT 1",
             [completion_id, choice_index],
         )
         return record_from(Completion, rows[0]) if rows else None
@@ -277,12 +279,14 @@ class Store:
         completion_ids: Sequence[str] | None = None,
         newest_bytes: int | None = None,
     ) -> list[Completion]:
-        """Recorded answers in the order they came: all, or the newest ``newest_bytes`` of them."""
+        """Recorded answers in the order they came: all, or the newest ``newest_bytes`` of them.
+        Not those of conversations that their person deleted."""
         clause, values = where(
             conversation_id=conversation_id, rater_id=rater_id, completion_id=completion_ids
         )
         only = newest(newest_bytes, "messages_json", "completion")
-        sql = f"SELECT {COMPLETION_COLUMNS} FROM completions{clause}{only} ORDER BY seq"
+        alive = f"SELECT * FROM completions WHERE {ALIVE}"
+        sql = f"SELECT {COMPLETION_COLUMNS} FROM ({alive}){clause}{only} ORDER BY seq"
         return [record_from(Completion, row) for row in self.read(sql, values)]
 
     def current_feedback(

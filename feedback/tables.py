@@ -12,6 +12,7 @@ from pawl.schemas import (
     AuditEntry,
     Category,
     Completion,
+    ConversationNote,
     Feedback,
     ItemScore,
     Key,
@@ -48,9 +49,10 @@ KEY_COLUMNS = ", ".join(columns_of(Key))
 ACCOUNT_COLUMNS = ", ".join(columns_of(Account))
 REVIEW_COLUMNS = ", ".join(columns_of(Review))
 SESSION_COLUMNS = ", ".join(columns_of(Session))
+NOTE_COLUMNS = ", ".join(columns_of(ConversationNote))
 Recorded = (
     Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry | Account | Session
-    | Look | Review
+    | Look | Review | ConversationNote
 )  # fmt: skip
 
 

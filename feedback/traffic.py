@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from feedback.changes import Read
+from feedback.conversations import LEARNED
 from feedback.current import current_feedback_sql
 from feedback.tables import COMPLETION_COLUMNS, record_from
 from pawl.schemas import Completion
 
 IS_FLAG = "NOT retracted AND (thumb = 'down' OR correction IS NOT NULL OR categories_json != '[]')"
 _FLAGGED = (
-    "SELECT DISTINCT conversation_id FROM completions JOIN ("
+    f"SELECT DISTINCT conversation_id FROM (SELECT * FROM completions WHERE {LEARNED}) JOIN ("
     f"SELECT completion_id, choice_index FROM ({current_feedback_sql()}) WHERE {IS_FLAG}"
     ") USING (completion_id, choice_index)"
 )
@@ -22,10 +23,11 @@ _WHOLE = (
 
 
 def newest_prompts(read: Read, n: int) -> list[Completion]:
-    """The newest ``n`` prompts that were answered, each once, newest first, with their answer."""
+    """The newest ``n`` prompts that were answered, each once, newest first, with their answer; none
+    that are not to be learned from."""
     rows = read(
         f"SELECT {COMPLETION_COLUMNS} FROM (SELECT * FROM completions WHERE status = 'complete'"
-        " AND choice_index = 0 ORDER BY seq DESC LIMIT ?)"
+        f" AND choice_index = 0 AND {LEARNED} ORDER BY seq DESC LIMIT ?)"
         " QUALIFY row_number() OVER (PARTITION BY messages_json ORDER BY seq DESC) = 1"
         " ORDER BY seq DESC LIMIT ?",
         [_LOOKED_AT * n, n],
@@ -34,15 +36,17 @@ def newest_prompts(read: Read, n: int) -> list[Completion]:
 
 
 def traffic(read: Read, seed: str, n: int) -> tuple[int, int, list[Completion]]:
-    """As ``Store.traffic``. A conversation is flagged when anybody found fault with any answer."""
+    """As ``Store.traffic``. A conversation is flagged when anybody found fault with any answer; one
+    that is not to be learned from counts nowhere."""
     [(n_flagged, n_all)] = read(
         f"SELECT (SELECT count(*) FROM ({_FLAGGED})),"
-        " (SELECT count(DISTINCT conversation_id) FROM completions WHERE status = 'complete')",
+        " (SELECT count(DISTINCT conversation_id) FROM completions WHERE status = 'complete'"
+        f" AND {LEARNED})",
         [],
     )
     rows = read(
         f"SELECT {COMPLETION_COLUMNS} FROM (SELECT * FROM completions WHERE {_WHOLE}"
-        f" AND conversation_id NOT IN ({_FLAGGED})"
+        f" AND {LEARNED} AND conversation_id NOT IN ({_FLAGGED})"
         " QUALIFY row_number() OVER (PARTITION BY conversation_id ORDER BY seq DESC) = 1)"
         " ORDER BY md5(concat(?, conversation_id)) LIMIT ?",
         [seed, n],

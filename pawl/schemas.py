@@ -142,6 +142,19 @@ class Review(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationNote(Record):
+    """What a person set on a conversation of theirs. Appended; the newest row counts."""
+
+    conversation_id: str
+    rater_id: str
+    changed_at: str
+    title: str | None = None  # None: it is called by its first question
+    pinned: bool = False
+    learn: bool = True  # False: nothing of it trains a version, or tests one
+    deleted_at: str | None = None  # what was asked until then is nobody's to read
+
+
+@dataclass(frozen=True, slots=True)
 class Category(Record):
     """An error category: data, not code."""
 
@@ -433,6 +446,26 @@ class CategoryRequest(Body):
         description="of what is flagged so: learned from; learned from once it was corrected; "
         "tested on alone; neither"
     )
+
+
+class ConversationChange(Body):
+    """What is left out stays as it is."""
+
+    title: str | None = Field(
+        None, max_length=10_000, description="blank: it is called by its first question again"
+    )
+    pinned: bool | None = None
+    learn: bool | None = Field(
+        None, description="false: nothing of it trains a version, or tests one. It may be said "
+        "before the first message",
+    )  # fmt: skip
+
+
+class OwnErasureRequest(Body):
+    """One conversation, or everything that was asked and said under one's own name."""
+
+    conversation_id: str | None = Field(None, min_length=1)
+    everything: bool = False
 
 
 class PromotionRequest(Body):
@@ -845,9 +878,35 @@ class ConversationMessage(Answer):
     feedback: Feedback | None = None
 
 
-class Conversation(Answer):
+class ConversationSummary(Answer):
+    """A conversation as a list shows it; ``title`` is its own or else its first question, cut to
+    300 characters."""
+
     conversation_id: str
+    title: str
+    updated_at: str | None = Field(description="of the newest answer; null before the first")
+    n_answers: int
+    pinned: bool
+    learn: bool = Field(description="false: nothing of it trains a version, or tests one")
+
+
+class Conversation(ConversationSummary):
     messages: list[ConversationMessage]
+
+
+class ConversationList(Answer):
+    """Pinned ones first, then the newest."""
+
+    conversations: list[ConversationSummary]
+    n_found: int = Field(description="in all")
+
+
+class ErasedConversations(Answer):
+    """``is_erased``: gone from every file. Else nobody reads it and nothing learns from it any
+    more, and it goes from the files when the next night begins, or the server starts."""
+
+    n_conversations: int
+    is_erased: bool
 
 
 class Run(Answer):

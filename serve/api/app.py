@@ -165,6 +165,7 @@ def build_app(
 
 def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     """An application of the public routes and ``more``, with OpenAI-shaped errors."""
+    from serve.api.conversations import conversation_routes
     from serve.api.feedback import feedback_routes
 
     store: Any = gateway.store
@@ -202,11 +203,11 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     app.state.metrics, app.state.readers = gateway.metrics, gateway.readers
     _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
     _add_server_routes(app, gateway)
-    for router in (feedback_routes(store, gateway.admission), *more):
+    conversations = conversation_routes(store, gateway.admission, settings, gateway.base)
+    for router in (feedback_routes(store, gateway.admission), conversations, *more):
         app.include_router(router)
     guard(app.routes, audit, gateway.admission)
-    app.traces, app.audit = traces, audit
-    app.authenticator, app.fronts = authenticator, fronts
+    app.traces, app.audit, app.authenticator, app.fronts = traces, audit, authenticator, fronts
     return app
 
 

@@ -30,6 +30,8 @@ _WITH_RETRY_AFTER = (429, 502, 503)
 ALSO: dict[str, tuple[int, ...]] = {
     "GET /v1/feedback": (404,),
     "POST /v1/feedback": (404, 507),
+    "POST /v1/conversations/{conversation_id}": (507,),
+    "POST /v1/erasures": (404,),
     "POST /v1/feedback/batch": (507,),
     "GET /admin/explain": (404, 409),
     "POST /admin/accounts": (409,),
@@ -90,7 +92,7 @@ def _describe_operation(route: str, operation: dict[str, Any]) -> None:
         operation["security"] = [*keys, {}] if rule.role is Role.USER else keys
     if "completions" in tags:
         operation.setdefault("parameters", []).extend((_RATER, _CONVERSATION))
-    elif "feedback" in tags and not route.endswith("/categories"):
+    elif {"feedback", "conversations"} & set(tags) and not route.endswith("/categories"):
         operation.setdefault("parameters", []).append(_RATER)
     responses = operation["responses"]
     responses.pop("422", None)  # what FastAPI would answer; here it is 400

@@ -46,7 +46,10 @@ RULES: dict[str, Rule] = {
     "GET /health": _OPEN,
     "GET /openapi.json": _OPEN,
     "GET /metrics": _USER,
-    "GET /v1/conversations/{conversation_id}": _USER,  # a user's own
+    "GET /v1/conversations": _USER,  # a user's own, as all of them
+    "GET /v1/conversations/{conversation_id}": _USER,
+    "POST /v1/conversations/{conversation_id}": _USER,
+    "POST /v1/erasures": Rule(Role.USER, "erase own"),
     "GET /v1/feedback": _USER,  # of a user's own
     "GET /v1/feedback/categories": _USER,
     "GET /v1/models": _USER,

@@ -57,13 +57,16 @@ class Tries:
         return completion_id
 
     def _try(self, attacker: str, victim: str) -> None:
-        kind = self.draw.choice(
-            ["read", "talk", "thumb", "words", "clear", "retract", "over", "under", "batch"]
-        )
+        kind = self.draw.choice((
+            "read", "talk", "list", "name", "erase", "thumb", "words", "clear", "retract", "over",
+            "under", "batch",
+        ))  # fmt: skip
         answer = self._send(attacker, victim, kind)
         self.n_by_kind[kind] = self.n_by_kind.get(kind, 0) + 1
         told = "secret of" in answer.text or "said by" in answer.text
         refused = answer.status_code == 404
+        if kind == "list":
+            refused = answer.json() == {"conversations": [], "n_found": 0}
         if kind == "batch":  # one answer for each of it
             refused = "completion_not_found" in answer.text
         if not refused or told:
@@ -88,6 +91,15 @@ class Tries:
         if kind == "talk":
             talk = f"/v1/conversations/talk-{victim}-{draw.randrange(2)}"
             return client.get(talk, headers=headers)
+        if kind == "name":
+            talk = f"/v1/conversations/talk-{victim}-{draw.randrange(2)}"
+            return client.post(talk, json={"title": "mine", "learn": False}, headers=headers)
+        if kind == "erase":
+            theirs = f"talk-{victim}-{draw.randrange(2)}"
+            return client.post("/v1/erasures", json={"conversation_id": theirs}, headers=headers)
+        if kind == "list":
+            query = {"search": f"secret of {victim}", "begins_with": "talk-"}
+            return client.get("/v1/conversations", params=query, headers=headers)
         fields: dict[str, dict[str, Any]] = {
             "thumb": {"thumb": draw.choice(["up", "down"])},
             "words": {"correction": "mine", "comment": "mine", "categories": ["incorrect"]},

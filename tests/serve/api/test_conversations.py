@@ -106,3 +106,128 @@ def test_a_conversation_of_many_messages_is_read_in_no_time() -> None:
     began = time.monotonic()
     assert len(thread([last])) == 40_002
     assert time.monotonic() - began < 10  # 20,000 prefixes of a megabyte took minutes
+
+
+def listed(server: Live, rater_id: str, **query: Any) -> dict[str, Any]:
+    url, headers = f"{server.url}/v1/conversations", {"X-Pawl-Rater": rater_id}
+    return dict(httpx.get(url, params=query, headers=headers).raise_for_status().json())
+
+
+def say(server: Live, rater_id: str, conversation_id: str, *questions: str) -> list[str]:
+    """Ask one after the other in one conversation; the ids of the answers."""
+    headers = {"X-Pawl-Rater": rater_id, "X-Pawl-Conversation": conversation_id}
+    messages: list[dict[str, str]] = []
+    ids = []
+    for question in questions:
+        messages.append({"role": "user", "content": question})
+        answer = ask(server, messages, headers)
+        messages.append(answer["choices"][0]["message"])
+        ids.append(answer["id"])
+    return ids
+
+
+def change(server: Live, rater_id: str, conversation_id: str, **fields: Any) -> httpx.Response:
+    url = f"{server.url}/v1/conversations/{conversation_id}"
+    return httpx.post(url, json=fields, headers={"X-Pawl-Rater": rater_id})
+
+
+def erase(server: Live, rater_id: str, **fields: Any) -> httpx.Response:
+    headers = {"X-Pawl-Rater": rater_id}
+    return httpx.post(f"{server.url}/v1/erasures", json=fields, headers=headers, timeout=60)
+
+
+def ids_of(found: dict[str, Any]) -> list[str]:
+    return [one["conversation_id"] for one in found["conversations"]]
+
+
+def test_conversations_are_listed_searched_named_and_pinned(server: Live) -> None:
+    say(server, "lea", "l/1", "Wie heißt die Ölmühle?", 'And "quoted"\nlines?')
+    say(server, "lea", "l/2", "two")
+    say(server, "lea", "l/3", "x" * 10_000)
+    say(server, "max", "l/1", "a secret of max")
+    found = listed(server, "lea")
+    assert ids_of(found) == ["l/3", "l/2", "l/1"]
+    assert found["n_found"] == 3
+    assert [len(one["title"]) for one in found["conversations"]] == [300, 3, 22]
+    assert found["conversations"][2]["n_answers"] == 2
+    for search in ("ölmühle", '"quoted"\nlines', "HEARD 22 char"):
+        assert ids_of(listed(server, "lea", search=search)) == ["l/1"], search
+    assert ids_of(listed(server, "lea", search="secret")) == []
+    assert ids_of(listed(server, "lea", limit=1, offset=1)) == ["l/2"]
+    assert ids_of(listed(server, "lea", begins_with="l/3")) == ["l/3"]
+
+    hostile = "<b>\u202e & [x](y) `z`"
+    assert change(server, "lea", "l/1", title=hostile, pinned=True).json()["title"] == hostile
+    assert ids_of(listed(server, "lea")) == ["l/1", "l/3", "l/2"]
+    assert ids_of(listed(server, "lea", search="\u202e & [X]")) == ["l/1"]
+    assert listed(server, "lea", search="ölmühle")["conversations"][0]["title"] == hostile
+    assert change(server, "lea", "l/1", title=" ").json()["title"] == "Wie heißt die Ölmühle?"
+    assert change(server, "lea", "l/1").json()["pinned"] is True
+    assert listed(server, "max")["conversations"][0]["title"] == "a secret of max"
+    for stranger in ({"title": "mine"}, {"pinned": True}):
+        assert change(server, "max", "l/2", **stranger).status_code == 404
+    refused = httpx.get(f"{server.url}/v1/conversations", params={"limit": 201})
+    assert refused.status_code == 400
+
+
+def test_a_conversation_is_exported_as_markdown(server: Live) -> None:
+    first, _ = say(server, "mia", "m", "# one\n<b>bold</b>", "three")
+    flag = {"completion_id": first, "thumb": "down", "correction": "1"}
+    headers = {"X-Pawl-Rater": "mia"}
+    httpx.post(f"{server.url}/v1/feedback", json=flag, headers=headers).raise_for_status()
+    change(server, "mia", "m", title="*A* <title>")
+    url = f"{server.url}/v1/conversations/m?format=markdown"
+    found = httpx.get(url, headers=headers)
+    assert found.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert found.text == (
+        "# \\*A\\* \\<title\\>\n\n## You\n\n> # one\n> <b>bold</b>\n\n## Assistant\n\n"
+        "base heard 17 characters.\n\n> Marked bad.\n>\n> It should have said: 1\n\n"
+        "## You\n\n> three\n\n## Assistant\n\nbase heard 5 characters.\n"
+    )
+    assert httpx.get(url, headers={"X-Pawl-Rater": "max"}).status_code == 404
+
+
+def test_a_deleted_conversation_is_gone_at_once_and_may_begin_anew(server: Live) -> None:
+    (gone,) = say(server, "tom", "t/1", "to be deleted")
+    say(server, "tom", "t/2", "kept")
+    assert erase(server, "max", conversation_id="t/1").status_code == 404
+    assert erase(server, "tom", conversation_id="t/1").json()["n_conversations"] == 1
+    assert ids_of(listed(server, "tom")) == ["t/2"]
+    headers = {"X-Pawl-Rater": "tom"}
+    assert httpx.get(f"{server.url}/v1/conversations/t/1", headers=headers).status_code == 404
+    flag = {"completion_id": gone, "thumb": "down"}
+    refused = httpx.post(f"{server.url}/v1/feedback", json=flag, headers=headers)
+    assert refused.json()["error"]["code"] == "completion_not_found"
+    say(server, "tom", "t/1", "anew")
+    assert ids_of(listed(server, "tom")) == ["t/1", "t/2"]
+    assert listed(server, "tom")["conversations"][0]["title"] == "anew"
+    # The next one of the same minutes is hidden, and waits to be taken out of the files.
+    erased = [
+        erase(server, "tom", conversation_id=one).json()["is_erased"] for one in ("t/1", "t/2")
+    ]
+    assert erased[1] is False
+    assert ids_of(listed(server, "tom")) == []
+
+
+def test_everything_of_a_person_is_erased_and_they_may_go_on(server: Live) -> None:
+    say(server, "uma", "u/1", "something that only uma asked here")
+    say(server, "max", "u/1", "kept")
+    assert erase(server, "uma").status_code == 400
+    assert erase(server, "uma", everything=True).json() == {"n_conversations": 1, "is_erased": True}
+    assert server.store.completions(rater_id="uma") == []
+    assert ids_of(listed(server, "max", begins_with="u/")) == ["u/1"]
+    assert erase(server, "nobody", everything=True).json()["n_conversations"] == 0
+    refused = httpx.post(f"{server.url}/v1/erasures", json={"everything": True})
+    assert refused.status_code == 400  # all who name nobody share one name
+    say(server, "uma", "u/2", "back again")
+    assert ids_of(listed(server, "uma")) == ["u/2"]
+
+
+def test_what_is_not_to_be_learned_may_be_said_before_the_first_message(server: Live) -> None:
+    assert change(server, "zoe", "z", learn=False).json()["learn"] is False
+    url, headers = f"{server.url}/v1/conversations/z", {"X-Pawl-Rater": "zoe"}
+    assert httpx.get(url, headers=headers).json()["messages"] == []
+    assert ids_of(listed(server, "zoe")) == []
+    say(server, "zoe", "z", "one")
+    assert listed(server, "zoe")["conversations"][0]["learn"] is False
+    assert httpx.get(url, headers=headers).json()["learn"] is False

@@ -98,7 +98,13 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     headers = {"X-Pawl-Rater": "forgotten", "X-Pawl-Conversation": "c"}
     running.client.post(CHAT, json=chat(), headers=headers).raise_for_status()
     running.client.headers["X-Pawl-Rater"] = "forgotten"
+    call("GET", "/v1/conversations?limit=3")
     call("GET", "/v1/conversations/{conversation_id}", conversation_id="c")
+    call("GET", "/v1/conversations/{conversation_id}?format=markdown", conversation_id="c")
+    call("POST", "/v1/conversations/{conversation_id}", {"pinned": True}, conversation_id="c")
+    call("POST", "/v1/erasures", {"conversation_id": "nope"}, status=404)
+    running.client.headers["X-Pawl-Rater"] = "nobody"
+    call("POST", "/v1/erasures", {"everything": True})
     del running.client.headers["X-Pawl-Rater"]
     call("GET", "/health")
     call("GET", "/metrics")

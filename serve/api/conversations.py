@@ -1,0 +1,296 @@
+"""The public routes of a person's conversations: list, read, name, pin, keep from learning, erase.
+
+Each answers to whoever took part, by the rater that the request names as everywhere. What waits
+for the store is done beside little other of the same caller's; changes come out of the quota of
+feedback.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from feedback.conversations import cut, first_question, markdown, thread
+from feedback.erasing import erase_deleted, forget
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.schemas import (
+    Completion,
+    Conversation,
+    ConversationChange,
+    ConversationList,
+    ConversationMessage,
+    ConversationNote,
+    ConversationSummary,
+    ErasedConversations,
+    OwnErasureRequest,
+    Role,
+)
+from pawl.settings import Settings
+from serve.api.admission import share_of
+from serve.api.auth import caller_of, key_of
+from serve.api.bodies import JsonRoute
+from serve.api.erasing import decoder
+from serve.api.quotas import Turns
+from serve.api.recording import checked_id, rater_of
+
+if TYPE_CHECKING:
+    from feedback.store import Store
+    from serve.api.admission import Admission
+
+_log = logging.getLogger("pawl.conversations")
+AT_ONCE = 4  # requests of a caller; all have 40 threads
+MOST_BYTES = 16_000_000  # of a conversation's answers with their prompts, the newest ones
+MOST_LISTED = 200
+# Between two erasings of what was deleted: each writes the store's file anew.
+ERASING_SECONDS = 600.0
+EVERYTHING_ROWS = 500  # of feedback's quota, that an erasing of everything counts for
+T = TypeVar("T")
+
+
+def conversation_routes(
+    store: Store, admission: Admission, settings: Settings, base: BaseModel
+) -> APIRouter:
+    router = APIRouter(route_class=JsonRoute, tags=["conversations"])
+    turns, eraser = Turns(AT_ONCE), Eraser(store, settings, base)
+
+    async def in_turn(request: Request, work: Callable[[], T]) -> T:
+        async with turns.of(share_named_by(request)):
+            return await run_in_threadpool(work)
+
+    @router.get("/v1/conversations")
+    async def list_conversations(
+        request: Request,
+        search: Annotated[str, Query(max_length=200)] = "",
+        begins_with: Annotated[str, Query(max_length=200)] = "",
+        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    ) -> ConversationList:
+        """The conversations of whoever asks. `search`: what stands in the title, the questions or
+        the answers; `begins_with`: what their ids begin with."""
+        rater_id = rater_named_by(request)
+        found, n_found = await in_turn(
+            request,
+            partial(
+                store.conversations.of, rater_id, search=search, begins_with=begins_with,
+                limit=limit, offset=offset,
+            ),
+        )  # fmt: skip
+        rows = [ConversationSummary(**asdict(one)) for one in found]
+        return ConversationList(conversations=rows, n_found=n_found)
+
+    @router.get(
+        "/v1/conversations/{conversation_id:path}",
+        response_model=Conversation,
+        response_model_exclude_unset=True,
+        responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
+    )
+    async def show_conversation(
+        conversation_id: str, request: Request, format: Literal["json", "markdown"] = "json"
+    ) -> Any:
+        """A conversation as it stands, for the person who took part in it; a reviewer who did not
+        reads the newest person's part. Of a very long one (16 MB of prompts and answers) the
+        earliest answers come without their ids. `format=markdown`: as a file to keep."""
+        caller, rater_id = caller_of(request.scope), rater_named_by(request)
+        reads_all = caller.role.includes(Role.REVIEWER) and not caller.is_everyone
+        found = await in_turn(
+            request, partial(read_conversation, store, conversation_id, rater_id, reads_all)
+        )
+        if format == "json":
+            return found
+        return Response(markdown(found.title, found.messages), media_type="text/markdown")
+
+    @router.post("/v1/conversations/{conversation_id:path}")
+    async def change_conversation(
+        conversation_id: str, request: Request, body: ConversationChange
+    ) -> ConversationSummary:
+        """Name a conversation, pin it, or say that nothing of it is to be learned; the latter also
+        before its first message."""
+        admission.charge_feedback(share_named_by(request), 1)
+        rater_id = rater_named_by(request)
+        return await in_turn(
+            request,
+            partial(change, store, checked_id("conversation_id", conversation_id), rater_id, body),
+        )
+
+    @router.post("/v1/erasures")
+    async def erase_own(request: Request, body: OwnErasureRequest) -> ErasedConversations:
+        """Erase a conversation, or everything that was asked and said under the own name. Nobody
+        reads it and nothing learns from it any more as soon as this is answered."""
+        if (body.conversation_id is None) is not body.everything:
+            raise PawlError(
+                "an erasing takes either conversation_id or everything",
+                "each says what goes",
+                "Send one of them",
+                param="conversation_id",
+            )
+        n_rows = EVERYTHING_ROWS if body.everything else 1
+        admission.charge_feedback(share_named_by(request), n_rows)
+        rater_id = rater_named_by(request)
+        if body.everything and rater_id == "anonymous":
+            raise PawlError(
+                "nobody is named whose it is",
+                "all who name nobody share one name",
+                "Send X-Pawl-Rater, or a key of your own",
+                code="invalid_value",
+                param="X-Pawl-Rater",
+            )
+        return await in_turn(request, partial(eraser.erase, rater_id, body.conversation_id))
+
+    return router
+
+
+def rater_named_by(request: Request, user: str | None = None) -> str:
+    """Who asks, as rows are recorded."""
+    headers = request.headers
+    return rater_of(caller_of(request.scope), headers.get("x-pawl-rater"), user, key_of(headers))
+
+
+def share_named_by(request: Request) -> str:
+    """Who is charged: the key or account, else the rater that the head names, else the address."""
+    return share_of(request.scope, key_of(request.headers), rater_named_by(request))
+
+
+class Eraser:
+    """Erases what people ask for: hidden at once, and out of the files where nothing else is under
+    way there and the last time was ``ERASING_SECONDS`` ago; else a later call or night does it."""
+
+    def __init__(self, store: Store, settings: Settings, base: BaseModel) -> None:
+        self._store, self._settings, self._base = store, settings, base
+        self._lock = threading.Lock()
+        self._next = 0.0  # of the monotonic clock
+
+    def erase(self, rater_id: str, conversation_id: str | None) -> ErasedConversations:
+        """One conversation, or with None all. Raises PawlError: it is not this person's
+        (``conversation_not_found``)."""
+        conversations = self._store.conversations
+        ids = conversations.ids_of(rater_id)
+        if conversation_id is not None:
+            if conversation_id not in ids:
+                raise not_known(conversation_id)
+            ids = [conversation_id]
+        conversations.delete(ids, rater_id).result()
+        try:
+            is_erased = self._erase_files(rater_id if conversation_id is None else None)
+        except PawlError as err:
+            if err.code not in ("locked", "night_runs"):
+                raise
+            _log.info("what was deleted waits to be erased: %s", err)
+            is_erased = False
+        return ErasedConversations(n_conversations=len(ids), is_erased=is_erased)
+
+    def _erase_files(self, rater_id: str | None) -> bool:
+        store, decode = self._store, decoder(self._base)
+        with self._lock:
+            if rater_id is not None:
+                try:
+                    forget(store, self._settings, rater_id, rater_id, decode=decode,
+                           keeps_access=True, wait_seconds=0)  # fmt: skip
+                except PawlError as err:
+                    if err.code != "unknown_user":  # nothing is kept
+                        raise
+                return True
+            if time.monotonic() < self._next:
+                return False
+            erase_deleted(store, self._settings, decode=decode, wait_seconds=0)
+            self._next = time.monotonic() + ERASING_SECONDS
+            return True
+
+
+def change(
+    store: Store, conversation_id: str, rater_id: str, body: ConversationChange
+) -> ConversationSummary:
+    """Note what a person sets on a conversation; waits for the commit. Raises PawlError:
+    it is not this person's (``conversation_not_found``)."""
+    answers = _answers_to(store, conversation_id, rater_id, newest_bytes=1)
+    if not answers and (body.title is not None or body.pinned is not None):
+        raise not_known(conversation_id)
+    note = store.conversations.note(conversation_id, rater_id)
+    changed: dict[str, Any] = {
+        name: value for name, value in body.model_dump().items() if value is not None
+    }
+    if body.title is not None:
+        changed["title"] = body.title if body.title.strip() else None
+    note = replace(note, **changed)
+    store.conversations.keep(note).result()
+    completions = _answers_to(store, conversation_id, rater_id)
+    return ConversationSummary(**_summary(note, completions))
+
+
+def read_conversation(
+    store: Store, conversation_id: str, rater_id: str, reads_all: bool = False
+) -> Conversation:
+    """The conversation as it stands for one person; waits for the store. Only what is known of a
+    message is set.
+
+    Args:
+        reads_all: where this person took no part, read the part of whoever was answered last.
+
+    Raises:
+        PawlError: this person has no answer in a conversation of that id, and noted nothing of it
+            (``conversation_not_found``).
+    """
+    completions = _answers_to(store, conversation_id, rater_id)
+    note = store.conversations.note(conversation_id, rater_id)
+    if not completions and reads_all:
+        for last in store.completions(conversation_id=conversation_id, newest_bytes=1):
+            rater_id, completions = (
+                last.rater_id, _answers_to(store, conversation_id, last.rater_id),
+            )  # fmt: skip
+            note = store.conversations.note(conversation_id, rater_id)
+    if not completions and note.learn:
+        raise not_known(conversation_id)
+    ids = sorted({row.completion_id for row in completions})
+    feedback = {
+        (row.completion_id, row.choice_index): row for row in store.current_feedback(ids, rater_id)
+    }
+    messages = []
+    for message, row in thread(completions):
+        known: dict[str, Any] = {}
+        if row is not None:
+            known = {"completion_id": row.completion_id, "choice_index": row.choice_index,
+                     "version": row.version, "status": row.status,
+                     "feedback": feedback.get((row.completion_id, row.choice_index))}  # fmt: skip
+        messages.append(ConversationMessage(**message, **known))
+    return Conversation(**_summary(note, completions), messages=messages)
+
+
+def _answers_to(
+    store: Store, conversation_id: str, rater_id: str, newest_bytes: int = MOST_BYTES
+) -> list[Completion]:
+    return store.completions(
+        conversation_id=conversation_id, rater_id=rater_id, newest_bytes=newest_bytes
+    )
+
+
+def _summary(note: ConversationNote, completions: list[Completion]) -> dict[str, Any]:
+    title = note.title
+    if title is None:
+        title = first_question(completions[0].messages) if completions else ""
+    return {
+        "conversation_id": note.conversation_id,
+        "title": cut(title),
+        "updated_at": completions[-1].created_at if completions else None,
+        "n_answers": len(completions),
+        "pinned": note.pinned,
+        "learn": note.learn,
+    }
+
+
+def not_known(conversation_id: str) -> PawlError:
+    return PawlError(
+        f"conversation {conversation_id!r} is not known",
+        "no answer to this person was recorded in it",
+        "Check the id, and X-Pawl-Rater or the key",
+        code="conversation_not_found",
+        param="conversation_id",
+    )

@@ -1,0 +1,161 @@
+"""Conversations that nothing is to be learned from, and deleted ones: no row, no evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from feedback.curation import UNLEARNED, curate
+from feedback.erasing import certificates, erase_deleted, forget
+from feedback.formats import Exchange, export_file
+from feedback.retention import erase_by_age
+from feedback.service import take_snapshot, traffic_of
+from feedback.store import Store
+from pawl.errors import PawlError
+from pawl.files import hold_lock
+from pawl.schemas import Account, Completion, Key, Role, Session, Split, utc_now
+from pawl.settings import RetentionSettings, Settings
+from tests.feedback.examples import answered, conversation_in, said
+
+MARK = "xyzzy-plugh that nobody else wrote"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path / "state", split_salt="pawl")
+
+
+def corrected(store: Store, conversation_id: str, **changed: object) -> Completion:
+    question = [{"role": "user", "content": f"What is {MARK} in {conversation_id}?"}]
+    answer = answered(store, conversation_id=conversation_id, messages=question, **changed)
+    said(store, answer, thumb="down", correction=f"It is {MARK}.")
+    return answer
+
+
+def learn(store: Store, answer: Completion, is_learned: bool) -> None:
+    note = store.conversations.note(answer.conversation_id, answer.rater_id)
+    store.conversations.keep(replace(note, learn=is_learned)).result()
+
+
+@pytest.mark.parametrize("split", ["train", "holdout"])
+def test_nothing_is_learned_from_it_and_it_tests_nothing(
+    store: Store, settings: Settings, split: Split
+) -> None:
+    answer = corrected(store, conversation_in(split))
+    said(store, answer, rater_id="reviewer", correction=f"It is {MARK}.")
+    assert curate(store, settings).rows
+    learn(store, answer, False)
+    curated = curate(store, settings)
+    assert curated.rows == []
+    assert curated.rejections == {UNLEARNED: 2}
+    assert curated.stories.keys() == set()  # no vote either
+    Path(settings.state_dir / "exchange").mkdir(parents=True)
+    exported = export_file(store, Exchange.of(settings), "out.jsonl", "sft", settings)
+    assert exported["n_written"] == 0
+    learn(store, answer, True)
+    assert curate(store, settings).rows
+
+
+def test_an_answer_that_was_preferred_to_one_of_it_teaches_nothing(
+    store: Store, settings: Settings
+) -> None:
+    worse = answered(store, completion="Worse.")
+    better = answered(store, messages=worse.messages, completion="Better.")
+    said(store, better, preferred_over=worse.completion_id)
+    assert curate(store, settings).rows
+    learn(store, worse, False)
+    assert curate(store, settings).rejections == {UNLEARNED: 1}
+
+
+def test_it_is_no_control_and_counts_in_no_rate(store: Store) -> None:
+    flagged, liked, other = corrected(store, "c-1"), answered(store), answered(store)
+    shared = answered(store, conversation_id=liked.conversation_id, rater_id="bob")
+    before = traffic_of(store, "seed", 9, "sha256:0")
+    assert (before.n_flagged, before.n_unflagged, len(before.controls)) == (1, 2, 2)
+    learn(store, flagged, False)
+    learn(store, liked, False)
+    found = traffic_of(store, "seed", 9, "sha256:0")
+    assert (found.n_flagged, found.n_unflagged) == (0, 2)
+    ids = {row.origin["completion_id"] for row in found.controls}
+    assert ids == {other.completion_id, shared.completion_id}  # another's part of it stays
+    assert {one.completion_id for one in store.newest_prompts(9)} == ids
+
+
+def test_a_deleted_one_is_nowhere_and_its_files_follow(store: Store, settings: Settings) -> None:
+    state_dir = settings.database_path.parent
+    store.close()
+    with Store.open(settings.database_path) as own:
+        gone, kept = corrected(own, "c-1"), answered(own)
+        title = "A title of it, long enough to be looked for"
+        note = own.conversations.note("c-1", "ann")
+        own.conversations.keep(replace(note, title=title, pinned=True)).result()
+        snapshot = Path(take_snapshot(own, settings)["dir"])
+        own.conversations.delete(["c-1"], "ann").result()
+        assert own.completions() == [kept]
+        assert own.get_completion(gone.completion_id) is None
+        assert curate(own, settings).rows == []
+        with hold_lock(settings.state_dir / "nightly.lock", "a night runs", ""):
+            with pytest.raises(PawlError) as err:
+                erase_deleted(own, settings, wait_seconds=0)
+            assert err.value.code == "night_runs"
+            assert erase_by_age(own, settings)["n_answers"] == 0  # what the night itself asks for
+        assert erase_deleted(own, settings) is None
+        [done] = certificates(settings.state_dir)
+        assert done["counts"]["answers"] == 1
+        assert (done["searched"]["found"], done["store"]["found"]) == ([], 0)
+        assert not (snapshot / "rows.jsonl").exists()
+        late = replace(gone, completion_id="late")  # began before, ended after
+        own.append_completion(late).result()
+        assert own.completions() == [kept]
+        anew = answered(own, conversation_id="c-1")
+        assert own.completions() == [kept, anew]
+        found, _ = own.conversations.of("ann")
+        assert [(one.pinned, one.title) for one in found] == [
+            (False, anew.messages[0]["content"]), (False, kept.messages[0]["content"]),
+        ]  # fmt: skip
+        assert erase_deleted(own, settings) is not None
+    files = [path for path in state_dir.rglob("*") if path.is_file()]
+    for text in (MARK, title):
+        assert [path for path in files if text.encode() in path.read_bytes()] == []
+
+
+def test_who_erases_all_of_their_own_keeps_the_account(settings: Settings) -> None:
+    now = utc_now()
+    with Store.open(settings.database_path) as store:
+        store.access.accounts.add(Account("ann", Role.USER, "hash", False, None, now, now))
+        account = store.access.accounts.account("ann")
+        assert account is not None
+        store.access.accounts.begin_session(Session("s", "ann", now, now), account)
+        store.access.add_key(Key("k", "front", Role.USER, True, "hash", now))
+        theirs = corrected(store, "c-1")
+        behind = answered(store, rater_id="front/ann")
+        note = store.conversations.note("c-1", "ann")
+        store.conversations.keep(replace(note, title="A title that goes with it all")).result()
+        done = forget(store, settings, "ann", "ann", keeps_access=True)
+        assert (done["asked_by"], done["store"]["found"]) == ("the person", 0)
+        assert store.access.accounts.account("ann") == account
+        assert store.access.accounts.sessions("ann")
+        assert store.completions() == [behind]
+        assert store.conversations.ids_of("ann") == []
+        forget(store, settings, "front", "front", keeps_access=False)
+        assert store.completions() == []
+        again = answered(store)  # who stays may go on
+        assert store.completions() == [again]
+    content = settings.database_path.read_bytes()
+    assert MARK.encode() not in content
+    assert b"A title that goes" not in content
+    assert theirs.completion_id.encode() not in content
+
+
+def test_notes_go_with_the_answers_that_are_too_old(settings: Settings) -> None:
+    with Store.open(settings.database_path) as store:
+        old = answered(store, created_at="2020-01-01T00:00:00.000000Z", conversation_id="old")
+        for name in ("old", "soon"):
+            note = store.conversations.note(name, "ann")
+            store.conversations.keep(replace(note, learn=False)).result()
+        rules = settings.model_copy(update={"retention": RetentionSettings(all_days=30)})
+        assert erase_by_age(store, rules)["n_answers"] == 1
+        assert store.get_completion(old.completion_id) is None
+        assert store.conversations.unlearned() == {("old", "ann"), ("soon", "ann")}  # just noted
