@@ -47,6 +47,15 @@ class Api:
         """Answer of ``GET path``, parsed."""
         return await self._call("GET", path, params=query)
 
+    async def text(self, path: str, **query: str) -> str:
+        """Answer of ``GET path`` where it is no JSON."""
+        async with self._client() as http:
+            with transport_errors(http, "GET", path):
+                answer = await http.get(path, params=query)
+                if answer.is_error:
+                    parsed(answer)  # raises what the server says
+                return answer.text
+
     async def post(self, path: str, body: dict[str, Any], seconds: float = 30) -> Any:
         """Answer of ``POST path``, parsed; waits ``seconds`` for it."""
         return await self._call("POST", path, seconds, json=body)

@@ -5,6 +5,8 @@ changes the ``OpenPage`` of its session and draws it anew. The page's address na
 conversation; a session that does not hold it (the page was loaded anew, the server started
 anew) reads it back from the store first. This module imports Gradio at its top, which takes
 seconds (Gradio reads the handlers' annotations): import it only to build the page.
+
+Over 400 lines because a page's events and their handlers are read in one place.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from serve.api.auth import caller_of
 from serve.api.keys import ANONYMOUS
 from serve.pages import rendering
 from serve.pages.api import Api
+from serve.pages.chat_list import ChatList
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form
 from serve.pages.sign_in import token_of
@@ -43,7 +46,9 @@ class ChatPage:
         self._conversations: WeakValueDictionary[tuple[str, str, str], Conversation] = (
             WeakValueDictionary()
         )
-        self._watched: dict[str, Conversation] = {}  # by session, while an answer comes
+        self._watched: dict[str, set[Conversation]] = {}  # by session, while answers come
+        self._list = ChatList(lambda rater, request: self._api(request, self._rater(rater, request)),
+                              self._deleted)  # fmt: skip
         self._secret = secrets.token_bytes(32)
         with gr.Blocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
             self.layout = Layout()
@@ -62,19 +67,28 @@ class ChatPage:
         reasons = [ui.categories, ui.correction, ui.comment]
         # Else what is pressed while an earlier event is open is lost.
         often = {**common, "trigger_mode": "multiple"}
-        ui.question.submit(self._send, [ui.question, *ask], both, **often)
+        sent = ui.question.submit(self._send, [ui.question, *ask], both, **often)
         ui.question.stop(self._stop, [ui.page], ui.drawn, **common)
         ui.chat.retry(self._ask_again, ask, both, **common)
         ui.chat.edit(self._ask_again, ask, both, **common)
-        ui.new.click(self._start_over, [ui.page], both, **common)
+        ui.new.click(self._start_over, who, both, **often)
+        shown = ui.go.click(self._resume, who, both, **often)
+        ui.private.input(self._set_learning, [ui.private, *who], ui.private, **often)
         ui.chat.like(self._thumb, who, both, **often)
         ui.save.click(self._save, [*who, *reasons], both, **common)
         ui.take_back.click(self._take_back, who, both, **common)
         ui.close.click(self._close, [ui.page], both, **common)
         self.blocks.unload(self._leave)
-        self.blocks.load(
+        identified = self.blocks.load(
             self._identify, [ui.rater], [ui.rater, ui.categories, ui.meanings, ui.who], **common
-        ).then(self._resume, who, both, **common)
+        )
+        identified.then(self._resume, who, both, **common)
+        # The newest is drawn, whatever is under way.
+        newest = {**common, "trigger_mode": "always_last"}
+        for event in (identified, sent, shown):
+            event.then(self._list.draw, who, ui.chats, **newest)
+        ui.search.input(self._list.search, [ui.search, *who], ui.chats, **newest)
+        ui.command.input(self._list.command, [ui.command, *who], [ui.chats, ui.reply], **often)
         gr.on(
             [self.blocks.load, ui.timer.tick],
             self._look,
@@ -96,20 +110,27 @@ class ChatPage:
             PawlError: the conversation could not be read.
         """
         named = request.query_params.get(CHAT_PARAM, "")
-        whose = (caller_of(request.request.scope).name, rater_id, named)
-        if page.opened or not CHAT_ID.fullmatch(named):
-            if not page.conversation.conversation_id and CHAT_ID.fullmatch(named):
-                page.conversation.conversation_id = named
-                self._conversations[whose] = page.conversation
+        if not CHAT_ID.fullmatch(named):
             page.opened = True
             return False
+        if page.opened and page.conversation.conversation_id == named:
+            return False
+        page.wanted = named
+        whose = self._whose(rater_id, named, request)
         found = self._conversations.get(whose)
         if found is None:
             read = await self._read(self._api(request, rater_id), named)
             found = self._conversations.setdefault(whose, read)
-        if not page.opened:  # else another event of this page was faster
+        # Else another event of this page was faster, or another conversation is wanted by now.
+        if page.wanted == named and page.conversation is not found:
             page.show(found)
-        return bool(found.turns)
+            return bool(found.turns)
+        return False
+
+    def _whose(
+        self, rater_id: str, conversation_id: str, request: gr.Request
+    ) -> tuple[str, str, str]:
+        return caller_of(request.request.scope).name, rater_id, conversation_id
 
     async def _read(self, api: Api, conversation_id: str) -> Conversation:
         try:
@@ -123,12 +144,12 @@ class ChatPage:
     async def _resume(
         self, page: OpenPage, rater_id: str, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        """Draw the conversation of a page that was loaded anew, with an answer on its way."""
+        """Draw the conversation that the address names by now (the page was loaded anew, or another
+        one was chosen), with an answer on its way."""
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
             gr.Warning(f"The conversation could not be read: {err}")
-        if not page.turns:
             yield KEEP
             return
         page.reopen_form(request.query_params.get(FORM_PARAM))
@@ -177,6 +198,10 @@ class ChatPage:
             await self._open(page, rater_id, request)
         except PawlError as err:
             gr.Warning(f"Your message was not sent: {err}")
+            return
+        if page.conversation.deleted:
+            gr.Warning("This conversation was deleted. Your message stays in the box: New chat takes "
+                       "it along.")  # fmt: skip
             return
         if page.conversation.busy:  # pressed twice, or while an answer comes
             return
@@ -228,14 +253,16 @@ class ChatPage:
     async def _frames(self, page: OpenPage, request: gr.Request) -> AsyncIterator[list[Any]]:
         """The page as the answer comes, until it is over."""
         session, conversation = request.session_hash or "", page.conversation
-        self._watched[session] = conversation
+        self._watched.setdefault(session, set()).add(conversation)
         try:
             async for _ in conversation.frames(session):
+                if page.conversation is not conversation:
+                    continue  # another one is shown meanwhile; this answer comes to its end
                 # An open form is left alone, so that nothing typed there is lost.
                 yield [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
         finally:
             if not conversation.busy:  # else the next question is being answered already
-                self._watched.pop(session, None)
+                self._watched.get(session, set()).discard(conversation)
 
     async def _is_too_early(
         self, known: dict[str, Any], rater_id: str, request: gr.Request, then: str
@@ -260,14 +287,46 @@ class ChatPage:
 
     async def _leave(self, request: gr.Request) -> None:
         """The page was closed, or its connection was cut."""
-        conversation = self._watched.pop(request.session_hash or "", None)
-        if conversation is not None:
+        for conversation in self._watched.pop(request.session_hash or "", set()):
             conversation.leave(request.session_hash or "")
 
-    async def _start_over(self, page: OpenPage) -> list[Any]:
-        await page.conversation.stop()
-        page.show(Conversation())
+    async def _start_over(
+        self, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """Show an empty conversation, under the name that page.js has put into the address."""
+        named = request.query_params.get(CHAT_PARAM, "")
+        fresh = Conversation(named if CHAT_ID.fullmatch(named) else "")
+        if fresh.conversation_id:
+            whose = self._whose(self._rater(rater_id, request), named, request)
+            self._conversations[whose] = fresh
+        page.wanted = named
+        page.show(fresh)
         return drawn_and_form(page)
+
+    async def _set_learning(
+        self, is_private: bool, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> Any:
+        """Note whether anything of this conversation may be learned from, before its first message
+        too."""
+        rater_id = self._rater(rater_id, request)
+        try:
+            await self._open(page, rater_id, request)
+            path = f"/v1/conversations/{page.conversation.conversation_id}"
+            await self._api(request, rater_id).post(path, {"learn": not is_private})
+        except PawlError as err:
+            gr.Warning(f"This was not noted: {err}")
+            return gr.update(value=not page.conversation.learn)
+        page.conversation.learn = not is_private
+        return gr.update(value=is_private)
+
+    def _deleted(
+        self, rater_id: str | None, conversation_id: str | None, request: gr.Request
+    ) -> None:
+        """Let no open page go on with a conversation that was deleted; None: with any."""
+        caller, rater, _ = self._whose(self._rater(rater_id, request), "", request)
+        for whose, conversation in list(self._conversations.items()):
+            if whose[:2] == (caller, rater) and conversation_id in (None, whose[2]):
+                conversation.deleted = True
 
     # -- feedback
 

@@ -55,6 +55,8 @@ class Conversation:
     reader: asyncio.Task[None] | None = None
     watchers: set[str] = field(default_factory=set)  # sessions that draw the answer as it comes
     left_seconds: float = LEFT_SECONDS
+    learn: bool = True  # False: nothing of it is to be learned from
+    deleted: bool = False  # by its person, perhaps in another tab
 
     @classmethod
     def restored(cls, found: dict[str, Any]) -> Conversation:
@@ -80,7 +82,7 @@ class Conversation:
                 turn.feedback = message.get("feedback")
             elif message["role"] == "tool" and turns:
                 turns[-1].calls.append(f"→ {message['content']}")
-        return cls(found["conversation_id"], turns)
+        return cls(found["conversation_id"], turns, learn=found.get("learn", True))
 
     @property
     def busy(self) -> bool:
@@ -180,6 +182,10 @@ class OpenPage:
 
     conversation: Conversation = field(default_factory=Conversation)
     opened: bool = False  # whether the conversation that the address names was looked for
+    wanted: str = ""  # the id that was looked for last
+    search: str = ""  # of the list of conversations
+    n_listed: int = 50
+    listed: str = ""  # the list as it is drawn
     form_turn: Turn | None = None
     form_nonce: str = ""  # changes with every saved form
     rating: asyncio.Lock = field(default_factory=asyncio.Lock)  # thumbs are saved as pressed

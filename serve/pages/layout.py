@@ -15,13 +15,17 @@ from serve.pages.rendering import DOWN, UP, about, has_reasons, messages, thumbs
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 _EMPTY = (
     "**Ask something.**\n\nThe thumbs under an answer say whether it was good or bad. "
-    "Thumb down asks what was wrong, and what it should have said."
+    "Thumb down asks what was wrong, and what it should have said.\n\n"
+    "What you ask, the answers and what you say about them are recorded on this server, to train "
+    "and to test the next version; reviewers may read them. Tick *Don't learn from this "
+    "conversation* below, and none of it is used for that. You can delete a conversation, or all "
+    "that is yours, in the list of chats."
 )
 _ABOUT = (
-    "Questions, answers and what you say about them are recorded on this server, to train the "
-    "next version. To tell your feedback from other people's, they stand under the name that you "
-    "signed in with; where nobody signs in, under a random id in this browser's local storage. "
-    "What you typed and did not send is kept in this tab's."
+    "Questions, answers and what you say about them are recorded on this server, to train and "
+    "test the next version. They stand under the name that you signed in with; where nobody "
+    "signs in, under a random id in this browser's local storage. What you typed and did not send "
+    "is kept in this tab's."
 )
 
 
@@ -52,7 +56,14 @@ class Layout:
         self.page = gr.State(OpenPage())
         self.known = gr.State({})  # health and models as last looked at
         self.timer = gr.Timer(POLL_SECONDS)
+        # page.js sends what is pressed in the list through these.
+        self.command = gr.Textbox(visible="hidden", elem_id="pawl-command")
+        self.go = gr.Button(visible="hidden", elem_id="pawl-go")
+        self.reply = gr.Markdown(
+            visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-reply"
+        )
         with gr.Row(elem_id="pawl-head"):
+            gr.Button("Chats", size="sm", min_width=60, elem_id="pawl-chats")
             gr.Markdown("# Pawl", elem_id="pawl-title")
             self.version = gr.Dropdown(
                 ["pawl"],
@@ -67,6 +78,19 @@ class Layout:
             self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
             # gr.HTML would need unsafe-eval. The sanitiser would take the form; names are escaped.
             self.who = gr.Markdown(visible=False, sanitize_html=False, elem_id="pawl-who")
+        with gr.Column(elem_id="pawl-side"):
+            self.search = gr.Textbox(
+                label="Search your conversations",
+                show_label=False,
+                container=False,
+                max_lines=1,
+                placeholder="Search",
+                elem_id="pawl-search",
+            )
+            self.chats = gr.Markdown(
+                "<div></div>", sanitize_html=False, latex_delimiters=[], elem_id="pawl-list"
+            )
+            gr.Button("Delete all that is mine", size="sm", elem_id="pawl-erase")
         self.banner = gr.Markdown(visible=False, elem_id="pawl-banner")
         self.chat = gr.Chatbot(
             label="Conversation",
@@ -120,9 +144,12 @@ class Layout:
             autofocus=True,
             elem_id="pawl-question",
         )
+        self.private = gr.Checkbox(
+            label="Don't learn from this conversation", container=False, elem_id="pawl-private"
+        )
         gr.Markdown(_ABOUT, elem_id="pawl-about")
         # What shows the conversation, and what shows the feedback form.
-        self.drawn = [self.chat, self.question]
+        self.drawn = [self.chat, self.question, self.private]
         self.feedback_form = [
             self.form, self.about, self.why, self.categories, self.correction, self.comment,
             self.save,
@@ -132,7 +159,7 @@ class Layout:
 # -- what handlers answer: updates of ``Layout.drawn`` and ``Layout.feedback_form``, in order
 
 KEEP_FORM = [gr.skip()] * 7
-KEEP = [gr.skip()] * 9
+KEEP = [gr.skip()] * 10
 
 
 def drawn(page: OpenPage) -> list[dict[str, Any]]:
@@ -141,6 +168,7 @@ def drawn(page: OpenPage) -> list[dict[str, Any]]:
     return [
         gr.update(value=messages(page.turns), feedback_value=thumbs(page.turns)),
         gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),
+        gr.update(value=not page.conversation.learn),
     ]
 
 

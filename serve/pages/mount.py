@@ -161,6 +161,7 @@ class Pages:
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         root = "../" * path.count("/") or "./"
         links = _asset("navigation.js").replace("%ROOT%", root)
+        style = f"<style>{_asset('chats.css')}</style>" if name == "page" else ""
         gradio.mount_gradio_app(
             inner,
             blocks,
@@ -175,7 +176,8 @@ class Pages:
             mcp_server=False,
             theme=theme(),
             css=_asset("navigation.css") + _asset(f"{name}.css"),
-            head=_asset("icon.html") + f"<script>{links}\n{_asset(f'{name}.js')}</script>",
+            head=_asset("icon.html")
+            + f"{style}<script>{links}\n{_asset(f'{name}.js')}</script>",
         )
         return Built(inner, blocks, shapes_of(blocks))
 

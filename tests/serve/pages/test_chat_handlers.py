@@ -159,3 +159,14 @@ def test_a_thumb_before_the_page_caught_up_is_asked_for_again(server: Composed) 
     behind.handle("_thumb", behind.page, RATER)
     (row,) = server.store.current_feedback(behind.completion_id)
     assert row.thumb == "down"
+
+
+def test_a_message_goes_to_the_conversation_that_the_address_names(server: Composed) -> None:
+    """The page shows another one still, since its choice in the list comes later."""
+    one, two = Behind(server, 4), Behind(server, 5)
+    one.handle("_catch_up", one.page, RATER)
+    two.handle("_send", "three", one.page, RATER, "pawl", {})
+    assert one.page.conversation.conversation_id == two.chat_id
+    rows = {name: server.store.completions(conversation_id=name) for name in (one.chat_id, two.chat_id)}
+    assert [len(row.messages) for row in rows[two.chat_id]] == [1, 3]
+    assert len(rows[one.chat_id]) == 1

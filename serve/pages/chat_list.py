@@ -1,0 +1,171 @@
+"""The list of conversations beside the chat: drawn, searched, and what its buttons do.
+
+``assets/page.js`` sends what is pressed as a command, JSON in a hidden text box, and reads the
+reply from a hidden element. This module imports Gradio at its top: import it only to build the
+page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+from uuid import uuid4
+
+import gradio as gr
+from jinja2 import Environment, FileSystemLoader
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from pawl.errors import PawlError
+from serve.pages.api import Api
+from serve.pages.conversation import OpenPage
+from serve.pages.rendering import ASSETS
+
+PAGE_OF_LIST, MOST_LISTED = 50, 1000
+AT_ONCE = 200  # that one request answers
+IDS = "chat-"  # what the page's conversations begin with
+_NEEDED = r"^chat-[0-9a-f]{32}$"
+
+
+class _Command(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _OfOne(_Command):
+    id: str = Field(pattern=_NEEDED)
+
+
+class Rename(_OfOne):
+    do: Literal["rename"]
+    title: str = Field(max_length=10_000)
+
+
+class Pin(_OfOne):
+    do: Literal["pin"]
+    pinned: bool
+
+
+class Delete(_OfOne):
+    do: Literal["delete"]
+
+
+class Export(_OfOne):
+    do: Literal["export"]
+    format: Literal["markdown", "json"]
+
+
+class Everything(_Command):
+    do: Literal["erase"]
+
+
+class Redraw(_Command):
+    do: Literal["more", "refresh"]
+
+
+_COMMANDS: TypeAdapter[Any] = TypeAdapter(
+    Annotated[Rename | Pin | Delete | Export | Everything | Redraw, Field(discriminator="do")]
+)
+
+
+class ChatList:
+    """Handlers of the list.
+
+    Args:
+        api_of: one person's calls, as the page makes them.
+        forget: called with rater and conversation (None: all) that were deleted.
+    """
+
+    def __init__(
+        self,
+        api_of: Callable[[str | None, gr.Request], Api],
+        forget: Callable[[str | None, str | None, gr.Request], None],
+    ) -> None:
+        self._api_of, self._forget = api_of, forget
+        environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
+        self._html: Any = environment.get_template("chats.html").module
+
+    async def draw(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
+        """The list as it is now; skipped where it is drawn so."""
+        api, rows, n_found = self._api_of(rater_id, request), [], 0
+        query = {"search": page.search, "begins_with": IDS}
+        try:
+            for offset in range(0, page.n_listed, AT_ONCE):
+                limit = min(AT_ONCE, page.n_listed - offset)
+                found = await api.get(
+                    "/v1/conversations", **query, limit=str(limit), offset=str(offset)
+                )
+                rows, n_found = rows + found["conversations"], found["n_found"]
+                if len(rows) >= n_found:
+                    break
+        except PawlError as err:
+            gr.Warning(f"The list of chats could not be read: {err}")
+            return gr.skip()
+        html = str(self._html.chats(rows, n_found, page.search, MOST_LISTED))
+        if html == page.listed:
+            return gr.skip()
+        page.listed = html
+        return html
+
+    async def search(
+        self, text: str, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> Any:
+        """What is typed into the search box."""
+        page.search, page.n_listed = text.strip()[:200], PAGE_OF_LIST
+        return await self.draw(page, rater_id, request)
+
+    async def command(
+        self, text: str, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """What is pressed in the list; the list, and the reply."""
+        try:
+            command = _COMMANDS.validate_json(text)
+        except ValidationError:
+            return [gr.skip(), gr.skip()]
+        reply: dict[str, Any] = {}
+        try:
+            reply = await self._do(command, page, self._api_of(rater_id, request))
+        except PawlError as err:
+            gr.Warning(f"That was not done: {err}")
+        if "deleted" in reply:
+            self._forget(rater_id, reply["deleted"], request)
+        drawn = await self.draw(page, rater_id, request)
+        value = {**reply, "n": uuid4().hex}
+        return [drawn, str(self._html.reply(value)) if reply else gr.skip()]
+
+    async def _do(self, command: Any, page: OpenPage, api: Api) -> dict[str, Any]:
+        if isinstance(command, Redraw):
+            if command.do == "more":
+                page.n_listed = min(page.n_listed + PAGE_OF_LIST, MOST_LISTED)
+            return {}
+        if isinstance(command, Everything):
+            done = await api.post("/v1/erasures", {"everything": True})
+            return {"deleted": None, **_told(done)}
+        path = f"/v1/conversations/{quote(command.id, safe='')}"
+        if isinstance(command, Delete):
+            done = await api.post("/v1/erasures", {"conversation_id": command.id})
+            return {"deleted": command.id, **_told(done)}
+        if isinstance(command, Export):
+            found = await api.get(path)
+            text = json.dumps(found, ensure_ascii=False, indent=1)
+            if command.format == "markdown":
+                text = await api.text(path, format="markdown")
+            return {"file": text, "format": command.format, "title": found["title"]}
+        if isinstance(command, Rename):
+            await api.post(path, {"title": command.title})
+        else:
+            await api.post(path, {"pinned": command.pinned})
+        return {}
+
+
+def _told(done: dict[str, Any]) -> dict[str, Any]:
+    """Say what became of it."""
+    if done["is_erased"]:
+        gr.Info("It is erased.", duration=5)
+    else:
+        gr.Info(
+            "It is deleted: nobody reads it and nothing learns from it any more. It goes from the "
+            "server's files when the next night begins.",
+            duration=8,
+        )
+    return {}
