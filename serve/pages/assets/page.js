@@ -166,12 +166,12 @@
   const titleOf = (item) => item.querySelector("a").textContent;
   const retitle = (item) => {
     const link = item.querySelector("a"), input = document.createElement("input");
-    input.value = titleOf(item);
+    const title = input.value = titleOf(item);
     input.maxLength = 10000;
     input.setAttribute("aria-label", "Title");
     const end = (isKept) => {
       input.onblur = null;
-      if (isKept && input.value.trim() !== titleOf(item))
+      if (isKept && input.value.trim() !== title)
         send({ do: "rename", id: item.dataset.id, title: input.value });
       input.replaceWith(link);
     };

@@ -145,6 +145,7 @@ def test_search_name_and_pin(tab: Tab, chats: Chats) -> None:
         tab.ask(question)
         tab.button("New chat").click()
         expect(tab.answers).to_have_count(0)
+        expect(tab.box).to_have_value("")
     expect(chats.titles).to_have_text(["about ships", "about rivers", "about mills"])
     search = tab.page.get_by_label("Search your conversations")
     search.fill("RIVERS")
