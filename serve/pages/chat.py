@@ -87,8 +87,8 @@ class ChatPage:
         newest = {**common, "trigger_mode": "always_last"}
         for event in (identified, sent, shown):
             event.then(self._list.draw, who, ui.chats, **newest)
-        ui.search.input(self._list.search, [ui.search, *who], ui.chats, **newest)
-        ui.command.input(self._list.command, [ui.command, *who], [ui.chats, ui.reply], **often)
+        ui.search.change(self._list.search, [ui.search, *who], ui.chats, **newest)
+        ui.command.change(self._list.command, [ui.command, *who], [ui.chats, ui.reply], **often)
         gr.on(
             [self.blocks.load, ui.timer.tick],
             self._look,
