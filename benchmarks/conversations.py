@@ -165,8 +165,8 @@ def main(argv: list[str] | None = None) -> None:
         "conversations",
         "Many conversations, and a long one",
         {
-            f"search in {n_found:,} conversations, words that stand in them": milliseconds(searches),
-            "words that stand in none (bar: 300 ms at the 95th percentile)": milliseconds(nothing),
+            f"search in {n_found:,} conversations, for words in them": milliseconds(searches),
+            "for words in none (bar: 300 ms at the 95th percentile)": milliseconds(nothing),
             "typed into the page's box until the list is drawn": milliseconds(typed),
             f"a conversation of {N_TURNS} turns, from the press in the list until all is drawn "
             "(bar: 1 s)": f"median {statistics.median(opened):.2f} s",

@@ -47,8 +47,9 @@ class ChatPage:
             WeakValueDictionary()
         )
         self._watched: dict[str, set[Conversation]] = {}  # by session, while answers come
-        self._list = ChatList(lambda rater, request: self._api(request, self._rater(rater, request)),
-                              self._deleted)  # fmt: skip
+        self._list = ChatList(
+            lambda rater, request: self._api(request, self._rater(rater, request)), self._deleted
+        )
         self._secret = secrets.token_bytes(32)
         with gr.Blocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
             self.layout = Layout()
@@ -200,8 +201,9 @@ class ChatPage:
             gr.Warning(f"Your message was not sent: {err}")
             return
         if page.conversation.deleted:
-            gr.Warning("This conversation was deleted. Your message stays in the box: New chat takes "
-                       "it along.")  # fmt: skip
+            gr.Warning(
+                "This conversation was deleted. Your message stays: New chat takes it along."
+            )
             return
         if page.conversation.busy:  # pressed twice, or while an answer comes
             return

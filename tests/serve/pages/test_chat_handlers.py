@@ -167,6 +167,8 @@ def test_a_message_goes_to_the_conversation_that_the_address_names(server: Compo
     one.handle("_catch_up", one.page, RATER)
     two.handle("_send", "three", one.page, RATER, "pawl", {})
     assert one.page.conversation.conversation_id == two.chat_id
-    rows = {name: server.store.completions(conversation_id=name) for name in (one.chat_id, two.chat_id)}
+    rows = {
+        name: server.store.completions(conversation_id=name) for name in (one.chat_id, two.chat_id)
+    }
     assert [len(row.messages) for row in rows[two.chat_id]] == [1, 3]
     assert len(rows[one.chat_id]) == 1

@@ -257,7 +257,7 @@ def test_delete_asks_first_and_a_second_tab_knows(
     tab.button("Delete all that is mine").click()
     tab.button("Go on").click()
     expect(tab.button("Delete all")).to_be_disabled()
-    tab.page.get_by_label("Type delete to go on").fill("delete")
+    tab.page.get_by_role("textbox", name="Type delete to go on").fill("delete")
     tab.button("Delete all").click()
     expect(chats.titles).to_have_count(0)
     assert [one for one in ids(server) if one not in before] == []
