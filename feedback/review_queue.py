@@ -120,8 +120,9 @@ class Queue:
     def _grouped(self, closed: Collection[Answered]) -> list[Group]:
         """The groups of the newest flagged answers that are not closed."""
         with self._grouping:
-            [(newest,)] = self._store.read(
-                f"SELECT coalesce(max(seq), 0) FROM feedback WHERE source <> '{SOURCE}'"
+            [newest] = self._store.read(
+                f"SELECT (SELECT coalesce(max(seq), 0) FROM feedback WHERE source <> '{SOURCE}'),"
+                " (SELECT coalesce(max(seq), 0) FROM conversation_notes)"
             )
             known, groups = self._groups
             treatments = {one.key: one.treatment for one in self._store.categories()}
@@ -145,8 +146,10 @@ class Queue:
         )
         wanted = {(str(completion_id), int(choice)) for completion_id, choice in flagged}
         completion_ids = sorted({completion_id for completion_id, _ in wanted})
+        unlearned = self._store.conversations.unlearned()
         answers = [one for one in self._store.completions(completion_ids=completion_ids)
-                   if _key(one) in wanted]  # fmt: skip
+                   if _key(one) in wanted
+                   and (one.conversation_id, one.rater_id) not in unlearned]  # fmt: skip
         marks: dict[Answered, list[Feedback]] = defaultdict(list)
         for mark in self._store.current_feedback(completion_ids):
             if mark.source != SOURCE:
