@@ -176,8 +176,7 @@ class Pages:
             mcp_server=False,
             theme=theme(),
             css=_asset("navigation.css") + _asset(f"{name}.css"),
-            head=_asset("icon.html")
-            + f"{style}<script>{links}\n{_asset(f'{name}.js')}</script>",
+            head=_asset("icon.html") + f"{style}<script>{links}\n{_asset(f'{name}.js')}</script>",
         )
         return Built(inner, blocks, shapes_of(blocks))
 
