@@ -1,6 +1,7 @@
 """Puts the parts together into one ASGI application, and hands each route what it needs.
 
 Without an engine, ``build_app`` gives the same routes to verbs while no server runs.
+Over 400 lines because every part that an application is made of is named here.
 """
 
 from __future__ import annotations
