@@ -87,7 +87,8 @@ class ChatList:
 
     async def draw(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
         """The list as it is now; skipped where it is drawn so."""
-        api, rows, n_found = self._api_of(rater_id, request), [], 0
+        api, n_found = self._api_of(rater_id, request), 0
+        rows: list[dict[str, Any]] = []
         query = {"search": page.search, "begins_with": IDS}
         try:
             for offset in range(0, page.n_listed, AT_ONCE):
