@@ -30,7 +30,7 @@ from pawl.errors import PawlError
 from pawl.server import Server, api_key_of, serving
 from pawl.settings import Settings, load_settings
 
-SECONDS = 600  # of a client's check
+SECONDS = 1800  # of a client's check; titles, tags and questions of a small model have no end
 
 
 @dataclass(frozen=True)
