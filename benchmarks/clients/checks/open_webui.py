@@ -65,7 +65,7 @@ class WebUi:
         data = json.dumps(body).encode() if body is not None else None
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(self.url + path, data, headers), timeout=600
+                urllib.request.Request(self.url + path, data, headers), timeout=300
             ) as answer:
                 return answer.read().decode()
         except urllib.error.HTTPError as error:
