@@ -5,11 +5,14 @@ changes the ``OpenPage`` of its session and draws it anew. The page's address na
 conversation; a session that does not hold it (the page was loaded anew, the server started
 anew) reads it back from the store first. This module imports Gradio at its top, which takes
 seconds (Gradio reads the handlers' annotations): import it only to build the page.
+
+Over 400 lines because a page's events and their handlers are read in one place.
 """
 
 from __future__ import annotations
 
 import hmac
+import html
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -26,6 +29,7 @@ from serve.pages import rendering
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form
+from serve.pages.markdown import own_text
 from serve.pages.sign_in import token_of
 
 # Of the page's address, where ``assets/page.js`` puts them.
@@ -70,6 +74,13 @@ class ChatPage:
         ui.chat.like(self._thumb, who, both, **often)
         ui.save.click(self._save, [*who, *reasons], both, **common)
         ui.take_back.click(self._take_back, who, both, **common)
+        ui.correction.change(  # Gradio's "input" is a pressed key: nothing of what is pasted
+            self._compare, [ui.page, ui.correction], [ui.difference],
+            **{**common, "trigger_mode": "always_last"},
+        )  # fmt: skip
+        ui.start_from.click(self._start_from, [ui.page], [ui.correction, ui.difference], **common)
+        ui.leave_out.click(self._leave_out, ask, both, **common)
+        ui.new_with.click(self._start_over_with, [ui.page], both, **common)
         ui.close.click(self._close, [ui.page], both, **common)
         self.blocks.unload(self._leave)
         self.blocks.load(
@@ -127,7 +138,7 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
-            gr.Warning(f"The conversation could not be read: {err}")
+            _warn(f"The conversation could not be read: {err}")
         if not page.turns:
             yield KEEP
             return
@@ -151,10 +162,10 @@ class ChatPage:
         try:
             lost = await self._open(page, rater_id, request)
         except PawlError as err:
-            gr.Warning(f"The conversation could not be read: {err}")
+            _warn(f"The conversation could not be read: {err}")
             return False
         if lost:
-            gr.Warning("The page is back, with the conversation as it was recorded. Press again.")
+            _warn("The page is back, with the conversation as it was recorded. Press again.")
         return not lost
 
     # -- asking
@@ -176,7 +187,7 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
-            gr.Warning(f"Your message was not sent: {err}")
+            _warn(f"Your message was not sent: {err}")
             return
         if page.conversation.busy:  # pressed twice, or while an answer comes
             return
@@ -212,7 +223,7 @@ class ChatPage:
         if at >= len(page.turns):
             yield [*drawn(page), *KEEP_FORM]
             return
-        question = str(event.value) if is_edited else page.turns[at].question
+        question = own_text(str(event.value)) if is_edited else page.turns[at].question
         async for parts in self._ask(page, rater_id, model, question, at, request):
             yield parts
 
@@ -251,7 +262,7 @@ class ChatPage:
             return False
         detail = f" ({engine['detail']})" if engine.get("detail") else ""
         text = f"The model can't answer yet{detail}. {then} when the notice above is gone."
-        gr.Warning(text, duration=5)
+        _warn(text, duration=5)
         return True
 
     async def _stop(self, page: OpenPage) -> list[Any]:
@@ -269,7 +280,45 @@ class ChatPage:
         page.show(Conversation())
         return drawn_and_form(page)
 
+    async def _start_over_with(self, page: OpenPage) -> list[Any]:
+        """A new chat, with the last question in the box."""
+        text = page.turns[-1].question if page.turns else ""
+        parts = await self._start_over(page)
+        parts[1]["value"] = text
+        return parts
+
+    async def _leave_out(
+        self,
+        page: OpenPage,
+        rater_id: str | None,
+        model: str,
+        known: dict[str, Any],
+        request: gr.Request,
+    ) -> AsyncIterator[list[Any]]:
+        """Ask the last question again, without the oldest of what stands before it."""
+        rater_id = self._rater(rater_id, request)
+        then = "The conversation stays as it is: press again"
+        if (
+            await self._is_too_early(known, rater_id, request, then)
+            or not await self._is_current(page, rater_id, request)
+            or not page.conversation.is_full
+        ):
+            yield [*drawn(page), *KEEP_FORM]
+            return
+        page.conversation.leave_out_oldest()
+        question, at = page.turns[-1].question, len(page.turns) - 1
+        async for parts in self._ask(page, rater_id, model, question, at, request):
+            yield parts
+
     # -- feedback
+
+    def _compare(self, page: OpenPage, correction: str) -> str:
+        return rendering.difference(page.form_turn, correction) if page.form_turn else ""
+
+    def _start_from(self, page: OpenPage) -> list[Any]:
+        """The correction begins as the answer."""
+        text = rendering.without_thought(page.form_turn.answer) if page.form_turn else ""
+        return [text, ""]
 
     async def _thumb(
         self, page: OpenPage, rater_id: str | None, event: gr.LikeData, request: gr.Request
@@ -329,7 +378,7 @@ class ChatPage:
         try:
             await page.rate(self._api(request, self._rater(rater_id, request)), turn, feedback)
         except PawlError as err:
-            gr.Warning(f"Your feedback was not saved: {err}")
+            _warn(f"Your feedback was not saved: {err}")
             return False
         page.open_form(then_open)
         return True
@@ -345,7 +394,7 @@ class ChatPage:
         try:
             known = await self._api(request, rater_id).get("/v1/feedback/categories")
         except PawlError as err:
-            gr.Warning(f"The categories could not be read: {err}")
+            _warn(f"The categories could not be read: {err}")
             known = []
         choices = [(rendering.category_name(row["key"]), row["key"]) for row in known]
         caller = caller_of(request.request.scope)
@@ -392,6 +441,11 @@ class ChatPage:
             token_of(request.request.scope),
             rater_id,
         )
+
+
+def _warn(text: str, duration: float = 10) -> None:
+    """Gradio draws a warning as HTML."""
+    gr.Warning(html.escape(text, quote=False), duration=duration)
 
 
 def _turn_index(message_index: Any) -> int:

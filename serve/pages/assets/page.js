@@ -30,7 +30,7 @@
   };
   if (!/^chat-[0-9a-f]{32}$/.test(chat() ?? "")) rename();
   addEventListener("click", (event) => {
-    if (event.target.closest?.("#pawl-new")) rename();
+    if (event.target.closest?.("#pawl-new, #pawl-new-with")) rename();
   }, true);
 
   const places = ["#pawl-question", "#pawl-correction", "#pawl-comment"];
