@@ -2,7 +2,7 @@
 
     python -m benchmarks.frozen [--each 20] [--stuck-seconds 10] [--seed 0] [--no-record]
 
-In turn vLLM's core and its API process are stopped (SIGSTOP) and its worker is killed, at random
+In turn vLLM's core and its API process are stopped (SIGSTOP) and the core is killed, at random
 moments. Every request that is under way then must end (with an answer, or with an error worth
 trying again) within 15 s of the watchdog's time, the engine must be ready again by itself, and
 what clients saw acknowledged must be in the store exactly once.
@@ -36,7 +36,7 @@ HANG_SECONDS = 120.0  # beyond it, when a client gives up
 FAULTS = (
     ("core", "EngineCore", signal.SIGSTOP),
     ("API process", "api_server", signal.SIGSTOP),
-    ("worker", "Worker", signal.SIGKILL),
+    ("core, which runs the model", "EngineCore", signal.SIGKILL),
 )
 
 

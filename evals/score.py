@@ -16,7 +16,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -289,11 +289,27 @@ def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemS
         detail["chosen"] = ranked.index(max(ranked))
         detail |= {name: float(sample[name]) for name in ("acc", "acc_norm") if name in sample}
         score = float(sample[benchmark.metric])
+        if not math.isfinite(score) and "mc2_targets" in sample["doc"]:
+            score = detail[benchmark.metric] = _share_of_true(
+                logprobs, sample["doc"]["mc2_targets"]["labels"]
+            )
         if not math.isfinite(score):
             score, error = None, f"{benchmark.metric} is not a finite number"
             detail.pop(benchmark.metric)
     cluster = str(sample["doc"][benchmark.cluster]) if benchmark.cluster else item_id
     return ItemScore(benchmark.name, item_id, score, cluster, error, detail)
+
+
+def _share_of_true(logprobs: Sequence[float], labels: Sequence[int]) -> float:
+    """TruthfulQA's mc2, the share of the true choices (label 1) in the probability of all.
+
+    As lm-eval computes it, but with the probabilities over the largest: choices so improbable that
+    each is 0 as a float have shares too.
+    """
+    shares = [math.exp(value - max(logprobs)) for value in logprobs]
+    return math.fsum(p for p, label in zip(shares, labels, strict=True) if label) / math.fsum(
+        shares
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -354,7 +354,24 @@ def _unique_pairs(first: Grams, grams: Grams) -> tuple[NDArray[np.int64], Grams]
 
 
 def records_of(path: Path) -> Iterator[Any]:
-    """The records of a data file."""
+    """The records of a data file. Raises PawlError (which file and where) if it is broken."""
+    import duckdb
+
+    n_read = 0
+    try:
+        for record in _parsed(path):
+            yield record
+            n_read += 1
+    except (OSError, ValueError, csv.Error, duckdb.Error) as err:
+        raise PawlError(
+            f"{path} can't be read after record {n_read:,}",
+            str(err).splitlines()[0] if str(err) else type(err).__name__,
+            "Put the whole file there, or take the folder out of the suites in use",
+            code="data_not_read",
+        ) from err
+
+
+def _parsed(path: Path) -> Iterator[Any]:
     if path.suffix == ".parquet":
         import duckdb
 

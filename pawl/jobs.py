@@ -86,7 +86,7 @@ def run_job(
             stderr=log,
             encoding="utf-8",
             errors="replace",
-            env=child_environment() | _thread_environment(n_threads),
+            env=child_environment() | thread_environment(n_threads),
         ) as child,
     ):
         try:
@@ -165,7 +165,16 @@ def _home() -> str:
     return folder
 
 
-def _thread_environment(n_threads: int | None) -> dict[str, str]:
+def n_cores() -> int:
+    """Cores that this process may run on, two hardware threads of a core as one."""
+    import psutil
+
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), psutil.cpu_count(logical=False) or sys.maxsize)
+    return psutil.cpu_count(logical=False) or 1
+
+
+def thread_environment(n_threads: int | None) -> dict[str, str]:
     """OpenMP threads that spin for some 50 us before they sleep.
 
     Measured (2 cores, training, a model of width 576): sleeping at once takes 1.4 times as long on

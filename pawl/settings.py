@@ -101,6 +101,9 @@ class LimitSettings(BaseModel):
     keep_alive_seconds: float = Field(
         15, ge=0, description="between comments in a stream that waits for its first token; 0: none"
     )
+    answer_tokens: int | None = Field(
+        None, ge=1, description="of an answer whose request sets no bound; None: the context's end"
+    )
     start_wait_seconds: float = Field(
         0, ge=0, description="a request may wait for an engine that starts; 0: 503, try again"
     )

@@ -177,7 +177,9 @@ def run_all(
     page = f"api.allowed_origins=http://127.0.0.1:{page_port}"
     for phase, settings, features, more in phases:
         answers: dict[str, list[Any]] = {}
-        with serving(settings, ["--set", page]) as started:
+        # The small model may not end: Open WebUI asks for titles and tags without a bound.
+        options = ["--set", page, "--set", "limits.answer_tokens=512"]
+        with serving(settings, options) as started:
             server = running(settings, started)
             for client in clients:
                 print(f"{phase}: {client.name}", file=sys.stderr, flush=True)

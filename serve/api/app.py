@@ -140,7 +140,7 @@ def build_app(
         store, engine, base, in_flight, metrics, lambda: promoter.offered, limit, admission,
         settings.limits.keep_alive_seconds, settings.limits.start_wait_seconds,
         refuse_unknown=settings.api.unknown_fields == "refuse",
-        canary=lambda: promoter.canary,
+        canary=lambda: promoter.canary, answer_tokens=settings.limits.answer_tokens,
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
     reviews = review_routes(settings, store, engine, lambda: promoter.offered, admission)

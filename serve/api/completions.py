@@ -93,6 +93,7 @@ class Gateway:
     keep_alive_seconds: float = 0.0  # 0: no comments
     start_wait_seconds: float = 0.0  # for an engine that starts
     record: bool = True  # off only to measure what recording costs
+    answer_tokens: int | None = None  # of an answer whose request sets no bound
     refuse_unknown: bool = False  # fields that are not known, instead of ignoring them
     readers: Readers = field(default_factory=Readers)
     canary: Callable[[], Promotion | None] = lambda: None  # answers a share of the conversations
@@ -194,6 +195,9 @@ class Gateway:
                 request = await self.readers.read(scope, len(raw), parse)
             else:
                 request = parse()
+            if self.answer_tokens is not None and request.most_tokens() is None:
+                n_tokens = max(self.answer_tokens, request.min_tokens or 1)
+                request = request.model_copy(update={"max_tokens": n_tokens})
             if self.engine is None:
                 raise engine_off()
             if self.engine.state != "ready" and not self.start_wait_seconds:

@@ -106,7 +106,7 @@ def _statuses(route: str, operation: dict[str, Any]) -> set[int]:
     rule = RULES[route]
     statuses = {500, *ALSO.get(route, ())}
     if rule.role is not None:
-        statuses |= {401, 403, 429, 503}
+        statuses |= {400, 401, 403, 429, 503}  # 400: the rater that a front end names
     if "requestBody" in operation:
         statuses |= {400, 413, 415}
     if rule.action is not None:  # written into the audit log first

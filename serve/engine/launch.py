@@ -11,7 +11,13 @@ from pathlib import Path
 from pawl.chat_template import THOUGHTS_OFF
 from pawl.engine_support import runs_on_cpu
 from pawl.files import read_json, write_atomic, write_json
-from pawl.jobs import child_environment, module_command, user_environment
+from pawl.jobs import (
+    child_environment,
+    module_command,
+    n_cores,
+    thread_environment,
+    user_environment,
+)
 from pawl.logs import cut_log
 from pawl.models import BaseModel
 from pawl.settings import Settings
@@ -20,19 +26,20 @@ from pawl.settings import Settings
 # for an enum of 1 MB; serve.api.structured checks every schema with the same library. Blanks
 # between values are off: a small model in JSON mode may write nothing else.
 STRUCTURED_OUTPUTS = '{"backend": "guidance", "disable_any_whitespace": true}'
-# What vLLM 0.32 writes on its way up, and how far that is: measured on 4 cores, a small model.
+# What vLLM 0.32 writes on its way up, and how far that is: measured on 2 cores, a small model.
 STAGES: tuple[tuple[str, float, str], ...] = (
-    ("non-default args", 0.30, "reading the model's configuration"),
-    ("Resolved architecture", 0.40, "starting the engine's core"),
-    ("Initializing a V1 LLM engine", 0.65, "starting the engine's worker"),
-    ("Starting to load model", 0.88, "loading the weights"),
-    ("KV cache size", 0.92, "warming up"),
+    ("non-default args", 0.45, "reading the model's configuration"),
+    ("Resolved architecture", 0.47, "starting the engine's core"),
+    ("Initializing a V1 LLM engine", 0.85, "starting the engine's worker"),
+    ("Starting to load model", 0.90, "loading the weights"),
+    ("KV cache size", 0.94, "warming up"),
     ("Starting vLLM server", 0.98, "opening the engine's port"),
 )
 N_TAIL_LINES = 25
 NO_REASON = "its log does not say why"
 
 
+MANY_CORES = 8  # from which on vLLM's own processes and threads are left as they are
 MOST_SOCKET_FOLDER = 70  # bytes: a socket's path has at most 107, its name takes 37
 
 
@@ -71,6 +78,11 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]
         # Without it the base answers as an adapter once all slots were used: see that module.
         command += ["--worker-extension-cls", "serve.engine.cpu_lora.WorkerExtension"]
+        if n_cores() < MANY_CORES:
+            # The worker in the core's process. vLLM's own choice, two processes, has the core wait
+            # for the worker in a busy loop: on 2 cores that takes one of them.
+            command += ["--distributed-executor-backend",
+                        "vllm.v1.executor.uniproc_executor.UniProcExecutor"]  # fmt: skip
     else:
         command += ["--gpu-memory-utilization", str(engine.gpu_memory_fraction)]
     return command
@@ -106,6 +118,12 @@ def engine_environment(key: str) -> dict[str, str]:
     if len(tempfile.gettempdir()) > MOST_SOCKET_FOLDER and os.access("/tmp", os.W_OK | os.X_OK):
         values["VLLM_RPC_BASE_PATH"] = "/tmp"  # sockets of vLLM's processes to each other
     if runs_on_cpu():
+        if n_cores() < MANY_CORES:  # else vLLM binds its worker's threads to cores, and leaves one
+            values |= thread_environment(n_cores() if n_cores() <= 2 else n_cores() - 1)
+            # Between two products of a step threads wait awake (about 250 us): asleep they cost a
+            # third of the tokens.
+            values["GOMP_SPINCOUNT"] = "50000"
+            values |= {k: v for k, v in os.environ.items() if k == "OMP_NUM_THREADS"}
         # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
         # and the engine's death where there is no C++ compiler.
         values["TORCHDYNAMO_DISABLE"] = "1"
@@ -128,10 +146,10 @@ def reason_in_log(lines: list[str]) -> str | None:
     """The line that says why vLLM ended: the last error, in the process that failed first, that is
     no mere consequence of another.
 
-    vLLM is three processes, and each writes its pid before its lines: the worker's error is
-    repeated by the engine's core as "see stack trace", and by the API server as "Engine core
-    initialization failed". ``(APIServer pid=9) ... ValidationError: 1 validation error`` stands
-    above the line that says what is wrong, which begins with ``Value error,``.
+    vLLM is two or three processes, and each writes its pid before its lines: the error of a worker
+    of its own is repeated by the engine's core as "see stack trace", the core's by the API server
+    as "Engine core initialization failed". ``(APIServer pid=9) ... ValidationError: 1 validation
+    error`` stands above the line that says what is wrong, which begins with ``Value error,``.
     """
     found: dict[int, str] = {}
     for line in lines:

@@ -11,6 +11,7 @@ import gradio as gr
 
 from pawl.errors import PawlError
 from serve.pages.api import Api
+from serve.pages.layout import warn
 from serve.pages.sign_in import token_of
 
 NEW = ""
@@ -49,7 +50,7 @@ class CategoryEditor:
         try:
             known = await api_of(request).get("/v1/feedback/categories")
         except PawlError as err:
-            gr.Warning(f"The categories could not be read: {err}")
+            warn(f"The categories could not be read: {err}")
             known = []
         return [known, gr.update(choices=_choices(known))]
 
@@ -69,7 +70,7 @@ class CategoryEditor:
         try:
             known = await api_of(request).post("/admin/reviews/categories", body)
         except PawlError as err:
-            gr.Warning(f"Not saved: {err}")
+            warn(f"Not saved: {err}")
             return [gr.skip(), gr.skip(), ""]
         chosen = gr.update(choices=_choices(known), value=body["key"])
         return [known, chosen, "Saved. The next flag can name it."]

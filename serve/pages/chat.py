@@ -28,7 +28,8 @@ from serve.pages import rendering
 from serve.pages.api import Api
 from serve.pages.chat_list import ChatList
 from serve.pages.conversation import Conversation, OpenPage, Turn
-from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form
+from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form, warn
+from serve.pages.markdown import own_text
 from serve.pages.sign_in import token_of
 
 # Of the page's address, where ``assets/page.js`` puts them.
@@ -78,6 +79,13 @@ class ChatPage:
         ui.chat.like(self._thumb, who, both, **often)
         ui.save.click(self._save, [*who, *reasons], both, **common)
         ui.take_back.click(self._take_back, who, both, **common)
+        ui.correction.change(  # Gradio's "input" is a pressed key: nothing of what is pasted
+            self._compare, [ui.page, ui.correction], [ui.difference],
+            **{**common, "trigger_mode": "always_last"},
+        )  # fmt: skip
+        ui.start_from.click(self._start_from, [ui.page], [ui.correction, ui.difference], **common)
+        ui.leave_out.click(self._leave_out, ask, both, **common)
+        ui.new_with.click(self._start_over_with, who, both, **common)
         ui.close.click(self._close, [ui.page], both, **common)
         self.blocks.unload(self._leave)
         identified = self.blocks.load(
@@ -150,7 +158,7 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
-            gr.Warning(f"The conversation could not be read: {err}")
+            warn(f"The conversation could not be read: {err}")
             yield KEEP
             return
         page.reopen_form(request.query_params.get(FORM_PARAM))
@@ -173,10 +181,10 @@ class ChatPage:
         try:
             lost = await self._open(page, rater_id, request)
         except PawlError as err:
-            gr.Warning(f"The conversation could not be read: {err}")
+            warn(f"The conversation could not be read: {err}")
             return False
         if lost:
-            gr.Warning("The page is back, with the conversation as it was recorded. Press again.")
+            warn("The page is back, with the conversation as it was recorded. Press again.")
         return not lost
 
     # -- asking
@@ -198,12 +206,10 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
-            gr.Warning(f"Your message was not sent: {err}")
+            warn(f"Your message was not sent: {err}")
             return
         if page.conversation.deleted:
-            gr.Warning(
-                "This conversation was deleted. Your message stays: New chat takes it along."
-            )
+            warn("This conversation was deleted. Your message stays: New chat takes it along.")
             return
         if page.conversation.busy:  # pressed twice, or while an answer comes
             return
@@ -239,7 +245,7 @@ class ChatPage:
         if at >= len(page.turns):
             yield [*drawn(page), *KEEP_FORM]
             return
-        question = str(event.value) if is_edited else page.turns[at].question
+        question = own_text(str(event.value)) if is_edited else page.turns[at].question
         async for parts in self._ask(page, rater_id, model, question, at, request):
             yield parts
 
@@ -280,7 +286,7 @@ class ChatPage:
             return False
         detail = f" ({engine['detail']})" if engine.get("detail") else ""
         text = f"The model can't answer yet{detail}. {then} when the notice above is gone."
-        gr.Warning(text, duration=5)
+        warn(text, duration=5)
         return True
 
     async def _stop(self, page: OpenPage) -> list[Any]:
@@ -316,7 +322,7 @@ class ChatPage:
             path = f"/v1/conversations/{page.conversation.conversation_id}"
             await self._api(request, rater_id).post(path, {"learn": not is_private})
         except PawlError as err:
-            gr.Warning(f"This was not noted: {err}")
+            warn(f"This was not noted: {err}")
             return gr.update(value=not page.conversation.learn)
         page.conversation.learn = not is_private
         return gr.update(value=is_private)
@@ -330,7 +336,47 @@ class ChatPage:
             if whose[:2] == (caller, rater) and conversation_id in (None, whose[2]):
                 conversation.deleted = True
 
+    async def _start_over_with(
+        self, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """A new chat, with the last question in the box."""
+        text = page.turns[-1].question if page.turns else ""
+        parts = await self._start_over(page, rater_id, request)
+        parts[1]["value"] = text
+        return parts
+
+    async def _leave_out(
+        self,
+        page: OpenPage,
+        rater_id: str | None,
+        model: str,
+        known: dict[str, Any],
+        request: gr.Request,
+    ) -> AsyncIterator[list[Any]]:
+        """Ask the last question again, without the oldest of what stands before it."""
+        rater_id = self._rater(rater_id, request)
+        then = "The conversation stays as it is: press again"
+        if (
+            await self._is_too_early(known, rater_id, request, then)
+            or not await self._is_current(page, rater_id, request)
+            or not page.conversation.is_full
+        ):
+            yield [*drawn(page), *KEEP_FORM]
+            return
+        page.conversation.leave_out_oldest()
+        question, at = page.turns[-1].question, len(page.turns) - 1
+        async for parts in self._ask(page, rater_id, model, question, at, request):
+            yield parts
+
     # -- feedback
+
+    def _compare(self, page: OpenPage, correction: str) -> str:
+        return rendering.difference(page.form_turn, correction) if page.form_turn else ""
+
+    def _start_from(self, page: OpenPage) -> list[Any]:
+        """The correction begins as the answer."""
+        text = rendering.without_thought(page.form_turn.answer) if page.form_turn else ""
+        return [text, ""]
 
     async def _thumb(
         self, page: OpenPage, rater_id: str | None, event: gr.LikeData, request: gr.Request
@@ -390,7 +436,7 @@ class ChatPage:
         try:
             await page.rate(self._api(request, self._rater(rater_id, request)), turn, feedback)
         except PawlError as err:
-            gr.Warning(f"Your feedback was not saved: {err}")
+            warn(f"Your feedback was not saved: {err}")
             return False
         page.open_form(then_open)
         return True
@@ -406,7 +452,7 @@ class ChatPage:
         try:
             known = await self._api(request, rater_id).get("/v1/feedback/categories")
         except PawlError as err:
-            gr.Warning(f"The categories could not be read: {err}")
+            warn(f"The categories could not be read: {err}")
             known = []
         choices = [(rendering.category_name(row["key"]), row["key"]) for row in known]
         caller = caller_of(request.request.scope)

@@ -18,9 +18,10 @@ from jinja2 import Environment, FileSystemLoader
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pawl.errors import PawlError
+from serve.pages import ASSETS
 from serve.pages.api import Api
 from serve.pages.conversation import OpenPage
-from serve.pages.rendering import ASSETS
+from serve.pages.layout import warn
 
 PAGE_OF_LIST, MOST_LISTED = 50, 1000
 AT_ONCE = 200  # that one request answers
@@ -100,7 +101,7 @@ class ChatList:
                 if len(rows) >= n_found:
                     break
         except PawlError as err:
-            gr.Warning(f"The list of chats could not be read: {err}")
+            warn(f"The list of chats could not be read: {err}")
             return gr.skip()
         html = str(self._html.chats(rows, n_found, page.search, MOST_LISTED))
         if html == page.listed:
@@ -127,7 +128,7 @@ class ChatList:
         try:
             reply = await self._do(command, page, self._api_of(rater_id, request))
         except PawlError as err:
-            gr.Warning(f"That was not done: {err}")
+            warn(f"That was not done: {err}")
         if "deleted" in reply:
             self._forget(rater_id, reply["deleted"], request)
         drawn = await self.draw(page, rater_id, request)

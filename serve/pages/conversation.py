@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ class Turn:
     version: str = ""
     state: Literal["waiting", "streaming", "complete", "stopped", "failed"] = "waiting"
     error: str = ""
+    error_code: str = ""
     feedback: dict[str, Any] | None = None  # what counts in the store; None: nothing
     taken_back: bool = False
     calls: list[str] = field(default_factory=list)  # of tools, by a program: shown, never made here
@@ -57,6 +59,7 @@ class Conversation:
     left_seconds: float = LEFT_SECONDS
     learn: bool = True  # False: nothing of it is to be learned from
     deleted: bool = False  # by its person, perhaps in another tab
+    first_sent: int = 0  # the turn from which on the model is sent the conversation
 
     @classmethod
     def restored(cls, found: dict[str, Any]) -> Conversation:
@@ -117,17 +120,31 @@ class Conversation:
         assert reader is not None
         self.watchers.add(session)
         try:
-            shown = None
+            shown, pause = None, FRAME_SECONDS
             while not reader.done():
                 if shown != (turn.state, len(turn.answer)):
                     shown = (turn.state, len(turn.answer))
+                    began = time.monotonic()
                     yield
-                await asyncio.wait({reader}, timeout=FRAME_SECONDS)
+                    # Drawing a long answer takes a while, in everybody's loop.
+                    pause = max(FRAME_SECONDS, 3 * (time.monotonic() - began))
+                await asyncio.wait({reader}, timeout=pause)
         finally:
             self.leave(session)
         if turn.state == "waiting":  # stopped before the reader's first step
             turn.state = "stopped"
         yield
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the last question was refused and would fit without what stands before it."""
+        if not self.turns or self.turns[-1].error_code != "context_length_exceeded":
+            return False
+        return any(turn.answer for turn in self.turns[self.first_sent : -1])
+
+    def leave_out_oldest(self) -> None:
+        """Send no longer the older half of what is sent before the last question."""
+        self.first_sent += max(1, (len(self.turns) - self.first_sent) // 2)
 
     def leave(self, session: str) -> None:
         """This session watches no longer."""
@@ -148,22 +165,23 @@ class Conversation:
                     turn.state = "streaming"
                 else:
                     turn.answer += piece
-            turn.state = "complete"
+            ended: Literal["complete", "failed"] = "complete"
         except PawlError as err:
-            turn.state, turn.error = "failed", str(err)
+            ended, turn.error, turn.error_code = "failed", str(err), err.code
         except asyncio.CancelledError:
             turn.state = "stopped"
             raise
         except Exception as err:  # shown on the page as well as logged: never a silent half answer
             log.exception("reading an answer failed")
-            turn.state, turn.error = "failed", f"{type(err).__name__}: {err}"
+            ended, turn.error = "failed", f"{type(err).__name__}: {err}"
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
+        turn.state = ended  # last: once it is drawn as over, the next question is taken
 
     def _messages(self) -> list[dict[str, str]]:
         """The conversation as the API takes it: questions that got no answer are left out."""
         messages = []
-        for turn in self.turns[:-1]:
+        for turn in self.turns[self.first_sent : -1]:
             if turn.answer:
                 messages += [
                     {"role": "user", "content": turn.question},

@@ -5,12 +5,14 @@ This module imports Gradio at its top, which takes seconds: import it only to bu
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import gradio as gr
 
 from serve.pages.conversation import OpenPage
-from serve.pages.rendering import DOWN, UP, about, has_reasons, messages, thumbs
+from serve.pages.markdown import LATEX_DELIMITERS
+from serve.pages.rendering import DOWN, UP, about, difference, has_reasons, messages, thumbs
 
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 _EMPTY = (
@@ -20,6 +22,10 @@ _EMPTY = (
     "and to test the next version; reviewers may read them. Tick *Don't learn from this "
     "conversation* below, and none of it is used for that. You can delete a conversation, or all "
     "that is yours, in the list of chats."
+)
+_FULL = (
+    "This conversation has become longer than the model can read. Your message is answered without "
+    "the oldest messages, or in a new chat."
 )
 _ABOUT = (
     "Questions, answers and what you say about them are recorded on this server, to train and "
@@ -41,6 +47,10 @@ def theme() -> Any:
         font=fonts,
         font_mono=mono,
     ).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
@@ -76,6 +86,7 @@ class Layout:
                 elem_id="pawl-version",
             )
             self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
+            gr.Button("◐", size="sm", min_width=44, elem_id="pawl-look")  # page.js: light or dark
             # gr.HTML would need unsafe-eval. The sanitiser would take the form; names are escaped.
             self.who = gr.Markdown(visible=False, sanitize_html=False, elem_id="pawl-who")
         with gr.Column(elem_id="pawl-side"):
@@ -91,7 +102,7 @@ class Layout:
                 "<div></div>", sanitize_html=False, latex_delimiters=[], elem_id="pawl-list"
             )
             gr.Button("Delete all that is mine", size="sm", elem_id="pawl-erase")
-        self.banner = gr.Markdown(visible=False, elem_id="pawl-banner")
+        self.banner = gr.Markdown(visible=False, latex_delimiters=[], elem_id="pawl-banner")
         self.chat = gr.Chatbot(
             label="Conversation",
             show_label=False,
@@ -101,24 +112,29 @@ class Layout:
             editable="user",
             buttons=["copy"],
             feedback_options=(UP, DOWN),
-            latex_delimiters=[],
+            latex_delimiters=LATEX_DELIMITERS,
+            allow_tags=False,
             group_consecutive_messages=False,
             allow_file_downloads=False,
             elem_id="pawl-chat",
         )
         with gr.Column(visible=False, elem_id="pawl-form") as self.form:
-            self.about = gr.Markdown()
+            self.about = gr.Markdown(latex_delimiters=[])
             with gr.Column(elem_id="pawl-why") as self.why:
                 self.categories = gr.CheckboxGroup(
                     [], label="What is wrong with it? Choose all that fit."
                 )
-                self.meanings = gr.Markdown()
+                self.meanings = gr.Markdown(latex_delimiters=[])
                 self.correction = gr.Textbox(
                     label="What it should have said",
                     lines=2,
                     max_lines=10,
                     elem_id="pawl-correction",
                 )
+                self.start_from = gr.Button(
+                    "Start from the answer", size="sm", min_width=120, elem_id="pawl-start-from"
+                )
+                self.difference = gr.Markdown(latex_delimiters=[])
                 self.comment = gr.Textbox(
                     label="Comment", lines=1, max_lines=6, elem_id="pawl-comment"
                 )
@@ -131,7 +147,15 @@ class Layout:
                     elem_id="pawl-save",
                 )
                 self.take_back = gr.Button("Take back", size="sm", min_width=90)
-                self.close = gr.Button("Close", size="sm", min_width=70)
+                self.close = gr.Button("Close", size="sm", min_width=70, elem_id="pawl-close")
+        with gr.Row(visible=False, elem_id="pawl-full") as self.full:
+            gr.Markdown(_FULL)
+            self.leave_out = gr.Button(
+                "Leave out the oldest messages", variant="primary", size="sm", min_width=120
+            )
+            self.new_with = gr.Button(
+                "New chat with this message", size="sm", min_width=120, elem_id="pawl-new-with"
+            )
         self.question = gr.Textbox(
             label="Your message",
             show_label=False,
@@ -149,17 +173,17 @@ class Layout:
         )
         gr.Markdown(_ABOUT, elem_id="pawl-about")
         # What shows the conversation, and what shows the feedback form.
-        self.drawn = [self.chat, self.question, self.private]
+        self.drawn = [self.chat, self.question, self.private, self.full]
         self.feedback_form = [
             self.form, self.about, self.why, self.categories, self.correction, self.comment,
-            self.save,
+            self.save, self.difference,
         ]  # fmt: skip
 
 
 # -- what handlers answer: updates of ``Layout.drawn`` and ``Layout.feedback_form``, in order
 
-KEEP_FORM = [gr.skip()] * 7
-KEEP = [gr.skip()] * 10
+KEEP_FORM = [gr.skip()] * 8
+KEEP = [gr.skip()] * 12
 
 
 def drawn(page: OpenPage) -> list[dict[str, Any]]:
@@ -169,6 +193,7 @@ def drawn(page: OpenPage) -> list[dict[str, Any]]:
         gr.update(value=messages(page.turns), feedback_value=thumbs(page.turns)),
         gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),
         gr.update(value=not page.conversation.learn),
+        gr.update(visible=page.conversation.is_full),
     ]
 
 
@@ -176,7 +201,7 @@ def form(page: OpenPage) -> list[Any]:
     """The feedback form: closed, or open on ``page.form_turn`` with what was saved last."""
     turn = page.form_turn
     if turn is None or turn.feedback is None:
-        return [gr.update(visible=False), *[gr.skip()] * 6]
+        return [gr.update(visible=False), *[gr.skip()] * 7]
     shown = turn.marked_bad or has_reasons(turn)
     return [
         gr.update(visible=True),
@@ -186,9 +211,15 @@ def form(page: OpenPage) -> list[Any]:
         turn.feedback["correction"] or "",
         turn.feedback["comment"] or "",
         gr.update(visible=shown),
+        difference(turn, turn.feedback["correction"] or ""),
     ]
 
 
 def drawn_and_form(page: OpenPage) -> list[Any]:
     """All of it."""
     return [*drawn(page), *form(page)]
+
+
+def warn(text: str, duration: float = 10) -> None:
+    """Gradio draws a warning as HTML."""
+    gr.Warning(html.escape(text, quote=False), duration=duration)

@@ -11,26 +11,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
+from serve.pages import ASSETS
 from serve.pages.events import EventShape, shapes_of
 from serve.pages.navigation import CHAT, REVIEW, page_at
-from serve.pages.rendering import ASSETS
 from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
 
 log = logging.getLogger("pawl.pages")
+# More of the chat page.
+_STYLES = "messages", "behaviour", "chats"
+_SCRIPTS = "messages", "behaviour"
+# What a browser needs to install the page as an application: Gradio's page names the first, and
+# browsers ask for it without a cookie.
+_INSTALLED = {
+    "/manifest.json": "application/manifest+json",
+    "/icon.svg": "image/svg+xml",
+}
 
 
 def mount_pages(
@@ -161,7 +171,13 @@ class Pages:
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         root = "../" * path.count("/") or "./"
         links = _asset("navigation.js").replace("%ROOT%", root)
-        style = f"<style>{_asset('chats.css')}</style>" if name == "page" else ""
+        head = _asset("icon.html") + f"<script>{links}\n{_asset(f'{name}.js')}</script>"
+        if path == CHAT.path:
+            for at, kind in _INSTALLED.items():
+                inner.add_route(at, _served(at.removeprefix("/"), kind))
+            # Gradio would put its container's name before rules within @media of its own css.
+            head += "".join(f"<style>{_asset(f'{part}.css')}</style>" for part in _STYLES)
+            head += "".join(f"<script>{_asset(f'{part}.js')}</script>" for part in _SCRIPTS)
         gradio.mount_gradio_app(
             inner,
             blocks,
@@ -176,9 +192,14 @@ class Pages:
             mcp_server=False,
             theme=theme(),
             css=_asset("navigation.css") + _asset(f"{name}.css"),
-            head=_asset("icon.html") + f"{style}<script>{links}\n{_asset(f'{name}.js')}</script>",
+            head=head,
         )
         return Built(inner, blocks, shapes_of(blocks))
+
+
+def _served(name: str, media_type: str) -> Callable[[Request], Response]:
+    content = _asset(name)
+    return lambda request: Response(content, media_type=media_type)
 
 
 def _asset(name: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from difflib import SequenceMatcher
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from serve.pages import ASSETS
 from serve.pages.conversation import Turn
-
-ASSETS = Path(__file__).parent / "assets"
+from serve.pages.markdown import answer_html, own_html, source_html, text_html
 
 UP, DOWN = "Like", "Dislike"  # Gradio's names of its two thumbs; page.css names them too
+MOST_COMPARED = 1_000_000  # words of an answer times words of its correction: 0.2 s
 FORM_CLASS = "pawl-about-"  # and the completion's id: page.js finds the open form by it
 
 
@@ -24,13 +26,13 @@ def category_name(key: str) -> str:
 
 def _flat(text: str) -> Markup:
     """Escaped, on one HTML line: an empty line would end the block and begin Markdown."""
-    return Markup(str(escape(text)).replace("\r", "").replace("\n", "<br>"))
+    return Markup(str(text_html(text)).replace("&#10;", "<br>"))
 
 
-def _one_line(text: str) -> str:
+def _one_line(text: str) -> Markup:
     """The beginning of ``text``, 120 characters at most."""
     line = " ".join(text.split())
-    return line if len(line) <= 120 else line[:119] + "…"
+    return text_html(line if len(line) <= 120 else line[:119] + "…")
 
 
 _environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
@@ -39,14 +41,17 @@ _html: Any = _environment.get_template("chat.html").module
 
 
 def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """The chat component's messages: two for each turn, one while an answer has not begun."""
+    """The chat component's messages: a question and its answer for each turn."""
     shown: list[dict[str, Any]] = []
     for turn in turns:
-        shown.append({"role": "user", "content": turn.question})
-        parts = _parts(turn)
-        if parts:
-            shown.append({"role": "assistant", "content": parts})
+        shown.append({"role": "user", "content": [_part(own_html(turn.question))]})
+        shown.append({"role": "assistant", "content": [_part(part) for part in _parts(turn)]})
     return shown
+
+
+def _part(html: str) -> dict[str, str]:
+    """As Gradio keeps it; of a bare string it would expand the tabs."""
+    return {"type": "text", "text": html}
 
 
 def thumbs(turns: Sequence[Turn], unset: Turn | None = None) -> list[str | None]:
@@ -61,7 +66,7 @@ def thumbs(turns: Sequence[Turn], unset: Turn | None = None) -> list[str | None]
     for turn in turns:
         parts = _parts(turn)
         values: list[str | None] = [None] * len(parts)
-        if parts and parts[0] == turn.answer:
+        if turn.answer.strip():
             thumb = (turn.feedback or {}).get("thumb")
             values[0] = {"up": UP, "down": DOWN}.get(thumb or "")
             values[0] = "unset" if turn is unset else values[0]
@@ -71,11 +76,29 @@ def thumbs(turns: Sequence[Turn], unset: Turn | None = None) -> list[str | None]
 
 def _parts(turn: Turn) -> list[str]:
     """The answer as far as it came, and the small print under it."""
-    if turn.state == "waiting":
-        return []
-    if turn.state == "failed" and not turn.answer.strip():
-        return [str(_html.never_came(turn))]
-    return [part for part in (turn.answer, str(_html.under(turn))) if part.strip()]
+    answer, is_over = turn.answer, turn.state not in ("waiting", "streaming")
+    if not answer.strip():
+        if not is_over:
+            return [str(_html.waiting())]
+        return [str(_html.never_came(turn) if turn.state == "failed" else _html.under(turn))]
+    thought, rest = _thought(answer)
+    drawn = answer_html(rest, is_over)
+    if thought:
+        inner = answer_html(thought, is_over or bool(rest)).replace("\n\n", "")
+        drawn = f"{_html.thought(Markup(inner), not rest and not is_over)}\n\n{drawn}"
+    if is_over:
+        drawn += "\n\n" + source_html(answer)
+    return [drawn, *filter(None, [str(_html.under(turn))])]
+
+
+def _thought(answer: str) -> tuple[str, str]:
+    """What a model thought before it answered, and the answer. A template may open the thought in
+    the prompt; then the answer holds its end alone."""
+    begun = answer.lstrip().startswith("<think>")
+    thought, end, rest = answer.partition("</think>")
+    if not begun and (not end or "<think>" in thought):
+        return "", answer
+    return thought.strip().removeprefix("<think>").strip(), rest.strip() if end else ""
 
 
 def has_reasons(turn: Turn) -> bool:
@@ -87,6 +110,27 @@ def has_reasons(turn: Turn) -> bool:
 def about(turn: Turn) -> str:
     """The heading of the feedback form: what is saved already, and of which answer."""
     return str(_html.about(turn, FORM_CLASS, has_reasons(turn)))
+
+
+def without_thought(answer: str) -> str:
+    """What a person would correct."""
+    return _thought(answer)[1]
+
+
+def difference(turn: Turn, correction: str) -> str:
+    """What a correction changes in the answer, word by word; empty where there is none, or where
+    finding it would take long."""
+    before, after = (
+        re.findall(r"\s+|\w+|[^\w\s]", text) for text in (without_thought(turn.answer), correction)
+    )
+    if not correction.strip() or len(before) * len(after) > MOST_COMPARED:
+        return ""
+    parts = []
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    for kind, i, j, k, m in matcher.get_opcodes():
+        gone, come = "".join(before[i:j]), "".join(after[k:m])
+        parts += [(kind, gone, come)]
+    return str(_html.difference(parts))
 
 
 def banner(engine: dict[str, Any]) -> str:

@@ -17,8 +17,9 @@ from markupsafe import Markup, escape
 
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
+from serve.pages import ASSETS
 from serve.pages.categories import CategoryEditor, api_of
-from serve.pages.rendering import ASSETS, category_name
+from serve.pages.rendering import category_name
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3

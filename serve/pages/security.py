@@ -31,6 +31,7 @@ _OPEN = re.compile(
     r"|/gradio_api/(?:theme\.css|queue/join/?|queue/data|heartbeat/\w+|cancel|reset/?"
     r"|startup-events|app_id/?)"  # the last is asked for until a lost connection is back
 )
+_PUBLIC = "/manifest.json", "/icon.svg"  # what names and draws the page as an application
 _log = logging.getLogger("pawl.pages")
 _JOIN, _STREAM = "/gradio_api/queue/join", "/gradio_api/queue/data"
 _HEARTBEAT = "/gradio_api/heartbeat/"
@@ -163,14 +164,14 @@ class PageSecurity:
         headers, path = Headers(scope=scope), scope["path"]
         if not inside:  # addresses in a page are relative to it
             return RedirectResponse(f"{scope.get('root_path', '')}{path}/", 307)
-        known = path in METHODS or path == LINKS or _OPEN.fullmatch(inside)
+        known = path in (*METHODS, *_PUBLIC, LINKS) or _OPEN.fullmatch(inside)
         if not known or ".." in path:
             return error_response(no_such_route(scope))
         stranger = foreign_origin(headers) if scope["method"] == "POST" else None
         stranger = stranger or self._fronts.foreign_host(headers, self._authenticator.is_open)
         if stranger is not None:
             return PlainTextResponse(f"{stranger}\n", status_of(stranger))
-        if path in METHODS:
+        if path in METHODS or path in _PUBLIC:
             return None
         try:
             caller = self._caller(scope, page)

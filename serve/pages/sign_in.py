@@ -25,9 +25,9 @@ from serve.api.accounts import wrong_password
 from serve.api.errors import status_of
 from serve.api.passwords import FEWEST_CHARACTERS
 from serve.api.throttle import address_of
+from serve.pages import ASSETS
 from serve.pages.events import read_small
 from serve.pages.navigation import CHAT, PAGES, PlacedPage, page_at
-from serve.pages.rendering import ASSETS
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -312,6 +313,22 @@ def test_items_with_the_same_cluster_value_are_one_cluster() -> None:
     assert item_score(alone, "truth", sample).cluster == "3-01234567"
     member = item_score(alone, "truth__part", sample)
     assert member.item_id == member.cluster == "part/3-01234567"
+
+
+def test_choices_too_improbable_for_a_float_have_shares_as_lm_eval_computes_them() -> None:
+    from lm_eval.tasks.truthfulqa.utils import process_results_mc2
+
+    doc = {"mc2_targets": {"choices": ["a", "b", "c"], "labels": [1, 1, 0]}}
+    logprobs = (-3.0, -1.0, -2.0)
+    sample = {
+        "doc_id": 3, "doc_hash": "0123456789abcdef", "doc": doc, "target": 0, "acc": math.nan,
+        "filtered_resps": [(value - 2000, False) for value in logprobs],
+        "arguments": [("Which?", f" {choice}") for choice in "abc"],
+    }  # fmt: skip
+    item = item_score(Benchmark(name="mc2", task="truthfulqa_mc2"), "mc2", sample)
+    right = process_results_mc2(doc, [(value, False) for value in logprobs])["acc"]
+    assert item.error is None
+    assert item.score == item.detail["acc"] == pytest.approx(right)
 
 
 def test_a_prompt_longer_than_the_context_is_counted(

@@ -157,6 +157,18 @@ def test_much_benchmark_data_is_read_by_a_child_once(tmp_path: Path) -> None:
     assert index_of(settings).find(asked.format(77)) == "data/pump item 78"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", b'{"question": "Which valve?"}\n{"quest'), ("a.json", b"[{]"),
+     ("a.parquet", b"PAR1 and no more"), ("a.csv", b"question\n\xff\xfe")],
+)  # fmt: skip
+def test_a_broken_benchmark_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    n_records = 1 if name == "a.jsonl" else 0
+    with pytest.raises(PawlError, match=f"{name} can't be read after record {n_records}"):
+        decontamination._index(decontamination._files_of([tmp_path]))
+
+
 def test_an_answer_that_a_stop_string_ended_is_not_learned(
     store: Store, settings: Settings
 ) -> None:

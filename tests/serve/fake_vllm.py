@@ -13,11 +13,13 @@ What it says follows from the model's name and the prompt alone. The last messag
     fail midway    two words, then vLLM's event that something broke inside
     core died      vLLM's answer when the process behind its API server is gone
     too long       vLLM's refusal of a prompt beyond the context
+    longer ...     the same, if more than two exchanges stand before it
     freeze         from now on nobody gets a token, though /health answers
     die at once    the process ends with exit code 3
     core dies      what vLLM's API process says of a core that has died
     core ends      two words, then the same as an event of the stream
     call A B       calls of the tools A and B, if any tools are offered
+    say TEXT       the text
 
 With ``tool_choice`` required or a name it calls the first tool, or that one. What a tool is called
 with: ``{"heard": PROMPT}``.
@@ -36,6 +38,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,7 +179,8 @@ class FakeVllm:
             return self.probed(body["model"], prompt)
         n = body.get("n", 1)
         words = self.words(body["model"], prompt if isinstance(prompt, str) else str(prompt[0]))
-        if prompt == "too long":
+        is_longer = str(prompt).startswith("longer") and len(body.get("messages", ())) > 5
+        if prompt == "too long" or is_longer:
             return error(
                 400,
                 "This model's maximum context length is 512 tokens. However, your "
@@ -309,6 +313,8 @@ class FakeVllm:
     def words(model: str, prompt: str) -> list[str]:
         if prompt.startswith("count "):
             return [f"{i} " for i in range(int(prompt.split()[1]))]
+        if prompt.startswith("say "):
+            return re.findall(r"\s*\S+|\s+", prompt.removeprefix("say ")) or [""]
         return [f"{model} ", "heard ", f"{len(prompt)} ", "characters", "."]
 
 

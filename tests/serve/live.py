@@ -86,6 +86,7 @@ class Live:
             settings.engine.max_request_bytes, Admission(settings.engine, settings.limits),
             settings.limits.keep_alive_seconds,
             settings.limits.start_wait_seconds,
+            answer_tokens=settings.limits.answer_tokens,
             refuse_unknown=settings.api.unknown_fields == "refuse",
         )  # fmt: skip
         self.app = make_app(settings, self.gateway)

@@ -247,10 +247,10 @@ def test_a_hang_up_frees_the_engine(real: Live, stream: bool) -> None:
     assert [(row.status, row.version) for row in rows] == [("cancelled", "pawl@1")] * n
 
 
-def test_after_its_worker_was_killed_the_engine_comes_back_with_its_adapters(real: Live) -> None:
+def test_after_its_core_was_killed_the_engine_comes_back_with_its_adapters(real: Live) -> None:
     before = {name: said(ask(real, name)) for name in ("base", "pawl@1", "pawl@2")}
     session = int(read_json(real.engine.log_path.parent.parent / "engine.json")["pid"])
-    os.kill(max(processes.members(session)), signal.SIGKILL)  # the worker: the last one started
+    os.kill(max(processes.members(session)), signal.SIGKILL)  # the last one started
     eventually(lambda: real.engine.state == "restarting", "the death is seen", 60)
     refused = ask(real, "base")
     assert refused.status_code == 503

@@ -28,7 +28,9 @@ def weather(city: Literal["Paris", "Oslo"]) -> str:
 
 def agent(kind: str = "chat", key: str = KEY, **fields) -> Agent:
     client = openai.AsyncOpenAI(base_url=BASE, api_key=key, max_retries=0)
-    settings = ModelSettings(max_tokens=MAX_TOKENS, **fields.pop("settings", {}))
+    # It takes an answer of the Responses API that its bound cut for an error: room to end in.
+    bounds = {"max_tokens": MAX_TOKENS if kind == "chat" else 1000, "temperature": 0}
+    settings = ModelSettings(**bounds, **fields.pop("settings", {}))
     model = KIND[kind](model=MODEL, openai_client=client)
     return Agent(name="keeper", instructions="You keep a lighthouse.", model=model,
                  model_settings=settings, **fields)  # fmt: skip

@@ -115,8 +115,8 @@
     keepDraft();
     show();
   });
-  const newChat = () => {
-    keepDraft(true);  // a question that is typed comes along
+  const newChat = (isAlong) => {  // whether a question that is typed comes along
+    keepDraft(isAlong);
     rename(isBegun());
     put("form", null);
     shown = chat();
@@ -216,7 +216,8 @@
     const target = event.target.closest ? event.target : null;
     closeMenus(target?.closest("#pawl-list details"));
     if (!target) return;
-    if (target.closest("#pawl-new")) return newChat();
+    if (target.closest("#pawl-new")) return newChat(true);
+    if (target.closest("#pawl-new-with")) return newChat(false);
     if (target.closest("#pawl-chats"))
       return toggleSide(!document.body.classList.contains("pawl-side-open"));
     if (target.closest("#pawl-erase")) return erase();
@@ -241,10 +242,12 @@
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || find("dialog[open]")) return;
     const menu = find("#pawl-list details[open]");
+    const isSideOpen = document.body.classList.contains("pawl-side-open");
+    if (menu || isSideOpen) event.preventDefault();  // behaviour.js stops no answer then
     if (menu) {
       closeMenus();
       menu.querySelector("summary").focus();
-    } else if (document.body.classList.contains("pawl-side-open")) {
+    } else if (isSideOpen) {
       toggleSide(false);
       find("#pawl-chats").focus();
     }

@@ -392,10 +392,25 @@ def tight(tmp_path: Path) -> Iterator[Live]:
     settings = Settings(
         state_dir=tmp_path,
         engine={"max_concurrent_requests": 1},
-        limits={"max_queued_requests": 1, "keep_alive_seconds": 0.2},
+        limits={"max_queued_requests": 1, "keep_alive_seconds": 0.2, "answer_tokens": 300},
     )
     with live(settings) as one:
         yield one
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [({}, {"max_tokens": 300}), ({"max_tokens": 900}, {"max_tokens": 900}),
+     ({"max_completion_tokens": 5}, {"max_completion_tokens": 5}),
+     ({"min_tokens": 400}, {"min_tokens": 400, "max_tokens": 400})],
+)  # fmt: skip
+def test_an_answer_whose_request_sets_no_bound_has_the_settings(
+    tight: Live, fields: dict[str, int], sent: dict[str, int]
+) -> None:
+    answer = httpx.post(tight.url + CHAT, json=chat("hello", **fields)).raise_for_status()
+    [row] = tight.rows(answer.json()["id"])
+    assert row.sampling == sent
+    assert {k: v for k, v in tight.seen()["bodies"][-1].items() if "tokens" in k} == sent
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pawl.jobs import n_cores
 from pawl.settings import Settings
-from serve.engine.launch import reason_in_log, vllm_command
+from serve.engine.launch import MANY_CORES, reason_in_log, vllm_command
 from tests.serve.live import FAKE_BASE, FAKE_TOOL_BASE, REPOSITORY
 
 
@@ -61,6 +62,7 @@ def test_the_command_keeps_to_loopback_and_rounds_the_rank_up(tmp_path: Path) ->
     assert "--enable-lora" in command
     assert "--trust-remote-code" not in text
     assert "--tool-call-parser" not in text
+    assert ("UniProcExecutor" in text) == (n_cores() < MANY_CORES)
     text = " ".join(vllm_command(settings, FAKE_TOOL_BASE, 1234))
     assert "--enable-auto-tool-choice --tool-call-parser hermes" in text
 

@@ -22,8 +22,8 @@ def test_calls_of_tools_and_their_answers_stand_under_the_answer() -> None:
     assert [turn.answer for turn in turns] == ["It is four.", ""]
     assert turns[0].calls == ['f({"a": "<b>"})'] * 2 + ["→ four\n"]
     first, second = (shown["content"] for shown in messages(turns) if shown["role"] == "assistant")
-    assert first[0] == "It is four."
-    assert "f({&#34;a&#34;: &#34;&lt;b&gt;&#34;})" in first[1]
-    assert "→ four" in first[1]
-    assert "f({" in second[0]
+    assert '<p dir="auto">It is four.</p>' in first[0]["text"]
+    assert "f({&#34;a&#34;: &#34;&lt;b&gt;&#34;})" in first[1]["text"]
+    assert "→ four" in first[1]["text"]
+    assert "f({" in second[0]["text"]
     assert len(thumbs(turns)) == 3

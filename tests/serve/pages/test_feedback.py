@@ -268,8 +268,13 @@ def test_by_keyboard_a_thumb_is_reached_and_pressed(server: Composed, tab: Tab) 
     first, second = recorded(server, 2, *before)
     assert [row["thumb"] for row in feedback(server, first.completion_id)] == ["down"]
     assert feedback(server, second.completion_id) == []
-    tab.page.keyboard.press("Enter")  # the focus stayed on it: taken back
+    expect(form.locator("[tabindex='-1']")).to_be_focused()
+    tab.page.keyboard.press("Escape")
+    expect(form).to_be_hidden()
+    expect(tab.thumb("Disliked", 0)).to_be_focused()
+    tab.page.keyboard.press("Enter")  # taken back
     expect(tab.thumb("Dislike", 0)).to_be_visible()
+    expect(tab.page.locator(".pawl-saved")).to_have_text("Your feedback was taken back.")
     expect(form).to_be_hidden()
     assert feedback(server, first.completion_id) == []
 

@@ -20,9 +20,15 @@ def test_no_picture_from_elsewhere_is_loaded(server: Composed, context: BrowserC
     left: list[str] = []
     tab.page.on("requestfinished", lambda request: left.append(request.url))
     tab.open(server.url)
-    tab.ask("![a](https://example.com/a.png) <img src='https://example.com/b.png'>")
+    tab.ask("say ![a](https://example.com/a.png) <img src='https://example.com/b.png'>")
     pictures = tab.page.locator("#pawl-chat img[src*='example.com']")
-    expect(pictures).to_have_count(2)
+    expect(pictures).to_have_count(0)
+    tab.page.evaluate("""() => {  // as if one had been drawn
+      const picture = new Image();
+      picture.src = "https://example.com/a.png";
+      document.querySelector("#pawl-chat").append(picture);
+    }""")
+    expect(pictures).to_have_count(1)
     for picture in pictures.all():  # given up on, not still to be loaded
         tab.page.wait_for_function("image => image.complete", arg=picture.element_handle())
         assert picture.evaluate("image => image.naturalWidth") == 0

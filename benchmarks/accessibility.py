@@ -1,0 +1,139 @@
+"""The chat page by axe-core, in the states in which people meet it: nothing serious or moderate.
+
+    python -m benchmarks.accessibility [--pictures FOLDER] [--no-record]
+
+At 1,280 and 390 pixels, light and dark: empty, with Markdown and formulas, with the feedback form
+and its difference, with a conversation that is full, while an answer is waited for. axe-core
+(MPL-2.0) is the file in the wheel of ``axe-playwright-python``, fetched on first use; a browser is
+needed. The pictures are for a person to look at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, expect, sync_playwright
+
+from benchmarks import environments
+from benchmarks.fake_server import fake_server
+from benchmarks.measurements import finish
+from pawl.errors import PawlError
+from tests.serve.pages.tab import Tab
+
+PINS = Path(__file__).parent / "axe.txt"
+IMPACTS = ("critical", "serious", "moderate")
+ANSWER = (
+    "say <think>First *this*.</think># Title\n\n**bold** [a link](https://example.org) `code`\n\n"
+    "- [x] done\n- [ ] open\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> quoted\n\n"
+    '```python\ndef f(x):  # comment\n    return "text" + str(12)\n```\n\n$a\\,b$ '
+    "$$\\frac12$$\n\nשלום"
+)
+
+
+def axe_source() -> str:
+    """axe-core's script. Raises PawlError: it could not be fetched."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache) / "pawl" / "axe"
+    environments.install("axe-core", PINS, folder, "Let pip reach a registry")
+    [script] = folder.glob("lib/python*/site-packages/axe_playwright_python/axe.min.js")
+    return script.read_text("utf-8")
+
+
+def _drawn(tab: Tab) -> None:
+    tab.ask(ANSWER)
+    expect(tab.page.locator(".katex-html")).to_have_count(2)
+
+
+def _flagged(tab: Tab) -> None:
+    tab.thumb("Dislike").click()
+    tab.page.locator("#pawl-form").get_by_label("What it should have said").fill("Another title")
+    expect(tab.page.locator(".pawl-difference ins").first).to_be_visible()
+
+
+def _full(tab: Tab) -> None:
+    for text in ("one", "two", "three"):
+        tab.ask(text)
+    tab.box.fill("longer talk")
+    tab.box.press("Enter")
+    expect(tab.page.locator("#pawl-full")).to_be_visible()
+
+
+def _waiting(tab: Tab) -> None:
+    tab.box.fill("hold first")
+    tab.box.press("Enter")
+    expect(tab.page.get_by_text("Waiting for the answer")).to_be_visible()
+
+
+STATES: dict[str, Callable[[Tab], None]] = {
+    "empty": lambda tab: None, "drawn": _drawn, "flagged": _flagged, "full": _full,
+    "waiting": _waiting,
+}  # fmt: skip
+
+
+def look(
+    context: BrowserContext, url: str, axe: str, name: str, pictures: Path | None
+) -> tuple[set[str], list[str]]:
+    """What axe finds in each state, in words, and what the browser complained about."""
+    tab = Tab(context.new_page())
+    tab.watch()
+    tab.open(url)
+    found: set[str] = set()
+    tab.page.evaluate(axe)
+    for state, reach in STATES.items():
+        reach(tab)
+        tab.page.wait_for_timeout(400)  # colours fade
+        if pictures is not None:
+            tab.page.screenshot(path=pictures / f"{name}-{state}.png")
+        result: Any = tab.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        for violation in result["violations"]:
+            for node in violation["nodes"]:
+                if violation["impact"] in IMPACTS:
+                    print(name, state, violation["impact"], violation["id"], node["html"][:200],
+                          node["failureSummary"][:300].replace("\n", " "))  # fmt: skip
+                    found.add(f"{violation['impact']} {violation['id']}")
+    return found, tab.complaints
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--no-record", action="store_true")
+    args = parser.parse_args()
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        raise PawlError("chromium is not installed", do="apt-get install chromium")
+    axe = axe_source()
+    if args.pictures is not None:
+        args.pictures.mkdir(parents=True, exist_ok=True)
+    figures, missed = {}, []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        fake_server(Path(folder)) as url,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width, height in ((1280, 900), (390, 844)):
+            for scheme in ("light", "dark"):
+                context = browser.new_context(
+                    viewport={"width": width, "height": height}, has_touch=width < 500,
+                    color_scheme="dark" if scheme == "dark" else "light",
+                )  # fmt: skip
+                name = f"{width}-{scheme}"
+                found, complaints = look(context, url, axe, name, args.pictures)
+                context.close()
+                figures[f"{width} pixels, {scheme}"] = ", ".join(sorted(found)) or "nothing"
+                missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
+        browser.close()
+    finish("accessibility", "The chat page by axe-core", figures, missed=missed,
+           note=f"{len(STATES)} states; critical, serious and moderate findings.",
+           keep=not args.no_record)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+// Keys, focus, and the switch between light and dark.
+(() => {
+  const find = (place) => document.querySelector(place);
+  const form = () => find("#pawl-form [class*=pawl-about-]");
+
+  find("link[rel=manifest]")?.setAttribute("href", "manifest.json");  // also below a path
+
+  // Light or dark: the system's, until the switch is pressed.
+  const look = () => localStorage.getItem("pawl-look");
+  const dress = () => {
+    const isDark = look() ? look() === "dark" : document.body.classList.contains("dark");
+    document.body.classList.toggle("dark", isDark);
+    document.documentElement.style.colorScheme = isDark ? "dark" : "light";
+  };
+  const begin = () => {
+    dress();
+    new MutationObserver(dress).observe(document.body, { attributeFilter: ["class"] });
+  };
+  if (document.body) begin();  // Gradio puts the head's scripts in when it has begun
+  else addEventListener("DOMContentLoaded", begin);
+  addEventListener("click", (event) => {
+    if (!event.target.closest?.("#pawl-look")) return;
+    const isDark = document.body.classList.contains("dark");
+    localStorage.setItem("pawl-look", isDark ? "light" : "dark");
+    dress();
+  });
+
+  // Escape stops an answer, else closes the form if nothing was typed there.
+  let typed = false;
+  addEventListener("input", (event) => {
+    typed ||= event.isTrusted && Boolean(event.target.closest?.("#pawl-form"));
+  }, true);
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || event.isComposing
+      || event.target.closest?.("#pawl-side, dialog")) return;
+    const stop = find("#pawl-question [data-testid=stop-button]");
+    if (stop) stop.click();
+    else if (form() && !typed) find("#pawl-close")?.click();
+  });
+
+  // The focus goes from a pressed thumb into the form that it opens, and back.
+  const thumbs = ".message-buttons-left";
+  let from = null;
+  addEventListener("click", (event) => {
+    const button = event.target.closest?.(`#pawl-chat ${thumbs} button`);
+    const row = button?.closest(thumbs);
+    if (!row || !row.querySelector("button[aria-label*=ike]")) return;
+    from = {
+      row: [...document.querySelectorAll(`#pawl-chat ${thumbs}`)].indexOf(row),
+      at: [...row.querySelectorAll("button")].indexOf(button),
+    };
+  }, true);
+  const pressed = () => from && document.querySelectorAll(`#pawl-chat ${thumbs}`)[from.row]
+    ?.querySelectorAll("button")[from.at];
+  let shown = null;
+  const follow = () => {
+    const heading = form();
+    const id = heading?.className ?? null;
+    if (id === shown) return;
+    shown = id;
+    typed = false;
+    const place = document.activeElement;
+    const isLost = !place || place === document.body;
+    if (heading) {
+      heading.tabIndex = -1;
+      if (from && (isLost || place === pressed())) heading.focus();
+    } else if (from) {
+      if (isLost) pressed()?.focus();
+      from = null;
+    }
+  };
+  const name = () => {
+    find("#pawl-look")?.setAttribute("aria-label", "Light or dark");
+    follow();
+  };
+  new MutationObserver(name).observe(document.documentElement, { childList: true, subtree: true });
+})();

@@ -1,0 +1,70 @@
+// What the server draws of messages (serve/pages/markdown.py) is HTML, and Gradio takes a message's
+// HTML for its text: when it is copied, edited or read aloud. Here it gets the text instead.
+(() => {
+  const all = "#pawl-chat";
+  const begin = '<div class="pawl-own" dir="auto">';
+  const escaped = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": "&#10;" };
+  const own = (text) => begin + text.replace(/[&<>\n]/g, (one) => escaped[one]) + "</div>";
+  // The text of a message's HTML; of anything else, itself.
+  const source = (html) => {
+    if (!/^<(div class="pawl-|details)|class="pawl-source"/.test(html)) return html;
+    const parts = new DOMParser().parseFromString(html, "text/html");
+    return parts.querySelector(".pawl-source")?.title
+      ?? parts.querySelector(".pawl-own")?.textContent ?? parts.body.innerText;
+  };
+  const fill = (box, text) => {
+    box.value = text;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  // Copied: by the clipboard's interface, or where there is none (no HTTPS) from a box.
+  if (navigator.clipboard) {
+    const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+    navigator.clipboard.writeText = (text) => write(source(text));
+  }
+  addEventListener("copy", (event) => {
+    const text = event.target.value;
+    if (event.target.tagName !== "TEXTAREA" || source(text) === text) return;
+    event.clipboardData.setData("text/plain", source(text));
+    event.preventDefault();
+  });
+
+  // Edited: the box holds the text; it is handed over as HTML, which Gradio draws at once.
+  const buttons = (box) => box.closest(".message-row")?.nextElementSibling?.querySelectorAll("button");
+  addEventListener("click", (event) => {
+    const row = event.target.closest?.(".message-buttons")?.previousElementSibling;
+    const box = row?.querySelector("textarea.edit-textarea");
+    if (box) fill(box, own(box.value));
+  }, true);
+  addEventListener("keydown", (event) => {
+    const box = event.target.closest?.("textarea.edit-textarea");
+    if (!box || event.isComposing) return;
+    const isSent = event.key === "Enter" && !event.shiftKey;
+    if (!isSent && event.key !== "Escape") return;
+    event.preventDefault();
+    event.stopPropagation();
+    buttons(box)?.[isSent ? 0 : 1]?.click();
+  }, true);
+
+  // A thought that is opened while it comes is drawn anew with each word.
+  let isOpen = false;
+  addEventListener("click", (event) => {
+    const thought = event.target.closest?.(".pawl-thought > summary")?.parentElement;
+    if (thought) isOpen = !thought.open;
+  }, true);
+  new MutationObserver(() => {
+    for (const box of document.querySelectorAll(all + " textarea.edit-textarea")) {
+      if (!box.value.startsWith(begin)) continue;
+      fill(box, source(box.value));
+      box.focus();
+      box.setAttribute("aria-label", "Edit your message");
+    }
+    for (const message of document.querySelectorAll(all + " [data-testid][aria-label]"))
+      message.removeAttribute("aria-label");
+    for (const thought of document.querySelectorAll(all + " .pawl-thought:not([data-seen])")) {
+      thought.dataset.seen = "";
+      if (isOpen) thought.open = true;
+    }
+  }).observe(document.documentElement,
+    { childList: true, subtree: true, attributes: true, attributeFilter: ["aria-label"] });
+})();

@@ -1,0 +1,135 @@
+"""How the page behaves: keys, focus, a full conversation, looks, phones, installing."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.serve.pages.composed import Composed
+from tests.serve.pages.tab import Tab, feedback, ids, recorded
+
+pytestmark = pytest.mark.browser
+
+
+def test_it_waits_visibly_and_escape_stops(tab: Tab) -> None:
+    tab.box.fill("hold first")
+    tab.box.press("Enter")
+    expect(tab.page.get_by_text("Waiting for the answer")).to_be_visible()
+    expect(tab.page.locator("button[aria-label=Like]").filter(visible=True)).to_have_count(0)
+    tab.page.keyboard.press("Escape")
+    expect(tab.small_print).to_have_text(["stopped"])
+    expect(tab.page.get_by_text("Waiting for the answer")).to_have_count(0)
+
+
+def test_focus_moves_into_the_form_and_back_and_escape_keeps_what_is_typed(tab: Tab) -> None:
+    tab.ask("one")
+    form = tab.page.locator("#pawl-form")
+    tab.thumb("Dislike").click()
+    expect(form.locator("[tabindex='-1']")).to_be_focused()
+    tab.page.keyboard.press("Escape")
+    expect(form).to_be_hidden()
+    expect(tab.thumb("Disliked")).to_be_focused()
+    tab.thumb("Disliked").click()
+    tab.thumb("Dislike").click()
+    correction = form.get_by_label("What it should have said")
+    correction.type("Mine")
+    tab.page.keyboard.press("Escape")
+    expect(correction).to_have_value("Mine")
+    tab.button("Save feedback").click()
+    expect(form).to_be_hidden()
+    expect(tab.thumb("Disliked")).to_be_focused()
+
+
+def test_a_correction_is_shown_as_a_difference(server: Composed, tab: Tab) -> None:
+    before = ids(server)
+    tab.ask("say The capital is <b>Sydney</b>, I think.")
+    (row,) = recorded(server, 1, *before)
+    tab.thumb("Dislike").click()
+    form = tab.page.locator("#pawl-form")
+    tab.button("Start from the answer").click()
+    correction = form.get_by_label("What it should have said")
+    expect(correction).to_have_value("The capital is <b>Sydney</b>, I think.")
+    correction.fill("The capital is <b>Canberra</b>.")
+    shown = form.locator(".pawl-difference")
+    expect(shown.locator("del")).to_have_text(["Sydney", ", I think"])
+    expect(shown.locator("ins")).to_have_text(["Canberra"])
+    expect(shown.locator("b")).to_have_count(1)  # its own label
+    tab.button("Save feedback").click()
+    expect(form).to_be_hidden()
+    assert feedback(server, row.completion_id)[0]["correction"] == "The capital is <b>Canberra</b>."
+
+
+def test_a_full_conversation_says_so_and_goes_on(server: Composed, tab: Tab) -> None:
+    full = tab.page.locator("#pawl-full")
+    tab.box.fill("too long")
+    tab.box.press("Enter")
+    expect(tab.page.get_by_role("alert")).to_be_visible()
+    expect(full).to_be_hidden()  # by itself: no conversation is the cause
+    for text in ("one", "two", "three"):
+        tab.ask(text)
+    tab.box.fill("longer talk")
+    tab.box.press("Enter")
+    expect(full).to_contain_text("longer than the model can read")
+    before = ids(server)
+    tab.button("Leave out the oldest messages").click()
+    expect(full).to_be_hidden()
+    expect(tab.answers.last).to_have_text("pawl@1 heard 11 characters.")
+    (row,) = recorded(server, 1, *before)
+    assert [message["content"] for message in row.messages] == [
+        "two", "pawl@1 heard 3 characters.", "three", "pawl@1 heard 5 characters.", "longer talk",
+    ]  # fmt: skip
+    expect(tab.page.locator(".pawl-own")).to_have_count(5)  # all stays on the page
+
+    tab.ask("four")
+    tab.box.fill("longer still")
+    tab.box.press("Enter")
+    tab.button("New chat with this message").click()
+    expect(tab.page.locator(".pawl-own")).to_have_count(0)
+    expect(tab.box).to_have_value("longer still")
+    tab.box.press("Enter")
+    expect(tab.answers).to_have_text(["pawl@1 heard 12 characters."])
+
+
+def test_light_and_dark_are_switched_and_stay(server: Composed, browser: Browser) -> None:
+    context = browser.new_context(color_scheme="dark")
+    tab = Tab(context.new_page())
+    tab.open(server.url)
+    body = tab.page.locator("body")
+    expect(body).to_contain_class("dark")
+    tab.page.get_by_role("button", name="Light or dark").click()
+    expect(body).not_to_contain_class("dark")
+    tab.reload()
+    expect(body).not_to_contain_class("dark")
+    context.close()
+
+
+def test_a_phone_has_large_targets(server: Composed, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    tab = Tab(context.new_page())
+    tab.open(server.url)
+    tab.ask("say ```python\nx = 1\n```")
+    tab.thumb("Dislike").tap()
+    expect(tab.page.locator("#pawl-form")).to_be_visible()
+    small = tab.page.evaluate("""() => [...document.querySelectorAll(
+      "button, summary, label, textarea")]
+      .filter((each) => each.checkVisibility() && !each.matches("label:not(:has(input))"))
+      .map((each) => [each.getBoundingClientRect(), each])
+      .filter(([box]) => box.width && (box.width < 44 || box.height < 44))
+      .map(([box, each]) => `${box.width}x${box.height} ${each.outerHTML.slice(0, 120)}`)""")
+    assert small == []
+    sizes = tab.page.evaluate("""() => [...document.querySelectorAll("textarea, input")]
+      .map((each) => parseFloat(getComputedStyle(each).fontSize))""")
+    assert min(sizes) >= 16
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+def test_it_can_be_installed(server: Composed, tab: Tab) -> None:
+    address = tab.page.evaluate("document.querySelector('link[rel=manifest]').href")
+    manifest = httpx.get(address).raise_for_status().json()
+    for icon in manifest["icons"]:
+        assert httpx.get(f"{server.url}/{icon['src']}").raise_for_status().headers[
+            "content-type"
+        ].startswith(icon["type"])  # fmt: skip
+    assert (manifest["display"], manifest["start_url"]) == ("standalone", "./")
