@@ -63,18 +63,27 @@ def parse_cron(expression: str) -> str:
 
 
 def parse_zone(name: str | None) -> tzinfo:
-    """The time zone of an IANA name; None: the machine's. Raises ValueError: no such zone."""
+    """The time zone of an IANA name; None: the machine's, which is ``TZ`` (such a name, or the
+    absolute path of a zone's file) or else ``/etc/localtime``. Raises ValueError: no such zone."""
     if name is not None:
         try:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError) as err:
             raise ValueError("it is no time zone of the IANA list, as 'Europe/Berlin' is") from err
-    if zone := os.environ.get("TZ", "").lstrip(":"):
-        return parse_zone(zone)
-    if not LOCAL_TIME.exists():
+    zone = os.environ.get("TZ", "").lstrip(":")
+    if not zone and not LOCAL_TIME.exists():
         return UTC
-    with LOCAL_TIME.open("rb") as file:
-        return ZoneInfo.from_file(file)
+    try:
+        if zone and not zone.startswith("/"):
+            return parse_zone(zone)
+        with Path(zone or LOCAL_TIME).open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (ValueError, OSError) as err:
+        source = f"TZ={zone}" if zone else str(LOCAL_TIME)
+        raise ValueError(
+            f"the machine's time zone, {source}, is neither of the IANA list nor the file of a "
+            "zone; set schedule.time_zone, as 'Europe/Berlin'"
+        ) from err
 
 
 def parse_quiet(text: str) -> tuple[time, time]:
@@ -91,7 +100,7 @@ class Schedule:
 
     def __init__(self, settings: ScheduleSettings) -> None:
         self.cron = settings.cron
-        self.zone = parse_zone(settings.time_zone)
+        self.zone = parse_zone(settings.time_zone) if settings.has_times else UTC
         self.catch_up = timedelta(hours=settings.catch_up_hours)
         self._max_hours = settings.max_hours
         self._quiet = [parse_quiet(text) for text in settings.quiet_hours]
