@@ -192,11 +192,15 @@ class ScheduleLog:
                       f": {event.reason}" if event.reason else "")  # fmt: skip
 
     def read(self) -> list[Event]:
-        """All lines, oldest first; half a line, which a kill left, is none."""
+        """All lines, oldest first; half a line, which a kill left, is none, nor is one whose
+        ``due`` is no time with its distance from UTC (the file was edited)."""
         events = []
         for line in self._lines():
             try:
-                events.append(Event(**json.loads(line)))
+                event = Event(**json.loads(line))
+                if event.due_at is not None and event.due_at.utcoffset() is None:
+                    raise ValueError(f"due {event.due} lacks its distance from UTC")
+                events.append(event)
             except (ValueError, TypeError) as err:
                 _log.warning("a line of %s can't be read: %s", self.path, err)
         return events
@@ -210,7 +214,7 @@ class ScheduleLog:
     def _lines(self) -> Sequence[str]:
         if not self.path.exists():
             return []
-        return [line for line in self.path.read_text("utf-8", "replace").splitlines() if line]
+        return [line for line in self.path.read_text("utf-8", "replace").split("\n") if line]
 
     @staticmethod
     def _ends_a_line(descriptor: int, size: int) -> bool:

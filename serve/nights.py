@@ -58,10 +58,13 @@ class Nights:
 
     async def run(self) -> None:
         """Look until cancelled; a night that runs then is ended."""
-        scheduler = await asyncio.to_thread(self._start)
-        _log.info("nights %s; the next is due %s", self._schedule, self._next(scheduler))
+        scheduler: Scheduler | None = None
         while True:
             try:
+                if scheduler is None:
+                    scheduler = await asyncio.to_thread(self._start)
+                    _log.info("nights %s; the next is due %s", self._schedule,
+                              self._next(scheduler))  # fmt: skip
                 due = await asyncio.to_thread(scheduler.look, self._clock(), self._busy())
                 if due is not None:
                     await self._work(scheduler, due)
@@ -105,13 +108,20 @@ class Nights:
             while not ended.done():
                 await asyncio.wait({ended}, timeout=self._poll_seconds)
                 if not ended.done():
-                    await asyncio.to_thread(scheduler.look, self._clock())
+                    await self._look_beside(scheduler)
         finally:
             if not ended.done():
                 await _stop(child, ended)
         code = child.returncode or 0
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"its process ended with {how} and said nothing; see {self._output}"
+
+    async def _look_beside(self, scheduler: Scheduler) -> None:
+        """A look that can't be written down must not end the night that runs; the next tries."""
+        try:
+            await asyncio.to_thread(scheduler.look, self._clock())
+        except (PawlError, OSError) as error:
+            _log.warning("the schedule waits: %s", error)
 
     def _busy(self) -> str:
         return BUSY if is_locked(self._lock) else ""

@@ -105,6 +105,18 @@ def test_quiet_hours_put_a_night_off_and_bound_its_time(tmp_path: Path) -> None:
     assert Schedule(ScheduleSettings()).minutes(at("2026-05-11T21:30")) is None
 
 
+def test_lines_with_unusable_due_times_are_left_out(tmp_path: Path) -> None:
+    scheduler = make(tmp_path, "2026-05-10T12:00")
+    scheduler.log.append(Event("2026-05-11T02:30:00+00:00", "", "ran", "a separator: \u2028."))
+    for due in ("2026-05-12T02:30:00", "12 May", "2026-05-12"):
+        scheduler.log.append(Event(due, "", "ran"))
+    with scheduler.log.path.open("ab") as file:
+        file.write(b'{"due": 3, "at": "", "outcome": "ran"}\n[]\n')
+    assert [event.outcome for event in scheduler.log.read()] == ["set", "ran"]
+    again = make(tmp_path, "2026-05-12T03:00")
+    assert again.look(at("2026-05-12T03:00")) == at("2026-05-12T02:30")
+
+
 def test_the_zone_of_the_machine_is_that_of_tz(monkeypatch: pytest.MonkeyPatch) -> None:
     berlin = {"cron": "30 2 * * *"}
     [file] = [path for path in (Path(root) / "Europe/Berlin" for root in TZPATH) if path.exists()]
