@@ -107,7 +107,7 @@ class Schedule:
         self._zone_name = settings.time_zone or "the machine's time zone"
 
     def __str__(self) -> str:
-        return f"'{self.cron}' in {self._zone_name}"
+        return f"'{self.cron}' in {self._zone_name}" if self.cron is not None else "no schedule"
 
     def due_after(self, after: datetime) -> Iterator[datetime]:
         """The due times after a time, for ever; none without a cron expression."""
@@ -225,7 +225,7 @@ class Scheduler:
     """Decides which due time's night begins now. Not for several threads at once.
 
     Args:
-        schedule: with a cron expression.
+        schedule: without a cron expression nothing is due; the log says so if it knows another.
         log: what became of earlier due times; what is decided is written there.
         now: when the scheduler starts. Under a schedule that the log does not know nothing is due
             before it.
@@ -244,7 +244,7 @@ class Scheduler:
             self._hindrance = "the server ended while it ran"
         self.next_due: datetime | None = None  # the first that nobody looked at yet
         self._count_from(max((due for due, _ in events), default=now))
-        if not sets or sets[-1] != str(schedule):
+        if (sets or schedule.cron is not None) and sets[-1:] != [str(schedule)]:
             if self.pending is not None:
                 self._finish(now, "failed", f"{self._hindrance}; then the schedule was changed")
             self._begin_anew(now)

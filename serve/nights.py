@@ -32,7 +32,7 @@ class Nights:
     """Begins nights when they are due.
 
     Args:
-        settings: with ``schedule.cron``.
+        settings: without ``schedule.cron`` no night begins, and the log says from when on.
         arguments: options of the ``pawl`` group that the server was given, for its nights too.
         clock: the time now, aware.
         command: the night's command line for a due time; None: ``pawl nightly``.
@@ -57,12 +57,15 @@ class Nights:
         self._command = command or (lambda due: [*night, "nightly", "--due", due])
 
     async def run(self) -> None:
-        """Look until cancelled; a night that runs then is ended."""
+        """Look until cancelled; a night that runs then is ended. Over at once without a cron
+        expression."""
         scheduler: Scheduler | None = None
         while True:
             try:
                 if scheduler is None:
                     scheduler = await asyncio.to_thread(self._start)
+                    if self._schedule.cron is None:
+                        return
                     _log.info("nights %s; the next is due %s", self._schedule,
                               self._next(scheduler))  # fmt: skip
                 due = await asyncio.to_thread(scheduler.look, self._clock(), self._busy())

@@ -196,8 +196,7 @@ async def _serve(
             if settings.webhook.url is not None:
                 webhook = Webhook(settings.webhook, store, settings.state_dir, app.state.metrics)
                 beside.append(webhook.run())
-            if settings.schedule.cron is not None:
-                beside.append(Nights(settings, arguments).run())
+            beside.append(Nights(settings, arguments).run())
             tasks = [asyncio.create_task(work) for work in beside]
             await serving
             for task in tasks:

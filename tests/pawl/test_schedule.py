@@ -105,6 +105,19 @@ def test_quiet_hours_put_a_night_off_and_bound_its_time(tmp_path: Path) -> None:
     assert Schedule(ScheduleSettings()).minutes(at("2026-05-11T21:30")) is None
 
 
+def test_due_times_while_the_server_ran_without_a_schedule_are_not_missed(tmp_path: Path) -> None:
+    make(tmp_path, "2026-05-10T12:00", cron=None)
+    assert not (tmp_path / SCHEDULE_LOG).exists()
+    make(tmp_path, "2026-05-10T12:00")
+    for _ in range(2):
+        assert make(tmp_path, "2026-05-12T12:00", cron=None).next_due is None
+    again = make(tmp_path, "2026-05-20T12:00")
+    assert again.look(at("2026-05-20T12:00")) is None
+    assert not finals(again.log)
+    assert [event.outcome for event in again.log.read()] == ["set"] * 3
+    assert again.next_due == at("2026-05-21T02:30")
+
+
 def test_lines_with_unusable_due_times_are_left_out(tmp_path: Path) -> None:
     scheduler = make(tmp_path, "2026-05-10T12:00")
     scheduler.log.append(Event("2026-05-11T02:30:00+00:00", "", "ran", "a separator: \u2028."))

@@ -139,6 +139,17 @@ def test_a_disk_that_fails_ends_neither_the_nights_nor_the_night_that_runs(tmp_p
     asyncio.run(scenario())
 
 
+def test_a_server_without_a_schedule_says_so_where_one_was(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Machine(tmp_path, SAYS) as machine:
+            pass
+        settings = load_settings({"state_dir": tmp_path}, only_flags=True)
+        await asyncio.wait_for(Nights(settings, clock=machine.clock).run(), 20)
+        assert [event.outcome for event in machine.log.read()] == ["set", "set"]
+
+    asyncio.run(scenario())
+
+
 def test_a_night_waits_for_another(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Machine(tmp_path, SAYS) as machine:
