@@ -1,8 +1,8 @@
 """The nights that ``pawl up`` begins by ``schedule.cron``, each as ``pawl nightly`` in a child.
 
 ``pawl.schedule.Scheduler`` decides; here is what waits, starts the child and ends it with the
-server. A child that is ended so leaves no last line in ``schedule.jsonl``: the next start goes on
-with it.
+server. A night that runs when the server is told to stop gets no last line in ``schedule.jsonl``,
+from neither of the two: the next start goes on with it.
 """
 
 from __future__ import annotations
@@ -117,7 +117,11 @@ class Nights:
                 await _stop(child, ended)
         code = child.returncode or 0
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"its process ended with {how} and said nothing; see {self._output}"
+        return f"its process ended with {how}: {self._last_words()}; see {self._output}"
+
+    def _last_words(self) -> str:
+        lines = self._output.read_text("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
     async def _look_beside(self, scheduler: Scheduler) -> None:
         """A look that can't be written down must not end the night that runs; the next tries."""

@@ -94,7 +94,7 @@ def test_a_process_that_says_nothing_is_said_for(tmp_path: Path) -> None:
             machine.now += timedelta(days=1)
             [event] = await machine.ended()
             assert event.outcome == "failed"
-            assert "exit code 3" in event.reason
+            assert "exit code 3: no room;" in event.reason
             assert (machine.settings.logs_dir / "night.out").read_text() == "no room\n"
 
     asyncio.run(scenario())

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from pawl.cli import cli
+from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import hold_lock
 from pawl.schedule import SCHEDULE_LOG, Event, ScheduleLog
-from pawl.settings import ScheduleSettings
+from pawl.settings import ScheduleSettings, Settings
 from refine.night.nightly import OUT_OF_TIME, run_night
 from refine.night.scheduled import run_scheduled
 from refine.night.state import newest_runs
@@ -62,6 +63,18 @@ def test_a_scheduled_night_leaves_its_lines(world: World) -> None:
     assert shown.exit_code == 0, shown.output
     assert "no_run" in shown.output
     assert shown.output.count("is due") == 3
+
+
+@pytest.mark.parametrize(("due", "left"), [(NOON, ["began"]), (None, ["began", "failed"])])
+def test_a_night_of_a_server_that_is_gone_leaves_its_end_to_the_server(
+    tmp_path: Path, due: datetime | None, left: list[str]
+) -> None:
+    """A server that stops hangs up before it ends its night."""
+    nowhere = Pawl("http://127.0.0.1:1")
+    with pytest.raises(PawlError) as error:
+        run_scheduled(nowhere, Settings(state_dir=tmp_path), due=due, now=NOON)
+    assert error.value.code == "unreachable"
+    assert [event.outcome for event in ScheduleLog(tmp_path / SCHEDULE_LOG).read()] == left
 
 
 def test_too_few_new_rows_or_too_little_time_train_nothing(world: World) -> None:
