@@ -232,12 +232,17 @@ def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
     """Why it is too early, under ``schedule.min_new_rows``; empty when it is not."""
     from feedback.snapshots import ERASED_SNAPSHOT, read_rows
 
+    if night.min_new_rows == 0:
+        return ""
     last = _last_trained(night)
     known: set[str] = set()
     if last is not None:
         folder = night.settings.snapshots_dir / str(last.detail.get("snapshot_id"))
         if folder.exists() and not (folder / ERASED_SNAPSHOT).exists():
-            known = {row.row_id for row in read_rows(folder)}
+            try:
+                known = {row.row_id for row in read_rows(folder)}
+            except (PawlError, OSError, TypeError) as err:  # TypeError: rows of another version
+                night.say(f"  all rows count as new, for those of {last.run_id} can't be read: {err}")
     n_new = sum(row.row_id not in known for row in rows)
     if n_new >= night.min_new_rows:
         return ""
