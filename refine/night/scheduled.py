@@ -13,7 +13,8 @@ from pawl.errors import PawlError
 from pawl.schedule import SCHEDULE_LOG, Event, Outcome, Schedule, ScheduleLog
 from pawl.schemas import utc_now
 from pawl.settings import Settings
-from refine.night.nightly import OUT_OF_TIME, run_night
+from refine.night.budget import OUT_OF_TIME
+from refine.night.nightly import run_night
 from refine.night.steps import Say
 
 

@@ -28,7 +28,7 @@ from pawl.models import BaseModel
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings
 from refine.night import evidence
-from refine.night.budget import REST_MINUTES, Budget, plan_time
+from refine.night.budget import OUT_OF_TIME, REST_MINUTES, Budget, plan_time
 from refine.night.recheck import mended_by_base
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
@@ -242,7 +242,7 @@ def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
             try:
                 known = {row.row_id for row in read_rows(folder)}
             except (PawlError, OSError, TypeError) as err:  # TypeError: rows of another version
-                night.say(f"  all rows count as new, for those of {last.run_id} can't be read: {err}")
+                night.say(f"  all rows count as new, those of {last.run_id} can't be read: {err}")
     n_new = sum(row.row_id not in known for row in rows)
     if n_new >= night.min_new_rows:
         return ""
@@ -488,6 +488,8 @@ def why(night: Night) -> Result:
             on_event=night.progress("why"),
         )
     except PawlError as err:
+        if err.code == OUT_OF_TIME:
+            raise
         found = {"note": str(err)}
         write_json(night.path(SUSPECTS), found)
     if "note" in found:

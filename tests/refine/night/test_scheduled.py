@@ -18,7 +18,8 @@ from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
 from pawl.schedule import SCHEDULE_LOG, Event, ScheduleLog
 from pawl.settings import ScheduleSettings, Settings
-from refine.night.nightly import OUT_OF_TIME, run_night
+from refine.night.budget import OUT_OF_TIME
+from refine.night.nightly import run_night
 from refine.night.scheduled import run_scheduled
 from refine.night.state import RUN, RunState, newest_runs
 from tests.refine.night.test_nightly import World, night_settings, where
