@@ -63,18 +63,27 @@ def parse_cron(expression: str) -> str:
 
 
 def parse_zone(name: str | None) -> tzinfo:
-    """The time zone of an IANA name; None: the machine's. Raises ValueError: no such zone."""
+    """The time zone of an IANA name; None: the machine's, which is ``TZ`` (such a name, or the
+    absolute path of a zone's file) or else ``/etc/localtime``. Raises ValueError: no such zone."""
     if name is not None:
         try:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError) as err:
             raise ValueError("it is no time zone of the IANA list, as 'Europe/Berlin' is") from err
-    if zone := os.environ.get("TZ", "").lstrip(":"):
-        return parse_zone(zone)
-    if not LOCAL_TIME.exists():
+    zone = os.environ.get("TZ", "").lstrip(":")
+    if not zone and not LOCAL_TIME.exists():
         return UTC
-    with LOCAL_TIME.open("rb") as file:
-        return ZoneInfo.from_file(file)
+    try:
+        if zone and not zone.startswith("/"):
+            return parse_zone(zone)
+        with Path(zone or LOCAL_TIME).open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (ValueError, OSError) as err:
+        source = f"TZ={zone}" if zone else str(LOCAL_TIME)
+        raise ValueError(
+            f"the machine's time zone, {source}, is neither of the IANA list nor the file of a "
+            "zone; set schedule.time_zone, as 'Europe/Berlin'"
+        ) from err
 
 
 def parse_quiet(text: str) -> tuple[time, time]:
@@ -91,14 +100,14 @@ class Schedule:
 
     def __init__(self, settings: ScheduleSettings) -> None:
         self.cron = settings.cron
-        self.zone = parse_zone(settings.time_zone)
+        self.zone = parse_zone(settings.time_zone) if settings.has_times else UTC
         self.catch_up = timedelta(hours=settings.catch_up_hours)
         self._max_hours = settings.max_hours
         self._quiet = [parse_quiet(text) for text in settings.quiet_hours]
         self._zone_name = settings.time_zone or "the machine's time zone"
 
     def __str__(self) -> str:
-        return f"'{self.cron}' in {self._zone_name}"
+        return f"'{self.cron}' in {self._zone_name}" if self.cron is not None else "no schedule"
 
     def due_after(self, after: datetime) -> Iterator[datetime]:
         """The due times after a time, for ever; none without a cron expression."""
@@ -183,11 +192,15 @@ class ScheduleLog:
                       f": {event.reason}" if event.reason else "")  # fmt: skip
 
     def read(self) -> list[Event]:
-        """All lines, oldest first; half a line, which a kill left, is none."""
+        """All lines, oldest first; half a line, which a kill left, is none, nor is one whose
+        ``due`` is no time with its distance from UTC (the file was edited)."""
         events = []
         for line in self._lines():
             try:
-                events.append(Event(**json.loads(line)))
+                event = Event(**json.loads(line))
+                if event.due_at is not None and event.due_at.utcoffset() is None:
+                    raise ValueError(f"due {event.due} lacks its distance from UTC")
+                events.append(event)
             except (ValueError, TypeError) as err:
                 _log.warning("a line of %s can't be read: %s", self.path, err)
         return events
@@ -201,7 +214,7 @@ class ScheduleLog:
     def _lines(self) -> Sequence[str]:
         if not self.path.exists():
             return []
-        return [line for line in self.path.read_text("utf-8", "replace").splitlines() if line]
+        return [line for line in self.path.read_text("utf-8", "replace").split("\n") if line]
 
     @staticmethod
     def _ends_a_line(descriptor: int, size: int) -> bool:
@@ -212,7 +225,7 @@ class Scheduler:
     """Decides which due time's night begins now. Not for several threads at once.
 
     Args:
-        schedule: with a cron expression.
+        schedule: without a cron expression nothing is due; the log says so if it knows another.
         log: what became of earlier due times; what is decided is written there.
         now: when the scheduler starts. Under a schedule that the log does not know nothing is due
             before it.
@@ -231,7 +244,7 @@ class Scheduler:
             self._hindrance = "the server ended while it ran"
         self.next_due: datetime | None = None  # the first that nobody looked at yet
         self._count_from(max((due for due, _ in events), default=now))
-        if not sets or sets[-1] != str(schedule):
+        if (sets or schedule.cron is not None) and sets[-1:] != [str(schedule)]:
             if self.pending is not None:
                 self._finish(now, "failed", f"{self._hindrance}; then the schedule was changed")
             self._begin_anew(now)

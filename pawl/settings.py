@@ -505,6 +505,17 @@ class ScheduleSettings(BaseModel):
             parse_quiet(text)
         return value
 
+    @property
+    def has_times(self) -> bool:
+        """Whether anything here is a time of day, in a time zone."""
+        return self.cron is not None or bool(self.quiet_hours)
+
+    @model_validator(mode="after")
+    def _zone_is_known(self) -> Self:
+        if self.has_times:
+            parse_zone(self.time_zone)
+        return self
+
 
 class MonitoringSettings(BaseModel):
     """Where a training's figures go beside TensorBoard (the extras ``wandb`` and ``mlflow``)."""

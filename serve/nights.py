@@ -1,8 +1,8 @@
 """The nights that ``pawl up`` begins by ``schedule.cron``, each as ``pawl nightly`` in a child.
 
 ``pawl.schedule.Scheduler`` decides; here is what waits, starts the child and ends it with the
-server. A child that is ended so leaves no last line in ``schedule.jsonl``: the next start goes on
-with it.
+server. A night that runs when the server is told to stop gets no last line in ``schedule.jsonl``,
+from neither of the two: the next start goes on with it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Nights:
     """Begins nights when they are due.
 
     Args:
-        settings: with ``schedule.cron``.
+        settings: without ``schedule.cron`` no night begins, and the log says from when on.
         arguments: options of the ``pawl`` group that the server was given, for its nights too.
         clock: the time now, aware.
         command: the night's command line for a due time; None: ``pawl nightly``.
@@ -57,11 +57,17 @@ class Nights:
         self._command = command or (lambda due: [*night, "nightly", "--due", due])
 
     async def run(self) -> None:
-        """Look until cancelled; a night that runs then is ended."""
-        scheduler = await asyncio.to_thread(self._start)
-        _log.info("nights %s; the next is due %s", self._schedule, self._next(scheduler))
+        """Look until cancelled; a night that runs then is ended. Over at once without a cron
+        expression."""
+        scheduler: Scheduler | None = None
         while True:
             try:
+                if scheduler is None:
+                    scheduler = await asyncio.to_thread(self._start)
+                    if self._schedule.cron is None:
+                        return
+                    _log.info("nights %s; the next is due %s", self._schedule,
+                              self._next(scheduler))  # fmt: skip
                 due = await asyncio.to_thread(scheduler.look, self._clock(), self._busy())
                 if due is not None:
                     await self._work(scheduler, due)
@@ -105,13 +111,24 @@ class Nights:
             while not ended.done():
                 await asyncio.wait({ended}, timeout=self._poll_seconds)
                 if not ended.done():
-                    await asyncio.to_thread(scheduler.look, self._clock())
+                    await self._look_beside(scheduler)
         finally:
             if not ended.done():
                 await _stop(child, ended)
         code = child.returncode or 0
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return f"its process ended with {how} and said nothing; see {self._output}"
+        return f"its process ended with {how}: {self._last_words()}; see {self._output}"
+
+    def _last_words(self) -> str:
+        lines = self._output.read_text("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+    async def _look_beside(self, scheduler: Scheduler) -> None:
+        """A look that can't be written down must not end the night that runs; the next tries."""
+        try:
+            await asyncio.to_thread(scheduler.look, self._clock())
+        except (PawlError, OSError) as error:
+            _log.warning("the schedule waits: %s", error)
 
     def _busy(self) -> str:
         return BUSY if is_locked(self._lock) else ""

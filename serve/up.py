@@ -196,13 +196,15 @@ async def _serve(
             if settings.webhook.url is not None:
                 webhook = Webhook(settings.webhook, store, settings.state_dir, app.state.metrics)
                 beside.append(webhook.run())
-            if settings.schedule.cron is not None:
-                beside.append(Nights(settings, arguments).run())
             tasks = [asyncio.create_task(work) for work in beside]
+            nights = asyncio.create_task(Nights(settings, arguments).run())
+            stopping = asyncio.create_task(server.stopping.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            nights.cancel()  # before the drain, in which a night would fail for good
             await serving
-            for task in tasks:
+            for task in (*tasks, stopping):
                 task.cancel()
-            await asyncio.wait(tasks)  # a night ends what it started
+            await asyncio.wait({*tasks, stopping, nights})  # a night ends what it started
         await serving
     finally:
         settings.server_file.unlink(missing_ok=True)
@@ -225,7 +227,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=DRAIN_SECONDS,
             timeout_keep_alive=math.ceil(settings.limits.idle_seconds),
         ))  # fmt: skip
-        self.listening = asyncio.Event()
+        self.listening, self.stopping = asyncio.Event(), asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -261,6 +263,7 @@ def stop_on_signals(server: Server, say: Callable[[str], None] = lambda line: No
         else:
             say("Stopping ...")
         server.should_exit = True
+        server.stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -17,6 +17,7 @@ from refine.night.state import RunState
 N_NIGHTS = 5  # measured ones that are looked at; scores that were taken over take no time
 MARGIN = 1.2  # of the slowest of them
 LEAST_SHARE = 0.25  # of train.max_minutes
+OUT_OF_TIME = "out_of_time"  # code of the PawlError that ends a night, wherever it is
 REST_MINUTES = 1.0  # loading, deciding, promoting, the report
 
 

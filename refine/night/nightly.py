@@ -31,13 +31,13 @@ from pawl.models import BaseModel, resolve_model
 from pawl.server import wait_ready
 from pawl.settings import Settings
 from refine.monitoring import check_packages
+from refine.night.budget import OUT_OF_TIME
 from refine.night.state import Run, as_begun, promotion_of
 from refine.night.steps import STEPS, Night, Say, Step
 
 log = logging.getLogger("pawl.night")
 
 MAX_ATTEMPTS = 3
-OUT_OF_TIME = "out_of_time"
 WORDS = {
     "no_run": "No training tonight",
     "promote": "The challenger passed the gate",
@@ -101,7 +101,7 @@ def run_night(
     lock = settings.state_dir / "nightly.lock"
     with (
         hold_lock(lock, "another night is running", "Wait for it to end"),
-        _ends_after(minutes),
+        ends_after(minutes),
     ):
         status = client.get("/admin/status")
         if status["engine"]["state"] != "off":
@@ -145,7 +145,7 @@ def run_night(
 
 
 @contextmanager
-def _ends_after(minutes: float | None) -> Iterator[None]:
+def ends_after(minutes: float | None) -> Iterator[None]:
     """Ends the block by a PawlError when the time is over, wherever it waits: what a step left
     undone is as after a kill, and its child dies with it."""
 

@@ -13,7 +13,8 @@ from pawl.errors import PawlError
 from pawl.schedule import SCHEDULE_LOG, Event, Outcome, Schedule, ScheduleLog
 from pawl.schemas import utc_now
 from pawl.settings import Settings
-from refine.night.nightly import OUT_OF_TIME, run_night
+from refine.night.budget import OUT_OF_TIME
+from refine.night.nightly import run_night
 from refine.night.steps import Say
 
 
@@ -28,12 +29,13 @@ def run_scheduled(
     """Run a night as ``schedule.*`` has it; what became of it, in words.
 
     Args:
-        due: the due time that the server begins it for. Such a night that is interrupted leaves no
-            last line: the server's next start begins it again.
+        due: the due time that the server begins it for. Such a night leaves no last line when it is
+            interrupted, or when what failed may succeed later: the server decides, and when that
+            is stopping its next start carries the night on.
         now: when it begins; None: now.
 
     Raises:
-        PawlError: as :func:`refine.night.nightly.run_night`; the log has its line then.
+        PawlError: as :func:`refine.night.nightly.run_night`.
     """
     schedule = Schedule(settings.schedule)
     log = ScheduleLog(settings.state_dir / SCHEDULE_LOG)
@@ -58,7 +60,8 @@ def run_scheduled(
         )
     except PawlError as err:
         outcomes: dict[str, Outcome] = {"locked": "skipped", OUT_OF_TIME: "stopped"}
-        write(outcomes.get(err.code, "failed"), str(err))
+        if err.code in outcomes or due is None or not err.retryable:
+            write(outcomes.get(err.code, "failed"), str(err))
         raise
     except KeyboardInterrupt:
         if due is None:

@@ -28,7 +28,7 @@ from pawl.models import BaseModel
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings
 from refine.night import evidence
-from refine.night.budget import REST_MINUTES, Budget, plan_time
+from refine.night.budget import OUT_OF_TIME, REST_MINUTES, Budget, plan_time
 from refine.night.recheck import mended_by_base
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
@@ -232,12 +232,17 @@ def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
     """Why it is too early, under ``schedule.min_new_rows``; empty when it is not."""
     from feedback.snapshots import ERASED_SNAPSHOT, read_rows
 
+    if night.min_new_rows == 0:
+        return ""
     last = _last_trained(night)
     known: set[str] = set()
     if last is not None:
         folder = night.settings.snapshots_dir / str(last.detail.get("snapshot_id"))
         if folder.exists() and not (folder / ERASED_SNAPSHOT).exists():
-            known = {row.row_id for row in read_rows(folder)}
+            try:
+                known = {row.row_id for row in read_rows(folder)}
+            except (PawlError, OSError, TypeError) as err:  # TypeError: rows of another version
+                night.say(f"  all rows count as new, those of {last.run_id} can't be read: {err}")
     n_new = sum(row.row_id not in known for row in rows)
     if n_new >= night.min_new_rows:
         return ""
@@ -483,6 +488,8 @@ def why(night: Night) -> Result:
             on_event=night.progress("why"),
         )
     except PawlError as err:
+        if err.code == OUT_OF_TIME:
+            raise
         found = {"note": str(err)}
         write_json(night.path(SUSPECTS), found)
     if "note" in found:

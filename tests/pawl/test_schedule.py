@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import TZPATH
 
 import pytest
 
@@ -102,6 +103,48 @@ def test_quiet_hours_put_a_night_off_and_bound_its_time(tmp_path: Path) -> None:
     assert bounded.minutes(at("2026-05-11T07:00")) == 120
     assert bounded.minutes(at("2026-05-11T21:30")) == 30
     assert Schedule(ScheduleSettings()).minutes(at("2026-05-11T21:30")) is None
+
+
+def test_due_times_while_the_server_ran_without_a_schedule_are_not_missed(tmp_path: Path) -> None:
+    make(tmp_path, "2026-05-10T12:00", cron=None)
+    assert not (tmp_path / SCHEDULE_LOG).exists()
+    make(tmp_path, "2026-05-10T12:00")
+    for _ in range(2):
+        assert make(tmp_path, "2026-05-12T12:00", cron=None).next_due is None
+    again = make(tmp_path, "2026-05-20T12:00")
+    assert again.look(at("2026-05-20T12:00")) is None
+    assert not finals(again.log)
+    assert [event.outcome for event in again.log.read()] == ["set"] * 3
+    assert again.next_due == at("2026-05-21T02:30")
+
+
+def test_lines_with_unusable_due_times_are_left_out(tmp_path: Path) -> None:
+    scheduler = make(tmp_path, "2026-05-10T12:00")
+    scheduler.log.append(Event("2026-05-11T02:30:00+00:00", "", "ran", "a separator: \u2028."))
+    for due in ("2026-05-12T02:30:00", "12 May", "2026-05-12"):
+        scheduler.log.append(Event(due, "", "ran"))
+    with scheduler.log.path.open("ab") as file:
+        file.write(b'{"due": 3, "at": "", "outcome": "ran"}\n[]\n')
+    assert [event.outcome for event in scheduler.log.read()] == ["set", "ran"]
+    again = make(tmp_path, "2026-05-12T03:00")
+    assert again.look(at("2026-05-12T03:00")) == at("2026-05-12T02:30")
+
+
+def test_the_zone_of_the_machine_is_that_of_tz(monkeypatch: pytest.MonkeyPatch) -> None:
+    berlin = {"cron": "30 2 * * *"}
+    [file] = [path for path in (Path(root) / "Europe/Berlin" for root in TZPATH) if path.exists()]
+    for zone in ("Europe/Berlin", ":Europe/Berlin", str(file), f":{file}"):
+        monkeypatch.setenv("TZ", zone)
+        assert dues(1, "2026-05-10T12:00", **berlin) == ["2026-05-11T02:30:00+02:00"]
+    for zone in ("UTC0", "CET-1CEST,M3.5.0,M10.5.0/3", "/nowhere", __file__):
+        monkeypatch.setenv("TZ", zone)
+        for setting in ({"cron": "30 2 * * *"}, {"quiet_hours": "07:00-19:30"}):
+            with pytest.raises(PawlError) as error:
+                load_settings({"schedule": setting}, only_flags=True)
+            assert f"TZ={zone}" in str(error.value)
+        load_settings({"schedule": {**setting, "time_zone": "Europe/Berlin"}}, only_flags=True)
+        bounded = load_settings({"schedule": {"max_hours": 2}}, only_flags=True).schedule
+        assert Schedule(bounded).minutes(at("2026-05-11T07:00")) == 120
 
 
 def test_a_clock_that_was_wrong_does_not_stop_the_schedule(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ for outcome in ("began", "ran"):
 """
 FAILS = "import sys; print('no room'); sys.exit(3)"
 WAITS = """
-import json, sys, time
-line = {"due": sys.argv[2], "at": "", "outcome": "began"}
+import json, os, sys, time
+line = {"due": sys.argv[2], "at": "", "outcome": "began", "reason": str(os.getpid())}
 open(sys.argv[1], "a").write(json.dumps(line) + "\\n")
 time.sleep(600)
 """
@@ -52,7 +52,7 @@ class Machine:
     async def __aenter__(self) -> Machine:
         nights = Nights(self.settings, clock=self.clock, command=self.command, poll_seconds=0.01)
         self.task = asyncio.create_task(nights.run())
-        await self.until(lambda events: bool(events))
+        await self.looked()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -94,7 +94,7 @@ def test_a_process_that_says_nothing_is_said_for(tmp_path: Path) -> None:
             machine.now += timedelta(days=1)
             [event] = await machine.ended()
             assert event.outcome == "failed"
-            assert "exit code 3" in event.reason
+            assert "exit code 3: no room;" in event.reason
             assert (machine.settings.logs_dir / "night.out").read_text() == "no room\n"
 
     asyncio.run(scenario())
@@ -113,6 +113,39 @@ def test_a_server_that_ends_takes_its_night_along_and_the_next_start_goes_on(
             again.now += timedelta(hours=20)
             [event] = await again.ended()
             assert (event.due, event.outcome) == ("2026-05-11T02:30:00+00:00", "ran")
+
+    asyncio.run(scenario())
+
+
+def test_a_disk_that_fails_ends_neither_the_nights_nor_the_night_that_runs(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        disk = tmp_path / "disk"
+        (tmp_path / SCHEDULE_LOG).symlink_to(disk / "log")
+        async with Machine(tmp_path, WAITS) as machine:
+            disk.mkdir()
+            await machine.until(bool)
+            machine.now += timedelta(days=1)
+            events = await machine.until(lambda events: events[-1].outcome == "began")
+            machine.now += timedelta(days=1)
+            await machine.looked()
+            disk.rename(tmp_path / "away")
+            machine.now += timedelta(days=1)  # a due time that passed meanwhile gets its last line
+            await machine.looked()
+            (tmp_path / "away").rename(disk)
+            [late] = await machine.ended()
+            assert (late.due, late.outcome) == ("2026-05-12T02:30:00+00:00", "skipped")
+            assert (Path("/proc") / events[-1].reason).exists()
+
+    asyncio.run(scenario())
+
+
+def test_a_server_without_a_schedule_says_so_where_one_was(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Machine(tmp_path, SAYS) as machine:
+            pass
+        settings = load_settings({"state_dir": tmp_path}, only_flags=True)
+        await asyncio.wait_for(Nights(settings, clock=machine.clock).run(), 20)
+        assert [event.outcome for event in machine.log.read()] == ["set", "set"]
 
     asyncio.run(scenario())
 

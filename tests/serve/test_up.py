@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -16,6 +18,8 @@ import pytest
 
 from feedback.store import Store
 from pawl.files import read_json
+from pawl.schedule import FINAL, SCHEDULE_LOG, Event, Schedule, ScheduleLog
+from pawl.settings import ScheduleSettings
 from serve.engine import session as processes
 from serve.up import listen
 from tests import tiny_bases
@@ -30,13 +34,14 @@ def model_dir(tmp_path: Path) -> Path:
     return tiny_bases.plain(tmp_path / "model")
 
 
-def command(state_dir: Path, model_dir: Path, port: int = 0) -> list[str]:
-    return [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), str(port)]
+def command(state_dir: Path, model_dir: Path, port: int = 0, *options: str) -> list[str]:
+    return [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), str(port),
+            *options]  # fmt: skip
 
 
 @contextmanager
-def up(state_dir: Path, model_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command(state_dir, model_dir), cwd=REPOSITORY, text=True,
+def up(state_dir: Path, model_dir: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(command(state_dir, model_dir, 0, *options), cwd=REPOSITORY, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:  # fmt: skip
         try:
             yield child
@@ -117,6 +122,36 @@ def test_a_killed_server_leaves_no_engine_and_no_lock(tmp_path: Path, model_dir:
         completion_id = answer.headers["X-Pawl-Completion-Id"]
         kept = httpx.get(url + "/v1/feedback", params={"completion_id": completion_id})
         assert kept.status_code == 200
+
+
+def test_a_stop_that_reaches_the_night_too_leaves_it_to_the_next_start(
+    tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemctl stop signals all processes of the service, and the drain takes its time."""
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    monkeypatch.setenv("PAWL_SCHEDULE__CRON", "* * * * *")
+    monkeypatch.setenv("PAWL_SCHEDULE__TIME_ZONE", "UTC")
+    log = ScheduleLog(state_dir / SCHEDULE_LOG)
+    schedule = Schedule(ScheduleSettings(cron="* * * * *", time_zone="UTC"))
+    before = schedule.local(datetime.now(UTC) - timedelta(minutes=2))
+    log.append(Event(before, "", "set", str(schedule)))
+    with up(state_dir, model_dir, "--never-ready") as child:  # the night waits for the engine
+        url = url_of(state_dir)
+        lock = state_dir / "nightly.lock"
+        eventually(lambda: lock.exists() and lock.read_text(), "a night runs")
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as slow:
+            slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                         b"Content-Type: application/json\r\nContent-Length: 9\r\n"
+                         b"Expect: 100-continue\r\n\r\n")  # fmt: skip
+            assert b"100" in slow.recv(100)  # the server waits for the body
+            child.send_signal(signal.SIGTERM)
+            os.kill(int(lock.read_text()), signal.SIGTERM)
+            output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, output
+    events = log.read()
+    [began] = [event.due for event in events if event.outcome == "began"]
+    assert began not in [event.due for event in events if event.outcome in FINAL]
 
 
 def test_a_start_waits_for_a_command_that_holds_the_store(tmp_path: Path, model_dir: Path) -> None:

@@ -7,15 +7,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from evals.regression import read_more_rows
 from evals.suites import load
 from feedback.erased_files import erase_scores
-from pawl.files import write_atomic
+from pawl.errors import PawlError
+from pawl.files import write_atomic, write_json
 from pawl.models import resolve_model
 from pawl.settings import Settings
+from refine.night.budget import OUT_OF_TIME
+from refine.night.nightly import ends_after
 from refine.night.recheck import MOST_ROWS, kept_answers, known_mended, mended_by_base
-from refine.night.steps import Night
-from tests.adapters_for_tests import light_base
+from refine.night.steps import Night, why
+from refine.planner import Plan
+from tests.adapters_for_tests import light_adapter, light_base
 from tests.refine.tiny import row, write_snapshot
 
 N_ROWS = MOST_ROWS + 5
@@ -54,3 +60,23 @@ def test_the_newest_are_asked_once_and_a_child_that_fails_ends_no_night(tmp_path
     assert asked == [one.row_id for one in pairs[-2 : -2 - MOST_ROWS : -1]]
     assert any("could not be asked" in line for line in lines)
     assert erase_scores(settings.scores_dir, {last}) == [kept_answers(settings, base).parent.name]
+
+
+def test_steps_that_go_on_without_what_failed_end_with_the_time(tmp_path: Path) -> None:
+    base = light_base(tmp_path / "model")
+    pair = row("pair", "grass", 0, chosen="a", rejected="b", origin={"completion_id": "c0"})
+    sft = row("sft", "grass", 0, completion="a")
+    snapshot = {"dir": str(write_snapshot(tmp_path / "snapshot", [pair, sft]))}
+    light_adapter(tmp_path / "adapter", base)
+    for role in ("champion", "challenger"):
+        write_json(tmp_path / "scores" / role / "manifest.json", {})
+    write_json(tmp_path / "snapshot.json", snapshot)
+    write_json(tmp_path / "plan.json", Plan("sft", "", {}).as_json())
+    run: Any = SimpleNamespace(run_dir=tmp_path)
+    settings = Settings(state_dir=tmp_path / "state")
+    night = Night(Server(), settings, run, base, load("everyday"), False, lambda line: None)
+    for step in (lambda: mended_by_base(night, snapshot), lambda: why(night)):
+        with pytest.raises(PawlError) as error, ends_after(0.003):  # their child takes seconds
+            step()
+        assert error.value.code == OUT_OF_TIME
+    assert not (tmp_path / "suspects.json").exists()

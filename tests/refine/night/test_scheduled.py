@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from feedback.snapshots import ROWS
 from pawl.cli import cli
+from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.files import hold_lock
+from pawl.files import hold_lock, write_json
 from pawl.schedule import SCHEDULE_LOG, Event, ScheduleLog
-from pawl.settings import ScheduleSettings
-from refine.night.nightly import OUT_OF_TIME, run_night
+from pawl.settings import ScheduleSettings, Settings
+from refine.night.budget import OUT_OF_TIME
+from refine.night.nightly import run_night
 from refine.night.scheduled import run_scheduled
-from refine.night.state import newest_runs
+from refine.night.state import RUN, RunState, newest_runs
 from tests.refine.night.test_nightly import World, night_settings, where
 
 pytestmark = pytest.mark.slow
@@ -64,6 +68,18 @@ def test_a_scheduled_night_leaves_its_lines(world: World) -> None:
     assert shown.output.count("is due") == 3
 
 
+@pytest.mark.parametrize(("due", "left"), [(NOON, ["began"]), (None, ["began", "failed"])])
+def test_a_night_of_a_server_that_is_gone_leaves_its_end_to_the_server(
+    tmp_path: Path, due: datetime | None, left: list[str]
+) -> None:
+    """A server that stops hangs up before it ends its night."""
+    nowhere = Pawl("http://127.0.0.1:1")
+    with pytest.raises(PawlError) as error:
+        run_scheduled(nowhere, Settings(state_dir=tmp_path), due=due, now=NOON)
+    assert error.value.code == "unreachable"
+    assert [event.outcome for event in ScheduleLog(tmp_path / SCHEDULE_LOG).read()] == left
+
+
 def test_too_few_new_rows_or_too_little_time_train_nothing(world: World) -> None:
     world.complain(20)
     [_, few] = scheduled(world, min_new_rows=1000)
@@ -72,6 +88,17 @@ def test_too_few_new_rows_or_too_little_time_train_nothing(world: World) -> None
     assert (short.outcome, "schedule.max_hours" in short.reason) == ("no_run", True)
     runs = newest_runs(world.settings.runs_dir)
     assert not any((world.settings.runs_dir / run.run_id / "adapter").exists() for run in runs)
+    # The snapshot of the last that trained is no longer whole.
+    run_id, at = "run-20260101-000000-abcd", "2026-01-01T00:00:00Z"
+    detail = {"outcome": "reject", "snapshot_id": "changed"}
+    state = RunState(run_id, "finished", at, at, "base", world.base, detail=detail)
+    write_json(world.settings.runs_dir / run_id / RUN, asdict(state))
+    (world.settings.snapshots_dir / "changed").mkdir()
+    (world.settings.snapshots_dir / "changed" / ROWS).write_text("{}\n", encoding="utf-8")
+    [_, any_rows] = scheduled(world, max_hours=0.05)
+    assert (any_rows.outcome, "schedule.max_hours" in any_rows.reason) == ("no_run", True)
+    [_, few] = scheduled(world, min_new_rows=1000)
+    assert (few.outcome, run_id in few.reason) == ("no_run", True)
 
 
 def test_a_night_whose_time_is_over_is_carried_on(world: World) -> None:
