@@ -66,7 +66,7 @@ class Group:
 
 
 class Queue:
-    """The queue of one store; keeps its groups until people say something new."""
+    """The queue of one store; keeps its groups until people say something new, or rows go."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
@@ -126,7 +126,8 @@ class Queue:
             known, groups = self._groups
             treatments = {one.key: one.treatment for one in self._store.categories()}
             # Decisions close answers one by one; beyond the bound others follow, now and then.
-            state = (newest, tuple(treatments.items()), len(closed) // (MOST_ANSWERS // 4))
+            state = (self._store.rewriter.n_rewrites, newest, tuple(treatments.items()),
+                     len(closed) // (MOST_ANSWERS // 4))  # fmt: skip
             if known != state:
                 groups = self._group(closed, treatments)
                 self._groups = (state, groups)

@@ -185,6 +185,17 @@ def test_near_duplicates_are_one_item_and_decided_together(
     assert queue.of("rita", 10).n_open == 2
 
 
+def test_what_was_erased_leaves_the_queue_at_once(store: Store, settings: Settings) -> None:
+    theirs = answered(store, rater_id="zoe", completion="Known to zoe alone.")
+    said(store, theirs, rater_id="bob", thumb="down")
+    other = flagged(store, "Which river?")
+    queue = Queue(store, settings)
+    assert queue.of("rita", 5).n_open == 2
+    forget(store, settings, "zoe", "the test")
+    [item] = queue.of("rita", 5).items
+    assert item.answers[0].completion_id == other.completion_id
+
+
 def test_two_reviewers_decide_apart_and_a_third_where_they_differ(
     store: Store, settings: Settings
 ) -> None:
