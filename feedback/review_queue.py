@@ -148,13 +148,10 @@ class Queue:
         completion_ids = sorted({completion_id for completion_id, _ in wanted})
         answers = [one for one in self._store.completions(completion_ids=completion_ids)
                    if _key(one) in wanted]  # fmt: skip
-        marks: dict[Answered, list[Feedback]] = defaultdict(list)
-        for mark in self._store.current_feedback(completion_ids):
-            if mark.source != SOURCE:
-                marks[mark.completion_id, mark.choice_index].append(mark)
+        marks = self._store.reviews.marks(wanted)
         groups = []
         for together in _near_duplicates(answers):
-            said = [mark for one in together for mark in marks[_key(one)]]
+            said = [mark for one in together for mark in marks.get(_key(one), ())]
             groups.append(_weighed(together, said, treatments))
         return groups
 

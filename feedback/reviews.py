@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -100,18 +100,22 @@ class Reviews:
                 )
         return aside
 
-    def before(self, reviewer: str, answers: Sequence[Answered]) -> dict[Answered, Feedback]:
-        """What a reviewer says of answers beside decisions, as anybody may."""
-        clause, values = where(
-            rater_id=reviewer, completion_id=[completion_id for completion_id, _ in answers]
-        )
+    def marks(
+        self, answers: Collection[Answered], rater_id: str | None = None
+    ) -> dict[Answered, list[Feedback]]:
+        """What people, or one of them, say of answers beside decisions, in the order of their
+        newest rows: a reviewer's own, too, which their decision may repeat or cover."""
+        ids = sorted({completion_id for completion_id, _ in answers})
+        clause, values = where(completion_id=ids, rater_id=rater_id)
         sql = current_feedback_sql(f"{clause} AND source <> '{SOURCE}'")
         with self._database.reading() as cursor:
             rows = cursor.execute(
-                f"SELECT {FEEDBACK_COLUMNS} FROM ({sql}) WHERE NOT retracted", values
+                f"SELECT {FEEDBACK_COLUMNS} FROM ({sql}) WHERE NOT retracted ORDER BY seq", values
             ).fetchall()
-        said = [record_from(Feedback, row) for row in rows]
-        return {(one.completion_id, one.choice_index): one for one in said}
+        marks: dict[Answered, list[Feedback]] = defaultdict(list)
+        for mark in (record_from(Feedback, row) for row in rows):
+            marks[mark.completion_id, mark.choice_index].append(mark)
+        return dict(marks)
 
     def standing(
         self, reviewer: str, answers: Sequence[Answered], without: str
@@ -164,13 +168,10 @@ def decide(store: Store, request: ReviewRequest, reviewer: str) -> list[Review]:
     for completion_id, choice_index in answers:
         if (completion_id, choice_index) not in found:
             raise unknown_answer(completion_id)
-    marks: dict[Answered, list[Feedback]] = defaultdict(list)
-    for mark in store.current_feedback(sorted({completion_id for completion_id, _ in answers})):
-        if mark.source != SOURCE and mark.thumb != "up":
-            marks[mark.completion_id, mark.choice_index].append(mark)
+    marks = store.reviews.marks(answers)
     batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
     with store.reviews.deciding:
-        reviews = [_review(request, found[one], marks[one], reviewer, batch, now)
+        reviews = [_review(request, found[one], marks.get(one, ()), reviewer, batch, now)
                    for one in answers]  # fmt: skip
         store.reviews.append(reviews, _words(store, reviewer, reviews))
     return reviews
@@ -230,6 +231,7 @@ def _review(
     correction: str | None = request.correction
     origin: dict[str, Any] = {}
     categories = request.categories
+    marks = [mark for mark in marks if mark.thumb != "up"]
     if request.decision == "correct":
         if same_text(correction or "", answer.completion):
             raise PawlError(
@@ -256,7 +258,7 @@ def _review(
 
 def leading_correction(marks: Sequence[Feedback]) -> Feedback | None:
     """The correction that most people wrote, of equals the newest."""
-    written = [one for one in marks if one.correction and one.thumb != "up"]
+    written = [one for one in marks if one.correction]
     backers = Counter(folded(one.correction) for one in written)
     return max(
         written, key=lambda one: (backers[folded(one.correction)], one.created_at), default=None
@@ -276,7 +278,7 @@ def _words(
     standing = dict(zip(answers, rows, strict=True))
     if without is not None:
         standing = store.reviews.standing(reviewer, answers, without)
-    own = store.reviews.before(reviewer, answers)
+    own = store.reviews.marks(answers, reviewer)
     ids = sorted({completion_id for completion_id, _ in answers})
     now = {(one.completion_id, one.choice_index): one
            for one in store.current_feedback(ids, reviewer)}  # fmt: skip
@@ -286,8 +288,9 @@ def _words(
                          row.created_at, source=SOURCE)  # fmt: skip
         word = _word(standing.get(answer), blank)
         if word is None and answer in own:
+            [before] = own[answer]
             word = replace(
-                own[answer], feedback_id=blank.feedback_id, source=SOURCE,
+                before, feedback_id=blank.feedback_id, source=SOURCE,
                 idempotency_key=blank.idempotency_key, created_at=row.created_at,
             )  # fmt: skip
         if word is not None:

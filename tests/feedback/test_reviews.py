@@ -129,6 +129,23 @@ def test_a_skip_leaves_an_answer_to_others(store: Store, settings: Settings) -> 
     assert queue.of("rita", 5).n_open == 1
 
 
+@pytest.mark.parametrize("decision", ["skip", "accept"])
+def test_a_reviewer_s_own_flag_survives_their_skip_or_undo(
+    store: Store, settings: Settings, decision: str
+) -> None:
+    row = flagged(store, "Which river?", rater_id="rita", correction="The Rhine.",
+                  categories=["unsafe"])  # fmt: skip
+    review(store, "rita", row, decision)
+    if decision == "accept":
+        undo(store, "rita")
+    [item] = Queue(store, settings).of("sam", 5).items
+    assert [(one.rater_id, one.correction) for one in item.marks] == [("rita", "The Rhine.")]
+    assert (item.severity, item.repetition) == (3, 1)
+    [done] = review(store, "sam", row, "accept")
+    assert (done.correction, done.categories) == ("The Rhine.", ["unsafe"])
+    assert ("sft", "The Rhine.", None) in learned(store, settings)
+
+
 @pytest.mark.parametrize(("body", "param"), [
     ({"decision": "correct"}, "correction"),
     ({"decision": "correct", "correction": " "}, "correction"),
