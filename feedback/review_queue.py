@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +96,7 @@ class Queue:
             left = [one for one in waits if own.get(_key(one)) == "skip"]
             n_other += bool(mine if skipped else left)
             if chosen := left if skipped else mine:
-                disputed = any(_key(one) in decided and len(decided[_key(one)]) > 1
-                               for one in chosen)  # fmt: skip
+                disputed = _is_disputed(chosen, decided)
                 found.append((group.priority(disputed), group, chosen))
         found.sort(
             key=lambda one: (
@@ -174,7 +173,7 @@ class Queue:
             shows = len(by) >= n_reviewers or reviewer in by
             decisions += by.values() if shows else ()
             n_hidden += 0 if shows else len(by)
-        disputed = any(len(decided.get(_key(one), {})) > 1 for one in answers)
+        disputed = _is_disputed(answers, decided)
         return ReviewItem(
             item_id=_id(first),
             answers=[
@@ -220,6 +219,14 @@ def _is_closed(decisions: Iterable[Review], n_reviewers: int) -> bool:
     votes = Counter(label_of(one) for one in decisions)
     n = sum(votes.values())
     return n >= n_reviewers and (n == 1 or max(votes.values()) * 2 > n)
+
+
+def _is_disputed(
+    answers: Iterable[Completion], decided: Mapping[Answered, Mapping[str, Review]]
+) -> bool:
+    """Whether reviewers decided differently about one of the answers."""
+    by_answer = (decided.get(_key(one), {}).values() for one in answers)
+    return any(len({label_of(one) for one in by}) > 1 for by in by_answer)
 
 
 def _near_duplicates(answers: Sequence[Completion]) -> list[list[Completion]]:

@@ -237,6 +237,20 @@ def test_two_reviewers_decide_apart_and_a_third_where_they_differ(
     ]  # fmt: skip
 
 
+def test_reviewers_who_say_the_same_do_not_disagree(store: Store, settings: Settings) -> None:
+    settings = settings.model_copy(update={"review": ReviewSettings(reviewers=3)})
+    queue = Queue(store, settings)
+    row = flagged(store, "Which river?", categories=["incorrect"])
+    for name in ("rita", "sam"):
+        review(store, name, row, "accept")
+    [item] = queue.of("tom", 5).items
+    assert (item.uncertainty, item.priority) == (0, 2)
+    undo(store, "sam")
+    review(store, "sam", row, "reject", reason="unclear")
+    [item] = queue.of("tom", 5).items
+    assert (item.uncertainty, item.priority) == (1, 4)
+
+
 def test_who_is_forgotten_is_gone_from_decisions_too(store: Store, settings: Settings) -> None:
     theirs = flagged(store, "Which river?", "By ann.", correction="By bob, the Rhine.")
     other = flagged(store, "Which hill?", rater_id="eve", correction="By eve, the Brocken.")
