@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -132,15 +132,23 @@ class Reviews:
         )
         return {(one.completion_id, one.choice_index): one for one in rows}
 
-    def append(self, reviews: Sequence[Review], said: Sequence[Feedback]) -> None:
+    def append(
+        self, reviews: Sequence[Review], said: Sequence[Feedback], standing: Iterable[Review]
+    ) -> None:
         """Keep decisions with the words that they are, all or none; waits for the commit.
 
+        Args:
+            reviews: with a ``created_at`` from before anything of them was read.
+            standing: the decisions whose words ``said`` are.
+
         Raises:
-            PawlError: the reviewer or an answer was erased meanwhile (``completion_not_found``), or
-                the store can't take it.
+            PawlError: the reviewer, an answer or who wrote a correction that is taken over was
+                erased meanwhile (``completion_not_found``), or the store can't take it.
         """
-        for one in reviews:
-            if self._forgotten.holds(one.created_at, one.reviewer, one.completion_id):
+        begun_at = reviews[0].created_at
+        for one in (*reviews, *standing):
+            ids = (one.reviewer, one.completion_id, one.origin.get("rater_id"))
+            if self._forgotten.holds(begun_at, *ids):
                 raise unknown_answer(one.completion_id)
         rows = {"reviews": [row_of(one) for one in reviews],
                 "feedback": [row_of(one) for one in said]}  # fmt: skip
@@ -162,6 +170,7 @@ def decide(store: Store, request: ReviewRequest, reviewer: str) -> list[Review]:
             or a store that can't take it.
     """
     _check(store, request)
+    batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
     answers = list(dict.fromkeys((one.completion_id, one.choice_index) for one in request.answers))
     found = {(one.completion_id, one.choice_index): one for one in store.completions(
         completion_ids=[completion_id for completion_id, _ in answers])}  # fmt: skip
@@ -169,11 +178,12 @@ def decide(store: Store, request: ReviewRequest, reviewer: str) -> list[Review]:
         if (completion_id, choice_index) not in found:
             raise unknown_answer(completion_id)
     marks = store.reviews.marks(answers)
-    batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
     with store.reviews.deciding:
         reviews = [_review(request, found[one], marks.get(one, ()), reviewer, batch, now)
                    for one in answers]  # fmt: skip
-        store.reviews.append(reviews, _words(store, reviewer, reviews))
+        standing = dict(zip(answers, reviews, strict=True))
+        said = _words(store, reviewer, reviews, standing)
+        store.reviews.append(reviews, said, standing.values())
     return reviews
 
 
@@ -183,6 +193,7 @@ def undo(store: Store, reviewer: str) -> list[Review]:
     Raises:
         PawlError: there is nothing to undo (``nothing_to_undo``).
     """
+    batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
     with store.reviews.deciding:
         undone = store.reviews.newest_batch(reviewer)
         if not undone:
@@ -191,14 +202,15 @@ def undo(store: Store, reviewer: str) -> list[Review]:
                 f"no decision of {reviewer!r} stands",
                 code="nothing_to_undo",
             )
-        batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
         rows = [
             Review(f"review-{uuid.uuid4().hex}", batch, now, reviewer, one.completion_id,
                    one.choice_index, "undo", undoes=one.batch_id)
             for one in undone
         ]  # fmt: skip
-        gone = undone[0].batch_id
-        store.reviews.append(rows, _words(store, reviewer, rows, without=gone))
+        answers = [(one.completion_id, one.choice_index) for one in rows]
+        standing = store.reviews.standing(reviewer, answers, without=undone[0].batch_id)
+        said = _words(store, reviewer, rows, standing)
+        store.reviews.append(rows, said, standing.values())
     return rows
 
 
@@ -241,12 +253,13 @@ def _review(
             )  # fmt: skip
         given = request.origin.model_dump(exclude_none=True) if request.origin else {}
         origin = given or {"how": "written"}
+        if origin["how"] == "written":  # the editor begins with what somebody wrote
+            theirs = [one for one in marks if same_text(one.correction or "", correction or "")]
+            origin = _taken_over(theirs[-1]) if theirs else origin
     elif request.decision == "accept":
         backed = leading_correction(marks)
         if backed is not None:
-            correction = backed.correction
-            origin = {"how": "accepted", "feedback_id": backed.feedback_id,
-                      "rater_id": backed.rater_id}  # fmt: skip
+            correction, origin = backed.correction, _taken_over(backed)
     if request.decision not in ("accept", "correct"):
         categories = []
     elif categories is None:
@@ -254,6 +267,10 @@ def _review(
     return Review(f"review-{uuid.uuid4().hex}", batch, now, reviewer, answer.completion_id,
                   answer.choice_index, request.decision, request.reason, correction,
                   list(dict.fromkeys(categories)), origin)  # fmt: skip
+
+
+def _taken_over(mark: Feedback) -> dict[str, Any]:
+    return {"how": "accepted", "feedback_id": mark.feedback_id, "rater_id": mark.rater_id}
 
 
 def leading_correction(marks: Sequence[Feedback]) -> Feedback | None:
@@ -266,18 +283,15 @@ def leading_correction(marks: Sequence[Feedback]) -> Feedback | None:
 
 
 def _words(
-    store: Store, reviewer: str, rows: Sequence[Review], without: str | None = None
+    store: Store, reviewer: str, rows: Sequence[Review], standing: Mapping[Answered, Review]
 ) -> list[Feedback]:
     """The rows of feedback that let decisions count: all of it of what the reviewer says of these
     answers now. Where no decision stands, what they had said as anybody may.
 
     Args:
-        without: the batch that these rows undo.
+        standing: the reviewer's decisions on these answers that count from now on.
     """
     answers = [(one.completion_id, one.choice_index) for one in rows]
-    standing = dict(zip(answers, rows, strict=True))
-    if without is not None:
-        standing = store.reviews.standing(reviewer, answers, without)
     own = store.reviews.marks(answers, reviewer)
     ids = sorted({completion_id for completion_id, _ in answers})
     now = {(one.completion_id, one.choice_index): one
@@ -313,7 +327,7 @@ def unknown_answer(completion_id: str) -> PawlError:
     """The refusal of an answer that is not recorded."""
     return PawlError(
         f"completion {completion_id!r} is not known",
-        "no answer with this id was recorded here, or it was erased",
+        "no answer with this id was recorded here, or it or its correction was erased",
         "Reload the queue",
         code="completion_not_found",
         param="answers",

@@ -48,7 +48,8 @@ def review(
     **more: Any,
 ) -> list[Review]:
     answers = [answer] if isinstance(answer, Completion) else answer
-    ids = [{"completion_id": one.completion_id} for one in answers]
+    ids = [{"completion_id": one.completion_id, "choice_index": one.choice_index}
+           for one in answers]  # fmt: skip
     body = {"answers": ids, "decision": decision, **more}
     return decide(store, ReviewRequest.model_validate(body), reviewer)
 
@@ -265,6 +266,46 @@ def test_who_is_forgotten_is_gone_from_decisions_too(store: Store, settings: Set
     texts = " ".join(str(one) for one in store.feedback_history())
     assert "By bob" not in texts
     assert "By eve" in texts
+
+
+def test_a_reviewer_s_own_words_stay_when_who_wrote_a_correction_is_forgotten(
+    store: Store, settings: Settings
+) -> None:
+    later = flagged(store, "Which river?", correction="By bob, the Rhine.")
+    review(store, "rita", later, "accept")
+    review(store, "rita", later, "correct", correction="The Rhine, by rita.")
+    first = flagged(store, "Which hill?", correction="By bob, the Brocken.")
+    second = answered(store, completion_id=first.completion_id, choice_index=1)
+    review(store, "rita", first, "accept")
+    review(store, "rita", second, "correct", correction="The Brocken, by rita.")
+    undone = flagged(store, "Which lake?", correction="By bob, the Lake of Constance.")
+    review(store, "rita", undone, "accept")
+    review(store, "rita", undone, "reject", reason="fine")
+    undo(store, "rita")
+    saved = flagged(store, "Which town?", correction="By bob, Mainz.")
+    review(store, "rita", saved, "correct", correction="By bob, Mainz.")  # as the editor opened
+    forget(store, settings, "bob", "the test")
+    texts = " ".join(str(one) for one in (*store.feedback_history(), *store.reviews.history()))
+    assert "by bob" not in texts.lower()
+    assert {(one.completion_id, one.choice_index, one.correction)
+            for one in store.current_feedback()} == {
+        (later.completion_id, 0, "The Rhine, by rita."),
+        (second.completion_id, 1, "The Brocken, by rita."),
+    }  # fmt: skip
+
+
+def test_no_decision_brings_back_the_words_of_who_is_being_forgotten(
+    store: Store, settings: Settings
+) -> None:
+    row = flagged(store, "Which river?", correction="By bob, the Rhine.")
+    review(store, "rita", row, "accept")
+    review(store, "rita", row, "reject", reason="fine")
+    with store.forgotten.erasing({"bob"}):
+        for decide_so in (lambda: undo(store, "rita"), lambda: review(store, "sam", row, "accept")):
+            with pytest.raises(PawlError) as refused:
+                decide_so()
+            assert refused.value.code == "completion_not_found"
+    assert len(store.reviews.history()) == 2
 
 
 def test_kappa_is_scikit_learns() -> None:
