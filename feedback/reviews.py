@@ -24,7 +24,7 @@ from feedback.stories import folded
 from feedback.tables import FEEDBACK_COLUMNS, REVIEW_COLUMNS, record_from, row_of, where
 from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
-from pawl.schemas import Completion, Feedback, Review, ReviewRequest, utc_now
+from pawl.schemas import Completion, Feedback, RejectReason, Review, ReviewRequest, utc_now
 
 if TYPE_CHECKING:
     from feedback.database import Database
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SOURCE = "review"  # of feedback that is a decision
 Answered = tuple[str, int]  # completion_id, choice_index
-REASONS = {
+REASONS: dict[str, str] = {
     "unclear": "it can't be judged",
     "not_meant": "nobody meant it",
     "private": "it holds what is private",
@@ -84,20 +84,19 @@ class Reviews:
                 found[one.completion_id, one.choice_index][one.reviewer] = one
         return dict(found)
 
-    def put_aside(self) -> dict[Answered, tuple[str, str]]:
+    def put_aside(self) -> dict[Answered, tuple[RejectReason, str]]:
         """The answers of which nothing is learned, with the reason and by whom: more reviewers say
-        so than say anything else."""
-        aside: dict[Answered, tuple[str, str]] = {}
+        so than say anything else. What one of them finds private is, whatever others say."""
+        aside: dict[Answered, tuple[RejectReason, str]] = {}
         for answer, by in self.decided().items():
-            reasons = Counter(
+            reasons: Counter[RejectReason] = Counter(
                 one.reason for one in by.values() if label_of(one) == "aside" and one.reason
             )
             if sum(reasons.values()) * 2 > len(by):
-                reason = REASONS[reasons.most_common(1)[0][0]]
-                aside[answer] = (
-                    f"put aside by a reviewer: {reason}",
-                    f"by {', '.join(sorted(by))}",
-                )
+                reason: RejectReason = reasons.most_common(1)[0][0]
+                if "private" in reasons:
+                    reason = "private"
+                aside[answer] = reason, f"by {', '.join(sorted(by))}"
         return aside
 
     def marks(

@@ -105,6 +105,28 @@ def test_other_rejections_put_all_aside(store: Store, settings: Settings, reason
     assert ("sft", "My own, ha.", None) in learned(store, settings)
 
 
+@pytest.mark.parametrize("reason", ["unclear", "private"])
+def test_an_answer_that_is_put_aside_is_no_part_of_other_lessons(
+    store: Store, settings: Settings, reason: str
+) -> None:
+    """Neither the worse one of a pair nor, if it is private, what was said before."""
+    row = flagged(store, "Where does she live?", "<think>Well.</think>In Elm Street.")
+    other = answered(store, conversation_id=row.conversation_id, messages=row.messages,
+                     completion="I do not tell.")  # fmt: skip
+    said(store, other, rater_id="eve", preferred_over=row.completion_id)
+    for seen in (row.completion, "In  Elm Street."):
+        talk = [*row.messages, {"role": "assistant", "content": seen},
+                {"role": "user", "content": f"And he? {len(seen)}"}]  # fmt: skip
+        later = answered(store, conversation_id=row.conversation_id, messages=talk)
+        said(store, later, rater_id="eve", correction="He does not.")
+    assert len(learned(store, settings)) == 6
+    review(store, "rita", row, "reject", reason=reason)
+    curated = curate(store, settings)
+    rest = [] if reason == "private" else ["pair", "pair", "sft", "sft"]
+    assert sorted(one.kind for one in curated.rows) == rest
+    assert "Elm Street" not in " ".join(str(one.rejected) for one in curated.rows)
+
+
 def test_what_a_reviewer_said_as_a_person_comes_back_with_an_undo(store: Store) -> None:
     row = flagged(store, "Which river?", rater_id="rita", comment="mine", correction="The Main.")
     review(store, "rita", row, "reject", reason="fine")
