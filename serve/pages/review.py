@@ -12,14 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
 
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
-from serve.pages import ASSETS
 from serve.pages.categories import CategoryEditor, api_of
-from serve.pages.rendering import category_name
+from serve.pages.rendering import category_name, html_parts
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3
@@ -31,16 +28,7 @@ REASONS = {
     "not_meant": "Nobody meant it",
     "private": "It holds what is private",
 }
-
-
-def _flat(text: str) -> Markup:
-    """Escaped, on one HTML line: an empty line would end the block and begin Markdown."""
-    return Markup(str(escape(text)).replace("\r", "").replace("\n", "<br>"))
-
-
-_environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
-_environment.filters |= {"flat": _flat, "category": category_name}
-_html: Any = _environment.get_template("review.html").module
+_html: Any = html_parts("review.html")
 
 
 @dataclass
