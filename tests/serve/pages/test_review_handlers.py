@@ -44,7 +44,7 @@ def opened(server: Composed, act: Callable[[Any, Any, Any], Awaitable[T]]) -> T:
             "headers": [(b"host", url.netloc.encode()), (b"cookie", cookie.encode())],
             "server": (url.hostname, url.port),
             "query_string": b"",
-            CALLER: Caller("admin.key", Role.ADMIN),
+            CALLER: Caller("admin.key", Role.ADMINISTRATOR),
         }
         request = gr.Request(Request(scope), session_hash="session")
         review, page = ReviewPage(), OpenReview()
