@@ -165,8 +165,8 @@ def main() -> None:
                 missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
         browser.close()
     finish("accessibility", "The chat and review pages by axe-core", figures, missed=missed,
-           note=f"{len(STATES) + len(REVIEW_STATES)} states; critical, serious and moderate findings.",
-           keep=not args.no_record)  # fmt: skip
+           note=f"{len(STATES) + len(REVIEW_STATES)} states; critical, serious and moderate "
+           "findings.", keep=not args.no_record)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -321,9 +321,7 @@ def _put_aside(
     return aside | quarantined(corrections, raters)
 
 
-def _private(
-    store: Store, by_reviewers: Mapping[Answered, tuple[str, str]]
-) -> dict[str, set[str]]:
+def _private(store: Store, by_reviewers: Mapping[Answered, tuple[str, str]]) -> dict[str, set[str]]:
     """Answers that were put aside as private, by what they answer, both ``folded``: as they are,
     and as clients send them back that leave out what was thought before."""
     places = {place for place, (reason, _) in by_reviewers.items() if reason == "private"}

@@ -161,12 +161,10 @@ def read_theirs(cursor: DuckDBPyConnection, names: tuple[str, ...]) -> tuple[The
     n["conversations that others wrote in too"] = len(conversations & others)
     theirs.ids |= conversations - others
     taken_over, own = _read_reviews(cursor, theirs, n)
-    for feedback_id, key, at, completion_id, choice, rater_id, over, source, *texts in (
-        _rows(
-            cursor,
-            "SELECT feedback_id, idempotency_key, created_at, completion_id, choice_index,"
-            " rater_id, preferred_over, source, comment, correction FROM main.feedback",
-        )
+    for feedback_id, key, at, completion_id, choice, rater_id, over, source, *texts in _rows(
+        cursor,
+        "SELECT feedback_id, idempotency_key, created_at, completion_id, choice_index,"
+        " rater_id, preferred_over, source, comment, correction FROM main.feedback",
     ):
         place = rater_id, completion_id, choice
         if source == "review" and place in taken_over and (*place, at) not in own:
@@ -206,13 +204,11 @@ def _read_reviews(
         else these reviewers said of these answers repeats the correction, or is undone.
     """
     taken_over, own = set(), set()
-    for review_id, at, completion_id, choice, reviewer, correction, origin, stands in (
-        _rows(
-            cursor,
-            "SELECT review_id, created_at, completion_id, choice_index, reviewer, correction,"
-            " origin_json, decision <> 'undo' AND batch_id NOT IN (SELECT undoes FROM main.reviews"
-            " WHERE undoes IS NOT NULL) FROM main.reviews",
-        )
+    for review_id, at, completion_id, choice, reviewer, correction, origin, stands in _rows(
+        cursor,
+        "SELECT review_id, created_at, completion_id, choice_index, reviewer, correction,"
+        " origin_json, decision <> 'undo' AND batch_id NOT IN (SELECT undoes FROM main.reviews"
+        " WHERE undoes IS NOT NULL) FROM main.reviews",
     ):
         is_theirs = json.loads(origin).get("rater_id") in theirs.names
         if stands and not is_theirs:

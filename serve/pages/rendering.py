@@ -49,9 +49,7 @@ def html_parts(template: str) -> Any:
     return _environment.get_template(template).module
 
 
-_environment = Environment(
-    loader=FileSystemLoader(ASSETS), autoescape=True, finalize=_on_one_line
-)
+_environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, finalize=_on_one_line)
 _environment.filters |= {"flat": _flat, "one_line": _one_line, "category": category_name}
 _html: Any = html_parts("chat.html")
 

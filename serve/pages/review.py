@@ -243,9 +243,7 @@ class ReviewPage:
             page.notice = "Undone: this item waits again."
             return self._drawn(page, fresh=True)
 
-    async def _open_editor(
-        self, page: OpenReview, shown: str, request: gr.Request
-    ) -> list[Any]:
+    async def _open_editor(self, page: OpenReview, shown: str, request: gr.Request) -> list[Any]:
         await self._read_categories(page, request)
         return self._open(page, shown, "editor")
 
