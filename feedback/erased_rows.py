@@ -203,7 +203,8 @@ def _read_reviews(
         of each other decision that stands, with its time, which the reviewer's words have too: what
         else these reviewers said of these answers repeats the correction, or is undone.
     """
-    taken_over, own = set(), set()
+    taken_over: set[tuple[str, str, int]] = set()
+    own: set[tuple[str, str, int, str]] = set()
     for review_id, at, completion_id, choice, reviewer, correction, origin, stands in _rows(
         cursor,
         "SELECT review_id, created_at, completion_id, choice_index, reviewer, correction,"
