@@ -1,11 +1,12 @@
-"""The chat page by axe-core, in the states in which people meet it: nothing serious or moderate.
+"""The chat and the review page by axe-core, in the states in which people meet them.
 
     python -m benchmarks.accessibility [--pictures FOLDER] [--no-record]
 
 At 1,280 and 390 pixels, light and dark: empty, with Markdown and formulas, with the feedback form
-and its difference, with a conversation that is full, while an answer is waited for. axe-core
-(MPL-2.0) is the file in the wheel of ``axe-playwright-python``, fetched on first use; a browser is
-needed. The pictures are for a person to look at.
+and its difference, with a conversation that is full, while an answer is waited for; a flagged
+answer, its editor, the reasons of a rejection, the model's alternatives. Missed by a finding that
+is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``,
+fetched on first use; a browser is needed. The pictures are for a person to look at.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks import environments
 from benchmarks.fake_server import fake_server
 from benchmarks.measurements import finish
 from pawl.errors import PawlError
+from pawl.server import ADMIN_KEY_FILE
 from tests.serve.pages.tab import Tab
 
 PINS = Path(__file__).parent / "axe.txt"
@@ -76,16 +78,47 @@ STATES: dict[str, Callable[[Tab], None]] = {
 }  # fmt: skip
 
 
+def _pressed(key: str, opens: str) -> Callable[[Tab], None]:
+    def press(tab: Tab) -> None:
+        tab.page.keyboard.press("Escape")
+        expect(tab.page.locator(".review-item")).to_be_focused()
+        tab.page.keyboard.press(key)
+        expect(tab.page.get_by_role("button", name=opens)).to_be_visible()
+
+    return press
+
+
+REVIEW_STATES: dict[str, Callable[[Tab], None]] = {
+    "review": lambda tab: expect(tab.page.locator(".review-answer")).to_be_visible(),
+    "correcting": _pressed("c", "Save correction"),
+    "rejecting": _pressed("r", "Nobody meant it"),
+    "suggesting": _pressed("g", "Take 1"),
+}
+
+
 def look(
-    context: BrowserContext, url: str, axe: str, name: str, pictures: Path | None
+    context: BrowserContext, url: str, key: str, axe: str, name: str, pictures: Path | None
 ) -> tuple[set[str], list[str]]:
     """What axe finds in each state, in words, and what the browser complained about."""
-    tab = Tab(context.new_page())
-    tab.watch()
-    tab.open(url)
+    chat, review = Tab(context.new_page()), Tab(context.new_page())
+    chat.watch()
+    chat.open(url)
+    found = _look_at(chat, STATES, axe, name, pictures)
+    review.watch()
+    review.page.goto(f"{url}/review/")
+    review.page.get_by_label("Password").fill(key)
+    review.page.get_by_role("button", name="Sign in").click()
+    expect(review.page.locator(".review-answer")).to_be_visible()
+    found |= _look_at(review, REVIEW_STATES, axe, name, pictures)
+    return found, chat.complaints + review.complaints
+
+
+def _look_at(
+    tab: Tab, states: dict[str, Callable[[Tab], None]], axe: str, name: str, pictures: Path | None
+) -> set[str]:
     found: set[str] = set()
     tab.page.evaluate(axe)
-    for state, reach in STATES.items():
+    for state, reach in states.items():
         reach(tab)
         tab.page.wait_for_timeout(400)  # colours fade
         if pictures is not None:
@@ -97,7 +130,7 @@ def look(
                     print(name, state, violation["impact"], violation["id"], node["html"][:200],
                           node["failureSummary"][:300].replace("\n", " "))  # fmt: skip
                     found.add(f"{violation['impact']} {violation['id']}")
-    return found, tab.complaints
+    return found
 
 
 def main() -> None:
@@ -117,6 +150,7 @@ def main() -> None:
         fake_server(Path(folder)) as url,
         sync_playwright() as playwright,
     ):
+        key = (Path(folder) / "state" / ADMIN_KEY_FILE).read_text("ascii").strip()
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for width, height in ((1280, 900), (390, 844)):
             for scheme in ("light", "dark"):
@@ -125,14 +159,14 @@ def main() -> None:
                     color_scheme="dark" if scheme == "dark" else "light",
                 )  # fmt: skip
                 name = f"{width}-{scheme}"
-                found, complaints = look(context, url, axe, name, args.pictures)
+                found, complaints = look(context, url, key, axe, name, args.pictures)
                 context.close()
                 figures[f"{width} pixels, {scheme}"] = ", ".join(sorted(found)) or "nothing"
                 missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
         browser.close()
-    finish("accessibility", "The chat page by axe-core", figures, missed=missed,
-           note=f"{len(STATES)} states; critical, serious and moderate findings.",
-           keep=not args.no_record)  # fmt: skip
+    finish("accessibility", "The chat and review pages by axe-core", figures, missed=missed,
+           note=f"{len(STATES) + len(REVIEW_STATES)} states; critical, serious and moderate "
+           "findings.", keep=not args.no_record)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ Nothing here writes but the salt, once: the same store gives the same rows. In t
 2. Where each prompt stands, with its near-duplicates: ``feedback.splits.places_of_prompts``. All
    rows of a prompt stand there, whichever conversation they come from.
 3. What looks like the work of a brigade is put aside (``feedback.raters``, ``feedback.phrases``),
-   and what a reviewer put aside (``feedback.reviews``).
+   and what a reviewer put aside (``feedback.reviews``); what was said later in a conversation
+   with an answer that was put aside as private is rejected.
 4. All that is left of one prompt is one story, decided by vote: ``feedback.stories``. An answer
    that ran into its token limit is not learned as it is.
 5. Each content once; nobody owns more than a share of the rows (``feedback.raters.beyond_share``),
@@ -29,15 +30,17 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from feedback.balance import weighted
 from feedback.phrases import suspicious_phrases
 from feedback.raters import FEWEST_RATERS, Raters, beyond_share, distrusted, quarantined
+from feedback.reviews import REASONS, Answered
 from feedback.rows import Lesson, problem_of, problem_of_prompt, same_text
 from feedback.splits import Place, places_of_prompts, prompt_key
 from feedback.store import Store
-from feedback.stories import Story
+from feedback.stories import Story, folded
 from feedback.targets import Targets, cut_off, usual_words_of
 from pawl.schemas import PLAIN_ROLES, Completion, Feedback, Message, Split, TrainingRow
 from pawl.settings import Settings
@@ -52,6 +55,7 @@ CALLS = "the answer calls a tool, and only texts are learned"
 TWO_SIDES = "near-duplicates of this prompt stand on two sides of the split"
 DISTRUSTED = "quarantine: this rater disagrees with reviewers"
 BASE_ANSWERS = "another base's fault: this one answers as corrected"
+PRIVATE = "the conversation holds an answer that a reviewer put aside as private"
 OVER_SHARE = "more than one rater's share of the rows"
 
 
@@ -122,12 +126,14 @@ def curate(
             voiced.append((feedback, answer, keys[_answer_of(feedback)]))
     aside = _put_aside(voiced, places, raters)
     by_reviewers = store.reviews.put_aside()
-    aside |= {
-        feedback.feedback_id: by_reviewers[_answer_of(feedback)]
-        for feedback, _, _ in voiced
-        if _answer_of(feedback) in by_reviewers
-    }
-    stories = _stories(voiced, aside, answers, lessons, raters)
+    for feedback, _, _ in voiced:
+        if _answer_of(feedback) in by_reviewers:
+            why, by = by_reviewers[_answer_of(feedback)]
+            aside[feedback.feedback_id] = f"put aside by a reviewer: {REASONS[why]}", by
+    private = _private(store, by_reviewers)
+    # Preferring another answer to one that was put aside teaches nothing of it either.
+    compared = {one: answer for one, answer in answers.items() if one not in by_reviewers}
+    stories = _stories(voiced, aside, compared, lessons, raters)
     aside |= _distrusted(voiced, stories, raters)
     proposed: list[tuple[str, Lesson]] = []
     for feedback, answer, key in voiced:
@@ -138,7 +144,7 @@ def curate(
         if reason is not None:
             rejected.append((reason, _origin(feedback) | ({"found": found} if found else {})))
             continue
-        lessons_of = _lessons(feedback, answer, answers, places[key].split)
+        lessons_of = _lessons(feedback, answer, answers, by_reviewers, places[key].split)
         if any(isinstance(one, Lesson) and one.row_id in mended for one in lessons_of):
             rejected.append((BASE_ANSWERS, _origin(feedback)))
             continue
@@ -154,6 +160,8 @@ def curate(
     kept: dict[str, _Kept] = {}
     for key, lesson in [*proposed, *lessons]:
         reason, found = problem_of(lesson), ""
+        if reason is None and _carries(lesson.prompt, private):
+            reason = PRIVATE
         if reason is None:
             reason = TWO_SIDES if places[key].split is None else stories[key].against(lesson)
         if reason is None and (finding := targets.reason_against(lesson)) is not None:
@@ -333,6 +341,27 @@ def _put_aside(
     return aside | quarantined(corrections, raters)
 
 
+def _private(store: Store, by_reviewers: Mapping[Answered, tuple[str, str]]) -> dict[str, set[str]]:
+    """Answers that were put aside as private, by what they answer, both ``folded``: as they are,
+    and as clients send them back that leave out what was thought before."""
+    places = {place for place, (reason, _) in by_reviewers.items() if reason == "private"}
+    private: dict[str, set[str]] = defaultdict(set)
+    for one in store.completions(completion_ids=sorted({name for name, _ in places})):
+        if (one.completion_id, one.choice_index) in places and one.messages:
+            texts = (one.completion, one.completion.rpartition("</think>")[2])
+            private[folded(one.messages[-1].get("content"))] |= {folded(text) for text in texts}
+    return private
+
+
+def _carries(prompt: list[Message], private: Mapping[str, Collection[str]]) -> bool:
+    """Whether one of the private answers stands in a conversation."""
+    return any(
+        message["role"] == "assistant"
+        and folded(message["content"]) in private.get(folded(before["content"]), ())
+        for before, message in pairwise(prompt)
+    )
+
+
 def _stories(
     voiced: Sequence[Voiced],
     aside: Mapping[str, Aside],
@@ -379,7 +408,11 @@ def _distrusted(
 
 
 def _lessons(
-    feedback: Feedback, answer: Completion, answers: Answers, split: Split | None
+    feedback: Feedback,
+    answer: Completion,
+    answers: Answers,
+    by_reviewers: Collection[Answered],
+    split: Split | None,
 ) -> list[Lesson | str]:
     """What this feedback teaches; a text is the reason why a part of it teaches nothing."""
     base = Lesson(
@@ -396,9 +429,12 @@ def _lessons(
         else:
             made.append(replace(pair, kind="regression") if split == "holdout" else pair)
     if feedback.preferred_over is not None:
-        other = answers.get((feedback.preferred_over, feedback.preferred_over_choice_index))
+        place = (feedback.preferred_over, feedback.preferred_over_choice_index)
+        other = answers.get(place)
         if other is None:
             made.append("unknown completion in preferred_over")
+        elif place in by_reviewers:
+            made.append("the other answer was put aside by a reviewer")
         elif other.status != "complete":
             made.append(f"the answer was cut short ({other.status})")
         elif (other.messages, other.tools) != (answer.messages, answer.tools):

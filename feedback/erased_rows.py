@@ -196,13 +196,14 @@ def read_theirs(
         is_named = rater_id in selection.names
         if is_named or (not selection.names and conversation_id in conversations - others):
             theirs.words.add(title)
-    taken_over = _read_reviews(cursor, theirs, n)
-    for feedback_id, key, completion_id, rater_id, comment, correction, over, source in _rows(
+    taken_over, own = _read_reviews(cursor, theirs, n)
+    for feedback_id, key, at, completion_id, choice, rater_id, over, source, *texts in _rows(
         cursor,
-        "SELECT feedback_id, idempotency_key, completion_id, rater_id, comment, correction,"
-        " preferred_over, source FROM main.feedback",
+        "SELECT feedback_id, idempotency_key, created_at, completion_id, choice_index,"
+        " rater_id, preferred_over, source, comment, correction FROM main.feedback",
     ):
-        if source == "review" and (rater_id, completion_id) in taken_over:
+        place = rater_id, completion_id, choice
+        if source == "review" and place in taken_over and (*place, at) not in own:
             theirs.taken_over.add(feedback_id)
         elif rater_id in selection.names:
             n["feedback of theirs"] += 1
@@ -216,7 +217,7 @@ def read_theirs(
             continue
         theirs.feedback_ids.add(feedback_id)
         theirs.ids |= {feedback_id, key}
-        theirs.words |= {text for text in (comment, correction) if text}
+        theirs.words |= {text for text in texts if text}
     read_rows(cursor, theirs)
     for (row,) in _rows(cursor, "SELECT row_json FROM main.imported"):
         lesson = json.loads(row)
@@ -230,17 +231,28 @@ def read_theirs(
 
 def _read_reviews(
     cursor: DuckDBPyConnection, theirs: Theirs, n: Counter[str]
-) -> set[tuple[str, str]]:
-    """Add what is theirs of reviewers' decisions; the reviewer and answer of each that took over a
-    correction of theirs."""
-    taken_over = set()
-    for review_id, completion_id, reviewer, correction, origin in _rows(
+) -> tuple[set[tuple[str, str, int]], set[tuple[str, str, int, str]]]:
+    """Add what is theirs of reviewers' decisions.
+
+    Returns:
+        reviewer, completion and choice of each decision that took over a correction of theirs. And
+        of each other decision that stands, with its time, which the reviewer's words have too: what
+        else these reviewers said of these answers repeats the correction, or is undone.
+    """
+    taken_over: set[tuple[str, str, int]] = set()
+    own: set[tuple[str, str, int, str]] = set()
+    for review_id, at, completion_id, choice, reviewer, correction, origin, stands in _rows(
         cursor,
-        "SELECT review_id, completion_id, reviewer, correction, origin_json FROM main.reviews",
+        "SELECT review_id, created_at, completion_id, choice_index, reviewer, correction,"
+        " origin_json, decision <> 'undo' AND batch_id NOT IN (SELECT undoes FROM main.reviews"
+        " WHERE undoes IS NOT NULL) FROM main.reviews",
     ):
-        if json.loads(origin).get("rater_id") in theirs.names:
+        is_theirs = json.loads(origin).get("rater_id") in theirs.names
+        if stands and not is_theirs:
+            own.add((reviewer, completion_id, choice, at))
+        if is_theirs:
             n["decisions that took over a correction of theirs"] += 1
-            taken_over.add((reviewer, completion_id))
+            taken_over.add((reviewer, completion_id, choice))
         elif reviewer in theirs.names:
             n["decisions of theirs as a reviewer"] += 1
         elif completion_id in theirs.completion_ids:
@@ -249,7 +261,7 @@ def _read_reviews(
             continue
         theirs.ids.add(review_id)
         theirs.words |= {correction} if correction else set()
-    return taken_over
+    return taken_over, own
 
 
 def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ class Group:
 
 
 class Queue:
-    """The queue of one store; keeps its groups until people say something new."""
+    """The queue of one store; keeps its groups until people say something new, or rows go."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
@@ -96,8 +96,7 @@ class Queue:
             left = [one for one in waits if own.get(_key(one)) == "skip"]
             n_other += bool(mine if skipped else left)
             if chosen := left if skipped else mine:
-                disputed = any(_key(one) in decided and len(decided[_key(one)]) > 1
-                               for one in chosen)  # fmt: skip
+                disputed = _is_disputed(chosen, decided)
                 found.append((group.priority(disputed), group, chosen))
         found.sort(
             key=lambda one: (
@@ -127,7 +126,8 @@ class Queue:
             known, groups = self._groups
             treatments = {one.key: one.treatment for one in self._store.categories()}
             # Decisions close answers one by one; beyond the bound others follow, now and then.
-            state = (newest, tuple(treatments.items()), len(closed) // (MOST_ANSWERS // 4))
+            state = (self._store.rewriter.n_rewrites, newest, tuple(treatments.items()),
+                     len(closed) // (MOST_ANSWERS // 4))  # fmt: skip
             if known != state:
                 groups = self._group(closed, treatments)
                 self._groups = (state, groups)
@@ -150,13 +150,10 @@ class Queue:
         answers = [one for one in self._store.completions(completion_ids=completion_ids)
                    if _key(one) in wanted
                    and (one.conversation_id, one.rater_id) not in unlearned]  # fmt: skip
-        marks: dict[Answered, list[Feedback]] = defaultdict(list)
-        for mark in self._store.current_feedback(completion_ids):
-            if mark.source != SOURCE:
-                marks[mark.completion_id, mark.choice_index].append(mark)
+        marks = self._store.reviews.marks(wanted)
         groups = []
         for together in _near_duplicates(answers):
-            said = [mark for one in together for mark in marks[_key(one)]]
+            said = [mark for one in together for mark in marks.get(_key(one), ())]
             groups.append(_weighed(together, said, treatments))
         return groups
 
@@ -179,7 +176,7 @@ class Queue:
             shows = len(by) >= n_reviewers or reviewer in by
             decisions += by.values() if shows else ()
             n_hidden += 0 if shows else len(by)
-        disputed = any(len(decided.get(_key(one), {})) > 1 for one in answers)
+        disputed = _is_disputed(answers, decided)
         return ReviewItem(
             item_id=_id(first),
             answers=[
@@ -225,6 +222,14 @@ def _is_closed(decisions: Iterable[Review], n_reviewers: int) -> bool:
     votes = Counter(label_of(one) for one in decisions)
     n = sum(votes.values())
     return n >= n_reviewers and (n == 1 or max(votes.values()) * 2 > n)
+
+
+def _is_disputed(
+    answers: Iterable[Completion], decided: Mapping[Answered, Mapping[str, Review]]
+) -> bool:
+    """Whether reviewers decided differently about one of the answers."""
+    by_answer = (decided.get(_key(one), {}).values() for one in answers)
+    return any(len({label_of(one) for one in by}) > 1 for by in by_answer)
 
 
 def _near_duplicates(answers: Sequence[Completion]) -> list[list[Completion]]:

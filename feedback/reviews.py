@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from feedback.stories import folded
 from feedback.tables import FEEDBACK_COLUMNS, REVIEW_COLUMNS, record_from, row_of, where
 from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
-from pawl.schemas import Completion, Feedback, Review, ReviewRequest, utc_now
+from pawl.schemas import Completion, Feedback, RejectReason, Review, ReviewRequest, utc_now
 
 if TYPE_CHECKING:
     from feedback.database import Database
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SOURCE = "review"  # of feedback that is a decision
 Answered = tuple[str, int]  # completion_id, choice_index
-REASONS = {
+REASONS: dict[str, str] = {
     "unclear": "it can't be judged",
     "not_meant": "nobody meant it",
     "private": "it holds what is private",
@@ -84,34 +84,37 @@ class Reviews:
                 found[one.completion_id, one.choice_index][one.reviewer] = one
         return dict(found)
 
-    def put_aside(self) -> dict[Answered, tuple[str, str]]:
+    def put_aside(self) -> dict[Answered, tuple[RejectReason, str]]:
         """The answers of which nothing is learned, with the reason and by whom: more reviewers say
-        so than say anything else."""
-        aside: dict[Answered, tuple[str, str]] = {}
+        so than say anything else. What one of them finds private is, whatever others say."""
+        aside: dict[Answered, tuple[RejectReason, str]] = {}
         for answer, by in self.decided().items():
-            reasons = Counter(
+            reasons: Counter[RejectReason] = Counter(
                 one.reason for one in by.values() if label_of(one) == "aside" and one.reason
             )
             if sum(reasons.values()) * 2 > len(by):
-                reason = REASONS[reasons.most_common(1)[0][0]]
-                aside[answer] = (
-                    f"put aside by a reviewer: {reason}",
-                    f"by {', '.join(sorted(by))}",
-                )
+                reason: RejectReason = reasons.most_common(1)[0][0]
+                if "private" in reasons:
+                    reason = "private"
+                aside[answer] = reason, f"by {', '.join(sorted(by))}"
         return aside
 
-    def before(self, reviewer: str, answers: Sequence[Answered]) -> dict[Answered, Feedback]:
-        """What a reviewer says of answers beside decisions, as anybody may."""
-        clause, values = where(
-            rater_id=reviewer, completion_id=[completion_id for completion_id, _ in answers]
-        )
+    def marks(
+        self, answers: Collection[Answered], rater_id: str | None = None
+    ) -> dict[Answered, list[Feedback]]:
+        """What people, or one of them, say of answers beside decisions, in the order of their
+        newest rows: a reviewer's own, too, which their decision may repeat or cover."""
+        ids = sorted({completion_id for completion_id, _ in answers})
+        clause, values = where(completion_id=ids, rater_id=rater_id)
         sql = current_feedback_sql(f"{clause} AND source <> '{SOURCE}'")
         with self._database.reading() as cursor:
             rows = cursor.execute(
-                f"SELECT {FEEDBACK_COLUMNS} FROM ({sql}) WHERE NOT retracted", values
+                f"SELECT {FEEDBACK_COLUMNS} FROM ({sql}) WHERE NOT retracted ORDER BY seq", values
             ).fetchall()
-        said = [record_from(Feedback, row) for row in rows]
-        return {(one.completion_id, one.choice_index): one for one in said}
+        marks: dict[Answered, list[Feedback]] = defaultdict(list)
+        for mark in (record_from(Feedback, row) for row in rows):
+            marks[mark.completion_id, mark.choice_index].append(mark)
+        return dict(marks)
 
     def standing(
         self, reviewer: str, answers: Sequence[Answered], without: str
@@ -128,15 +131,23 @@ class Reviews:
         )
         return {(one.completion_id, one.choice_index): one for one in rows}
 
-    def append(self, reviews: Sequence[Review], said: Sequence[Feedback]) -> None:
+    def append(
+        self, reviews: Sequence[Review], said: Sequence[Feedback], standing: Iterable[Review]
+    ) -> None:
         """Keep decisions with the words that they are, all or none; waits for the commit.
 
+        Args:
+            reviews: with a ``created_at`` from before anything of them was read.
+            standing: the decisions whose words ``said`` are.
+
         Raises:
-            PawlError: the reviewer or an answer was erased meanwhile (``completion_not_found``), or
-                the store can't take it.
+            PawlError: the reviewer, an answer or who wrote a correction that is taken over was
+                erased meanwhile (``completion_not_found``), or the store can't take it.
         """
-        for one in reviews:
-            if self._forgotten.holds(one.created_at, one.reviewer, one.completion_id):
+        begun_at = reviews[0].created_at
+        for one in (*reviews, *standing):
+            ids = (one.reviewer, one.completion_id, one.origin.get("rater_id"))
+            if self._forgotten.holds(begun_at, *ids):
                 raise unknown_answer(one.completion_id)
         rows = {"reviews": [row_of(one) for one in reviews],
                 "feedback": [row_of(one) for one in said]}  # fmt: skip
@@ -158,21 +169,20 @@ def decide(store: Store, request: ReviewRequest, reviewer: str) -> list[Review]:
             or a store that can't take it.
     """
     _check(store, request)
+    batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
     answers = list(dict.fromkeys((one.completion_id, one.choice_index) for one in request.answers))
     found = {(one.completion_id, one.choice_index): one for one in store.completions(
         completion_ids=[completion_id for completion_id, _ in answers])}  # fmt: skip
     for completion_id, choice_index in answers:
         if (completion_id, choice_index) not in found:
             raise unknown_answer(completion_id)
-    marks: dict[Answered, list[Feedback]] = defaultdict(list)
-    for mark in store.current_feedback(sorted({completion_id for completion_id, _ in answers})):
-        if mark.source != SOURCE and mark.thumb != "up":
-            marks[mark.completion_id, mark.choice_index].append(mark)
-    batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
+    marks = store.reviews.marks(answers)
     with store.reviews.deciding:
-        reviews = [_review(request, found[one], marks[one], reviewer, batch, now)
+        reviews = [_review(request, found[one], marks.get(one, ()), reviewer, batch, now)
                    for one in answers]  # fmt: skip
-        store.reviews.append(reviews, _words(store, reviewer, reviews))
+        standing = dict(zip(answers, reviews, strict=True))
+        said = _words(store, reviewer, reviews, standing)
+        store.reviews.append(reviews, said, standing.values())
     return reviews
 
 
@@ -182,6 +192,7 @@ def undo(store: Store, reviewer: str) -> list[Review]:
     Raises:
         PawlError: there is nothing to undo (``nothing_to_undo``).
     """
+    batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
     with store.reviews.deciding:
         undone = store.reviews.newest_batch(reviewer)
         if not undone:
@@ -190,14 +201,15 @@ def undo(store: Store, reviewer: str) -> list[Review]:
                 f"no decision of {reviewer!r} stands",
                 code="nothing_to_undo",
             )
-        batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
         rows = [
             Review(f"review-{uuid.uuid4().hex}", batch, now, reviewer, one.completion_id,
                    one.choice_index, "undo", undoes=one.batch_id)
             for one in undone
         ]  # fmt: skip
-        gone = undone[0].batch_id
-        store.reviews.append(rows, _words(store, reviewer, rows, without=gone))
+        answers = [(one.completion_id, one.choice_index) for one in rows]
+        standing = store.reviews.standing(reviewer, answers, without=undone[0].batch_id)
+        said = _words(store, reviewer, rows, standing)
+        store.reviews.append(rows, said, standing.values())
     return rows
 
 
@@ -230,6 +242,7 @@ def _review(
     correction: str | None = request.correction
     origin: dict[str, Any] = {}
     categories = request.categories
+    marks = [mark for mark in marks if mark.thumb != "up"]
     if request.decision == "correct":
         if same_text(correction or "", answer.completion):
             raise PawlError(
@@ -239,12 +252,13 @@ def _review(
             )  # fmt: skip
         given = request.origin.model_dump(exclude_none=True) if request.origin else {}
         origin = given or {"how": "written"}
+        if origin["how"] == "written":  # the editor begins with what somebody wrote
+            theirs = [one for one in marks if same_text(one.correction or "", correction or "")]
+            origin = _taken_over(theirs[-1]) if theirs else origin
     elif request.decision == "accept":
         backed = leading_correction(marks)
         if backed is not None:
-            correction = backed.correction
-            origin = {"how": "accepted", "feedback_id": backed.feedback_id,
-                      "rater_id": backed.rater_id}  # fmt: skip
+            correction, origin = backed.correction, _taken_over(backed)
     if request.decision not in ("accept", "correct"):
         categories = []
     elif categories is None:
@@ -254,9 +268,13 @@ def _review(
                   list(dict.fromkeys(categories)), origin)  # fmt: skip
 
 
+def _taken_over(mark: Feedback) -> dict[str, Any]:
+    return {"how": "accepted", "feedback_id": mark.feedback_id, "rater_id": mark.rater_id}
+
+
 def leading_correction(marks: Sequence[Feedback]) -> Feedback | None:
     """The correction that most people wrote, of equals the newest."""
-    written = [one for one in marks if one.correction and one.thumb != "up"]
+    written = [one for one in marks if one.correction]
     backers = Counter(folded(one.correction) for one in written)
     return max(
         written, key=lambda one: (backers[folded(one.correction)], one.created_at), default=None
@@ -264,19 +282,16 @@ def leading_correction(marks: Sequence[Feedback]) -> Feedback | None:
 
 
 def _words(
-    store: Store, reviewer: str, rows: Sequence[Review], without: str | None = None
+    store: Store, reviewer: str, rows: Sequence[Review], standing: Mapping[Answered, Review]
 ) -> list[Feedback]:
     """The rows of feedback that let decisions count: all of it of what the reviewer says of these
     answers now. Where no decision stands, what they had said as anybody may.
 
     Args:
-        without: the batch that these rows undo.
+        standing: the reviewer's decisions on these answers that count from now on.
     """
     answers = [(one.completion_id, one.choice_index) for one in rows]
-    standing = dict(zip(answers, rows, strict=True))
-    if without is not None:
-        standing = store.reviews.standing(reviewer, answers, without)
-    own = store.reviews.before(reviewer, answers)
+    own = store.reviews.marks(answers, reviewer)
     ids = sorted({completion_id for completion_id, _ in answers})
     now = {(one.completion_id, one.choice_index): one
            for one in store.current_feedback(ids, reviewer)}  # fmt: skip
@@ -286,8 +301,9 @@ def _words(
                          row.created_at, source=SOURCE)  # fmt: skip
         word = _word(standing.get(answer), blank)
         if word is None and answer in own:
+            [before] = own[answer]
             word = replace(
-                own[answer], feedback_id=blank.feedback_id, source=SOURCE,
+                before, feedback_id=blank.feedback_id, source=SOURCE,
                 idempotency_key=blank.idempotency_key, created_at=row.created_at,
             )  # fmt: skip
         if word is not None:
@@ -310,7 +326,7 @@ def unknown_answer(completion_id: str) -> PawlError:
     """The refusal of an answer that is not recorded."""
     return PawlError(
         f"completion {completion_id!r} is not known",
-        "no answer with this id was recorded here, or it was erased",
+        "no answer with this id was recorded here, or it or its correction was erased",
         "Reload the queue",
         code="completion_not_found",
         param="answers",

@@ -47,6 +47,7 @@ class Rewriter:
 
     def __init__(self, database: Database, writer: GroupWriter) -> None:
         self.database, self._writer = database, writer
+        self.n_rewrites = 0  # whoever keeps what was read begins anew when it grows
 
     def rewrite(self, changes_of: ChangesOf) -> dict[str, dict[str, int]]:
         """Write a file with these changes and put it in the old one's place.
@@ -78,6 +79,8 @@ class Rewriter:
             if isinstance(err, duckdb.Error):
                 raise store_failed(err, "the store could not be written anew") from err
             raise
+        finally:  # of one that failed it may be the old file or the new one
+            self.n_rewrites += 1
         return {
             table: count
             for table, count in counts.items()

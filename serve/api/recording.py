@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -209,13 +210,21 @@ async def commit(store: Store, rows: list[Completion]) -> None:
 
 
 def checked_id(name: str, value: str) -> str:
-    """``value``; PawlError if it is too long (cut off, two people could become one), or is one that
-    rows of imported files may have."""
+    """``value``; PawlError if it is too long (cut off, two people could become one), has control
+    characters or line ends, or is one that rows of imported files may have."""
     if value.startswith(IMPORTED):
         raise PawlError(
             f"{name} begins with {IMPORTED!r}",
             "so do the raters and conversations of imported files, for whom nobody else speaks",
             "Choose another",
+            code="invalid_value",
+            param=name,
+        )
+    if any(unicodedata.category(one) in ("Cc", "Zl", "Zp") for one in value):
+        raise PawlError(
+            f"{name} has control characters or line ends",
+            "names stand on one line wherever they are shown",
+            "Leave them out",
             code="invalid_value",
             param=name,
         )

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from serve.pages import ASSETS
 from serve.pages.conversation import Turn
@@ -35,9 +35,23 @@ def _one_line(text: str) -> Markup:
     return text_html(line if len(line) <= 120 else line[:119] + "…")
 
 
-_environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
+def _on_one_line(value: Any) -> Any:
+    """What a template's ``{{ }}`` becomes, with or without a filter: a text escaped, without line
+    breaks, as it may stand in an attribute too."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return Markup("&#10;".join(str(escape(value)).replace("\r", "\n").split("\n")))
+
+
+def html_parts(template: str) -> Any:
+    """The macros of a template, each one block of HTML whatever texts it is given: none can end
+    the block and begin Markdown."""
+    return _environment.get_template(template).module
+
+
+_environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, finalize=_on_one_line)
 _environment.filters |= {"flat": _flat, "one_line": _one_line, "category": category_name}
-_html: Any = _environment.get_template("chat.html").module
+_html: Any = html_parts("chat.html")
 
 
 def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:

@@ -7,19 +7,17 @@ is dropped. Keys are turned into presses of the page's buttons by ``assets/revie
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
 
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
-from serve.pages import ASSETS
 from serve.pages.categories import CategoryEditor, api_of
-from serve.pages.rendering import category_name
+from serve.pages.rendering import category_name, html_parts
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3
@@ -31,16 +29,7 @@ REASONS = {
     "not_meant": "Nobody meant it",
     "private": "It holds what is private",
 }
-
-
-def _flat(text: str) -> Markup:
-    """Escaped, on one HTML line: an empty line would end the block and begin Markdown."""
-    return Markup(str(escape(text)).replace("\r", "").replace("\n", "<br>"))
-
-
-_environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
-_environment.filters |= {"flat": _flat, "category": category_name}
-_html: Any = _environment.get_template("review.html").module
+_html: Any = html_parts("review.html")
 
 
 @dataclass
@@ -61,6 +50,9 @@ class OpenReview:
     picked: str | None = None
     drafted: str = ""
     notice: str = ""
+    categories: list[str] = field(default_factory=list)  # keys, as they were read last
+    # One decision or undo at a time: the next waits, and is about what is shown then or nothing.
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __deepcopy__(self, memo: Any) -> OpenReview:
         return OpenReview()  # Gradio copies the first value for each session
@@ -163,15 +155,8 @@ class ReviewPage:
     # -- handlers
 
     async def _begin(self, page: OpenReview, request: gr.Request) -> list[Any]:
-        try:
-            known = await api_of(request).get("/v1/feedback/categories")
-        except PawlError as err:
-            known = []
-            page.notice = f"The categories could not be read: {err}"
         await self._fetch(page, request)
         drawn = self._drawn(page, fresh=True)
-        choices = [(category_name(row["key"]), row["key"]) for row in known]
-        drawn[self.drawn.index(self.categories)] = gr.update(choices=choices, value=[])
         return [*drawn, str(_html.who(caller_of(request.request.scope).name))]
 
     async def _look(self, page: OpenReview, request: gr.Request) -> list[Any]:
@@ -226,34 +211,40 @@ class ReviewPage:
     async def _decide(
         self, page: OpenReview, shown: str, together: bool, request: gr.Request, **body: Any
     ) -> list[Any]:
-        item = page.item
-        if item is None or item["item_id"] != shown:
-            return self._kept()
-        answers = item["answers"] if together else item["answers"][:1]
-        names = ("completion_id", "choice_index")
-        body["answers"] = [{name: one[name] for name in names} for one in answers]
-        try:
-            await api_of(request).post(QUEUE, body)
-        except PawlError as err:
-            page.notice = f"Not saved: {err}"
-            return self._kept(counts=str(_html.counts(page)))
-        page.close()
-        await self._fetch(page, request)
-        return self._drawn(page, fresh=True)
+        async with page.deciding:
+            item = page.item
+            if item is None or item["item_id"] != shown:
+                return self._kept()
+            answers = item["answers"] if together else item["answers"][:1]
+            names = ("completion_id", "choice_index")
+            body["answers"] = [{name: one[name] for name in names} for one in answers]
+            try:
+                await api_of(request).post(QUEUE, body)
+            except PawlError as err:
+                page.notice = f"Not saved: {err}"
+                if err.code != "completion_not_found":
+                    return self._kept(counts=str(_html.counts(page)))
+                page.form = ""  # what is shown was erased: on to the next
+            else:
+                page.close()
+            await self._fetch(page, request)
+            return self._drawn(page, fresh=True)
 
     async def _undo(self, page: OpenReview, request: gr.Request) -> list[Any]:
-        page.notice = ""
-        try:
-            undone = await api_of(request).post(f"{QUEUE}/undo", {})
-        except PawlError as err:
-            page.notice = str(err)
-            return self._kept(counts=str(_html.counts(page)))
-        page.close()
-        await self._fetch(page, request, first=undone[0])
-        page.notice = "Undone: this item waits again."
-        return self._drawn(page, fresh=True)
+        async with page.deciding:
+            page.notice = ""
+            try:
+                undone = await api_of(request).post(f"{QUEUE}/undo", {})
+            except PawlError as err:
+                page.notice = str(err)
+                return self._kept(counts=str(_html.counts(page)))
+            page.close()
+            await self._fetch(page, request, first=undone[0])
+            page.notice = "Undone: this item waits again."
+            return self._drawn(page, fresh=True)
 
-    def _open_editor(self, page: OpenReview, shown: str) -> list[Any]:
+    async def _open_editor(self, page: OpenReview, shown: str, request: gr.Request) -> list[Any]:
+        await self._read_categories(page, request)
         return self._open(page, shown, "editor")
 
     def _open_reasons(self, page: OpenReview, shown: str) -> list[Any]:
@@ -296,7 +287,8 @@ class ReviewPage:
         yield self._drawn(page)
 
     def _picking(self, n: int) -> Any:
-        def pick(page: OpenReview, shown: str) -> list[Any]:
+        async def pick(page: OpenReview, shown: str, request: gr.Request) -> list[Any]:
+            await self._read_categories(page, request)
             texts = page.alternatives.get("texts", [])
             if page.item is None or page.item["item_id"] != shown or n >= len(texts):
                 return self._kept()
@@ -311,6 +303,15 @@ class ReviewPage:
         return self._drawn(page, fresh=True)
 
     # -- reading and drawing
+
+    async def _read_categories(self, page: OpenReview, request: gr.Request) -> None:
+        """As they are now: one may have been added since the page was opened."""
+        try:
+            known = await api_of(request).get("/v1/feedback/categories")
+        except PawlError as err:
+            page.notice = f"The categories could not be read: {err}"
+        else:
+            page.categories = [row["key"] for row in known]
 
     async def _fetch(
         self, page: OpenReview, request: gr.Request, first: dict[str, Any] | None = None
@@ -344,6 +345,12 @@ class ReviewPage:
         later = "Back to what waits" if page.skipped else f"Show what I skipped ({n_skipped})"
         marks = item["marks"] if item else []
         chosen = sorted({name for one in marks for name in one["categories"]})
+        keys = dict.fromkeys([*page.categories, *chosen])
+        categories: Any = gr.skip()
+        if is_editing:
+            choices = [(category_name(key), key) for key in keys]
+            value: Any = {"value": chosen} if isinstance(draft, str) else {}
+            categories = gr.update(choices=choices, **value)
         return [
             str(_html.counts(page)),
             item["item_id"] if item else "",
@@ -355,7 +362,7 @@ class ReviewPage:
             gr.update(visible=item is not None and page.form == "reasons"),
             gr.update(visible=is_editing),
             draft,
-            gr.update(value=chosen) if isinstance(draft, str) else gr.skip(),
+            categories,
             gr.update(
                 visible=bool(page.skipped or n_skipped),
                 value=later,

@@ -48,7 +48,8 @@ def review(
     **more: Any,
 ) -> list[Review]:
     answers = [answer] if isinstance(answer, Completion) else answer
-    ids = [{"completion_id": one.completion_id} for one in answers]
+    ids = [{"completion_id": one.completion_id, "choice_index": one.choice_index}
+           for one in answers]  # fmt: skip
     body = {"answers": ids, "decision": decision, **more}
     return decide(store, ReviewRequest.model_validate(body), reviewer)
 
@@ -104,6 +105,28 @@ def test_other_rejections_put_all_aside(store: Store, settings: Settings, reason
     assert ("sft", "My own, ha.", None) in learned(store, settings)
 
 
+@pytest.mark.parametrize("reason", ["unclear", "private"])
+def test_an_answer_that_is_put_aside_is_no_part_of_other_lessons(
+    store: Store, settings: Settings, reason: str
+) -> None:
+    """Neither the worse one of a pair nor, if it is private, what was said before."""
+    row = flagged(store, "Where does she live?", "<think>Well.</think>In Elm Street.")
+    other = answered(store, conversation_id=row.conversation_id, messages=row.messages,
+                     completion="I do not tell.")  # fmt: skip
+    said(store, other, rater_id="eve", preferred_over=row.completion_id)
+    for seen in (row.completion, "In  Elm Street."):
+        talk = [*row.messages, {"role": "assistant", "content": seen},
+                {"role": "user", "content": f"And he? {len(seen)}"}]  # fmt: skip
+        later = answered(store, conversation_id=row.conversation_id, messages=talk)
+        said(store, later, rater_id="eve", correction="He does not.")
+    assert len(learned(store, settings)) == 6
+    review(store, "rita", row, "reject", reason=reason)
+    curated = curate(store, settings)
+    rest = [] if reason == "private" else ["pair", "pair", "sft", "sft"]
+    assert sorted(one.kind for one in curated.rows) == rest
+    assert "Elm Street" not in " ".join(str(one.rejected) for one in curated.rows)
+
+
 def test_what_a_reviewer_said_as_a_person_comes_back_with_an_undo(store: Store) -> None:
     row = flagged(store, "Which river?", rater_id="rita", comment="mine", correction="The Main.")
     review(store, "rita", row, "reject", reason="fine")
@@ -127,6 +150,23 @@ def test_a_skip_leaves_an_answer_to_others(store: Store, settings: Settings) -> 
     assert len(queue.of("rita", 5, skipped=True).items) == 1
     undo(store, "rita")
     assert queue.of("rita", 5).n_open == 1
+
+
+@pytest.mark.parametrize("decision", ["skip", "accept"])
+def test_a_reviewer_s_own_flag_survives_their_skip_or_undo(
+    store: Store, settings: Settings, decision: str
+) -> None:
+    row = flagged(store, "Which river?", rater_id="rita", correction="The Rhine.",
+                  categories=["unsafe"])  # fmt: skip
+    review(store, "rita", row, decision)
+    if decision == "accept":
+        undo(store, "rita")
+    [item] = Queue(store, settings).of("sam", 5).items
+    assert [(one.rater_id, one.correction) for one in item.marks] == [("rita", "The Rhine.")]
+    assert (item.severity, item.repetition) == (3, 1)
+    [done] = review(store, "sam", row, "accept")
+    assert (done.correction, done.categories) == ("The Rhine.", ["unsafe"])
+    assert ("sft", "The Rhine.", None) in learned(store, settings)
 
 
 @pytest.mark.parametrize(("body", "param"), [
@@ -185,6 +225,17 @@ def test_near_duplicates_are_one_item_and_decided_together(
     assert queue.of("rita", 10).n_open == 2
 
 
+def test_what_was_erased_leaves_the_queue_at_once(store: Store, settings: Settings) -> None:
+    theirs = answered(store, rater_id="zoe", completion="Known to zoe alone.")
+    said(store, theirs, rater_id="bob", thumb="down")
+    other = flagged(store, "Which river?")
+    queue = Queue(store, settings)
+    assert queue.of("rita", 5).n_open == 2
+    forget(store, settings, "zoe", "the test")
+    [item] = queue.of("rita", 5).items
+    assert item.answers[0].completion_id == other.completion_id
+
+
 def test_two_reviewers_decide_apart_and_a_third_where_they_differ(
     store: Store, settings: Settings
 ) -> None:
@@ -209,6 +260,20 @@ def test_two_reviewers_decide_apart_and_a_third_where_they_differ(
     ]  # fmt: skip
 
 
+def test_reviewers_who_say_the_same_do_not_disagree(store: Store, settings: Settings) -> None:
+    settings = settings.model_copy(update={"review": ReviewSettings(reviewers=3)})
+    queue = Queue(store, settings)
+    row = flagged(store, "Which river?", categories=["incorrect"])
+    for name in ("rita", "sam"):
+        review(store, name, row, "accept")
+    [item] = queue.of("tom", 5).items
+    assert (item.uncertainty, item.priority) == (0, 2)
+    undo(store, "sam")
+    review(store, "sam", row, "reject", reason="unclear")
+    [item] = queue.of("tom", 5).items
+    assert (item.uncertainty, item.priority) == (1, 4)
+
+
 def test_who_is_forgotten_is_gone_from_decisions_too(store: Store, settings: Settings) -> None:
     theirs = flagged(store, "Which river?", "By ann.", correction="By bob, the Rhine.")
     other = flagged(store, "Which hill?", rater_id="eve", correction="By eve, the Brocken.")
@@ -223,6 +288,46 @@ def test_who_is_forgotten_is_gone_from_decisions_too(store: Store, settings: Set
     texts = " ".join(str(one) for one in store.feedback_history())
     assert "By bob" not in texts
     assert "By eve" in texts
+
+
+def test_a_reviewer_s_own_words_stay_when_who_wrote_a_correction_is_forgotten(
+    store: Store, settings: Settings
+) -> None:
+    later = flagged(store, "Which river?", correction="By bob, the Rhine.")
+    review(store, "rita", later, "accept")
+    review(store, "rita", later, "correct", correction="The Rhine, by rita.")
+    first = flagged(store, "Which hill?", correction="By bob, the Brocken.")
+    second = answered(store, completion_id=first.completion_id, choice_index=1)
+    review(store, "rita", first, "accept")
+    review(store, "rita", second, "correct", correction="The Brocken, by rita.")
+    undone = flagged(store, "Which lake?", correction="By bob, the Lake of Constance.")
+    review(store, "rita", undone, "accept")
+    review(store, "rita", undone, "reject", reason="fine")
+    undo(store, "rita")
+    saved = flagged(store, "Which town?", correction="By bob, Mainz.")
+    review(store, "rita", saved, "correct", correction="By bob, Mainz.")  # as the editor opened
+    forget(store, settings, "bob", "the test")
+    texts = " ".join(str(one) for one in (*store.feedback_history(), *store.reviews.history()))
+    assert "by bob" not in texts.lower()
+    assert {(one.completion_id, one.choice_index, one.correction)
+            for one in store.current_feedback()} == {
+        (later.completion_id, 0, "The Rhine, by rita."),
+        (second.completion_id, 1, "The Brocken, by rita."),
+    }  # fmt: skip
+
+
+def test_no_decision_brings_back_the_words_of_who_is_being_forgotten(
+    store: Store, settings: Settings
+) -> None:
+    row = flagged(store, "Which river?", correction="By bob, the Rhine.")
+    review(store, "rita", row, "accept")
+    review(store, "rita", row, "reject", reason="fine")
+    with store.forgotten.erasing({"bob"}):
+        for decide_so in (lambda: undo(store, "rita"), lambda: review(store, "sam", row, "accept")):
+            with pytest.raises(PawlError) as refused:
+                decide_so()
+            assert refused.value.code == "completion_not_found"
+    assert len(store.reviews.history()) == 2
 
 
 def test_kappa_is_scikit_learns() -> None:

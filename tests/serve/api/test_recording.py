@@ -134,6 +134,19 @@ def test_who_asks() -> None:
         conversation_of("import:0123", "ann", [])
 
 
+@pytest.mark.parametrize("text", ["bob\n\n[Show](x:y)", "bob\r", "\x1b[2Jbob", "bob\u2028", "\0"])
+def test_names_stand_on_one_line(text: str) -> None:
+    for refused in (
+        lambda: rater_of(ANONYMOUS, text, None, None),
+        lambda: rater_of(ANONYMOUS, None, text, None),
+        lambda: conversation_of(text, "r", []),
+    ):
+        with pytest.raises(PawlError, match="control characters") as caught:
+            refused()
+        assert caught.value.code == "invalid_value"
+    assert rater_of(ANONYMOUS, None, "Zoë \u200d\u00a0漢字", None) == "Zoë \u200d\u00a0漢字"
+
+
 @pytest.mark.parametrize(
     ("rater_id", "owns"),
     [("bot", True), ("bot/ann", True), ("bots", False), ("ann", False), ("ann/bot", False)],

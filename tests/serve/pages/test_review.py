@@ -28,6 +28,7 @@ HOSTILE = (
     "<img src=x onerror=alert(1)><style>body{display:none}</style>\n\n# no heading\n\n"
     "<div class='review-item' data-item='x'>a<b and c>d</div> ![x](https://example.com/p.png)"
 )
+HOSTILE_NAME = "\n\n[Show](javascript:alert(1))\n\n"
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,8 @@ def test_texts_of_people_show_as_text(server: Composed, browser: Browser) -> Non
         {"role": "system", "content": HOSTILE}, {"role": "user", "content": HOSTILE},
     ])  # fmt: skip
     wait_all([server.store.append_feedback(
-        make_feedback(answer, rater_id="<b>eve</b>", comment=HOSTILE, correction=HOSTILE)
+        make_feedback(answer, rater_id=f"<b>eve</b>{HOSTILE_NAME}", comment=HOSTILE,
+                      correction=HOSTILE)
     )])  # fmt: skip
     tab = opened(browser, server, "rita")
     page = tab.page
@@ -249,6 +251,8 @@ def test_texts_of_people_show_as_text(server: Composed, browser: Browser) -> Non
     page.get_by_text("1 earlier message").click()
     for n in range(5):
         expect(page.locator(".review-text").nth(n)).to_contain_text("# no heading")
+    expect(page.locator(".review-item li b", has_text="eve")).to_contain_text("[Show](")
+    assert page.locator(".review-item a").count() == 0
     assert page.locator(".review-text :is(img, style, div, h1, a)").count() == 0
     expect(page.locator(".review-item")).to_have_count(1)
     assert all(one.startswith((server.url, "data:", "blob:")) for one in tab.urls)

@@ -1,0 +1,113 @@
+"""What the review page's handlers do when they are called, without a browser before them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pytest
+
+from feedback.erasing import forget
+from pawl.schemas import Caller, Category, Role
+from pawl.server import api_key_of
+from pawl.settings import Settings
+from serve.api.auth import CALLER
+from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.test_review import flag
+
+pytestmark = pytest.mark.slow  # Gradio takes seconds to import
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    settings = Settings(state_dir=tmp_path_factory.mktemp("server") / "state")
+    with composed(settings, pages=False) as running:  # the tests build a page beside it
+        yield running
+
+
+def opened(server: Composed, act: Callable[[Any, Any, Any], Awaitable[T]]) -> T:
+    """What ``act`` answers of a page, its session and a request, once the page has an item."""
+
+    async def call() -> T:
+        import gradio as gr
+        from starlette.requests import Request
+
+        from serve.pages.review import OpenReview, ReviewPage
+
+        url = urlsplit(server.url)
+        cookie = f"pawl_session_{url.port}={api_key_of(server.settings)}"
+        scope = {
+            "type": "http",
+            "headers": [(b"host", url.netloc.encode()), (b"cookie", cookie.encode())],
+            "server": (url.hostname, url.port),
+            "query_string": b"",
+            CALLER: Caller("admin.key", Role.ADMINISTRATOR),
+        }
+        request = gr.Request(Request(scope), session_hash="session")
+        review, page = ReviewPage(), OpenReview()
+        await review._begin(page, request)
+        assert page.item is not None
+        return await act(review, page, request)
+
+    return asyncio.run(call())
+
+
+def test_of_two_keys_at_once_the_second_is_about_no_other_item(server: Composed) -> None:
+    for n in range(3):
+        flag(server, n)
+
+    async def accept_and_reject(review: Any, page: Any, request: Any) -> str:
+        shown = str(page.item["item_id"])
+        reject = review._rejecting("fine")
+        about = (page, shown, True, request)
+        await asyncio.gather(review._accept(*about), reject(*about))
+        assert page.item["item_id"] != shown
+        return shown
+
+    shown = opened(server, accept_and_reject)
+    [done] = server.store.reviews.history()
+    assert (f"{done.completion_id}:0", done.decision) == (shown, "accept")
+
+    async def accept_and_undo(review: Any, page: Any, request: Any) -> None:
+        shown = page.item["item_id"]
+        await asyncio.gather(
+            review._accept(page, shown, True, request), review._undo(page, request)
+        )
+        assert page.item["item_id"] == shown
+
+    opened(server, accept_and_undo)
+    assert server.store.reviews.current() == [done]
+
+
+def test_a_category_that_was_added_since_can_be_chosen(server: Composed) -> None:
+    flag(server, 10)
+
+    async def open_editor(review: Any, page: Any, request: Any) -> dict[str, Any]:
+        server.store.append_category(Category("rude", "Is rude.", "", "train")).result(60)
+        drawn = await review._open_editor(page, page.item["item_id"], request)
+        return dict(drawn[review.drawn.index(review.categories)])
+
+    update = opened(server, open_editor)
+    assert ("rude", "rude") in update["choices"]
+    assert update["value"] == ["incorrect"]
+
+
+def test_an_answer_that_was_erased_while_it_was_shown_gives_way_to_the_next(
+    server: Composed,
+) -> None:
+    flag(server, 20)
+    theirs = flag(server, 21, rater_id="zoe")
+
+    async def accept(review: Any, page: Any, request: Any) -> None:
+        await review._fetch(page, request, first={"completion_id": theirs, "choice_index": 0})
+        shown = page.item["item_id"]
+        assert shown == f"{theirs}:0"
+        await asyncio.to_thread(forget, server.store, server.settings, "zoe", "the test")
+        await review._accept(page, shown, True, request)
+        assert page.item["item_id"] != shown
+        assert "Not saved" in page.notice
+
+    opened(server, accept)
