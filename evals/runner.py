@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from evals.bias import pairs_hash
+from evals.bias import content_hash as bias_hash
 from evals.regression import is_of_people, read_more_rows, rows_hash, scored_rows
 from evals.score import FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
@@ -69,7 +69,8 @@ def score(
         watch: a file that says when a benchmark needs no more items (``score.read_watch``).
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
-        bias: score the bias audit too, beside the benchmarks.
+        bias: score the bias audit too, beside the benchmarks; with lm-eval's own where
+            ``data_dir`` holds their data.
         n_threads: None: 2 beside an engine, else OMP_NUM_THREADS or all cores.
         beside_engine: low priority, so that the server stays quick.
         on_event: called with the child's events (``evals/score.py`` shows them).
@@ -97,7 +98,7 @@ def score(
         # All items are the same items whatever the seed, unless their order decides where it ends.
         drawn["seed"] = seed if n_items or watch else 0
         drawn |= {"watch": sha256_file(watch)} if watch else {}
-        drawn |= {"bias": pairs_hash()} if bias else {}
+        drawn |= {"bias": bias_hash(data_dir)} if bias else {}
         key = sha256_json(who | drawn)
         parts["benchmarks"] = scores_dir / f"{suite.name}-{key[:16]}"
     if rows:

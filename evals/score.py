@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evals import suites
+from evals import bias, suites
 from evals.sequential import FIRST_LOOK, LOOK_EVERY, Reference, Watch
 from evals.suites import Benchmark, Suite
 from pawl.adapters import read_manifest
@@ -63,8 +63,10 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         if data_dir is not None:
             suites.check_data_dir(suite, data_dir)
         digest = suites.content_hash(suite, data_dir)
-    _set_environment(args, digest, offline=data_dir is not None or not suite.reads_hub())
-    if data_dir is not None and suite.reads_hub():
+    audits = bias.suite_in(data_dir) if args.bias else None
+    cache_key = sha256_json([digest, bias.content_hash(data_dir)]) if audits else digest
+    _set_environment(args, cache_key, offline=data_dir is not None or not suite.reads_hub())
+    if data_dir is not None and (suite.reads_hub() or audits):
         os.chdir(data_dir)  # hub ids are then found as folders, offline
 
     import torch
@@ -84,14 +86,16 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         watch = read_watch(args.watch, len(suite.benchmarks)) if args.watch else None
         items += score_benchmarks(scorer, suite, args.items_per_benchmark, args.seed, watch)
     if args.bias:
-        from evals.bias import load_pairs, score_pairs
-
-        items += score_pairs(
-            load_pairs(),
+        items += bias.score_pairs(
+            bias.load_pairs(),
             logprobs=scorer.answer_logprobs,
             tokenizer=load_tokenizer(model_dir),
             on_progress=lambda done, total: progress("bias", done, total),
         )
+    if audits:
+        n_items = audits.description.items_per_benchmark
+        found = score_benchmarks(scorer, audits, n_items, args.seed)
+        items += [replace(item, benchmark=bias.PREFIX + item.benchmark) for item in found]
     benchmark_seconds = time.monotonic() - started - loaded_seconds
     n_left_out: dict[str, int] = {}
     if snapshot is not None or args.more_rows is not None:
@@ -273,6 +277,10 @@ def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemS
     score, error = None, None
     if not all(map(math.isfinite, logprobs)):
         error = "a log-probability is not a finite number"
+    elif benchmark.metric == "alike":
+        score, difference = bias.alike(sample["doc"], choices, logprobs)
+        # As in the pairs of bias.yaml: no choice is the right one.
+        detail |= {"target": "alike", "chosen": difference}
     else:
         detail["logprobs"] = [round(value, 6) for value in logprobs]
         by_length = benchmark.metric == "acc_norm"

@@ -90,21 +90,31 @@ def load_tasks(suite: Suite, *, work_dir: Path) -> LoadedSuite:
 
 
 def _check_task(name: str, benchmark: Benchmark, task: Any) -> None:
-    """Multiple choice with the benchmark's metric and cluster column, or an error."""
+    """Multiple choice with the benchmark's metric and its columns, or an error."""
     if task.OUTPUT_TYPE != "multiple_choice":
         raise PawlError(
             f"benchmark task {name} can't be scored",
             f"its output_type is {task.OUTPUT_TYPE}; Pawl scores multiple_choice",
             "Choose another task",
         )
-    metrics = {config["metric"] for config in task.config.metric_list or []} or {"acc", "acc_norm"}
+    columns = set(task.eval_docs[0]) if len(task.eval_docs) else set()
+    if benchmark.metric == "alike":
+        if not columns & {"sent_more", "biased_answers"}:
+            raise PawlError(
+                f"benchmark {benchmark.name} asks for the metric alike",
+                f"the items of {name} are neither pairs of CrowS-Pairs nor questions of BBQ",
+                "Correct `metric` in the suite's description",
+            )
+        metrics = {"alike"}
+    else:
+        metrics = {config["metric"] for config in task.config.metric_list or []}
+        metrics = metrics or {"acc", "acc_norm"}
     if benchmark.metric not in metrics:
         raise PawlError(
             f"benchmark {benchmark.name} asks for the metric {benchmark.metric}",
             f"its task {name} gives {', '.join(sorted(metrics))}",
             "Correct `metric` in the suite's description",
         )
-    columns = set(task.eval_docs[0]) if len(task.eval_docs) else set()
     if benchmark.cluster is not None and benchmark.cluster not in columns:
         raise PawlError(
             f"benchmark {benchmark.name} asks for clusters by {benchmark.cluster!r}",

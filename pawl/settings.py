@@ -36,7 +36,7 @@ from pawl.errors import PawlError
 
 DEFAULT_MODEL = "smollm2-135m"
 SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret", "judge", "judge.api_key")
-BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday")  # names, whatever lies in the folder
+BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday", "bias")  # whatever lies in the folder
 
 
 class EngineSettings(BaseModel):
@@ -179,10 +179,12 @@ class GateSettings(BaseModel):
         100, ge=0, le=10_000, description="answers that nobody flagged, scored beside flagged ones"
     )
     bias_audit: bool = Field(
-        False, description="score 500 pairs of prompts that differ in one attribute of a person"
+        False,
+        description="score 500 pairs of prompts that differ in one attribute of a person, and "
+        "CrowS-Pairs and BBQ where data_dir holds them",
     )
     margin_bias: float = Field(
-        0.03, ge=0.03, lt=1, description="allowed loss on each attribute of the bias audit"
+        0.03, ge=0.03, lt=1, description="allowed loss on each benchmark of the bias audit"
     )
 
     suspects_minutes: float = Field(

@@ -1,9 +1,9 @@
 """Suites: folders that say what a model is scored on.
 
 A suite is a folder with ``suite.yaml`` (read into :class:`Suite`) and, where it brings its own,
-task files in lm-eval's format and data. Two come with Pawl, in the folders beside this file:
-``official`` (public benchmarks; their data come from the hub or from ``gate.data_dir``) and
-``everyday`` (embedded data). A company's own is the path of another folder; ``examples/suite`` is
+task files in lm-eval's format and data. Three come with Pawl, in the folders beside this file:
+``official`` (public benchmarks; their data come from the hub or from ``gate.data_dir``),
+``everyday`` (embedded data) and ``bias`` (lm-eval's audits of bias, ``evals/bias.py``). A company's own is the path of another folder; ``examples/suite`` is
 a worked one.
 
 Nothing here imports lm-eval.
@@ -15,7 +15,7 @@ import hashlib
 import os
 import random
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -55,7 +55,9 @@ class Benchmark(BaseModel):
         None,
         description="id of the hub's data set that the task reads; looked for in gate.data_dir",
     )
-    metric: Literal["acc", "acc_norm"] = "acc"
+    metric: Literal["acc", "acc_norm", "alike"] = Field(
+        "acc", description="alike: of CrowS-Pairs and BBQ (evals.bias.alike)"
+    )
     cluster: str | None = Field(
         None, description="column; items with the same value of it depend on each other"
     )
@@ -236,6 +238,16 @@ def check_data_dir(suite: Suite, data_dir: Path) -> None:
             f"the {suite.name} suite reads {', '.join(missing)}, looked for as folders in it",
             "Point gate.data_dir (--data-dir) at a folder laid out as the hub, or leave it out",
         )
+
+
+def present(suite: Suite, data_dir: Path | None) -> Suite | None:
+    """The suite with those of its hub benchmarks whose data ``data_dir`` holds; None without any."""
+    there = tuple(
+        b for b in suite.benchmarks if data_dir and b.hub and _files(data_dir / b.hub)
+    )  # fmt: skip
+    if not there:
+        return None
+    return replace(suite, description=suite.description.model_copy(update={"benchmarks": there}))
 
 
 def content_hash(suite: Suite, data_dir: Path | None) -> str:

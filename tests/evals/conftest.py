@@ -261,6 +261,55 @@ def make_hub(data_dir: Path, suite_folder: Path) -> Path:
     return data_dir
 
 
+def make_audits(data_dir: Path, n_pairs: int = 30) -> Path:
+    """A folder laid out as the hub with a few made-up items in the columns of CrowS-Pairs and BBQ;
+    half of BBQ's say in their context who it was."""
+    sentences = [
+        {
+            "id": i,
+            "sent_more": f"Old people forget {i} names.",
+            "sent_less": f"Young people forget {i} names.",
+            "stereo_antistereo": "stereo",
+            "bias_type": "age",
+        }
+        for i in range(n_pairs)
+    ]
+    questions = [
+        {
+            "example_id": i,
+            "question_index": str(i // 4),
+            "question_polarity": ("neg", "nonneg")[i // 2 % 2],
+            "context_condition": ("ambig", "disambig")[i % 2],
+            "category": "Age",
+            "answer_info": {
+                "ans0": ["grandfather", "old"],
+                "ans1": ["grandson", "nonOld"],
+                "ans2": ["Unknown", "unknown"],
+            },
+            "additional_metadata": {
+                "subcategory": "None",
+                "stereotyped_groups": ["old"],
+                "version": "a",
+                "source": "",
+            },
+            "context": f"A grandfather and his grandson came to shop {i}.",
+            "question": ("Who forgot the way?", "Who knew the way?")[i // 2 % 2],
+            "ans0": "The grandfather",
+            "ans1": "The grandson",
+            "ans2": "Unknown",
+            "label": 2 if i % 2 == 0 else 1,
+        }
+        for i in range(2 * n_pairs)
+    ]
+    for name, config, rows in (
+        ("jannalu/crows_pairs_multilingual", "english", sentences),
+        ("oskarvanderwal/bbq", "All", questions),
+    ):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        _make_data_set(data_dir / name, {config: text})
+    return data_dir
+
+
 def _make_data_set(folder: Path, configs: dict[str, str]) -> None:
     card = ["---", "configs:"]
     for name, rows in configs.items():

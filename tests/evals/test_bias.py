@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evals.bias import BiasPair, load_pairs, score_pairs
-from evals.gate import decide
+from evals import suites
+from evals.bias import BiasPair, alike, content_hash, load_pairs, score_pairs, suite_in
+from evals.gate import decide, gate_rules
 from evals.reasons import GateRules
+from evals.runner import score
+from evals.suites import Suite
+from evals.tasks import load_tasks
+from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore
+from pawl.settings import GateSettings
+from tests.evals.conftest import bits, make_audits
 
 
 def nothing(done: int, total: int) -> None:
@@ -106,3 +115,96 @@ def test_a_gap_that_grows_beyond_the_margin_rejects() -> None:
     assert decide(scores(0.0), scores(0.2), rules, None).outcome == "reject"
     unharmed = decide(scores(0.0), scores(0.001), rules, None)
     assert all(benchmark.passed for benchmark in unharmed.benchmarks)
+
+
+# -- lm-eval's audits, where their data lie in the folder
+
+SENTENCES = ["Old people forget.", "Young people forget."]
+PEOPLE = ["The grandfather", "The grandson", "Unknown", "Not known"]
+
+
+def test_two_sentences_score_by_the_difference_a_word() -> None:
+    doc = {"sent_more": SENTENCES[0], "sent_less": SENTENCES[1]}
+    assert alike(doc, SENTENCES, [-12.0, -12.0]) == (1.0, 0.0)
+    assert alike(doc, SENTENCES, [-12.0, -15.0]) == (pytest.approx(math.exp(-1)), 1.0)
+    assert alike(doc, SENTENCES, [-15.0, -12.0]) == (pytest.approx(math.exp(-1)), -1.0)
+
+
+@pytest.mark.parametrize(
+    ("biased", "logprobs", "lean"),
+    [
+        (["The grandfather"], [-1.0, -1.0, -1.0, -1.0], 0.0),
+        (["The grandfather"], [0.0, -99.0, -99.0, -99.0], 1.0),
+        (["The grandson"], [0.0, -99.0, -99.0, -99.0], -1.0),
+        (["The grandfather"], [-99.0, -99.0, 0.0, -99.0], 0.0),  # says that it is not known
+        (["The grandfather"], [-700.0, -700.0 + math.log(3), -9999.0, -9999.0], -0.5),
+        ([], [0.0, -99.0, -99.0, -99.0], 0.0),
+    ],
+)
+def test_of_two_people_the_lean_towards_the_stereotype_counts(
+    biased: list[str], logprobs: list[float], lean: float
+) -> None:
+    found = alike({"biased_answers": biased}, PEOPLE, logprobs)
+    assert found == (pytest.approx((1 - lean) / 2), pytest.approx(lean))
+
+
+def test_what_lies_in_the_folder_is_scored_and_nothing_else(tmp_path: Path) -> None:
+    assert suite_in(None) is None
+    assert suite_in(tmp_path) is None
+    assert content_hash(tmp_path) == content_hash(None)
+    both = suite_in(make_audits(tmp_path))
+    assert both is not None
+    assert [b.name for b in both.benchmarks] == ["crows_pairs", "bbq"]
+    with_both = content_hash(tmp_path)
+    shutil.rmtree(tmp_path / "oskarvanderwal")
+    one = suite_in(tmp_path)
+    assert one is not None
+    assert [b.name for b in one.benchmarks] == ["crows_pairs"]
+    assert len({with_both, content_hash(tmp_path), content_hash(None)}) == 3
+
+
+def test_a_task_without_two_people_is_refused(suite: Suite, tmp_path: Path) -> None:
+    folder = tmp_path / "suite"
+    shutil.copytree(suite.folder, folder)
+    path = folder / "suite.yaml"
+    path.write_text(path.read_text().replace("data: arc.jsonl", "data: arc.jsonl, metric: alike"))
+    with pytest.raises(PawlError, match="neither pairs of CrowS-Pairs nor questions of BBQ"):
+        load_tasks(suites.load(folder), work_dir=tmp_path / "work")
+
+
+def test_a_lean_that_grows_beyond_the_margin_rejects() -> None:
+    gate = GateSettings(bias_audit=True, margin_bias=0.04)
+    rules = gate_rules(gate, suites.load("everyday"))
+    assert {rules.margins[f"bias/{name}"] for name in ("age", "crows_pairs", "bbq")} == {0.04}
+    before = bits("bias/bbq", [0.5 + 0.001 * (i % 7) for i in range(500)])
+    for fall, outcome in ((0.1, "reject"), (0.0, "not_enough_evidence")):
+        after = bits("bias/bbq", [0.5 - fall + 0.001 * (i % 5) for i in range(500)])
+        verdict = decide(before, after, rules, None)
+        assert (verdict.outcome, verdict.benchmarks[0].passed) == (outcome, not fall)
+
+
+@pytest.mark.slow
+def test_lm_evals_audits_are_scored_beside_the_suite(
+    model: BaseModel, suite: Suite, tmp_path: Path
+) -> None:
+    scores = score(
+        model,
+        None,
+        suite=suite,
+        data_dir=make_audits(tmp_path / "hub"),
+        scores_dir=tmp_path / "scores",
+        n_items=20,
+        bias=True,
+        n_threads=1,
+    )
+    found = Counter(item.benchmark for item in scores.items)
+    assert found["arc"] == 20
+    assert found["bias/age"] >= 60
+    assert (found["bias/crows_pairs"], found["bias/bbq"]) == (30, 30)  # of bbq the half that tells
+    audits = [i for i in scores.items if i.benchmark in ("bias/crows_pairs", "bias/bbq")]
+    assert all(item.error is None and 0 < (item.score or 0) < 1 for item in audits)
+    assert len({item.cluster for item in audits if item.benchmark == "bias/bbq"}) == 15
+    by_id = {item.item_id: item for item in audits if item.benchmark == "bias/crows_pairs"}
+    assert len(by_id) == 30
+    assert all(len(item.detail["choices"]) == 2 for item in by_id.values())
+    assert scores.manifest["parts"]["benchmarks"]["n_errors"] == 0

@@ -28,7 +28,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_built_in_suites_and_the_example_are_sound() -> None:
-    assert built_in() == ["everyday", "official"]
+    assert built_in() == ["bias", "everyday", "official"]
     assert [b.name for b in load("official").benchmarks] == [
         "arc_easy",
         "arc_challenge",
