@@ -3,8 +3,8 @@
 A suite is a folder with ``suite.yaml`` (read into :class:`Suite`) and, where it brings its own,
 task files in lm-eval's format and data. Three come with Pawl, in the folders beside this file:
 ``official`` (public benchmarks; their data come from the hub or from ``gate.data_dir``),
-``everyday`` (embedded data) and ``bias`` (lm-eval's audits of bias, ``evals/bias.py``). A company's own is the path of another folder; ``examples/suite`` is
-a worked one.
+``everyday`` (embedded data) and ``bias`` (lm-eval's audits of bias, ``evals/bias.py``). A company's
+own is the path of another folder; ``examples/suite`` is a worked one.
 
 Nothing here imports lm-eval.
 """
@@ -241,10 +241,8 @@ def check_data_dir(suite: Suite, data_dir: Path) -> None:
 
 
 def present(suite: Suite, data_dir: Path | None) -> Suite | None:
-    """The suite with those of its hub benchmarks whose data ``data_dir`` holds; None without any."""
-    there = tuple(
-        b for b in suite.benchmarks if data_dir and b.hub and _files(data_dir / b.hub)
-    )  # fmt: skip
+    """The suite with those hub benchmarks whose data ``data_dir`` holds; None without any."""
+    there = tuple(b for b in suite.benchmarks if data_dir and b.hub and _files(data_dir / b.hub))
     if not there:
         return None
     return replace(suite, description=suite.description.model_copy(update={"benchmarks": there}))
