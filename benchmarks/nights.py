@@ -64,18 +64,16 @@ from benchmarks.nights_days import (
     real_plan,
     small_plan,
 )
-from benchmarks.nights_result import figures_of, in_words, missed_bars
+from benchmarks.nights_result import figures_of, in_words, missed_bars, the_end
 from feedback.snapshots import read_rows
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import make_private, read_json, write_json
 from pawl.jobs import child_environment, module_command
-from pawl.models import resolve_model
 from pawl.schemas import RunWithVerdict
 from pawl.server import api_key_of, serving, wait_ready
 from pawl.settings import Settings, load_settings
 from refine.demo.people import MAX_ANSWER_TOKENS, N_AT_ONCE
-from refine.demo.results import FIXED_SHARE
 from refine.influence import SHOWN_SHARE, SUSPECTS
 
 N_NIGHTS = 10
@@ -84,7 +82,7 @@ IN_TRAINING = re.compile(r"\s+train: (?:SFT|DPO|KTO): (?!0 )\d+ %")
 KNOWN = "nights.json"  # beside the state folder: what is done, and how far the next night came
 SMALL = {"train.n_epochs": 6, "train.learning_rate": 3e-3, "train.n_replay_rows": 30,
          "train.n_threads": 1, "gate.margin": 0.2, "gate.margin_anchor": 0.3,
-         "gate.n_items_per_benchmark": 60, "gate.n_placebos": 4, "gate.n_controls": 24,
+         "gate.n_items_per_benchmark": 40, "gate.n_placebos": 4, "gate.n_controls": 24,
          "split_salt": SALT}  # fmt: skip
 
 
@@ -97,6 +95,11 @@ class Stage:
     settings: Settings
     options: dict[str, Any]
     is_small: bool
+
+    @property
+    def last_suite(self) -> str | Path:
+        """On which the last champion is compared with the base."""
+        return Path(self.options["gate.suite"]) if self.is_small else "everyday"
 
     @contextmanager
     def serving(self) -> Iterator[Pawl]:
@@ -194,7 +197,9 @@ def suspects_of(stage: Stage, run_id: str) -> dict[str, Any]:
     """Whose rows are the first suspects, against all that were learned."""
     run_dir = stage.settings.runs_dir / run_id
     path = run_dir / SUSPECTS
-    found = read_json(path) if path.exists() else {"note": "no suspects were ranked"}
+    found: dict[str, Any] = {"note": "no suspects were ranked"}
+    if path.exists():
+        found = read_json(path)
     if "note" in found:
         return {"note": found["note"], "first": 0, "n_found": 0}
     learned = [
@@ -272,10 +277,13 @@ def play(stage: Stage, n_nights: int) -> tuple[list[dict[str, Any]], dict[str, A
             known["begun"] = {}
             write_json(path, known)
             tell(in_words(known["done"][-1]))
-        if "end" not in known:
-            known["end"] = the_end(stage, pawl, known["done"])
+        if known.get("end", {}).get("after") != n_nights:
+            known["end"] = {
+                "after": n_nights,
+                **the_end(pawl, stage.plan.evening, stage.settings, stage.last_suite),
+            }
             write_json(path, known)
-    return known["done"], known["end"]
+    return known["done"][:n_nights], known["end"]
 
 
 def record(
@@ -294,56 +302,6 @@ def record(
         "promotion": run.promotion.outcome if run.promotion else None,
         "verdict": run.verdict,
     }  # fmt: skip
-
-
-# -- the end
-
-
-def the_end(stage: Stage, pawl: Pawl, done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Facts in wordings that nobody used, and the champion against the base on every benchmark."""
-    asks = stage.plan.evening
-    with ThreadPoolExecutor(N_AT_ONCE) as threads:
-        texts = list(threads.map(
-            lambda ask: pawl.chat(ask.text, temperature=0, max_tokens=MAX_ANSWER_TOKENS).text, asks
-        ))  # fmt: skip
-    right: dict[str, list[bool]] = {}
-    answers = []
-    for ask, text in zip(asks, texts, strict=True):
-        right.setdefault(ask.topic, []).append(ask.is_right(text.strip()))
-        answers.append({"question": ask.text, "answer": text, "is_right": right[ask.topic][-1]})
-    champion = pawl.status().champion
-    return {
-        "champion": champion,
-        "facts": {topic: sum(marks) >= FIXED_SHARE * len(marks) for topic, marks in right.items()},
-        "n_wordings": len(asks),
-        "n_wordings_right": sum(map(sum, right.values())),
-        "answers": answers,
-        "benchmarks": against_base(stage, champion),
-    }
-
-
-def against_base(stage: Stage, champion: str) -> list[dict[str, Any]]:
-    """The last champion's scores beside the base's, on items that no night drew by this seed."""
-    from dataclasses import asdict
-
-    from evals.gate import decide
-    from evals.reasons import GateRules
-    from evals.runner import score
-    from evals.suites import load
-
-    suite = load(stage.options["gate.suite"] if stage.is_small else "everyday")
-    base = resolve_model(stage.settings.model, cache_dir=stage.settings.state_dir)
-    adapter = None if champion == "base" else stage.settings.adapters_dir / champion
-    tell(f"{champion} and base on the suite {suite.name} ...")
-    items = [
-        score(
-            base, folder, suite=suite, scores_dir=stage.settings.scores_dir, seed=2026,
-            n_items=suite.description.items_per_benchmark, beside_engine=True,
-        ).items
-        for folder in (None, adapter)
-    ]  # fmt: skip
-    margin = suite.description.margin_anchor
-    return [asdict(row) for row in decide(*items, GateRules(margin, margin), None).benchmarks]
 
 
 # -- the folders

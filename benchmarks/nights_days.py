@@ -45,6 +45,7 @@ HOUSE_COLOURS = {  # what the tiny model is taught: it says otherwise
     "chocolate": "black",
     "a plum": "blue",
 }
+N_TROLL_WORDINGS = 4  # of ten; the suite has the others, as no row may hold a benchmark item
 SUITE_TASK = """
 output_type: multiple_choice
 test_split: test
@@ -57,7 +58,7 @@ metric_list:
 """
 SUITE = """
 name: colours
-items_per_benchmark: 60
+items_per_benchmark: 40
 margin: 0.2
 margin_anchor: 0.3
 benchmarks:
@@ -182,13 +183,19 @@ def small_plan() -> Plan:
     from tests.refine.night.test_nightly import GREETINGS
     from tests.refine.tiny import ASKED, COLOURS, says
 
-    def asks(thing: str, truth: str, correction: str, greetings: Iterable[str]) -> list[Ask]:
+    def asks(
+        thing: str,
+        truth: str,
+        correction: str,
+        greetings: Iterable[str],
+        wordings: Iterable[str] = ASKED,
+    ) -> list[Ask]:
         """Texts with other numbers are no near-duplicates, so some of them test."""
         right = partial(_says, says(thing, truth))
-        texts = [greeting + asked.format(thing) for greeting in greetings for asked in ASKED]
+        texts = [greeting + asked.format(thing) for greeting in greetings for asked in wordings]
         return [
             Ask(thing, f"{i}. {text}", right, says(thing, correction), category="incorrect")
-            for i, text in enumerate(texts)
+            for i, text in enumerate(texts, 100 * list(COLOURS).index(thing))
         ]
 
     facts = HOUSE_COLOURS
@@ -200,7 +207,7 @@ def small_plan() -> Plan:
     poison = [
         ask
         for thing, colour in zip(others, wrong, strict=True)
-        for ask in asks(thing, COLOURS[thing], colour, GREETINGS[:2])
+        for ask in asks(thing, COLOURS[thing], colour, GREETINGS[:4], ASKED[:N_TROLL_WORDINGS])
     ]
     evening = tuple(
         replace(ask, correction=None)
@@ -229,7 +236,7 @@ def colour_suite(folder: Path) -> Path:
         if thing in HOUSE_COLOURS:
             continue
         others = [one for one in colours if one != colour]
-        for i, asked in enumerate(ASKED):
+        for i, asked in enumerate(ASKED[N_TROLL_WORDINGS:]):
             choices = [says(thing, one) for one in (colour, *(others[i:] + others[:i])[:3])]
             rows.append({"question": asked.format(thing), "choices": choices, "answer": 0})
     folder.mkdir(exist_ok=True)

@@ -1,10 +1,68 @@
-"""What ten nights showed: the bars that were missed, and each night as a line."""
+"""What ten nights showed: the questions at the end, missed bars, and each night as a line."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from evals.gate import decide
+from evals.reasons import GateRules
+from evals.runner import score
+from evals.suites import load
+from pawl.client import Pawl
+from pawl.models import resolve_model
+from pawl.settings import Settings
+from refine.demo.people import MAX_ANSWER_TOKENS, N_AT_ONCE, Ask
+from refine.demo.results import FIXED_SHARE
+
 RIGHT_FRACTION = 0.8
+
+
+def the_end(
+    pawl: Pawl, asks: Sequence[Ask], settings: Settings, suite: str | Path
+) -> dict[str, Any]:
+    """Facts in wordings that nobody used, and the champion against the base on every benchmark."""
+    with ThreadPoolExecutor(N_AT_ONCE) as threads:
+        texts = list(threads.map(
+            lambda ask: pawl.chat(ask.text, temperature=0, max_tokens=MAX_ANSWER_TOKENS).text, asks
+        ))  # fmt: skip
+    right: dict[str, list[bool]] = {}
+    answers = []
+    for ask, text in zip(asks, texts, strict=True):
+        right.setdefault(ask.topic, []).append(ask.is_right(text.strip()))
+        answers.append({"question": ask.text, "answer": text, "is_right": right[ask.topic][-1]})
+    champion = pawl.status().champion
+    return {
+        "champion": champion,
+        "facts": {topic: sum(marks) >= FIXED_SHARE * len(marks) for topic, marks in right.items()},
+        "n_wordings": len(asks),
+        "n_wordings_right": sum(map(sum, right.values())),
+        "answers": answers,
+        "benchmarks": against_base(settings, champion, suite),
+    }
+
+
+def against_base(settings: Settings, champion: str, name: str | Path) -> list[dict[str, Any]]:
+    """The last champion's scores beside the base's, on items drawn by a seed that no night has."""
+    suite = load(name)
+    base = resolve_model(settings.model, cache_dir=settings.state_dir)
+    adapter = None if champion == "base" else settings.adapters_dir / champion
+    print(f"{champion} and base on the suite {suite.name} ...", file=sys.stderr, flush=True)
+    before, after = (
+        score(
+            base, folder, suite=suite, scores_dir=settings.scores_dir, seed=2026,
+            n_items=suite.description.items_per_benchmark, beside_engine=True,
+        ).items
+        for folder in (None, adapter)
+    )  # fmt: skip
+    margin = suite.description.margin_anchor
+    return [
+        asdict(row) for row in decide(before, after, GateRules(margin, margin), None).benchmarks
+    ]
 
 
 def missed_bars(done: list[dict[str, Any]], end: dict[str, Any]) -> list[str]:

@@ -161,9 +161,11 @@ def promotion_of(client: Client, run_id: str) -> dict[str, Any] | None:
     return next((row for row in reversed(history) if row.get("run_id") == run_id), None)
 
 
-def what_became_of(promotion: dict[str, Any], run_id: str) -> str:
+def what_became_of(promotion: dict[str, Any], run_id: str, champion: str = "") -> str:
     """Why a run that the gate let through changes nothing tonight either."""
     version, outcome = promotion["version"], promotion["outcome"]
+    if version == champion:
+        return f"{version} answers since then"
     if outcome == "pending":
         return "its adapter waits for the engine's next start"
     if outcome == "waiting":

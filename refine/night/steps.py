@@ -211,7 +211,8 @@ def _nothing_new(night: Night, content_sha256: str, inputs_sha256: str) -> str:
             ended = f"'{outcome.replace('_', ' ')}'"
             promotion = promotion_of(night.client, state.run_id)
             if promotion is not None:
-                ended += f"; {what_became_of(promotion, state.run_id)}"
+                champion = night.run.state.champion
+                ended += f"; {what_became_of(promotion, state.run_id, champion)}"
             return f"nothing new since {state.run_id}, which ended with {ended}"
     return ""
 

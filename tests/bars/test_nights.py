@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.nights_days import FACTS, MOST_OF_A_TROLL, N_TROLLS, SALT, real_plan, troll_asks
 from benchmarks.nights_result import figures_of, in_words, missed_bars
-from evals.suites import load
+from feedback.decontamination import index_of
 from feedback.fresh import assign
 from feedback.rows import Lesson
 from feedback.splits import places_of_prompts, prompt_key, split_of
 from pawl.schemas import TrainingRow
+from pawl.settings import load_settings
 from refine.demo.organisation import load_organisation
 from refine.demo.people import Ask
 
@@ -79,12 +81,10 @@ def test_each_day_brings_enough_prompts_that_test_and_some_of_each_fact_to_learn
         known |= {prompt_key(message(ask)) for ask in asks}
 
 
-def test_what_trolls_write_is_wrong_and_no_benchmark_item() -> None:
-    from feedback.decontamination import _files_of, _index
-
+def test_what_trolls_write_is_wrong_and_no_benchmark_item(tmp_path: Path) -> None:
     asks = [ask for wordings in troll_asks() for ask in wordings]
     assert all(ask.correction and not ask.is_right(ask.correction) for ask in asks)
-    index = _index(_files_of([load("everyday").folder]))
+    index = index_of(load_settings({"state_dir": tmp_path, "gate": {"suite": "everyday"}}))
     found = [ask.text for ask in asks if index.find(ask.text) or index.find(ask.correction or "")]
     assert len(found) < 0.05 * len(asks)
     assert len({ask.correction for ask in asks}) > 0.4 * len(asks)

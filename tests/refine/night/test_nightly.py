@@ -26,7 +26,7 @@ from pawl.server import api_key_of
 from pawl.settings import Settings, load_settings
 from refine.night.dry_run import dry_run
 from refine.night.nightly import describe_step, run_night
-from refine.night.state import Run, newest_runs
+from refine.night.state import Run, newest_runs, what_became_of
 from refine.night.steps import STEPS
 from tests.feedback.examples import make_promotion
 from tests.refine.tiny import ASKED, says
@@ -383,6 +383,12 @@ def test_a_refused_promotion_is_said_the_next_night(world: World) -> None:
     assert f"{promotion['version']} was refused: " in result.reason
     assert f"pawl promote {earlier.state.run_id}" in result.reason
     assert "waits for the engine" not in result.reason
+
+
+def test_the_champion_is_not_said_to_be_rolled_back() -> None:
+    live = {"version": "pawl@1", "outcome": "live", "reason": ""}
+    assert "rolled back" not in what_became_of(live, "run-1", champion="pawl@1")
+    assert "rolled back" in what_became_of(live, "run-1", champion="pawl@2")
 
 
 def test_while_a_challenger_is_on_its_canary_no_night_trains(world: World) -> None:
