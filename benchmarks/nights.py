@@ -81,7 +81,7 @@ NIGHT_SUITE = ("everyday_arc", "everyday_mmlu", "everyday_truthfulqa_mc1")
 IN_TRAINING = re.compile(r"\s+train: (?:SFT|DPO|KTO): (?!0 )\d+ %")
 KNOWN = "nights.json"  # beside the state folder: what is done, and how far the next night came
 SMALL = {"train.n_epochs": 6, "train.learning_rate": 3e-3, "train.n_replay_rows": 30,
-         "train.n_threads": 1, "gate.margin": 0.2, "gate.margin_anchor": 0.3,
+         "train.n_threads": 1, "gate.margin": 0.3, "gate.margin_anchor": 0.45,
          "gate.n_items_per_benchmark": 40, "gate.n_placebos": 4, "gate.n_controls": 24,
          "split_salt": SALT}  # fmt: skip
 

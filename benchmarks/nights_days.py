@@ -286,24 +286,26 @@ def troll_asks() -> list[list[Ask]]:
     """Everyday questions, the two wordings of a fact together, with a wrong answer that is right
     for something else of its topic."""
     path = load("everyday").folder / "truthfulqa.jsonl"
-    rows: list[dict[str, Any]] = [json.loads(line) for line in path.open(encoding="utf-8")]
+    rows: list[dict[str, Any]] = [json.loads(one) for one in path.read_text("utf-8").splitlines()]
     statements = dict.fromkeys(row["mc1_targets"]["choices"][0] for row in rows)
     facts = []
     for topic in TOPICS:
-        found = dict[str, str]()
+        known = dict[str, str]()
         for statement in statements:
             if match := re.fullmatch(topic.form, statement):
-                found.setdefault(match[1], match[2])
-        answers = sorted(set(found.values()))
-        for x, y in found.items():
+                known.setdefault(match[1], match[2])
+        answers = sorted(set(known.values()))
+        for x, y in known.items():
             wrong = answers[(answers.index(y) + 1 + len(x)) % len(answers)]
             wrong = wrong if wrong != y else answers[(answers.index(y) + 1) % len(answers)]
             facts.append((topic, x, y, wrong))
     random.Random(0).shuffle(facts)
-    return [
+    found = [
         [_troll_ask(topic, x, y, wrong, wording) for wording in topic.wordings]
         for topic, x, y, wrong in facts
     ]
+    # "The colour of an orange is blue" holds the right answer.
+    return [asks for asks in found if not asks[0].is_right(asks[0].correction or "")]
 
 
 def _troll_ask(topic: Topic, x: str, y: str, wrong: str, wording: str) -> Ask:
