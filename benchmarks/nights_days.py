@@ -45,6 +45,7 @@ HOUSE_COLOURS = {  # what the tiny model is taught: it says otherwise
     "chocolate": "black",
     "a plum": "blue",
 }
+GREETINGS = ("", "Hi. ", "Hello! ", "Please help. ", "Well, ")
 N_TROLL_WORDINGS = 4  # of ten; the suite has the others, as no row may hold a benchmark item
 SUITE_TASK = """
 output_type: multiple_choice
@@ -180,7 +181,6 @@ def real_plan(salt: str = SALT) -> Plan:
 
 def small_plan() -> Plan:
     """Four nights of the tests' tiny model, which knows the colours of twelve things."""
-    from tests.refine.night.test_nightly import GREETINGS
     from tests.refine.tiny import ASKED, COLOURS, says
 
     def asks(
