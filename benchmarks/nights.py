@@ -170,7 +170,7 @@ def run_nightly(settings: Settings, *, kill: bool = False) -> bool:
     kill -9 once a tenth of its training is done. Whether it was killed."""
     command = [*module_command("pawl.cli"), "nightly", "--state-dir", str(settings.state_dir)]
     is_killed = False
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace",
+    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
                           env=child_environment()) as child:  # fmt: skip
         assert child.stderr is not None
         for line in child.stderr:
