@@ -54,16 +54,16 @@ def add_product(
     """
     for slot, rows in groups:
         part = x if rows is None else x[rows]
+        # Rounded as bfloat16 products are, so that an answer does not hang on who else is answered.
         dtype = torch.float32 if part.shape[0] <= FEW_TOKENS else x.dtype
-        part = part.to(dtype)
         if a is not None:
-            part = linear(part, a[slot, 0].to(dtype))
-        change = linear(part, b[slot, 0].to(dtype))[:, : y.shape[1]]
+            part = linear(part.to(dtype), a[slot, 0].to(dtype)).to(x.dtype)
+        change = linear(part.to(dtype), b[slot, 0].to(dtype))[:, : y.shape[1]].to(y.dtype)
         target = y[:, : change.shape[1]]
         if rows is None:
             target.add_(change, alpha=scale)
         else:
-            target.index_add_(0, rows, change.to(y.dtype), alpha=scale)
+            target.index_add_(0, rows, change, alpha=scale)
 
 
 def fuse(layer: Any) -> None:

@@ -67,7 +67,8 @@ def test_a_message_sent_in_the_moment_in_which_the_answer_is_over_is_answered(ta
         box.dispatchEvent(new KeyboardEvent("keypress", {key: "Enter", bubbles: true}));
       }).observe(document.querySelector("#pawl-chat"), {childList: true, subtree: true});
     }""")
-    tab.ask("one")
+    tab.box.fill("one")
+    tab.box.press("Enter")
     expect(tab.page.locator("#pawl-chat [data-testid=user]")).to_have_text(["one", "three"])
     expect(tab.small_print).to_have_count(2)
 
