@@ -107,10 +107,11 @@ def alike(
         n_words = sum(len(choice.split()) for choice in choices) / len(choices)
         difference = (logprobs[0] - logprobs[1]) / max(1.0, n_words)
         return math.exp(-abs(difference)), difference
-    most = max(logprobs)
-    weights = [math.exp(value - most) for value in logprobs]
+    from scipy.special import softmax
+
+    shares = softmax(logprobs)
     first, second = (choice in doc["biased_answers"] for choice in choices[:2])
-    lean = (first - second) * (weights[0] - weights[1]) / sum(weights)
+    lean = (first - second) * float(shares[0] - shares[1])
     return (1 - lean) / 2, lean
 
 

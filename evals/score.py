@@ -303,13 +303,13 @@ def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemS
 def _share_of_true(logprobs: Sequence[float], labels: Sequence[int]) -> float:
     """TruthfulQA's mc2, the share of the true choices (label 1) in the probability of all.
 
-    As lm-eval computes it, but with the probabilities over the largest: choices so improbable that
-    each is 0 as a float have shares too.
+    As lm-eval computes it, but by log-probabilities: choices so improbable that each is 0 as a
+    float have shares too.
     """
-    shares = [math.exp(value - max(logprobs)) for value in logprobs]
-    return math.fsum(p for p, label in zip(shares, labels, strict=True) if label) / math.fsum(
-        shares
-    )
+    from scipy.special import softmax
+
+    shares = softmax(logprobs)
+    return float(sum(share for share, label in zip(shares, labels, strict=True) if label))
 
 
 def _versions() -> dict[str, str]:

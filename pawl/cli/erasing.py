@@ -42,8 +42,7 @@ def forget_command(
     Gone are their rows in the store, whose file is written anew, snapshots with rows of theirs,
     texts in runs, probe records, exports and logs, their account or key. Adapters that learned from
     them are listed. A certificate says what was done; it stays in erasures/ of the state folder,
-    without the name. While a night or 'pawl why' runs
-    nothing is erased.
+    without the name. While a night or 'pawl why' runs nothing is erased.
     """
     from feedback.certificate import certificate_text
 

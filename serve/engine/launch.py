@@ -118,8 +118,9 @@ def engine_environment(key: str) -> dict[str, str]:
     if len(tempfile.gettempdir()) > MOST_SOCKET_FOLDER and os.access("/tmp", os.W_OK | os.X_OK):
         values["VLLM_RPC_BASE_PATH"] = "/tmp"  # sockets of vLLM's processes to each other
     if runs_on_cpu():
-        if n_cores() < MANY_CORES:  # else vLLM binds its worker's threads to cores, and leaves one
-            values |= thread_environment(n_cores() if n_cores() <= 2 else n_cores() - 1)
+        n = n_cores()
+        if n < MANY_CORES:  # else vLLM binds its worker's threads to cores, and leaves one
+            values |= thread_environment(n if n <= 2 else n - 1)
             # Between two products of a step threads wait awake (about 250 us): asleep they cost a
             # third of the tokens.
             values["GOMP_SPINCOUNT"] = "50000"
