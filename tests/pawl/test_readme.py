@@ -28,7 +28,7 @@ DATA = {  # what decides and is no module
     },
     "serve": {
         "api/templates/": "The page of /docs",
-        "pages/assets/": "chat.html (turns), chats.html, chats.css (the list), page.css, page.js",
+        "pages/assets/": "Templates, styles and scripts of the pages",
     },
     "evals": {
         "suites/*/suite.yaml": "Tasks, data, items and margins of a built-in suite",
