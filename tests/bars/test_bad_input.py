@@ -338,9 +338,10 @@ def test_odd_characters_are_kept_as_they_came(keyed: Live, content: str) -> None
     (row,) = keyed.rows(answer.json()["id"])
     assert row.messages == [{"role": "user", "content": content}]
     body = {"completion_id": row.completion_id, "comment": content, "correction": content,
-            "user": content, "idempotency_key": content}  # fmt: skip
+            "user": "żółw 🐢", "idempotency_key": content}  # fmt: skip
     stored = httpx.post(keyed.url + FEEDBACK, json=body, headers=WITH_KEY).json()
-    assert (stored["comment"], stored["correction"], stored["rater_id"]) == (content,) * 3
+    assert (stored["comment"], stored["correction"]) == (content, content)
+    assert stored["rater_id"] == "żółw 🐢"
     assert [one.comment for one in keyed.store.current_feedback(row.completion_id)] == [content]
 
 
