@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from feedback.database import connect, store_failed
 from feedback.tables import content_hashes
 from pawl import __version__
+from pawl.adapters import CHECKPOINTS
 from pawl.errors import PawlError
 from pawl.files import PRIVATE, sha256_file, sync_dir
 from pawl.schemas import utc_now
@@ -186,7 +187,9 @@ def _files(state_dir: Path) -> Iterator[Path]:
         parts = path.relative_to(state_dir).parts
         if parts[0] in _LEFT_OUT or parts[0].startswith(_LEFT_OUT_STARTS):
             continue
-        if parts[:2] == ("scores", "datasets") or path.name.endswith(_LEFT_OUT_ENDS):
+        if parts[:2] == ("scores", "datasets") or parts[2:4] == ("train", CHECKPOINTS):
+            continue
+        if path.name.endswith(_LEFT_OUT_ENDS):
             continue
         if path.is_file() and not path.is_symlink():
             yield path

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from feedback.redaction import SHORTEST_TEXT, Redactor, Search, is_plain
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import ERASED_SNAPSHOT, MANIFEST, ROWS
 from feedback.splits import prompt_key
-from pawl.adapters import PROBE
+from pawl.adapters import CHECKPOINTS, PROBE
 from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
 from pawl.text import texts_of
 
 # Numbers, or benchmarks' own items.
-NO_TEXTS = (".safetensors", ".arrow", ".pt", ".bin", ".gguf", ".npz")
+NO_TEXTS = (".safetensors", ".arrow", ".pt", ".pth", ".bin", ".gguf", ".npz")
 DATABASE = "pawl.duckdb"  # and what begins so: the store looks after these
 ITEMS = "items.jsonl"
 UNFINISHED = ".unfinished.json"  # ends the name of a plan, which is looked after by itself
@@ -328,6 +328,20 @@ def erase_copies(state_dir: Path, *, really: bool = True) -> dict[str, int]:
         found[folder.name] = sum(path.stat().st_size for path in files)
         if really:
             shutil.rmtree(folder)
+    return found
+
+
+def erase_checkpoints(state_dir: Path, snapshots: Collection[str]) -> dict[str, int]:
+    """Delete what an interrupted training on one of these snapshots would go on from; bytes, by
+    folder. It can't: its snapshot is deleted."""
+    found: dict[str, int] = {}
+    for folder in sorted(state_dir.glob(f"runs/*/train/{CHECKPOINTS}")):
+        job = folder.with_name("job.json")
+        if job.exists() and Path(read_json(job)["snapshot_dir"]).name not in snapshots:
+            continue
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        found[str(folder.relative_to(state_dir))] = sum(path.stat().st_size for path in files)
+        shutil.rmtree(folder)
     return found
 
 

@@ -279,6 +279,7 @@ class _Erasure:
         self._step("exports")
         done["exports"] = files.erase_exports(settings.exchange_dir, theirs, search)
         done["copies"] = files.erase_copies(settings.state_dir)
+        done["copies"] |= files.erase_checkpoints(settings.state_dir, snapshots)
         self._step("snapshots")
         tombstone = {
             "erased_at": utc_now(),

@@ -27,6 +27,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 PROBE = "probe.json"
 MANIFEST = "manifest.json"
+CHECKPOINTS = "checkpoints"  # of a training that is not done: a folder in its work folder
 FORMAT = 1
 FILES = (CONFIG, WEIGHTS, PROBE, MANIFEST)  # all that an adapter is; anything else stays behind
 

@@ -1,6 +1,7 @@
 """The trainer without the night: ``pawl train`` takes a snapshot and leaves an adapter.
 
-Nothing is scored and nothing is promoted. It lies beside the nights' runs, so that an erasing finds
+Nothing is scored and nothing is promoted. One that was killed is carried on by the next of the same
+snapshot and settings. It lies beside the nights' runs, so that an erasing finds
 it; without ``run.json`` no night takes it for one of its own.
 """
 
@@ -12,15 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pawl.adapters import AdapterManifest
+from pydantic import TypeAdapter, ValidationError
+
+from pawl.adapters import CHECKPOINTS, AdapterManifest
 from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
 from pawl.jobs import Event
-from pawl.models import resolve_model
+from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings
+from refine.checkpoints import discard
 from refine.monitoring import check_packages
-from refine.planner import choose, hidden_size_of
+from refine.planner import Plan, choose, hidden_size_of
 from refine.replay import answers_path, generate_on_server
 from refine.train import Job, train, trained_rows
 
@@ -61,10 +65,12 @@ def train_alone(
         plan = choose(read_rows(snapshot_dir), settings, hidden_size=hidden_size_of(base.model_dir))
         if plan.method == "none":
             raise PawlError("there is nothing to train", plan.reason, code="nothing_to_train")
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        run_dir = settings.runs_dir / f"train-{stamp}-{os.urandom(2).hex()}"
-        run_dir.mkdir(parents=True)
-        write_json(run_dir / "plan.json", plan.as_json())
+        run_dir = _unfinished(settings.runs_dir, snapshot_dir, plan, base, say)
+        if run_dir is None:
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+            run_dir = settings.runs_dir / f"train-{stamp}-{os.urandom(2).hex()}"
+            run_dir.mkdir(parents=True)
+            write_json(run_dir / "plan.json", plan.as_json())
         say(f"{plan.method} ({plan.reason}) on {snapshot_dir.name}, in {run_dir}")
         status: dict[str, Any] = client.get("/admin/status")
         beside_engine = status["engine"]["state"] == "ready"
@@ -76,8 +82,31 @@ def train_alone(
             settings.monitoring.report_to, settings.state_dir / "monitoring"
         )
         manifest = train(job, beside_engine=beside_engine, on_event=on_event)
+        for work_dir in settings.runs_dir.glob("train-*/train"):  # others are given up now
+            discard(work_dir)
         write_report(run_dir)
     return run_dir, manifest
+
+
+def _unfinished(
+    runs_dir: Path, snapshot_dir: Path, plan: Plan, base: BaseModel, say: Say
+) -> Path | None:
+    """The newest training that was interrupted and is exactly this; others are named."""
+    for path in sorted(runs_dir.glob(f"train-*/train/{CHECKPOINTS}"), reverse=True):
+        run_dir = path.parents[1]
+        try:
+            job = TypeAdapter(Job).validate_json((path.parent / "job.json").read_bytes())
+        except (OSError, ValidationError):  # of another version
+            continue
+        if job.snapshot_dir.name != snapshot_dir.name:
+            differs = f"another snapshot; 'pawl train --snapshot {job.snapshot_dir.name}' does"
+        elif (job.base_fingerprint, job.plan) != (base.fingerprint, plan):
+            differs = "another base or other settings"
+        else:
+            say(f"carrying on {run_dir.name}")
+            return run_dir
+        say(f"does not carry on {run_dir.name}, which was interrupted: it has {differs}")
+    return None
 
 
 def _snapshot(client: Client, settings: Settings, snapshot_id: str | None) -> Path:

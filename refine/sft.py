@@ -27,6 +27,8 @@ LEARNED = 0.9
 COOL_EPOCHS = 1.0
 PATIENCE_EPOCHS = 2
 REPLAY_WEIGHT = 4.0
+# What the trainer counts over epochs: a checkpoint has it (``refine/checkpoints.py``).
+COUNTERS = ("learned", "n_tokens", "n_taught", "n_exact", "most_learned", "n_stale", "stop_step")
 MOST_NATS = 50.0  # a token, in a perplexity that is shown
 
 
@@ -109,6 +111,10 @@ class EpochSampler:
 
     def __len__(self) -> int:
         return len(self._others) + self._n_in_part
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration goes over; transformers calls it."""
+        self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
         start = self._epoch * self._n_in_part

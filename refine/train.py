@@ -4,11 +4,14 @@
 
 ``train`` starts it. It reads a frozen snapshot and leaves a finished adapter
 folder behind, or none: the folder is made in ``work_dir`` and renamed when its manifest is written.
-A killed training is started again from its beginning. Its events (``pawl/jobs.py``):
+A killed training goes on from its checkpoint (``refine/checkpoints.py``). Its events
+(``pawl/jobs.py``):
 
     {"stage": "replay"}
     {"stage": "sft", "step": 12, "max_steps": 96, "fraction": 0.125}
     {"stage": "sft", "step": 12, "loss": 1.93, ...}
+    {"stage": "sft", "saved_step": 12, "seconds": 0.2, "bytes": 61000000}
+    {"stage": "sft", "note": "goes on from step 12"}
 """
 
 from __future__ import annotations
@@ -16,20 +19,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import logging
 import math
 import os
 import shutil
 import sys
-import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from pawl.adapters import (
+    CHECKPOINTS,
     CONFIG,
     MANIFEST,
+    WEIGHTS,
     AdapterManifest,
     read_manifest,
     write_manifest,
@@ -42,13 +48,17 @@ from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
 from pawl.schemas import Message, TrainingRow
+from refine.checkpoints import DONE, Clock, StageCheckpoints, belongs_to, cut, discard
 from refine.datasets import Encode, Tools
 from refine.monitoring import STEPS, Reporting, set_environment
-from refine.planner import REPLAY_EPOCHS, Plan
+from refine.planner import KINDS, REPLAY_EPOCHS, Plan
 from refine.recipe import header, make_recipe
 from refine.replay import ReplayRow
 
+log = logging.getLogger("pawl.training")
+
 MAX_LENGTH_TOKENS = 4096
+CHECKPOINT_SECONDS = 30.0
 N_PROBE_ROWS = 32
 M_MMAP_THRESHOLD = -3  # malloc.h
 
@@ -58,7 +68,8 @@ class Job:
     """What is to be trained, and where it goes. ``base_name`` and ``base_fingerprint`` go into the
     manifest; ``replay_dir`` holds answers of bases, and gets those of this one that are lacking;
     ``champion_dir`` is an adapter that the probe record should tell the new one apart from;
-    ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``)."""
+    ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``);
+    ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step."""
 
     snapshot_dir: Path
     plan: Plan
@@ -72,6 +83,7 @@ class Job:
     champion_dir: Path | None = None
     report_to: tuple[str, ...] = ()
     report_dir: Path | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     @classmethod
     def in_run(
@@ -158,7 +170,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         PawlError: the plan says not to train, the rows or the model can't be trained on, or the
             loss became NaN. Nothing is left at ``job.out_dir``.
     """
-    started = time.monotonic()
+    clock = Clock()
     if job.plan.method == "none":
         raise PawlError("there is nothing to train", job.plan.reason)
     if (job.out_dir / MANIFEST).exists():
@@ -201,16 +213,18 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             raise ToolsNotRendered
         return encode_answer(tokenizer, prompt, answer, end_id, tools)
 
-    reporting = Reporting(job.report_to, job.work_dir.parent.name, header(job))
-    model = _add_lora(base, job.plan)
-    results: list[trainer.StageResult] = []
+    whole_header = header(job)
+    reporting = Reporting(job.report_to, job.work_dir.parent.name, whole_header)
+    device = f"{base.device.type} {base.dtype}"
+    folders = {kind: (job.work_dir / CHECKPOINTS / kind).absolute() for kind in KINDS}
+    before: Path | None = None  # the adapter that the last stage left
+    n_log_bytes = 0  # of the log of the stages that are done
+    results: list[dict[str, Any]] = []
     kept: dict[str, TrainingRow] = {}  # by row_id: what some stage was trained on
     kept_replay: list[replay.ReplayRow] = []
     stage_counts: dict[str, Any] = {}
     for i, stage in enumerate(job.plan.stages):
-        if i:  # TRL patches the model's forward: the next stage starts from a clean one
-            model.save_pretrained(str(job.work_dir / "between"), selected_adapters=["default"])
-            model = _load_adapter(job, job.work_dir / "between", torch, trainable=True)
+        if i:
             # SFT took a part of its replay in each epoch; what comes after it takes one part.
             n_part = math.ceil(job.plan.n_replay_rows / REPLAY_EPOCHS)
             replayed = replayed[: replay_counts["n_liked"] + n_part]
@@ -219,28 +233,55 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         kept |= {row.row_id: row for row in stage_rows.kept}
         kept_replay = kept_replay or stage_rows.kept_replay
         report({"stage": stage.kind, **stage_rows.counts()})
-        seconds_left = 60 * job.plan.max_minutes - (time.monotonic() - started)
-        results.append(
-            trainer.run_stage(
-                stage,
-                stage_rows,
-                job.plan,
-                model,
-                tokenizer,
-                job.work_dir,
-                report,
-                max(1.0, seconds_left),
-                reporting,
-            )
+        saved = StageCheckpoints(
+            folders[stage.kind],
+            belongs_to(whole_header, [stage_rows.train, stage_rows.validation], device),
+            clock,
+            job.checkpoint_seconds,
+            partial(_note, report, stage.kind),
         )
+        done = saved.done()
+        if done is None:
+            for later in job.plan.stages[i + 1 :]:
+                shutil.rmtree(folders[later.kind], ignore_errors=True)
+            interrupted = saved.newest()
+            if interrupted is not None:
+                saved.note(f"goes on from {interrupted[0].name.replace('checkpoint-', 'step ')}")
+                n_log_bytes = interrupted[1].n_log_bytes
+            elif not i:
+                shutil.rmtree(job.work_dir / "tensorboard", ignore_errors=True)
+            cut(job.work_dir / STEPS, n_log_bytes)
+            # TRL patches the model's forward: each stage starts from a clean one.
+            model = (
+                _load_adapter(job, before, torch, trainable=True)
+                if before
+                else _add_lora(base, job.plan)
+            )
+            result = trainer.run_stage(
+                stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report, reporting,
+                saved, interrupted,
+            )  # fmt: skip
+            n_log_bytes = (job.work_dir / STEPS).stat().st_size
+            done = {"stage": result.as_json(), "seconds": clock.seconds, "n_log_bytes": n_log_bytes}
+            saved.finish(model, done)
+            del model
+        else:
+            saved.note("was done when the training was interrupted")
+            clock.set(done["seconds"])
+            n_log_bytes = done["n_log_bytes"]
+        results.append(done["stage"])
+        before = folders[stage.kind] / DONE
 
     # From here on only rows that were trained on: what a stage left out, as too long or as one that
     # the chat template refuses, can't be encoded here either.
+    assert before is not None
     unfinished = job.work_dir / "adapter.tmp"
-    model.save_pretrained(str(unfinished), selected_adapters=["default"])
+    unfinished.mkdir()
+    for name in (CONFIG, WEIGHTS):
+        shutil.copyfile(before / name, unfinished / name)
     _tidy_config(unfinished, job.base_name)
     report({"stage": "probe"})
-    del model, base, by_base  # the probe loads what was saved, in float32
+    del base, by_base  # the probe loads what was saved, in float32
     trainer.release_memory()
     _write_probe(job, unfinished, encode, list(kept.values()), kept_replay, torch)
     recipe = make_recipe(
@@ -248,13 +289,10 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         limit,
         replay_counts,
         stage_counts,
-        [result.as_json() for result in results],
-        time.monotonic() - started,
+        results,
+        clock.seconds,
         torch,
     )
-    for path in unfinished.iterdir():  # PEFT leaves a README; nothing but the known files stays
-        if path.name not in (CONFIG, "adapter_model.safetensors", "probe.json"):
-            path.unlink()
     manifest = write_manifest(
         unfinished, base_model=job.base_name, base_fingerprint=job.base_fingerprint, recipe=recipe
     )
@@ -262,10 +300,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     job.out_dir.parent.mkdir(parents=True, exist_ok=True)
     unfinished.replace(job.out_dir)
     sync_dir(job.out_dir.parent)
-    for name in ("sft", "dpo", "kto"):  # checkpoints hold pickles and are of no more use
-        for checkpoint in (job.work_dir / name).glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
-    shutil.rmtree(job.work_dir / "between", ignore_errors=True)
+    discard(job.work_dir)
     report(
         {
             "stage": "done",
@@ -289,12 +324,17 @@ def _prepare_process() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
+def _note(report: OnEvent, stage: str, sentence: str) -> None:
+    """Tell people, and the log."""
+    log.info("%s: %s", stage, sentence)
+    report({"stage": stage, "note": sentence})
+
+
 def _clean(work_dir: Path) -> None:
-    """Remove what a killed training left; the lock and the log stay."""
+    """Remove what a killed training left; logs and checkpoints stay."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    (work_dir / STEPS).unlink(missing_ok=True)
     for path in work_dir.iterdir():
-        if path.is_dir():
+        if path.is_dir() and path.name not in (CHECKPOINTS, "tensorboard"):
             shutil.rmtree(path)
 
 

@@ -2,7 +2,8 @@
 
 SFT stops when its corrections are learned (``refine/sft.py``), DPO and KTO when the loss of
 ``MIN_VALIDATION_ROWS`` or more validation rows gets no better; all of them in time for the plan's
-``max_minutes``.
+``max_minutes``. A stage that was interrupted goes on from its checkpoint
+(``refine/checkpoints.py``).
 
 References. DPO and KTO pull towards the adapter as it is when the stage begins (TRL copies it
 under the name "ref"): for a first stage that is the base, since a new LoRA adds nothing; after
@@ -22,16 +23,17 @@ import gc
 import json
 import math
 import random
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pawl.errors import PawlError
+from refine.checkpoints import COUNTERS, Progress, StageCheckpoints, resumable, saving
 from refine.datasets import StageRows
 from refine.monitoring import STEPS, Reporting
 from refine.planner import REPLAY_EPOCHS, Plan, Stage, StageKind
+from refine.sft import COUNTERS as SFT_COUNTERS
 from refine.sft import EpochSampler, answer_trainer, collator
 from refine.weighted import weighted
 
@@ -61,7 +63,8 @@ class StageResult:
     ``learned`` is the share of SFT's corrections that its last epoch found answered word for
     word; None for other stages. ``best_validation`` is of what was kept: DPO's and KTO's best
     checkpoint where there are enough validation rows, else the last step. ``n_tokens`` counts
-    SFT's, padding aside.
+    SFT's, padding aside. ``n_resumed`` counts how often it went on from a checkpoint, ``seconds``
+    are those of the kept steps.
     """
 
     kind: str
@@ -74,6 +77,7 @@ class StageResult:
     best_validation: dict[str, float]
     pass_tokens: int
     n_tokens: int
+    n_resumed: int
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -88,10 +92,12 @@ def run_stage(
     tokenizer: Any,
     work_dir: Path,
     report: Report,
-    max_seconds: float,
     reporting: Reporting,
+    saved: StageCheckpoints,
+    interrupted: tuple[Path, Progress] | None = None,
 ) -> StageResult:
-    """Train ``model`` (a PeftModel) in place, for about ``max_seconds`` at most.
+    """Train ``model`` (a PeftModel) in place, up to the plan's ``max_minutes`` on the clock of
+    ``saved``; from ``interrupted`` on, a checkpoint of it.
 
     What the trainer logs at each step is appended to ``work_dir/steps.jsonl``: ``{"stage": "dpo",
     "step": 3, "loss": 0.61, "rewards/margins": 0.2, ...}``, of validation ``{"eval_loss": ...}``.
@@ -125,10 +131,11 @@ def run_stage(
         [bool(row.get("is_replay")) for row in train_rows], REPLAY_EPOCHS, plan.seed
     )
     trainer_class, arguments = _trainer(stage, plan, rows, max_tokens, max_replay_tokens, sampler)
+    trainer_class = resumable(trainer_class)
     config_class = arguments.pop("config_class")
     n_steps = math.ceil(len(sampler) / stage.batch_size)  # only SFT's rows say what is replay
     config = config_class(
-        output_dir=str(work_dir / stage.kind),
+        output_dir=str(saved.folder),
         learning_rate=stage.learning_rate,
         num_train_epochs=stage.n_epochs,
         per_device_train_batch_size=pass_rows,
@@ -151,16 +158,16 @@ def run_stage(
         save_strategy="epoch" if keeps_best else "no",
         load_best_model_at_end=keeps_best,
         metric_for_best_model="eval_loss" if keeps_best else None,
-        save_total_limit=1,
-        save_only_model=True,
+        restore_callback_states_from_checkpoint=True,
         dataloader_pin_memory=torch.cuda.is_available(),
         **arguments,
     )
     log = SummaryWriter(str(work_dir / "tensorboard"))  # else it would go to the current folder
     log.add_text(f"recipe/{stage.kind}", reporting.as_text)
     to_tensorboard = TensorBoardCallback(log)
-    watch = _watch(stage, report, max_seconds, work_dir / STEPS)
-    callbacks = [watch, to_tensorboard]
+    begun = interrupted[1] if interrupted else None
+    watch = _watch(stage, plan, report, work_dir / STEPS, saved, begun)
+    callbacks = [watch, to_tensorboard, saving(saved)]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
     trainer = trainer_class(
@@ -173,10 +180,19 @@ def run_stage(
         **({"data_collator": collator(tokenizer.pad_token_id)} if is_sft else {}),
     )
     watch.trainer = trainer
+
+    def on_saved(n_bytes: int) -> None:
+        log.flush()
+        step, seconds = trainer.state.global_step, round(saved.save_seconds, 3)
+        report({"stage": stage.kind, "saved_step": step, "seconds": seconds, "bytes": n_bytes})
+
+    trainer.saved, trainer.progress, trainer.on_saved = saved, watch.progress, on_saved
     trainer.remove_callback(PrinterCallback)  # our own reports say it
     with reporting.of_stage(stage.kind):
-        first = trainer.evaluate() if has_validation else {}
-        output = trainer.train()
+        if begun is None and has_validation:
+            watch.first_validation = _numbers(trainer.evaluate())
+        output = trainer.train(resume_from_checkpoint=str(interrupted[0]) if interrupted else None)
+        seconds = saved.clock.seconds - watch.began
         # It closed its log; the best checkpoint's evaluation stands there already.
         trainer.remove_callback(to_tensorboard)
         best = trainer.evaluate() if has_validation else {}
@@ -191,11 +207,12 @@ def run_stage(
         watch.stopped_because or ("no better" if state.global_step < state.max_steps else "end"),
         trainer.learned if is_sft else None,
         float(output.training_loss),
-        _numbers(first),
+        watch.first_validation,
         _numbers(best),
         max_tokens,
         trainer.n_tokens if is_sft else 0,
-        round(float(output.metrics["train_runtime"]), 3),
+        watch.n_resumed,
+        round(seconds, 3),
     )
 
 
@@ -310,20 +327,50 @@ def use_bf16(torch: Any) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _watch(stage: Stage, report: Report, max_seconds: float, steps_path: Path) -> Any:
+def _watch(
+    stage: Stage,
+    plan: Plan,
+    report: Report,
+    steps_path: Path,
+    saved: StageCheckpoints,
+    begun: Progress | None,
+) -> Any:
     """A callback that reports progress and ends training: when the corrections are learned, when
-    the time is over, at the first loss that is no number."""
+    the time is over, at the first loss that is no number. It goes on from ``begun``, and says how
+    far it came."""
     from transformers import TrainerCallback
 
     is_sft = stage.kind == "sft"
+    clock = saved.clock
+    counters = (*COUNTERS, *(SFT_COUNTERS if is_sft else ()))
 
     class Watch(TrainerCallback):
         trainer: Any = None
-        stopped_because = ""
+        stopped_because = begun.stopped_because if begun else ""
+        first_validation: dict[str, float] = begun.first_validation if begun else {}
+        n_resumed = begun.n_resumed + 1 if begun else 0
         began = 0.0
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.began = time.monotonic()
+            if begun is None:
+                self.began = clock.seconds
+                return
+            clock.set(begun.seconds)
+            self.began = begun.began
+            for name, value in begun.counters.items():
+                setattr(self.trainer, name, value)
+            self.trainer._initial_global_step = 0  # from which the mean of the losses is taken
+
+        def progress(self) -> Progress:
+            return Progress(
+                clock.seconds,
+                self.began,
+                steps_path.stat().st_size,
+                self.n_resumed,
+                self.stopped_because,
+                self.first_validation,
+                {name: getattr(self.trainer, name) for name in counters},
+            )
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             for name in ("loss", "eval_loss", "grad_norm"):
@@ -351,7 +398,8 @@ def _watch(stage: Stage, report: Report, max_seconds: float, steps_path: Path) -
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             max_steps = state.max_steps
             cool_steps = self.trainer.cool_steps if is_sft else 0
-            seconds_a_step = (time.monotonic() - self.began) / state.global_step
+            seconds_a_step = (clock.seconds - self.began) / state.global_step
+            max_seconds = max(1.0, 60 * plan.max_minutes - self.began)
             if (state.global_step + cool_steps) * seconds_a_step > max_seconds:
                 self.stopped_because = self.stopped_because or "out of time"
                 if is_sft:

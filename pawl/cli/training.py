@@ -29,6 +29,8 @@ def train_command(ctx: click.Context, snapshot: str | None, as_json: bool) -> No
 
     def show(event: Event) -> None:
         nonlocal seen
+        if "note" in event:
+            say_progress(one_line(f"  {event['stage']} {event['note']}"))
         tenths = int(float(event.get("fraction", 0.0)) * 10)
         if "fraction" in event and tenths != seen:
             seen = tenths

@@ -16,6 +16,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.schemas import utc_now
 from pawl.settings import GateSettings, Settings, TrainSettings, flat
+from refine.checkpoints import discard
 
 ENDED = ("finished", "failed", "given_up")
 RUN = "run.json"
@@ -95,8 +96,9 @@ class Run:
         self._move(name, steps={**self.state.steps, name: dict(figures)}, **detail)
 
     def end(self, status: str, **detail: Any) -> None:
-        """Come to one of ``ENDED``."""
+        """Come to one of ``ENDED``; what its training would go on from goes."""
         self._move(status, **detail)
+        discard(self.run_dir / "train")
 
     def _move(self, status: str, steps: dict[str, Any] | None = None, **detail: Any) -> None:
         """Posted first: of a night killed in between, the server may know a status twice, but it

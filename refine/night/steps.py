@@ -94,6 +94,9 @@ class Night:
             nonlocal seen
             self.peak_memory_bytes = event.get("peak_memory_bytes", self.peak_memory_bytes)
             stage = str(event.get("stage", "done"))
+            if "note" in event:
+                self.say(f"  {step}: {STAGE_WORDS.get(stage, stage)} {event['note']}")
+                return
             if stage == "done" or ("fraction" not in event and seen and seen[0] == stage):
                 return
             tenths = int(float(event.get("fraction", 0.0)) * 10)

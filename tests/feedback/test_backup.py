@@ -35,6 +35,9 @@ def test_there_and_back_while_people_write(settings: Settings, tmp_path: Path) -
         snapshot = take_snapshot(store, settings)
         write_atomic(settings.state_dir / "admin.key", "secret\n", mode=0o600)
         write_atomic(settings.logs_dir / "gateway.log", "no part of it")
+        work_dir = settings.runs_dir / "run-1" / "train"
+        for name in ("steps.jsonl", "checkpoints/sft/checkpoint-4/optimizer.pt"):
+            write_atomic(work_dir / name, "an interrupted training")
         before = store.completions()
         stop = threading.Event()
 
@@ -59,6 +62,7 @@ def test_there_and_back_while_people_write(settings: Settings, tmp_path: Path) -
     assert again.state_dir.stat().st_mode & 0o777 == 0o700
     assert (again.state_dir / "admin.key").stat().st_mode & 0o777 == 0o600
     assert not again.logs_dir.exists()
+    assert [path.name for path in (again.runs_dir / "run-1" / "train").iterdir()] == ["steps.jsonl"]
     with Store.open(again.database_path) as store:
         store.verify()
         n = store.counts()["completions"]

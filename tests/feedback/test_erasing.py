@@ -28,9 +28,9 @@ from feedback.mark import begin_swap, finish_swap, mark_path, new_path, read_mar
 from feedback.service import take_snapshot
 from feedback.snapshots import read_manifest, read_rows
 from feedback.store import Store
-from pawl.adapters import PROBE
+from pawl.adapters import CHECKPOINTS, PROBE
 from pawl.errors import PawlError
-from pawl.files import hold_lock, read_json, sha256_file, write_json
+from pawl.files import hold_lock, read_json, sha256_file, write_atomic, write_json
 from pawl.schemas import Account, AuditEntry, ItemScore, Key, Role, Split, utc_now
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
@@ -148,6 +148,12 @@ def fill(settings: Settings) -> None:
         })  # fmt: skip
     (settings.state_dir / "salvage-1").mkdir()
     (settings.state_dir / "salvage-1" / "pawl.duckdb").write_text(MARK)
+    for name, snapshot_id in (("run-2", manifest["snapshot_id"]), ("run-3", "earlier")):
+        work_dir = settings.runs_dir / name / "train"  # interrupted
+        write_json(
+            work_dir / "job.json", {"snapshot_dir": str(settings.snapshots_dir / snapshot_id)}
+        )
+        write_atomic(work_dir / CHECKPOINTS / "sft" / "checkpoint-4" / "optimizer.pt", "weights")
 
 
 def traces(folder: Path) -> list[str]:
@@ -211,6 +217,8 @@ def check_gone(settings: Settings) -> None:
     assert read_json(run / "run.json") == {"status": "train", "detail": {"method": "sft"}}
     assert "ok\n" in (settings.logs_dir / "gateway.log").read_text()
     assert "plain" in (settings.exchange_dir / "out.jsonl").read_text()
+    assert not (settings.runs_dir / "run-2" / "train" / CHECKPOINTS).exists()
+    assert (settings.runs_dir / "run-3" / "train" / CHECKPOINTS).exists()
     for place, left in ((settings.adapters_dir / "pawl@1", [9]), (run / "adapter", [9]),
                         (settings.adapters_dir / "pawl@2", [7, 9])):  # fmt: skip
         assert [one["prefix_ids"] for one in read_json(place / PROBE)] == [[one] for one in left]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from pawl.adapters import read_manifest
+from pawl.adapters import CHECKPOINTS, read_manifest
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json
+from pawl.settings import TrainSettings
 from refine.alone import train_alone
 from refine.night.state import newest_runs
+from refine.train import Job
+from tests.refine.interrupted import Event, run_until
 from tests.refine.night.test_nightly import World, night_settings
 
 pytestmark = pytest.mark.slow
@@ -39,3 +44,30 @@ def test_it_leaves_an_adapter_and_a_report_and_promotes_nothing(world: World) ->
     assert (report["outcome"], bool(report["training"])) == ("trained", True)
     assert newest_runs(world.settings.runs_dir) == []
     assert world.client.get("/admin/status")["champion"] == "base"
+
+
+def test_one_that_was_killed_is_carried_on(world: World) -> None:
+    world.complain(20)
+
+    def die(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_alone(world.client, world.settings, on_event=die)
+    [path] = world.settings.runs_dir.glob("train-*/train/job.json")
+    task = TypeAdapter(Job).validate_json(path.read_bytes())
+    run_until(replace(task, checkpoint_seconds=0.0), lambda event: event.get("saved_step") == 2)
+
+    other = world.settings.model_copy(update={"train": TrainSettings(seed=7, n_epochs=1)})
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        train_alone(world.client, other, say=lines.append, on_event=die)
+    [refused] = [line for line in lines if "does not carry on" in line]
+    assert "other settings" in refused
+
+    events: list[Event] = []
+    run_dir, manifest = train_alone(world.client, world.settings, on_event=events.append)
+    assert run_dir == path.parents[1]
+    assert manifest.recipe["stages"][0]["n_resumed"] == 1
+    assert [event["note"] for event in events if "note" in event] == ["goes on from step 2"]
+    assert not list(world.settings.runs_dir.glob(f"*/train/{CHECKPOINTS}"))

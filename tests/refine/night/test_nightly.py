@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,18 @@ from pawl.cli import cli
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json
+from pawl.models import resolve_model
 from pawl.schemas import Completion, Feedback, utc_now
 from pawl.server import api_key_of
 from pawl.settings import Settings, load_settings
 from refine.night.dry_run import dry_run
 from refine.night.nightly import describe_step, run_night
-from refine.night.state import Run, newest_runs, what_became_of
+from refine.night.state import Run, RunState, newest_runs, what_became_of
 from refine.night.steps import STEPS
+from refine.planner import Plan
+from refine.train import Job
 from tests.feedback.examples import make_promotion
+from tests.refine.interrupted import run_until
 from tests.refine.tiny import ASKED, says
 
 pytestmark = pytest.mark.slow
@@ -164,6 +169,20 @@ class DiesAt:
         return answer
 
 
+def interrupt_training(world: World, state: RunState) -> None:
+    """As if the night's training had been killed after its third step."""
+    run_dir = world.settings.runs_dir / state.run_id
+    base = resolve_model(world.settings.model, cache_dir=world.settings.state_dir)
+    task = Job.in_run(
+        run_dir,
+        base,
+        Path(read_json(run_dir / "snapshot.json")["dir"]),
+        Plan.from_json(read_json(run_dir / "plan.json")),
+        world.settings.replay_dir,
+    )
+    run_until(replace(task, checkpoint_seconds=0.0), lambda event: event.get("saved_step") == 3)
+
+
 def test_a_night_promotes_what_people_corrected(world: World) -> None:
     world.complain(80)
     lines: list[str] = []
@@ -211,6 +230,7 @@ def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> No
     deaths = [
         ("/admin/snapshots", "", True),
         ("/admin/runs", "plan", True),
+        ("/admin/runs", "replay", True),
         ("/admin/runs", "train", False),
         ("/scores", "", True),
         ("/verdict", "", True),
@@ -218,10 +238,14 @@ def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> No
         ("/admin/runs", "report", False),
     ]
     made: dict[str, int] = {}
+    said: list[str] = []
     for path, status, after in deaths:
+        client = DiesAt(world.client, path, status, after=after)
         with pytest.raises(KeyboardInterrupt):
-            run_night(DiesAt(world.client, path, status, after=after), world.settings)
+            run_night(client, world.settings, say=said.append)
         [state] = newest_runs(world.settings.runs_dir)
+        if status == "replay":  # the next step's child dies, too
+            interrupt_training(world, state)
         for name in (
             "adapter/manifest.json",
             "scores/champion/manifest.json",
@@ -232,6 +256,7 @@ def test_a_night_that_dies_is_carried_on_and_repeats_nothing(world: World) -> No
                 inode = made.setdefault(name, file.stat().st_ino)
                 assert file.stat().st_ino == inode, f"{name} was made twice"
     assert len(made) == 3
+    assert "  train: SFT goes on from step 3" in said
     lines: list[str] = []
     result = run_night(world.client, world.settings, say=lines.append)
     assert any(line.startswith(f"carrying on {result.run_id}") for line in lines)
