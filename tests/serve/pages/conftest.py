@@ -60,7 +60,7 @@ def tab(context: BrowserContext, server: Composed) -> Iterator[Tab]:
     opened.open(server.url)
     yield opened
     opened.page.close()
-    assert opened.complaints == []
+    assert not opened.complaints, "\n".join(opened.complaints)  # all of them, in full
     hosts = {
         urlsplit(url).hostname for url in opened.urls if not url.startswith(("data:", "blob:"))
     }
