@@ -1,12 +1,13 @@
-"""The chat and the review page by axe-core, in the states in which people meet them.
+"""The pages by axe-core, in the states in which people meet them.
 
     python -m benchmarks.accessibility [--pictures FOLDER] [--no-record]
 
 At 1,280 and 390 pixels, light and dark: empty, with Markdown and formulas, with the feedback form
 and its difference, with a conversation that is full, while an answer is waited for; a flagged
-answer, its editor, the reasons of a rejection, the model's alternatives. Missed by a finding that
-is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``,
-fetched on first use; a browser is needed. The pictures are for a person to look at.
+answer, its editor, the reasons of a rejection, the model's alternatives; the dashboard with its
+tables closed and open; the people page, and as it asks whether to do something. Missed by a
+finding that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of
+``axe-playwright-python``, fetched on first use; a browser is needed. The pictures are for a person to look at.
 """
 
 from __future__ import annotations
@@ -96,6 +97,25 @@ REVIEW_STATES: dict[str, Callable[[Tab], None]] = {
 }
 
 
+def _open_tables(tab: Tab) -> None:
+    for summary in tab.page.locator(".board-panel summary").all():
+        summary.click()
+    expect(tab.page.locator(".board-csv").first).to_be_visible()
+
+
+def _asked(tab: Tab) -> None:
+    tab.page.get_by_label("Name of a new account").fill("zoe")
+    tab.page.get_by_role("button", name="Add account").click()
+    expect(tab.page.get_by_role("button", name="No, leave it")).to_be_focused()
+
+
+# By path: what is there once the page is drawn, and its states.
+BOARDS: dict[str, tuple[str, dict[str, Callable[[Tab], None]]]] = {
+    "dashboard": ("#panel-whole-answer", {"dashboard": lambda tab: None, "tables": _open_tables}),
+    "people": ("#people-accounts", {"people": lambda tab: None, "asked": _asked}),
+}
+
+
 def look(
     context: BrowserContext, url: str, key: str, axe: str, name: str, pictures: Path | None
 ) -> tuple[set[str], list[str]]:
@@ -110,7 +130,15 @@ def look(
     review.page.get_by_role("button", name="Sign in").click()
     expect(review.page.locator(".review-answer")).to_be_visible()
     found |= _look_at(review, REVIEW_STATES, axe, name, pictures)
-    return found, chat.complaints + review.complaints
+    complaints = chat.complaints + review.complaints
+    for path, (drawn, states) in BOARDS.items():
+        board = Tab(context.new_page())
+        board.watch()
+        board.page.goto(f"{url}/{path}/")
+        expect(board.page.locator(drawn)).to_be_visible()
+        found |= _look_at(board, states, axe, name, pictures)
+        complaints += board.complaints
+    return found, complaints
 
 
 def _look_at(
@@ -164,8 +192,9 @@ def main() -> None:
                 figures[f"{width} pixels, {scheme}"] = ", ".join(sorted(found)) or "nothing"
                 missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
         browser.close()
-    finish("accessibility", "The chat and review pages by axe-core", figures, missed=missed,
-           note=f"{len(STATES) + len(REVIEW_STATES)} states; critical, serious and moderate "
+    n_states = len(STATES) + len(REVIEW_STATES) + sum(len(one[1]) for one in BOARDS.values())
+    finish("accessibility", "The pages by axe-core", figures, missed=missed,
+           note=f"{n_states} states; critical, serious and moderate "
            "findings.", keep=not args.no_record)  # fmt: skip
 
 

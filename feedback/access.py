@@ -126,14 +126,18 @@ class Access:
         """Append to the audit log. A second entry of the same ``audit_id`` says how it ended."""
         return self._writer.submit(Write({"audit": [row_of(entry)]}))
 
-    def audit(self, limit: int) -> list[AuditEntry]:
-        """The newest ``limit`` entries, oldest first, each with its last outcome."""
+    def audit(self, limit: int, offset: int = 0, search: str = "") -> list[AuditEntry]:
+        """``limit`` entries, oldest first, each with its last outcome: the newest, but for the
+        ``offset`` newest ones, of those that hold ``search`` in any case."""
         with self._database.reading() as cursor:
             rows = cursor.execute(
-                "SELECT audit_id, arg_min(created_at, seq), arg_min(caller, seq),"
-                " arg_min(address, seq), arg_min(action, seq), arg_min(target, seq),"
-                " arg_max(outcome, seq), arg_min(request_id, seq)"
-                " FROM audit GROUP BY audit_id ORDER BY min(seq) DESC LIMIT ?",
-                [limit],
+                "SELECT * FROM (SELECT audit_id, arg_min(created_at, seq),"
+                " arg_min(caller, seq) AS caller, arg_min(address, seq) AS address,"
+                " arg_min(action, seq) AS action, arg_min(target, seq) AS target,"
+                " arg_max(outcome, seq) AS outcome, arg_min(request_id, seq), min(seq) AS first"
+                " FROM audit GROUP BY audit_id) WHERE contains(lower("
+                "concat_ws(' ', caller, address, action, target, outcome)), lower(?))"
+                " ORDER BY first DESC LIMIT ? OFFSET ?",
+                [search, limit, offset],
             ).fetchall()
-        return [AuditEntry(*row) for row in reversed(rows)]
+        return [AuditEntry(*row[:-1]) for row in reversed(rows)]

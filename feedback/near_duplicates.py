@@ -76,6 +76,23 @@ def neighbours(texts: Sequence[str], n_known: int = 0) -> list[list[int]]:
     return found
 
 
+def clusters(texts: Sequence[str]) -> list[int]:
+    """The same number for texts that are nearly one, directly or over others."""
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    roots = list(range(len(distinct)))
+    for i, near in enumerate(neighbours(list(distinct))):
+        for j in near:
+            one, other = sorted((_root(roots, i), _root(roots, j)))
+            roots[other] = one
+    return [_root(roots, distinct[text]) for text in texts]
+
+
+def _root(roots: list[int], i: int) -> int:
+    while roots[i] != i:
+        i = roots[i]
+    return i
+
+
 def _as_it_is(value: Any) -> Any:
     return value
 

@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from feedback.agreement import agreement, label_of
+from feedback.conversations import LEARNED
 from feedback.current import current_feedback_sql
 from feedback.detectors import SECRETS, detectors
 from feedback.detectors.answer import Answer
-from feedback.near_duplicates import comparable, neighbours
+from feedback.near_duplicates import clusters, comparable
 from feedback.reviews import SOURCE, Answered
 from feedback.rows import problem_of_prompt
 from feedback.splits import question_of
@@ -37,6 +38,7 @@ from pawl.schemas import (
     Completion,
     Feedback,
     Review,
+    ReviewBacklog,
     ReviewFinding,
     ReviewItem,
     ReviewMark,
@@ -49,6 +51,9 @@ MOST_ANSWERS = 2_000  # the newest that wait are grouped and ordered; the others
 MOST_PARTS = 50  # of an item that are shown and decided at once
 NOT_CATEGORISED, CATEGORISED, SEVERE = 0.5, 1.0, 3.0
 LONE_THUMB = 0.5
+_NOT_CLOSED = (
+    "(completion_id, choice_index) NOT IN (SELECT (unnest(?::VARCHAR[]), unnest(?::BIGINT[])))"
+)
 
 
 @dataclass(slots=True)
@@ -116,6 +121,23 @@ class Queue:
         """How far reviewers agree so far."""
         return agreement(self._store.reviews.decided())
 
+    def backlog(self) -> ReviewBacklog:
+        """How many flagged answers wait, whoever looks at them."""
+        decided = self._store.reviews.decided()
+        n_reviewers = self._settings.review.reviewers
+        closed = [one for one, by in decided.items() if _is_closed(by.values(), n_reviewers)]
+        words = current_feedback_sql(f" WHERE source <> '{SOURCE}'")
+        [(n_waiting, oldest)] = self._store.read(
+            f"SELECT count(*), min(at) FROM (SELECT completion_id, choice_index, min(created_at)"
+            f" AS at FROM ({words}) WHERE {IS_FLAG} AND {_NOT_CLOSED} GROUP BY ALL)"
+            f" JOIN (SELECT completion_id, choice_index FROM completions WHERE {LEARNED})"
+            " USING (completion_id, choice_index)",
+            [[completion_id for completion_id, _ in closed], [choice for _, choice in closed]],
+        )
+        return ReviewBacklog(n_waiting=n_waiting, oldest_at=oldest, n_decided=len(closed),
+                             n_begun=len(decided) - len(closed),
+                             n_reviewers=n_reviewers)  # fmt: skip
+
     def _grouped(self, closed: Collection[Answered]) -> list[Group]:
         """The groups of the newest flagged answers that are not closed."""
         with self._grouping:
@@ -138,9 +160,7 @@ class Queue:
         choices = [choice_index for _, choice_index in closed]
         words = current_feedback_sql(f" WHERE source <> '{SOURCE}'")
         flagged = self._store.read(
-            f"SELECT completion_id, choice_index FROM ({words}) WHERE {IS_FLAG}"
-            " AND (completion_id, choice_index) NOT IN"
-            " (SELECT (unnest(?::VARCHAR[]), unnest(?::BIGINT[])))"
+            f"SELECT completion_id, choice_index FROM ({words}) WHERE {IS_FLAG} AND {_NOT_CLOSED}"
             " GROUP BY ALL ORDER BY max(seq) DESC LIMIT ?",
             [ids, choices, MOST_ANSWERS],
         )
@@ -234,29 +254,12 @@ def _is_disputed(
 
 def _near_duplicates(answers: Sequence[Completion]) -> list[list[Completion]]:
     """Answers grouped by prompt and text, each nearly that of another of its group."""
-    prompts = _clusters([_question(one) for one in answers])
-    texts = _clusters([comparable(one.completion) for one in answers])
+    prompts = clusters([_question(one) for one in answers])
+    texts = clusters([comparable(one.completion) for one in answers])
     groups: dict[tuple[int, int], list[Completion]] = defaultdict(list)
     for answer, prompt, text in zip(answers, prompts, texts, strict=True):
         groups[prompt, text].append(answer)
     return list(groups.values())
-
-
-def _clusters(texts: Sequence[str]) -> list[int]:
-    """The same number for texts that are nearly one, directly or over others."""
-    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    roots = list(range(len(distinct)))
-    for i, near in enumerate(neighbours(list(distinct))):
-        for j in near:
-            one, other = sorted((_root(roots, i), _root(roots, j)))
-            roots[other] = one
-    return [_root(roots, distinct[text]) for text in texts]
-
-
-def _root(roots: list[int], i: int) -> int:
-    while roots[i] != i:
-        i = roots[i]
-    return i
 
 
 def _question(answer: Completion) -> str:

@@ -743,6 +743,85 @@ class Agreement(Answer):
     pairs: list[PairAgreement]
 
 
+class ReviewBacklog(Answer):
+    n_waiting: int = Field(description="flagged answers that no reviewer decided, or not enough")
+    oldest_at: str | None = Field(description="when the first of them was flagged, as it stands")
+    n_begun: int = Field(description="decided by a reviewer, and not by as many as are asked for")
+    n_decided: int
+    n_reviewers: int = Field(description="that decide each flagged answer")
+
+
+class FlagRate(Answer):
+    """Flagged answers per 1,000, with the 95 % interval of Wilson."""
+
+    per_1000: float | None = Field(description="null where there are no answers")
+    lower: float
+    upper: float
+
+
+class DashboardLine(Answer):
+    """``name``: a day (2026-01-31), an hour (2026-01-31T12), a version, a category or a word."""
+
+    name: str
+    n_answers: int = 0
+    n_people: int = Field(
+        0, description="who asked; of a category: who flagged; of a word: who asked what is flagged"
+    )
+    n_conversations: int = 0
+    n_errors: int = Field(0, description="answers that the engine broke off")
+    n_up: int = 0
+    n_down: int = 0
+    n_flagged: int = Field(0, description="by a thumb down, a category or a correction")
+    n_tokens: int = Field(0, description="of the answers")
+    rate: FlagRate
+    first_token_seconds: list[float] | None = Field(
+        None, description="median and 95th percentile of streams"
+    )
+    total_seconds: list[float] | None = Field(None, description="the same, of whole answers")
+
+
+class Complaint(Answer):
+    """Flagged answers to nearly the same question."""
+
+    question: str = Field(description="the newest; its last message, cut")
+    n_answers: int
+    n_people: int = Field(description="who flagged them")
+    categories: list[str] = Field(description="the three that are named most")
+
+
+class TrainingBacklog(Answer):
+    """What people said since the snapshot of the newest night with a verdict. A night leaves some
+    of it out, and tests on some."""
+
+    since: str | None = Field(description="null: no night came to a verdict yet")
+    n_corrections: int
+    n_preferences: int
+    n_thumbs_down: int = Field(description="without a correction")
+    n_thumbs_up: int
+    n_uncorrected: int = Field(
+        description="of a category that is learned from once it was corrected, and was not"
+    )
+    n_imported: int
+
+
+class Dashboard(Answer):
+    days: int
+    since: str
+    until: str
+    is_hourly: bool = Field(description="the lines of by_time are hours; else days, in UTC")
+    total: DashboardLine
+    by_time: list[DashboardLine]
+    by_version: list[DashboardLine]
+    by_category: list[DashboardLine]
+    by_word: list[DashboardLine] = Field(
+        description="words of questions whose answers are flagged most"
+    )
+    n_read: int = Field(description="newest answers whose questions by_word has")
+    complaints: list[Complaint]
+    training: TrainingBacklog
+    backlog: ReviewBacklog | None = None
+
+
 class ModelCard(Answer):
     id: str
     object: str = "model"
@@ -1003,6 +1082,25 @@ class ChangedAccount(AccountInfo):
     one_time_password: str | None = Field(
         None, description="it is not kept, so this is the only time it is seen"
     )
+
+
+class Limit(Answer):
+    key: str
+    value: float | None = Field(description="null: none")
+    meaning: str
+
+
+class CallerUse(Answer):
+    """What was answered to an account or key, and the people behind it, in the last 24 hours."""
+
+    name: str
+    n_answers: int
+    n_tokens: int = Field(description="of prompts and answers")
+
+
+class Quotas(Answer):
+    limits: list[Limit] = Field(description="of one caller, as the settings have them")
+    callers: list[CallerUse] = Field(description="those with the most tokens")
 
 
 class ErasurePreview(Answer):

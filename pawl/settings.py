@@ -30,7 +30,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from pawl.errors import PawlError
 from pawl.schedule import parse_cron, parse_quiet, parse_zone
@@ -45,7 +51,9 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the weights in the engine; auto: the model's own"
+    )
     max_model_len_tokens: int | None = Field(None, ge=64, description="None: the model's own")
     max_loras: int = Field(
         4, ge=3, description="adapters live at once: champion, challenger, previous"
@@ -55,8 +63,12 @@ class EngineSettings(BaseModel):
         64, ge=1, description="answers generated at once; more requests wait (see limits)"
     )
     kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the KV cache, GiB")
-    gpu_memory_fraction: float = Field(0.85, gt=0, lt=1)
-    start_timeout_seconds: float = Field(600, gt=0)
+    gpu_memory_fraction: float = Field(
+        0.85, gt=0, lt=1, description="GPU only: of its memory, for weights and KV cache"
+    )
+    start_timeout_seconds: float = Field(
+        600, gt=0, description="a start that takes longer has failed"
+    )
     stuck_seconds: float = Field(
         120, ge=1, description="without any token for so long, the engine is started again"
     )
@@ -124,9 +136,11 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["auto", "sft", "dpo", "kto", "sft+dpo"] = "auto"
-    lora_rank: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
+    method: Literal["auto", "sft", "dpo", "kto", "sft+dpo"] = Field(
+        "auto", description="of training; auto: by the rows that there are"
+    )
+    lora_rank: int = Field(16, ge=1, description="of the adapter's matrices")
+    lora_alpha: int = Field(32, ge=1, description="an adapter counts alpha / rank times")
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="peak")
     n_epochs: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="at most; SFT stops when its rows are learned"
@@ -142,7 +156,7 @@ class TrainSettings(BaseModel):
     n_threads: int | None = Field(
         None, ge=1, description="None: 2 beside an engine, else all cores"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of everything random in a training")
 
 
 class GateSettings(BaseModel):
@@ -159,7 +173,9 @@ class GateSettings(BaseModel):
     margin: float | None = Field(
         None, gt=0, lt=1, description="allowed loss of a night on each benchmark; None: the suite's"
     )
-    alpha: float = Field(0.05, gt=0, lt=0.5)
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="chance of letting in a challenger that is no better"
+    )
     n_items_per_benchmark: int | Literal["all"] | None = Field(
         None, description="random items, 20 or more, or 'all'; None: as many as the suite says"
     )
@@ -246,10 +262,10 @@ class JudgeSettings(BaseModel):
         description="up to /v1: 'http://host:9000/v1'; None: none",
     )
     model: str = Field("", description="the name that the address knows the judge by")
-    api_key: SecretStr | None = None
+    api_key: SecretStr | None = Field(None, description="that the address asks for")
     timeout_seconds: float = Field(60, gt=0, description="of one reply")
     n_tries: int = Field(3, ge=1, le=10, description="of each question; then it has no verdict")
-    max_concurrent_requests: int = Field(4, ge=1, le=256)
+    max_concurrent_requests: int = Field(4, ge=1, le=256, description="to the judge")
     least_kappa: float = Field(
         0.4, ge=0, le=1, description="its word counts from here on: the lower bound of Cohen's "
         "kappa with people's own choices",
@@ -365,11 +381,11 @@ class OidcSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: str | None = Field(None, description="its address: 'https://id.example'; None: none")
-    client_id: str = ""
+    client_id: str = Field("", description="this server's, as the provider knows it")
     client_secret: SecretStr | None = Field(
         None, description="None: a public client, by PKCE alone"
     )
-    scopes: Texts = ("openid", "profile", "email")
+    scopes: Texts = Field(("openid", "profile", "email"), description="that are asked for")
     label: str = Field("", description="what the sign-in page calls it; its host's name by default")
     name_claim: str = Field("preferred_username", description="gives an account its name")
     role_claim: str | None = Field(None, description="whose values give roles: 'groups'")
@@ -556,7 +572,7 @@ class LogSettings(BaseModel):
     level: Literal["debug", "info", "warning", "error"] | None = Field(
         None, description="of file and stderr; None: info in the file, warnings on stderr"
     )
-    format: Literal["text", "json"] = "text"
+    format: Literal["text", "json"] = Field("text", description="of a line")
 
 
 class Settings(BaseSettings):
@@ -567,10 +583,12 @@ class Settings(BaseSettings):
     )
 
     model: str = Field(DEFAULT_MODEL, description="'smollm2-135m', a GGUF file, a folder, a hub id")
-    model_revision: str | None = None
-    state_dir: Path = Path(".pawl")
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    model_revision: str | None = Field(
+        None, description="branch, tag or commit of a hub model; None: its newest"
+    )
+    state_dir: Path = Field(Path(".pawl"), description="the folder of store, adapters and logs")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
+    port: int = Field(8000, ge=0, le=65535, description="of API and pages; 0: a free one")
     api_key: SecretStr | None = Field(None, description="None: no key is asked for")
     split_salt: str | None = Field(
         None,
@@ -671,20 +689,8 @@ def load_settings(
     Raises:
         PawlError: every unknown key and every bad value, in one message.
     """
-    path = config_path or Path("pawl.toml")
-    if config_path is not None and not path.exists():
-        raise PawlError(f"settings file {path} is not there", do="Check the path after --config")
     problems = _unknown_environment()
-    try:
-        from_file = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
-    except OSError as err:
-        raise PawlError(
-            f"settings file {path} can't be read", err.strerror or str(err), "Check the path"
-        ) from err
-    except UnicodeDecodeError as err:
-        raise PawlError(f"{path} is not UTF-8", str(err), "Save it as UTF-8") from err
-    except tomllib.TOMLDecodeError as err:
-        raise PawlError(f"{path} is not TOML", str(err), "Mend that line") from err
+    path, from_file = _read_file(config_path)
 
     class FromSources(Settings):
         @classmethod
@@ -717,6 +723,35 @@ def load_settings(
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     values["state_dir"] = settings.state_dir.expanduser().absolute()
     return Settings.model_construct(**values)
+
+
+def _read_file(config_path: Path | None) -> tuple[Path, dict[str, Any]]:
+    """The settings file and what is in it. Raises PawlError: it can't be read."""
+    path = config_path or Path("pawl.toml")
+    if config_path is not None and not path.exists():
+        raise PawlError(f"settings file {path} is not there", do="Check the path after --config")
+    try:
+        return path, tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    except OSError as err:
+        raise PawlError(
+            f"settings file {path} can't be read", err.strerror or str(err), "Check the path"
+        ) from err
+    except UnicodeDecodeError as err:
+        raise PawlError(f"{path} is not UTF-8", str(err), "Save it as UTF-8") from err
+    except tomllib.TOMLDecodeError as err:
+        raise PawlError(f"{path} is not TOML", str(err), "Mend that line") from err
+
+
+def origins(
+    flags: Mapping[str, Any] | None = None, *, config_path: Path | None = None
+) -> dict[str, str]:
+    """Where the value of each setting comes from that has not its default, by its full key: "the
+    command line", "PAWL_ENGINE__MAX_LORAS", or the file's name. Arguments as ``load_settings``."""
+    path, from_file = _read_file(config_path)
+    found = {key: path.name for key, _ in flat(from_file)}
+    for key, _ in flat(EnvSettingsSource(Settings)()):
+        found[key] = f"PAWL_{key.replace('.', '__').upper()}"
+    return found | {key: "the command line" for key, _ in flat(_without_none(flags or {}))}
 
 
 def shared_settings(settings: Settings) -> dict[str, Any]:

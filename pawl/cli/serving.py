@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from pawl.cli.connect import connect, group_arguments, settings_of
+from pawl.cli import FLAGS
+from pawl.cli.connect import connect, flags_of, group_arguments, settings_of
 from pawl.cli.output import echo, one_line
+from pawl.client import Client
+from pawl.errors import PawlError
+from pawl.settings import origins
+
+COMPLAINT_DAYS, MOST_COMPLAINTS = 30, 3
 
 
 @click.command("up")
@@ -37,7 +46,8 @@ def up_command(
 @click.pass_context
 def status_command(ctx: click.Context, as_json: bool) -> None:
     """Which version answers, how the engine is, what is in the store."""
-    status = connect(settings_of(ctx), only_reads=True).get("/admin/status")
+    client = connect(settings_of(ctx), only_reads=True)
+    status = client.get("/admin/status")
     if as_json:
         echo(json.dumps(status, indent=2))
         return
@@ -60,17 +70,48 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")
     for name, n in status["counts"].items():
         echo(f"{name:<22}{n:>9,}")
+    _tell_complaints(client)
+
+
+def _tell_complaints(client: Client) -> None:
+    """What people found fault with in the last days, and what waits because of it."""
+    try:
+        found = client.get("/admin/dashboard", {"days": COMPLAINT_DAYS})
+    except PawlError as err:
+        if err.code != "not_found":  # a server of an earlier version
+            raise
+        return
+    total, rate = found["total"], found["total"]["rate"]
+    if total["n_flagged"]:
+        echo(
+            f"complaints in {COMPLAINT_DAYS} days: {total['n_flagged']:,} of "
+            f"{total['n_answers']:,} answers flagged, {rate['per_1000']:g} per 1,000 "
+            f"({rate['lower']:g} to {rate['upper']:g})"
+        )
+        for one in found["by_category"][:MOST_COMPLAINTS]:
+            echo(f"  {one['name']:<20}{one['n_flagged']:>9,}")
+        for one in found["complaints"][:MOST_COMPLAINTS]:
+            question = one_line(one["question"])[:60]
+            echo(f"  {one['n_answers']} times by {one['n_people']}: {question}")
+    if n := found["backlog"]["n_waiting"]:
+        echo(f"{n:,} flagged answers wait for a reviewer")
 
 
 @click.command("settings")
 @click.pass_context
 def settings_command(ctx: click.Context) -> None:
-    """Every setting with its value now."""
+    """Every setting with its value now, where that comes from, and what it means."""
     settings = settings_of(ctx)
-    for name in type(settings).model_fields:
+    found = origins(flags_of(ctx), config_path=ctx.meta[FLAGS].get("config"))
+
+    def tell(key: str, value: Any, about: FieldInfo) -> None:
+        origin = f"from {found[key]}" if key in found else "default"
+        echo(f"{key} = {one_line(value)}  # {origin}: {about.description}")
+
+    for name, about in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if hasattr(type(value), "model_fields"):
-            for key in type(value).model_fields:
-                echo(f"{name}.{key} = {getattr(value, key)!r}")
+        if isinstance(value, BaseModel):
+            for key, part in type(value).model_fields.items():
+                tell(f"{name}.{key}", repr(getattr(value, key)), part)
         else:
-            echo(f"{name} = {str(value)!r}" if name == "state_dir" else f"{name} = {value!r}")
+            tell(name, repr(str(value)) if name == "state_dir" else repr(value), about)

@@ -201,7 +201,8 @@ def change_account(
     where an empty one was asked for. All its sessions end with a password.
 
     Raises:
-        PawlError: as ``new_account``, or there is no such account (``unknown_account``).
+        PawlError: as ``new_account``, or there is no such account (``unknown_account``), or it is
+            the last administrator's and the role another (``last_administrator``).
     """
     password, one_time = request.password, None
     hashed: str | None = None
@@ -210,12 +211,46 @@ def change_account(
         hashed, one_time = _hashed(PASSWORDS, name, given)
 
     def change(account: Account) -> Account:
+        if request.role not in (None, account.role):
+            _check_not_last(accounts, account)
         account = replace(account, role=request.role or account.role)
         if hashed is not None:
             account = replace(account, password_hash=hashed, must_change=one_time is not None)
         return account
 
     return accounts.change(name, change, end_sessions=hashed is not None), one_time
+
+
+def remove_account(accounts: Accounts, name: str) -> Account:
+    """Let nobody sign in under this name from now on, and end its sessions; waits for the commit.
+
+    Raises:
+        PawlError: there is no such account (``unknown_account``), or it is the last
+            administrator's (``last_administrator``).
+    """
+
+    def remove(account: Account) -> Account:
+        _check_not_last(accounts, account)
+        return replace(account, removed_at=utc_now())
+
+    return accounts.change(name, remove, end_sessions=True)
+
+
+def _check_not_last(accounts: Accounts, account: Account) -> None:
+    """Raises PawlError: nobody else's account is an administrator's. Called while no account can
+    change, so that two administrators don't take the role from each other."""
+    if account.role is Role.ADMINISTRATOR and not any(
+        one.role is Role.ADMINISTRATOR and one.removed_at is None and one.name != account.name
+        and (one.password_hash or one.subject)
+        for one in accounts.all_accounts()
+    ):  # fmt: skip
+        raise PawlError(
+            f"{account.name!r} is the last administrator",
+            "without an administrator's account nobody could sign in to give others their roles",
+            "Make somebody else an administrator first",
+            code="last_administrator",
+            param="name",
+        )
 
 
 def first_administrator(access: Access, settings: Settings) -> Path | None:

@@ -57,6 +57,7 @@ from pawl.schemas import (
 from pawl.server import running_server
 from pawl.settings import Settings, shared_settings
 from serve.api.accounts import change_account, new_account
+from serve.api.accounts import remove_account as remove_account_of
 from serve.api.bodies import JsonRoute
 from serve.api.errors import engine_off
 from serve.api.generate import generate
@@ -169,19 +170,25 @@ def admin_routes(
     @router.post("/accounts/{name}")
     def change(name: str, body: AccountChange) -> ChangedAccount:
         """Change an account's role or password; a password ends its sessions, and an empty one
-        makes one that works once."""
+        makes one that works once. The last administrator's account keeps its role."""
         account, password = change_account(store.access.accounts, name, body)
         return ChangedAccount(**_told(account), one_time_password=password)
 
     @router.post("/accounts/{name}/remove")
     def remove_account(name: str, body: NoFields) -> AccountInfo:
-        """Let nobody sign in under this name from now on, and end its sessions."""
-        return AccountInfo(**_told(store.access.accounts.remove(name)))
+        """Let nobody sign in under this name from now on, and end its sessions; not the last
+        administrator's."""
+        return AccountInfo(**_told(remove_account_of(store.access.accounts, name)))
 
     @router.get("/audit")
-    def show_audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[AuditEntry]:
-        """What administrators did, and who was refused: the newest entries, oldest first."""
-        return store.access.audit(limit)
+    def show_audit(
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        search: Annotated[str, Query(max_length=200)] = "",
+    ) -> list[AuditEntry]:
+        """What administrators did, and who was refused: the newest entries, oldest first, but for
+        the `offset` newest, of those that hold `search`."""
+        return store.access.audit(limit, offset, search)
 
     # ---- nightly runs ----
 

@@ -124,6 +124,7 @@ def build_app(
     from feedback.store import Store
     from serve.api.admin import admin_routes
     from serve.api.erasing import carry_on, erasing_routes
+    from serve.api.figures import figure_routes
     from serve.api.reviews import review_routes
     from serve.promotion import Promoter
 
@@ -144,7 +145,8 @@ def build_app(
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
     reviews = review_routes(settings, store, engine, lambda: promoter.offered, admission)
-    app = make_app(settings, gateway, admin, erasing_routes(settings, base, store), reviews)
+    more = erasing_routes(settings, base, store), reviews, figure_routes(settings, store)
+    app = make_app(settings, gateway, admin, *more)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending

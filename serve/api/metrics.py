@@ -7,9 +7,13 @@ import asyncio
 import math
 import re
 import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pawl.errors import PawlError
 
@@ -157,3 +161,60 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+@dataclass(slots=True)
+class Load:
+    """What a page shows of the counters.
+
+    ``values``: of gauges by name, without those that are not known now. ``counts``: of counters by
+    name and, of each, by its last label. ``quantiles``: of histograms by name, median and 95th
+    percentile in seconds, over all labels; none where nothing was counted.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    quantiles: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def load_of(text: str) -> Load:
+    """Read what ``Metrics.text`` wrote."""
+    load = Load()
+    for family in text_string_to_metric_families(text):
+        if family.type == "gauge":
+            known = [one.value for one in family.samples if not math.isnan(one.value)]
+            load.values |= {family.name: sum(known)} if known else {}
+        elif family.type == "counter":
+            counts: defaultdict[str, int] = defaultdict(int)
+            for sample in family.samples:
+                if sample.name.endswith("_total"):
+                    counts[list(sample.labels.values())[-1] if sample.labels else ""] += int(
+                        sample.value
+                    )
+            load.counts[family.name] = dict(counts)
+        elif family.type == "histogram":
+            buckets: defaultdict[float, float] = defaultdict(float)
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    buckets[float(sample.labels["le"])] += sample.value
+            if buckets.get(math.inf):
+                load.quantiles[family.name] = (_quantile(buckets, 0.5), _quantile(buckets, 0.95))
+    return load
+
+
+def _quantile(buckets: Mapping[float, float], fraction: float) -> float:
+    """As Prometheus' ``histogram_quantile``: linear within a bucket, and no more than the last
+    finite bound.
+
+    Args:
+        buckets: how many were at most the bound, by bound; with one at infinity, above 0.
+    """
+    rank = fraction * buckets[math.inf]
+    low, below = 0.0, 0.0
+    for bound in sorted(buckets):
+        if buckets[bound] >= rank:
+            if math.isinf(bound):
+                return low
+            return low + (bound - low) * (rank - below) / (buckets[bound] - below)
+        low, below = bound, buckets[bound]
+    return low

@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "POST /v1/messages": _USER,
     "POST /v1/messages/count_tokens": _USER,
     "POST /v1/responses": _USER,
+    "GET /admin/dashboard": _REVIEWER,
     "GET /admin/history": _REVIEWER,
     "GET /admin/reviews": _REVIEWER,
     "GET /admin/reviews/agreement": _REVIEWER,
@@ -75,6 +76,7 @@ RULES: dict[str, Rule] = {
     "GET /admin/erasures": _ADMINISTRATOR,
     "GET /admin/explain": _ADMINISTRATOR,  # names raters, holds what they asked
     "GET /admin/keys": _ADMINISTRATOR,
+    "GET /admin/quotas": _ADMINISTRATOR,
     "GET /admin/status": _ADMINISTRATOR,  # holds the settings
     "GET /admin/traffic": _ADMINISTRATOR,  # holds people's prompts
     "POST /admin/accounts": _audited("add account"),

@@ -28,16 +28,20 @@ class Api:
         base_url: the gateway over loopback, ``http://127.0.0.1:8000``.
         api_key: the session's token, sent as a bearer token; None when nobody needs to sign in.
         rater_id: sent as ``X-Pawl-Rater``; who rates, where the key may name raters.
+        address: of the browser, for the audit log.
     """
 
     base_url: str
     api_key: str | None
     rater_id: str
+    address: str | None = None
 
     def _client(self, read_seconds: float | None = 30) -> httpx.AsyncClient:
         headers = {"X-Pawl-Rater": self.rater_id, "X-Pawl-Source": "chat_page", "Host": IN_PROCESS}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
+        if self.address:
+            headers["X-Forwarded-For"] = self.address
         timeout = httpx.Timeout(10, read=read_seconds)
         return httpx.AsyncClient(
             base_url=self.base_url, headers=headers, timeout=timeout, trust_env=False, verify=False

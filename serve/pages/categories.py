@@ -80,7 +80,9 @@ def api_of(request: gr.Request) -> Api:
     """The gateway at the address where this very request came in, for who is signed in."""
     host, port = request.request.scope["server"]
     name = f"[{host}]" if ":" in host else host
-    return Api(f"http://{name}:{port}", token_of(request.request.scope), "review")
+    scope = request.request.scope
+    address = (scope.get("client") or (None,))[0]
+    return Api(f"http://{name}:{port}", token_of(scope), "review", address)
 
 
 def _choices(known: list[dict[str, Any]]) -> list[tuple[str, str]]:

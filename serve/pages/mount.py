@@ -27,7 +27,7 @@ from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.pages import ASSETS
 from serve.pages.events import EventShape, shapes_of
-from serve.pages.navigation import CHAT, REVIEW, page_at
+from serve.pages.navigation import CHAT, DASHBOARD, PEOPLE, REVIEW, page_at
 from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
 
@@ -154,11 +154,15 @@ class Pages:
         # Gradio reads this when it is imported, and posts usage figures home without it.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         from serve.pages.chat import ChatPage
+        from serve.pages.dashboard import DashboardPage
+        from serve.pages.people import PeoplePage
         from serve.pages.review import ReviewPage
 
         return {
             CHAT.path: self._mounted(CHAT.path, ChatPage().blocks, "page"),
             REVIEW.path: self._mounted(REVIEW.path, ReviewPage().blocks, "review"),
+            DASHBOARD.path: self._mounted(DASHBOARD.path, DashboardPage().blocks, "board"),
+            PEOPLE.path: self._mounted(PEOPLE.path, PeoplePage().blocks, "board"),
         }
 
     def _mounted(self, path: str, blocks: Any, name: str) -> Built:

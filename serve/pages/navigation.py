@@ -30,7 +30,9 @@ class PlacedPage:
 
 CHAT = PlacedPage("", "Chat", Role.USER)
 REVIEW = PlacedPage("/review", "Review", Role.REVIEWER)
-PAGES = (CHAT, REVIEW)
+DASHBOARD = PlacedPage("/dashboard", "Dashboard", Role.REVIEWER)
+PEOPLE = PlacedPage("/people", "People", Role.ADMINISTRATOR)
+PAGES = (CHAT, REVIEW, DASHBOARD, PEOPLE)
 
 
 def page_at(path: str) -> tuple[PlacedPage, str]:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pawl.errors import PawlError
-from pawl.settings import load_settings, shared_settings
+from pawl.settings import Settings, load_settings, origins, shared_settings
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,24 @@ def test_flags_win_over_environment_over_file(monkeypatch: pytest.MonkeyPatch) -
     settings = load_settings({"port": 3})
     assert (settings.port, settings.engine.max_loras, settings.engine.max_lora_rank) == (3, 6, 64)
     assert load_settings().port == 2
+
+
+def test_where_each_value_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pawl.toml").write_text(
+        "port = 1\nhost = '::1'\n[engine]\nmax_loras = 5\nmax_lora_rank = 64\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("PAWL_ENGINE__MAX_LORAS", "6")
+    monkeypatch.setenv("PAWL_GATE", '{"alpha": 0.1}')
+    assert origins({"port": 3, "log": {"level": None}}) == {
+        "port": "the command line", "host": "pawl.toml", "engine.max_lora_rank": "pawl.toml",
+        "engine.max_loras": "PAWL_ENGINE__MAX_LORAS", "gate.alpha": "PAWL_GATE__ALPHA",
+    }  # fmt: skip
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for name, about in Settings.model_fields.items():
+        parts = getattr(about.annotation, "model_fields", None) or {name: about}
+        assert [key for key, part in parts.items() if not part.description] == [], name
 
 
 def test_unset_flags_change_nothing() -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from serve.api.accounts import (
     change_account,
     first_administrator,
     new_account,
+    remove_account,
 )
 from serve.api.keys import Authenticator
 from serve.api.passwords import Passwords
@@ -224,10 +226,40 @@ def test_where_there_is_a_way_in_no_administrator_is_made(store: Store, tmp_path
 
 def test_a_role_that_is_taken_away_is_gone_at_once(store: Store, sign_in: SignIn) -> None:
     add(store, "ann", GOOD, Role.ADMINISTRATOR)
+    add(store, "bob", GOOD, Role.ADMINISTRATOR)
     token, _ = asyncio.run(sign_in.sign_in("ann", GOOD, HERE))
     change_account(store.access.accounts, "ann", AccountChange(role=Role.USER))
     caller = asyncio.run(sign_in._authenticator.caller(token, HERE))
     assert caller == Caller("ann", Role.USER)
+
+
+def test_the_last_administrator_keeps_role_and_account(store: Store) -> None:
+    accounts = store.access.accounts
+    to_user = AccountChange(role=Role.USER)
+    for name in ("ann", "bob", "eve"):
+        add(store, name, GOOD, Role.ADMINISTRATOR)
+    add(store, "ida", GOOD, Role.REVIEWER)
+
+    def demote(name: str) -> str:
+        try:
+            change_account(accounts, name, to_user)
+        except PawlError as err:
+            return err.code
+        return "done"
+
+    with ThreadPoolExecutor(2) as both:  # two who take the role from each other
+        assert sorted(both.map(demote, ["ann", "bob", "eve"])) == [
+            "done", "done", "last_administrator",
+        ]  # fmt: skip
+    [last] = [one.name for one in accounts.all_accounts() if one.role is Role.ADMINISTRATOR]
+    with pytest.raises(PawlError, match="last administrator"):
+        remove_account(accounts, last)
+    change_account(accounts, last, AccountChange(role=Role.ADMINISTRATOR, password=SecretStr("")))
+    change_account(accounts, "ida", AccountChange(role=Role.ADMINISTRATOR))
+    assert remove_account(accounts, last).removed_at
+    remove_account(accounts, next(name for name in ("ann", "bob", "eve") if name != last))
+    with pytest.raises(PawlError, match="last administrator"):
+        remove_account(accounts, "ida")
 
 
 # -- over HTTP

@@ -316,6 +316,23 @@ def test_what_administrators_do_is_on_record_with_its_outcome(server: Keyed) -> 
     assert all(one["address"] == HERE for one in found)
 
 
+def test_the_log_is_read_in_pages_and_by_what_an_entry_holds(server: Keyed) -> None:
+    admin = server.add("pages-audit", Role.ADMINISTRATOR)
+    for n in range(5):
+        admin.post("/admin/rollback", json={"to": f"pawl@7{n}"})
+
+    def targets(**query: object) -> list[str]:
+        found = admin.get("/admin/audit", params={"search": "PAWL@7", **query}).json()
+        return [one["target"][-3] for one in found]
+
+    assert targets() == ["0", "1", "2", "3", "4"]
+    assert targets(limit=2) == ["3", "4"]
+    assert targets(limit=2, offset=2) == ["1", "2"]
+    assert targets(limit=2, offset=4) == ["0"]
+    assert targets(search="no such thing, %") == []
+    assert targets(search="unknown_version", limit=1) == ["4"]  # how it ended
+
+
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_what_is_done_is_on_record_however_it_is_sent(server: Keyed, is_packed: bool) -> None:
     admin = server.add(f"packs-{is_packed}", Role.ADMINISTRATOR)

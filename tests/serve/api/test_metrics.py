@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.store import Store
-from serve.api.metrics import Metrics
+from serve.api.metrics import Metrics, load_of
 
 
 class Engine:
@@ -43,3 +43,24 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same(tmp_path: Path) -> None:
     assert engine.n_asked == 1
     store.close()
     assert b"pawl_store_memory_bytes NaN" in asyncio.run(scrape())
+
+
+def test_what_was_counted_is_read_again() -> None:
+    metrics = Metrics()
+    empty = load_of(metrics.text().decode())
+    assert empty.quantiles == {}
+    assert "pawl_engine_kv_cache_fraction" not in empty.values
+    metrics.queue_length.set(3)
+    metrics.refusals.labels("overloaded").inc(2)
+    for version in ("base", "pawl@1"):
+        metrics.requests.labels(version, "complete").inc(5)
+        metrics.requests.labels(version, "error").inc()
+        for seconds in (0.3, 0.3, 0.3, 0.3, 200):
+            metrics.seconds.labels(version).observe(seconds)
+    load = load_of(metrics.text().decode())
+    assert load.values["pawl_queue_length"] == 3
+    assert load.counts["pawl_requests"] == {"complete": 10, "error": 2}
+    assert load.counts["pawl_refusals"] == {"overloaded": 2}
+    median, tail = load.quantiles["pawl_request_seconds"]
+    assert median == 0.25 + 0.25 * 5 / 8  # the bucket from 0.25 to 0.5 s holds 8 of 10
+    assert tail == 120  # the last bound

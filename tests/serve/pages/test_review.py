@@ -91,7 +91,8 @@ def test_who_may_open_the_page_and_which_links_are_shown(
     page.context.close()
     tab = opened(browser, server, "rita")
     links = tab.page.get_by_role("navigation", name="Pages").get_by_role("link")
-    expect(links).to_have_text(["Chat", "Review"])
+    expect(links.nth(1)).to_have_text("Review")
+    assert "People" not in links.all_inner_texts()  # an administrator's
     links.first.click()
     expect(tab.page.get_by_label("Your message")).to_be_visible()
     expect(tab.page.locator("#pawl-who")).to_contain_text("rita")
