@@ -7,7 +7,8 @@ and its difference, with a conversation that is full, while an answer is waited 
 answer, its editor, the reasons of a rejection, the model's alternatives; the dashboard with its
 tables closed and open; the people page, and as it asks whether to do something. Missed by a
 finding that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of
-``axe-playwright-python``, fetched on first use; a browser is needed. The pictures are for a person to look at.
+``axe-playwright-python``, fetched on first use; a browser is
+needed. The pictures are for a person to look at.
 """
 
 from __future__ import annotations

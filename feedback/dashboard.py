@@ -11,6 +11,7 @@ independent of each other: where few people flag much it is too narrow.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,7 @@ MOST_COMPARED = 300  # of the newest flagged answers, whose questions are compar
 MOST_QUESTION_CHARACTERS = 2_000
 N_WORDS, N_COMPLAINTS = 12, 10
 FEWEST_FLAGS, FEWEST_PEOPLE = 3, 2  # of a word: else it would show what one person asks
+_WORD = re.compile(r"[^\W\d_][\w'’-]{1,39}")
 NOT_NAMED = "(none named)"  # a flag without category; no category can be called so
 _QUESTION = f"left(messages_json->>'$[#-1].content', {MOST_QUESTION_CHARACTERS})"
 
@@ -206,7 +208,8 @@ def _by_word(store: Store, since: str) -> list[DashboardLine]:
 
 
 def _words(text: str) -> set[str]:
-    return {word for word in bare_words(text) if 2 <= len(word) <= 40 and not word.isdigit()}
+    """Those of a text that are made of letters, without what stands around them."""
+    return {word for word in bare_words(text) if _WORD.fullmatch(word)}
 
 
 def complaints(store: Store, since: str) -> list[Complaint]:

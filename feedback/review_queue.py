@@ -128,10 +128,10 @@ class Queue:
         closed = [one for one, by in decided.items() if _is_closed(by.values(), n_reviewers)]
         words = current_feedback_sql(f" WHERE source <> '{SOURCE}'")
         [(n_waiting, oldest)] = self._store.read(
-            f"SELECT count(*), min(at) FROM (SELECT completion_id, choice_index, min(created_at)"
-            f" AS at FROM ({words}) WHERE {IS_FLAG} AND {_NOT_CLOSED} GROUP BY ALL)"
-            f" JOIN (SELECT completion_id, choice_index FROM completions WHERE {LEARNED})"
-            " USING (completion_id, choice_index)",
+            "SELECT count(*), min(flagged_at) FROM (SELECT completion_id, choice_index,"
+            f" min(created_at) AS flagged_at FROM ({words}) WHERE {IS_FLAG} AND {_NOT_CLOSED}"
+            " GROUP BY ALL) JOIN (SELECT completion_id, choice_index FROM completions"
+            f" WHERE {LEARNED}) USING (completion_id, choice_index)",
             [[completion_id for completion_id, _ in closed], [choice for _, choice in closed]],
         )
         return ReviewBacklog(n_waiting=n_waiting, oldest_at=oldest, n_decided=len(closed),

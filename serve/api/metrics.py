@@ -31,6 +31,7 @@ OF_ENGINE = {
         "Of its KV cache in use, 0 to 1.",
     ),
 }
+_COUNTED = {"pawl_requests": "status", "pawl_refusals": "code"}
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -167,9 +168,9 @@ class Metrics:
 class Load:
     """What a page shows of the counters.
 
-    ``values``: of gauges by name, without those that are not known now. ``counts``: of counters by
-    name and, of each, by its last label. ``quantiles``: of histograms by name, median and 95th
-    percentile in seconds, over all labels; none where nothing was counted.
+    ``values``: of gauges by name, without those that are not known now. ``counts``: of some
+    counters by name and, of each, by its label (``_COUNTED``). ``quantiles``: of histograms by
+    name, median and 95th percentile in seconds, over all labels; none where nothing was counted.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -184,13 +185,11 @@ def load_of(text: str) -> Load:
         if family.type == "gauge":
             known = [one.value for one in family.samples if not math.isnan(one.value)]
             load.values |= {family.name: sum(known)} if known else {}
-        elif family.type == "counter":
+        elif family.name in _COUNTED:
             counts: defaultdict[str, int] = defaultdict(int)
             for sample in family.samples:
                 if sample.name.endswith("_total"):
-                    counts[list(sample.labels.values())[-1] if sample.labels else ""] += int(
-                        sample.value
-                    )
+                    counts[sample.labels[_COUNTED[family.name]]] += int(sample.value)
             load.counts[family.name] = dict(counts)
         elif family.type == "histogram":
             buckets: defaultdict[float, float] = defaultdict(float)

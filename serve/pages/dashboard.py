@@ -24,6 +24,7 @@ from serve.pages.rendering import category_name, html_parts
 
 POLL_SECONDS = 10.0  # how often the figures of now are drawn anew
 DAYS = [("24 hours", "1"), ("7 days", "7"), ("30 days", "30"), ("90 days", "90"), ("a year", "366")]
+NOTHING = "Nothing in this time."
 _html: Any = html_parts("board.html")
 
 
@@ -37,7 +38,7 @@ class Panel:
     rows: Sequence[Sequence[Any]]
     drawn: str = ""
     note: str = ""
-    empty: str = "Nothing in this time."
+    empty: str = NOTHING
 
     @property
     def csv(self) -> str:
@@ -88,7 +89,7 @@ class DashboardPage:
             history = await api.get("/admin/history")
         except PawlError as err:
             return str(_html.notice(f"The figures could not be read: {err}"))
-        waiting = [one for one in history if one["outcome"] in ("waiting", "canary")]
+        waiting = [one["version"] for one in history if one["outcome"] == "waiting"]
         parts = [tiles(found, waiting), *(_html.panel(one) for one in panels(found))]
         return "".join(str(one) for one in parts)
 
@@ -105,7 +106,7 @@ def now(health: dict[str, Any], load: Load) -> str:
     refused = sum(load.counts.get("pawl_refusals", {}).values())
     requests = load.counts.get("pawl_requests", {})
     rows = [
-        ("Answers", health["champion"], "" if health["champion_served"] else "not loaded"),
+        ("Champion", health["champion"], "" if health["champion_served"] else "not loaded"),
         ("Engine", engine["state"], f"{engine['n_restarts']} restarts"),
         ("Answering", f"{held:.0f}", f"{values.get('pawl_queue_length', 0):.0f} wait"),
         ("In the engine", _whole(values.get("pawl_engine_requests_running")),
@@ -129,8 +130,8 @@ def _median(load: Load, name: str) -> tuple[str, str]:
     return (f"{found[0]:.2f} s", f"95 %: {found[1]:.2f} s") if found else ("none yet", "")
 
 
-def tiles(found: dict[str, Any], waiting: list[dict[str, Any]]) -> str:
-    """What came and what waits, as figures."""
+def tiles(found: dict[str, Any], waiting: list[str]) -> str:
+    """What came and what waits, as figures; ``waiting``: challengers that a person must sign."""
     total, rate, backlog = found["total"], found["total"]["rate"], found["backlog"]
     training = found["training"]
     oldest = backlog["oldest_at"]
@@ -146,17 +147,16 @@ def tiles(found: dict[str, Any], waiting: list[dict[str, Any]]) -> str:
         ("Broken off", f"{total['n_errors']:,}", ""),
     ]  # fmt: skip
     waits = [
-        ("For a reviewer", f"{backlog['n_waiting']:,} flagged answers",
+        ("Flags for a reviewer", f"{backlog['n_waiting']:,}",
          f"the oldest since {oldest[:10]}" if oldest else ""),
-        ("For training", f"{training['n_corrections']:,} corrections", since),
-        ("And", f"{training['n_preferences']:,} preferences",
+        ("Corrections to learn from", f"{training['n_corrections']:,}", since),
+        ("Preferences to learn from", f"{training['n_preferences']:,}",
          f"{training['n_imported']:,} imported"),
-        ("And thumbs", f"{training['n_thumbs_up']:,} up, {training['n_thumbs_down']:,} down",
+        ("Thumbs to learn from",
+         f"{training['n_thumbs_up']:,} up, {training['n_thumbs_down']:,} down",
          "down without a correction"),
-        ("For a correction", f"{training['n_uncorrected']:,}", "of a category that needs one"),
-        ("For a signature", f"{sum(one['outcome'] == 'waiting' for one in waiting)}", "; ".join(
-            f"{one['version']} {'waits' if one['outcome'] == 'waiting' else 'is on its canary'}"
-            for one in waiting)),
+        ("Flags that need a correction", f"{training['n_uncorrected']:,}", "by their category"),
+        ("Challengers for a signature", f"{len(waiting)}", ", ".join(waiting)),
     ]  # fmt: skip
     return "".join([
         "<h2>What came</h2>", str(_html.tiles("What came", came)),
@@ -187,7 +187,7 @@ def panels(found: dict[str, Any]) -> list[Panel]:
                  *_rate(one)] for one in lines]  # fmt: skip
         drawn = _drawn("bars", bars(shown, rates, f"Flags per 1,000 answers by {first}"))
         columns = [first, "answers", "people", "flagged", *_RATE]
-        return Panel(name, title, columns, rows, drawn, note, empty or Panel.empty)
+        return Panel(name, title, columns, rows, drawn, note, empty or NOTHING)
 
     def values(name: str) -> list[Any]:
         return [one[name] for one in times]

@@ -1,9 +1,9 @@
 """The people page: accounts, keys, quotas and the audit log, for administrators.
 
 Each action is a call of an /admin route with the session's token, so the routes' own checks hold
-and the audit log has who did it. What takes something away, or gives the role administrator, is asked
-twice: the first press makes a ``Pending``, which a second one carries out, if it is still the one
-that the browser shows.
+and the audit log has who did it. What takes something away, or gives the role administrator, is
+asked twice: the first press makes a ``Pending``, which a second one carries out, if it is still the
+one that the browser shows.
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ class PeoplePage:
         await self._fetch(page, request)
         return [*self._draw(page), str(_html.who(_name(request)))]
 
-    def _ask_role(
-        self, page: OpenPeople, name: str, role: str, request: gr.Request
-    ) -> list[Any]:
+    def _ask_role(self, page: OpenPeople, name: str, role: str, request: gr.Request) -> list[Any]:
         def pending(account: dict[str, Any]) -> Pending:
             if account["role"] == role:
                 raise PawlError(f"{name!r} is {role} already")
@@ -406,7 +404,7 @@ def _quotas(quotas: dict[str, Any]) -> str:
     if not quotas:
         return ""
     limits = [
-        [one["key"], "none" if one["value"] is None else f"{one['value']:g}", one["meaning"]]
+        [one["key"], "none" if one["value"] is None else f"{one['value']:,g}", one["meaning"]]
         for one in quotas["limits"]
     ]
     used = [[one["name"], one["n_answers"], one["n_tokens"]] for one in quotas["callers"]]

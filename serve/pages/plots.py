@@ -34,7 +34,7 @@ def bars(names: Sequence[str], rates: Sequence[dict[str, Any]], what: str) -> di
         low, high = (min(100.0, 100 * rate[end] / top) for end in ("lower", "upper"))
         rows.append(
             {"name": name, "width": _short(100 * value / top), "from": _short(low),
-             "range": _short(high - low), "value": f"{value:g}"}
+             "range": _short(high - low), "value": f"{round(value, 1):g}"}
         )  # fmt: skip
     told = ", ".join(f"{name} {value:g}" for name, value in zip(names, values, strict=True))
     return {"label": f"{what}: {told}", "rows": rows}
@@ -60,7 +60,7 @@ def curve(
     width = 10 * max(1, len(names))
     drawn = []
     for n, (name, kind, values) in enumerate(series):
-        boxes, lines, points = [], [], []
+        boxes, lines, alone, points = [], [], [], []
         for i, value in enumerate([*values, None]):
             if value is not None and kind == "box":
                 height = 100 * value / top
@@ -68,15 +68,18 @@ def curve(
                                                       10 * (1 - GAP), height)])  # fmt: skip
             elif value is not None:
                 points.append(f"{10 * i + 5},{_short(100 - 100 * value / top)}")
-            elif points:  # a point alone is a line of no length, with round ends
-                lines.append(" ".join(points if len(points) > 1 else points * 2))
+            elif len(points) == 1:  # a line of no length, with round ends
+                alone.append(" ".join(points * 2))
+                points = []
+            elif points:
+                lines.append(" ".join(points))
                 points = []
         whiskers = [
             (10 * i + 5, _short(100 - min(100.0, 100 * found[0] / top)),
              _short(100 - min(100.0, 100 * found[1] / top)))
             for i, found in enumerate(ranges) if n == 0 and found is not None
         ]  # fmt: skip
-        drawn.append({"name": name, "kind": kind, "boxes": boxes, "lines": lines,
+        drawn.append({"name": name, "kind": kind, "boxes": boxes, "lines": lines, "alone": alone,
                       "ranges": whiskers})  # fmt: skip
     told = [
         f"{name} from {min(found):g} to {max(found):g}"
@@ -105,8 +108,7 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     a formula gets an apostrophe before it."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([_cell(value) for value in row] for row in [columns, *rows])
     return "\ufeff" + out.getvalue()
 
 

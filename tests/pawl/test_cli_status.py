@@ -36,7 +36,9 @@ def test_status_names_the_top_complaints(tmp_path: Path) -> None:
     assert not any("complaints" in one for one in typed(*line))
     with Store.open(settings.database_path) as store:
         wait_all(
-            store.append_feedback(make_feedback(one, rater_id=one.rater_id, categories=["incorrect"]))
+            store.append_feedback(
+                make_feedback(one, rater_id=one.rater_id, categories=["incorrect"])
+            )
             for one in rows[:2]
         )
     told = typed(*line)
@@ -55,7 +57,7 @@ def test_settings_say_their_origin_and_meaning(tmp_path: Path) -> None:
         line.partition(" = ")[0]: line
         for line in typed("--config", str(config), "--set", "port=1", "settings")
     }
-    assert told["port"].startswith("port = 1  # from the command line: port of API and pages")
+    assert told["port"].startswith("port = 1  # from the command line: of API and pages")
     assert "5  # from own.toml: adapters live at once" in told["engine.max_loras"]
     assert "None  # default: of one caller" in told["limits.tokens_per_minute"]
     assert "sesame" not in "".join(told.values())

@@ -19,12 +19,12 @@ def rate(value: float | None, lower: float = 0.0, upper: float = 10.0) -> dict[s
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", '=HYPERLINK("x","y")',
 ])  # fmt: skip
 def test_no_cell_is_a_formula(text: str) -> None:
-    written = csv_text([text, "n"], [[text, -1.5], ["plain, \"quoted\"", 2]])
+    written = csv_text([text, "n"], [[text, -1.5], ['plain, "quoted"', 2]])
     assert written.startswith("\ufeff")
-    head, first, second = csv.reader(io.StringIO(written.removeprefix("\ufeff")))
+    head, first, second = csv.reader(io.StringIO(written.removeprefix("\ufeff"), newline=""))
     assert head[0] == first[0] == f"'{text}"
     assert first[1] == "-1.5"  # a number of ours
-    assert second == ["plain, \"quoted\"", "2"]
+    assert second == ['plain, "quoted"', "2"]
 
 
 def test_bars_and_their_ranges_stay_in_the_picture() -> None:
@@ -42,7 +42,7 @@ def test_a_line_is_broken_where_there_is_no_value() -> None:
     plot = curve(list("abcde"), [("flags", "solid", values)], "Flags", [None, (0.5, 9.0)])
     assert plot["top"] == "5"
     [drawn] = plot["series"]
-    assert drawn["lines"] == ["15,80.0 25,60.0", "45,20.0 45,20.0"]
+    assert (drawn["lines"], drawn["alone"]) == (["15,80.0 25,60.0"], ["45,20.0 45,20.0"])
     assert drawn["ranges"] == [(15, 90.0, 0.0)]
     assert plot["label"] == "Flags, a to e: flags from 1 to 4"
     nothing = curve(["a"], [("answers", "box", [None])], "Answers")
