@@ -87,7 +87,7 @@ def curve(
         if (found := [one for one in values if one is not None])
     ]
     label = f"{what}, {names[0]} to {names[-1]}: {', '.join(told) or 'nothing'}"
-    return {"label": label, "series": drawn, "top": f"{top:g}", "width": width,
+    return {"label": label, "series": drawn, "top": f"{top:,.10g}", "width": width,
             "first": names[0], "last": names[-1]}  # fmt: skip
 
 

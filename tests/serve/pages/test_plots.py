@@ -50,7 +50,7 @@ def test_a_line_is_broken_where_there_is_no_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("highest", "top"), [(0.03, "0.05"), (1.9, "5"), (90, "100"), (950, "2000")]
+    ("highest", "top"), [(0.03, "0.05"), (1.9, "5"), (90, "100"), (950, "2,000")]
 )
 def test_the_axis_ends_at_a_round_number_above_all(highest: float, top: str) -> None:
     assert curve(["a"], [("n", "box", [highest])], "n")["top"] == top
