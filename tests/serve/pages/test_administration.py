@@ -194,6 +194,7 @@ def test_on_a_phone_in_the_dark_by_keyboard(server: Composed, browser: Browser) 
         assert box["height"] >= 44
         assert box["x"] + box["width"] <= 390
     page.get_by_label("Account", exact=True).focus()
+    keys.press("Control+a")
     keys.type("ann")
     expect(page.get_by_role("option")).to_have_count(1)
     keys.press("ArrowDown")
