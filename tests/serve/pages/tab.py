@@ -16,7 +16,7 @@ from tests.serve.live import eventually
 from tests.serve.pages.composed import Composed
 
 PATIENCE_SECONDS = 90.0  # reached only on a machine that is busy with something else
-_LEAVING = re.compile("AbortError|Connection errored out")
+LEAVING = re.compile("AbortError|Connection errored out")
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
@@ -75,7 +75,7 @@ class Tab:
         self.page.goto(url)
         self._wait_until_drawn()
         # A page that is left in the middle of a request complains about it.
-        left = [text for text in self.complaints[n_complaints:] if not _LEAVING.search(text)]
+        left = [text for text in self.complaints[n_complaints:] if not LEAVING.search(text)]
         self.complaints[n_complaints:] = left
 
     def reload(self) -> None:
