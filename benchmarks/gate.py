@@ -7,8 +7,8 @@ drawn from the same adapters of noise. With ``--scores`` those are real ones, sc
 prompt on the real model (``python -m benchmarks.noise`` writes the file); without the file they are
 drawn from a model of them, and the section says so. A wrong promotion is one that people's prompts
 let through, whatever the benchmarks would have said. A true fix adds to a random change that half
-of the flagged prompts are answered rightly and their margin rises, and 5 % of the answers that
-nobody flagged are broken.
+of the flagged prompts are answered rightly and their margin rises; of the answers that nobody
+flagged it breaks 5 %, whatever the random change would have broken (real ones a third and more).
 
 **Benchmarks.** Six of the official suite's sizes, items in a random order, batches of 50 for each
 that is still open (``evals.sequential``), with a margin of 3 points. Six items in a hundred flip.
@@ -48,6 +48,11 @@ class Pool:
     margins: Floats | None = None
     matches: Floats | None = None
     controls: Floats | None = None
+
+    @property
+    def n_placebos(self) -> int:
+        """As many as in a night by the defaults, or all adapters but the challenger."""
+        return N_PLACEBOS if self.margins is None else min(N_PLACEBOS, len(self.margins) - 1)
 
     def night(
         self, rng: np.random.Generator, n: int, n_controls: int, n_adapters: int
@@ -90,7 +95,7 @@ def _fixed(rng: np.random.Generator, change: Changes, n: int, *, free_text: bool
         half = rng.random(n) < 0.5
         margins[:n] += half * rng.gamma(4, 0.25, n)  # on the real model the mean was 3 nats
         matches[:n] = np.maximum(matches[:n], half)
-        matches[n:] = np.minimum(matches[n:], -1.0 * (rng.random(len(matches) - n) < 0.05))
+        matches[n:] = -1.0 * (rng.random(len(matches) - n) < 0.05)
     return Changes(margins, matches)
 
 
@@ -128,7 +133,7 @@ def simulate_people(pool: Pool, per_flag: float, n_runs: int, seed: int) -> Peop
     for _ in range(n_runs):
         was_wrong = was_naive = False
         for attempt in range(1, N_NIGHTS + 1):
-            challenger, *placebos = pool.night(rng, N_FLAGGED, n_controls, 1 + N_PLACEBOS)
+            challenger, *placebos = pool.night(rng, N_FLAGGED, n_controls, 1 + pool.n_placebos)
             level = alpha_of_attempt(attempt, ALPHA)
             was_wrong |= promotes(challenger, placebos, weights, clusters, level)
             was_naive |= _sign_test(challenger.scores()[:N_FLAGGED]) <= ALPHA
@@ -147,7 +152,7 @@ def _power(
 ) -> float:  # fmt: skip
     level, n_found, n_runs = alpha_of_attempt(look, ALPHA), 0, max(20, n_runs // 5)
     for _ in range(n_runs):
-        change, *placebos = pool.night(rng, N_FLAGGED, n_controls, 1 + N_PLACEBOS)
+        change, *placebos = pool.night(rng, N_FLAGGED, n_controls, 1 + pool.n_placebos)
         real = _fixed(rng, change, N_FLAGGED, free_text=free_text)
         if free_text:
             placebos = [Changes(p.margins, np.zeros_like(p.matches)) for p in placebos]
@@ -253,7 +258,7 @@ def main() -> None:
         ("nothing changed", {}, 0.25),
         *((f"{name} loses 3 points", {name: 0.03}, 0.10) for name in SIZES),
     ):
-        found = simulate_benchmarks(losses, max(1, args.runs // 5), seed=7)
+        found = simulate_benchmarks(losses, args.runs, seed=7)
         figures[f"benchmarks, {label}"] = (
             f"let through in {found.promoted:.1%}, rejected in {found.rejected:.1%}, decided with "
             f"{found.items:.1%} of the items (median)"
@@ -265,8 +270,9 @@ def main() -> None:
         print(label, found, f"{time.monotonic() - started:.0f} s", flush=True)
     finish(
         "gate", "The gate, simulated", figures, missed=missed, keep=not args.no_record,
-        note=f"{args.runs:,} runs each, true fixes and benchmarks a fifth of that; {N_FLAGGED} "
-        f"flagged prompts a night, each in a conversation of its own; {N_PLACEBOS} placebos, "
+        note=f"{args.runs:,} runs each, true fixes a fifth of that; {N_FLAGGED} "
+        f"flagged prompts a night, each in a conversation of its own; placebos "
+        f"{', '.join(f'{pool.n_placebos} ({name})' for name, pool in pools.items())}; "
         f"alpha {ALPHA:g}. "
         + ("" if len(pools) > 1 else "No real adapters' scores were there (benchmarks.noise)."),
     )  # fmt: skip

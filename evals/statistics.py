@@ -239,6 +239,11 @@ def alpha_left(n_attempts: int, alpha: float) -> float:
     return alpha * (SPENDING_DELAY + 1) / (n_attempts + SPENDING_DELAY + 1)
 
 
+# 30 idle nights on adapters of noise that were scored on a real model promoted wrongly in 6.7 % of
+# 3,000 simulated runs without it; a true fix loses 1 to 3 points of power at the 30th look.
+WIDENED = 1.15
+
+
 def placebo_p(challenger: float, placebos: Sequence[float], least_spread: float = 0.0) -> float:
     """One-sided p-value that the challenger's statistic is above those of random changes.
 
@@ -250,8 +255,10 @@ def placebo_p(challenger: float, placebos: Sequence[float], least_spread: float 
     score against norms derived from small samples*; the prediction interval for one further
     observation). Few placebos can be alike by chance, above all where few answers flip, so s is at
     least ``least_spread``, what independent prompts alone would give; without it 30 idle nights
-    promoted wrongly in 11 % of 100 simulated runs (``benchmarks/gate.py``), not in 5 %. 1.0 with
-    fewer than two placebos. No spread at all gives 0 or 1 by the sign of the difference.
+    promoted wrongly in 11 % of 100 simulated runs (``benchmarks/gate.py``), not in 5 %. Gains have
+    heavier tails than the t distribution (adapters differ in how many answers they flip), so the
+    error is ``WIDENED``. 1.0 with fewer than two placebos. No spread at all gives 0 or 1 by the
+    sign of the difference.
     """
     from scipy.stats import t
 
@@ -260,7 +267,7 @@ def placebo_p(challenger: float, placebos: Sequence[float], least_spread: float 
         return 1.0
     values = np.asarray(placebos, dtype=np.float64)
     above = challenger - float(values.mean())
-    error = max(float(values.std(ddof=1)), least_spread) * math.sqrt(1 + 1 / k)
+    error = WIDENED * max(float(values.std(ddof=1)), least_spread) * math.sqrt(1 + 1 / k)
     if error < 1e-12:
         return 0.0 if above > 1e-12 else 1.0
     return float(t.sf(above / error, k - 1))

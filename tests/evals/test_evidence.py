@@ -51,9 +51,9 @@ def test_prompts_that_share_anything_are_one_cluster() -> None:
     assert len(set(clusters_of(apart, raters, 10))) == 40  # many chatted, few flagged
 
 
-def test_the_placebo_test_is_crawford_and_howells() -> None:
-    # Mean 0.5, s = 0.1826, so t = (1.2 - 0.5) / (0.1826 * sqrt(1.25)) = 3.43 with 3 degrees.
-    assert placebo_p(1.2, [0.3, 0.4, 0.6, 0.7]) == pytest.approx(0.0207, abs=2e-4)
+def test_the_placebo_test_is_crawford_and_howells_widened() -> None:
+    # Mean 0.5, s = 0.1826, so t = (1.2 - 0.5) / (0.1826 * sqrt(1.25) * 1.15) = 2.98 with 3 degrees.
+    assert placebo_p(1.2, [0.3, 0.4, 0.6, 0.7]) == pytest.approx(0.0293, abs=2e-4)
     assert placebo_p(1.2, [0.3]) == 1.0
     assert (placebo_p(1.0, [0.5, 0.5]), placebo_p(0.5, [0.5, 0.5])) == (0.0, 1.0)
 
