@@ -20,6 +20,7 @@ from feedback.writer import GroupWriter, Write
 from pawl.schemas import Completion, ConversationNote, Message, utc_now
 
 TITLE_CHARACTERS = 300
+MOST_CUTS = 100  # of a conversation that its client shortens again and again
 MOST_SEARCHED_BYTES = 64_000_000  # of the newest conversations
 _NEWEST = (
     "SELECT * FROM conversation_notes QUALIFY"
@@ -220,23 +221,57 @@ def thread(completions: Sequence[Completion]) -> list[tuple[Message, Completion 
     """The newest answer's prompt and the answer itself, in order.
 
     An answer of the prompt comes with the newest completion that gave it to these messages; None
-    where it was not recorded here. What was asked again or edited is left out.
+    where it was not recorded here. What was asked again or edited is left out. What stood before
+    the prompt, where it begins in the midst of an earlier one (a conversation that had become too
+    long), stands first.
 
     Args:
         completions: those of one conversation, in the order they came.
     """
     if not completions:
         return []
-    newest = min(
-        (row for row in completions if row.completion_id == completions[-1].completion_id),
-        key=lambda row: row.choice_index,
-    )
     recorded = {_keys([*row.messages, row.answer])[-1]: row for row in completions}
-    found: list[tuple[Message, Completion | None]] = [
+    newest = newest_of(completions)
+    found = _entries(newest, recorded)
+    for _ in range(MOST_CUTS):
+        earlier, n_kept = _cut_from(newest, completions)
+        if earlier is None:
+            break
+        newest, found = earlier, [*_entries(earlier, recorded), *found[n_kept:]]
+    return found
+
+
+def newest_of(completions: Sequence[Completion]) -> Completion:
+    """The newest answer; of several choices the first."""
+    last = completions[-1].completion_id
+    return min(
+        (row for row in completions if row.completion_id == last), key=lambda row: row.choice_index
+    )
+
+
+def _entries(
+    row: Completion, recorded: dict[bytes, Completion]
+) -> list[tuple[Message, Completion | None]]:
+    prompt: list[tuple[Message, Completion | None]] = [
         (message, recorded.get(key) if message["role"] == "assistant" else None)
-        for message, key in zip(newest.messages, _keys(newest.messages), strict=True)
+        for message, key in zip(row.messages, _keys(row.messages), strict=True)
     ]
-    return [*found, (newest.answer, newest)]
+    return [*prompt, (row.answer, row)]
+
+
+def _cut_from(
+    newest: Completion, completions: Sequence[Completion]
+) -> tuple[Completion | None, int]:
+    """Which earlier prompt, with its answer, ends as this one began, and with how many messages."""
+    begun = next(
+        at for at, row in enumerate(completions)
+        if newest.messages[: len(row.messages)] == row.messages
+    )  # fmt: skip
+    kept = completions[begun].messages[:-1]
+    for row in reversed(completions[:begun]):
+        if kept and [*row.messages, row.answer][-len(kept) :] == kept:
+            return row, len(kept)
+    return None, 0
 
 
 def _keys(messages: Sequence[Message]) -> list[bytes]:

@@ -971,6 +971,9 @@ class ConversationSummary(Answer):
 
 class Conversation(ConversationSummary):
     messages: list[ConversationMessage]
+    n_left_out: int = Field(
+        0, description="of them, before those of the newest prompt; 0 if absent"
+    )
 
 
 class ConversationList(Answer):

@@ -19,7 +19,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from feedback.conversations import cut, first_question, markdown, thread
+from feedback.conversations import cut, first_question, markdown, newest_of, thread
 from feedback.erasing import erase_deleted, forget
 from pawl.errors import PawlError
 from pawl.models import BaseModel
@@ -261,6 +261,8 @@ def read_conversation(
                      "version": row.version, "status": row.status,
                      "feedback": feedback.get((row.completion_id, row.choice_index))}  # fmt: skip
         messages.append(ConversationMessage(**message, **known))
+    if completions and (n := len(messages) - 1 - len(newest_of(completions).messages)):
+        return Conversation(**_summary(note, completions), messages=messages, n_left_out=n)
     return Conversation(**_summary(note, completions), messages=messages)
 
 

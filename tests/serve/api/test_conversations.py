@@ -86,6 +86,21 @@ def test_what_was_asked_again_or_edited_is_left_out() -> None:
     assert [message["content"] for message, _ in shown] == ["one", "uno", "too", "auch"]
 
 
+def test_what_a_shortened_prompt_leaves_out_stands_before_it() -> None:
+    a = row(["one"], "eins")
+    b = row(["one", "eins", "two"], "zwei")
+    c = row(["two", "zwei", "three"], "drei")
+    d = row(["two", "zwei", "three", "drei", "four"], "vier")
+    e = row(["three", "drei", "four", "vier", "five"], "cinq")
+    shown = thread([a, b, c, d, e])
+    assert [message["content"] for message, _ in shown] == [
+        "one", "eins", "two", "zwei", "three", "drei", "four", "vier", "five", "cinq",
+    ]  # fmt: skip
+    assert [record for _, record in shown][1::2] == [a, b, c, d, e]
+    edited = row(["uno"], "eins")
+    assert len(thread([a, b, c, edited])) == 2
+
+
 def test_of_the_same_text_given_twice_the_newest_counts() -> None:
     a, again = row(["one"], "eins"), row(["one"], "eins")
     b = row(["one", "eins", "two"], "zwei")
@@ -168,6 +183,18 @@ def test_conversations_are_listed_searched_named_and_pinned(server: Live) -> Non
         assert change(server, "max", "l/2", **stranger).status_code == 404
     refused = httpx.get(f"{server.url}/v1/conversations", params={"limit": 201})
     assert refused.status_code == 400
+
+
+def test_a_shortened_conversation_is_read_whole(server: Live) -> None:
+    headers = {"X-Pawl-Rater": "cut", "X-Pawl-Conversation": "chat-cut"}
+    messages: list[dict[str, str]] = []
+    for question in ("one", "two", "three"):
+        messages = [*messages[-2:], {"role": "user", "content": question}]
+        messages.append(ask(server, messages, headers)["choices"][0]["message"])
+    found = httpx.get(f"{server.url}/v1/conversations/chat-cut", headers=headers).json()
+    assert [message["content"] for message in found["messages"][::2]] == ["one", "two", "three"]
+    assert all("completion_id" in message for message in found["messages"][1::2])
+    assert found["n_left_out"] == 2
 
 
 def test_a_conversation_is_exported_as_markdown(server: Live) -> None:
