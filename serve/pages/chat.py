@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ from serve.pages.chat_list import ChatList
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form, warn
 from serve.pages.markdown import own_text
+from serve.pages.rendering import has_reasons
 from serve.pages.sign_in import token_of
 
 # Of the page's address, where ``assets/page.js`` puts them.
@@ -69,12 +71,12 @@ class ChatPage:
         reasons = [ui.categories, ui.correction, ui.comment]
         # Else what is pressed while an earlier event is open is lost.
         often = {**common, "trigger_mode": "multiple"}
-        sent = ui.question.submit(self._send, [ui.question, *ask], both, **often)
+        sent = ui.question.submit(self._send, [ui.question, *ask], [*both, ui.taken], **often)
         ui.question.stop(self._stop, [ui.page], ui.drawn, **common)
         ui.chat.retry(self._ask_again, ask, both, **common)
         ui.chat.edit(self._ask_again, ask, both, **common)
         ui.new.click(self._start_over, who, both, **often)
-        shown = ui.go.click(self._resume, who, both, **often)
+        shown = ui.go.click(self._resume, who, [*both, ui.taken], **often)
         ui.private.input(self._set_learning, [ui.private, *who], ui.private, **often)
         ui.chat.like(self._thumb, who, both, **often)
         ui.save.click(self._save, [*who, *reasons], both, **common)
@@ -91,7 +93,7 @@ class ChatPage:
         identified = self.blocks.load(
             self._identify, [ui.rater], [ui.rater, ui.categories, ui.meanings, ui.who], **common
         )
-        identified.then(self._resume, who, both, **common)
+        identified.then(self._resume, who, [*both, ui.taken], **common)
         # The newest is drawn, whatever is under way.
         newest = {**common, "trigger_mode": "always_last"}
         for event in (identified, sent, shown):
@@ -122,9 +124,9 @@ class ChatPage:
         if not CHAT_ID.fullmatch(named):
             page.opened = True
             return False
+        page.wanted = named
         if page.opened and page.conversation.conversation_id == named:
             return False
-        page.wanted = named
         whose = self._whose(rater_id, named, request)
         found = self._conversations.get(whose)
         if found is None:
@@ -139,7 +141,9 @@ class ChatPage:
     def _whose(
         self, rater_id: str, conversation_id: str, request: gr.Request
     ) -> tuple[str, str, str]:
-        return caller_of(request.request.scope).name, rater_id, conversation_id
+        """An account's are the same in each of its browsers."""
+        caller = caller_of(request.request.scope)
+        return caller.name, rater_id if caller.may_name_raters else "", conversation_id
 
     async def _read(self, api: Api, conversation_id: str) -> Conversation:
         try:
@@ -159,25 +163,32 @@ class ChatPage:
             await self._open(page, rater_id, request)
         except PawlError as err:
             warn(f"The conversation could not be read: {err}")
-            yield KEEP
+            yield [*KEEP, gr.skip()]
             return
         page.reopen_form(request.query_params.get(FORM_PARAM))
-        yield drawn_and_form(page)
+        yield [*drawn_and_form(page), self._taken(page.conversation, is_again=True)]
         if page.conversation.busy:
             async for parts in self._frames(page, request):
-                yield parts
+                yield [*parts, gr.skip()]
 
     async def _catch_up(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
-        """Draw anew what a server that started anew behind an open page reads back."""
-        if page.opened or not rater_id:
+        """Draw what a server that started anew behind an open page reads back, and what another
+        page of this person changed; an open form is left alone."""
+        conversation = page.conversation
+        if not rater_id or request.session_hash in conversation.watchers:
             return KEEP
+        if page.opened:
+            conversation.looked_at = time.monotonic()
+            return KEEP if page.is_drawn else [*drawn(page), *KEEP_FORM]
         try:
             return drawn_and_form(page) if await self._open(page, rater_id, request) else KEEP
         except PawlError:
             return KEEP  # the banner says that the server does not answer; the next tick tries
 
-    async def _is_current(self, page: OpenPage, rater_id: str, request: gr.Request) -> bool:
-        """Whether indices that the page sends are those of the turns here; says so if not."""
+    async def _is_current(
+        self, page: OpenPage, rater_id: str, at: int, request: gr.Request
+    ) -> bool:
+        """Whether the page shows turn ``at`` where it says so; says so if not."""
         try:
             lost = await self._open(page, rater_id, request)
         except PawlError as err:
@@ -185,7 +196,13 @@ class ChatPage:
             return False
         if lost:
             warn("The page is back, with the conversation as it was recorded. Press again.")
-        return not lost
+        elif page.conversation.deleted:
+            warn("This conversation was deleted.")
+        elif not page.shows(at):
+            warn("The conversation was changed on another page. Look at it, and press again.")
+        else:
+            return True
+        return False
 
     # -- asking
 
@@ -200,7 +217,7 @@ class ChatPage:
     ) -> AsyncIterator[list[Any]]:
         then = "Your message stays in the box: send it"
         rater_id = self._rater(rater_id, request)
-        yield KEEP  # until an answer begins, the message stays in the box
+        yield [*KEEP, gr.skip()]  # until an answer begins, the message stays in the box
         if not text.strip() or await self._is_too_early(known, rater_id, request, then):
             return
         try:
@@ -213,13 +230,20 @@ class ChatPage:
             return
         if page.conversation.busy:  # pressed twice, or while an answer comes
             return
-        if page.form_turn is not None and not page.form_turn.marked_bad:
+        if page.form_turn and not (page.form_turn.marked_bad or has_reasons(page.form_turn)):
             page.open_form(None)  # nothing is typed in it
-        emptied = False
+        conversation, is_told = page.conversation, False
         async for parts in self._ask(page, rater_id, model, text, len(page.turns), request):
-            if not emptied:  # once: the next question may be typed while this one is answered
-                parts[1]["value"], emptied = "", True
-            yield parts
+            yield [*parts, gr.skip() if is_told else self._taken(conversation)]
+            is_told = True
+
+    def _taken(self, conversation: Conversation, is_again: bool = False) -> Any:
+        """What page.js empties the message box by, wherever the message stands by now; after the
+        page was loaded anew it may not know that it was asked."""
+        if not conversation.turns:
+            return gr.skip()
+        text = conversation.turns[-1].question
+        return self._list.taken(conversation.conversation_id, text, is_again)
 
     async def _ask_again(
         self,
@@ -236,14 +260,11 @@ class ChatPage:
         then = "The answer stays as it is: ask again"
         if is_edited:
             then = "Your question stays as it was: edit it"
+        at = _turn_index(event.index)
         if await self._is_too_early(known, rater_id, request, then) or not (
-            await self._is_current(page, rater_id, request)
+            await self._is_current(page, rater_id, at, request)
         ):
             yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
-            return
-        at = _turn_index(event.index)
-        if at >= len(page.turns):
-            yield [*drawn(page), *KEEP_FORM]
             return
         question = own_text(str(event.value)) if is_edited else page.turns[at].question
         async for parts in self._ask(page, rater_id, model, question, at, request):
@@ -265,7 +286,8 @@ class ChatPage:
         try:
             async for _ in conversation.frames(session):
                 if page.conversation is not conversation:
-                    continue  # another one is shown meanwhile; this answer comes to its end
+                    yield KEEP  # another one is shown meanwhile; this answer comes to its end
+                    continue
                 # An open form is left alone, so that nothing typed there is lost.
                 yield [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
         finally:
@@ -304,9 +326,9 @@ class ChatPage:
         """Show an empty conversation, under the name that page.js has put into the address."""
         named = request.query_params.get(CHAT_PARAM, "")
         fresh = Conversation(named if CHAT_ID.fullmatch(named) else "")
-        if fresh.conversation_id:
+        if fresh.conversation_id:  # a later event may have been faster
             whose = self._whose(self._rater(rater_id, request), named, request)
-            self._conversations[whose] = fresh
+            fresh = self._conversations.setdefault(whose, fresh)
         page.wanted = named
         page.show(fresh)
         return drawn_and_form(page)
@@ -319,30 +341,32 @@ class ChatPage:
         rater_id = self._rater(rater_id, request)
         try:
             await self._open(page, rater_id, request)
-            path = f"/v1/conversations/{page.conversation.conversation_id}"
+            conversation = page.conversation  # another one may be shown before this is noted
+            path = f"/v1/conversations/{conversation.conversation_id}"
             await self._api(request, rater_id).post(path, {"learn": not is_private})
+            conversation.learn = not is_private
         except PawlError as err:
             warn(f"This was not noted: {err}")
-            return gr.update(value=not page.conversation.learn)
-        page.conversation.learn = not is_private
-        return gr.update(value=is_private)
+        return gr.update(value=not page.conversation.learn)
 
-    def _deleted(
+    async def _deleted(
         self, rater_id: str | None, conversation_id: str | None, request: gr.Request
     ) -> None:
         """Let no open page go on with a conversation that was deleted; None: with any."""
         caller, rater, _ = self._whose(self._rater(rater_id, request), "", request)
         for whose, conversation in list(self._conversations.items()):
             if whose[:2] == (caller, rater) and conversation_id in (None, whose[2]):
-                conversation.deleted = True
+                await conversation.delete()
 
     async def _start_over_with(
         self, page: OpenPage, rater_id: str | None, request: gr.Request
     ) -> list[Any]:
         """A new chat, with the last question in the box."""
-        text = page.turns[-1].question if page.turns else ""
+        text, learn = page.turns[-1].question if page.turns else "", page.conversation.learn
         parts = await self._start_over(page, rater_id, request)
         parts[1]["value"] = text
+        if not learn:
+            parts[2] = await self._set_learning(True, page, rater_id, request)
         return parts
 
     async def _leave_out(
@@ -355,16 +379,16 @@ class ChatPage:
     ) -> AsyncIterator[list[Any]]:
         """Ask the last question again, without the oldest of what stands before it."""
         rater_id = self._rater(rater_id, request)
-        then = "The conversation stays as it is: press again"
+        then, at = "The conversation stays as it is: press again", len(page.turns) - 1
         if (
             await self._is_too_early(known, rater_id, request, then)
-            or not await self._is_current(page, rater_id, request)
+            or not await self._is_current(page, rater_id, at, request)
             or not page.conversation.is_full
         ):
             yield [*drawn(page), *KEEP_FORM]
             return
         page.conversation.leave_out_oldest()
-        question, at = page.turns[-1].question, len(page.turns) - 1
+        question = page.turns[at].question
         async for parts in self._ask(page, rater_id, model, question, at, request):
             yield parts
 
@@ -382,10 +406,9 @@ class ChatPage:
         self, page: OpenPage, rater_id: str | None, event: gr.LikeData, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
         """A pressed thumb is saved at once; pressing the lit one takes back all that was said."""
-        turn, saved = None, False
-        is_current = await self._is_current(page, self._rater(rater_id, request), request)
-        if is_current and _turn_index(event.index) < len(page.turns):
-            turn = page.turns[_turn_index(event.index)]
+        turn, saved, at = None, False, _turn_index(event.index)
+        if await self._is_current(page, self._rater(rater_id, request), at, request):
+            turn = page.turns[at]
             thumb = {"thumb": "up" if event.liked else "down"}
             feedback = {"retract": True} if event.liked == "" else thumb
             form_turn = None if "retract" in feedback else turn

@@ -8,20 +8,19 @@ page.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
 import gradio as gr
-from jinja2 import Environment, FileSystemLoader
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pawl.errors import PawlError
-from serve.pages import ASSETS
 from serve.pages.api import Api
 from serve.pages.conversation import OpenPage
 from serve.pages.layout import warn
+from serve.pages.rendering import html_parts
 
 PAGE_OF_LIST, MOST_LISTED = 50, 1000
 AT_ONCE = 200  # that one request answers
@@ -80,11 +79,10 @@ class ChatList:
     def __init__(
         self,
         api_of: Callable[[str | None, gr.Request], Api],
-        forget: Callable[[str | None, str | None, gr.Request], None],
+        forget: Callable[[str | None, str | None, gr.Request], Awaitable[None]],
     ) -> None:
         self._api_of, self._forget = api_of, forget
-        environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
-        self._html: Any = environment.get_template("chats.html").module
+        self._html: Any = html_parts("chats.html")
 
     async def draw(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
         """The list as it is now; skipped where it is drawn so."""
@@ -130,10 +128,15 @@ class ChatList:
         except PawlError as err:
             warn(f"That was not done: {err}")
         if "deleted" in reply:
-            self._forget(rater_id, reply["deleted"], request)
+            await self._forget(rater_id, reply["deleted"], request)
         drawn = await self.draw(page, rater_id, request)
         value = {**reply, "n": uuid4().hex}
         return [drawn, str(self._html.reply(value)) if reply else gr.skip()]
+
+    def taken(self, conversation_id: str, text: str, is_again: bool) -> str:
+        """What tells ``page.js`` that a message is asked, and so no draft any more."""
+        value = {"taken": text, "of": conversation_id, "again": is_again, "n": uuid4().hex}
+        return str(self._html.reply(value))
 
     async def _do(self, command: Any, page: OpenPage, api: Api) -> dict[str, Any]:
         if isinstance(command, Redraw):

@@ -59,6 +59,7 @@ class Conversation:
     left_seconds: float = LEFT_SECONDS
     learn: bool = True  # False: nothing of it is to be learned from
     deleted: bool = False  # by its person, perhaps in another tab
+    looked_at: float = 0.0  # of the monotonic clock: by a page that draws it now and then
     first_sent: int = 0  # the turn from which on the model is sent the conversation
 
     @classmethod
@@ -85,11 +86,30 @@ class Conversation:
                 turn.feedback = message.get("feedback")
             elif message["role"] == "tool" and turns:
                 turns[-1].calls.append(f"→ {message['content']}")
-        return cls(found["conversation_id"], turns, learn=found.get("learn", True))
+        left_out = found["messages"][: found.get("n_left_out", 0)]
+        n_turns = sum(message["role"] == "user" for message in left_out)
+        name, learn = found["conversation_id"], found.get("learn", True)
+        return cls(name, turns, learn=learn, first_sent=n_turns)
 
     @property
     def busy(self) -> bool:
         return self.reader is not None and not self.reader.done()
+
+    @property
+    def state(self) -> tuple[Any, list[Any]]:
+        """All that a page draws, to be compared with what was drawn: of the whole, and of each
+        turn."""
+        turns = [
+            (turn, turn.state, len(turn.answer), turn.feedback, turn.taken_back)
+            for turn in self.turns
+        ]
+        return (self.busy, self.learn, self.is_full), turns
+
+    async def delete(self) -> None:
+        """Show nothing of it any more, on no page."""
+        self.deleted = True
+        await self.stop()
+        self.turns = []
 
     async def stop(self) -> None:
         """Hang up on the answer being written; what came of it stays."""
@@ -106,6 +126,8 @@ class Conversation:
         self.conversation_id = self.conversation_id or f"chat-{uuid.uuid4().hex}"
         turn = Turn(question)
         self.turns = [*self.turns[:at], turn]
+        if at < self.first_sent:
+            self.first_sent = 0
         self.reader = asyncio.create_task(self._read(api, model, turn))
         return turn
 
@@ -153,7 +175,12 @@ class Conversation:
             asyncio.get_running_loop().call_later(self.left_seconds, self._give_up, self.reader)
 
     def _give_up(self, reader: asyncio.Task[None] | None) -> None:
-        if reader is not None and not self.watchers:
+        if reader is None or reader.done() or self.watchers:
+            return
+        seconds = self.looked_at + self.left_seconds - time.monotonic()
+        if seconds > 0:
+            asyncio.get_running_loop().call_later(seconds, self._give_up, reader)
+        else:
             reader.cancel()
 
     async def _read(self, api: Api, model: str, turn: Turn) -> None:
@@ -204,6 +231,7 @@ class OpenPage:
     search: str = ""  # of the list of conversations
     n_listed: int = 50
     listed: str = ""  # the list as it is drawn
+    drawn: tuple[Any, Sequence[Any]] = ((), ())  # the conversation's state when it was drawn
     form_turn: Turn | None = None
     form_nonce: str = ""  # changes with every saved form
     rating: asyncio.Lock = field(default_factory=asyncio.Lock)  # thumbs are saved as pressed
@@ -211,6 +239,16 @@ class OpenPage:
     @property
     def turns(self) -> Sequence[Turn]:
         return self.conversation.turns
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the page shows the conversation as it is; another page may have changed it."""
+        return self.drawn == self.conversation.state
+
+    def shows(self, at: int) -> bool:
+        """Whether the page shows turn ``at``, and not another in its place."""
+        _, shown = self.drawn
+        return 0 <= at < min(len(shown), len(self.turns)) and shown[at][0] is self.turns[at]
 
     def show(self, conversation: Conversation) -> None:
         """Show this conversation, with no form open."""

@@ -72,6 +72,9 @@ class Layout:
         self.reply = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-reply"
         )
+        self.taken = gr.Markdown(
+            visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-taken"
+        )
         with gr.Row(elem_id="pawl-head"):
             gr.Button("Chats", size="sm", min_width=60, elem_id="pawl-chats")
             gr.Markdown("# Pawl", elem_id="pawl-title")
@@ -188,7 +191,7 @@ KEEP = [gr.skip()] * 12
 
 def drawn(page: OpenPage) -> list[dict[str, Any]]:
     """The conversation, and the input with its button: Send, or Stop while an answer comes."""
-    busy = page.conversation.busy
+    busy, page.drawn = page.conversation.busy, page.conversation.state
     return [
         gr.update(value=messages(page.turns), feedback_value=thumbs(page.turns)),
         gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),

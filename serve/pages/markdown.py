@@ -95,13 +95,16 @@ def source_html(text: str) -> str:
     return f'<div hidden class="pawl-source" title="{title}"></div>'
 
 
-@lru_cache(maxsize=2_048)
 def answer_html(text: str, complete: bool) -> str:
     """The blocks of an answer, a line of HTML each with an empty line between.
 
     Args:
         complete: whether the answer is over. The last code block has no colours before.
     """
+    return (_whole_html if complete else _partial_html)(text, complete)
+
+
+def _answer_html(text: str, complete: bool) -> str:
     if len(text) > MOST_CHARACTERS:
         return own_html(text)
     parser = _parser if text.count(":") <= MOST_COLONS else _parser_without_bare_links
@@ -113,6 +116,10 @@ def answer_html(text: str, complete: bool) -> str:
         for block in _blocks(tokens)
     )
     return _BOX.sub(r'<label>\g<0><span class="pawl-unseen">Task: </span></label>', html)
+
+
+_whole_html = lru_cache(maxsize=1_024)(_answer_html)
+_partial_html = lru_cache(maxsize=32)(_answer_html)  # looked at twice, and then it has grown
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:

@@ -40,7 +40,8 @@ def _on_one_line(value: Any) -> Any:
     breaks, as it may stand in an attribute too."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return Markup("&#10;".join(str(escape(value)).replace("\r", "\n").split("\n")))
+    html = str(escape(value)).replace("\r", "\n").replace("\n", "&#10;")
+    return Markup(html.replace("%", "&#37;"))  # as in text_html
 
 
 def html_parts(template: str) -> Any:
@@ -110,7 +111,8 @@ def _thought(answer: str) -> tuple[str, str]:
     the prompt; then the answer holds its end alone."""
     begun = answer.lstrip().startswith("<think>")
     thought, end, rest = answer.partition("</think>")
-    if not begun and (not end or "<think>" in thought):
+    is_named = "<think>" in thought or thought.count("`") % 2  # an answer about such marks
+    if not begun and (not end or is_named):
         return "", answer
     return thought.strip().removeprefix("<think>").strip(), rest.strip() if end else ""
 

@@ -26,16 +26,16 @@
   });
 
   // Escape stops an answer, else closes the form if nothing was typed there.
-  let typed = false;
-  addEventListener("input", (event) => {
-    typed ||= event.isTrusted && Boolean(event.target.closest?.("#pawl-form"));
+  const setTyped = (is) => document.body.classList.toggle("pawl-typed", is);
+  addEventListener("input", (event) => {  // also by page.js: a draft
+    if (event.target.closest?.("#pawl-form")) setTyped(true);
   }, true);
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.defaultPrevented || event.isComposing
       || event.target.closest?.("#pawl-side, dialog")) return;
     const stop = find("#pawl-question [data-testid=stop-button]");
     if (stop) stop.click();
-    else if (form() && !typed) find("#pawl-close")?.click();
+    else if (form() && !document.body.classList.contains("pawl-typed")) find("#pawl-close")?.click();
   });
 
   // The focus goes from a pressed thumb into the form that it opens, and back.
@@ -58,7 +58,7 @@
     const id = heading?.className ?? null;
     if (id === shown) return;
     shown = id;
-    typed = false;
+    setTyped(false);
     const place = document.activeElement;
     const isLost = !place || place === document.body;
     if (heading) {

@@ -17,15 +17,21 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
-  // Copied: by the clipboard's interface, or where there is none (no HTTPS) from a box.
+  // Copied: by the clipboard's interface, or where there is none (no HTTPS) from a box that Gradio
+  // puts into the body for it. A block of code is copied as it stands.
+  let isCode = false;
+  addEventListener("click", (event) => {
+    isCode = Boolean(event.target.closest?.(".copy_code_button"));
+  }, true);
+  const copied = (text) => isCode ? text : source(text);
   if (navigator.clipboard) {
     const write = navigator.clipboard.writeText.bind(navigator.clipboard);
-    navigator.clipboard.writeText = (text) => write(source(text));
+    navigator.clipboard.writeText = (text) => write(copied(text));
   }
   addEventListener("copy", (event) => {
-    const text = event.target.value;
-    if (event.target.tagName !== "TEXTAREA" || source(text) === text) return;
-    event.clipboardData.setData("text/plain", source(text));
+    const { tagName, parentElement, value } = event.target;
+    if (tagName !== "TEXTAREA" || parentElement !== document.body || copied(value) === value) return;
+    event.clipboardData.setData("text/plain", copied(value));
     event.preventDefault();
   });
 

@@ -7,7 +7,8 @@
 //                server shows what the address names
 //   the draft    what is typed and not sent or saved, in this tab's session storage under that
 //                name, whenever the conversation or the page is left. A form that was open is named
-//                in the address (&form=) until it is open again, with the text that was in it
+//                in the address (&form=) until it is open again, with the text that was in it.
+//                A message is a draft until the server says in #pawl-taken that it is asked
 //   commands     what is pressed in the list goes to the server as JSON in #pawl-command; the reply
 //                stands in #pawl-reply
 //
@@ -49,14 +50,25 @@
     box(place).value = text;
     box(place).dispatchEvent(new Event("input", { bubbles: true }));
   };
+  // Whose it is, where people sign in; the next one may sit at this browser.
+  const person = () => find(".pawl-who a")?.textContent ?? null;
+  const typist = () => person() ?? draft?.who ?? null;
+  let sent = null;  // the message that was sent last; the server may not have heard of it
+  for (const kind of ["keydown", "click"])
+    addEventListener(kind, (event) => {
+      const place = kind === "click" ? "#pawl-question button" : "#pawl-question";
+      if (event.target.closest?.(place) && (kind === "click" || event.key === "Enter"))
+        sent = box("#pawl-question").value;
+    }, true);
   let left = new Map(), draft = null;  // what is to be put back, but not yet; of which draft
   const keepDraft = (isAlong) => {
     const typed = places.map((place) => left.get(place) ?? box(place)?.value ?? "");
     if (isAlong) typed[0] = "";
     const of = form() ?? (left.has("#pawl-correction") ? draft.form : null);
     if (!of) typed[1] = typed[2] = "";  // saved, or discarded on purpose
+    const isSent = typed[0] === sent || (typed[0] === draft?.typed[0] && draft.isSent);
     if (typed.some(Boolean) || of)
-      sessionStorage.setItem(key(shown), JSON.stringify({ typed, form: of }));
+      sessionStorage.setItem(key(shown), JSON.stringify({ typed, form: of, isSent, who: typist() }));
     else sessionStorage.removeItem(key(shown));
   };
   // Gradio puts the stored value there as well, on a busy machine seconds later: the draft is put
@@ -66,6 +78,7 @@
     addEventListener(kind, (event) => { touched ||= event.isTrusted; }, true);
   const keep = (of, place, text, until) => {
     if (of !== draft || touched || performance.now() > until) return;
+    if (draft.typed[places.indexOf(place)] !== text) return;  // asked by now
     const isItsForm = place === "#pawl-question" || form() === draft.form;
     if (isItsForm && box(place) && box(place).value !== text) fill(place, text);
     setTimeout(keep, 100, of, place, text, until);
@@ -79,6 +92,10 @@
     touched = false;
   };
   const fillWhatIsThere = () => {
+    if (draft?.who && draft.who !== person()) {
+      if (person()) left = new Map(), draft = null, put("form", null);
+      return;
+    }
     for (const [place, text] of left) {
       if (!box(place) || (place !== "#pawl-question" && form() !== draft.form)) continue;
       left.delete(place);
@@ -91,11 +108,29 @@
       });
     }
   };
+  let along = null;  // the conversation from which what is typed came along to a new one
+  const question = places[0];
+  const taken = ({ taken: text, of, again }) => {
+    if (again && !draft?.isSent) return;  // perhaps the same is typed once more
+    const stored = JSON.parse(sessionStorage.getItem(key(of)));
+    if (stored?.typed[0] === text) {
+      stored.typed[0] = "";
+      sessionStorage.setItem(key(of), JSON.stringify(stored));
+    }
+    if (sent === text) sent = null;
+    if (of !== shown && of !== along) return;
+    if (draft?.typed[0] === text) draft.typed[0] = "";
+    if (left.get(question) === text) left.delete(question);
+    if (box(question)?.value === text) fill(question, "");  // else the next one is typed already
+  };
   let signedOut = false;  // then nothing is kept: the next person may sit at this browser
   addEventListener("submit", (event) => {
     signedOut = event.target.getAttribute("action") === "sign-out";
   }, true);
   addEventListener("pagehide", () => signedOut ? sessionStorage.clear() : keepDraft());
+  document.addEventListener("visibilitychange", () => {  // phones end a page without a word
+    if (document.hidden && !signedOut) keepDraft();
+  });
   takeDraft();
 
   // -- which conversation is shown
@@ -103,10 +138,11 @@
   const isBegun = () => find("#pawl-chat [data-testid=user]") || form();
   const show = () => {  // what the address names by now
     shown = chat();
+    along = null;
     takeDraft();
     if (box("#pawl-question")?.value && !left.get("#pawl-question")) fill("#pawl-question", "");
     fillWhatIsThere();
-    find("#pawl-go").click();
+    find("#pawl-go")?.click();  // else the page is being loaded, and asks by itself
     toggleSide(false);
     if (matchMedia("(hover: hover)").matches) box("#pawl-question")?.focus();
   };
@@ -117,8 +153,9 @@
   });
   const newChat = (isAlong) => {  // whether a question that is typed comes along
     keepDraft(isAlong);
-    rename(isBegun());
+    rename(isBegun() || sent !== null);  // a message may be on its way
     put("form", null);
+    along = isAlong ? shown : null;
     shown = chat();
     draft = null, left = new Map();
     toggleSide(false);
@@ -162,30 +199,50 @@
     dialog.showModal();
     (typed ?? no).focus();
   });
+  // Marking another answer, or asking again, takes the form away: what is typed there is asked about.
+  let isAgreed = false;
+  addEventListener("click", async (event) => {
+    const button = event.target.closest?.(`#pawl-chat .message-buttons-left button,
+      #pawl-chat .message-buttons-right button`);
+    if (!button || isAgreed || !document.body.classList.contains("pawl-typed") || !form()
+      || /copy|edit|cancel/i.test(button.ariaLabel ?? "")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (!await confirmed("What you typed about the answer is not saved.", "Discard it")) return;
+    isAgreed = true;
+    button.click();
+    isAgreed = false;
+  }, true);
   let focused = null;  // the conversation whose button had the focus, before the list is drawn anew
   const titleOf = (item) => item.querySelector("a").textContent;
-  const retitle = (item) => {
+  let naming = null;  // the title that is being typed, of which conversation
+  const retitle = (item, _, typed) => {
     const link = item.querySelector("a"), input = document.createElement("input");
-    const title = input.value = titleOf(item);
+    const title = titleOf(item);
+    input.value = typed ?? title;
     input.maxLength = 10000;
     input.setAttribute("aria-label", "Title");
     const end = (isKept) => {
+      if (naming?.input === input) naming = null;
       input.onblur = null;
       if (isKept && input.value.trim() !== title)
         send({ do: "rename", id: item.dataset.id, title: input.value });
       input.replaceWith(link);
     };
     input.onkeydown = (event) => {
-      if (event.key !== "Enter" && event.key !== "Escape") return;
+      if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
       event.stopPropagation();
       event.preventDefault();
       end(event.key === "Enter");
       (item.querySelector("summary") ?? link).focus();
     };
-    input.onblur = () => end(true);
+    input.onblur = () => setTimeout(() => {  // not where the list is drawn anew under it
+      if (input.onblur && input.isConnected && document.activeElement !== input) end(true);
+    });
     link.replaceWith(input);
+    naming = { id: item.dataset.id, input };
     input.focus();
-    input.select();
+    if (typed === undefined) input.select();
   };
   const does = {
     more: () => send({ do: "more" }),
@@ -288,6 +345,8 @@
       (list.querySelector(`li[data-id="${focused}"] summary`) ??
        find("#pawl-search :is(input, textarea)"))?.focus();
     focused = null;
+    const named = naming && list.querySelector(`li[data-id="${naming.id}"]`);
+    if (named && !naming.input.isConnected) retitle(named, null, naming.input.value);
     list.dataset.done = "1";
   };
   const mark = (list) => {
@@ -308,26 +367,31 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   };
-  let read = null;  // of the replies, the last
-  const answered = (text) => {
-    const reply = JSON.parse(text);
-    if (reply.n === read) return;
-    read = reply.n;
+  const read = new Map();  // by place, the last reply
+  const answered = (place, then) => {
+    const text = find(`${place} [data-reply]`)?.dataset.reply;
+    if (!text || read.get(place) === text) return;
+    read.set(place, text);
+    then(JSON.parse(text));
+  };
+  const done = (reply) => {
     if ("file" in reply) return download(reply);
     if (!("deleted" in reply)) return;
     if (reply.deleted === null) sessionStorage.clear();
     else sessionStorage.removeItem(key(reply.deleted));
     if (reply.deleted !== null && reply.deleted !== shown) return;
+    const text = reply.deleted && box(question)?.value;  // not sent: it is no part of what goes
     rename();
     show();
+    if (text) fill(question, text);
   };
   const watch = new MutationObserver(() => {
     if (left.size) fillWhatIsThere();
     const list = find("#pawl-list .pawl-chats");
     if (list && !list.dataset.done) decorate(list);
     if (list && list.dataset.shown !== shown) mark(list);
-    const reply = find("#pawl-reply [data-reply]");
-    if (reply) answered(reply.dataset.reply);
+    answered("#pawl-reply", done);
+    answered("#pawl-taken", taken);
     const button = find("#pawl-chats"), side = find("#pawl-side");
     if (!button || !side || button.hasAttribute("aria-controls")) return;
     button.setAttribute("aria-controls", "pawl-side");

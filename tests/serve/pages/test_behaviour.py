@@ -41,6 +41,26 @@ def test_focus_moves_into_the_form_and_back_and_escape_keeps_what_is_typed(tab: 
     expect(tab.thumb("Disliked")).to_be_focused()
 
 
+def test_what_is_typed_about_an_answer_does_not_go_without_a_question(tab: Tab) -> None:
+    tab.ask("one")
+    tab.ask("three")
+    form = tab.page.locator("#pawl-form")
+    tab.thumb("Dislike", 0).click()
+    expect(form).to_contain_text("pawl@1 heard 3 characters.")
+    correction = form.get_by_label("What it should have said")
+    correction.type("Mine")
+    for button in (tab.thumb("Like", 1), tab.thumb("Disliked", 0)):
+        button.click()
+        tab.button("Cancel").click()
+        expect(correction).to_have_value("Mine")
+    tab.thumb("Like", 1).click()
+    tab.button("Discard it").click()
+    expect(form).to_contain_text("pawl@1 heard 5 characters.")
+    expect(tab.thumb("Liked", 1)).to_be_visible()
+    tab.button("Retry").click()  # nothing is typed
+    expect(form).to_be_hidden()
+
+
 def test_a_correction_is_shown_as_a_difference(server: Composed, tab: Tab) -> None:
     before = ids(server)
     tab.ask("say The capital is <b>Sydney</b>, I think.")
@@ -82,11 +102,14 @@ def test_a_full_conversation_says_so_and_goes_on(server: Composed, tab: Tab) -> 
     expect(tab.page.locator(".pawl-own")).to_have_count(5)  # all stays on the page
 
     tab.ask("four")
+    private = tab.page.get_by_label("Don't learn from this conversation")
+    private.check()
     tab.box.fill("longer still")
     tab.box.press("Enter")
     tab.button("New chat with this message").click()
     expect(tab.page.locator(".pawl-own")).to_have_count(0)
     expect(tab.box).to_have_value("longer still")
+    expect(private).to_be_checked()
     tab.box.press("Enter")
     expect(tab.answers).to_have_text(["pawl@1 heard 12 characters."])
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from serve.pages.conversation import Conversation
+import asyncio
+
+from serve.pages.api import Api
+from serve.pages.conversation import Conversation, Turn
 from serve.pages.rendering import messages, thumbs
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": "<b>"}'}}
@@ -27,3 +30,26 @@ def test_calls_of_tools_and_their_answers_stand_under_the_answer() -> None:
     assert "→ four" in first[1]["text"]
     assert "f({" in second[0]["text"]
     assert len(thumbs(turns)) == 3
+
+
+def test_a_question_edited_among_what_was_left_out_is_sent_with_what_stands_before_it() -> None:
+    conversation = Conversation(turns=[Turn(str(n), "yes") for n in range(4)], first_sent=2)
+
+    async def edit() -> None:
+        await conversation.ask(Api("http://127.0.0.1:1", None, "page"), "pawl", "edited", 1)
+        sent = [message["content"] for message in conversation._messages()]
+        await conversation.stop()
+        assert sent == ["0", "yes", "edited"]
+
+    asyncio.run(edit())
+
+
+def test_what_the_newest_prompt_left_out_is_not_sent_again() -> None:
+    found = [
+        {"role": role, "content": f"{role} {n}"} for n in range(3) for role in ("user", "assistant")
+    ]
+    named = {"conversation_id": "c", "messages": found, "n_left_out": 2}
+    conversation = Conversation.restored(named)
+    conversation.turns.append(Turn("next"))
+    sent = [message["content"] for message in conversation._messages()]
+    assert sent == ["user 1", "assistant 1", "user 2", "assistant 2", "next"]

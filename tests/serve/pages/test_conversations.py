@@ -7,24 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Route, expect
 
+from feedback.conversations import cut
 from tests.serve.live import eventually
 from tests.serve.pages.composed import Composed
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
+from tests.serve.pages.test_markdown import HOSTILE
+from tests.serve.pages.test_rendering import COVERED
 
 pytestmark = pytest.mark.browser
-HOSTILE = (
-    "<img src=x onerror=alert(1)><b>bold</b>",
-    "<style>#pawl-new{display:none}</style><form><input></form>",
-    "\u202eevil \u2066isolated \u200fmark",
-    "[link](http://elsewhere.example) `code` $$x^2$$ **strong** :smile:",
-    "</a></li></ul></div><h1>out</h1>",
-    "a<b and c>d & &amp; \"quotes\" 'too' {{ 7*7 }} ${7*7}",
-    "x" * 10_000,
-    "  # heading   <div>",
-)
+LONG = "x" * 10_000
+TITLES = """() => Object.fromEntries(
+  [...document.querySelectorAll("#pawl-list li[data-id]")].map((item) => {
+    const title = item.querySelector("a > bdi");
+    return [item.dataset.id, [title.textContent, title.children.length]];
+  }))"""
 
 
 class Chats:
@@ -173,23 +173,136 @@ def test_search_name_and_pin(tab: Tab, chats: Chats) -> None:
     expect(chats.titles).to_have_text(["Mills", "about ships", "about rivers"])
 
 
-def test_hostile_titles_are_text(tab: Tab, chats: Chats) -> None:
+def test_hostile_titles_are_text(server: Composed, tab: Tab, chats: Chats) -> None:
+    before = ids(server)
     tab.ask("plain")
-    for title in HOSTILE:
-        chats.item("").locator("summary").click()
-        chats.item("").get_by_role("button", name="Rename", exact=True).click()
-        tab.page.get_by_label("Title").fill(title)
-        tab.page.get_by_label("Title").press("Enter")
-        words = " ".join(title.split())
-        shown = words if len(words) <= 300 else words[:299] + "…"
-        expect(chats.titles.first.locator("bdi")).to_have_text(shown)
-        assert chats.titles.first.locator("bdi").evaluate("one => one.children.length") == 0
-    for what in (tab.button("New chat"), tab.button("Send"), tab.box):
-        expect(what).to_be_in_viewport(ratio=0.99)
+    (row,) = recorded(server, 1, *before)
+    shown = {}
+    with httpx.Client(base_url=server.url, headers={"X-Pawl-Rater": row.rater_id}) as http:
+        for at, text in enumerate(HOSTILE):
+            name = f"chat-{at:032x}"
+            body = {"model": "pawl", "messages": [{"role": "user", "content": text}]}
+            http.post("/v1/chat/completions", json=body, headers={"X-Pawl-Conversation": name})
+            if at % 2:  # of the others the first question is the title
+                renamed = http.post(f"/v1/conversations/{name}", json={"title": text})
+                renamed.raise_for_status()
+            shown[name] = cut(text)
+    tab.reload()
+    tab.button("Show more (50 of 61)").click()
+    expect(chats.titles).to_have_count(61)
+    drawn = tab.page.evaluate(TITLES)
+    assert {name: drawn[name] for name in shown} == {
+        name: [title, 0] for name, title in shown.items()
+    }
+    labels = chats.page.locator("#pawl-list summary").evaluate_all(
+        "all => all.map((each) => each.ariaLabel)"
+    )
+    assert (
+        sorted(labels)[1:]
+        == sorted(
+            f"More of this conversation: {title[:80]}" for title in [*shown.values(), "plain"]
+        )[1:]
+    )
+    # Typed here, and asked about.
+    for title in (LONG, HOSTILE[2], "\u202eevil \u2066isolated"):
+        chats.press("", "Rename")
+        tab.page.get_by_label("Title", exact=True).fill(title)
+        tab.page.get_by_label("Title", exact=True).press("Enter")
+        expect(chats.titles.first.locator("bdi")).to_have_text(cut(title))
+    chats.press("", "Delete")
+    expect(tab.page.locator("dialog p")).to_contain_text("Delete “evil isolated”?")
+    tab.button("Cancel").click()
+    n_controls, covered = tab.page.evaluate(COVERED)
+    assert n_controls > 4
+    assert covered == []
+    assert tab.page.evaluate("[window.hacked, document.title]") == [None, "Pawl"]
     assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     side = tab.page.locator("#pawl-side").bounding_box()
     assert side is not None
     assert side["width"] < 300
+
+
+def test_what_is_sent_does_not_come_back_into_the_box(
+    server: Composed, tab: Tab, chats: Chats
+) -> None:
+    """The page leaves the conversation while the browser has not heard that it was sent."""
+    for leave in ("New chat", "one"):
+        tab.ask("one")
+        first = tab.page.url
+        tab.button("New chat").click()
+        expect(tab.answers).to_have_count(0)
+        before = ids(server)
+        hold_replies(tab)
+        tab.box.fill("two")
+        tab.box.press("Enter")
+        recorded(server, 1, *before)
+        second = tab.page.url
+        if leave == "New chat":
+            tab.button(leave).click()
+        else:
+            chats.titles.filter(has_text=leave).first.click()
+            assert tab.page.url == first
+        tab.page.unroute("**/queue/data*")  # lets go of what was held
+        expect(chats.titles.first).to_have_text("two")
+        expect(tab.box).to_have_value("")
+        assert tab.page.url != second
+        tab.page.go_back()
+        expect(tab.page.locator(".pawl-own")).to_have_text(["two"])
+        expect(tab.box).to_have_value("")
+        tab.button("New chat").click()
+        expect(tab.answers).to_have_count(0)
+
+
+def hold_replies(tab: Tab) -> None:
+    """Let the page hear nothing of its events from now on."""
+
+    def hold(route: Route) -> None:
+        """Leave the page without answers."""
+
+    tab.page.route("**/queue/data*", hold)
+    with tab.page.expect_request("**/queue/data*"):
+        pass  # the next events' replies come by the same one
+
+
+def test_a_message_on_its_way_while_the_page_is_loaded_anew_is_no_draft(
+    server: Composed, tab: Tab
+) -> None:
+    own = tab.page.locator(".pawl-own")
+    tab.ask("one")
+    before = ids(server)
+    hold_replies(tab)
+    tab.box.fill("two")
+    tab.box.press("Enter")
+    recorded(server, 1, *before)
+    tab.page.unroute("**/queue/data*")
+    tab.reload()
+    expect(own).to_have_text(["one", "two"])
+    expect(tab.box).to_have_value("")
+    tab.box.fill("two")  # the same once more, not sent
+    tab.reload()
+    expect(own).to_have_text(["one", "two"])
+    expect(tab.box).to_have_value("two")
+
+
+def test_a_title_that_is_typed_outlives_a_list_that_is_drawn_anew(
+    server: Composed, tab: Tab, chats: Chats
+) -> None:
+    before = ids(server)
+    tab.ask("one")
+    (row,) = recorded(server, 1, *before)
+    chats.press("one", "Rename")
+    title = tab.page.get_by_label("Title", exact=True)
+    title.fill("half a ti")
+    body = {"model": "pawl", "messages": [{"role": "user", "content": "two"}]}
+    headers = {"X-Pawl-Rater": row.rater_id, "X-Pawl-Conversation": f"chat-{0:032x}"}
+    httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=headers).raise_for_status()
+    tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(chats.titles).to_have_text(["two"])
+    expect(title).to_have_value("half a ti")
+    expect(title).to_be_focused()
+    tab.page.keyboard.type("tle")
+    tab.page.keyboard.press("Enter")
+    expect(chats.titles).to_have_text(["two", "half a title"])
 
 
 def test_export(tab: Tab, chats: Chats) -> None:
@@ -242,13 +355,16 @@ def test_delete_asks_first_and_a_second_tab_knows(
     chats.press("to be deleted", "Delete")
     tab.button("Cancel").click()
     expect(chats.titles).to_have_count(2)
+    tab.box.fill("not sent")
     chats.press("to be deleted", "Delete")
     tab.page.locator("dialog").get_by_role("button", name="Delete").click()
     expect(chats.titles).to_have_text(["to be kept"])
     expect(tab.answers).to_have_count(0)
+    expect(tab.box).to_have_value("not sent")
     (left,) = recorded(server, 1, *before)
     assert left.messages[0]["content"] == "to be kept"
     other.page.bring_to_front()
+    expect(other.page.locator(".pawl-own")).to_have_count(0)
     other.box.fill("goes on")
     other.box.press("Enter")
     expect(other.page.get_by_text("This conversation was deleted.")).to_be_visible()

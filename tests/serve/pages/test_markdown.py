@@ -167,7 +167,8 @@ def test_a_thought_is_folded() -> None:
         assert "<em>x</em>" in html.partition("</details>")[0]
         assert '<p dir="auto">So.</p>' in html.partition("</details>")[2]
     assert "Thinking" in shown("<think>hm", "streaming")
-    assert "<details" not in shown("I <think> so", "complete")
+    for answer in ("I <think> so", "It ends with `</think>`.", "<b>"):
+        assert "<details" not in shown(answer, "complete")
     assert "pawl-waiting" in shown("", "waiting")
 
 

@@ -105,6 +105,13 @@ def test_a_session_that_ends_behind_an_open_page_leads_to_the_form_and_back(
     assert tab.page.url == where
     expect(tab.answers).to_have_count(1)
     expect(tab.box).to_have_value("typed and not sent")
+    # Somebody else signs in there.
+    accounts.end_sessions(*(one.session_id for one in accounts.sessions("ann")))
+    expect(tab.page.get_by_label("Password")).to_be_visible()
+    sign_in(tab.page, "bob")
+    tab._wait_until_drawn()
+    expect(tab.page.locator("#pawl-who")).to_contain_text("bob")
+    expect(tab.box).to_have_value("")
     context.close()
 
 

@@ -127,6 +127,25 @@ def test_markdown_formulas_and_code_are_drawn(tab: Tab, context: BrowserContext)
     assert copied() == f"say {said}"
 
 
+def test_html_is_copied_as_it_stands(tab: Tab, context: BrowserContext) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    html = '<details><summary>a</summary><div class="pawl-source" title="b"></div></details>'
+
+    def copied() -> None:
+        tab.page.wait_for_function(
+            "html => navigator.clipboard.readText().then((text) => text === html)", arg=html
+        )
+        tab.page.evaluate("navigator.clipboard.writeText('')")
+
+    tab.ask(f"say ```html\n{html}\n```")
+    tab.answers.locator(".copy_code_button").click()
+    copied()
+    tab.box.fill(html)
+    tab.box.press("Control+a")
+    tab.box.press("Control+c")
+    copied()
+
+
 def test_a_question_is_edited_as_it_was_written(server: Composed, tab: Tab) -> None:
     tab.ask("a<b and\n <i>&amp;</i>")
     before = ids(server)
