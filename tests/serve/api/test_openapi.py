@@ -131,6 +131,8 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/accounts/{name}/remove", {}, status=404, name="nobody")
     assert call("GET", "/admin/accounts") == []
     assert call("GET", "/admin/audit")
+    assert call("GET", "/admin/dashboard?days=3")["total"]["n_answers"]
+    call("GET", "/admin/quotas")
     call("POST", "/admin/snapshots", {})
     call("GET", "/admin/traffic?seed=a&n=2")
     assert call("GET", "/admin/explain?id=" + answer["id"])["kind"] == "completion"
