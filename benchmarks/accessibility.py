@@ -5,19 +5,21 @@
 At 1,280 and 390 pixels, light and dark: empty, with Markdown and formulas, with the feedback form
 and its difference, with a conversation that is full, while an answer is waited for; a flagged
 answer, its editor, the reasons of a rejection, the model's alternatives; the dashboard with its
-tables closed and open; the people page, and as it asks whether to do something. Missed by a
-finding that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of
-``axe-playwright-python``, fetched on first use; a browser is
-needed. The pictures are for a person to look at.
+tables closed and open; the people page, and as it asks whether to do something; a night with its
+curves and log, the question before a rollback; versions, two of them compared. Missed by a finding
+that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``,
+fetched on first use; a browser is needed. The pictures are for a person to look at.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,11 @@ from benchmarks import environments
 from benchmarks.fake_server import fake_server
 from benchmarks.measurements import finish
 from pawl.errors import PawlError
-from pawl.server import ADMIN_KEY_FILE
+from pawl.server import ADMIN_KEY_FILE, api_key_of
+from pawl.settings import Settings
+from tests.serve.console import Console
+from tests.serve.pages.composed import composed
+from tests.serve.pages.nights import flagged_night
 from tests.serve.pages.tab import Tab
 
 PINS = Path(__file__).parent / "axe.txt"
@@ -117,6 +123,66 @@ BOARDS: dict[str, tuple[str, dict[str, Callable[[Tab], None]]]] = {
 }
 
 
+def _parts(tab: Tab) -> None:
+    for part in ("Training curves", "Log"):
+        tab.page.get_by_role("button", name=part).click()
+    expect(tab.page.locator(".runs-log").first).to_be_visible()
+    tab.page.get_by_text("Table: SFT, loss").click()
+
+
+def _asked_back(tab: Tab) -> None:
+    tab.page.get_by_role("button", name="Roll back").click()
+    expect(tab.page.locator(".op-asked")).to_be_focused()
+
+
+def _compared(tab: Tab) -> None:
+    tab.page.get_by_label(re.compile("Prompts, up to 20")).fill("first\n---\nsecond")
+    tab.page.get_by_role("button", name="Compare").click()
+    expect(tab.page.get_by_role("article", name="Prompt 2")).to_be_visible()
+
+
+RUNS_STATES: dict[str, Callable[[Tab], None]] = {
+    "runs": lambda tab: expect(tab.page.locator(".runs-frame")).to_be_visible(),
+    "parts": _parts, "asked-back": _asked_back,
+}  # fmt: skip
+VERSIONS_STATES: dict[str, Callable[[Tab], None]] = {
+    "versions": lambda tab: expect(tab.page.locator(".versions-flag").first).to_be_visible(),
+    "compared": _compared,
+}
+PLACES = {"runs": RUNS_STATES, "versions": VERSIONS_STATES}
+
+
+def look_at_operators(
+    context: BrowserContext, url: str, key: str, axe: str, name: str, pictures: Path | None
+) -> tuple[set[str], list[str]]:
+    """The same of the pages of operators."""
+    tab = Tab(context.new_page())
+    tab.watch()
+    found: set[str] = set()
+    for place, states in PLACES.items():
+        tab.page.goto(f"{url}/{place}/")
+        if place == "runs":
+            tab.page.get_by_label("Password").fill(key)
+            tab.page.get_by_role("button", name="Sign in").click()
+            # The first page that is built; Gradio imports for long when busy.
+            expect(tab.page.locator(".runs-frame")).to_be_visible(timeout=240_000)
+        found |= _look_at(tab, states, axe, name, pictures)
+    return found, tab.complaints
+
+
+@contextmanager
+def operated(folder: Path) -> Iterator[Console]:
+    """A server on which two nights were promoted."""
+    with composed(Settings(state_dir=folder / "operated")) as server:
+        console = Console(server)
+        flagged_night(console, "run-1", "base", ["cup"], {"lamp": "fixed"})
+        console.promote("run-1")
+        flagged_night(console, "run-2", "pawl@1", ["cup", "lamp"], {"oven": "broken"})
+        console.promote("run-2")
+        yield console
+        console.http.close()
+
+
 def look(
     context: BrowserContext, url: str, key: str, axe: str, name: str, pictures: Path | None
 ) -> tuple[set[str], list[str]]:
@@ -177,9 +243,11 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         fake_server(Path(folder)) as url,
+        operated(Path(folder)) as console,
         sync_playwright() as playwright,
     ):
         key = (Path(folder) / "state" / ADMIN_KEY_FILE).read_text("ascii").strip()
+        operators_key = api_key_of(console.server.settings)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for width, height in ((1280, 900), (390, 844)):
             for scheme in ("light", "dark"):
@@ -190,13 +258,22 @@ def main() -> None:
                 name = f"{width}-{scheme}"
                 found, complaints = look(context, url, key, axe, name, args.pictures)
                 context.close()
+                context = browser.new_context(
+                    viewport={"width": width, "height": height}, has_touch=width < 500,
+                    color_scheme="dark" if scheme == "dark" else "light",
+                )  # fmt: skip
+                more, others = look_at_operators(
+                    context, console.server.url, str(operators_key), axe, name, args.pictures
+                )
+                found, complaints = found | more, complaints + others
+                context.close()
                 figures[f"{width} pixels, {scheme}"] = ", ".join(sorted(found)) or "nothing"
                 missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
         browser.close()
-    n_states = len(STATES) + len(REVIEW_STATES) + sum(len(one[1]) for one in BOARDS.values())
+    every = (STATES, REVIEW_STATES, *(states for _, states in BOARDS.values()), *PLACES.values())
     finish("accessibility", "The pages by axe-core", figures, missed=missed,
-           note=f"{n_states} states; critical, serious and moderate "
-           "findings.", keep=not args.no_record)  # fmt: skip
+           note=f"{sum(map(len, every))} states; critical, serious and moderate findings.",
+           keep=not args.no_record)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -345,9 +345,11 @@ class Store:
         self._append("version_numbers", [(number, utc_now())]).result()
         return number
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Latest state of every run, newest first: ``run_id, status, at, started_at, detail``."""
-        return [_run(row) for row in self.read(_RUNS + " ORDER BY min(seq) DESC")]
+    def runs(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """Latest state of every run, or of the newest ``limit``, newest first: ``run_id, status,
+        at, started_at, detail``."""
+        rows = self.read(_RUNS + " ORDER BY min(seq) DESC LIMIT ?", [limit])
+        return [_run(row) for row in rows]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         """Latest state of one run with ``verdict`` (None until there is one), or None."""

@@ -484,14 +484,22 @@ class RollbackRequest(Body):
 Version = Annotated[str, Field(pattern=r"^(base|pawl@[0-9]{1,9})$")]
 
 
+class PromptMessage(Body):
+    role: str = Field(min_length=1)
+    content: str
+
+
 class ShadowRequest(Body):
-    """The newest recorded prompts, answered by two versions."""
+    """The newest recorded prompts, or some of one's own, answered by two versions."""
 
     a: Version = Field(description="base, or pawl@3")
     b: Version
     last: int = Field(50, ge=1, le=200, description="prompts")
     max_tokens: int = Field(128, ge=1, le=1024, description="of each answer")
     show: int = Field(10, ge=1, le=200, description="of the differences, the largest")
+    prompts: list[Annotated[list[PromptMessage], Field(min_length=1, max_length=100)]] | None = (
+        Field(None, min_length=1, max_length=20, description="instead of recorded ones; all shown")
+    )
 
 
 class RunState(Body):
@@ -589,11 +597,6 @@ class ErasureRequest(Body):
         "of an account or key",
     )  # fmt: skip
     conversation_id: str | None = Field(None, min_length=1)
-
-
-class PromptMessage(Body):
-    role: str = Field(min_length=1)
-    content: str
 
 
 class GenerateRequest(Body):
@@ -874,7 +877,7 @@ class Drill(Answer):
 
 
 class ShadowDifference(Answer):
-    completion_id: str = Field(description="whose prompt it is")
+    completion_id: str | None = Field(description="whose prompt it is; null: one's own")
     prompt: str = Field(description="its last message")
     a: str
     b: str
@@ -887,7 +890,9 @@ class Shadow(Answer):
     n_prompts: int
     n_same: int
     n_left_out: int = Field(description="with tools, of /v1/completions, or refused by the engine")
-    differences: list[ShadowDifference] = Field(description="the largest first")
+    differences: list[ShadowDifference] = Field(
+        description="the largest first; of one's own prompts in their order"
+    )
 
 
 class Health(Answer):
@@ -926,20 +931,6 @@ class CanaryStatus(Answer):
     wrong: dict[str, CanaryCount] = Field(description="flagged, failed, slow")
     outcome: CanaryOutcome = Field(description="what becomes of it now; canary: it goes on")
     reason: str
-
-
-class Status(Answer):
-    version: str
-    base: BaseStatus
-    champion: str
-    engine: EngineStatus
-    adapters: list[str]
-    waiting: list[Promotion] = Field([], description="challengers that a person must sign")
-    canary: CanaryStatus | None = Field(None, description="which the champion answers beside")
-    counts: dict[str, int]
-    url: str | None
-    exchange_dir: str = Field(description="what imports are read from and exports written to")
-    settings: dict[str, Any] = Field(description="what a night beside this server takes over")
 
 
 class ConversationMessage(Answer):
@@ -991,6 +982,35 @@ class ErasedConversations(Answer):
     is_erased: bool
 
 
+class RunProgress(Answer):
+    """Where a night is that runs now, as it wrote it last."""
+
+    step: str
+    began_at: str = Field(description="of the step")
+    stage: str = Field("", description="what a training or scoring does now")
+    fraction: float | None = Field(None, ge=0, le=1, description="of the stage")
+    seconds_left: float | None = Field(
+        None, description="of the night, by earlier ones; null: none has shown it"
+    )
+    at: str
+    pid: int = Field(description="the night's process")
+
+
+class CurveOfRun(Answer):
+    """A metric of a stage of a training, over its steps."""
+
+    stage: str
+    metric: str
+    train: list[tuple[float, float]] = Field(description="step and value")
+    validation: list[tuple[float, float]]
+
+
+class LogOfRun(Answer):
+    name: str = Field(description="its path in the state folder")
+    text: str = Field(description="the newest lines")
+    is_cut: bool = Field(description="there are older ones")
+
+
 class Run(Answer):
     """The latest state of a run; ``started_at`` is the time of its first."""
 
@@ -1000,10 +1020,87 @@ class Run(Answer):
     started_at: str
     detail: dict[str, Any]
     promotion: Promotion | None = Field(None, description="what became of its adapter last")
+    progress: RunProgress | None = Field(
+        None, description="null: it does not run now; unless it ended, it was interrupted"
+    )
 
 
 class RunWithVerdict(Run):
     verdict: dict[str, Any] | None
+
+
+class Status(Answer):
+    version: str
+    base: BaseStatus
+    champion: str
+    engine: EngineStatus
+    adapters: list[str]
+    waiting: list[Promotion] = Field([], description="challengers that a person must sign")
+    canary: CanaryStatus | None = Field(None, description="which the champion answers beside")
+    night: Run | None = Field(None, description="that runs now")
+    counts: dict[str, int]
+    url: str | None
+    exchange_dir: str = Field(description="what imports are read from and exports written to")
+    settings: dict[str, Any] = Field(description="what a night beside this server takes over")
+
+
+FlagOutcome = Literal["trained", "fixed", "same", "broken"]
+VersionState = Literal[
+    "champion", "before", "rolled_back", "base", "waiting", "canary", "pending", "refused",
+    "indistinguishable",
+]  # fmt: skip
+
+
+class VersionCounts(Answer):
+    """Of people's flags: those it was trained on, and the prompts by which its gate decided."""
+
+    n_trained: int = 0
+    n_fixed: int = 0
+    n_same: int = 0
+    n_broken: int = 0
+
+
+class VersionSummary(Answer):
+    """``state``: ``before`` is a champion that a rollback goes to."""
+
+    version: str
+    state: VersionState
+    run_id: str | None = Field(None, description="the night that made it")
+    at: str | None = Field(None, description="of the last move of it")
+    previous_version: str | None = Field(None, description="which it was let through against")
+    reason: str = ""
+    snapshot_id: str | None = None
+    counts: VersionCounts = VersionCounts()
+
+
+class FlagVerdict(Answer):
+    """What a night's gate found of a prompt that no training had seen."""
+
+    run_id: str
+    version: str | None = Field(description="that came of the night; null: none")
+    outcome: Literal["fixed", "broken", "same"]
+
+
+class FlagLineage(Answer):
+    """From a flag to what became of it; texts are cut to 600 characters."""
+
+    flag_id: str = Field(description="of the feedback; of an imported row its own")
+    completion_id: str | None
+    rater_id: str | None
+    created_at: str | None
+    answered_by: str | None = Field(description="the version whose answer it is")
+    question: str = Field(description="the prompt's last message")
+    flagged: str | None = Field(description="the answer")
+    correction: str | None
+    categories: list[str]
+    side: str = Field(description="of the split, in the newest snapshot that holds it")
+    trained_since: str | None = Field(description="the first version that was trained on it")
+    verdicts: list[FlagVerdict] = Field(description="oldest first")
+
+
+class FlagPage(Answer):
+    n_found: int
+    flags: list[FlagLineage]
 
 
 class StoredScores(Answer):

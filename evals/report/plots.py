@@ -53,7 +53,7 @@ def curves(shown: list[dict[str, Any]], *, label: str) -> str:
     """A panel a metric, over steps: training as a line, validation as dots.
 
     Args:
-        shown: of one stage, as :func:`evals.report.training.read_curves` gives them.
+        shown: of one stage, as :func:`pawl.curves.read_curves` gives them.
         label: what a screen reader says instead.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG

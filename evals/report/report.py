@@ -18,10 +18,10 @@ from evals.people import Pair
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import CONTROLS, is_of_people
 from evals.report.html import render
-from evals.report.training import read_curves
 from evals.runner import Scores, read_scores
 from evals.score import MANIFEST
 from pawl.adapters import MANIFEST as ADAPTER_MANIFEST
+from pawl.curves import read_curves
 from pawl.files import read_json, write_atomic, write_json
 from pawl.schemas import utc_now
 

@@ -23,7 +23,7 @@ from pawl.errors import PawlError
 FLAGS = "pawl.flags"  # where click's context keeps what every command takes
 COMMANDS = {  # module of pawl.cli that holds the click command, and its help in one line
     "up": ("serving", "Serve: the gateway, the pages and the vLLM engine, until Ctrl-C."),
-    "status": ("serving", "Which version answers, how the engine is, what is in the store."),
+    "status": ("serving", "Which version answers; the engine, the last night and the store."),
     "doctor": ("doctor", "What this machine has, what is missing, what to type."),
     "settings": ("serving", "Every setting with its value now."),
     "nightly": ("loop", "Retrain on the feedback, score, and promote or say why not."),

@@ -21,6 +21,7 @@ from pawl.files import read_json
 from pawl.jobs import end_with_parent
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
+from pawl.runs import seconds_since, standing
 from pawl.schedule import SCHEDULE_LOG, Event, Schedule, ScheduleLog
 from pawl.server import running_server
 
@@ -159,6 +160,9 @@ def show_command(ctx: click.Context, run: str) -> None:
     echo(_line(found))
     for step, figures in ((found.get("detail") or {}).get("steps") or {}).items():
         echo(f"  {one_line(describe_step(step, figures))}")
+    if progress := found.get("progress"):
+        took = {"seconds": seconds_since(progress["began_at"])}
+        echo(f"  {one_line(describe_step(progress['step'], took))}  runs")
     run_dir = settings.runs_dir / found["run_id"]
     if (run_dir / "verdict.json").exists():
         verdict = read_json(run_dir / "verdict.json")
@@ -242,9 +246,7 @@ def _suspects(found: dict[str, Any]) -> list[str]:
 
 
 def _line(run: dict[str, Any]) -> str:
-    detail = run.get("detail") or {}
-    reason = detail.get("reason") or detail.get("outcome") or ""
-    line = f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {run['status']}  {reason}"
+    line = f"{run['run_id']}  {str(run.get('at', ''))[:19]}Z  {standing(run)}"
     promotion = run.get("promotion") or {}
     if promotion.get("outcome") in ("waiting", "canary"):
         line += f"  {promotion['version']}: {promotion['reason']}"

@@ -12,6 +12,7 @@ import click
 
 from pawl.cli.connect import connect, settings_of
 from pawl.cli.output import echo, one_line
+from pawl.runs import moved, rehearsed
 
 MOST_SHOWN = 300  # characters of a text
 
@@ -42,7 +43,8 @@ def approve_command(ctx: click.Context, run: str) -> None:
 @click.pass_context
 def reject_command(ctx: click.Context, run: str) -> None:
     """Refuse the challenger of RUN, which waits for a person, or end its canary."""
-    _say(connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/reject", {}))
+    promotion = connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/reject", {})
+    echo(one_line(moved(promotion)))
 
 
 @click.command("rollback")
@@ -65,17 +67,8 @@ def drill_command(ctx: click.Context) -> None:
     engine and asked for answers. Exit code 1 when one of them could not be.
     """
     drill = connect(settings_of(ctx)).post("/admin/drill", {})
-    for word, step in (("back to", drill["back"]), ("forth to", drill["forth"])):
-        found = "its files are whole" if step["is_whole"] else "its files are NOT whole"
-        found += ", it answers" if step["answers"] else ", it does NOT answer"
-        loaded = "was loaded" if step["was_loaded"] else "was not loaded"
-        line = f"{word} {step['version']}: {step['seconds']:.2f} s, {loaded}; {found}"
-        echo(one_line(line if step["answers"] else f"{line}: {step['reason']}"))
-    is_away = not drill["forth"]["was_loaded"]
-    echo(
-        f"Nothing was moved: {drill['champion']} stays champion"
-        + (", but was not in the engine: see 'pawl status'." if is_away else ".")
-    )
+    for line in rehearsed(drill):
+        echo(one_line(line))
     ctx.exit(0 if drill["back"]["answers"] and drill["forth"]["answers"] else 1)
 
 
@@ -136,18 +129,5 @@ def path_of(run: str) -> str:
 
 def _end(ctx: click.Context, promotion: dict[str, Any]) -> None:
     """Say what became of a move, and end: 0 where the version answers, or will."""
-    _say(promotion)
+    echo(one_line(moved(promotion)))
     ctx.exit(0 if promotion["outcome"] in ("live", "pending", "waiting", "canary") else 1)
-
-
-def _say(promotion: dict[str, Any]) -> None:
-    version, before = promotion["version"], promotion["previous_version"]
-    line = {
-        "live": f"{version} answers now (before: {before}).",
-        "waiting": f"{version} waits for approval, {before} still answers.",
-        "canary": f"{version} answers a share of the conversations, {before} the others.",
-        "pending": f"{version} is next: no engine is running, it is probed when one starts.",
-        "indistinguishable": f"{version} answers like {before}: nothing was changed.",
-        "refused": f"{version} was refused, {before} still answers.",
-    }[promotion["outcome"]]
-    echo(one_line(f"{line} {promotion['reason']}").strip())

@@ -14,6 +14,7 @@ from pawl.cli.connect import connect, flags_of, group_arguments, settings_of
 from pawl.cli.output import echo, one_line
 from pawl.client import Client
 from pawl.errors import PawlError
+from pawl.runs import standing
 from pawl.settings import origins
 
 COMPLAINT_DAYS, MOST_COMPLAINTS = 30, 3
@@ -45,7 +46,7 @@ def up_command(
 @click.option("--json", "as_json", is_flag=True, help="The server's answer as it came.")
 @click.pass_context
 def status_command(ctx: click.Context, as_json: bool) -> None:
-    """Which version answers, how the engine is, what is in the store."""
+    """Which version answers; the engine, the last night and the store."""
     client = connect(settings_of(ctx), only_reads=True)
     status = client.get("/admin/status")
     if as_json:
@@ -65,6 +66,8 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             f"canary    {canary['version']}  {canary['share'] * 100:g} % of conversations since "
             f"{canary['began_at'][:19]}Z: {told}; {canary['reason']}"
         )
+    for night in client.get("/admin/runs", {"limit": 1})[:1]:
+        echo(one_line(f"night     {night['run_id']}  {standing(night)}"))
     echo(f"base      {status['base']['name']}")
     echo(f"engine    {engine['state']}  {one_line(engine.get('detail') or '')}".rstrip())
     echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")

@@ -32,8 +32,9 @@ from pawl.server import wait_ready
 from pawl.settings import Settings
 from refine.monitoring import check_packages
 from refine.night.budget import OUT_OF_TIME
+from refine.night.progress import Progress, usual_seconds
 from refine.night.state import Run, as_begun, promotion_of
-from refine.night.steps import STEPS, Night, Say, Step
+from refine.night.steps import STEPS, Night, Say, Step, alike
 
 log = logging.getLogger("pawl.night")
 
@@ -100,7 +101,8 @@ def run_night(
     began = time.monotonic()
     lock = settings.state_dir / "nightly.lock"
     with (
-        hold_lock(lock, "another night is running", "Wait for it to end"),
+        # Whoever looks whether a night runs holds the lock for a moment.
+        hold_lock(lock, "another night is running", "Wait for it to end", wait_seconds=0.3),
         ends_after(minutes),
     ):
         status = client.get("/admin/status")
@@ -137,8 +139,9 @@ def run_night(
         )
         beside_engine = status["engine"]["state"] != "off"
         until = None if minutes is None else began + 60 * minutes
+        now = Progress(run.run_dir, usual_seconds(alike(run, settings.runs_dir)), until)
         night = Night(
-            client, settings, run, base, suite, beside_engine, say,
+            client, settings, run, base, suite, beside_engine, say, now,
             until=until, min_new_rows=min_new_rows,
         )  # fmt: skip
         return _work(night)
@@ -250,7 +253,7 @@ def _work(night: Night) -> NightResult:
     run = night.run
     try:
         for step in STEPS:
-            if step.applies(run.state) and not run.is_done(step.name, step.output):
+            if _is_to_come(run, step):
                 _work_step(night, step)
     except PawlError as err:
         from evals.report.report import write_report
@@ -270,9 +273,19 @@ def _work(night: Night) -> NightResult:
     return NightResult(run.run_dir, outcome, reason, **result)
 
 
+def _is_to_come(run: Run, step: Step) -> bool:
+    return step.applies(run.state) and not run.is_done(step.name, step.output)
+
+
+def _to_come(run: Run) -> list[str]:
+    """Names of the steps that are not done, as far as it is known which apply."""
+    return [step.name for step in STEPS if _is_to_come(run, step)]
+
+
 def _work_step(night: Night, step: Step) -> None:
     run = night.run
     run.begin_step()
+    night.now.begin(step.name, _to_come(run)[1:])
     night.peak_memory_bytes = None
     started = time.monotonic()
     result = step.work(night)

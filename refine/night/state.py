@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
+from pawl.runs import ENDED
 from pawl.schemas import utc_now
 from pawl.settings import GateSettings, Settings, TrainSettings, flat
 from refine.checkpoints import discard
 
-ENDED = ("finished", "failed", "given_up")
 RUN = "run.json"
 
 

@@ -25,10 +25,12 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json, write_json
 from pawl.jobs import Event
 from pawl.models import BaseModel
+from pawl.runs import STAGE_WORDS
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings
 from refine.night import evidence
 from refine.night.budget import OUT_OF_TIME, REST_MINUTES, Budget, plan_time
+from refine.night.progress import Progress
 from refine.night.recheck import mended_by_base
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
 from refine.planner import Plan, choose, hidden_size_of
@@ -40,21 +42,12 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-# What a stage of a child does, for a reader who does not know its name.
-STAGE_WORDS = {
-    "replay": "collecting the base's own answers, to keep the rest as it is",
-    "sft": "SFT",
-    "dpo": "DPO",
-    "kto": "KTO",
-    "influence": "comparing the rows' gradients with those of what broke",
-    "probe": "recording what the adapter says, to recognise it when it is live",
-}
-
 
 @dataclass(slots=True)
 class Night:
     """What the steps of one run work with. ``peak_memory_bytes`` is the last child's; ``until`` is
-    when the night's time is over, on the monotonic clock (None: never)."""
+    when the night's time is over, on the monotonic clock (None: never). ``now`` says to others
+    where the night is."""
 
     client: Client
     settings: Settings
@@ -63,6 +56,7 @@ class Night:
     suite: Suite
     beside_engine: bool
     say: Say
+    now: Progress
     peak_memory_bytes: int | None = None
     until: float | None = None
     min_new_rows: int = 0
@@ -97,6 +91,8 @@ class Night:
             if "note" in event:
                 self.say(f"  {step}: {STAGE_WORDS.get(stage, stage)} {event['note']}")
                 return
+            if stage != "done":
+                self.now.stage(stage, event.get("fraction"))
             if stage == "done" or ("fraction" not in event and seen and seen[0] == stage):
                 return
             tenths = int(float(event.get("fraction", 0.0)) * 10)
@@ -209,16 +205,22 @@ def plan(night: Night) -> Result:
 
 def _share_time(night: Night, until: float) -> Budget:
     state = night.run.state
-    earlier = [
-        run
-        for run in newest_runs(night.settings.runs_dir)
-        if run.detail.get("suite") == state.detail.get("suite")
-        and run.settings.get("gate", {}).get("n_items_per_benchmark")
-        == state.settings["gate"]["n_items_per_benchmark"]
-        and run.base_fingerprint == state.base_fingerprint
-    ]
+    earlier = alike(night.run, night.settings.runs_dir)
     steps = [step.name for step in STEPS if step.applies(state)]
     return plan_time((until - time.monotonic()) / 60, night.settings, steps, earlier)
+
+
+def alike(run: Run, runs_dir: Path) -> list[RunState]:
+    """Runs on the same base, suite and items, newest first."""
+    state = run.state
+    return [
+        other
+        for other in newest_runs(runs_dir)
+        if other.detail.get("suite") == state.detail.get("suite")
+        and other.settings.get("gate", {}).get("n_items_per_benchmark")
+        == state.settings["gate"]["n_items_per_benchmark"]
+        and other.base_fingerprint == state.base_fingerprint
+    ]
 
 
 def _last_trained(night: Night) -> RunState | None:

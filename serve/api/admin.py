@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import TypeAdapter, ValidationError
 
 import pawl
 from pawl.errors import PawlError
-from pawl.files import read_regular
 from pawl.models import BaseModel
 from pawl.schemas import (
     Account,
@@ -31,7 +28,6 @@ from pawl.schemas import (
     GenerateRequest,
     ImportCounts,
     ImportRequest,
-    ItemScore,
     Key,
     KeyInfo,
     KeyRequest,
@@ -40,19 +36,12 @@ from pawl.schemas import (
     Promotion,
     PromotionRequest,
     RollbackRequest,
-    Run,
-    RunState,
-    RunWithVerdict,
-    ScoresRequest,
     Shadow,
     ShadowRequest,
     SnapshotManifest,
     SnapshotRequest,
     Status,
-    StoredScores,
-    StoredVerdict,
     Traffic,
-    Verdict,
 )
 from pawl.server import running_server
 from pawl.settings import Settings, shared_settings
@@ -62,6 +51,7 @@ from serve.api.bodies import JsonRoute
 from serve.api.errors import engine_off
 from serve.api.generate import generate
 from serve.api.keys import new_key
+from serve.api.runs import running_night
 from serve.api.shadow import shadow
 from serve.canary import Canary
 from serve.drill import drill
@@ -72,7 +62,6 @@ if TYPE_CHECKING:
     from serve.api.admission import Admission
     from serve.engine.supervisor import Engine
 
-MOST_SCORES_BYTES = 1_000_000_000  # of one folder's items; an item takes some 200
 _log = logging.getLogger("pawl.admin")
 
 
@@ -104,6 +93,7 @@ def admin_routes(
             adapters=sorted(promoter.offered),
             waiting=[row for row in promoter.history() if row.outcome == "waiting"],
             canary=canary.status(on_canary) if on_canary is not None else None,
+            night=running_night(settings, store),
             counts=store.counts(),
             url=server.url if server else None,
             exchange_dir=str(settings.exchange_dir),
@@ -190,59 +180,7 @@ def admin_routes(
         the `offset` newest, of those that hold `search`."""
         return store.access.audit(limit, offset, search)
 
-    # ---- nightly runs ----
-
-    @router.get("/runs")
-    def list_runs() -> list[Run]:
-        """Latest state of every run, newest first."""
-        moves = {row.run_id: row for row in promoter.history()}
-        return [Run(**run, promotion=moves.get(run["run_id"])) for run in store.runs()]
-
-    @router.get("/runs/{run_id}")
-    def show_run(run_id: str) -> RunWithVerdict:
-        """Latest state of one run, with its verdict."""
-        run = store.run(run_id)
-        if run is None:
-            raise PawlError(
-                f"run {run_id!r} is not known",
-                "no night of that name was recorded",
-                do="List the runs with 'pawl runs'",
-                code="unknown_run",
-                param="run_id",
-            )
-        moves = {row.run_id: row for row in promoter.history()}
-        return RunWithVerdict(**run, promotion=moves.get(run_id))
-
-    @router.post("/runs", response_model_exclude_unset=True)
-    def add_run(body: RunState) -> RunState:
-        """Record a state that a run came to."""
-        store.append_run(body.model_dump(exclude_unset=True)).result()
-        _log.info("run %s: %s", body.run_id, body.status)
-        return body
-
-    @router.post("/runs/{run_id}/scores")
-    def add_scores(run_id: str, body: ScoresRequest) -> StoredScores:
-        """Take in the finished folder of scores that a run left."""
-        scores = read_scores(Path(body.dir), settings)
-        store.append_scores(run_id, body.role, scores).result()
-        return StoredScores(run_id=run_id, role=body.role, n_items=len(scores))
-
-    @router.post("/runs/{run_id}/verdict")
-    def add_verdict(run_id: str, body: Verdict) -> StoredVerdict:
-        """Record the gate's verdict, as `verdict.json` has it."""
-        store.append_verdict(run_id, body.model_dump(exclude_unset=True)).result()
-        return StoredVerdict(run_id=run_id, outcome=body.outcome)
-
-    @router.post("/runs/{run_id}/approve")
-    async def approve_run(run_id: str, body: NoFields) -> Promotion:
-        """Let the challenger of a run in that waits for a person, or is on its canary; the answer
-        says what became of it."""
-        return await promoter.approve(run_id)
-
-    @router.post("/runs/{run_id}/reject")
-    async def reject_run(run_id: str, body: NoFields) -> Promotion:
-        """Refuse the challenger of a run that waits for a person, or end its canary."""
-        return await promoter.reject(run_id)
+    # ---- rows ----
 
     @router.get("/traffic")
     def show_traffic(
@@ -254,8 +192,6 @@ def admin_routes(
         from feedback.service import traffic_of
 
         return traffic_of(store, seed, n, base.fingerprint)
-
-    # ---- rows ----
 
     @router.post("/snapshots")
     def snapshot(body: SnapshotRequest) -> SnapshotManifest:
@@ -326,41 +262,3 @@ def _told(of: Key | Account) -> dict[str, Any]:
     """What may be said of a key or an account."""
     secret = ("secret_hash", "password_hash")
     return {name: value for name, value in of.as_json().items() if name not in secret}
-
-
-def read_scores(scores_dir: Path, settings: Settings) -> list[ItemScore]:
-    """Read ``items.jsonl`` of a finished folder under ``runs/`` or ``scores/``.
-
-    Raises:
-        PawlError: the folder lies elsewhere, was never finished, or holds other lines.
-    """
-    folder = scores_dir.resolve()
-    homes = [settings.runs_dir.resolve(), settings.scores_dir.resolve()]
-    if not any(folder.is_relative_to(home) for home in homes):
-        raise PawlError(
-            f"scores folder {scores_dir} is not in {settings.state_dir}",
-            "scores are taken from runs/ and scores/ only",
-            param="dir",
-        )
-    if not all((folder / name).is_file() for name in ("manifest.json", "items.jsonl")):
-        raise PawlError(
-            f"scores folder {scores_dir} is not finished",
-            "items.jsonl holds the scores, and manifest.json is written last",
-            "Score again",
-            code="not_found",
-            param="dir",
-        )
-    adapter = TypeAdapter(ItemScore)
-    scores: list[ItemScore] = []
-    try:
-        for line in read_regular(folder / "items.jsonl", MOST_SCORES_BYTES).splitlines():
-            scores.append(adapter.validate_json(line))
-    except ValidationError as err:
-        raise PawlError(
-            f"{scores_dir}/items.jsonl line {len(scores) + 1} is no score",
-            str(err.errors()[0]["msg"]),
-            "Score again",
-            code="bad_scores",
-            param="dir",
-        ) from err
-    return scores

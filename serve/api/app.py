@@ -126,6 +126,8 @@ def build_app(
     from serve.api.erasing import carry_on, erasing_routes
     from serve.api.figures import figure_routes
     from serve.api.reviews import review_routes
+    from serve.api.runs import run_routes
+    from serve.api.versions import version_routes
     from serve.promotion import Promoter
 
     base = base or resolve_model(
@@ -145,8 +147,9 @@ def build_app(
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
     reviews = review_routes(settings, store, engine, lambda: promoter.offered, admission)
+    runs, versions = run_routes(settings, store, promoter), version_routes(store, promoter)
     more = erasing_routes(settings, base, store), reviews, figure_routes(settings, store)
-    app = make_app(settings, gateway, admin, *more)
+    app = make_app(settings, gateway, admin, runs, versions, *more)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
         engine.on_ready = promoter.finish_pending

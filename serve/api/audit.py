@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 MOST_TARGET_CHARACTERS = 1_000
 MOST_REFUSED_A_MINUTE = 60
-_SECRET = ("password", "user", "conversation_id")  # of a body; the latter two are to be forgotten
+# Of a body; all but the first are to be forgotten, or may hold what is.
+_SECRET = ("password", "user", "conversation_id", "prompts")
 # Of an answer.
 _TOLD = ("outcome", "version", "snapshot_id", "n_added", "n_written", "erasure_id", "n_answers")
 _log = logging.getLogger("pawl.audit")

@@ -54,6 +54,7 @@ ALSO: dict[str, tuple[int, ...]] = {
     "POST /admin/runs/{run_id}/approve": (409,),
     "POST /admin/runs/{run_id}/reject": (409,),
     "POST /admin/runs/{run_id}/scores": (507,),
+    "GET /admin/versions/flags": (404,),
     "POST /admin/shadow": (404, 502),
     "POST /admin/snapshots": (409,),
 }

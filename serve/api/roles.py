@@ -77,7 +77,12 @@ RULES: dict[str, Rule] = {
     "GET /admin/explain": _ADMINISTRATOR,  # names raters, holds what they asked
     "GET /admin/keys": _ADMINISTRATOR,
     "GET /admin/quotas": _ADMINISTRATOR,
+    "GET /admin/runs/{run_id}/curves": _ADMINISTRATOR,
+    "GET /admin/runs/{run_id}/logs": _ADMINISTRATOR,
+    "GET /admin/runs/{run_id}/report": _ADMINISTRATOR,  # holds people's prompts
     "GET /admin/status": _ADMINISTRATOR,  # holds the settings
+    "GET /admin/versions": _ADMINISTRATOR,
+    "GET /admin/versions/flags": _ADMINISTRATOR,  # holds people's prompts
     "GET /admin/traffic": _ADMINISTRATOR,  # holds people's prompts
     "POST /admin/accounts": _audited("add account"),
     "POST /admin/accounts/{name}": _audited("change account"),

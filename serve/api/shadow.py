@@ -1,4 +1,5 @@
-"""Shadow: the newest recorded prompts answered by two versions, and where they differ most.
+"""Shadow: the newest recorded prompts, or some of one's own, answered by two versions, and where
+they differ most.
 
 Answers are greedy, so that what differs is the versions' and not chance; nobody gets them, and they
 are not recorded. Prompts with tools, and those of ``/v1/completions``, are left out.
@@ -12,7 +13,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from pawl.errors import PawlError
-from pawl.schemas import PLAIN_ROLES, Completion, Shadow, ShadowDifference, ShadowRequest
+from pawl.schemas import PLAIN_ROLES, Completion, Message, Shadow, ShadowDifference, ShadowRequest
 from serve.api.generate import generate
 from serve.promotion import Promoter
 
@@ -41,8 +42,8 @@ async def shadow(
     except TimeoutError:
         raise PawlError(
             f"{request.a} and {request.b} did not answer within {limit_seconds:g} s",
-            f"{request.last} prompts of up to {request.max_tokens} tokens each are too many for "
-            "this engine",
+            f"{len(request.prompts or ()) or request.last} prompts of up to {request.max_tokens} "
+            "tokens each are too many for this engine",
             "Ask for fewer prompts (--last) or shorter answers (--max-tokens)",
             code="invalid_value",
             param="last",
@@ -52,9 +53,15 @@ async def shadow(
 async def _shadow(
     engine: Engine, promoter: Promoter, store: Store, admission: Admission, request: ShadowRequest
 ) -> Shadow:
-    found = await asyncio.to_thread(store.newest_prompts, request.last)
-    rows = [row for row in found if _is_plain_chat(row)]
-    prompts = [row.messages for row in rows]
+    asked: list[tuple[str | None, list[Message]]]
+    if request.prompts is not None:
+        n_asked = len(request.prompts)
+        asked = [(None, [one.model_dump() for one in prompt]) for prompt in request.prompts]
+    else:
+        found = await asyncio.to_thread(store.newest_prompts, request.last)
+        n_asked = len(found)
+        asked = [(row.completion_id, row.messages) for row in found if _is_plain_chat(row)]
+    prompts = [messages for _, messages in asked]
     async with AsyncExitStack() as borrowed:
         for version in (request.a, request.b):
             result = await borrowed.enter_async_context(promoter.borrowed(version))
@@ -72,16 +79,20 @@ async def _shadow(
         ]
     differences = [
         ShadowDifference(
-            completion_id=row.completion_id, prompt=row.messages[-1]["content"],
+            completion_id=name, prompt=messages[-1]["content"],
             a=a["text"], b=b["text"], difference=difference(a["text"], b["text"]),
         )
-        for row, a, b in zip(rows, *answers, strict=True) if a["text"] or b["text"]
+        for (name, messages), a, b in zip(asked, *answers, strict=True)
+        if a["text"] or b["text"]
     ]  # fmt: skip
-    differences.sort(key=lambda one: -one.difference)
+    show = len(differences)
+    if request.prompts is None:
+        differences.sort(key=lambda one: -one.difference)
+        show = request.show
     n_same = sum(one.difference == 0 for one in differences)
     return Shadow(
         a=request.a, b=request.b, n_prompts=len(differences), n_same=n_same,
-        n_left_out=len(found) - len(differences), differences=differences[: request.show],
+        n_left_out=n_asked - len(differences), differences=differences[:show],
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # of a component's value, by its
     "dropdown": str,
     "checkbox": bool,
     "checkboxgroup": list,
+    "radio": (str, type(None)),
     "browserstate": (str, type(None)),
 }
 _TIMED = frozenset(("tick", "load", "then"))

@@ -27,7 +27,7 @@ from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.pages import ASSETS
 from serve.pages.events import EventShape, shapes_of
-from serve.pages.navigation import CHAT, DASHBOARD, PEOPLE, REVIEW, page_at
+from serve.pages.navigation import CHAT, DASHBOARD, PEOPLE, REVIEW, RUNS, VERSIONS, page_at
 from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
 
@@ -157,10 +157,14 @@ class Pages:
         from serve.pages.dashboard import DashboardPage
         from serve.pages.people import PeoplePage
         from serve.pages.review import ReviewPage
+        from serve.pages.runs import RunsPage
+        from serve.pages.versions import VersionsPage
 
         return {
             CHAT.path: self._mounted(CHAT.path, ChatPage().blocks, "page"),
             REVIEW.path: self._mounted(REVIEW.path, ReviewPage().blocks, "review"),
+            RUNS.path: self._mounted(RUNS.path, RunsPage().blocks, "operate"),
+            VERSIONS.path: self._mounted(VERSIONS.path, VersionsPage().blocks, "operate"),
             DASHBOARD.path: self._mounted(DASHBOARD.path, DashboardPage().blocks, "board"),
             PEOPLE.path: self._mounted(PEOPLE.path, PeoplePage().blocks, "board"),
         }

@@ -31,8 +31,10 @@ class PlacedPage:
 CHAT = PlacedPage("", "Chat", Role.USER)
 REVIEW = PlacedPage("/review", "Review", Role.REVIEWER)
 DASHBOARD = PlacedPage("/dashboard", "Dashboard", Role.REVIEWER)
+RUNS = PlacedPage("/runs", "Runs", Role.ADMINISTRATOR)
+VERSIONS = PlacedPage("/versions", "Versions", Role.ADMINISTRATOR)
 PEOPLE = PlacedPage("/people", "People", Role.ADMINISTRATOR)
-PAGES = (CHAT, REVIEW, DASHBOARD, PEOPLE)
+PAGES = (CHAT, REVIEW, DASHBOARD, RUNS, VERSIONS, PEOPLE)
 
 
 def page_at(path: str) -> tuple[PlacedPage, str]:

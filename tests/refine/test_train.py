@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from evals.report.training import read_curves
 from pawl.adapters import read_manifest, read_probe, validate_adapter
+from pawl.curves import read_curves
 from pawl.errors import PawlError
 from pawl.models import resolve_model
 from pawl.schemas import TrainingRow

@@ -18,6 +18,7 @@ from pawl.models import resolve_model
 from pawl.settings import Settings
 from refine.night.budget import OUT_OF_TIME
 from refine.night.nightly import ends_after
+from refine.night.progress import Progress
 from refine.night.recheck import MOST_ROWS, kept_answers, known_mended, mended_by_base
 from refine.night.steps import Night, why
 from refine.planner import Plan
@@ -50,7 +51,7 @@ def test_the_newest_are_asked_once_and_a_child_that_fails_ends_no_night(tmp_path
     settings = Settings(state_dir=tmp_path / "state")
     lines: list[str] = []
     run: Any = SimpleNamespace(run_dir=tmp_path)
-    night = Night(Server(), settings, run, base, suite, False, lines.append)
+    night = Night(Server(), settings, run, base, suite, False, lines.append, Progress(tmp_path, {}))
     pairs = [one for one in rows if one.kind == "pair"]
     last = pairs[-1].row_id
     write_atomic(kept_answers(settings, base), f'{{"item_id": "{last}", "matches": true}}\n')
@@ -74,7 +75,8 @@ def test_steps_that_go_on_without_what_failed_end_with_the_time(tmp_path: Path) 
     write_json(tmp_path / "plan.json", Plan("sft", "", {}).as_json())
     run: Any = SimpleNamespace(run_dir=tmp_path)
     settings = Settings(state_dir=tmp_path / "state")
-    night = Night(Server(), settings, run, base, load("everyday"), False, lambda line: None)
+    now = Progress(tmp_path, {})
+    night = Night(Server(), settings, run, base, load("everyday"), False, lambda line: None, now)
     for step in (lambda: mended_by_base(night, snapshot), lambda: why(night)):
         with pytest.raises(PawlError) as error, ends_after(0.003):  # their child takes seconds
             step()

@@ -112,6 +112,9 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     moved = call("POST", "/admin/promotions", {"adapter_dir": str(adapter), "force": True})
     assert call("POST", "/admin/drill", {})["back"]["version"] == "base"
     call("POST", "/admin/shadow", {"a": "base", "b": moved["version"], "last": 5, "max_tokens": 3})
+    call("GET", "/admin/versions")
+    call("GET", "/admin/versions/flags?search=x")
+    call("GET", "/admin/versions/flags?version=pawl@99", status=404)
     call("POST", "/admin/runs/{run_id}/approve", {}, status=409, run_id="none")
     call("POST", "/admin/runs/{run_id}/reject", {}, status=409, run_id="none")
     call("POST", "/admin/rollback", {})
@@ -122,6 +125,14 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/runs/{run_id}/scores", {"role": "anchor", "dir": str(scores)}, run_id="r")
     call("POST", "/admin/runs/{run_id}/verdict", {"outcome": "reject", "reasons": []}, run_id="r")
     call("GET", "/admin/runs/{run_id}", run_id="r")
+    call("GET", "/admin/runs/{run_id}/report", status=404, run_id="r")
+    (state_dir / "runs" / "r" / "report.html").write_text("<!doctype html>")
+    (state_dir / "runs" / "r" / "train").mkdir()
+    steps = state_dir / "runs" / "r" / "train" / "steps.jsonl"
+    steps.write_text('{"stage": "sft", "step": 1, "loss": 2.5}')
+    call("GET", "/admin/runs/{run_id}/report", run_id="r")
+    assert call("GET", "/admin/runs/{run_id}/curves", run_id="r")
+    call("GET", "/admin/runs/{run_id}/logs", run_id="r")
     # A key that is added is asked for from then on; tests/serve/api/test_keys.py adds some.
     call("POST", "/admin/keys", {"name": "a/b", "role": "user"}, status=400)
     call("POST", "/admin/keys/{name}/revoke", {}, status=404, name="nobody")
