@@ -97,6 +97,7 @@ class VersionsPage:
             lines=4, max_lines=14, max_length=50_000, elem_id="versions-prompts",
         )  # fmt: skip
         self.compare = gr.Button("Compare", variant="primary", elem_classes="op-press")
+        self.said = plain("versions-said", str(_html.notice("")))
         self.answers = plain("versions-answers")
 
     def _wire(self) -> None:
@@ -116,7 +117,7 @@ class VersionsPage:
         self.more.click(self._more, [self.page], drawn, **common)
         self.compare.click(
             self._compare, [self.page, self.a, self.b, self.prompts, self.max_tokens],
-            [self.notice, self.answers, self.compare], **common,
+            [self.said, self.answers, self.compare], **common,
         )  # fmt: skip
 
     # -- handlers
