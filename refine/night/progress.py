@@ -5,6 +5,7 @@ The server and the command line show it; nothing in a night depends on it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
@@ -52,7 +53,7 @@ class Progress:
         now, is_new = time.monotonic(), stage != self._stage
         if is_new:
             self._stage, self._stage_began = stage, now
-        self._fraction = fraction
+        self._fraction = None if fraction is None else min(1.0, max(0.0, float(fraction)))
         if is_new or now - self._written >= WRITE_SECONDS:
             self._write()
 
@@ -90,7 +91,8 @@ class Progress:
             step=self._step, began_at=self._began_at, stage=self._stage, fraction=self._fraction,
             seconds_left=self.seconds_left(), at=utc_now(), pid=os.getpid(),
         )  # fmt: skip
-        write_json(self._path, progress.model_dump())
+        with contextlib.suppress(OSError):  # the night itself will say what is wrong
+            write_json(self._path, progress.model_dump())
 
 
 def usual_seconds(earlier: Iterable[RunState]) -> dict[str, float]:
