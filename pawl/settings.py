@@ -141,6 +141,11 @@ class TrainSettings(BaseModel):
     )
     lora_rank: int = Field(16, ge=1, description="of the adapter's matrices")
     lora_alpha: int = Field(32, ge=1, description="an adapter counts alpha / rank times")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="of the LoRA's inputs, in training")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="AdamW's")
+    beta: float = Field(
+        0.1, gt=0, allow_inf_nan=False, description="DPO's and KTO's pull to the reference"
+    )
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="peak")
     n_epochs: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="at most; SFT stops when its rows are learned"

@@ -1,14 +1,15 @@
-"""The trainer without the night: ``pawl train`` takes a snapshot and leaves an adapter.
+"""The trainer without the night: ``pawl train`` leaves an adapter, ``pawl search`` a recipe.
 
-Nothing is scored and nothing is promoted. One that was killed is carried on by the next of the same
-snapshot and settings. It lies beside the nights' runs, so that an erasing finds
-it; without ``run.json`` no night takes it for one of its own.
+Both take a snapshot; nothing is promoted. What was killed is carried on by the next of the same
+snapshot and settings. What they leave lies beside the nights' runs, so that an erasing finds it;
+without ``run.json`` no night takes it for one of its own.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,21 @@ from pydantic import TypeAdapter, ValidationError
 from pawl.adapters import CHECKPOINTS, AdapterManifest
 from pawl.client import Client
 from pawl.errors import PawlError
-from pawl.files import hold_lock, write_json
-from pawl.jobs import Event
+from pawl.files import hold_lock, read_json, sha256_json, write_atomic, write_json
+from pawl.jobs import Event, run_job
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings
 from refine.checkpoints import discard
+from refine.cross_validation import held_out_kind
 from refine.monitoring import check_packages
 from refine.planner import Plan, choose, hidden_size_of
 from refine.replay import answers_path, generate_on_server
+from refine.search import RESULT, STUDY, Sampler, SearchJob
+from refine.search_space import most_replay, space
 from refine.train import Job, train, trained_rows
 
 Say = Callable[[str], None]
+GRID_OVER = ("learning_rate", "n_epochs")
 
 
 def train_alone(
@@ -52,33 +57,20 @@ def train_alone(
             training failed.
     """
     from evals.report.report import write_report
-    from feedback.snapshots import read_rows
 
-    lock = settings.state_dir / "nightly.lock"
-    with hold_lock(lock, "a night is running", "Wait for it to end"):
+    with hold_lock(settings.state_dir / "nightly.lock", "a night is running", "Wait for it to end"):
         check_packages(settings.monitoring.report_to)
-        base = resolve_model(
-            settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
-        )
-        base.check.refuse("train", base.name)
-        snapshot_dir = _snapshot(client, settings, snapshot_id)
-        plan = choose(read_rows(snapshot_dir), settings, hidden_size=hidden_size_of(base.model_dir))
-        if plan.method == "none":
-            raise PawlError("there is nothing to train", plan.reason, code="nothing_to_train")
-        run_dir = _unfinished(settings.runs_dir, snapshot_dir, plan, base, say)
+        work = prepare(client, settings, snapshot_id, say)
+        plan, snapshot_dir = work.plan, work.snapshot_dir
+        run_dir = _unfinished(settings.runs_dir, snapshot_dir, plan, work.base, say)
         if run_dir is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             run_dir = settings.runs_dir / f"train-{stamp}-{os.urandom(2).hex()}"
             run_dir.mkdir(parents=True)
             write_json(run_dir / "plan.json", plan.as_json())
         say(f"{plan.method} ({plan.reason}) on {snapshot_dir.name}, in {run_dir}")
-        status: dict[str, Any] = client.get("/admin/status")
-        beside_engine = status["engine"]["state"] == "ready"
-        if beside_engine and status["base"]["fingerprint"] == base.fingerprint:
-            path = answers_path(settings.replay_dir, base.fingerprint)
-            n = generate_on_server(client, plan, trained_rows(snapshot_dir), path)
-            say(f"replay: {n} answers generated, the rest kept")
-        job = Job.in_run(run_dir, base, snapshot_dir, plan, settings.replay_dir).reporting_to(
+        beside_engine = work.fill_replay(client, settings, plan.n_replay_rows, say)
+        job = Job.in_run(run_dir, work.base, snapshot_dir, plan, settings.replay_dir).reporting_to(
             settings.monitoring.report_to, settings.state_dir / "monitoring"
         )
         manifest = train(job, beside_engine=beside_engine, on_event=on_event)
@@ -109,6 +101,49 @@ def _unfinished(
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is trained, on what, and how."""
+
+    base: BaseModel
+    snapshot_dir: Path
+    plan: Plan
+
+    def fill_replay(self, client: Client, settings: Settings, n_rows: int, say: Say) -> bool:
+        """Let the engine answer what replay lacks, where one serves this base; whether one runs."""
+        status: dict[str, Any] = client.get("/admin/status")
+        beside_engine: bool = status["engine"]["state"] == "ready"
+        if beside_engine and status["base"]["fingerprint"] == self.base.fingerprint:
+            path = answers_path(settings.replay_dir, self.base.fingerprint)
+            plan = replace(self.plan, n_replay_rows=n_rows)
+            n = generate_on_server(client, plan, trained_rows(self.snapshot_dir), path)
+            say(f"replay: {n} answers generated, the rest kept")
+        return beside_engine
+
+
+def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Say) -> Work:
+    """The base, a snapshot's rows and the plan for them.
+
+    Args:
+        snapshot_id: which one; None: a new one, of the feedback as it is now.
+
+    Raises:
+        PawlError: the base can't be trained, the snapshot is not there, or there is nothing to
+            learn.
+    """
+    from feedback.snapshots import read_rows
+
+    base = resolve_model(
+        settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
+    )
+    base.check.refuse("train", base.name)
+    snapshot_dir = _snapshot(client, settings, snapshot_id)
+    plan = choose(read_rows(snapshot_dir), settings, hidden_size=hidden_size_of(base.model_dir))
+    if plan.method == "none":
+        raise PawlError("there is nothing to train", plan.reason, code="nothing_to_train")
+    return Work(base, snapshot_dir, plan)
+
+
 def _snapshot(client: Client, settings: Settings, snapshot_id: str | None) -> Path:
     from feedback.snapshots import MANIFEST
 
@@ -123,3 +158,70 @@ def _snapshot(client: Client, settings: Settings, snapshot_id: str | None) -> Pa
             code="unknown_snapshot",
         )
     return folder
+
+
+def search_alone(
+    client: Client,
+    settings: Settings,
+    *,
+    minutes: float,
+    n_folds: int = 3,
+    sampler: Sampler = "tpe",
+    over: Sequence[str] = (),
+    n_trials: int | None = None,
+    snapshot_id: str | None = None,
+    say: Say = lambda line: None,
+    on_event: Callable[[Event], None] | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Search for a recipe by cross-validation (``refine/search.py``), or go on with a search of the
+    same rows, settings and folds.
+
+    Args:
+        minutes: for this call.
+        over: names of settings of ``train``; none: all that are searched, of a grid ``GRID_OVER``.
+        n_trials: of all calls; None: what time allows. 1 cross-validates the settings as they are.
+        snapshot_id: which one; None: a new one, of the feedback as it is now.
+
+    Returns:
+        the search's folder and its ``result.json``.
+
+    Raises:
+        PawlError: a night is running, ``over`` names something else, the rows are too few for the
+            folds, or the time was over before one recipe was tried.
+    """
+    with hold_lock(settings.state_dir / "nightly.lock", "a night is running", "Wait for it to end"):
+        work = prepare(client, settings, snapshot_id, say)
+        held_out_kind(work.plan)  # refused before anything is made
+        known = space(work.plan, max_rank=settings.engine.max_lora_rank)
+        names = tuple(dict.fromkeys(over)) or (GRID_OVER if sampler == "grid" else tuple(known))
+        if unknown := sorted(set(names) - known.keys()):
+            raise PawlError(
+                f"{', '.join(unknown)} can't be searched for {work.plan.method}",
+                f"these can: {', '.join(known)}",
+                "Name some of them with --over, or leave it out",
+            )
+        dimensions = tuple(known[name] for name in names)
+        # What is left out changes no result; "counts" and "reason" are words about the rows.
+        plan = work.plan.as_json() | dict.fromkeys(("counts", "reason", "n_threads"))
+        decides = [work.snapshot_dir.name, work.base.fingerprint, plan, n_folds]
+        key = sha256_json([*decides, [asdict(one) for one in dimensions]])
+        folder = settings.runs_dir / f"search-{key[:16]}"
+        again = ", which goes on" if (folder / STUDY).exists() else ""
+        say(f"{work.plan.method} ({work.plan.reason}), {n_folds} folds, over {', '.join(names)}")
+        say(f"in {folder}{again}")
+        beside_engine = work.fill_replay(client, settings, most_replay(work.plan, dimensions), say)
+        train_job = Job.in_run(folder, work.base, work.snapshot_dir, work.plan, settings.replay_dir)
+        job = SearchJob(folder, train_job, dimensions, n_folds, sampler, 60 * minutes, n_trials)
+        path = folder / "job.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, TypeAdapter(SearchJob).dump_json(job, indent=2))
+        run_job(
+            "refine.search",
+            [str(path)],
+            name="search",
+            log_path=folder / "search.log",
+            n_threads=work.plan.n_threads,
+            beside_engine=beside_engine,
+            on_event=on_event,
+        )
+    return folder, dict(read_json(folder / RESULT))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pawl.chat_template import with_objects
+from pawl.chat_template import end_of_turn_id, renders_tools, with_objects
 from pawl.schemas import Message, TrainingRow
 from refine.planner import StageKind
 from refine.replay import ReplayRow
@@ -86,6 +86,19 @@ def encode_answer(
         last = max(i for i, token in enumerate(ids) if token == end_of_turn_id)
         ids = ids[: last + 1]
     return ids, n_prompt
+
+
+def encoder_of(tokenizer: Any) -> Encode:
+    """``encode_answer`` with this tokenizer."""
+    end_id = end_of_turn_id(tokenizer)
+    knows_tools = renders_tools(tokenizer)
+
+    def encode(prompt: list[Message], answer: str, tools: Tools) -> tuple[list[int], int]:
+        if not knows_tools and (tools or any(message.get("tool_calls") for message in prompt)):
+            raise ToolsNotRendered
+        return encode_answer(tokenizer, prompt, answer, end_id, tools)
+
+    return encode
 
 
 def build_stage(

@@ -50,13 +50,13 @@ from typing import Any
 
 from evals.broken import spread, what_broke
 from pawl.adapters import MANIFEST, read_manifest
-from pawl.chat_template import end_of_turn_id, load_tokenizer
+from pawl.chat_template import load_tokenizer
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore, Message, TrainingRow
-from refine.datasets import encode_answer
+from refine.datasets import encoder_of
 from refine.planner import Plan
 from refine.train import trained_rows
 
@@ -160,11 +160,7 @@ def rank(
     import torch
 
     tokenizer = load_tokenizer(model_dir)
-    end_id = end_of_turn_id(tokenizer)
-
-    def encode(prompt: list[Message], answer: str, tools: Any) -> tuple[list[int], int]:
-        return encode_answer(tokenizer, prompt, answer, end_id, tools)
-
+    encode = encoder_of(tokenizer)
     left_out: Counter[str] = Counter()
     items: list[tuple[ItemScore, list[Answer]]] = []
     for item in spread(broken.items, len(broken.items)):

@@ -81,6 +81,8 @@ class Plan:
     max_length_tokens: int | None = None
     lora_rank: int = 16
     lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    weight_decay: float = 0.0
     beta: float = 0.1
     patience_evals: int = 2
     n_threads: int | None = None
@@ -147,6 +149,9 @@ def choose(
         max_length_tokens=train.max_length_tokens,
         lora_rank=train.lora_rank,
         lora_alpha=train.lora_alpha,
+        lora_dropout=train.lora_dropout,
+        weight_decay=train.weight_decay,
+        beta=train.beta,
         n_threads=train.n_threads,
         seed=train.seed,
     )

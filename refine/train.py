@@ -42,7 +42,7 @@ from pawl.adapters import (
     write_probe,
 )
 from pawl.base_checks import LORA_LAYERS
-from pawl.chat_template import end_of_turn_id, load_tokenizer, renders_tools
+from pawl.chat_template import load_tokenizer
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
@@ -69,7 +69,8 @@ class Job:
     manifest; ``replay_dir`` holds answers of bases, and gets those of this one that are lacking;
     ``champion_dir`` is an adapter that the probe record should tell the new one apart from;
     ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``);
-    ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step."""
+    ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step;
+    ``leave_out`` are row_ids of the snapshot that training does not see (cross-validation)."""
 
     snapshot_dir: Path
     plan: Plan
@@ -84,6 +85,7 @@ class Job:
     report_to: tuple[str, ...] = ()
     report_dir: Path | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    leave_out: tuple[str, ...] = ()
 
     @classmethod
     def in_run(
@@ -155,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
-    _prepare_process()
+    prepare_process()
     job = TypeAdapter(Job).validate_json(args.job.read_bytes())
     if job.report_dir is not None:
         set_environment(job.report_to, job.report_dir)
@@ -185,14 +187,15 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     import transformers
 
     from refine import replay, trainer
-    from refine.datasets import ToolsNotRendered, build_stage, encode_answer
+    from refine.datasets import build_stage, encoder_of
 
     if job.plan.n_threads:
         torch.set_num_threads(job.plan.n_threads)
     transformers.set_seed(job.plan.seed)
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
-    rows = trained_rows(job.snapshot_dir)
+    held_out = set(job.leave_out)
+    rows = [row for row in trained_rows(job.snapshot_dir) if row.row_id not in held_out]
     tokenizer = load_tokenizer(job.model_dir)
     base = _load_base(job.model_dir, torch)
     limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
@@ -204,15 +207,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     replayed, replay_counts = replay.make_replay(job.plan, rows, kept_answers, by_base)
     report({"stage": "replay", **replay_counts})
 
-    end_id = end_of_turn_id(tokenizer)
-
-    knows_tools = renders_tools(tokenizer)
-
-    def encode(prompt: list[Message], answer: str, tools: Tools) -> tuple[list[int], int]:
-        if not knows_tools and (tools or any(message.get("tool_calls") for message in prompt)):
-            raise ToolsNotRendered
-        return encode_answer(tokenizer, prompt, answer, end_id, tools)
-
+    encode = encoder_of(tokenizer)
     whole_header = header(job)
     reporting = Reporting(job.report_to, job.work_dir.parent.name, whole_header)
     device = f"{base.device.type} {base.dtype}"
@@ -312,7 +307,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     return manifest
 
 
-def _prepare_process() -> None:
+def prepare_process() -> None:
     """Set what must be set before torch is imported. Only for a process of our own."""
     with contextlib.suppress(AttributeError):  # not glibc
         # glibc raises this bound up to 32 MB as large blocks are freed, and then keeps them in a
@@ -366,7 +361,7 @@ def _add_lora(base: Any, plan: Plan) -> Any:
         LoraConfig(
             r=plan.lora_rank,
             lora_alpha=plan.lora_alpha,
-            lora_dropout=0.0,
+            lora_dropout=plan.lora_dropout,
             bias="none",
             target_modules=targets,
             task_type="CAUSAL_LM",

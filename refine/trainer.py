@@ -142,6 +142,7 @@ def run_stage(
         per_device_eval_batch_size=min(pass_rows, max(1, max_tokens // rows.longest_tokens)),
         gradient_accumulation_steps=max(1, stage.batch_size // pass_rows),
         lr_scheduler_type="cosine",
+        weight_decay=plan.weight_decay,
         warmup_steps=min(WARMUP_STEPS, n_steps),
         max_grad_norm=1.0,
         max_length=None,  # over-long rows are gone already
@@ -240,6 +241,7 @@ def _trainer(
         return weighted(DPOTrainer), {
             "config_class": DPOConfig,
             "beta": plan.beta,
+            "disable_dropout": not plan.lora_dropout,
             "loss_type": ["sigmoid", "sft"],
             "precompute_ref_log_probs": stage.n_epochs >= 2,
         }
@@ -249,6 +251,7 @@ def _trainer(
     return weighted(KTOTrainer), {
         "config_class": KTOConfig,
         "beta": plan.beta,
+        "disable_dropout": not plan.lora_dropout,
         "desirable_weight": desirable,
         "undesirable_weight": undesirable,
     }
@@ -381,6 +384,7 @@ def _watch(
                         f"the learning rate {stage.learning_rate:g} is too high for these rows, "
                         "or a row holds something broken",
                         "Lower train.learning_rate",
+                        code="diverged",
                     )
             if logs:
                 event = {"stage": stage.kind, "step": state.global_step, **_numbers(logs)}

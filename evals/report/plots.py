@@ -78,6 +78,39 @@ def curves(shown: list[dict[str, Any]], *, label: str) -> str:
     return _svg(figure, label)
 
 
+def recipes(trials: list[dict[str, Any]], *, best: int, label: str) -> str:
+    """The score of each recipe of a search, in the order in which they were tried and over each of
+    its settings.
+
+    Args:
+        trials: dicts with ``trial``, ``state``, ``params``, ``score`` and ``standard_error``.
+        best: number of the best one.
+        label: what a screen reader says instead.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    names = [name for name in trials[0]["params"] if len({t["params"][name] for t in trials}) > 1]
+    n_rows = (len(names) + 2) // 2
+    figure = Figure(figsize=(8.2, 2.1 * n_rows), layout="constrained")
+    FigureCanvasSVG(figure)
+    for i, name in enumerate(["in the order tried", *names]):
+        axes = figure.add_subplot(n_rows, 2, i + 1)
+        _plain(axes, "top", "right")
+        axes.grid(axis="y", color="#e4e7eb", linewidth=0.8)
+        axes.tick_params(labelsize=8)
+        axes.set_title(name, fontsize=10, loc="left")
+        for trial in trials:
+            x = trial["params"][name] if i else trial["trial"]
+            color = ORANGE if trial["trial"] == best else BLUE
+            filled = color if trial["state"] == "complete" else "none"
+            axes.errorbar([x], [trial["score"]], yerr=trial["standard_error"], fmt="o", color=color,
+                          markerfacecolor=filled, markersize=5, linewidth=1.0)  # fmt: skip
+        if name in ("learning_rate", "beta"):
+            axes.set_xscale("log")
+    return _svg(figure, label)
+
+
 def _plain(axes: Any, *sides: str) -> None:
     for side in sides:
         axes.spines[side].set_visible(False)

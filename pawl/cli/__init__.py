@@ -29,6 +29,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "nightly": ("loop", "Retrain on the feedback, score, and promote or say why not."),
     "schedule": ("loop", "When nights are due, and what became of those that were."),
     "train": ("training", "Train an adapter and leave it: nothing is scored or promoted."),
+    "search": ("training", "Search the training's settings by cross-validation."),
     "eval": ("loop", "Score a model on the benchmarks with lm-eval."),
     "runs": ("loop", "The nightly runs, newest first."),
     "show": ("loop", "One run: its verdict and its report."),

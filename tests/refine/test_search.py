@@ -1,0 +1,193 @@
+"""A search on a landscape that is known: what is tried, kept, given up, and taken up again."""
+
+from __future__ import annotations
+
+import math
+import random
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.report.search import render
+from pawl.errors import PawlError
+from pawl.files import read_json
+from pawl.settings import Settings, TrainSettings
+from refine.cross_validation import FoldResult
+from refine.planner import Plan, choose
+from refine.search import BEST, FOLDS, RESULT, STUDY, Search, SearchJob
+from refine.search_space import applied, space
+from refine.train import Job
+from tests.refine.tiny import corrections
+
+N_FOLDS, N_ROWS = 3, 60
+FOLD_SECONDS = 100.0
+
+
+def plan_of(**settings: Any) -> Plan:
+    train = TrainSettings(**{"learning_rate": 1e-3, **settings})
+    return choose(corrections(9), Settings.model_construct(train=train))
+
+
+class Landscape:
+    """Held-out losses are lowest at a rate of 3e-3 and rank 8; each row has a level of its own. A
+    fold takes ``FOLD_SECONDS`` of a clock that stands still otherwise."""
+
+    def __init__(self, interrupt_at: int | None = None, diverges_above: float = math.inf) -> None:
+        of_fold = N_ROWS // N_FOLDS
+        self.groups = [[of_fold * fold + i for i in range(of_fold)] for fold in range(N_FOLDS)]
+        self.now = 0.0
+        self.asked: list[tuple[float, int, int]] = []
+        self._interrupt_at, self._diverges_above = interrupt_at, diverges_above
+
+    def clock(self) -> float:
+        return self.now
+
+    def __call__(self, plan: Plan, fold: int, seconds: float) -> FoldResult:
+        if len(self.asked) == self._interrupt_at:
+            raise KeyboardInterrupt
+        [stage] = plan.stages
+        if stage.learning_rate > self._diverges_above:
+            raise PawlError("loss became nan", code="diverged")
+        self.asked.append((stage.learning_rate, plan.lora_rank, fold))
+        self.now += min(seconds, FOLD_SECONDS)
+        level = random.Random(fold)
+        away = abs(math.log(stage.learning_rate / 3e-3)) + abs(math.log(plan.lora_rank / 8))
+        losses = [1 + away * (1 + 0.1 * level.random()) + level.random() for _ in self.groups[fold]]
+        return FoldResult(losses, 0.01, 0, min(seconds, FOLD_SECONDS), seconds >= FOLD_SECONDS)
+
+
+def search(
+    folder: Path, landscape: Landscape, over: str = "learning_rate lora_rank", **how: Any
+) -> dict[str, Any]:
+    plan = how.pop("plan", None) or plan_of()
+    known = space(plan, max_rank=16)
+    how = {"sampler": "tpe", "seconds": 1e6, "n_trials": 12} | how
+    train = Job(folder / "snapshot", plan, folder, folder, folder, "tiny", "f00d", folder)
+    dimensions = tuple(known[name] for name in over.split())
+    job = SearchJob(folder, train, dimensions, N_FOLDS, **how)
+    return Search(job, landscape, clock=landscape.clock).run()
+
+
+def tried(result: dict[str, Any]) -> list[tuple[Any, str]]:
+    return [(row["params"], row["state"]) for row in result["trials"]]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_best_recipe_is_found_and_kept_as_settings(tmp_path: Path, sampler: str) -> None:
+    result = search(tmp_path, Landscape(), sampler=sampler)
+    assert result["trials"][0]["params"] == {"learning_rate": 1e-3, "lora_rank": 16}
+    assert result["best"]["score"] < result["default"]["score"]
+    assert result["best"]["score"] == pytest.approx(result["best"]["loss"] + 4 * 0.01)
+    assert result["difference"]["loss"] == pytest.approx(
+        result["best"]["loss"] - result["default"]["loss"]
+    )
+    assert 0 < result["difference"]["standard_error"] < -result["difference"]["loss"]
+    assert read_json(tmp_path / RESULT) == result
+    pasted = tomllib.loads((tmp_path / BEST).read_text("utf-8"))
+    assert pasted == {"train": result["best"]["params"]}
+    settings = TrainSettings(**{"learning_rate": 1e-3} | pasted["train"])
+    plan = choose(corrections(9), Settings.model_construct(train=settings))
+    assert plan == applied(result["best"]["params"], plan_of())
+    page = render(result)
+    assert page.count("<svg") == 1
+    assert f"learning_rate = {result['best']['params']['learning_rate']}" in page
+
+
+def test_every_setting_can_be_pasted_and_stays_within_what_the_engine_serves() -> None:
+    for method in ("sft", "dpo"):
+        plan = plan_of(method=method, lora_rank=8)
+        known = space(plan, max_rank=16)
+        assert ("beta" in known) == (method == "dpo")
+        assert max(known["lora_rank"].values) == 16
+        for one in known.values():
+            assert one.default in one.values
+            train = TrainSettings(
+                **{"learning_rate": 1e-3, "method": method, "lora_rank": 8}
+                | {one.name: one.values[-1]}
+            )
+            assert applied({one.name: one.values[-1]}, plan) == choose(
+                corrections(9), Settings.model_construct(train=train)
+            )
+
+
+def test_the_same_seed_tries_the_same_recipes(tmp_path: Path) -> None:
+    first, again = (search(tmp_path / name, Landscape()) for name in "ab")
+    assert tried(first) == tried(again)
+    other = search(tmp_path / "c", Landscape(), plan=plan_of(seed=1))
+    assert tried(other) != tried(first)
+
+
+def test_what_is_worse_on_the_same_rows_is_given_up_after_a_fold(tmp_path: Path) -> None:
+    landscape = Landscape()
+    result = search(tmp_path, landscape)
+    pruned = [row for row in result["trials"] if row["state"] == "pruned"]
+    assert pruned
+    assert all(row["n_folds"] < N_FOLDS and row["score"] is not None for row in pruned)
+    assert result["best"]["state"] == "complete"
+    assert len(landscape.asked) == sum(row["n_folds"] for row in result["trials"])
+    assert min(row["score"] for row in result["trials"]) == result["best"]["score"]
+
+
+def test_an_interrupted_search_goes_on_as_if_it_was_not(tmp_path: Path) -> None:
+    whole = search(tmp_path / "whole", Landscape())
+    folder = tmp_path / "killed"
+    asked = []
+    while True:
+        landscape = Landscape(interrupt_at=4)
+        try:
+            resumed = search(folder, landscape)
+        except KeyboardInterrupt:
+            study = folder / STUDY
+            study.write_bytes(study.read_bytes() + b'{"op_code": 4, "wor')  # half a record,
+            Path(f"{study}.lock").touch()  # and its lock
+        else:
+            break
+        finally:
+            asked += landscape.asked
+    assert tried(resumed) == tried(whole)
+    assert resumed["best"]["params"] == whole["best"]["params"]
+    assert resumed["difference"] == whole["difference"]
+    assert len(asked) == len(set(asked)) > 8  # no fold was worked twice
+    third = Landscape()
+    assert tried(search(folder, third)) == tried(whole)
+    assert third.asked == []
+
+
+def test_the_time_is_kept_and_more_time_goes_on(tmp_path: Path) -> None:
+    landscape = Landscape()
+    with pytest.raises(PawlError, match="--minutes") as caught:
+        search(tmp_path, landscape, seconds=2.5 * FOLD_SECONDS, n_trials=None)
+    assert (caught.value.code, caught.value.retryable) == ("out_of_time", True)
+    assert landscape.now == 2.5 * FOLD_SECONDS
+    landscape = Landscape()
+    result = search(tmp_path, landscape, seconds=7.5 * FOLD_SECONDS, n_trials=None)
+    assert landscape.now <= 7.5 * FOLD_SECONDS
+    # The rest of the first recipe, and others while a whole one fits.
+    assert landscape.asked[0] == (1e-3, 16, 2)
+    assert landscape.now > 4.5 * FOLD_SECONDS
+    assert all(row["n_folds"] == N_FOLDS or row["state"] == "pruned" for row in result["trials"])
+
+
+def test_a_grid_tries_each_point_once(tmp_path: Path) -> None:
+    result = search(tmp_path, Landscape(), sampler="grid", n_trials=None)
+    points = [tuple(row["params"].values()) for row in result["trials"]]
+    known = space(plan_of(), max_rank=16)
+    assert len(points) == len(set(points))
+    assert set(points) == {
+        (rate, rank) for rate in known["learning_rate"].values for rank in known["lora_rank"].values
+    }
+    with pytest.raises(PawlError, match="points"):
+        search(tmp_path / "large", Landscape(), over=" ".join(known), sampler="grid")
+
+
+def test_a_recipe_that_diverges_is_given_up_and_says_why(tmp_path: Path) -> None:
+    result = search(tmp_path, Landscape(diverges_above=1.5e-3))
+    broken = [row for row in result["trials"] if row["problem"]]
+    assert broken
+    assert {row["state"] for row in broken} == {"pruned"}
+    assert all(row["params"]["learning_rate"] > 1.5e-3 for row in broken)
+    with pytest.raises(PawlError, match="diverged"):
+        search(tmp_path / "all", Landscape(diverges_above=0), n_trials=2)
+    assert list((tmp_path / "all" / FOLDS).iterdir()) == []
