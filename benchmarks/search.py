@@ -107,8 +107,8 @@ def cross_validation(base: BaseModel, work: Path, n_seeds: int, n_epochs: float)
     if n_within < 0.9 * n_seeds:
         missed.append(f"{n_within} of {n_seeds} seeds instead of 9 of 10")
     note = (
-        f"{N_FOLDS} folds of {N_ROWS} written answers (beginnings of real ones, up to "
-        f"{MOST_CHARACTERS} characters), "
+        f"{N_FOLDS} folds of {N_ROWS} written answers (beginnings of real ones and their questions, up "
+        f"to {MOST_CHARACTERS} characters each), "
         f"{n_epochs:g} epochs, no replay."
     )
     record("search-cv", "Cross-validation on 60 rows", figures, missed, note)
@@ -198,10 +198,11 @@ def data_sets() -> dict[str, tuple[str, list[TrainingRow], list[TrainingRow]]]:
 
 
 def written_answers() -> list[TrainingRow]:
-    """The beginnings of answers that people preferred, ranked first or liked, one of each cluster
-    of prompts, the shortest rows."""
+    """The beginnings of questions and of answers that people preferred, ranked first or liked, one
+    of each cluster of prompts."""
     rows = [
         replace(row, kind="sft", completion=beginning(row.chosen or row.completion or ""),
+                prompt=[{"role": "user", "content": beginning(row.prompt[-1]["content"])}],
                 chosen=None, rejected=None, label=None, row_id=f"sft-{row.row_id}")
         for row in real_rows()
         if row.chosen or row.label

@@ -319,7 +319,7 @@ class Search:
         rows = [row for row in rows if row["state"] in ("complete", "pruned")]
         default = next((row for row in rows if row["params"] == self._default), None)
         results = self._results(_params_of(best))
-        value = {
+        value: dict[str, Any] = {
             "method": train.plan.method,
             "snapshot_id": train.snapshot_dir.name,
             "base": {"name": train.base_name, "fingerprint": train.base_fingerprint},

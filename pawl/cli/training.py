@@ -46,7 +46,13 @@ def train_command(ctx: click.Context, snapshot: str | None, as_json: bool) -> No
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def search_command(
-    ctx: click.Context, over: str, snapshot: str | None, then_train: bool, as_json: bool, **how: Any
+    ctx: click.Context,
+    /,
+    over: str,
+    snapshot: str | None,
+    then_train: bool,
+    as_json: bool,
+    **how: Any,
 ) -> None:
     """Search settings of train.* for these rows, by cross-validation, in a bounded time.
 
