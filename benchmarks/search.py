@@ -107,9 +107,8 @@ def cross_validation(base: BaseModel, work: Path, n_seeds: int, n_epochs: float)
     if n_within < 0.9 * n_seeds:
         missed.append(f"{n_within} of {n_seeds} seeds instead of 9 of 10")
     note = (
-        f"{N_FOLDS} folds of {N_ROWS} written answers (beginnings of real ones and their questions, up "
-        f"to {MOST_CHARACTERS} characters each), "
-        f"{n_epochs:g} epochs, no replay."
+        f"{N_FOLDS} folds of {N_ROWS} written answers (beginnings of real ones and their "
+        f"questions, up to {MOST_CHARACTERS} characters each), {n_epochs:g} epochs, no replay."
     )
     record("search-cv", "Cross-validation on 60 rows", figures, missed, note)
     return missed
