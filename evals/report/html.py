@@ -5,11 +5,14 @@ The words and the layout are in ``templates/``; here is what they are filled wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evals.report.plots import before_after, curves, forest
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 TITLES = {
@@ -27,10 +30,9 @@ LEFT_OUT = {
 }
 
 
-def render(report: dict[str, Any]) -> str:
-    """The whole page of a report (see :func:`evals.report.report.build_report`)."""
+def environment_of(filters: Mapping[str, Callable[..., str]]) -> Environment:
+    """The templates of the reports: every text escaped, a name that is missing an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -39,7 +41,15 @@ def render(report: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= FILTERS
+    environment.filters |= filters
+    return environment
+
+
+def render(report: dict[str, Any]) -> str:
+    """The whole page of a report (see :func:`evals.report.report.build_report`)."""
+    from markupsafe import Markup
+
+    environment = environment_of(FILTERS)
 
     def plot_of_differences(rows: list[dict[str, Any]], label: str) -> Markup:
         shown = [row for row in rows if row["lower"] is not None]

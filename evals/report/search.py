@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evals.report.html import TEMPLATES
+from evals.report.html import environment_of
 from evals.report.plots import recipes
 
 
 def render(result: Mapping[str, Any]) -> str:
     """The whole page of a ``result.json`` (``refine/search.py``)."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = lambda value: "" if value is None else f"{value:.3f}"
+    environment = environment_of({"figure": lambda value: "" if value is None else f"{value:.3f}"})
     shown = [row for row in result["trials"] if row["score"] is not None]
     plot = recipes(shown, best=result["best"]["trial"], label="Score of each recipe by setting")
     return environment.get_template("search.html").render(result=result, plot=Markup(plot))

@@ -19,6 +19,7 @@ from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.api.metrics import Load, load_of
 from serve.pages.categories import api_of
+from serve.pages.layout import plain
 from serve.pages.plots import bars, csv_text, curve
 from serve.pages.rendering import category_name, html_parts
 
@@ -92,11 +93,6 @@ class DashboardPage:
         waiting = [one["version"] for one in history if one["outcome"] == "waiting"]
         parts = [tiles(found, waiting), *(_html.panel(one) for one in panels(found))]
         return "".join(str(one) for one in parts)
-
-
-def plain(name: str, text: str = "") -> gr.Markdown:
-    """A place for HTML of ours, in which every text is escaped."""
-    return gr.Markdown(text, sanitize_html=False, latex_delimiters=[], elem_id=name)
 
 
 def now(health: dict[str, Any], load: Load) -> str:

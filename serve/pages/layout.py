@@ -223,6 +223,11 @@ def drawn_and_form(page: OpenPage) -> list[Any]:
     return [*drawn(page), *form(page)]
 
 
+def plain(name: str, text: str = "") -> gr.Markdown:
+    """A place for HTML of ours, in which every text is escaped."""
+    return gr.Markdown(text, sanitize_html=False, latex_delimiters=[], elem_id=name)
+
+
 def warn(text: str, duration: float = 10) -> None:
     """Gradio draws a warning as HTML."""
     gr.Warning(html.escape(text, quote=False), duration=duration)

@@ -179,7 +179,8 @@ class Pages:
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         root = "../" * path.count("/") or "./"
         links = _asset("navigation.js").replace("%ROOT%", root)
-        head = _asset("icon.html") + f"<script>{links}\n{_asset(f'{name}.js')}</script>"
+        scripts = (_asset("session.js"), links, _asset(f"{name}.js"))
+        head = _asset("icon.html") + "<script>{}</script>".format("\n".join(scripts))
         if path == CHAT.path:
             for at, kind in _INSTALLED.items():
                 inner.add_route(at, _served(at.removeprefix("/"), kind))

@@ -21,7 +21,7 @@ from pawl.errors import PawlError
 from pawl.schemas import Role
 from serve.api.auth import caller_of
 from serve.pages.categories import api_of
-from serve.pages.dashboard import plain
+from serve.pages.layout import plain
 from serve.pages.rendering import html_parts
 
 N_ENTRIES = 50  # of the audit log at once

@@ -17,6 +17,7 @@ import gradio as gr
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.pages.categories import CategoryEditor, api_of
+from serve.pages.layout import plain
 from serve.pages.rendering import category_name, html_parts
 
 QUEUE = "/admin/reviews"
@@ -81,11 +82,11 @@ class ReviewPage:
         self.timer = gr.Timer(POLL_SECONDS)
         with gr.Row(elem_id="review-head"):
             gr.Markdown("# Review", elem_id="review-title")
-            self.who = _plain("review-who")
-        self.counts = _plain("review-counts")
+            self.who = plain("review-who")
+        self.counts = plain("review-counts")
         # What the browser shows; it is sent with each press.
         self.shown = gr.Textbox("", visible="hidden", elem_id="review-shown")
-        self.item = _plain("review-item")
+        self.item = plain("review-item")
         with gr.Row(elem_id="review-actions"):
             self.accept = _button("Accept", "a", "primary")
             self.correct = _button("Correct", "c")
@@ -102,7 +103,7 @@ class ReviewPage:
             }
             self.keep = _button("Back", "Escape")
         with gr.Column(visible=False, elem_id="review-alternatives") as self.choice:
-            self.offered = _plain("review-offered")
+            self.offered = plain("review-offered")
             with gr.Row():
                 self.picks = [_button(f"Take {n}", str(n)) for n in range(1, N_ALTERNATIVES + 1)]
                 self.leave = _button("Back", "Escape")
@@ -117,7 +118,7 @@ class ReviewPage:
                 self.save = _button("Save correction", "Ctrl+Enter", "primary")
                 self.close = _button("Back", "Escape")
         self.later = gr.Button("Show what I skipped", visible=False, elem_id="review-later")
-        self.help = _plain("review-help", str(_html.keys()))
+        self.help = plain("review-help", str(_html.keys()))
         CategoryEditor(self.blocks)
         self.drawn = [
             self.counts, self.shown, self.item, self.together, self.reasons, self.editor,
@@ -375,11 +376,6 @@ class ReviewPage:
     def _kept(self, counts: Any = None) -> list[Any]:
         """Nothing but the notice is drawn anew: what is typed stays."""
         return [gr.skip() if counts is None else counts, *[gr.skip()] * (len(self.drawn) - 1)]
-
-
-def _plain(name: str, text: str = "") -> gr.Markdown:
-    """A place for HTML of ours, in which every text is escaped."""
-    return gr.Markdown(text, sanitize_html=False, latex_delimiters=[], elem_id=name)
 
 
 def _button(text: str, key: str, variant: Any = "secondary") -> gr.Button:

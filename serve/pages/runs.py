@@ -23,7 +23,7 @@ from serve.api.auth import caller_of
 from serve.champion import champion_stack
 from serve.pages.api import Api
 from serve.pages.categories import api_of
-from serve.pages.dashboard import plain
+from serve.pages.layout import plain
 from serve.pages.rendering import html_parts
 
 RUNS, STATUS = "/admin/runs", "/admin/status"

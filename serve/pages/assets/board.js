@@ -1,12 +1,6 @@
-// The dashboard and the people page: a session that ended leads to the sign-in page. What asks
-// whether something is to be done takes the focus (No is first), and what became of it has it after.
+// The people page: what asks whether something is to be done takes the focus (No is first), and what
+// became of it has it after.
 (() => {
-  const ask = window.fetch;
-  window.fetch = async (...args) => {
-    const answer = await ask(...args);
-    if (answer.status === 401) location.reload();
-    return answer;
-  };
   addEventListener("keydown", (event) => {
     const no = document.querySelector("#people-no");
     if (event.key === "Escape" && no?.offsetParent) no.click();

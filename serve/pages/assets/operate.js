@@ -1,12 +1,6 @@
 // The operator's pages: a question takes the focus, so that a screen reader reads it out; Escape says
 // no; then the button that asked has the focus again.
 (() => {
-  const ask = window.fetch;
-  window.fetch = async (...args) => {
-    const answer = await ask(...args);
-    if (answer.status === 401) location.reload();  // the session ended: to the sign-in page
-    return answer;
-  };
   const visible = (selector) => {
     const found = document.querySelector(selector);
     return found?.offsetParent ? found : null;

@@ -12,16 +12,8 @@
 //   commands     what is pressed in the list goes to the server as JSON in #pawl-command; the reply
 //                stands in #pawl-reply
 //
-// Gradio comes back from a lost connection by loading the page anew. A session that ended is
-// noticed by the page's own requests: loaded anew, it leads to the sign-in page, and from there back
-// here.
+// Gradio comes back from a lost connection by loading the page anew.
 (() => {
-  const ask = window.fetch;
-  window.fetch = async (...args) => {
-    const answer = await ask(...args);
-    if (answer.status === 401) location.reload();
-    return answer;
-  };
   const find = (place) => document.querySelector(place);
   const chat = () => new URL(location.href).searchParams.get("chat");
   const put = (name, value, isNew) => {

@@ -2,12 +2,6 @@
 // text box only Ctrl+Enter and Escape are keys. What opens takes the focus, and the item has it
 // again when a form closes or another item comes, so that a screen reader reads it out.
 (() => {
-  const ask = window.fetch;
-  window.fetch = async (...args) => {
-    const answer = await ask(...args);
-    if (answer.status === 401) location.reload();  // the session ended: to the sign-in page
-    return answer;
-  };
   const find = (selector) => {
     const found = [...document.querySelectorAll(selector)];
     return found.find((element) => element.offsetParent !== null && !element.disabled);

@@ -10,19 +10,41 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
 from feedback.store import Store
 from pawl.models import BaseModel
+from pawl.schemas import Caller
+from pawl.server import api_key_of
 from pawl.settings import Settings
 from serve.api.app import build_app
+from serve.api.auth import CALLER
 from serve.engine.supervisor import CommandMaker, Engine
 from serve.up import Server, listen
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.serve.live import REPOSITORY, Operator, eventually, fake_command
 
 T = TypeVar("T")
+
+
+def request_of(server: Composed, caller: Caller, query: bytes = b"") -> Any:
+    """What a handler is given of a browser at 10.1.2.3 whose session is the server's key."""
+    import gradio as gr
+    from starlette.requests import Request
+
+    url = urlsplit(server.url)
+    cookie = f"pawl_session_{url.port}={api_key_of(server.settings)}"
+    scope = {
+        "type": "http",
+        "headers": [(b"host", url.netloc.encode()), (b"cookie", cookie.encode())],
+        "server": (url.hostname, url.port),
+        "client": ("10.1.2.3", 5),
+        "query_string": query,
+        CALLER: caller,
+    }
+    return gr.Request(Request(scope), session_hash="session")
 
 
 class Composed:

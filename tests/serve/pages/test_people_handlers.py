@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import pytest
 
 from pawl.schemas import Account, Caller, Role, utc_now
-from pawl.server import api_key_of
 from pawl.settings import Settings
-from serve.api.auth import CALLER
-from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.composed import Composed, composed, request_of
 
 pytestmark = pytest.mark.slow  # Gradio takes seconds to import
 T = TypeVar("T")
@@ -33,23 +30,10 @@ def opened(server: Composed, act: Callable[[Any, Any, Any], Awaitable[T]]) -> T:
     """What ``act`` answers of a page, its session and a request of a browser at 10.1.2.3."""
 
     async def call() -> T:
-        import gradio as gr
-        from starlette.requests import Request
-
         from serve.pages.people import OpenPeople, PeoplePage
 
-        url = urlsplit(server.url)
-        cookie = f"pawl_session_{url.port}={api_key_of(server.settings)}"
-        scope = {
-            "type": "http",
-            "headers": [(b"host", url.netloc.encode()), (b"cookie", cookie.encode())],
-            "server": (url.hostname, url.port),
-            "client": ("10.1.2.3", 5),
-            "query_string": b"",
-            CALLER: Caller("ada", Role.ADMINISTRATOR),
-        }
         people, page = PeoplePage(), OpenPeople()
-        request = gr.Request(Request(scope), session_hash="session")
+        request = request_of(server, Caller("ada", Role.ADMINISTRATOR))
         await people._begin(page, request)
         return await act(people, page, request)
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import pytest
 
 from feedback.erasing import forget
 from pawl.schemas import Caller, Category, Role
-from pawl.server import api_key_of
 from pawl.settings import Settings
-from serve.api.auth import CALLER
-from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.composed import Composed, composed, request_of
 from tests.serve.pages.test_review import flag
 
 pytestmark = pytest.mark.slow  # Gradio takes seconds to import
@@ -32,21 +29,9 @@ def opened(server: Composed, act: Callable[[Any, Any, Any], Awaitable[T]]) -> T:
     """What ``act`` answers of a page, its session and a request, once the page has an item."""
 
     async def call() -> T:
-        import gradio as gr
-        from starlette.requests import Request
-
         from serve.pages.review import OpenReview, ReviewPage
 
-        url = urlsplit(server.url)
-        cookie = f"pawl_session_{url.port}={api_key_of(server.settings)}"
-        scope = {
-            "type": "http",
-            "headers": [(b"host", url.netloc.encode()), (b"cookie", cookie.encode())],
-            "server": (url.hostname, url.port),
-            "query_string": b"",
-            CALLER: Caller("admin.key", Role.ADMINISTRATOR),
-        }
-        request = gr.Request(Request(scope), session_hash="session")
+        request = request_of(server, Caller("admin.key", Role.ADMINISTRATOR))
         review, page = ReviewPage(), OpenReview()
         await review._begin(page, request)
         assert page.item is not None

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import pytest
 
 from pawl.schemas import Caller, Role
-from pawl.server import api_key_of
 from pawl.settings import Settings
-from serve.api.auth import CALLER
 from tests.serve.console import Console
-from tests.serve.pages.composed import composed
+from tests.serve.pages.composed import composed, request_of
 from tests.serve.pages.nights import night
 
 pytestmark = pytest.mark.slow  # Gradio takes seconds to import
@@ -34,21 +31,9 @@ def opened(console: Console, act: Callable[[Any, Any, Any], Awaitable[T]], query
     """What ``act`` answers of a page, its session and a request, once the page was drawn."""
 
     async def call() -> T:
-        import gradio as gr
-        from starlette.requests import Request
-
         from serve.pages.runs import OpenRuns, RunsPage
 
-        url = urlsplit(console.server.url)
-        cookie = f"pawl_session_{url.port}={api_key_of(console.server.settings)}"
-        scope = {
-            "type": "http",
-            "headers": [(b"host", url.netloc.encode()), (b"cookie", cookie.encode())],
-            "server": (url.hostname, url.port),
-            "query_string": query,
-            CALLER: Caller("admin.key", Role.ADMINISTRATOR),
-        }
-        request = gr.Request(Request(scope), session_hash="session")
+        request = request_of(console.server, Caller("admin.key", Role.ADMINISTRATOR), query)
         runs, page = RunsPage(), OpenRuns()
         await runs._begin(page, request)
         return await act(runs, page, request)
