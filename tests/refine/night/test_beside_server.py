@@ -56,7 +56,7 @@ def nightly(state_dir: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def complain(client: Pawl, first: int, n: int) -> None:
     for i in range(first, first + n):
-        question = GREETINGS[i // len(ASKED)] + ASKED[i % len(ASKED)].format("grass")
+        question = f"{i}. {GREETINGS[i // len(ASKED)]}{ASKED[i % len(ASKED)].format('grass')}"
         answer = client.chat(question, conversation_id=f"c{i}")
         client.feedback(answer.id, thumb="down", correction=says("grass", "green"))
 
@@ -69,7 +69,7 @@ def test_two_nights_beside_a_server(served: Pawl, tmp_path: Path) -> None:
     lines = done.stderr.splitlines()
     assert {"snapshot", "plan", "replay", "train", "score challenger", "report"} <= set(
         worked(lines)
-    )
+    ), done.stderr
     [named] = [line for line in lines if "train.n_epochs" in line]
     assert "the server has None" in named
     [first] = served.runs()
