@@ -327,6 +327,31 @@ class ReviewSettings(BaseModel):
     )
 
 
+class PageSettings(BaseModel):
+    """The chat page."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    suggestions: Texts = Field(
+        (
+            "Explain to a ten-year-old how a bicycle stays upright.",
+            "Write a short, friendly e-mail that asks for a later delivery.",
+            "What should I ask before I sign a contract?",
+            "Give me five ideas for a dinner with what is in season.",
+        ),
+        max_length=8,
+        description="of a first message, on the empty page; none: '[]'",
+    )
+
+    @field_validator("suggestions")
+    @classmethod
+    def _are_short(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not text.strip() or len(text) > 300:
+                raise ValueError("a suggestion has 1 to 300 characters")
+        return value
+
+
 class ApiSettings(BaseModel):
     """The HTTP API."""
 
@@ -608,6 +633,7 @@ class Settings(BaseSettings):
     curation: CurationSettings = CurationSettings()
     review: ReviewSettings = ReviewSettings()
     judge: JudgeSettings = JudgeSettings()
+    page: PageSettings = PageSettings()
     api: ApiSettings = ApiSettings()
     sign_in: SignInSettings = SignInSettings()
     oidc: OidcSettings = OidcSettings()

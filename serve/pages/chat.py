@@ -15,7 +15,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
@@ -42,9 +42,13 @@ _RATER = re.compile(r"page-[0-9a-f]{32}")
 
 
 class ChatPage:
-    """The page as Gradio mounts it (``blocks``), and its handlers, called for every open page."""
+    """The page as Gradio mounts it (``blocks``), and its handlers, called for every open page.
 
-    def __init__(self) -> None:
+    Args:
+        suggestions: of a first message.
+    """
+
+    def __init__(self, suggestions: Sequence[str] = ()) -> None:
         # By caller, rater and id, while a page shows it or an answer is being read.
         self._conversations: WeakValueDictionary[tuple[str, str, str], Conversation] = (
             WeakValueDictionary()
@@ -55,7 +59,7 @@ class ChatPage:
         )
         self._secret = secrets.token_bytes(32)
         with gr.Blocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
-            self.layout = Layout()
+            self.layout = Layout(suggestions)
             self._wire(self.layout)
         self.blocks.queue(api_open=False, default_concurrency_limit=None)
 

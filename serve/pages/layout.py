@@ -6,13 +6,23 @@ This module imports Gradio at its top, which takes seconds: import it only to bu
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from serve.pages.conversation import OpenPage
 from serve.pages.markdown import LATEX_DELIMITERS
-from serve.pages.rendering import DOWN, UP, about, difference, has_reasons, messages, thumbs
+from serve.pages.rendering import (
+    DOWN,
+    UP,
+    about,
+    difference,
+    has_reasons,
+    messages,
+    suggested,
+    thumbs,
+)
 
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 _EMPTY = (
@@ -60,7 +70,7 @@ def theme() -> Any:
 class Layout:
     """The components, in the order in which they stand. Made inside a ``gr.Blocks``."""
 
-    def __init__(self) -> None:
+    def __init__(self, suggestions: Sequence[str] = ()) -> None:
         # Gradio scrambles what it stores; a fixed secret lets the id outlive a restart.
         self.rater = gr.BrowserState(None, storage_key="pawl-rater", secret="pawl-rater")
         self.page = gr.State(OpenPage())
@@ -159,6 +169,9 @@ class Layout:
             self.new_with = gr.Button(
                 "New chat with this message", size="sm", min_width=120, elem_id="pawl-new-with"
             )
+        # Seen while nothing is asked and nothing typed; page.js puts a pressed one into the box.
+        if suggestions:
+            plain("pawl-suggestions", suggested(suggestions))
         self.question = gr.Textbox(
             label="Your message",
             show_label=False,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +49,7 @@ def mount_pages(
     fronts: Fronts,
     n_event_bytes: int,
     sign_in: SignInPages,
+    suggestions: Sequence[str] = (),
 ) -> None:
     """Serve the pages; the chat page at ``/`` of ``app`` gets every path that nothing else takes.
 
@@ -59,8 +60,9 @@ def mount_pages(
         app: the gateway; its API routes are registered already, its lifespan has not begun.
         authenticator: asked whether a key is right, for the page as for the API.
         fronts, n_event_bytes, sign_in: as in ``PageSecurity``.
+        suggestions: of a first message.
     """
-    pages = Pages(getattr(app, "root_path", ""))
+    pages = Pages(getattr(app, "root_path", ""), suggestions)
     app.router.default = PageSecurity(
         pages, authenticator, fronts, pages.shapes, n_event_bytes, sign_in
     )
@@ -80,8 +82,8 @@ class Built:
 class Pages:
     """The pages once they are built; before that, a page that says how far they are."""
 
-    def __init__(self, root_path: str = "") -> None:
-        self._root_path = root_path
+    def __init__(self, root_path: str = "", suggestions: Sequence[str] = ()) -> None:
+        self._root_path, self._suggestions = root_path, suggestions
         self._built: dict[str, Built] = {}  # by the page's path
         self._problem: str | None = None
 
@@ -161,7 +163,7 @@ class Pages:
         from serve.pages.versions import VersionsPage
 
         return {
-            CHAT.path: self._mounted(CHAT.path, ChatPage().blocks, "page"),
+            CHAT.path: self._mounted(CHAT.path, ChatPage(self._suggestions).blocks, "page"),
             REVIEW.path: self._mounted(REVIEW.path, ReviewPage().blocks, "review"),
             RUNS.path: self._mounted(RUNS.path, RunsPage().blocks, "operate"),
             VERSIONS.path: self._mounted(VERSIONS.path, VersionsPage().blocks, "operate"),

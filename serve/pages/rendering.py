@@ -168,6 +168,11 @@ def meanings(categories: list[dict[str, Any]]) -> str:
     return str(_html.meanings(categories))
 
 
+def suggested(texts: Sequence[str]) -> str:
+    """Suggestions of a first message, as buttons."""
+    return str(_html.suggested(texts))
+
+
 def version_choices(models: dict[str, Any]) -> list[tuple[str, str]]:
     """(what is shown, the model's name) for each name of ``GET /v1/models``, in its order."""
     return [

@@ -270,6 +270,11 @@
     if (target.closest("#pawl-chats"))
       return toggleSide(!document.body.classList.contains("pawl-side-open"));
     if (target.closest("#pawl-erase")) return erase();
+    const suggestion = target.closest("#pawl-suggestions button");
+    if (suggestion) {
+      fill(question, suggestion.dataset.text);
+      return box(question).focus();
+    }
     if (!target.closest("#pawl-side, dialog")) toggleSide(false);
     const link = target.closest("#pawl-list a");
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {

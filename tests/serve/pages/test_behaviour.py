@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
@@ -10,6 +13,12 @@ from tests.serve.pages.composed import Composed
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
 
 pytestmark = pytest.mark.browser
+PICTURES = os.environ.get("PICTURES")  # a folder to keep pictures of the page in, for people
+
+
+def picture(tab: Tab, name: str) -> None:
+    if PICTURES:
+        tab.page.screenshot(path=Path(PICTURES) / f"{name}.png")
 
 
 def test_it_waits_visibly_and_escape_stops(tab: Tab) -> None:
@@ -20,6 +29,36 @@ def test_it_waits_visibly_and_escape_stops(tab: Tab) -> None:
     tab.page.keyboard.press("Escape")
     expect(tab.small_print).to_have_text(["stopped"])
     expect(tab.page.get_by_text("Waiting for the answer")).to_have_count(0)
+
+
+def test_a_suggestion_goes_into_the_box_while_nothing_is_asked_or_typed(
+    server: Composed, browser: Browser
+) -> None:
+    for size in ({"width": 1280, "height": 800}, {"width": 390, "height": 844}):
+        context = browser.new_context(viewport=size)
+        tab = Tab(context.new_page())
+        tab.open(server.url)
+        buttons = tab.page.get_by_role("group", name="Suggestions").get_by_role("button")
+        expect(buttons).to_have_text([*server.settings.page.suggestions])
+        for button in buttons.all():
+            button.scroll_into_view_if_needed()
+            expect(button).to_be_in_viewport(ratio=0.99)
+        buttons.first.scroll_into_view_if_needed()
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        picture(tab, f"suggestions-{size['width']}")
+        tab.box.type("mine")
+        expect(buttons).to_have_count(0)  # one would take what is typed away
+        tab.box.fill("")
+        buttons.nth(2).press("Enter")
+        expect(tab.box).to_have_value(server.settings.page.suggestions[2])
+        expect(tab.box).to_be_focused()
+        tab.box.press("Enter")
+        expect(tab.small_print).to_have_count(1)
+        expect(tab.box).to_have_value("")
+        expect(buttons).to_have_count(0)
+        tab.button("New chat").click()
+        expect(buttons.first).to_be_visible()
+        context.close()
 
 
 def test_focus_moves_into_the_form_and_back_and_escape_keeps_what_is_typed(tab: Tab) -> None:

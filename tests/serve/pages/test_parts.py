@@ -42,6 +42,7 @@ CATEGORY = {"key": HOSTILE, "definition": HOSTILE, "example": HOSTILE}
     lambda: review.alternatives({"texts": [HOSTILE], "version": HOSTILE}),
     lambda: chat.signed_in(HOSTILE), lambda: chat.under(TURN), lambda: chat.never_came(TURN),
     lambda: chat.about(TURN, "form-", True), lambda: chat.banner(ENGINE),
+    lambda: chat.suggested([HOSTILE]),
     lambda: chat.meanings([CATEGORY]), lambda: chat.difference([("insert", HOSTILE, HOSTILE)]),
 ])  # fmt: skip
 def test_no_text_ends_the_block_that_it_stands_in(draw: Callable[[], Any]) -> None:
