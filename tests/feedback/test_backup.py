@@ -90,6 +90,7 @@ def spoil(path: Path, how: str) -> None:
             tar.addfile(entry, io.BytesIO(b"evil"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cut", "no tar", "a byte", "one more", "leads out"])
 def test_what_is_no_whole_backup_restores_nothing(
     settings: Settings, tmp_path: Path, how: str

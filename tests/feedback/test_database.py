@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from feedback.database import Database
 
@@ -39,6 +40,7 @@ def test_opening_again_waits_for_old_reads_and_new_reads_wait_for_it(tmp_path: P
     database.close()
 
 
+@pytest.mark.slow
 def test_a_file_that_duckdb_made_shorter_itself_opens(tmp_path: Path) -> None:
     """After a checkpoint DuckDB cuts free blocks off the file's end, which its header still counts:
     such a file was once called cut short, and nothing could open it."""

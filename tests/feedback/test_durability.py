@@ -72,6 +72,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_and_halves_nothing(small_disk: Path) -> None:
     path = small_disk / "pawl.duckdb"
     kept: list[str] = []
@@ -136,6 +137,7 @@ def _state(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", ["empty", "header only", "half", "one byte short", "not a database", "catalog", "wal"]
 )
@@ -174,6 +176,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(
         assert store.counts()["completions"] == 320
 
 
+@pytest.mark.slow
 def test_a_damaged_block_is_found_by_verify(killed_store: Path, tmp_path: Path) -> None:
     path = tmp_path / "pawl.duckdb"
     shutil.copy(killed_store / "pawl.duckdb", path)
@@ -185,6 +188,7 @@ def test_a_damaged_block_is_found_by_verify(killed_store: Path, tmp_path: Path) 
         store.verify()
 
 
+@pytest.mark.slow
 def test_a_torn_end_of_the_wal_is_what_a_kill_leaves(killed_store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "store"
     shutil.copytree(killed_store, folder)

@@ -282,6 +282,7 @@ def test_a_killed_erasing_is_carried_on(settings: Settings, step: str) -> None:
     check_gone(settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["new file alone", "decided", "moved"])
 def test_a_killed_swap_leaves_one_store_or_the_other(tmp_path: Path, moment: str) -> None:
     path, other = tmp_path / "pawl.duckdb", tmp_path / "other" / "pawl.duckdb"
@@ -325,6 +326,7 @@ def test_rows_that_come_while_the_file_is_written_anew_are_there(
     store.verify()
 
 
+@pytest.mark.slow
 def test_what_is_under_way_while_its_person_is_forgotten_is_not_kept(
     settings: Settings, store: Store
 ) -> None:
@@ -367,6 +369,7 @@ def test_an_erasing_that_fails_forgets_nobody(settings: Settings, store: Store) 
     assert store.get_completion(begun.completion_id) == begun
 
 
+@pytest.mark.slow
 def test_who_asks_the_same_stays_on_the_side_of_who_asked_first(tmp_path: Path) -> None:
     """Also when the first is forgotten: what tested is not trained on, nor the reverse."""
     settings = settings_in(tmp_path)
@@ -395,6 +398,7 @@ def test_who_asks_the_same_stays_on_the_side_of_who_asked_first(tmp_path: Path) 
         assert len(store.places()) == 2
 
 
+@pytest.mark.slow
 def test_a_prompt_of_two_letters_empties_no_probe_record(tmp_path: Path) -> None:
     """It stands in the midst of what others wrote; as a whole turn it goes."""
     texts = {
@@ -463,6 +467,7 @@ def test_a_name_that_is_a_common_word_spoils_nothing(settings: Settings, store: 
     assert store.promotions()[0].version == "pawl@1"
 
 
+@pytest.mark.slow
 def test_ids_that_a_client_chose_spoil_nothing(tmp_path: Path) -> None:
     """They may be any word: a row of the store's own, a key of a manifest, another's account."""
     settings = Settings(state_dir=tmp_path / "state", split_salt=SALT)

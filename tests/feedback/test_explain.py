@@ -82,6 +82,7 @@ def test_a_row_of_an_old_snapshot_says_what_became_of_it(store: Store, settings:
     assert (found.rows, found.snapshots) == ([], [old])
 
 
+@pytest.mark.slow
 def test_what_is_put_aside_comes_with_its_figures(store: Store, settings: Settings) -> None:
     for n in range(5):
         said(store, answered(store, rater_id=f"r{n}"), thumb="up", rater_id=f"r{n}")

@@ -15,6 +15,8 @@ from feedback.store import Store
 from pawl.errors import PawlError
 from tests.feedback.examples import answered, make_completion
 
+pytestmark = pytest.mark.slow
+
 N_IN_FILE, N_IN_WAL = 30, 20
 
 

@@ -200,6 +200,7 @@ def test_a_client_that_hung_up_cancels_nothing(store: Store) -> None:
     assert store.get_completion(completion.completion_id) == completion
 
 
+@pytest.mark.slow
 def test_reads_beside_writes_see_all_that_was_acknowledged(store: Store) -> None:
     n_threads, n_each = 6, 60
     problems: list[str] = []

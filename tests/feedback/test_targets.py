@@ -131,6 +131,7 @@ def test_a_benchmark_item_is_named(tmp_path: Path) -> None:
     assert targets.reason_against(a_lesson(near)) is None
 
 
+@pytest.mark.slow
 def test_much_benchmark_data_is_read_by_a_child_once(tmp_path: Path) -> None:
     """The child's index finds what one of this process finds, also after a start."""
     data, settings = tmp_path / "data", Settings(state_dir=tmp_path / "state")

@@ -68,6 +68,7 @@ def test_errors_print_as_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_salvage_opens_a_store_that_is_refused(tmp_path: Path) -> None:
     path, copy = tmp_path / "state" / "pawl.duckdb", tmp_path / "copy"
     with Store.open(path) as store:

@@ -31,6 +31,7 @@ def type_in(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments)
 
 
+@pytest.mark.slow
 def test_between_its_calls_a_long_verb_leaves_the_store_to_others(tmp_path: Path) -> None:
     settings = toy_settings(tmp_path)
     night, other = connect(settings), connect(settings)

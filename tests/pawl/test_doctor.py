@@ -65,6 +65,7 @@ def test_a_store_in_use_is_left_alone(tmp_path: Path) -> None:
     assert "in use" in found.found
 
 
+@pytest.mark.slow
 def test_a_damaged_block_is_found(tmp_path: Path) -> None:
     settings = _settings(tmp_path)
     _filled(settings, 300)

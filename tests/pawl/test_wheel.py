@@ -150,7 +150,8 @@ def test_a_night_and_an_evaluation_from_a_hostile_folder(
     installed: Path, hostile: Path, model_dir: Path, tmp_path: Path
 ) -> None:
     """Their children too are those of the wheel."""
-    here = ["--state-dir", str(tmp_path / "state"), "--set", f"model={model_dir}"]
+    here = ["--state-dir", str(tmp_path / "state"), "--set", f"model={model_dir}",
+            "--set", "split_salt=pawl"]  # fmt: skip
     done = pawl(installed, hostile, "import", str(write_feedback(tmp_path / "rows.jsonl")), *here)
     assert done.returncode == 0, done.stderr
     short = ["gate.suite=everyday", "gate.n_items_per_benchmark=20", "train.n_epochs=1",

@@ -206,6 +206,7 @@ def test_a_person_ends_a_canary_and_a_rollback_says_how(console: Console) -> Non
     assert console.post("/admin/rollback").json()["version"] == row.previous_version
 
 
+@pytest.mark.slow
 def test_a_canary_that_left_the_engine_is_not_let_in_and_who_waited_for_it_is_answered(
     console: Console,
 ) -> None:
@@ -290,6 +291,7 @@ def test_another_champion_ends_all_that_was_compared_with_the_one_before(console
     assert (ended.outcome, ended.version) == ("refused", row.version)
 
 
+@pytest.mark.slow
 def test_a_canary_whose_files_broke_is_taken_back_when_the_engine_comes_again(
     console: Console,
 ) -> None:
@@ -303,6 +305,7 @@ def test_a_canary_whose_files_broke_is_taken_back_when_the_engine_comes_again(
     assert console.server.store.promotions()[-1].outcome == "refused"
 
 
+@pytest.mark.slow
 def test_signature_and_canary_survive_restarts(tmp_path: Path) -> None:
     """Promoted and signed without a server, tried by the next, signed once more at the last."""
     settings, base = settings_in(tmp_path), light_base(tmp_path / "base")

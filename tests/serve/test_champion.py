@@ -33,6 +33,7 @@ async def promote(world: World, *seeds: int) -> None:
         assert (await world.promoter.promote(body)).outcome == "live"
 
 
+@pytest.mark.slow
 def test_a_start_with_another_base_or_rank_is_refused_and_the_champion_stays(
     tmp_path: Path,
 ) -> None:
@@ -89,6 +90,7 @@ def test_an_engine_that_serves_a_whole_champion_wrongly_does_not_dethrone_it(
     run(test())
 
 
+@pytest.mark.slow
 def test_a_promotion_while_the_engine_comes_back_waits_for_the_champion(tmp_path: Path) -> None:
     """The engine answers already, its champion is not in it yet: not the adapter's fault."""
 

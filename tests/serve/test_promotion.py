@@ -182,6 +182,7 @@ def test_what_the_gate_did_not_let_through_is_refused(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_spoilt_adapters_are_refused_and_the_champion_stays(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path) as world:
@@ -335,6 +336,7 @@ def test_rolling_back_goes_one_champion_back_each_time(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_a_rollback_to_a_broken_folder_is_refused_and_the_base_stays_open(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path) as world:
@@ -396,6 +398,7 @@ def test_moves_asked_for_at_once_happen_one_after_the_other(tmp_path: Path) -> N
     run(test())
 
 
+@pytest.mark.slow
 def test_a_move_whose_asker_hangs_up_is_carried_through(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path) as world:
@@ -429,6 +432,7 @@ def test_without_an_engine_a_promotion_waits_and_the_next_start_probes_it(tmp_pa
     run(test())
 
 
+@pytest.mark.slow
 def test_a_pending_promotion_is_refused_when_the_champion_has_changed(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path, with_engine=False) as world:
@@ -445,6 +449,7 @@ def test_a_pending_promotion_is_refused_when_the_champion_has_changed(tmp_path: 
     run(test())
 
 
+@pytest.mark.slow
 def test_without_an_engine_a_rollback_moves_the_pointer(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path) as world:
@@ -461,6 +466,7 @@ def test_without_an_engine_a_rollback_moves_the_pointer(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_a_champion_that_can_not_be_served_any_more_is_rolled_back_with_the_reason(
     tmp_path: Path,
 ) -> None:
@@ -499,6 +505,7 @@ def test_a_restarted_engine_serves_the_champion_again(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_what_a_crash_leaves_behind_is_carried_on_or_swept(tmp_path: Path) -> None:
     """The states that a kill can leave: a half-made copy; a whole folder that no row names; a
     pending row."""

@@ -361,6 +361,7 @@ def test_what_goes_out_comes_back(
         assert {row.row_id for row in other.imported()} == {row.row_id for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["sft", "preference", "unpaired"])
 def test_rows_with_tools_come_back_whole(file_format: str) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
@@ -380,6 +381,7 @@ def test_rows_with_tools_come_back_whole(file_format: str) -> None:
     assert (again.tools, again.categories) == (tools, ["tone"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "file_format", "kind", "n_records", "n_rows"),
     [
