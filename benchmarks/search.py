@@ -41,7 +41,7 @@ from refine.cross_validation import Folds, score_of, standard_error
 from refine.demo.organisation import load_organisation
 from refine.planner import choose, hidden_size_of
 from refine.search import RESULT, SearchJob
-from refine.search_space import Params, applied, most_replay, space
+from refine.search_space import BY_NAME, Params, applied, most_replay, space
 from refine.train import Job, prepare_process
 
 FEEDBACK = Path(__file__).resolve().parent.parent.parent / "shared" / "feedback"
@@ -121,7 +121,8 @@ def best_recipes(base: BaseModel, work: Path, minutes: float) -> None:
         folder = work / f"best-{name}"
         options = {"method": method, "max_length_tokens": 320}
         job = job_of(base, folder, work, rows, options)
-        known = space(job.plan, max_rank=MOST_RANK)
+        whole = space(job.plan, max_rank=MOST_RANK)
+        known = {name: one for name, one in whole.items() if name not in BY_NAME}
         search = SearchJob(folder, job, tuple(known.values()), 3, "tpe", 60 * minutes)
         path = folder / "job.json"
         write_atomic(path, TypeAdapter(SearchJob).dump_json(search, indent=2))

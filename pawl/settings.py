@@ -139,10 +139,22 @@ class TrainSettings(BaseModel):
     method: Literal["auto", "sft", "dpo", "kto", "sft+dpo"] = Field(
         "auto", description="of training; auto: by the rows that there are"
     )
+    tuning: Literal["lora", "rslora"] = Field(
+        "lora", description="rslora: an adapter counts alpha / sqrt(rank) times"
+    )
+    last_layers: int | None = Field(
+        None, ge=1, description="of the base that get an adapter, the rest is frozen; None: all"
+    )
     lora_rank: int = Field(16, ge=1, description="of the adapter's matrices")
     lora_alpha: int = Field(32, ge=1, description="an adapter counts alpha / rank times")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="of the LoRA's inputs, in training")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="AdamW's")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="SFT: of each label, spread over all tokens"
+    )
+    neftune_alpha: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="SFT: noise on the embeddings (NEFTune), 5 say"
+    )
     beta: float = Field(
         0.1, gt=0, allow_inf_nan=False, description="DPO's and KTO's pull to the reference"
     )

@@ -26,10 +26,10 @@ from pawl.settings import Settings
 from refine.checkpoints import discard
 from refine.cross_validation import held_out_kind
 from refine.monitoring import check_packages
-from refine.planner import Plan, choose, hidden_size_of
+from refine.planner import Plan, choose, hidden_size_of, n_layers_of
 from refine.replay import answers_path, generate_on_server
 from refine.search import RESULT, STUDY, Sampler, SearchJob
-from refine.search_space import most_replay, space
+from refine.search_space import BY_NAME, most_replay, space
 from refine.train import Job, train, trained_rows
 
 Say = Callable[[str], None]
@@ -178,7 +178,7 @@ def search_alone(
 
     Args:
         minutes: for this call.
-        over: names of settings of ``train``; none: all that are searched, of a grid ``GRID_OVER``.
+        over: names of settings of ``train``; none: all but ``BY_NAME``, of a grid ``GRID_OVER``.
         n_trials: of all calls; None: what time allows. 1 cross-validates the settings as they are.
         snapshot_id: which one; None: a new one, of the feedback as it is now.
 
@@ -192,8 +192,13 @@ def search_alone(
     with hold_lock(settings.state_dir / "nightly.lock", "a night is running", "Wait for it to end"):
         work = prepare(client, settings, snapshot_id, say)
         held_out_kind(work.plan)  # refused before anything is made
-        known = space(work.plan, max_rank=settings.engine.max_lora_rank)
-        names = tuple(dict.fromkeys(over)) or (GRID_OVER if sampler == "grid" else tuple(known))
+        known = space(
+            work.plan,
+            max_rank=settings.engine.max_lora_rank,
+            n_layers=n_layers_of(work.base.model_dir),
+        )
+        usual = GRID_OVER if sampler == "grid" else tuple(n for n in known if n not in BY_NAME)
+        names = tuple(dict.fromkeys(over)) or usual
         if unknown := sorted(set(names) - known.keys()):
             raise PawlError(
                 f"{', '.join(unknown)} can't be searched for {work.plan.method}",

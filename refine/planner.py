@@ -18,17 +18,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json
 from pawl.schemas import TrainingRow
-from pawl.settings import Settings
+from pawl.settings import Settings, TrainSettings
 
 Method = Literal["none", "sft", "dpo", "kto", "sft+dpo"]
 StageKind = Literal["sft", "dpo", "kto"]
+Tuning = Literal["lora", "rslora"]
 KINDS: tuple[StageKind, ...] = ("sft", "dpo", "kto")  # in the order of a plan's stages
 
 # Fewer rows than this and the night says so instead of fitting noise. Written answers or pairs; a
@@ -79,10 +80,14 @@ class Plan:
     n_replay_rows: int = 0
     max_minutes: float = 20.0
     max_length_tokens: int | None = None
+    tuning: Tuning = "lora"
+    last_layers: int | None = None
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
     weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    neftune_alpha: float = 0.0
     beta: float = 0.1
     patience_evals: int = 2
     n_threads: int | None = None
@@ -105,6 +110,13 @@ class Plan:
             ) from err
 
 
+# What a plan has as it is set.
+AS_SET = sorted(
+    ({field.name for field in fields(Plan)} & TrainSettings.model_fields.keys())
+    - {"method", "n_replay_rows"}
+)
+
+
 def choose(
     rows: Sequence[TrainingRow], settings: Settings, *, hidden_size: int | None = None
 ) -> Plan:
@@ -117,7 +129,8 @@ def choose(
             given.
 
     Raises:
-        PawlError: ``settings.train.method`` forces a method that these rows can't support.
+        PawlError: ``settings.train.method`` forces a method that these rows can't support, or
+            another setting has no meaning in the method.
     """
     counts = _count(rows)
     forced = settings.train.method
@@ -136,6 +149,7 @@ def choose(
         return Plan("none", reason, counts, seed=settings.train.seed)
     kinds = [kind for kind in KINDS if kind in method.split("+")]
     train = settings.train
+    _check_stages(train, kinds, method)
     n_replay = train.n_replay_rows
     return Plan(
         method,
@@ -145,22 +159,35 @@ def choose(
         n_replay_rows=(
             _replay_rows(kinds[0], counts, train.max_minutes) if n_replay is None else n_replay
         ),
-        max_minutes=train.max_minutes,
-        max_length_tokens=train.max_length_tokens,
-        lora_rank=train.lora_rank,
-        lora_alpha=train.lora_alpha,
-        lora_dropout=train.lora_dropout,
-        weight_decay=train.weight_decay,
-        beta=train.beta,
-        n_threads=train.n_threads,
-        seed=train.seed,
+        **{name: getattr(train, name) for name in AS_SET},
     )
+
+
+def _check_stages(train: TrainSettings, kinds: Sequence[StageKind], method: str) -> None:
+    """Raises PawlError: a setting has no meaning in any stage of this method."""
+    for name in ("label_smoothing", "neftune_alpha"):
+        value = getattr(train, name)
+        if value and "sft" not in kinds:
+            raise PawlError(
+                f"train.{name} = {value:g} was asked for",
+                f"these rows are trained by {method}, and only SFT has it",
+                "Set it to 0, or train.method to 'sft'",
+            )
 
 
 def hidden_size_of(model_dir: Path) -> int:
     """The width of the model in this folder, from its ``config.json``."""
+    return int(_text_config(model_dir)["hidden_size"])
+
+
+def n_layers_of(model_dir: Path) -> int:
+    """How many layers the model in this folder has."""
+    return int(_text_config(model_dir)["num_hidden_layers"])
+
+
+def _text_config(model_dir: Path) -> dict[str, Any]:
     config = read_json(model_dir / "config.json")
-    return int((config.get("text_config") or config)["hidden_size"])
+    return dict(config.get("text_config") or config)
 
 
 def _count(rows: Sequence[TrainingRow]) -> dict[str, int]:

@@ -10,6 +10,8 @@ from refine.planner import Plan
 
 Params = dict[str, int | float]
 AROUND = (0.25, 0.5, 1, 2, 4)  # times a rate, or beta
+# Each setting more takes time from the others.
+BY_NAME = ("label_smoothing", "neftune_alpha", "last_layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,13 @@ class Dimension:
         return self.values[0], self.values[-1]
 
 
-def space(plan: Plan, *, max_rank: int) -> dict[str, Dimension]:
-    """What is searched around a plan of one stage: each setting's values, the plan's among them.
+def space(plan: Plan, *, max_rank: int, n_layers: int | None = None) -> dict[str, Dimension]:
+    """What can be searched around a plan of one stage: each setting's values, the plan's among
+    them. Those in ``BY_NAME`` are searched where they are named.
 
     Args:
         max_rank: what the engine serves.
+        n_layers: of the base; None: ``last_layers`` is not searched.
     """
     [stage] = plan.stages
     ranks = {value for value in (4, 8, 16, 32, 64) if value <= max_rank} | {plan.lora_rank}
@@ -52,6 +56,17 @@ def space(plan: Plan, *, max_rank: int) -> dict[str, Dimension]:
     ]
     if stage.kind != "sft":
         dimensions.append(_range("beta", plan.beta))
+    if stage.kind == "sft":
+        smoothing = plan.label_smoothing
+        values = tuple(sorted({0.0, 0.05, 0.1, smoothing}))
+        dimensions.append(Dimension("label_smoothing", values, smoothing))
+        noise = plan.neftune_alpha
+        values = tuple(sorted({0.0, 5.0, 10.0, noise}))
+        dimensions.append(Dimension("neftune_alpha", values, noise))
+    if n_layers is not None:
+        last = plan.last_layers or n_layers
+        parts = {max(1, n_layers // 4), max(1, n_layers // 2), n_layers, last}
+        dimensions.append(Dimension("last_layers", tuple(sorted(parts)), last))
     return {one.name: one for one in dimensions if len(one.values) > 1}
 
 

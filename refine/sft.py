@@ -2,8 +2,8 @@
 
 Two losses, each summed over the labelled tokens of a batch and divided by the number of all:
 
-- written answers (corrections, liked answers): cross-entropy of the answer's tokens, times the
-  row's weight (``feedback.balance``);
+- written answers (corrections, liked answers): cross-entropy of the answer's tokens, with smoothed
+  labels where ``train.label_smoothing`` says so, times the row's weight (``feedback.balance``);
 - replay: the divergence KL(base || model) of the next token's distribution over the whole
   vocabulary, prompt included (distillation from the base itself), ``REPLAY_WEIGHT`` times.
   Cross-entropy on the base's greedy answers would keep its words and sharpen its distribution:
@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 LEARNED = 0.9
@@ -125,13 +126,51 @@ class EpochSampler:
         return iter(order)
 
 
-def answer_trainer(pass_tokens: int, replay_pass_tokens: int, sampler: EpochSampler) -> Any:
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model says of labels: of each token its natural-log probability (0 where there is no
+    label), whether it is the likeliest, whether it is a label, and what training makes small of it,
+    in nats. All are [rows, tokens - 1]."""
+
+    log_probs: Any
+    is_top1: Any
+    label_mask: Any
+    nats: Any
+
+
+def scored(model: Any, rows: dict[str, Any], smoothing: float) -> Scored:
+    """With ``smoothing`` e, a token's nats are (1 - e) times those of its label plus e times the
+    mean over the vocabulary (Szegedy et al. 2016, section 7)."""
+    import torch
+
+    if not smoothing:
+        out = model(**rows, use_cache=False, fused_lm_head=True)
+        return Scored(out.log_probs, out.is_top1, out.label_mask, -out.log_probs)
+    inputs = {key: rows[key] for key in ("input_ids", "attention_mask")}
+    labels = rows["labels"][:, 1:]
+    mask = labels != -100
+    of_all = model(**inputs, use_cache=False).logits[:, :-1][mask].float().log_softmax(-1)
+    of_label = of_all.gather(-1, labels[mask][:, None])[:, 0]
+    nats = -(1 - smoothing) * of_label - smoothing * of_all.mean(-1)
+    zeros = torch.zeros(mask.shape, device=nats.device)
+    return Scored(
+        zeros.masked_scatter(mask, of_label.detach()),
+        zeros.bool().masked_scatter(mask, of_all.argmax(-1) == labels[mask]),
+        mask,
+        zeros.masked_scatter(mask, nats),
+    )
+
+
+def answer_trainer(
+    pass_tokens: int, replay_pass_tokens: int, sampler: EpochSampler, smoothing: float = 0.0
+) -> Any:
     """The class; a function, since TRL is imported in the training child alone.
 
     Args:
         pass_tokens: tokens of one forward and backward pass, padding included.
         replay_pass_tokens: the same for replay, whose logits are kept at every position.
         sampler: which rows an epoch goes over.
+        smoothing: of the labels of written answers, in training.
     """
     import torch
     from trl import SFTTrainer
@@ -202,8 +241,8 @@ def answer_trainer(pass_tokens: int, replay_pass_tokens: int, sampler: EpochSamp
                 loss = loss + REPLAY_WEIGHT * divergence(model, **replayed)
             if not is_replay.all():
                 written = {key: value[~is_replay] for key, value in rows.items()}
-                outputs = model(**written, use_cache=False, fused_lm_head=True)
-                loss = loss - (outputs.log_probs.sum(1) * inputs["weight"][~is_replay]).sum()
+                outputs = scored(model, written, smoothing if model.training else 0.0)
+                loss = loss + (outputs.nats.sum(1) * inputs["weight"][~is_replay]).sum()
                 self.tally(model.training, outputs)
                 if model.training:
                     exact = (outputs.is_top1 | ~outputs.label_mask).all(1)

@@ -51,7 +51,7 @@ from pawl.schemas import Message, TrainingRow
 from refine.checkpoints import DONE, Clock, StageCheckpoints, belongs_to, cut, discard
 from refine.datasets import Encode, Tools
 from refine.monitoring import STEPS, Reporting, set_environment
-from refine.planner import KINDS, REPLAY_EPOCHS, Plan
+from refine.planner import KINDS, REPLAY_EPOCHS, Plan, n_layers_of
 from refine.recipe import header, make_recipe
 from refine.replay import ReplayRow
 
@@ -180,6 +180,13 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             f"{job.out_dir} is a finished adapter",
             "adapters are never overwritten",
             "Give another out_dir",
+        )
+    n_layers = n_layers_of(job.model_dir)
+    if (job.plan.last_layers or 0) > n_layers:
+        raise PawlError(
+            f"train.last_layers = {job.plan.last_layers}",
+            f"{job.base_name} has {n_layers} layers",
+            "Lower it, or leave it out to train all",
         )
     _clean(job.work_dir)
     import datasets
@@ -356,10 +363,16 @@ def _add_lora(base: Any, plan: Plan) -> Any:
 
     layers = {name.rpartition(".")[2] for name, _ in base.named_modules()}
     targets = sorted(layers & set(LORA_LAYERS))  # not none: the base was checked
+    n_layers = int(base.config.get_text_config().num_hidden_layers)
+    n_last = plan.last_layers or n_layers
     return get_peft_model(
         base,
         LoraConfig(
             r=plan.lora_rank,
+            use_rslora=plan.tuning == "rslora",
+            layers_to_transform=(
+                None if n_last == n_layers else list(range(n_layers - n_last, n_layers))
+            ),
             lora_alpha=plan.lora_alpha,
             lora_dropout=plan.lora_dropout,
             bias="none",

@@ -229,8 +229,12 @@ def _trainer(
     if stage.kind == "sft":
         from trl import SFTConfig
 
-        return answer_trainer(max_tokens, max_replay_tokens, sampler), {
+        # Smoothed labels need the logits of all tokens, as replay does.
+        most = min(max_tokens, max_replay_tokens) if plan.label_smoothing else max_tokens
+        trainer_class = answer_trainer(most, max_replay_tokens, sampler, plan.label_smoothing)
+        return trainer_class, {
             "config_class": SFTConfig,
+            "neftune_noise_alpha": plan.neftune_alpha or None,
             "dataset_kwargs": {"skip_prepare_dataset": True},
             "remove_unused_columns": False,
         }

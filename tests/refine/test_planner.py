@@ -177,3 +177,21 @@ def test_plan_of_another_shape_is_refused() -> None:
     value = choose(corrections(9), settings()).as_json() | {"momentum": 0.9}
     with pytest.raises(PawlError, match="momentum"):
         Plan.from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "dpo", "neftune_alpha": 5}, r"neftune_alpha = 5 .*trained by dpo.*'sft'"),
+        ({"method": "kto", "label_smoothing": 0.1}, r"label_smoothing = 0.1 .*trained by kto"),
+    ],
+)
+def test_a_setting_that_the_method_does_not_have_is_refused(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(PawlError, match=words):
+        choose(corrections(9) + thumbs(9, 9), settings(**options))
+    both = settings(neftune_alpha=5, label_smoothing=0.1, last_layers=3, tuning="rslora")
+    plan = choose(corrections(9), both)
+    assert (plan.neftune_alpha, plan.label_smoothing) == (5, 0.1)
+    assert (plan.last_layers, plan.tuning) == (3, "rslora")
