@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,13 @@ def served(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(world_model), "0"]
     with (
         log_path.open("wb") as log,
-        subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log) as child,
+        subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PAWL_SPLIT_SALT": "pawl"},
+        ) as child,  # fmt: skip
     ):
         try:
             found = state_dir / "server.json"
