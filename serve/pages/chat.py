@@ -399,7 +399,8 @@ class ChatPage:
     # -- feedback
 
     def _compare(self, page: OpenPage, correction: str) -> str:
-        return rendering.difference(page.form_turn, correction) if page.form_turn else ""
+        turn = page.form_turn
+        return rendering.difference(turn.answer, correction) if turn else ""
 
     def _start_from(self, page: OpenPage) -> list[Any]:
         """The correction begins as the answer."""

@@ -57,6 +57,14 @@ def theme() -> Any:
         font=fonts,
         font_mono=mono,
     ).set(
+        link_text_color="*secondary_700",
+        link_text_color_active="*secondary_700",
+        link_text_color_hover="*secondary_800",
+        link_text_color_visited="*secondary_700",
+        link_text_color_dark="*secondary_400",
+        link_text_color_active_dark="*secondary_400",
+        link_text_color_hover_dark="*secondary_300",
+        link_text_color_visited_dark="*secondary_400",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
         input_placeholder_color="*neutral_600",
@@ -227,7 +235,7 @@ def form(page: OpenPage) -> list[Any]:
         turn.feedback["correction"] or "",
         turn.feedback["comment"] or "",
         gr.update(visible=shown),
-        difference(turn, turn.feedback["correction"] or ""),
+        difference(turn.answer, turn.feedback["correction"] or ""),
     ]
 
 

@@ -32,9 +32,9 @@ from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
 
 log = logging.getLogger("pawl.pages")
-# More of the chat page.
-_STYLES = "messages", "behaviour", "chats"
-_SCRIPTS = "messages", "behaviour"
+# More of the chat page, and of the review page, which draws messages too.
+_STYLES = {CHAT.path: ("messages", "behaviour", "chats"), REVIEW.path: ("messages",)}
+_SCRIPTS = {CHAT.path: ("messages", "behaviour")}
 # What a browser needs to install the page as an application: Gradio's page names the first, and
 # browsers ask for it without a cookie.
 _INSTALLED = {
@@ -186,9 +186,11 @@ class Pages:
         if path == CHAT.path:
             for at, kind in _INSTALLED.items():
                 inner.add_route(at, _served(at.removeprefix("/"), kind))
-            # Gradio would put its container's name before rules within @media of its own css.
-            head += "".join(f"<style>{_asset(f'{part}.css')}</style>" for part in _STYLES)
-            head += "".join(f"<script>{_asset(f'{part}.js')}</script>" for part in _SCRIPTS)
+        # Gradio would put its container's name before rules within @media of its own css.
+        for part in _STYLES.get(path, ()):
+            head += f"<style>{_asset(f'{part}.css')}</style>"
+        for part in _SCRIPTS.get(path, ()):
+            head += f"<script>{_asset(f'{part}.js')}</script>"
         gradio.mount_gradio_app(
             inner,
             blocks,

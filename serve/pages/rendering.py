@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
@@ -51,7 +52,14 @@ def html_parts(template: str) -> Any:
 
 
 _environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, finalize=_on_one_line)
-_environment.filters |= {"flat": _flat, "one_line": _one_line, "category": category_name}
+_environment.filters |= {
+    "flat": _flat,
+    "one_line": _one_line,
+    "category": category_name,
+    "own": lambda text: Markup(own_html(text)),
+    "drawn": lambda text: drawn(text),
+    "changes": lambda answer, correction: Markup(difference(answer, correction)),
+}
 _html: Any = html_parts("chat.html")
 
 
@@ -133,11 +141,21 @@ def without_thought(answer: str) -> str:
     return _thought(answer)[1]
 
 
-def difference(turn: Turn, correction: str) -> str:
+def drawn(answer: str) -> Markup:
+    """An answer that is over as the chat draws it, on one line of HTML."""
+    thought, rest = _thought(answer)
+    html = answer_html(rest, True)
+    if thought:
+        html = f"{_html.thought(Markup(answer_html(thought, True)), False)}{html}"
+    return Markup(html.replace("\n\n", ""))
+
+
+@lru_cache(maxsize=256)
+def difference(answer: str, correction: str) -> str:
     """What a correction changes in the answer, word by word; empty where there is none, or where
     finding it would take long."""
     before, after = (
-        re.findall(r"\s+|\w+|[^\w\s]", text) for text in (without_thought(turn.answer), correction)
+        re.findall(r"\s+|\w+|[^\w\s]", text) for text in (without_thought(answer), correction)
     )
     if not correction.strip() or len(before) * len(after) > MOST_COMPARED:
         return ""

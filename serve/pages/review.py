@@ -18,7 +18,8 @@ from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.pages.categories import CategoryEditor, api_of
 from serve.pages.layout import plain
-from serve.pages.rendering import category_name, html_parts
+from serve.pages.markdown import LATEX_DELIMITERS
+from serve.pages.rendering import category_name, difference, html_parts
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3
@@ -86,7 +87,7 @@ class ReviewPage:
         self.counts = plain("review-counts")
         # What the browser shows; it is sent with each press.
         self.shown = gr.Textbox("", visible="hidden", elem_id="review-shown")
-        self.item = plain("review-item")
+        self.item = _drawn_texts("review-item")
         with gr.Row(elem_id="review-actions"):
             self.accept = _button("Accept", "a", "primary")
             self.correct = _button("Correct", "c")
@@ -103,7 +104,7 @@ class ReviewPage:
             }
             self.keep = _button("Back", "Escape")
         with gr.Column(visible=False, elem_id="review-alternatives") as self.choice:
-            self.offered = plain("review-offered")
+            self.offered = _drawn_texts("review-offered")
             with gr.Row():
                 self.picks = [_button(f"Take {n}", str(n)) for n in range(1, N_ALTERNATIVES + 1)]
                 self.leave = _button("Back", "Escape")
@@ -111,6 +112,7 @@ class ReviewPage:
             self.correction = gr.Textbox(
                 label="What it should have said", lines=4, max_lines=14, elem_id="review-correction"
             )
+            self.difference = plain("review-difference")
             self.categories = gr.CheckboxGroup(
                 [], label="What is wrong with it", elem_id="review-categories"
             )
@@ -149,6 +151,10 @@ class ReviewPage:
         on(self.save, self._save, [*about, self.correction, self.categories])
         for button in (self.keep, self.close, self.leave):
             on(button, self._close, [self.page])
+        self.correction.change(  # Gradio's "input" is a pressed key: nothing of what is pasted
+            self._compare, [self.page, self.correction], [self.difference],
+            **{**common, "trigger_mode": "always_last"},
+        )  # fmt: skip
         on(self.later, self._show_skipped, [self.page])
         self.timer.tick(self._look, [self.page], self.drawn, **common)
         self.blocks.load(self._begin, [self.page], [*self.drawn, self.who], **common)
@@ -256,6 +262,9 @@ class ReviewPage:
             return self._kept()
         page.form = form
         return self._drawn(page)
+
+    def _compare(self, page: OpenReview, correction: str) -> str:
+        return difference(page.item["completion"], correction) if page.item else ""
 
     def _close(self, page: OpenReview) -> list[Any]:
         page.close()
@@ -376,6 +385,11 @@ class ReviewPage:
     def _kept(self, counts: Any = None) -> list[Any]:
         """Nothing but the notice is drawn anew: what is typed stays."""
         return [gr.skip() if counts is None else counts, *[gr.skip()] * (len(self.drawn) - 1)]
+
+
+def _drawn_texts(name: str) -> gr.Markdown:
+    """As ``plain``, for what holds formulas too."""
+    return gr.Markdown(sanitize_html=False, latex_delimiters=LATEX_DELIMITERS, elem_id=name)
 
 
 def _button(text: str, key: str, variant: Any = "secondary") -> gr.Button:

@@ -250,16 +250,53 @@ def test_texts_of_people_show_as_text(server: Composed, browser: Browser) -> Non
     page = tab.page
     expect(page.locator(".review-answer")).to_have_text(re.compile("a<b and c>d"))
     page.get_by_text("1 earlier message").click()
-    for n in range(5):
-        expect(page.locator(".review-text").nth(n)).to_contain_text("# no heading")
+    for text in page.locator(".review-text .pawl-own").all():  # what is no answer
+        expect(text).to_contain_text("# no heading")
+    expect(page.locator(".review-text .pawl-own")).to_have_count(3)
     expect(page.locator(".review-item li b", has_text="eve")).to_contain_text("[Show](")
-    assert page.locator(".review-item a").count() == 0
-    assert page.locator(".review-text :is(img, style, div, h1, a)").count() == 0
+    assert page.locator(".review-text :is(img, style, h1, form)").count() == 0
+    links = page.locator(".review-item a")
+    assert {one.get_attribute("href") for one in links.all()} == {"https://example.com/p.png"}
     expect(page.locator(".review-item")).to_have_count(1)
     assert all(one.startswith((server.url, "data:", "blob:")) for one in tab.urls)
     assert tab.complaints == []
     page.keyboard.press("a")
     waiting(page, 0)
+    page.context.close()
+
+
+def test_texts_are_drawn_as_in_the_chat_and_a_correction_shows_what_it_changes(
+    server: Composed, browser: Browser
+) -> None:
+    written = "The roof is **blue**.\n\n```python\nroof = 1\n```\n\nArea: $a\\,b$"
+    answer = flag(server, 55, completion=written,
+                  messages=[{"role": "user", "content": "Which **colour**?"}])  # fmt: skip
+    better = written.replace("blue", "red")
+    wait_all([server.store.append_feedback(
+        make_feedback(answer, rater_id="eve", thumb="down", correction=better)
+    )])  # fmt: skip
+    tab = opened(browser, server, "rita")
+    page = tab.page
+    expect(page.locator(".review-answer strong")).to_have_text("blue")
+    expect(page.locator(".review-answer .pawl-number")).to_have_text("1")  # code has colours
+    expect(page.locator(".review-answer .katex-html")).to_have_count(1)
+    expect(page.locator(".review-prompt")).to_have_text("Which **colour**?")
+    expect(page.locator(".review-better strong")).to_have_text("red")
+    changed = page.locator(".review-item .pawl-difference")
+    expect(changed.locator("del")).to_have_text(["blue"])
+    expect(changed.locator("ins")).to_have_text(["red"])
+    picture(page, "review-drawn")
+    page.keyboard.press("c")
+    box = page.get_by_label("What it should have said")
+    expect(box).to_have_value(better)
+    typed = page.locator("#review-difference")
+    expect(typed.locator("ins")).to_have_text(["red"])
+    box.fill(written.replace("blue", "green"))
+    expect(typed.locator("ins")).to_have_text(["green"])
+    picture(page, "review-difference")
+    page.keyboard.press("Control+Enter")
+    waiting(page, 0)
+    assert tab.complaints == []
     page.context.close()
 
 
