@@ -12,13 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from feedback.champion import number_of
 from feedback.splits import prompt_key
 from feedback.store import Store
 from pawl.schemas import (
+    Completion,
+    DecisionOutcome,
     FlagLineage,
     FlagOutcome,
     FlagPage,
     FlagVerdict,
+    Promotion,
     TrainingRow,
     VersionCounts,
 )
@@ -51,6 +55,61 @@ class _Flag:
     side: str
     trained: set[str]
     snapshots: set[str]
+
+
+def brought_in(store: Store) -> list[Promotion]:
+    """The move that brought each version in, as it stands now, oldest first."""
+    moves = {row.promotion_id: row for row in store.promotions()}
+    rows = {row.version: row for row in moves.values() if row.kind == "promote"}
+    return sorted(rows.values(), key=lambda row: number_of(row.version))
+
+
+def trained_versions(store: Store) -> list[Trained]:
+    """The versions whose night is known, oldest first."""
+    snapshots = {run["run_id"]: str(run["detail"].get("snapshot_id") or "") for run in store.runs()}
+    return [
+        Trained(row.version, row.run_id or "", snapshots[row.run_id or ""])
+        for row in brought_in(store)
+        if snapshots.get(row.run_id or "")
+    ]
+
+
+def outcomes(
+    store: Store, decided: Sequence[tuple[str, Sequence[Completion]]]
+) -> list[DecisionOutcome]:
+    """What nights made of answers: of each (since when, answers that belong together)."""
+    ids = [one.completion_id for _, answers in decided for one in answers]
+    rows = store.read(
+        "SELECT origin_json->>'$.completion_id' AS id, split, snapshot_id, created_at FROM curated"
+        " JOIN (SELECT snapshot_id, min(created_at) AS created_at, min(seq) AS first_seq"
+        " FROM snapshots GROUP BY ALL) USING (snapshot_id)"
+        " WHERE id IN (SELECT unnest(?::VARCHAR[])) ORDER BY first_seq",
+        [ids],
+    )
+    versions, looks = trained_versions(store), store.looks()
+    names = {one.run_id: one.version for one in versions}
+    found = []
+    for since, answers in decided:
+        own = {one.completion_id for one in answers}
+        keys = {prompt_key(one.messages) for one in answers}
+        held = [(split, snapshot) for name, split, snapshot, at in rows
+                if name in own and at >= since]  # fmt: skip
+        trained = {snapshot for split, snapshot in held if split == "train"}
+        found.append(
+            DecisionOutcome(
+                n_snapshots=len({snapshot for _, snapshot in held}),
+                side=held[-1][0] if held else None,
+                trained_since=next(
+                    (one.version for one in versions if one.snapshot_id in trained), None
+                ),
+                verdicts=[
+                    FlagVerdict(run_id=look.run_id, version=names.get(look.run_id), outcome=word)
+                    for look in looks if look.created_at >= since
+                    for key, word in look.prompts.items() if key in keys
+                ],
+            )
+        )  # fmt: skip
+    return found
 
 
 def counts_of(store: Store, versions: Sequence[Trained]) -> dict[str, VersionCounts]:

@@ -28,6 +28,7 @@ from feedback.current import current_feedback_sql
 from feedback.detectors import SECRETS, detectors
 from feedback.detectors.answer import Answer
 from feedback.near_duplicates import clusters, comparable
+from feedback.review_filter import EVERYTHING, ReviewFilter
 from feedback.reviews import SOURCE, Answered
 from feedback.rows import problem_of_prompt
 from feedback.splits import question_of
@@ -78,13 +79,21 @@ class Queue:
         self._grouping = threading.Lock()
         self._groups: tuple[Any, list[Group]] = (None, [])
 
-    def of(self, reviewer: str, limit: int, skipped: bool = False, first: str = "") -> ReviewQueue:
+    def of(
+        self,
+        reviewer: str,
+        limit: int,
+        skipped: bool = False,
+        first: str = "",
+        only: ReviewFilter = EVERYTHING,
+    ) -> ReviewQueue:
         """What waits for a reviewer, or with ``skipped`` what they left to others.
 
         Args:
             limit: items in the answer; all are counted.
             first: the item that comes first whatever its priority, by the id of one of its answers
-                (``ReviewItem.item_id``).
+                (``ReviewItem.item_id``), and is in it whatever ``only`` says.
+            only: items of which an answer meets these conditions.
         """
         n_reviewers = self._settings.review.reviewers
         decided = self._store.reviews.decided()
@@ -94,13 +103,17 @@ class Queue:
         }
         closed = {answer for answer, by in decided.items() if _is_closed(by.values(), n_reviewers)}
         found: list[tuple[float, Group, list[Completion]]] = []
-        n_other = 0
+        n_other = n_waiting = 0
+        versions: set[str] = set()
         for group in self._grouped(closed):
             waits = [one for one in group.answers if _key(one) not in closed]
             mine = [one for one in waits if _key(one) not in own]
             left = [one for one in waits if own.get(_key(one)) == "skip"]
             n_other += bool(mine if skipped else left)
-            if chosen := left if skipped else mine:
+            chosen = left if skipped else mine
+            n_waiting += bool(chosen)
+            versions.update(one.version for one in chosen)
+            if any(_id(one) == first or only.holds(one, group.marks) for one in chosen):
                 disputed = _is_disputed(chosen, decided)
                 found.append((group.priority(disputed), group, chosen))
         found.sort(
@@ -112,10 +125,12 @@ class Queue:
             self._item(group, answers, priority, decided, reviewer, n_reviewers)
             for priority, group, answers in found[:limit]
         ]
-        n_open, n_skipped = (n_other, len(found)) if skipped else (len(found), n_other)
+        n_open, n_skipped = (n_other, n_waiting) if skipped else (n_waiting, n_other)
         n_decided = sum(decision != "skip" for decision in own.values())
-        return ReviewQueue(items=items, n_open=n_open, n_skipped=n_skipped, n_decided=n_decided,
-                           n_reviewers=n_reviewers)  # fmt: skip
+        return ReviewQueue(
+            items=items, n_found=len(found), n_open=n_open, n_skipped=n_skipped,
+            n_decided=n_decided, n_reviewers=n_reviewers, versions=sorted(versions),
+        )  # fmt: skip
 
     def agreement(self) -> Agreement:
         """How far reviewers agree so far."""
@@ -201,7 +216,7 @@ class Queue:
             item_id=_id(first),
             answers=[
                 ReviewPart(completion_id=one.completion_id, choice_index=one.choice_index,
-                           prompt=_asked(one), completion=one.completion)
+                           prompt=asked(one), completion=one.completion)
                 for one in answers
             ],
             messages=first.messages,
@@ -210,7 +225,7 @@ class Queue:
             created_at=first.created_at,
             conversation_id=first.conversation_id,
             status=first.status,
-            marks=[_mark(one) for one in group.marks],
+            marks=[mark_of(one) for one in group.marks],
             findings=findings(first, self._settings),
             decisions=decisions,
             n_hidden_decisions=n_hidden,
@@ -225,7 +240,7 @@ def findings(answer: Completion, settings: Settings) -> list[ReviewFinding]:
     """What the detectors find in an answer."""
     own = settings.curation
     public = frozenset(contact.strip().lower() for contact in own.public_contacts)
-    told = Answer(answer.completion, _asked(answer), None, public, own.phone_regions)
+    told = Answer(answer.completion, asked(answer), None, public, own.phone_regions)
     found = []
     for name, detector in detectors().items():
         score = float(detector.score(told))
@@ -265,7 +280,7 @@ def _near_duplicates(answers: Sequence[Completion]) -> list[list[Completion]]:
 def _question(answer: Completion) -> str:
     if problem_of_prompt(answer.messages) is None:
         return question_of(answer.messages)
-    return comparable(_asked(answer))
+    return comparable(asked(answer))
 
 
 def _weighed(answers: list[Completion], marks: list[Feedback], treatments: dict[str, str]) -> Group:
@@ -285,7 +300,8 @@ def _weighed(answers: list[Completion], marks: list[Feedback], treatments: dict[
     return Group(answers, marks, severity, math.log2(1 + len(flaggers)), doubt)
 
 
-def _mark(mark: Feedback) -> ReviewMark:
+def mark_of(mark: Feedback) -> ReviewMark:
+    """What a person said of an answer, as reviewers see it."""
     names = ReviewMark.model_fields
     return ReviewMark(**{name: value for name, value in mark.as_json().items() if name in names})
 
@@ -298,5 +314,6 @@ def _id(answer: Completion) -> str:
     return f"{answer.completion_id}:{answer.choice_index}"
 
 
-def _asked(answer: Completion) -> str:
+def asked(answer: Completion) -> str:
+    """The last message of an answer's prompt."""
     return str(answer.messages[-1].get("content") or "") if answer.messages else ""

@@ -67,13 +67,15 @@ class Reviews:
         """Every row, in order."""
         return self._read(f"SELECT {REVIEW_COLUMNS} FROM reviews ORDER BY seq", [])
 
-    def newest_batch(self, reviewer: str) -> list[Review]:
-        """The decisions that a reviewer made last and did not undo; none where there are none."""
+    def batch(self, reviewer: str, batch_id: str | None = None) -> list[Review]:
+        """The decisions that a reviewer made last and did not undo, or those of a batch; none where
+        there are none."""
         return self._read(
             f"SELECT {REVIEW_COLUMNS} FROM reviews WHERE batch_id = (SELECT batch_id FROM reviews"
             " WHERE reviewer = ? AND decision <> 'undo' AND batch_id NOT IN (SELECT undoes FROM"
-            " reviews WHERE undoes IS NOT NULL) ORDER BY seq DESC LIMIT 1) ORDER BY seq",
-            [reviewer],
+            " reviews WHERE undoes IS NOT NULL) AND batch_id = coalesce(?::VARCHAR, batch_id)"
+            " ORDER BY seq DESC LIMIT 1) ORDER BY seq",
+            [reviewer, batch_id],
         )
 
     def decided(self) -> dict[Answered, dict[str, Review]]:
@@ -186,19 +188,20 @@ def decide(store: Store, request: ReviewRequest, reviewer: str) -> list[Review]:
     return reviews
 
 
-def undo(store: Store, reviewer: str) -> list[Review]:
-    """Take back what a reviewer decided last; the rows that say so. Waits for the commit.
+def undo(store: Store, reviewer: str, batch_id: str | None = None) -> list[Review]:
+    """Take back what a reviewer decided last, or the decisions of a batch of theirs; the rows that
+    say so. Waits for the commit.
 
     Raises:
         PawlError: there is nothing to undo (``nothing_to_undo``).
     """
     batch, now = f"batch-{uuid.uuid4().hex}", utc_now()
     with store.reviews.deciding:
-        undone = store.reviews.newest_batch(reviewer)
+        undone = store.reviews.batch(reviewer, batch_id)
         if not undone:
             raise PawlError(
                 "there is nothing to undo",
-                f"no decision of {reviewer!r} stands",
+                f"no decision of {reviewer!r} stands" + (f" as {batch_id!r}" if batch_id else ""),
                 code="nothing_to_undo",
             )
         rows = [

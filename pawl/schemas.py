@@ -424,6 +424,12 @@ class ReviewRequest(Body):
     origin: CorrectionOrigin | None = None
 
 
+class UndoRequest(Body):
+    """Which decision is taken back: the one that was made last where none is named."""
+
+    batch_id: str | None = Field(None, max_length=100)
+
+
 class AlternativesRequest(Body):
     """Other answers to the prompt of a recorded one, sampled from the version that answers now."""
 
@@ -716,10 +722,12 @@ class ReviewItem(Answer):
 
 class ReviewQueue(Answer):
     items: list[ReviewItem] = Field(description="the first ones")
+    n_found: int = Field(description="items that are asked for, by `search` and the like")
     n_open: int = Field(description="items that wait for this reviewer")
     n_skipped: int = Field(description="items that this reviewer left to others")
     n_decided: int = Field(description="answers that this reviewer decided")
     n_reviewers: int = Field(description="that are asked for")
+    versions: list[str] = Field(description="whose answers wait, or were skipped with `skipped`")
 
 
 class Alternatives(Answer):
@@ -1101,6 +1109,39 @@ class FlagLineage(Answer):
 class FlagPage(Answer):
     n_found: int
     flags: list[FlagLineage]
+
+
+class DecisionOutcome(Answer):
+    """What nights made of answers since they were decided."""
+
+    n_snapshots: int = Field(description="that hold a row of them")
+    side: str | None = Field(description="of the split, in the newest of these")
+    trained_since: str | None = Field(description="the first version that was trained on them")
+    verdicts: list[FlagVerdict] = Field(description="oldest first")
+
+
+class DecidedItem(Answer):
+    """Answers that a reviewer decided together, as the decision stands; the first is shown."""
+
+    batch_id: str
+    created_at: str = Field(description="when it was decided")
+    decision: ReviewDecision
+    reason: RejectReason | None
+    correction: str | None
+    categories: list[str]
+    answers: list[ReviewPart]
+    messages: list[Message] = Field(description="the first one's prompt")
+    completion: str
+    version: str
+    answered_at: str
+    status: str
+    marks: list[ReviewMark] = Field(description="of all its answers")
+    outcome: DecisionOutcome
+
+
+class DecidedPage(Answer):
+    n_found: int
+    decisions: list[DecidedItem] = Field(description="newest first")
 
 
 class StoredScores(Answer):

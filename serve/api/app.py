@@ -147,7 +147,7 @@ def build_app(
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
     reviews = review_routes(settings, store, engine, lambda: promoter.offered, admission)
-    runs, versions = run_routes(settings, store, promoter), version_routes(store, promoter)
+    runs, versions = run_routes(settings, store, promoter), version_routes(store)
     more = erasing_routes(settings, base, store), reviews, figure_routes(settings, store)
     app = make_app(settings, gateway, admin, runs, versions, *more)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from feedback.champion import BASE_VERSION
+from feedback.decided import decisions_of
+from feedback.review_filter import ReviewFilter
 from feedback.review_queue import Queue
 from feedback.reviews import decide, undo, unknown_answer
 from feedback.rows import same_text
@@ -20,10 +23,11 @@ from pawl.schemas import (
     AlternativesRequest,
     Category,
     CategoryRequest,
-    NoFields,
+    DecidedPage,
     Review,
     ReviewQueue,
     ReviewRequest,
+    UndoRequest,
 )
 from serve.api.admin import ready
 from serve.api.auth import caller_of
@@ -35,6 +39,23 @@ if TYPE_CHECKING:
     from pawl.settings import Settings
     from serve.api.admission import Admission
     from serve.engine.supervisor import Engine
+
+
+_Words = Annotated[str, Query(max_length=300)]
+
+
+def _filter(
+    search: _Words = "",
+    category: _Words = "",
+    version: _Words = "",
+    rater: _Words = "",
+    since: date | None = None,
+    until: date | None = None,
+) -> ReviewFilter:
+    return ReviewFilter(search, category, version, rater, since, until)
+
+
+Filter = Annotated[ReviewFilter, Depends(_filter)]
 
 
 def review_routes(
@@ -58,10 +79,27 @@ def review_routes(
         limit: Annotated[int, Query(ge=0, le=100)] = 10,
         skipped: bool = False,
         first: Annotated[str, Query(max_length=1000)] = "",
+        *,
+        only: Filter,
     ) -> ReviewQueue:
         """Flagged answers that wait for this reviewer, the most useful first; `skipped`: those
-        that they left to others; `first`: an item to begin with."""
-        return queue.of(caller_of(request.scope).name, limit, skipped, first)
+        that they left to others; `first`: an item to begin with. Of those: `search` (words of the
+        prompt's last message, the answer, comments, corrections, or an id), `category`, `version`,
+        `rater` (who said something of it, or a part of the name), `since` and `until` (days on
+        which it was answered, UTC)."""
+        return queue.of(caller_of(request.scope).name, limit, skipped, first, only)
+
+    @router.get("/decisions")
+    def show_decisions(
+        request: Request,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        *,
+        only: Filter,
+    ) -> DecidedPage:
+        """What this reviewer decided, as it stands, the newest first, and what nights made of it
+        since; of those: as for the queue."""
+        return decisions_of(store, caller_of(request.scope).name, only, offset, limit)
 
     @router.post("")
     def add_decision(request: Request, body: ReviewRequest) -> list[Review]:
@@ -71,9 +109,9 @@ def review_routes(
         return decide(store, body, caller_of(request.scope).name)
 
     @router.post("/undo")
-    def undo_decision(request: Request, body: NoFields) -> list[Review]:
-        """Take back what this reviewer decided last."""
-        return undo(store, caller_of(request.scope).name)
+    def undo_decision(request: Request, body: UndoRequest) -> list[Review]:
+        """Take back what this reviewer decided last, or the decision `batch_id` of theirs."""
+        return undo(store, caller_of(request.scope).name, body.batch_id)
 
     @router.get("/agreement")
     def show_agreement() -> Agreement:

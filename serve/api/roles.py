@@ -65,6 +65,7 @@ RULES: dict[str, Rule] = {
     "GET /admin/history": _REVIEWER,
     "GET /admin/reviews": _REVIEWER,
     "GET /admin/reviews/agreement": _REVIEWER,
+    "GET /admin/reviews/decisions": _REVIEWER,
     "GET /admin/runs": _REVIEWER,
     "GET /admin/runs/{run_id}": _REVIEWER,
     "POST /admin/reviews": _REVIEWER,  # kept with who decided

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query
 
-from feedback.champion import BASE_VERSION, number_of
-from feedback.lineage import Trained, counts_of, flags
+from feedback.champion import BASE_VERSION
+from feedback.lineage import brought_in, counts_of, flags, trained_versions
 from pawl.errors import PawlError
 from pawl.schemas import (
     FlagOutcome,
@@ -20,26 +20,14 @@ from pawl.schemas import (
 )
 from serve.api.bodies import JsonRoute
 from serve.champion import champion_stack
-from serve.promotion import Promoter
 
 if TYPE_CHECKING:
     from feedback.store import Store
 
 
-def version_routes(store: Store, promoter: Promoter) -> APIRouter:
+def version_routes(store: Store) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/admin/versions", route_class=JsonRoute, tags=["admin"])
-
-    def trained() -> list[Trained]:
-        """The versions whose night is known, oldest first."""
-        snapshots = {
-            run["run_id"]: str(run["detail"].get("snapshot_id") or "") for run in store.runs()
-        }
-        return [
-            Trained(row.version, row.run_id or "", snapshots[row.run_id or ""])
-            for row in _brought_in(promoter)
-            if snapshots.get(row.run_id or "")
-        ]
 
     @router.get("")
     def list_versions() -> list[VersionSummary]:
@@ -47,7 +35,7 @@ def version_routes(store: Store, promoter: Promoter) -> APIRouter:
         people's flags."""
         moves, champion = store.promotions(), store.champion()
         stack = champion_stack(moves)
-        known = {one.version: one for one in trained()}
+        known = {one.version: one for one in trained_versions(store)}
         counts = counts_of(store, list(known.values()))
         found = [
             VersionSummary(
@@ -60,7 +48,7 @@ def version_routes(store: Store, promoter: Promoter) -> APIRouter:
                 snapshot_id=known[row.version].snapshot_id if row.version in known else None,
                 counts=counts.get(row.version, VersionCounts()),
             )
-            for row in reversed(_brought_in(promoter))
+            for row in reversed(brought_in(store))
         ]
         state: VersionState = "champion" if champion == BASE_VERSION else "base"
         return [*found, VersionSummary(version=BASE_VERSION, state=state)]
@@ -76,7 +64,7 @@ def version_routes(store: Store, promoter: Promoter) -> APIRouter:
         """Flags that nights took up, the newest first, each with the version that answered, the
         first that was trained on it, and what gates found of it. `version`: of its snapshot
         alone."""
-        known = trained()
+        known = trained_versions(store)
         of = [one for one in known if version in (None, one.version)]
         if version is not None and not of:
             raise PawlError(
@@ -90,12 +78,6 @@ def version_routes(store: Store, promoter: Promoter) -> APIRouter:
         )
 
     return router
-
-
-def _brought_in(promoter: Promoter) -> list[Promotion]:
-    """The move that brought each version in, as it stands now, oldest first."""
-    rows = {row.version: row for row in promoter.history() if row.kind == "promote"}
-    return sorted(rows.values(), key=lambda row: number_of(row.version))
 
 
 def _state(row: Promotion, champion: str, stack: list[str]) -> VersionState:

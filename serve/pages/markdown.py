@@ -77,6 +77,12 @@ def text_html(text: str, marks: re.Pattern[str] = _MARKS) -> Markup:
     return Markup(html.replace("%", "&#37;").replace("\r", "&#10;").replace("\n", "&#10;"))
 
 
+def plain_line(text: str, most: int) -> str:
+    """The beginning of a text on one line, for a place that takes text and no HTML."""
+    line = _MARKS_IN_CODE.sub("�", " ".join(text.split()).translate(_TAKEN_OUT))
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def own_html(text: str) -> str:
     """What a person wrote, as plain text."""
     return f"{_OWN[0]}{text_html(text)}{_OWN[1]}"

@@ -45,6 +45,10 @@ def _on_one_line(value: Any) -> Any:
     return Markup(html.replace("%", "&#37;"))  # as in text_html
 
 
+def _changes(answer: str, correction: str) -> Markup:
+    return Markup(difference(answer, correction))
+
+
 def html_parts(template: str) -> Any:
     """The macros of a template, each one block of HTML whatever texts it is given: none can end
     the block and begin Markdown."""
@@ -58,7 +62,7 @@ _environment.filters |= {
     "category": category_name,
     "own": lambda text: Markup(own_html(text)),
     "drawn": lambda text: drawn(text),
-    "changes": lambda answer, correction: Markup(difference(answer, correction)),
+    "changes": _changes,
 }
 _html: Any = html_parts("chat.html")
 

@@ -3,6 +3,8 @@
 Each handler changes the ``OpenReview`` of its session and draws it anew. What it decides on is the
 item that the browser showed when a key was pressed: an event names it, and one about another item
 is dropped. Keys are turned into presses of the page's buttons by ``assets/review.js``.
+
+Over 400 lines because a page's events and their handlers are read in one place.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ import gradio as gr
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.pages.categories import CategoryEditor, api_of
+from serve.pages.decisions import Decisions, OpenDecisions
 from serve.pages.layout import plain
 from serve.pages.markdown import LATEX_DELIMITERS
-from serve.pages.rendering import category_name, difference, html_parts
+from serve.pages.rendering import category_name, difference, html_parts, without_thought
+from serve.pages.review_filters import ANY, ReviewFilters, query_of
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3
@@ -41,12 +45,14 @@ class OpenReview:
     ``form``: what is open below the item: nothing, the editor, the reasons of a rejection or the
     model's alternatives. ``alternatives``: as ``POST /admin/reviews/alternatives`` answers them.
     ``picked``: the one that was put into the editor. ``drafted``: the item that the editor's text
-    is for, which survives until the item is decided.
+    is for, which survives until the item is decided. ``query``: what is looked for, as
+    ``GET /admin/reviews`` takes it.
     """
 
     queue: dict[str, Any] = field(default_factory=dict)
     agreement: dict[str, Any] = field(default_factory=dict)
     skipped: bool = False
+    query: dict[str, str] = field(default_factory=dict)
     form: str = ""
     alternatives: dict[str, Any] = field(default_factory=dict)
     picked: str | None = None
@@ -85,6 +91,7 @@ class ReviewPage:
             gr.Markdown("# Review", elem_id="review-title")
             self.who = plain("review-who")
         self.counts = plain("review-counts")
+        self.filters = ReviewFilters()
         # What the browser shows; it is sent with each press.
         self.shown = gr.Textbox("", visible="hidden", elem_id="review-shown")
         self.item = _drawn_texts("review-item")
@@ -121,6 +128,7 @@ class ReviewPage:
                 self.close = _button("Back", "Escape")
         self.later = gr.Button("Show what I skipped", visible=False, elem_id="review-later")
         self.help = plain("review-help", str(_html.keys()))
+        self.decisions = Decisions(REASONS)
         CategoryEditor(self.blocks)
         self.drawn = [
             self.counts, self.shown, self.item, self.together, self.reasons, self.editor,
@@ -157,14 +165,29 @@ class ReviewPage:
         )  # fmt: skip
         on(self.later, self._show_skipped, [self.page])
         self.timer.tick(self._look, [self.page], self.drawn, **common)
-        self.blocks.load(self._begin, [self.page], [*self.drawn, self.who], **common)
+        choices = [self.filters.category, self.filters.version]
+        self.blocks.load(self._begin, [self.page], [*self.drawn, self.who, *choices], **common)
+        decisions = self.decisions
+        decisions.wire(common)
+        found = [*self.drawn, *choices, *decisions.drawn]
+        for asks in self.filters.asking:
+            asks(self._find, [self.page, decisions.page, *self.filters.inputs], found, **common)
+        self.filters.clear.click(
+            self._show_all, [self.page, decisions.page], [*found, *self.filters.inputs], **common
+        )
+        decisions.reopen.click(
+            self._reopen, [self.page, decisions.page, decisions.chosen], self.drawn, **common
+        )
+        # What was decided, here or by another page: the numbers above the item say so.
+        self.counts.change(decisions.read, [decisions.page], decisions.drawn, **common)
 
     # -- handlers
 
     async def _begin(self, page: OpenReview, request: gr.Request) -> list[Any]:
         await self._fetch(page, request)
-        drawn = self._drawn(page, fresh=True)
-        return [*drawn, str(_html.who(caller_of(request.request.scope).name))]
+        await self._read_categories(page, request)
+        who = str(_html.who(caller_of(request.request.scope).name))
+        return [*self._drawn(page, fresh=True), who, *self._choices(page)]
 
     async def _look(self, page: OpenReview, request: gr.Request) -> list[Any]:
         """Whether something came for a page that has nothing to decide."""
@@ -312,6 +335,61 @@ class ReviewPage:
         await self._fetch(page, request)
         return self._drawn(page, fresh=True)
 
+    async def _find(
+        self, page: OpenReview, opened: OpenDecisions, search: str, category: str | None,
+        version: str | None, rater: str, since: str, until: str, request: gr.Request,
+    ) -> list[Any]:  # fmt: skip
+        return await self._found(
+            page, opened, query_of([search, category, version, rater, since, until]), request
+        )
+
+    async def _show_all(
+        self, page: OpenReview, opened: OpenDecisions, request: gr.Request
+    ) -> list[Any]:
+        return [*await self._found(page, opened, {}, request), "", ANY, ANY, "", "", ""]
+
+    async def _found(
+        self, page: OpenReview, opened: OpenDecisions, query: dict[str, str], request: gr.Request
+    ) -> list[Any]:
+        """What waits of what is looked for, and what was decided of it."""
+        async with page.deciding:
+            before, page.query = page.query, query
+            page.close()
+            await self._fetch(page, request)
+            if not page.queue:  # refused: a day that is none
+                page.query, notice = before, page.notice
+                await self._fetch(page, request)
+                page.notice = notice
+            opened.query = page.query
+            drawn = [*self._drawn(page, fresh=True), *self._choices(page)]
+        return [*drawn, *await self.decisions.read(opened, request)]
+
+    async def _reopen(
+        self, page: OpenReview, opened: OpenDecisions, batch_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """Take back the decision that is chosen in the list, and show its item."""
+        if not batch_id:
+            return self._kept()
+        async with page.deciding:
+            try:
+                undone = await api_of(request).post(f"{QUEUE}/undo", {"batch_id": batch_id})
+            except PawlError as err:
+                page.notice = str(err)
+                return self._kept(counts=str(_html.counts(page)))
+            opened.chosen, page.skipped = None, False
+            page.close()
+            await self._fetch(page, request, first=undone[0])
+            ids = [one["completion_id"] for one in (page.item or {}).get("answers", ())]
+            waits = undone[0]["completion_id"] in ids
+            page.notice = (
+                "Taken back: this item waits again."
+                if waits
+                else (
+                    "Taken back. It doesn't wait for you: you skipped it before, or others decided."
+                )
+            )
+            return self._drawn(page, fresh=True)
+
     # -- reading and drawing
 
     async def _read_categories(self, page: OpenReview, request: gr.Request) -> None:
@@ -327,7 +405,7 @@ class ReviewPage:
         self, page: OpenReview, request: gr.Request, first: dict[str, Any] | None = None
     ) -> None:
         api = api_of(request)
-        query = {"limit": "1", "skipped": str(page.skipped).lower()}
+        query = {"limit": "1", "skipped": str(page.skipped).lower(), **page.query}
         if first is not None:
             query["first"] = f"{first['completion_id']}:{first['choice_index']}"
         page.alternatives, page.picked, page.drafted = {}, None, ""
@@ -382,6 +460,10 @@ class ReviewPage:
             *(gr.update(visible=n < len(texts)) for n in range(N_ALTERNATIVES)),
         ]  # fmt: skip
 
+    def _choices(self, page: OpenReview) -> list[Any]:
+        """What the filters offer."""
+        return self.filters.choices(page.query, page.categories, page.queue.get("versions", ()))
+
     def _kept(self, counts: Any = None) -> list[Any]:
         """Nothing but the notice is drawn anew: what is typed stays."""
         return [gr.skip() if counts is None else counts, *[gr.skip()] * (len(self.drawn) - 1)]
@@ -403,4 +485,4 @@ def _button(text: str, key: str, variant: Any = "secondary") -> gr.Button:
 def _draft(item: dict[str, Any]) -> str:
     """What the editor begins with: the correction that is newest, else the answer itself."""
     written = [one["correction"] for one in item["marks"] if one["correction"]]
-    return str(written[-1] if written else item["completion"])
+    return str(written[-1] if written else without_thought(item["completion"]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +13,17 @@ from sklearn.metrics import cohen_kappa_score
 
 from feedback.agreement import cohen_kappa, krippendorff_alpha
 from feedback.curation import curate
+from feedback.decided import decisions_of
 from feedback.erasing import forget
+from feedback.review_filter import ReviewFilter
 from feedback.review_queue import Queue
 from feedback.reviews import decide, undo
+from feedback.snapshots import freeze
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.schemas import Completion, Key, Review, ReviewRequest, Role, utc_now
 from pawl.settings import ReviewSettings, Settings
-from tests.feedback.examples import answered, conversation_in, said
+from tests.feedback.examples import answered, conversation_in, make_promotion, said
 
 
 @pytest.fixture(autouse=True)
@@ -206,6 +211,89 @@ def test_the_queue_puts_what_is_severe_repeated_or_disputed_first(
     assert order == [one.completion_id for one in (severe, liked, often, lone, plain)]
     assert [one.priority for one in found.items] == [4.0, 4.0, 3.32, 2.5, 2.0]
     assert {mark.rater_id for mark in found.items[2].marks} == {"bob", "eve", "dan", "fay"}
+
+
+def test_the_queue_is_searched_and_filtered(store: Store, settings: Settings) -> None:
+    river = flagged(store, "Which river is it?", "The Elbe.", categories=["incorrect"])
+    hill = answered(
+        store, version="pawl@2", created_at="2026-01-31T08:00:00.000Z",
+        messages=[{"role": "user", "content": "Which hill is it?"}],
+    )  # fmt: skip
+    said(store, hill, rater_id="eve", thumb="down", correction="The Brocken.", categories=["tone"])
+    lake = flagged(store, "Who swims in it?", comment="Ask at the LAKE house.")
+    queue = Queue(store, settings)
+
+    def found(**conditions: Any) -> set[str]:
+        told = queue.of("rita", 9, only=ReviewFilter(**conditions))
+        assert (told.n_open, told.n_found) == (3, len(told.items))
+        assert told.versions == ["base", "pawl@2"]
+        return {one.answers[0].completion_id for one in told.items}
+
+    assert found() == {one.completion_id for one in (river, hill, lake)}
+    assert found(search="WHICH is") == {river.completion_id, hill.completion_id}
+    assert found(search="brocken") == found(category="tone") == {hill.completion_id}
+    assert found(search="lake house") == found(search=lake.completion_id) == {lake.completion_id}
+    assert found(version="pawl@2") == found(rater="EV") == {hill.completion_id}
+    day = date(2026, 1, 31)
+    assert found(since=day, until=day) == found(until=day) == {hill.completion_id}
+    assert found(since=date(2026, 2, 1), search="which") == {river.completion_id}
+    assert found(search="which", category="tone", version="base") == set()
+    told = queue.of("rita", 1, first=f"{hill.completion_id}:0", only=ReviewFilter(search="lake"))
+    assert told.items[0].item_id == f"{hill.completion_id}:0"  # asked for by its id
+
+
+def test_one_s_own_decisions_are_listed_and_an_older_one_is_taken_back(
+    store: Store, settings: Settings
+) -> None:
+    rows = [
+        flagged(store, f"Which {name}?", f"{name} it is.") for name in ("river", "hill", "lake")
+    ]
+    queue = Queue(store, settings)
+    [first] = review(store, "rita", rows[0], "correct", correction="The Rhine.")
+    review(store, "rita", rows[1], "reject", reason="unclear")
+    review(store, "rita", rows[2], "skip")
+    review(store, "sam", rows[2], "accept")
+
+    def listed(**conditions: Any) -> list[tuple[str, str]]:
+        page = decisions_of(store, "rita", ReviewFilter(**conditions), 0, 9)
+        assert page.n_found == len(page.decisions)
+        return [(one.decision, one.answers[0].prompt) for one in page.decisions]
+
+    both = [("reject", "Which hill?"), ("correct", "Which river?")]
+    assert listed() == both
+    assert listed(search="rhine") == both[1:]
+    assert decisions_of(store, "rita", ReviewFilter(), 1, 1).decisions[0].batch_id == first.batch_id
+    with pytest.raises(PawlError, match="nothing to undo"):
+        undo(store, "sam", first.batch_id)
+    undo(store, "rita", first.batch_id)
+    assert listed() == both[:1]
+    assert [one.messages for one in queue.of("rita", 9).items] == [rows[0].messages]
+    assert ("sft", "The Rhine.", None) not in learned(store, settings)
+    with pytest.raises(PawlError, match="nothing to undo"):
+        undo(store, "rita", first.batch_id)
+
+
+def test_a_decision_says_which_version_learned_from_it(
+    store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    row = flagged(store, "Which river?")
+
+    def night(run: str) -> None:
+        curated = curate(store, settings)
+        manifest = freeze(curated, tmp_path / run)
+        store.append_snapshot(manifest, curated.rows).result()
+        detail = {"snapshot_id": manifest["snapshot_id"]}
+        store.append_run({"run_id": run, "status": "done", "detail": detail}).result()
+
+    night("run-0")  # took up the flag, before anybody decided
+    review(store, "rita", row, "correct", correction="The Rhine.")
+    [item] = decisions_of(store, "rita", ReviewFilter(), 0, 1).decisions
+    assert (item.outcome.n_snapshots, item.outcome.trained_since) == (0, None)
+    night("run-1")
+    store.append_promotion(make_promotion("pawl@1", "live", run_id="run-1")).result()
+    [item] = decisions_of(store, "rita", ReviewFilter(), 0, 1).decisions
+    assert item.outcome.n_snapshots == 1
+    assert (item.outcome.side, item.outcome.trained_since) == ("train", "pawl@1")
 
 
 def test_near_duplicates_are_one_item_and_decided_together(

@@ -1,13 +1,23 @@
 // Keys of the review page: each presses the button whose class names it (review-key-a, ...). In a
-// text box only Ctrl+Enter and Escape are keys. What opens takes the focus, and the item has it
+// text box only Ctrl+Enter and Escape are keys, in the list of decisions those that don't decide.
+// F and D unfold the filters and the list, and go there. What opens takes the focus, and the item has it
 // again when a form closes or another item comes, so that a screen reader reads it out.
 (() => {
   const find = (selector) => {
     const found = [...document.querySelectorAll(selector)];
     return found.find((element) => element.offsetParent !== null && !element.disabled);
   };
-  const isText = (element) =>
-    element?.matches?.("textarea, input:not([type=checkbox]), [contenteditable=true]");
+  const isText = (element) => element?.matches?.(
+    "textarea, input:not([type=checkbox], [type=radio]), [contenteditable=true]");
+  const PARTS = { f: "#review-filters", d: "#review-decided" };
+  let going = "";  // the selector of what is to have the focus once it is there
+  const goTo = (part) => {
+    going = `${part} input`;
+    const head = find(`${part} button.label-wrap`);
+    head?.focus();
+    if (!find(going)) head?.click();
+    look();
+  };
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || event.repeat) return;
     const control = event.ctrlKey || event.metaKey;
@@ -15,6 +25,13 @@
     if (control && key === "enter") key = "ctrl-enter";
     else if (control || event.altKey) return;
     if (isText(event.target) && !["ctrl-enter", "escape"].includes(key)) return;
+    if (event.target.closest?.("#review-decided") && !["o", "u", "d", "f", "escape"].includes(key))
+      return;
+    if (PARTS[key]) {
+      event.preventDefault();
+      goTo(PARTS[key]);
+      return;
+    }
     const button = key === "t" ? find("#review-together input")
       : /^[a-z0-9-]+$/.test(key) && find(".review-key-" + key);
     if (!button) {
@@ -26,6 +43,11 @@
   });
   let item = null, form = null;
   const look = () => {
+    const wanted = going && find(going);
+    if (wanted) {
+      going = "";
+      wanted.focus();
+    }
     const shown = document.querySelector(".review-item");
     const box = find("#review-editor textarea");
     const open = box ?? find("#review-reasons button, #review-alternatives button");

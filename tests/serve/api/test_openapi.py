@@ -149,7 +149,8 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     assert call("GET", "/admin/explain?id=" + answer["id"])["kind"] == "completion"
     reviewed = {"answers": [{"completion_id": answer["id"]}], "decision": "accept"}
     assert call("POST", "/admin/reviews", reviewed)
-    assert call("GET", "/admin/reviews?skipped=true")
+    assert call("GET", "/admin/reviews?skipped=true")["n_found"] == 0
+    assert call("GET", "/admin/reviews/decisions?since=2026-01-31")["n_found"] == 1
     assert call("POST", "/admin/reviews/undo", {})
     call("POST", "/admin/reviews/undo", {}, status=409)
     assert call("GET", "/admin/reviews/agreement")

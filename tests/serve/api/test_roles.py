@@ -49,6 +49,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "GET /admin/history": ("/admin/history", None, 200),
     "GET /admin/reviews": ("/admin/reviews", None, 200),
     "GET /admin/reviews/agreement": ("/admin/reviews/agreement", None, 200),
+    "GET /admin/reviews/decisions": ("/admin/reviews/decisions?search=x", None, 200),
     "POST /admin/reviews": (
         "/admin/reviews", {"answers": [{"completion_id": "nope"}], "decision": "accept"}, 404,
     ),

@@ -300,6 +300,66 @@ def test_texts_are_drawn_as_in_the_chat_and_a_correction_shows_what_it_changes(
     page.context.close()
 
 
+def test_search_filters_and_one_s_own_decisions_by_keys(server: Composed, browser: Browser) -> None:
+    for n in range(3):
+        flag(server, 70 + n)
+    flag(server, 73, completion="The **lantern** hangs in the attic.", version="pawl@7")
+    tab = opened(browser, server, "rita")
+    page, keys = tab.page, tab.page.keyboard
+    item, counts = page.locator(".review-item"), page.locator(".review-counts")
+    waiting(page, 4)
+    keys.press("f")
+    search = page.get_by_label("Words, or an id")
+    expect(search).to_be_focused()
+    keys.type("ATTIC hangs")
+    keys.press("Enter")
+    expect(counts).to_contain_text("1 found")
+    expect(page.locator(".review-answer strong")).to_have_text("lantern")
+    picture(page, "review-filters")
+    keys.press("Escape")
+    expect(item).to_be_focused()
+    keys.press("a")
+    expect(item).to_contain_text("Nothing that waits is what you look for")
+    waiting(page, 3)
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator(".review-answer")).to_be_visible()
+    expect(search).to_have_value("")
+    since = page.get_by_label("Answered from (UTC)")
+    since.fill("yesterday")
+    since.press("Enter")
+    expect(counts).to_contain_text("could not be read")
+    expect(page.locator(".review-answer")).to_be_visible()
+    since.fill("")
+    since.press("Enter")
+    expect(counts).not_to_contain_text("could not be read")
+
+    since.press("Escape")
+    expect(item).to_be_focused()
+    keys.press("d")
+    decisions = page.locator("#review-decisions label")
+    expect(decisions.first).to_contain_text("accepted: Where is the")
+    expect(decisions.first.locator("input")).to_be_focused()
+    keys.press("Space")
+    decided = page.get_by_role("region", name="Your decision")
+    expect(decided.locator(".review-answer strong")).to_have_text("lantern")
+    expect(decided).to_contain_text("No night has taken it up yet")
+    picture(page, "review-decided")
+    keys.press("a")  # decides nothing here
+    n_before = decisions.count()
+    keys.press("o")
+    waiting(page, 4)
+    expect(item.locator(".review-answer strong")).to_have_text("lantern")
+    expect(counts).to_contain_text("Taken back: this item waits again")
+    expect(item).to_be_focused()
+    expect(decisions).to_have_count(n_before - 1)
+    for n in (3, 2, 1, 0):
+        keys.press("a")
+        waiting(page, n)
+    expect(decisions).to_have_count(min(n_before + 3, 20))  # the list follows
+    assert tab.complaints == []
+    page.context.close()
+
+
 def test_near_duplicates_on_a_phone_in_the_dark(server: Composed, browser: Browser) -> None:
     same = "Which colour has the roof of the old town hall"
     ids = [
@@ -328,6 +388,12 @@ def test_near_duplicates_on_a_phone_in_the_dark(server: Composed, browser: Brows
     waiting(page, 0)
     made = [one for one in server.store.reviews.current() if one.completion_id in ids]
     assert len(made) == 3
+    page.get_by_role("button", name="Search and filters").click()
+    page.get_by_role("button", name="What you decided").click()
+    page.locator("#review-decisions label").first.click()
+    expect(page.get_by_role("region", name="Your decision")).to_contain_text("The answer is fine")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    picture(page, "review-phone-decided")
     assert len({one.batch_id for one in made}) == 1
     page.context.close()
 
