@@ -14,11 +14,12 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import gradio as gr
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pawl.errors import PawlError
 from serve.pages.api import Api
 from serve.pages.conversation import OpenPage
+from serve.pages.files import block_of
 from serve.pages.layout import warn
 from serve.pages.rendering import html_parts
 
@@ -63,8 +64,18 @@ class Redraw(_Command):
     do: Literal["more", "refresh"]
 
 
+class Attach(_Command):
+    """A file: its content is base64."""
+
+    do: Literal["attach"]
+    name: str = Field(max_length=1000)
+    content: Base64Bytes
+
+
 _COMMANDS: TypeAdapter[Any] = TypeAdapter(
-    Annotated[Rename | Pin | Delete | Export | Everything | Redraw, Field(discriminator="do")]
+    Annotated[
+        Rename | Pin | Delete | Export | Attach | Everything | Redraw, Field(discriminator="do")
+    ]
 )
 
 
@@ -123,6 +134,8 @@ class ChatList:
         except ValidationError:
             return [gr.skip(), gr.skip()]
         reply: dict[str, Any] = {}
+        if isinstance(command, Attach):
+            reply = {"attached": None}  # page.js waits for it
         try:
             reply = await self._do(command, page, self._api_of(rater_id, request))
         except PawlError as err:
@@ -139,6 +152,8 @@ class ChatList:
         return str(self._html.reply(value))
 
     async def _do(self, command: Any, page: OpenPage, api: Api) -> dict[str, Any]:
+        if isinstance(command, Attach):
+            return {"attached": await block_of(command.name, command.content)}
         if isinstance(command, Redraw):
             if command.do == "more":
                 page.n_listed = min(page.n_listed + PAGE_OF_LIST, MOST_LISTED)

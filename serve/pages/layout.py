@@ -17,6 +17,7 @@ from serve.pages.rendering import (
     DOWN,
     UP,
     about,
+    attach,
     difference,
     has_reasons,
     messages,
@@ -192,6 +193,7 @@ class Layout:
             autofocus=True,
             elem_id="pawl-question",
         )
+        plain("pawl-attach", attach())
         self.private = gr.Checkbox(
             label="Don't learn from this conversation", container=False, elem_id="pawl-private"
         )

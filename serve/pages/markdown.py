@@ -26,6 +26,8 @@ from markupsafe import Markup, escape
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.gfm_autolink import gfm_autolink_plugin
 
+from serve.pages.files import parts_of
+
 if TYPE_CHECKING:
     from pygments.token import _TokenType
 
@@ -84,8 +86,17 @@ def plain_line(text: str, most: int) -> str:
 
 
 def own_html(text: str) -> str:
-    """What a person wrote, as plain text."""
-    return f"{_OWN[0]}{text_html(text)}{_OWN[1]}"
+    """What a person wrote, as plain text; attached files are folded."""
+    if "\n```" not in text:
+        return f"{_OWN[0]}{text_html(text)}{_OWN[1]}"
+    parts = [
+        text_html(part)
+        if name is None
+        else f'<details class="pawl-file"><summary>{text_html(name)}</summary>'
+        f'<div tabindex="0">{text_html(part)}</div></details>'
+        for name, part in parts_of(text)
+    ]
+    return f"{_OWN[0]}{''.join(parts)}{_OWN[1]}{source_html(text)}"
 
 
 def own_text(html: str) -> str:

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from serve.pages import ASSETS
 from serve.pages.conversation import Turn
+from serve.pages.files import MOST_BYTES, SUFFIXES
 from serve.pages.markdown import answer_html, own_html, source_html, text_html
 
 UP, DOWN = "Like", "Dislike"  # Gradio's names of its two thumbs; page.css names them too
@@ -193,6 +194,11 @@ def meanings(categories: list[dict[str, Any]]) -> str:
 def suggested(texts: Sequence[str]) -> str:
     """Suggestions of a first message, as buttons."""
     return str(_html.suggested(texts))
+
+
+def attach() -> str:
+    """The button that attaches files to a message."""
+    return str(_html.attach(SUFFIXES, MOST_BYTES))
 
 
 def version_choices(models: dict[str, Any]) -> list[tuple[str, str]]:

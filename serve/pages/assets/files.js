@@ -1,0 +1,90 @@
+// Files for a message: chosen, dropped on the page or pasted. The server reads each and answers with
+// what of it stands in the message (serve/pages/files.py), which is put before what is typed.
+(() => {
+  const find = (place) => document.querySelector(place);
+  const box = (place) => find(place + " textarea");
+  const fill = (area, text) => {
+    area.value = text;
+    area.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const waiting = [];  // files to be read
+  let chat = null;  // the conversation in which the one that is being read was chosen
+  const shown = () => new URL(location.href).searchParams.get("chat");
+  const say = (text) => {
+    const status = find(".pawl-attach [role=status]");
+    if (status) status.textContent = text;
+  };
+  const next = () => {
+    if (chat !== null || !waiting.length) return;
+    const file = waiting.shift(), reader = new FileReader();
+    chat = shown();
+    say(`Reading ${file.name} …`);
+    const give = (content) => fill(box("#pawl-command"), JSON.stringify(
+      { do: "attach", name: file.name, content, n: Math.random() }));
+    reader.onload = () => give(reader.result.replace(/^[^,]*,/, ""));
+    reader.onerror = () => {
+      chat = null;
+      say(`${file.name} could not be read here. Choose it again.`);
+      next();
+    };
+    const most = Number(find(".pawl-attach").dataset.most);
+    if (file.size > most) {  // else the server says so of a body that it doesn't read
+      chat = null;
+      say(`${file.name} has ${file.size.toLocaleString("en")} bytes; ${
+        most.toLocaleString("en")} can be read. Attach the part that the question is about.`);
+      return next();
+    }
+    reader.readAsDataURL(file);
+  };
+  const take = (files) => {
+    waiting.push(...files);
+    next();
+  };
+  addEventListener("click", (event) => {
+    if (event.target.closest?.(".pawl-attach button")) find(".pawl-attach input").click();
+  });
+  addEventListener("change", (event) => {
+    if (!event.target.matches?.(".pawl-attach input")) return;
+    take(event.target.files);
+    event.target.value = "";
+  }, true);
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (hasFiles(event)) event.preventDefault();
+  }, true);
+  addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    take(event.dataTransfer.files);
+  }, true);
+  addEventListener("paste", (event) => {
+    const files = event.clipboardData?.files;
+    if (!files?.length || !event.target.closest?.("#pawl-question")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    take(files);
+  }, true);
+  let read = null;
+  new MutationObserver(() => {
+    const text = find("#pawl-reply [data-reply]")?.dataset.reply;
+    if (!text || text === read) return;
+    read = text;
+    const reply = JSON.parse(text);
+    if (!("attached" in reply) || chat === null) return;
+    const area = box("#pawl-question");
+    if (reply.attached && chat !== shown())
+      say("Another conversation was chosen meanwhile: attach the file again.");
+    else {
+      say(reply.attached ? "The file stands in your message." : "");
+      if (reply.attached) {
+        fill(area, `${reply.attached}\n\n${area.value}`);
+        area.focus();
+        area.setSelectionRange(area.value.length, area.value.length);
+        area.scrollTop = area.scrollHeight;
+      }
+    }
+    chat = null;
+    next();
+  }).observe(document.documentElement, { childList: true, subtree: true });
+})();

@@ -1,0 +1,139 @@
+"""Files that people attach to a message: read on the server, shown and sent as text.
+
+An attached file is a part of the message's text: a line ``File: NAME``, then its text between
+fences. So it is seen before it is sent, can be shortened there, is recorded and exported as what
+the model was asked, and a client of the API can send the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import PurePath
+
+from pawl.errors import PawlError
+from pawl.jobs import child_environment
+
+MOST_BYTES = 2_500_000  # in base64 this fits into the largest request by default (4 MB)
+MOST_CHARACTERS = 100_000
+PDF_SECONDS = 40.0
+SUFFIXES = (
+    ".txt .md .markdown .csv .tsv .json .jsonl .yaml .yml .toml .ini .log .xml .html .css .py .js "
+    ".ts .java .c .h .cpp .go .rs .rb .php .sh .sql .pdf"
+).split()
+_FENCE = re.compile(r"`{3,}")
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_reading = asyncio.Semaphore(2)  # PDFs at once
+
+
+async def block_of(name: str, content: bytes) -> str:
+    """What of a file stands in a message.
+
+    Args:
+        name: as the person's system calls it.
+
+    Raises:
+        PawlError: it can't be read, is no text, or too large.
+    """
+    name = " ".join(PurePath(name.replace("\\", "/")).name.replace("`", "'").split())[:100]
+    name = name or "file"
+    if len(content) > MOST_BYTES:
+        raise PawlError(
+            f"{name} has {len(content):,} bytes",
+            f"{MOST_BYTES:,} can be read",
+            "Attach the part that the question is about",
+        )
+    if b"%PDF-" in content[:1024]:
+        text = await _pdf_text(name, content)
+    else:
+        text = _decoded(name, content)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    if not text.strip():
+        raise PawlError(f"{name} holds no text", "there is nothing to read", "Attach another file")
+    if len(text) > MOST_CHARACTERS:
+        raise PawlError(
+            f"{name} holds more than {MOST_CHARACTERS:,} characters of text",
+            "so much is not taken into a message",
+            "Attach the part that the question is about",
+        )
+    longest = max((len(fence) for fence in _FENCE.findall(text)), default=2)
+    suffix = PurePath(name).suffix.lower().removeprefix(".")
+    language = suffix if suffix.isalnum() and suffix not in ("txt", "pdf", "log") else ""
+    fence = "`" * max(3, longest + 1)
+    return f"File: {name}\n{fence}{language}\n{text}\n{fence}"
+
+
+def parts_of(message: str) -> Iterator[tuple[str | None, str]]:
+    """(name of a file, its text), and (None, text) for what stands between, of a message."""
+    lines = message.split("\n")
+    plain: list[str] = []
+    missing: set[str] = set()  # fences that no later line closes: each is looked for once
+    at = 0
+    while at < len(lines):
+        end = None
+        if lines[at].startswith("File: ") and at + 1 < len(lines):
+            begun = _FENCE.match(lines[at + 1])
+            if begun and begun[0] not in missing:
+                with suppress(ValueError):
+                    end = lines.index(begun[0], at + 2)
+                if end is None:
+                    missing.add(begun[0])
+        if end is None:
+            plain.append(lines[at])
+            at += 1
+            continue
+        if text := "\n".join(plain).strip("\n"):
+            yield None, text
+        yield lines[at].removeprefix("File: "), "\n".join(lines[at + 2 : end])
+        plain, at = [], end + 1
+    if text := "\n".join(plain) if at == len(plain) else "\n".join(plain).strip("\n"):
+        yield None, text
+
+
+def _decoded(name: str, content: bytes) -> str:
+    """Text in UTF-8, in UTF-16 with its mark, else as Windows writes it in western Europe."""
+    if content.startswith(_PICTURES):
+        raise PawlError(
+            f"{name} is a picture", "the model reads text only", "Say in words what is on it"
+        )
+    codec = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    for one in (codec, "cp1252"):
+        with suppress(UnicodeDecodeError):
+            text = content.decode(one)
+            if not _CONTROL.search(text):
+                return text
+    raise PawlError(
+        f"{name} is no text", "text (UTF-8), Markdown, CSV, code and PDF can be read",
+        "Save it as one of these, and attach that",
+    )  # fmt: skip
+
+
+async def _pdf_text(name: str, content: bytes) -> str:
+    async with _reading:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "serve.pages.pdf_text", str(MOST_CHARACTERS),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL, env=child_environment(),
+        )  # fmt: skip
+        try:
+            out, _ = await asyncio.wait_for(child.communicate(content), PDF_SECONDS)
+        except TimeoutError:
+            out = b""
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+    why, pages = "it is damaged, or takes too long to read", []
+    if child.returncode == 0:
+        found = json.loads(out)
+        pages = found.get("pages", [])
+        why = found.get("problem", "its pages hold no text: it may be scanned")
+    text = "\n\n".join(filter(None, pages))
+    if not text:
+        raise PawlError(f"{name} could not be read", why, "Attach its text as a file of text")
+    return text
