@@ -65,6 +65,9 @@
     event.stopPropagation();
     take(files);
   }, true);
+  addEventListener("input", (event) => {  // sent, or emptied
+    if (event.target === box("#pawl-question") && !event.target.value && chat === null) say("");
+  }, true);
   let read = null;
   new MutationObserver(() => {
     const text = find("#pawl-reply [data-reply]")?.dataset.reply;

@@ -151,6 +151,7 @@ def test_a_file_goes_with_a_message_and_is_folded_there(
         n = len(ids(server))
         tab.box.press("Enter")
         expect(tab.answers).to_have_count(1)
+        expect(tab.page.get_by_text("The file stands in your message.")).to_have_count(0)
         [asked] = recorded(server, 1, *ids(server)[:n])[-1:]
         assert _said(asked) == message
         own: Any = tab.page.locator("[data-testid=user]")
