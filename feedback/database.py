@@ -13,11 +13,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feedback.journal import Damaged, replay
 from feedback.mark import (
     Marker,
     begin_swap,
     finish_swap,
     problem_of_files,
+    read_journal_mark,
     read_mark,
     wal_path,
 )
@@ -75,6 +77,8 @@ class Database:
         self._owned = ExitStack()
         self._root: DuckDBPyConnection | None = None
         self._marker: Marker | None = None
+        # Waits until what is acknowledged can be read (``feedback.writer``).
+        self.catch_up: Callable[[], None] = lambda: None
         try:
             self.path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             self._owned.enter_context(store_lock(self.path, wait_seconds))
@@ -83,19 +87,25 @@ class Database:
         try:
             self._open()
             assert self._root is not None
+            self._replay(self._root)
             _migrate(self._root, migrations, self.path)
         except BaseException:
             self.close()
             raise
 
     @contextmanager
-    def reading(self) -> Iterator[DuckDBPyConnection]:
-        """A cursor that sees all committed rows. Raises PawlError when the store can't be read.
+    def reading(self, *, caught_up: bool = True) -> Iterator[DuckDBPyConnection]:
+        """A cursor that sees all acknowledged rows. Raises PawlError when the store can't be read.
 
         Not to be asked for inside another one: it may wait for that one's end.
+
+        Args:
+            caught_up: False for the writer, which can't wait for itself: committed rows alone.
         """
         import duckdb
 
+        if caught_up:
+            self.catch_up()
         with self._changed:
             self._changed.wait_for(lambda: not self._stopping_reads)
             if self._root is None:
@@ -138,6 +148,11 @@ class Database:
             self.checkpoint()
             self._marker.note(seq)
 
+    def acknowledge_journal(self, seq: int) -> None:
+        """Write down that rows up to ``seq`` are in the journal, before anybody is told."""
+        if self._marker is not None:
+            self._marker.note_journal(seq)
+
     def reopen(self) -> None:
         """Drop a connection that DuckDB has given up and open the file anew (replays the WAL).
 
@@ -166,7 +181,7 @@ class Database:
 
     def checkpoint(self) -> None:
         """Fold the WAL into the main file."""
-        with self.reading() as cursor:
+        with self.reading(caught_up=False) as cursor:
             cursor.execute("CHECKPOINT")
             if self._marker is not None:
                 self._marker.note(newest_row(cursor))
@@ -201,6 +216,25 @@ class Database:
         except BaseException:
             self._let_go()
             raise
+
+    def _replay(self, root: DuckDBPyConnection) -> None:
+        """Bring in what was acknowledged and not committed when the last owner was killed."""
+        import duckdb
+
+        try:
+            n_rows = replay(root, self.path, read_journal_mark(self.path))
+        except Damaged as err:
+            raise _damaged(self.path, str(err)) from err
+        except (duckdb.IOException, duckdb.OperationalError) as err:
+            raise store_failed(err, "the store's journal can't be brought in") from err
+        except duckdb.Error as err:
+            raise _damaged(self.path, str(err).splitlines()[0]) from err
+        except OSError as err:
+            raise _unwritable(self.path, err) from err
+        if n_rows:
+            _log.info("%s: brought %s rows from the journal", self.path, f"{n_rows:,}")
+            if self._marker is not None:
+                self._marker.note(newest_row(root))
 
     def _let_go(self) -> None:
         root, self._root = self._root, None

@@ -9,7 +9,7 @@ COMMIT and before anybody is told, one small file is written in place:
 ``seq`` is the newest row's number, ``iteration`` counts DuckDB's checkpoints, the other three
 recognise the WAL by its size and by two of its pieces. It is written without a flush of its own: a
 kill of the process loses none of it, and after a power cut it says less than was acknowledged at
-most, never more.
+most, never more. A second sector has the newest row that was acknowledged from the journal.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pawl.files import read_json, sync_dir, write_atomic, write_json
 
 WAL_VERSION = bytes.fromhex("640062650002ffff")  # what each WAL of DuckDB 1.5 begins with
 _BYTES = 256  # of the mark; one sector, so that it is written whole
+_JOURNAL_BYTES = 29  # CRC-32, a space, 20 digits
 _PIECE_BYTES = 1024  # enough for what no other transaction or database has
 _HEADERS = (4096, 8192)  # DuckDB's two database headers: checksum (8 bytes), iteration (8 bytes)
 _log = logging.getLogger("pawl.store")
@@ -128,6 +129,14 @@ class Marker:
             _log.warning("the mark of the store could not be written: %s", err)
         return True
 
+    def note_journal(self, seq: int) -> None:
+        """Write down that everything up to ``seq`` is in the journal, or was. Does not raise."""
+        text = f"{seq:020d}"
+        try:
+            os.pwrite(self._file, f"{zlib.crc32(text.encode()):08x} {text}".encode(), _BYTES)
+        except OSError as err:
+            _log.warning("the mark of the store could not be written: %s", err)
+
     def close(self) -> None:
         os.close(self._file)
         os.close(self._database)
@@ -177,6 +186,19 @@ def read_mark(database: Path) -> Mark | None:
     with suppress(FileNotFoundError), _opened(mark_path(database)) as descriptor:
         return _read(descriptor)
     return None
+
+
+def read_journal_mark(database: Path) -> int:
+    """The newest row that was acknowledged from the journal; 0 where none is known."""
+    raw = b""
+    with suppress(FileNotFoundError), _opened(mark_path(database)) as descriptor:
+        raw = os.pread(descriptor, _JOURNAL_BYTES, _BYTES)
+    check, _, seq = raw.partition(b" ")
+    if check.decode(errors="replace") == f"{zlib.crc32(seq):08x}":
+        return int(seq)
+    if raw:
+        _log.warning("the mark of the journal can't be read; its end is not checked against it")
+    return 0
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The store's schema as numbered migrations, each in one transaction with its own record.
 
-A released migration is never edited: a change is a new one. Tables are append-only and carry no
-secondary index (DuckDB's known replay faults come from index churn); ``seq`` is given out by the
-one writer and orders rows across all tables. Columns that end in ``_json`` hold JSON text.
+A released migration is never edited: a change is a new one. Tables are append-only, but for the one
+row of ``journal``, and carry no secondary index (DuckDB's known replay faults come from index
+churn); ``seq`` is given out by the one writer and orders rows across all tables. Columns that end
+in ``_json`` hold JSON text.
 """
 
 from __future__ import annotations
@@ -185,6 +186,14 @@ MIGRATIONS: tuple[Migration, ...] = (
             seq BIGINT NOT NULL, conversation_id VARCHAR NOT NULL, rater_id VARCHAR NOT NULL,
             changed_at VARCHAR NOT NULL, title VARCHAR, pinned BOOLEAN NOT NULL,
             learn BOOLEAN NOT NULL, deleted_at VARCHAR)""",
+        ),
+    ),
+    Migration(
+        14,
+        "how far the journal has been read, and whose it is",
+        (
+            "CREATE TABLE journal (store_id VARCHAR NOT NULL, applied BIGINT NOT NULL)",
+            "INSERT INTO journal VALUES (uuid()::VARCHAR, 0)",
         ),
     ),
 )

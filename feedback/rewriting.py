@@ -73,7 +73,7 @@ class Rewriter:
             with self._writer.paused():
                 self.database.replace_file(lambda cursor: _finish(cursor, changes_of, last, counts))
         except BaseException as err:
-            with self._writer.paused():
+            with self._writer.paused(caught_up=False):
                 self.database.reopen()  # without the new file
             _remove_new(self.database.path)
             if isinstance(err, duckdb.Error):

@@ -1,8 +1,9 @@
 """``pawl salvage``: what can still be read of a store that is refused as damaged.
 
 The files are moved into a folder of their own and stay there as they were. Of the WAL every
-transaction that is whole is kept, whatever is broken between them; a WAL of another database or
-another time is left out. A damaged main file can't be salvaged: it needs a copy.
+transaction that is whole is kept, and of the journal every frame, whatever is broken between them;
+a WAL of another database or another time is left out. A damaged main file can't be salvaged: it
+needs a copy.
 
 DuckDB 1.5's WAL, as found by trying: 8 bytes of version, then entries of a size (8 bytes, little
 endian), a checksum (8 bytes) and as many bytes as the size says, which begin with ``64 00`` and
@@ -20,7 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feedback.database import connect, count_repeats, newest_row, store_lock
-from feedback.mark import WAL_VERSION, is_own_wal, mark_path, read_mark, wal_path
+from feedback.journal import journal_path, replay_whole
+from feedback.mark import (
+    WAL_VERSION,
+    is_own_wal,
+    mark_path,
+    read_journal_mark,
+    read_mark,
+    wal_path,
+)
 from feedback.store import Store
 from feedback.tables import numbered_tables
 from pawl.errors import PawlError
@@ -81,7 +90,7 @@ def _salvage(database: Path) -> Salvaged:
         shutil.rmtree(folder)
         raise
     # From here on a stop leaves the files in the folder, and the mark says that they are missing.
-    for path in (wal_path(database), database):
+    for path in (wal_path(database), journal_path(database), database):
         if path.exists():
             path.rename(folder / path.name)
     (folder / "salvaged").rename(database)
@@ -121,10 +130,12 @@ def _work_copy(database: Path, folder: Path) -> Salvaged:
             break
         connection.close()
         transactions, whole_wal = [], False
-    mark = read_mark(database)
-    n_lost = None if mark is None else max(0, mark.seq - in_file) - _count_rows(
-        connection, in_file + 1, mark.seq
-    )  # fmt: skip
+    replay_whole(connection, database)
+    mark, n_lost = read_mark(database), None
+    if mark is not None:
+        acknowledged = max(mark.seq, read_journal_mark(database))
+        n_there = _count_rows(connection, in_file + 1, acknowledged)
+        n_lost = max(0, acknowledged - in_file) - n_there
     connection.execute("CHECKPOINT")
     connection.close()
     with Store.open(work) as store:  # as a start will

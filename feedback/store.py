@@ -1,7 +1,8 @@
 """The store: everything that was asked, answered, said about it, learned and decided.
 
-One process owns the file. Writes are queued to one thread that commits them in groups and answer
-with a ``concurrent.futures.Future`` resolved after COMMIT (async callers: ``asyncio.wrap_future``).
+One process owns the file. Writes are queued to one thread that makes them durable in groups and
+answer with a ``concurrent.futures.Future`` that is resolved then (async callers:
+``asyncio.wrap_future``): answers and feedback once they are in the journal, the rest after COMMIT.
 Reads run on their own cursors from any thread and see every row whose future was resolved.
 Nothing is edited or deleted here, what is newest counts; ``feedback.erasing`` is the one exception.
 
@@ -254,7 +255,8 @@ class Store:
         return str(rows[0][0])
 
     def flush(self) -> None:
-        """Wait until all that was appended so far is committed, or has failed."""
+        """Wait until all that was appended so far is committed, or has failed; the journal is empty
+        then. Raises PawlError: the database can't take what is in the journal."""
         self._writer.submit(Write({})).result()
 
     def _append(self, table: str, rows: list[Row]) -> Future[Any]:

@@ -117,10 +117,14 @@ def newest(n_bytes: int | None, *columns: str) -> str:
 
 
 def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
-    """DuckDB type names of the columns of each table but the migrations' own, in order."""
+    """DuckDB type names of the columns of each table whose rows are numbered, in order."""
     types = _of_columns(cursor, "data_type")
-    types.pop("schema_migrations", None)
-    return types
+    return {table: types[table] for table in numbered_tables(cursor)}
+
+
+def nullable_columns(cursor: DuckDBPyConnection) -> dict[str, list[bool]]:
+    """Whether each column of every table may be NULL, in order."""
+    return _of_columns(cursor, "is_nullable")
 
 
 def table_columns(cursor: DuckDBPyConnection) -> dict[str, list[str]]:
@@ -133,9 +137,9 @@ def numbered_tables(cursor: DuckDBPyConnection) -> list[str]:
     return [table for table, columns in table_columns(cursor).items() if "seq" in columns]
 
 
-def _of_columns(cursor: DuckDBPyConnection, what: str) -> dict[str, list[str]]:
+def _of_columns(cursor: DuckDBPyConnection, what: str) -> dict[str, list[Any]]:
     """``what`` ``duckdb_columns()`` says of each table's columns, in their order."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Any]] = {}
     for table, value in cursor.execute(
         f"SELECT table_name, {what} FROM duckdb_columns() WHERE NOT internal"
         " AND database_name = current_database() AND schema_name = 'main'"

@@ -124,6 +124,7 @@ def killed_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     with Store.open(live / "pawl.duckdb") as store:
         wait_all(store.append_completion(make_completion()) for _ in range(20))
+        store.flush()  # from the journal
         for name in ("pawl.duckdb", "pawl.duckdb.wal"):
             shutil.copy(live / name, copy / name)
     return copy

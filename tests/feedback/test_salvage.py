@@ -30,6 +30,7 @@ def killed(folder: Path) -> Path:
     with Store.open(live / "pawl.duckdb") as store:
         for _ in range(N_IN_WAL):
             answered(store)
+            store.flush()  # from the journal, a transaction each
         shutil.copytree(live, left)
     return left / "pawl.duckdb"
 
@@ -207,9 +208,11 @@ def test_a_wal_that_is_taken_away_from_an_open_store_costs_no_row(tmp_path: Path
     with Store.open(path) as store:
         for _ in range(5):
             answered(store)
+        store.flush()
         wal_path(path).unlink()
         for _ in range(5):
             answered(store)
+        store.flush()
         shutil.copytree(path.parent, copy)  # as a kill would leave it
     with Store.open(copy / "pawl.duckdb") as store:
         assert store.counts()["completions"] == 10
