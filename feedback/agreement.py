@@ -87,4 +87,5 @@ def agreement(decided: Mapping[tuple[str, int], Mapping[str, Review]]) -> Agreem
             pairs.append(PairAgreement(reviewers=[one, other], n_answers=len(both), n_same=n_same,
                                        kappa=cohen_kappa(first, second)))  # fmt: skip
     alpha = krippendorff_alpha([list(by.values()) for by in labels.values()])
-    return Agreement(n_answers=len(labels), alpha=alpha, pairs=pairs)
+    n_decided = Counter(reviewer for by in decided.values() for reviewer in by)
+    return Agreement(n_answers=len(labels), alpha=alpha, pairs=pairs, n_decided=n_decided)

@@ -130,6 +130,7 @@ class Queue:
         return ReviewQueue(
             items=items, n_found=len(found), n_open=n_open, n_skipped=n_skipped,
             n_decided=n_decided, n_reviewers=n_reviewers, versions=sorted(versions),
+            guidelines=self._settings.review.guidelines,
         )  # fmt: skip
 
     def agreement(self) -> Agreement:

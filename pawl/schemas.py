@@ -728,6 +728,7 @@ class ReviewQueue(Answer):
     n_decided: int = Field(description="answers that this reviewer decided")
     n_reviewers: int = Field(description="that are asked for")
     versions: list[str] = Field(description="whose answers wait, or were skipped with `skipped`")
+    guidelines: str = Field(description="`review.guidelines`")
 
 
 class Alternatives(Answer):
@@ -752,6 +753,7 @@ class Agreement(Answer):
     n_answers: int = Field(description="that two reviewers or more decided")
     alpha: float | None = Field(description="Krippendorff's, nominal; null where none can be told")
     pairs: list[PairAgreement]
+    n_decided: dict[str, int] = Field(description="answers, by reviewer")
 
 
 class ReviewBacklog(Answer):

@@ -337,6 +337,9 @@ class ReviewSettings(BaseModel):
     reviewers: int = Field(
         1, ge=1, le=9, description="that decide each flagged answer, more where they disagree"
     )
+    guidelines: str = Field(
+        "", max_length=20_000, description="of the house, in Markdown, on the review page"
+    )
 
 
 class PageSettings(BaseModel):

@@ -127,6 +127,7 @@ class ReviewPage:
                 self.save = _button("Save correction", "Ctrl+Enter", "primary")
                 self.close = _button("Back", "Escape")
         self.later = gr.Button("Show what I skipped", visible=False, elem_id="review-later")
+        self.guidelines = _drawn_texts("review-guidelines")
         self.help = plain("review-help", str(_html.keys()))
         self.decisions = Decisions(REASONS)
         CategoryEditor(self.blocks)
@@ -166,7 +167,8 @@ class ReviewPage:
         on(self.later, self._show_skipped, [self.page])
         self.timer.tick(self._look, [self.page], self.drawn, **common)
         choices = [self.filters.category, self.filters.version]
-        self.blocks.load(self._begin, [self.page], [*self.drawn, self.who, *choices], **common)
+        begun = [*self.drawn, self.who, self.guidelines, *choices]
+        self.blocks.load(self._begin, [self.page], begun, **common)
         decisions = self.decisions
         decisions.wire(common)
         found = [*self.drawn, *choices, *decisions.drawn]
@@ -187,7 +189,9 @@ class ReviewPage:
         await self._fetch(page, request)
         await self._read_categories(page, request)
         who = str(_html.who(caller_of(request.request.scope).name))
-        return [*self._drawn(page, fresh=True), who, *self._choices(page)]
+        guidelines = page.queue.get("guidelines", "")
+        shown = str(_html.guidelines(guidelines)) if guidelines else ""
+        return [*self._drawn(page, fresh=True), who, shown, *self._choices(page)]
 
     async def _look(self, page: OpenReview, request: gr.Request) -> list[Any]:
         """Whether something came for a page that has nothing to decide."""

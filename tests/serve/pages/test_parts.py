@@ -26,9 +26,12 @@ ITEM: dict[str, Any] = {
     "status": HOSTILE, "marks": [MARK, {**MARK, "thumb": "up"}], "findings": [FINDING],
     "decisions": [DECISION], "n_hidden_decisions": 1,
 }  # fmt: skip
+VERDICT = {"version": None, "run_id": HOSTILE, "outcome": "fixed"}
+DECIDED = {**ITEM, **DECISION, "categories": [HOSTILE], "answered_at": HOSTILE,
+           "outcome": {"verdicts": [VERDICT], "trained_since": HOSTILE}}  # fmt: skip
 PAIR = {"reviewers": [HOSTILE, HOSTILE], "kappa": None, "n_same": 1, "n_answers": 1}
 PAGE = {"notice": HOSTILE, "queue": {"n_reviewers": 2},
-        "agreement": {"n_answers": 1, "pairs": [PAIR]}}  # fmt: skip
+        "agreement": {"n_decided": {HOSTILE: 1, "b": 2}, "pairs": [PAIR]}}  # fmt: skip
 TURN = Turn(HOSTILE, HOSTILE, HOSTILE, HOSTILE, "failed", HOSTILE, calls=[HOSTILE],
             feedback={"thumb": "up", "categories": [HOSTILE], "comment": HOSTILE,
                       "correction": HOSTILE})  # fmt: skip
@@ -39,6 +42,9 @@ CATEGORY = {"key": HOSTILE, "definition": HOSTILE, "example": HOSTILE}
 @pytest.mark.parametrize("draw", [
     lambda: review.who(HOSTILE), lambda: review.counts(PAGE),
     lambda: review.item(ITEM, {"fine": HOSTILE}),
+    lambda: review.decided(DECIDED, {"fine": HOSTILE}),
+    lambda: review.guidelines(HOSTILE),
+    lambda: review.decided_head({"notice": HOSTILE}),
     lambda: review.alternatives({"texts": [HOSTILE], "version": HOSTILE}),
     lambda: chat.signed_in(HOSTILE), lambda: chat.under(TURN), lambda: chat.never_came(TURN),
     lambda: chat.about(TURN, "form-", True), lambda: chat.banner(ENGINE),

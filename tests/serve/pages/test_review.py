@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from pawl.schemas import Account, Role, utc_now
 from pawl.server import api_key_of
-from pawl.settings import Settings
+from pawl.settings import ReviewSettings, Settings
 from serve.api.passwords import Passwords
 from tests.feedback.examples import make_completion, make_feedback, wait_all
 from tests.serve.pages.composed import Composed, composed
@@ -33,7 +33,11 @@ HOSTILE_NAME = "\n\n[Show](javascript:alert(1))\n\n"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    with composed(Settings(state_dir=tmp_path_factory.mktemp("review") / "state")) as running:
+    settings = Settings(
+        state_dir=tmp_path_factory.mktemp("review") / "state",
+        review=ReviewSettings(guidelines="Prices **with** VAT."),
+    )
+    with composed(settings) as running:
         hashed, now = Passwords(memory_kib=8, n_passes=1).hash(GOOD), utc_now()
         for name, role in (("ann", Role.USER), ("rita", Role.REVIEWER), ("sam", Role.REVIEWER)):
             running.store.access.accounts.add(Account(name, role, hashed, False, None, now, now))
@@ -278,13 +282,15 @@ def test_texts_are_drawn_as_in_the_chat_and_a_correction_shows_what_it_changes(
     tab = opened(browser, server, "rita")
     page = tab.page
     expect(page.locator(".review-answer strong")).to_have_text("blue")
-    expect(page.locator(".review-answer .pawl-number")).to_have_text("1")  # code has colours
+    expect(page.locator(".review-answer .pawl-number")).to_have_css("color", "rgb(138, 70, 0)")
     expect(page.locator(".review-answer .katex-html")).to_have_count(1)
     expect(page.locator(".review-prompt")).to_have_text("Which **colour**?")
     expect(page.locator(".review-better strong")).to_have_text("red")
     changed = page.locator(".review-item .pawl-difference")
     expect(changed.locator("del")).to_have_text(["blue"])
     expect(changed.locator("ins")).to_have_text(["red"])
+    page.get_by_text("Guidelines").click()
+    expect(page.locator(".review-house strong")).to_have_text("with")
     picture(page, "review-drawn")
     page.keyboard.press("c")
     box = page.get_by_label("What it should have said")

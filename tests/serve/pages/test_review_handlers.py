@@ -96,3 +96,30 @@ def test_an_answer_that_was_erased_while_it_was_shown_gives_way_to_the_next(
         assert "Not saved" in page.notice
 
     opened(server, accept)
+
+
+def test_who_takes_a_decision_back_on_what_they_skipped_before_is_told_that_it_does_not_wait(
+    server: Composed,
+) -> None:
+    theirs = f"{flag(server, 30)}:0"
+
+    async def take_back(review: Any, page: Any, request: Any) -> None:
+        from serve.pages.decisions import OpenDecisions
+
+        first = {"completion_id": theirs.removesuffix(":0"), "choice_index": 0}
+        await review._fetch(page, request, first=first)
+        await review._skip(page, theirs, True, request)
+        await review._show_skipped(page, request)
+        await review._accept(page, theirs, True, request)
+        opened = OpenDecisions(is_open=True)
+        await review.decisions.read(opened, request)
+        newest = opened.found["decisions"][0]
+        assert newest["answers"][0]["completion_id"] == first["completion_id"]
+        await review._reopen(page, opened, newest["batch_id"], request)
+        assert "doesn't wait for you" in page.notice
+        assert page.item["item_id"] != theirs
+        [left] = server.store.reviews.current(completion_id=first["completion_id"])
+        assert left.decision == "skip"
+
+    flag(server, 31)
+    opened(server, take_back)
