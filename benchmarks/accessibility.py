@@ -5,11 +5,12 @@
 At 1,280 and 390 pixels, light and dark: empty, with Markdown and formulas, with the feedback form
 and its difference, with a conversation that is full, while an answer is waited for; a flagged
 answer, its editor, the reasons of a rejection, the model's alternatives, what a search finds, one's
-own decisions; the dashboard with its
-tables closed and open; the people page, and as it asks whether to do something; a night with its
-curves and log, the question before a rollback; versions, two of them compared. Missed by a finding
-that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``,
-fetched on first use; a browser is needed. The pictures are for a person to look at.
+own decisions; the dashboard with its tables closed and open; the people page, and as it asks
+whether to do something; a night with its curves and log, the question before a rollback; versions,
+two of them compared; the page that asks for a key, the account, the page of the API. Missed by a
+finding that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of
+``axe-playwright-python``, fetched on first use; a browser is needed. The pictures are for a person
+to look at.
 """
 
 from __future__ import annotations
@@ -173,6 +174,13 @@ VERSIONS_STATES: dict[str, Callable[[Tab], None]] = {
     "versions": lambda tab: expect(tab.page.locator(".versions-flag").first).to_be_visible(),
     "compared": _compared,
 }
+
+
+def _is_there(tab: Tab) -> None:
+    expect(tab.page.get_by_role("heading").first).to_be_visible()
+
+
+SMALL_PAGES = ("account", "docs")  # and where a key is asked for
 PLACES = {"runs": RUNS_STATES, "versions": VERSIONS_STATES, "review": REVIEW_STATES}
 
 
@@ -186,11 +194,15 @@ def look_at_operators(
     for place, states in PLACES.items():
         tab.page.goto(f"{url}/{place}/")
         if place == "runs":
+            found |= _look_at(tab, {"sign-in": _is_there}, axe, name, pictures)
             tab.page.get_by_label("Password").fill(key)
             tab.page.get_by_role("button", name="Sign in").click()
             # The first page that is built; Gradio imports for long when busy.
             expect(tab.page.locator(".runs-frame")).to_be_visible(timeout=240_000)
         found |= _look_at(tab, states, axe, name, pictures)
+    for place in SMALL_PAGES:
+        tab.page.goto(f"{url}/{place}")
+        found |= _look_at(tab, {place: _is_there}, axe, name, pictures)
     # A page that is left in the middle of a request complains about it.
     return found, [text for text in tab.complaints if not LEAVING.search(text)]
 
@@ -313,8 +325,9 @@ def main() -> None:
                 missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
         browser.close()
     every = (STATES, *(states for _, states in BOARDS.values()), *PLACES.values())
+    n_states = sum(map(len, every)) + len(SMALL_PAGES) + 1
     finish("accessibility", "The pages by axe-core", figures, missed=missed,
-           note=f"{sum(map(len, every))} states; critical, serious and moderate findings.",
+           note=f"{n_states} states; critical, serious and moderate findings.",
            keep=not args.no_record)  # fmt: skip
 
 
