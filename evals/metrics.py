@@ -119,7 +119,7 @@ def rouge(
     scorer = RougeScorer(list(ROUGE), tokenizer=_Tokenizer())
     scores = [scorer.score(right, said) for right, said in zip(expected, answered, strict=True)]
     return {
-        name: _mean([score[name].fmeasure for score in scores], alpha=alpha, seed=seed)
+        name: mean([score[name].fmeasure for score in scores], alpha=alpha, seed=seed)
         for name in ROUGE
     }
 
@@ -145,6 +145,15 @@ def chrf(
     draws = _draws(len(statistics), seed) @ statistics
     low, high = np.quantile([of(row) for row in draws], [alpha / 2, 1 - alpha / 2])
     return Interval(of(statistics.sum(0)), float(low), float(high))
+
+
+def mean(values: Sequence[float], *, alpha: float = 0.05, seed: int = 0) -> Interval:
+    """The mean of the items' scores, each in [0, 1]."""
+    if not values:
+        raise ValueError("no items")
+    drawn = _draws(len(values), seed) @ np.asarray(values) / len(values)
+    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+    return Interval(float(np.mean(values)), float(low), float(high))
 
 
 class _Tokenizer:
@@ -180,11 +189,3 @@ def _scores(cells: Floats, k: int) -> Floats:
     accuracy = share(right.sum(1), tables.sum((1, 2)))
     macro = [scores.mean(1) for scores in three]
     return np.column_stack([accuracy, *macro, *three])
-
-
-def _mean(values: Sequence[float], *, alpha: float, seed: int) -> Interval:
-    if not values:
-        raise ValueError("no items")
-    drawn = _draws(len(values), seed) @ np.asarray(values) / len(values)
-    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
-    return Interval(float(np.mean(values)), float(low), float(high))

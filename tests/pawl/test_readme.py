@@ -20,6 +20,7 @@ ROOMS = {
     "evals": "is the challenger better?",
     "refine": "makes a challenger",
     "benchmarks": "speed and endurance, one command each",
+    "examples": "a client, a suite of one's own, seven use cases",
 }
 
 DATA = {  # what decides and is no module
@@ -42,6 +43,11 @@ DATA = {  # what decides and is no module
         "replay_prompts.jsonl": "The prompts of replay, by task, in the ten most spoken languages",
         "demo/organisation.yaml": "The organisation of make demo: facts, behaviours, questions",
         "demo/page.html": "What the demo shows at its end",
+    },
+    "examples": {
+        "*/use_case.yaml": "A use case: what is asked, how it is scored, settings of its training",
+        "*/train.jsonl, test.jsonl": "Its rows",
+        "suite/": "A suite of one's own",
     },
 }
 
@@ -70,7 +76,6 @@ def tree() -> str:
                 continue
             lines.append(f"  {name.removeprefix(room + '/'):<32}{first_sentence(path)}".rstrip())
         lines += [f"  {name:<32}{what}" for name, what in DATA.get(room, {}).items()]
-    lines.append(f"{'examples/':<34}a client, and a suite of one's own")
     lines.append(f"{'tests/':<34}mirrors the rooms")
     lines.append(f"{'docs/':<34}see the README, More")
     return "\n".join(lines)
