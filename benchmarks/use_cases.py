@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.measurements import MEASUREMENTS, finish, record
 from evals.metrics import Interval
 from examples.__main__ import WORK, table, tell
-from examples.runner import PROMPT, TUNED, Result, run
+from examples.runner import FEW_SHOT, PROMPT, TUNED, Result, run
 from examples.use_case import load, names
 from pawl.files import read_json, write_json
 from pawl.models import resolve_model
@@ -28,6 +28,7 @@ from pawl.settings import DEFAULT_MODEL
 PAGE = MEASUREMENTS.with_name("use-cases.md")
 BAR = ("sentiment", 0.15)
 N_EXAMPLES = 3
+MINUTES = 20.0  # the default of train.max_minutes
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}")
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--minutes", type=float, default=20.0, help="most of each training")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="most of each training")
     parser.add_argument("--work", type=Path, default=WORK, help="kept answers and adapters")
     parser.add_argument("--no-record", action="store_true", help="leave the documents as they are")
     args = parser.parse_args()
@@ -51,7 +52,8 @@ def main() -> None:
         tell(f"{case.name}: {time.monotonic() - started:.0f} s")
         write_json(args.work / f"{case.name}.json", row(result))
         if not args.no_record:
-            title, command = case.description.title, f"python -m examples {case.name}"
+            minutes = "" if args.minutes == MINUTES else f" --set max_minutes={args.minutes:g}"
+            title, command = case.description.title, f"python -m examples {case.name}{minutes}"
             record(case.name, title, command, section(result), note=note(result), path=PAGE)
     measured = {name: read_json(args.work / f"{name}.json") for name in names()
                 if (args.work / f"{name}.json").exists()}  # fmt: skip
@@ -71,11 +73,13 @@ def main() -> None:
 
 def row(result: Result) -> dict[str, Any]:
     """A use case's line in the table of measurements."""
-    before, after = result.scores[PROMPT], result.scores[TUNED]
-    main_figure = after.main
+    main_figure = result.scores[TUNED].main
+    before, few_shot, after = (
+        percent(result.scores[arm].figures[main_figure]) for arm in (PROMPT, FEW_SHOT, TUNED)
+    )
     figure = (
-        f"{main_figure} {percent(before.figures[main_figure])} -> "
-        f"{percent(after.figures[main_figure])}, {points(result.gains[PROMPT])}"
+        f"{main_figure} {before} -> {after}, {points(result.gains[PROMPT])}; few-shot prompt "
+        f"{few_shot}; trained {training(result)}"
     )
     return {"figure": figure, "gain": result.gains[PROMPT].value}
 
@@ -88,12 +92,17 @@ def section(result: Result) -> dict[str, str]:
             figures[f"{arm}: {name}"] = percent(found)
     for arm, found in result.gains.items():
         figures[f"{result.scores[arm].main}, fine-tuned minus {arm}"] = points(found)
-    [stage] = result.manifest.recipe["stages"]
-    figures["training"] = (
-        f"{stage['seconds'] / 60:.1f} minutes, {stage['n_steps']} steps, {stage['n_tokens']:,} "
-        f"tokens, ended: {stage['stopped_because']}"
-    )
+    figures["training"] = training(result)
     return figures
+
+
+def training(result: Result) -> str:
+    """How long it took, and why it ended."""
+    stages = result.manifest.recipe["stages"]
+    minutes = sum(stage["seconds"] for stage in stages) / 60
+    tokens = sum(stage["n_tokens"] for stage in stages)
+    ended = stages[-1]["stopped_because"]
+    return f"{minutes:.1f} minutes on {tokens:,} tokens (ended: {ended})"
 
 
 def note(result: Result) -> str:
@@ -102,8 +111,8 @@ def note(result: Result) -> str:
     parts = [case.description.about.strip()]
     for arm, scores in result.scores.items():
         if scores.table is not None:
-            lines = "\n".join(table(scores.table))
-            parts.append(f"{arm}; rows are right, columns are answered:\n\n```\n{lines}\n```")
+            matrix = "\n".join(table(scores.table))
+            parts.append(f"{arm}; rows are right, columns are answered:\n\n```\n{matrix}\n```")
     for asked, *answers in list(zip(case.test, *result.answers.values(), strict=True))[:N_EXAMPLES]:
         lines = [f"> {quoted(asked.text)}", ">", f"> should be: {quoted(asked.answer)}", ""]
         pairs = zip(result.answers, answers, strict=True)
