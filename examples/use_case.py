@@ -120,7 +120,9 @@ def load(name: str) -> UseCase:
         values = yaml.safe_load((folder / DESCRIPTION).read_text("utf-8"))
         description = Description.model_validate(values)
     except (ValidationError, yaml.YAMLError) as err:
-        raise PawlError(f"{folder / DESCRIPTION} can't be read", str(err), "Mend it") from err
+        raise PawlError(
+            f"{folder / DESCRIPTION} can't be read", _in_words(err), "Mend what is named"
+        ) from err
     train, test = (_rows(folder / f"{part}.jsonl") for part in ("train", "test"))
     if leaks := near(train, test):
         raise PawlError(
@@ -145,6 +147,16 @@ def near(train: tuple[Row, ...], test: tuple[Row, ...]) -> list[str]:
     ]
 
 
+def _in_words(err: Exception) -> str:
+    """A fault of YAML, JSON or of a field, on one line."""
+    if not isinstance(err, ValidationError):
+        return " ".join(str(err).split())
+    return "; ".join(
+        ": ".join([".".join(map(str, fault["loc"])), fault["msg"]]).removeprefix(": ")
+        for fault in err.errors()
+    )
+
+
 def _rows(path: Path) -> tuple[Row, ...]:
     rows: list[Row] = []
     try:
@@ -157,7 +169,7 @@ def _rows(path: Path) -> tuple[Row, ...]:
         except ValueError as err:  # no JSON, or another shape
             raise PawlError(
                 f"{path} line {number} is no row",
-                str(err),
+                _in_words(err),
                 'A line is {"text": "...", "answer": "..."}',
             ) from err
     if not rows:
