@@ -123,7 +123,7 @@ def test_topics_and_keywords_are_read_from_answers() -> None:
 
 
 def test_a_fact_is_right_when_it_says_it() -> None:
-    row = Row(text="When does it open?", answer="The office opens at 6:50 in the morning.")
+    row = Row(text="When does the office open?", answer="The office opens at 6:50 in the morning.")
     said = ["It opens at 6:50 in the morning.", "It opens at 7:50 in the morning."]
     found = score(of("facts", [row, row]), said)
     assert found.figures["right answers"].value == 0.5
