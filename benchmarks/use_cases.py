@@ -2,7 +2,8 @@
 
     python -m benchmarks.use_cases [NAME ...] [--model MODEL] [--minutes 20]
 
-All seven, or those that are named, one after the other; about 10 minutes each on 2 idle cores.
+All seven, or those that are named, one after the other; on 2 idle cores about 10 minutes
+each (an estimate; beside other work the minutes of a training end it before it has learned).
 Answers and adapters are kept (``--work``), so that the same command goes on with what was
 interrupted. After each use case its section of docs/use-cases.md is written, and the table of all
 that lie in the work folder into docs/measurements.md. Bar: sentiment's macro F1 rises by 15 points
