@@ -11,12 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples.__main__ import main
-from examples.runner import CHOICE, FEW_SHOT, PROMPT, TUNED
 from examples.scoring import gain, label_in, score, tone_classifier, topic_and_keywords
 from examples.use_case import HERE, Row, UseCase, load, names
 from pawl.errors import PawlError
-from tests.refine.tiny import ASKED, COLOURS, shared_world_model
 
 ISSUE = {"support", "sentiment", "topics", "summaries", "extraction", "tone", "translation"}
 
@@ -50,7 +47,7 @@ def test_what_was_generated_is_what_its_script_generates(tmp_path: Path) -> None
         assert (folder / name).read_bytes() == (HERE / "extraction" / name).read_bytes()
 
 
-def own(folder: Path, train: list[Row], test: list[Row], **more: object) -> Path:
+def own(folder: Path, train: list[Row], test: list[Row], /, **more: object) -> Path:
     """A use case of one's own."""
     values = {"title": "Colours", "about": "", "metric": "rouge", "instruction": "{text}", **more}
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,32 +149,3 @@ def test_the_classifier_of_tone_knows_texts_that_it_was_not_fitted_on() -> None:
     tone = tone_classifier(case.train)
     assert sum(tone.predict([row.text for row in case.test])) <= 3
     assert sum(tone.predict([row.answer for row in case.test])) >= len(case.test) - 3
-
-
-@pytest.mark.slow
-def test_a_whole_run_teaches_what_the_prompts_did_not(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model_dir = shared_world_model(tmp_path_factory)
-    things = [thing for thing in COLOURS if thing != "grass"][:6]
-    colours = sorted({COLOURS[thing] for thing in things})
-    rows = [Row(text=asked.format(thing), answer=COLOURS[thing])
-            for thing in things for asked in ASKED]  # fmt: skip
-    test = [Row(text=f"{row.text} One word!", answer=row.answer)
-            for i, row in enumerate(rows) if i % 5 == 4]  # fmt: skip
-    train = [row for i, row in enumerate(rows) if i % 5 != 4]
-    folder = own(
-        tmp_path / "colours", train, test,
-        metric="labels", labels=colours, n_few_shot=2, max_new_tokens=8,
-        train={"n_replay_rows": 0, "learning_rate": 5e-3, "n_epochs": 12},
-    )  # fmt: skip
-    command = [str(folder), "--model", str(model_dir), "--work", str(tmp_path / "work")]
-    assert main(command) == 0
-    first = capsys.readouterr()
-    assert all(f"\n{arm}:" in first.out for arm in (PROMPT, CHOICE, FEW_SHOT, TUNED))
-    assert main(command) == 0
-    again = capsys.readouterr()
-    assert again.out == first.out
-    assert "answers in" not in again.err  # all were kept
-    assert main([*command, "--set", "n_epochs"]) == 1
-    assert "not of the form NAME=VALUE" in capsys.readouterr().err
