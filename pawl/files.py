@@ -19,6 +19,7 @@ from typing import Any
 from pawl.errors import PawlError
 
 PRIVATE = 0o700  # of a folder: its owner's alone
+_TICK_SECONDS = 0.02  # two of the kernel's slowest clock (100 Hz), which stamps files
 
 
 def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
@@ -101,16 +102,33 @@ def read_regular(
         OSError: no regular file, or larger; with ``only_name`` also one of a second name.
     """
     with open_regular(path, dir_fd=dir_fd) as file:
-        status = os.fstat(file.fileno())
         if only_name:
-            # In one look: the file may have lost this name meanwhile, and have one elsewhere.
-            named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-            if named.st_nlink > 1 or not os.path.samestat(named, status):
-                raise OSError(errno.EMLINK, "it has a second name, maybe elsewhere", str(path))
-        size = status.st_size
+            _check_only_name(file.fileno(), path, dir_fd)
+        size = os.fstat(file.fileno()).st_size
         if size > n_bytes_most:
             raise OSError(errno.EFBIG, f"it has more than {n_bytes_most:,} bytes", str(path))
         return file.read(size)
+
+
+def _check_only_name(descriptor: int, path: Path | str, dir_fd: int | None) -> None:
+    """Raises OSError: the open file has, or for a moment had, another name than ``path``.
+
+    No single look tells: the kernel finds a name's file first and counts its names later. But a
+    name that comes or goes changes the file's ctime, unless both fall into one tick of the kernel's
+    clock. So the count and the name are looked at while the last change is ``_TICK_SECONDS`` old,
+    and the ctime is the same after that.
+    """
+    for _ in range(5):  # others may write to it just now
+        before = os.fstat(descriptor)
+        named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        if before.st_nlink != 1 or not os.path.samestat(named, before):
+            break
+        if abs(time.time() - before.st_ctime) >= _TICK_SECONDS:
+            after = os.fstat(descriptor)
+            if (after.st_nlink, after.st_ctime_ns) == (1, before.st_ctime_ns):
+                return
+        time.sleep(_TICK_SECONDS)
+    raise OSError(errno.EMLINK, "it has a second name, maybe elsewhere, or changes", str(path))
 
 
 def make_private(folder: Path) -> str:

@@ -16,7 +16,7 @@ from feedback.formats import Exchange
 from pawl.errors import PawlError
 
 N_TRIES = 500
-N_SWAPS = 2000
+N_SWAPS = 400
 SECRET = b"nobody may read this"
 
 
