@@ -145,9 +145,12 @@ def curate_for_night(
     return replace(curated, rows=rows, rejected=curated.rejected + waiting)
 
 
-def traffic_of(store: Store, seed: str, n: int, base_fingerprint: str) -> Traffic:
+def traffic_of(
+    store: Store, seed: str, n: int, base_fingerprint: str, n_newest: int = 0
+) -> Traffic:
     """What the gate of a night asks: the ledger, how often answers are flagged, and up to ``n``
-    controls: answers of unflagged conversations (``kind`` unpaired, ``label`` true)."""
+    controls: answers of unflagged conversations (``kind`` unpaired, ``label`` true). What domain
+    weighting asks: the ``n_newest`` newest prompts that may be learned from."""
     n_flagged, n_unflagged, answers = store.traffic(seed, n)
     champion = store.champion()
     run_id = next(
@@ -178,6 +181,11 @@ def traffic_of(store: Store, seed: str, n: int, base_fingerprint: str) -> Traffi
                 tools=one.tools,
             )
             for one in answers
+            if problem_of_prompt(one.messages) is None
+        ],
+        newest=[
+            one.messages
+            for one in (store.newest_prompts(n_newest) if n_newest else [])
             if problem_of_prompt(one.messages) is None
         ],
     )

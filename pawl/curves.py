@@ -15,6 +15,8 @@ METRICS = {
     "mean_token_accuracy": "token accuracy",
     "rewards/accuracies": "preference accuracy",
     "rewards/margins": "margin of rewards",
+    "drift": "drift from the base on everyday prompts, nats a token",
+    "general_loss": "loss on everyday answers, nats a token",
 }
 MOST_POINTS = 300  # of a curve
 

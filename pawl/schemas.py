@@ -193,6 +193,16 @@ class TrainingRow(Record):
         """Whether the prompt offers tools, or holds calls."""
         return bool(self.tools) or any(message.get("tool_calls") for message in self.prompt)
 
+    @property
+    def task(self) -> str | None:
+        """The task that an import gave it."""
+        return self.origin.get("task")
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a model wrote its prompt (``refine/augment.py``)."""
+        return "synthetic" in self.origin
+
     def as_json(self) -> dict[str, Any]:
         """Without what says nothing, as it was before there was any: snapshots are named by it."""
         values, plain = asdict(self), {"tools": [], "cluster": "", "weight": 1.0}
@@ -1168,6 +1178,7 @@ class Traffic(Answer):
         description="ids of answers that were corrected, and that another base than today's gave"
     )
     controls: list[TrainingRow] = Field(description="answers of unflagged conversations, at random")
+    newest: list[list[dict[str, Any]]] = Field(description="prompts, newest first, each once")
 
 
 class SnapshotManifest(Answer):

@@ -46,6 +46,17 @@ SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret", "judge", "judg
 BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday", "bias")  # whatever lies in the folder
 
 
+def _listed(value: Any) -> Any:
+    """``a,b`` as well as ``["a", "b"]``."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return json.loads(text) if text.startswith("[") else [one for one in text.split(",") if one]
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
 class EngineSettings(BaseModel):
     """The vLLM child."""
 
@@ -139,11 +150,14 @@ class TrainSettings(BaseModel):
     method: Literal["auto", "sft", "dpo", "kto", "sft+dpo"] = Field(
         "auto", description="of training; auto: by the rows that there are"
     )
-    tuning: Literal["lora", "rslora"] = Field(
-        "lora", description="rslora: an adapter counts alpha / sqrt(rank) times"
+    tuning: Literal["lora", "rslora", "dora", "full"] = Field(
+        "lora",
+        description="what learns: an adapter (rslora counts it alpha / sqrt(rank) times), or all "
+        "weights of the linear layers (full); dora and full are served as the nearest LoRA of rank "
+        "engine.max_lora_rank",
     )
     last_layers: int | None = Field(
-        None, ge=1, description="of the base that get an adapter, the rest is frozen; None: all"
+        None, ge=1, description="of the base that learn, the rest is frozen; None: all"
     )
     lora_rank: int = Field(16, ge=1, description="of the adapter's matrices")
     lora_alpha: int = Field(32, ge=1, description="an adapter counts alpha / rank times")
@@ -163,6 +177,18 @@ class TrainSettings(BaseModel):
         None, gt=0, allow_inf_nan=False, description="at most; SFT stops when its rows are learned"
     )
     batch_size: int | None = Field(None, ge=1, description="rows a step")
+    mixture: Texts = Field(
+        (), description="tasks' shares of what is trained: 'support=0.7,other=0.3'; none: as it is"
+    )
+    augment: Texts = Field(
+        (), description="corrections under new phrasings by the base: 'paraphrase,back-translation'"
+    )
+    max_synthetic_share: float = Field(
+        0.25, gt=0, le=0.5, description="of the written answers, by augment"
+    )
+    domain_weighting: bool = Field(
+        False, description="rows count by how like the newest prompts of the traffic they are"
+    )
     max_length_tokens: int | None = Field(
         None, ge=1, description="longer rows are counted and left out"
     )
@@ -174,6 +200,42 @@ class TrainSettings(BaseModel):
         None, ge=1, description="None: 2 beside an engine, else all cores"
     )
     seed: int = Field(0, description="of everything random in a training")
+
+    @field_validator("augment")
+    @classmethod
+    def _are_ways(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in ("paraphrase", "back-translation"):
+                raise ValueError(f"{name!r} is neither 'paraphrase' nor 'back-translation'")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("mixture")
+    @classmethod
+    def _are_shares(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        shares = [_share(text) for text in value]
+        if len(dict(shares)) < len(shares):
+            raise ValueError("a task has two shares")
+        total = sum(share for _, share in shares)
+        if shares and abs(total - 1) > 0.001:
+            raise ValueError(f"the shares make {total:g}, not 1")
+        return value
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """``mixture`` by task."""
+        return dict(_share(text) for text in self.mixture)
+
+
+def _share(text: str) -> tuple[str, float]:
+    """A task and its share. Raises ValueError: it is of another form."""
+    name, _, share = text.rpartition("=")
+    try:
+        number = float(share)
+    except ValueError:
+        number = 0.0
+    if not name.strip() or not 0 < number <= 1:
+        raise ValueError(f"{text!r} is not of the form TASK=SHARE, with a share from 0 to 1")
+    return name.strip(), number
 
 
 class GateSettings(BaseModel):
@@ -293,17 +355,6 @@ class JudgeSettings(BaseModel):
         if self.url is not None and not self.model:
             raise ValueError("judge.url needs judge.model, the name that the address knows it by")
         return self
-
-
-def _listed(value: Any) -> Any:
-    """``a,b`` as well as ``["a", "b"]``."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    return json.loads(text) if text.startswith("[") else [one for one in text.split(",") if one]
-
-
-Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class CurationSettings(BaseModel):

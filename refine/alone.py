@@ -23,6 +23,7 @@ from pawl.files import hold_lock, read_json, sha256_json, write_atomic, write_js
 from pawl.jobs import Event, run_job
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings
+from refine.augment import augment
 from refine.checkpoints import discard
 from refine.cross_validation import held_out_kind
 from refine.monitoring import check_packages
@@ -73,6 +74,7 @@ def train_alone(
         job = Job.in_run(run_dir, work.base, snapshot_dir, plan, settings.replay_dir).reporting_to(
             settings.monitoring.report_to, settings.state_dir / "monitoring"
         )
+        job = job.weighing(client)
         manifest = train(job, beside_engine=beside_engine, on_event=on_event)
         for work_dir in settings.runs_dir.glob("train-*/train"):  # others are given up now
             discard(work_dir)
@@ -141,6 +143,7 @@ def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Sa
     plan = choose(read_rows(snapshot_dir), settings, hidden_size=hidden_size_of(base.model_dir))
     if plan.method == "none":
         raise PawlError("there is nothing to train", plan.reason, code="nothing_to_train")
+    snapshot_dir = augment(client, settings.train, base.fingerprint, snapshot_dir)
     return Work(base, snapshot_dir, plan)
 
 
@@ -215,7 +218,9 @@ def search_alone(
         say(f"{work.plan.method} ({work.plan.reason}), {n_folds} folds, over {', '.join(names)}")
         say(f"in {folder}{again}")
         beside_engine = work.fill_replay(client, settings, most_replay(work.plan, dimensions), say)
-        train_job = Job.in_run(folder, work.base, work.snapshot_dir, work.plan, settings.replay_dir)
+        train_job = Job.in_run(
+            folder, work.base, work.snapshot_dir, work.plan, settings.replay_dir
+        ).weighing(client)
         job = SearchJob(folder, train_job, dimensions, n_folds, sampler, 60 * minutes, n_trials)
         path = folder / "job.json"
         folder.mkdir(parents=True, exist_ok=True)

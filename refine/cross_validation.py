@@ -28,11 +28,11 @@ from pawl.schemas import Message, TrainingRow
 from refine import replay
 from refine.datasets import encoder_of
 from refine.held_out import Answers, encode_answers, loss_of
-from refine.planner import Plan, StageKind
-from refine.sft import REPLAY_WEIGHT
+from refine.planner import ROW_KINDS, Plan
+from refine.sft import REPLAY_WEIGHT, on_general_text
 from refine.train import MAX_LENGTH_TOKENS, Job, run, trained_rows
+from refine.weights import load, load_base
 
-ROW_KINDS: dict[StageKind, str] = {"sft": "sft", "dpo": "pair", "kto": "unpaired"}
 DRIFT_WEIGHT = REPLAY_WEIGHT
 N_DRIFT_PROMPTS = 32
 
@@ -130,7 +130,8 @@ def make_folds(rows: Sequence[TrainingRow], kind: str, n_folds: int, seed: int) 
 
     rows = sorted((row for row in rows if row.split == "train"), key=lambda row: row.row_id)
     groups = groups_of(rows)
-    scored = [row for row in rows if row.kind == kind and (kind == "sft" or not row.has_tools)]
+    scored = [row for row in rows if row.kind == kind and (kind == "sft" or not row.has_tools)
+              and not row.is_synthetic]  # fmt: skip
     of_scored = [groups[row.row_id] for row in scored]
     n_groups = len(set(of_scored))
     if n_groups < n_folds:
@@ -248,6 +249,8 @@ class Folds:
         held_out: Sequence[Answers | None],
         seconds: float,
     ) -> FoldResult:
+        import torch
+
         started = time.monotonic()
         self._clean()
         answers = self._answer_prompts(plan.n_replay_rows, started + seconds)
@@ -263,10 +266,11 @@ class Folds:
         was_cut = any(
             stage["stopped_because"] == "out of time" for stage in manifest.recipe["stages"]
         )
-        model = _load(job)
+        model = load(_base(job, torch.float32), job.out_dir).eval()  # as its probe record is made
         encoded = [row for row in held_out if row]
         losses = [loss_of(model, row, plan.beta) for row in encoded]
-        drift = self._drift(model, answers)
+        general = replay.encode_answers(self._encode, self._drift_prompts, answers)
+        drift = on_general_text(model, general).get("drift", 0.0)
         self._clean()
         return FoldResult(
             losses,
@@ -294,7 +298,7 @@ class Folds:
             if time.monotonic() > deadline:
                 raise OutOfTime
             if not bases:
-                bases.append(_load_base(self.job))
+                bases.append(_base(self.job))
             answer = replay.answer_prompts(bases[0], self._tokenizer, replay.MAX_ANSWER_TOKENS)
             return answer(prompts)
 
@@ -303,41 +307,12 @@ class Folds:
         answers, _ = replay.fill_answers(path, prompts, by_base)
         return answers[: len(self._drift_prompts)]
 
-    def _drift(self, model: Any, answers: Sequence[replay.Answer]) -> float:
-        import torch
 
-        from refine.sft import divergence
-
-        nats, n_tokens = 0.0, 0
-        for prompt, answer in zip(self._drift_prompts, answers, strict=True):
-            if answer.text:
-                ids, _ = self._encode(prompt, answer.text, [])
-                inputs = torch.tensor([ids if answer.is_finished else ids[:-1]]).to(model.device)
-                with torch.no_grad():
-                    nats += float(divergence(model, inputs, torch.ones_like(inputs), inputs))
-                n_tokens += inputs.shape[1] - 1
-        return nats / max(1, n_tokens)
-
-
-def _load(job: Job) -> Any:
-    """The trained model in float32, as its probe record is made: of what was saved."""
-    import torch
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(_load_base(job, torch.float32), str(job.out_dir)).eval()
-
-
-def _load_base(job: Job, dtype: Any = None) -> Any:
-    """In the training's precision, or in ``dtype``."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from refine.trainer import release_memory, use_bf16
+def _base(job: Job, dtype: Any = None) -> Any:
+    from refine.trainer import release_memory
 
     release_memory()
-    dtype = dtype or (torch.bfloat16 if use_bf16(torch) else torch.float32)
-    base = AutoModelForCausalLM.from_pretrained(str(job.model_dir), dtype=dtype)
-    return base.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return load_base(job.model_dir, dtype)
 
 
 def read_result(path: Path) -> FoldResult:

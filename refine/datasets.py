@@ -15,13 +15,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pawl.chat_template import end_of_turn_id, renders_tools, with_objects
 from pawl.schemas import Message, TrainingRow
-from refine.planner import StageKind
+from refine.mixture import mix
+from refine.planner import ROW_KINDS, StageKind
 from refine.replay import ReplayRow
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -48,6 +49,7 @@ class StageRows:
     left_out: Counter[str] = field(default_factory=Counter)
     kept: list[TrainingRow] = field(default_factory=list)  # of which the columns were made
     kept_replay: list[ReplayRow] = field(default_factory=list)
+    mixture: dict[str, dict[str, float]] = field(default_factory=dict)  # see refine.mixture.mix
 
     def counts(self) -> dict[str, Any]:
         return {
@@ -56,6 +58,8 @@ class StageRows:
             "replay": len(self.kept_replay),  # of both
             "longest_tokens": self.longest_tokens,
             "left_out": dict(self.left_out),
+            **({"mixture": self.mixture} if self.mixture else {}),
+            **({"synthetic": n} if (n := sum(row.is_synthetic for row in self.kept)) else {}),
         }
 
 
@@ -108,8 +112,9 @@ def build_stage(
     *,
     encode: Encode,
     max_length_tokens: int,
+    mixture: Mapping[str, float] | None = None,
 ) -> StageRows:
-    """Make the columns of one stage.
+    """Make the columns of one stage, with the shares of ``mixture`` where it has some.
 
     The validation set is the snapshot's, plus as many replay rows as it has rows of its own (a
     fifth of the base's own answers at most): its loss then shows both what should change and what
@@ -117,7 +122,7 @@ def build_stage(
     trained on. Without validation rows in the snapshot there is no validation set.
     """
     stage = StageRows()
-    wanted = {"sft": "sft", "dpo": "pair", "kto": "unpaired"}[kind]
+    wanted = ROW_KINDS[kind]
     for row in rows:
         if row.split not in ("train", "validation"):
             continue
@@ -135,6 +140,9 @@ def build_stage(
                 columns = _written(*encoded[0], is_taught=True, weight=row.weight)
             (stage.train if row.split == "train" else stage.validation).append(columns)
             stage.kept.append(row)
+    if mixture and stage.train:
+        trained = [row for row in stage.kept if row.split == "train"]
+        stage.mixture = mix(stage.train, trained, mixture)
     stage.n_liked = sum(1 for columns in stage.train if columns.get("label") is True)
     stage.n_disliked = sum(1 for columns in stage.train if columns.get("label") is False)
     corrected = [columns["chosen"] for columns in stage.train] if kind == "dpo" else []

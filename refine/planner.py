@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +26,13 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
+from refine.mixture import check_mixture
 
 Method = Literal["none", "sft", "dpo", "kto", "sft+dpo"]
 StageKind = Literal["sft", "dpo", "kto"]
-Tuning = Literal["lora", "rslora"]
+Tuning = Literal["lora", "rslora", "dora", "full"]
 KINDS: tuple[StageKind, ...] = ("sft", "dpo", "kto")  # in the order of a plan's stages
+ROW_KINDS: dict[StageKind, str] = {"sft": "sft", "dpo": "pair", "kto": "unpaired"}
 
 # Fewer rows than this and the night says so instead of fitting noise. Written answers or pairs; a
 # correction counts as both.
@@ -70,7 +72,8 @@ class Plan:
     strength of DPO's and KTO's pull to the reference. ``patience_evals``: with enough
     validation rows (``refine.trainer``) DPO and KTO stop after as many evaluations (one an epoch)
     without a better loss of these. ``max_minutes``
-    bounds all stages together.
+    bounds all stages together. ``served_rank``: of the LoRA that what was trained is served as,
+    where it is none itself (``refine/weights.py``).
     """
 
     method: Method
@@ -80,7 +83,10 @@ class Plan:
     n_replay_rows: int = 0
     max_minutes: float = 20.0
     max_length_tokens: int | None = None
+    mixture: dict[str, float] = field(default_factory=dict)
+    domain_weighting: bool = False
     tuning: Tuning = "lora"
+    served_rank: int | None = None
     last_layers: int | None = None
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -112,8 +118,8 @@ class Plan:
 
 # What a plan has as it is set.
 AS_SET = sorted(
-    ({field.name for field in fields(Plan)} & TrainSettings.model_fields.keys())
-    - {"method", "n_replay_rows"}
+    ({one.name for one in fields(Plan)} & TrainSettings.model_fields.keys())
+    - {"method", "n_replay_rows", "mixture"}
 )
 
 
@@ -130,7 +136,8 @@ def choose(
 
     Raises:
         PawlError: ``settings.train.method`` forces a method that these rows can't support, or
-            another setting has no meaning in the method.
+            another setting has no meaning in the method, or ``train.mixture`` does not fit the
+            rows.
     """
     counts = _count(rows)
     forced = settings.train.method
@@ -150,6 +157,9 @@ def choose(
     kinds = [kind for kind in KINDS if kind in method.split("+")]
     train = settings.train
     _check_stages(train, kinds, method)
+    for kind in kinds if train.mixture else []:
+        trained = [row for row in rows if row.split == "train" and row.kind == ROW_KINDS[kind]]
+        check_mixture(trained, train.shares)
     n_replay = train.n_replay_rows
     return Plan(
         method,
@@ -159,6 +169,8 @@ def choose(
         n_replay_rows=(
             _replay_rows(kinds[0], counts, train.max_minutes) if n_replay is None else n_replay
         ),
+        mixture=train.shares,
+        served_rank=settings.engine.max_lora_rank if train.tuning in ("dora", "full") else None,
         **{name: getattr(train, name) for name in AS_SET},
     )
 
@@ -260,7 +272,7 @@ def _stage(kind: StageKind, settings: Settings, hidden_size: int) -> Stage:
     return Stage(
         kind,
         learning_rate=(
-            _learning_rate(kind, hidden_size)
+            _learning_rate(kind, hidden_size, train.tuning)
             if train.learning_rate is None
             else train.learning_rate
         ),
@@ -269,14 +281,15 @@ def _stage(kind: StageKind, settings: Settings, hidden_size: int) -> Stage:
     )
 
 
-def _learning_rate(kind: StageKind, hidden_size: int) -> float:
-    """Peak learning rate of a LoRA on a model of this width.
+def _learning_rate(kind: StageKind, hidden_size: int, tuning: Tuning) -> float:
+    """Peak learning rate on a model of this width.
 
     5e-5 * 10 * (2000 / hidden_size) ** 0.781 is the fit for Llama in "LoRA Without Regret"
     (Schulman et al., 2025). SFT takes three quarters of it: twice as much learned the same rows
-    and broke more else (``docs/training-defaults.md``). Preference losses take half.
+    and broke more else (``docs/training-defaults.md``). Preference losses take half. Whole weights
+    take a tenth (the same source).
     """
-    fit = 5e-4 * (2000 / hidden_size) ** 0.781
+    fit = (5e-5 if tuning == "full" else 5e-4) * (2000 / hidden_size) ** 0.781
     return float(f"{0.75 * fit if kind == 'sft' else fit / 2:.2g}")
 
 

@@ -9,14 +9,60 @@ difference of log-probability over the 20 tokens that the adapter finds likelies
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from pawl.adapters import ProbePosition
+from pawl.adapters import ProbePosition, write_probe
+from pawl.schemas import Message, TrainingRow
+from refine.datasets import Encode, Tools
+from refine.replay import ReplayRow
+from refine.weights import load, load_base
 
+N_ROWS, N_REPLAYED = 32, 8
 N_POSITIONS = 16
 N_TOP = 20
 MAX_PER_ROW = 2
 MAX_PREFIX_TOKENS = 512
+
+
+def some_of(
+    encode: Encode, rows: Sequence[TrainingRow], replayed: Sequence[ReplayRow]
+) -> list[tuple[list[int], int]]:
+    """Some of the rows that were trained on and some of replay: token ids of prompt and answer, and
+    how many are the prompt's."""
+    taught: list[tuple[list[Message], str, Tools]] = []
+    for row in rows:
+        answer = row.chosen if row.kind == "pair" else row.completion
+        if row.split == "train" and answer:
+            taught.append((row.prompt, answer, row.tools))
+    step = max(1, len(taught) // N_ROWS)
+    candidates = taught[::step][:N_ROWS]
+    candidates += [(one.prompt, one.completion, one.tools) for one in replayed[:N_REPLAYED]]
+    return [encode(*candidate) for candidate in candidates]
+
+
+def record(
+    model_dir: Path,
+    adapter_dir: Path,
+    encoded: Sequence[tuple[list[int], int]],
+    champion_dir: Path | None = None,
+) -> None:
+    """Write an adapter's probe record, from a fresh load of what was saved: it is of the files, not
+    of memory.
+
+    Args:
+        encoded: as of ``some_of``.
+        champion_dir: an adapter to tell this one apart from, too.
+    """
+    import torch
+
+    model = load(load_base(model_dir, torch.float32), adapter_dir).eval()
+    champion = None
+    if champion_dir is not None:
+        model.load_adapter(str(champion_dir), adapter_name="champion")
+        model.set_adapter("default")
+        champion = "champion"
+    write_probe(adapter_dir, probe_positions(model, encoded, champion=champion))
 
 
 def probe_positions(

@@ -23,12 +23,14 @@ def make_recipe(
     results: list[dict[str, Any]],
     seconds: float,
     torch: Any,
+    more: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         **header(job),
         "max_length_tokens": limit,
         "replay": replay_counts,
         "rows": stage_counts,
+        **{name: value for name, value in more.items() if value},
         "stages": results,
         "seconds": round(seconds, 3),
         "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,

@@ -176,6 +176,31 @@ def make_replay(
     }
 
 
+def unseen(
+    rows: Sequence[TrainingRow],
+    n_replayed: int,
+    n: int,
+    seed: int,
+) -> list[list[Message]]:
+    """The ``n`` prompts after the ``n_replayed`` that a training with this seed replays."""
+    drawn, _ = draw_prompts(read_prompts(), rows, n_replayed + n, seed)
+    return drawn[n_replayed:]
+
+
+def encode_answers(
+    encode: Callable[..., tuple[list[int], int]],
+    prompts: Sequence[list[Message]],
+    answers: Sequence[Answer],
+) -> list[list[int]]:
+    """Token ids of prompts with the base's answers, where it had one; a cut one has no end."""
+    encoded = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        if answer.text:
+            ids, _ = encode(prompt, answer.text, [])
+            encoded.append(ids if answer.is_finished else ids[:-1])
+    return encoded
+
+
 def generate_on_server(
     client: Client,
     plan: Plan,

@@ -97,6 +97,25 @@ def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> 
     return torch.nn.functional.kl_div(log_probs(), of_base, log_target=True, reduction="sum")
 
 
+def on_general_text(model: Any, rows: Sequence[list[int]]) -> dict[str, float]:
+    """What a training costs elsewhere, in nats a token: ``drift`` is KL(base || model) and
+    ``general_loss`` -log p of rows of token ids that no training sees; nothing without rows."""
+    import torch
+
+    nats = loss = 0.0
+    n_tokens = sum(len(ids) - 1 for ids in rows)
+    is_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for ids in rows:
+            inputs = torch.tensor([ids], device=model.device)
+            nats += float(divergence(model, inputs, torch.ones_like(inputs), inputs))
+            logits = model(input_ids=inputs, use_cache=False).logits[0, :-1].float()
+            loss += float(torch.nn.functional.cross_entropy(logits, inputs[0, 1:], reduction="sum"))
+    model.train(is_training)
+    return {"drift": nats / n_tokens, "general_loss": loss / n_tokens} if n_tokens else {}
+
+
 class EpochSampler:
     """Row numbers of one epoch after the other: all but replay, and the next part of replay.
 

@@ -1,4 +1,4 @@
-"""The training child: loads the base, adds the LoRA (rank, layers, dropout), trains, writes it.
+"""The training child: loads the base, trains what a plan says of it, writes the adapter.
 
     python -m refine.train WORK/job.json
 
@@ -31,6 +31,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from feedback.snapshots import read_rows
 from pawl.adapters import (
     CHECKPOINTS,
     CONFIG,
@@ -39,27 +40,26 @@ from pawl.adapters import (
     AdapterManifest,
     read_manifest,
     write_manifest,
-    write_probe,
 )
-from pawl.base_checks import LORA_LAYERS
 from pawl.chat_template import load_tokenizer
+from pawl.client import Client
 from pawl.errors import PawlError
-from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
+from pawl.files import hold_lock, sync_dir, write_atomic
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
-from pawl.schemas import Message, TrainingRow
+from pawl.schemas import TrainingRow
 from refine.checkpoints import DONE, Clock, StageCheckpoints, belongs_to, cut, discard
-from refine.datasets import Encode, Tools
+from refine.domain import keep_traffic, needs_traffic, read_traffic, weigh
 from refine.monitoring import STEPS, Reporting, set_environment
 from refine.planner import KINDS, REPLAY_EPOCHS, Plan, n_layers_of
 from refine.recipe import header, make_recipe
-from refine.replay import ReplayRow
+from refine.weights import as_lora, base_to_train, begin, load, tidy_config
 
 log = logging.getLogger("pawl.training")
 
 MAX_LENGTH_TOKENS = 4096
 CHECKPOINT_SECONDS = 30.0
-N_PROBE_ROWS = 32
+N_WATCHED = 16  # everyday prompts, not replayed, on which each epoch's drift is looked at
 M_MMAP_THRESHOLD = -3  # malloc.h
 
 
@@ -70,7 +70,8 @@ class Job:
     ``champion_dir`` is an adapter that the probe record should tell the new one apart from;
     ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``);
     ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step;
-    ``leave_out`` are row_ids of the snapshot that training does not see (cross-validation)."""
+    ``leave_out`` are row_ids of the snapshot that training does not see (cross-validation);
+    ``traffic_path`` holds the prompts that rows are weighted by (``refine/domain.py``)."""
 
     snapshot_dir: Path
     plan: Plan
@@ -86,6 +87,7 @@ class Job:
     report_dir: Path | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     leave_out: tuple[str, ...] = ()
+    traffic_path: Path | None = None
 
     @classmethod
     def in_run(
@@ -114,6 +116,14 @@ class Job:
     def reporting_to(self, names: tuple[str, ...], folder: Path) -> Job:
         """The same, with trackers."""
         return replace(self, report_to=names, report_dir=folder)
+
+    def weighing(self, client: Client) -> Job:
+        """The same, with the newest traffic where the plan weighs by it."""
+        if not self.plan.domain_weighting:
+            return self
+        self.work_dir.parent.mkdir(parents=True, exist_ok=True)
+        rows = read_rows(self.snapshot_dir)
+        return replace(self, traffic_path=keep_traffic(client, self.work_dir.parent, rows))
 
 
 def train(
@@ -193,7 +203,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     import torch
     import transformers
 
-    from refine import replay, trainer
+    from refine import probe, replay, trainer
     from refine.datasets import build_stage, encoder_of
 
     if job.plan.n_threads:
@@ -204,9 +214,18 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     held_out = set(job.leave_out)
     rows = [row for row in trained_rows(job.snapshot_dir) if row.row_id not in held_out]
     tokenizer = load_tokenizer(job.model_dir)
-    base = _load_base(job.model_dir, torch)
+    base = base_to_train(job.model_dir, job.plan)
     limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
     limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
+    domain: dict[str, Any] = {}
+    if job.plan.domain_weighting:
+        if job.traffic_path is None:
+            raise needs_traffic()
+        report({"stage": "traffic"})
+        traffic = read_traffic(job.traffic_path)
+        rows, domain = weigh(rows, traffic, base, tokenizer, job.plan.seed)
+        if problem := domain.get("problem"):
+            _note(report, "traffic", f"rows are not weighted by it: {problem}")
 
     report({"stage": "replay"})
     kept_answers = replay.answers_path(job.replay_dir, job.base_fingerprint)
@@ -215,6 +234,9 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     report({"stage": "replay", **replay_counts})
 
     encode = encoder_of(tokenizer)
+    prompts = replay.unseen(rows, job.plan.n_replay_rows, N_WATCHED, job.plan.seed)
+    answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
+    general = replay.encode_answers(encode, prompts, answers)
     whole_header = header(job)
     reporting = Reporting(job.report_to, job.work_dir.parent.name, whole_header)
     device = f"{base.device.type} {base.dtype}"
@@ -230,7 +252,10 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             # SFT took a part of its replay in each epoch; what comes after it takes one part.
             n_part = math.ceil(job.plan.n_replay_rows / REPLAY_EPOCHS)
             replayed = replayed[: replay_counts["n_liked"] + n_part]
-        stage_rows = build_stage(stage.kind, rows, replayed, encode=encode, max_length_tokens=limit)
+        stage_rows = build_stage(
+            stage.kind, rows, replayed,
+            encode=encode, max_length_tokens=limit, mixture=job.plan.mixture,
+        )  # fmt: skip
         stage_counts[stage.kind] = stage_rows.counts()
         kept |= {row.row_id: row for row in stage_rows.kept}
         kept_replay = kept_replay or stage_rows.kept_replay
@@ -255,13 +280,13 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             cut(job.work_dir / STEPS, n_log_bytes)
             # TRL patches the model's forward: each stage starts from a clean one.
             model = (
-                _load_adapter(job, before, torch, trainable=True)
+                load(base_to_train(job.model_dir, job.plan), before, trainable=True)
                 if before
-                else _add_lora(base, job.plan)
+                else begin(base, job.plan)
             )
             result = trainer.run_stage(
                 stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report, reporting,
-                saved, interrupted,
+                saved, interrupted, general,
             )  # fmt: skip
             n_log_bytes = (job.work_dir / STEPS).stat().st_size
             done = {"stage": result.as_json(), "seconds": clock.seconds, "n_log_bytes": n_log_bytes}
@@ -279,13 +304,27 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     assert before is not None
     unfinished = job.work_dir / "adapter.tmp"
     unfinished.mkdir()
-    for name in (CONFIG, WEIGHTS):
-        shutil.copyfile(before / name, unfinished / name)
-    _tidy_config(unfinished, job.base_name)
-    report({"stage": "probe"})
-    del base, by_base  # the probe loads what was saved, in float32
+    del base, by_base  # what follows loads what was saved, in float32
     trainer.release_memory()
-    _write_probe(job, unfinished, encode, list(kept.values()), kept_replay, torch)
+    taught = probe.some_of(encode, list(kept.values()), kept_replay)
+    served: dict[str, Any] = {}
+    if job.plan.served_rank is None:
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(before / name, unfinished / name)
+    else:
+        report({"stage": "served"})
+        rows_ids = [ids for ids, _ in taught]
+        served = as_lora(job.model_dir, before, unfinished, job.plan, rows_ids)
+        _note(
+            report,
+            "served",
+            f"as a LoRA of rank {served['rank']}, which loses {served['lost']:.0%} of the change's "
+            f"norm: {served['nats_to_trained']:.3g} nats a token from what was trained, which is "
+            f"{served['nats_from_base']:.3g} from the base (engine.max_lora_rank is the rank)",
+        )
+    tidy_config(unfinished, job.base_name)
+    report({"stage": "probe"})
+    probe.record(job.model_dir, unfinished, taught, job.champion_dir)
     recipe = make_recipe(
         job,
         limit,
@@ -294,6 +333,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         results,
         clock.seconds,
         torch,
+        {"domain": domain, "served": served},
     )
     manifest = write_manifest(
         unfinished, base_model=job.base_name, base_fingerprint=job.base_fingerprint, recipe=recipe
@@ -342,90 +382,7 @@ def _clean(work_dir: Path) -> None:
 
 def trained_rows(snapshot_dir: Path) -> list[TrainingRow]:
     """The rows that may be trained on: the holdout is dropped before anything looks at it."""
-    from feedback.snapshots import read_rows
-
     return [row for row in read_rows(snapshot_dir) if row.split in ("train", "validation")]
-
-
-def _load_base(model_dir: Path, torch: Any, dtype: Any = None) -> Any:
-    """The base for training, in bf16 where the machine is fast in it; or in ``dtype``."""
-    from transformers import AutoModelForCausalLM
-
-    from refine.trainer import use_bf16
-
-    dtype = dtype or (torch.bfloat16 if use_bf16(torch) else torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=dtype)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-def _add_lora(base: Any, plan: Plan) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    layers = {name.rpartition(".")[2] for name, _ in base.named_modules()}
-    targets = sorted(layers & set(LORA_LAYERS))  # not none: the base was checked
-    n_layers = int(base.config.get_text_config().num_hidden_layers)
-    n_last = plan.last_layers or n_layers
-    return get_peft_model(
-        base,
-        LoraConfig(
-            r=plan.lora_rank,
-            use_rslora=plan.tuning == "rslora",
-            layers_to_transform=(
-                None if n_last == n_layers else list(range(n_layers - n_last, n_layers))
-            ),
-            lora_alpha=plan.lora_alpha,
-            lora_dropout=plan.lora_dropout,
-            bias="none",
-            target_modules=targets,
-            task_type="CAUSAL_LM",
-        ),
-    )
-
-
-def _load_adapter(
-    job: Job, adapter_dir: Path, torch: Any, *, trainable: bool = False, dtype: Any = None
-) -> Any:
-    from peft import PeftModel
-
-    base = _load_base(job.model_dir, torch, dtype)
-    return PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=trainable)
-
-
-def _tidy_config(adapter_dir: Path, base_name: str) -> None:
-    """Sort what PEFT leaves in the order of a set, and name the base instead of a local path."""
-    config = read_json(adapter_dir / CONFIG)
-    config["target_modules"] = sorted(config["target_modules"])
-    config["base_model_name_or_path"] = base_name
-    write_json(adapter_dir / CONFIG, dict(sorted(config.items())))
-
-
-def _write_probe(
-    job: Job,
-    adapter_dir: Path,
-    encode: Encode,
-    rows: list[TrainingRow],
-    replayed: list[ReplayRow],
-    torch: Any,
-) -> None:
-    """From a fresh load of what was saved, so that the record is of the files, not of memory."""
-    from refine import probe
-
-    model = _load_adapter(job, adapter_dir, torch, dtype=torch.float32).eval()
-    champion = None
-    if job.champion_dir is not None:
-        model.load_adapter(str(job.champion_dir), adapter_name="champion")
-        model.set_adapter("default")
-        champion = "champion"
-    taught: list[tuple[list[Message], str, Tools]] = []
-    for row in rows:
-        answer = row.chosen if row.kind == "pair" else row.completion
-        if row.split == "train" and answer:
-            taught.append((row.prompt, answer, row.tools))
-    step = max(1, len(taught) // N_PROBE_ROWS)
-    candidates = taught[::step][:N_PROBE_ROWS]
-    candidates += [(each.prompt, each.completion, each.tools) for each in replayed[:8]]
-    encoded = [encode(*candidate) for candidate in candidates]
-    write_probe(adapter_dir, probe.probe_positions(model, encoded, champion=champion))
 
 
 if __name__ == "__main__":

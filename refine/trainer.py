@@ -23,7 +23,7 @@ import gc
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from refine.datasets import StageRows
 from refine.monitoring import STEPS, Reporting
 from refine.planner import REPLAY_EPOCHS, Plan, Stage, StageKind
 from refine.sft import COUNTERS as SFT_COUNTERS
-from refine.sft import EpochSampler, answer_trainer, collator
+from refine.sft import EpochSampler, answer_trainer, collator, on_general_text
 from refine.weighted import weighted
 
 WARMUP_STEPS = 10
@@ -95,12 +95,15 @@ def run_stage(
     reporting: Reporting,
     saved: StageCheckpoints,
     interrupted: tuple[Path, Progress] | None = None,
+    general: Sequence[list[int]] = (),
 ) -> StageResult:
     """Train ``model`` (a PeftModel) in place, up to the plan's ``max_minutes`` on the clock of
     ``saved``; from ``interrupted`` on, a checkpoint of it.
 
     What the trainer logs at each step is appended to ``work_dir/steps.jsonl``: ``{"stage": "dpo",
-    "step": 3, "loss": 0.61, "rewards/margins": 0.2, ...}``, of validation ``{"eval_loss": ...}``.
+    "step": 3, "loss": 0.61, "rewards/margins": 0.2, ...}``, of validation ``{"eval_loss": ...}``,
+    after each epoch what the training costs on ``general``, token ids that it does not see
+    (``refine.sft.on_general_text``).
 
     Raises:
         PawlError: the loss became NaN or infinite, or of the snapshot no row was left to train on.
@@ -167,7 +170,7 @@ def run_stage(
     log.add_text(f"recipe/{stage.kind}", reporting.as_text)
     to_tensorboard = TensorBoardCallback(log)
     begun = interrupted[1] if interrupted else None
-    watch = _watch(stage, plan, report, work_dir / STEPS, saved, begun)
+    watch = _watch(stage, plan, report, work_dir / STEPS, saved, begun, general)
     callbacks = [watch, to_tensorboard, saving(saved)]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
@@ -341,6 +344,7 @@ def _watch(
     steps_path: Path,
     saved: StageCheckpoints,
     begun: Progress | None,
+    general: Sequence[list[int]],
 ) -> Any:
     """A callback that reports progress and ends training: when the corrections are learned, when
     the time is over, at the first loss that is no number. It goes on from ``begun``, and says how
@@ -397,6 +401,8 @@ def _watch(
                     file.write(json.dumps(event) + "\n")
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if costs := on_general_text(self.trainer.model, general):
+                self.trainer.log(costs)
             release_memory()
             if is_sft:
                 reason = self.trainer.end_epoch()

@@ -29,7 +29,7 @@ from pawl.errors import PawlError, short
 
 FIELDS = (
     "prompt", "system", "completion", "chosen", "rejected", "label", "rater", "comment",
-    "categories",
+    "categories", "task",
 )  # fmt: skip
 _MOST_COLUMN_CHARACTERS = 200
 _ANSWERS = ({"prompt", "completion"}, {"prompt", "chosen", "rejected"})
@@ -80,7 +80,9 @@ def read_mapped(record: Record, mapping: Mapping[str, str]) -> Iterator[Lesson |
     yield replace(
         lesson,
         categories=categories_of(values.get("categories")),
-        origin=opinion("map", values.get("rater"), comment=values.get("comment")),
+        origin=opinion(
+            "map", values.get("rater"), comment=values.get("comment"), task=values.get("task")
+        ),
     )
 
 

@@ -279,7 +279,7 @@ def opinion(source: str, rater: Any = None, **details: Any) -> dict[str, Any]:
 def record_opinion(source: str, record: Record) -> dict[str, Any]:
     """``opinion`` of a record that names its rater in one of the usual columns."""
     rater = next((record[name] for name in _RATERS if record.get(name) is not None), None)
-    return opinion(source, rater, comment=record.get("comment"))
+    return opinion(source, rater, comment=record.get("comment"), task=record.get("task"))
 
 
 def categories_of(value: Any) -> list[str]:

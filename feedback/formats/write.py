@@ -50,8 +50,8 @@ def _sft(row: TrainingRow) -> dict[str, Any]:
 
 def _details(row: TrainingRow) -> dict[str, Any]:
     """The columns that only rows which have them have."""
-    tools = {"tools": row.tools} if row.tools else {}
-    return {**tools, "categories": row.categories} if row.categories else tools
+    details = {"tools": row.tools, "categories": row.categories, "task": row.task}
+    return {name: value for name, value in details.items() if value}
 
 
 def _preference(row: TrainingRow) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from pawl.models import BaseModel
 from pawl.runs import STAGE_WORDS
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings
+from refine.augment import augment
 from refine.night import evidence
 from refine.night.budget import OUT_OF_TIME, REST_MINUTES, Budget, plan_time
 from refine.night.progress import Progress
@@ -318,14 +319,16 @@ def replay(night: Night) -> Result:
 
 def train_challenger(night: Night) -> Result:
     """Train in a child process, and check what it left."""
+    settings = night.settings
     job = Job.in_run(
         night.run.run_dir,
         night.base,
-        night.snapshot_dir,
+        augment(night.client, settings.train, night.base.fingerprint, night.snapshot_dir),
         night.current_plan,
         night.settings.replay_dir,
         night.champion_dir,
     ).reporting_to(night.settings.monitoring.report_to, night.settings.state_dir / "monitoring")
+    job = job.weighing(night.client)
     train(job, beside_engine=night.beside_engine, on_event=night.progress("train"))
     manifest = validate_adapter(
         job.out_dir, base=night.base, max_rank=night.settings.engine.max_lora_rank

@@ -186,12 +186,13 @@ def admin_routes(
     def show_traffic(
         seed: Annotated[str, Query(max_length=200)] = "",
         n: Annotated[int, Query(ge=0, le=10_000)] = 0,
+        newest: Annotated[int, Query(ge=0, le=10_000)] = 0,
     ) -> Traffic:
-        """The ledger of the gate, how often answers are flagged, and up to `n` answers that nobody
-        flagged, drawn by `seed`."""
+        """The ledger of the gate, how often answers are flagged, up to `n` answers that nobody
+        flagged, drawn by `seed`, and the `newest` newest prompts."""
         from feedback.service import traffic_of
 
-        return traffic_of(store, seed, n, base.fingerprint)
+        return traffic_of(store, seed, n, base.fingerprint, newest)
 
     @router.post("/snapshots")
     def snapshot(body: SnapshotRequest) -> SnapshotManifest:

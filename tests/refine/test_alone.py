@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from feedback.snapshots import read_rows
 from pawl.adapters import CHECKPOINTS, read_manifest
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json
 from pawl.settings import TrainSettings
 from refine.alone import train_alone
+from refine.domain import TRAFFIC, read_traffic
 from refine.night.state import newest_runs
 from refine.train import Job
 from tests.refine.interrupted import Event, run_until
@@ -35,11 +37,22 @@ def test_it_leaves_an_adapter_and_a_report_and_promotes_nothing(world: World) ->
     world.complain(20)
     with pytest.raises(PawlError, match="is not there"):
         train_alone(world.client, world.settings, snapshot_id="none")
+    options = world.settings.train.model_copy(update={"augment": ("paraphrase",)})
+    with pytest.raises(PawlError, match="none runs with this base"):
+        train_alone(world.client, world.settings.model_copy(update={"train": options}))
     lock = world.settings.state_dir / "nightly.lock"
     with hold_lock(lock, "held", ""), pytest.raises(PawlError, match="a night is running"):
         train_alone(world.client, world.settings)
-    run_dir, manifest = train_alone(world.client, world.settings)
+    options = world.settings.train.model_copy(update={"domain_weighting": True})
+    settings = world.settings.model_copy(update={"train": options})
+    run_dir, manifest = train_alone(world.client, settings)
     assert read_manifest(run_dir / "adapter") == manifest
+    snapshot_dir = settings.snapshots_dir / manifest.recipe["snapshot"]["snapshot_id"]
+    held_out = [row.prompt for row in read_rows(snapshot_dir) if row.split == "holdout"]
+    asked = read_traffic(run_dir / TRAFFIC)
+    assert asked
+    assert not [prompt for prompt in asked if prompt in held_out]
+    assert manifest.recipe["domain"]
     report = read_json(run_dir / "report.json")
     assert (report["outcome"], bool(report["training"])) == ("trained", True)
     assert newest_runs(world.settings.runs_dir) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ import pytest
 from safetensors.torch import load_file
 
 from pawl.adapters import WEIGHTS, read_manifest, validate_adapter
+from pawl.chat_template import load_tokenizer
 from pawl.errors import PawlError
 from pawl.models import resolve_model
 from pawl.schemas import TrainingRow
+from pawl.settings import Settings, TrainSettings
 from refine import train
+from refine.datasets import build_stage, encoder_of
+from refine.domain import LEAST, MOST, TRAFFIC, read_traffic, weigh
 from refine.monitoring import STEPS
-from tests.refine.test_train import job
+from refine.planner import KINDS, choose
+from refine.weights import load_base
+from tests.refine.test_train import _logprob, job
 from tests.refine.tiny import answers, ask, corrections
 
 pytestmark = pytest.mark.slow
@@ -119,3 +126,102 @@ def test_the_last_layers_alone_are_trained(world_model: Path, tmp_path: Path) ->
     assert answers(world_model, task.out_dir, [ask("grass")]) == ["grass is green."]
     with pytest.raises(PawlError, match=r"last_layers = 3.*tiny has 2 layers"):
         trained(world_model, tmp_path / "more", last_layers=3)
+
+
+def _of_task(name: str, rows: list[TrainingRow]) -> list[TrainingRow]:
+    return [replace(row, origin={"task": name}) for row in rows]
+
+
+TWO_TASKS = [
+    *_of_task("grass", corrections(8)),
+    *_of_task("snow", corrections(8, thing="snow", right="red")),
+]
+
+
+def test_a_task_with_a_larger_share_is_learned_further(world_model: Path, tmp_path: Path) -> None:
+    learned = []
+    for share in ("0.05", "0.95"):
+        task = trained(
+            world_model, tmp_path / share, TWO_TASKS, n_epochs=2, learning_rate=1e-3,
+            mixture=f"snow={share},other={1 - float(share):.2f}",
+        )  # fmt: skip
+        counts = read_manifest(task.out_dir).recipe["rows"]["sft"]["mixture"]
+        assert counts["snow"]["share"] == float(share)
+        assert counts["snow"]["rows"] == counts["other"]["rows"] == 8
+        learned.append(-_logprob(world_model, task.out_dir, "grass is green."))
+    assert learned[0] < 0.7 * learned[1]
+
+
+def test_shares_are_of_what_the_loss_is_summed_over(world_model: Path) -> None:
+    encode = encoder_of(load_tokenizer(world_model))
+    uneven = [*TWO_TASKS[:6], *_of_task("snow", corrections(2, thing="snow", right="red and blue"))]
+    for kind in KINDS[:2]:
+        stage = build_stage(
+            kind, uneven, [], encode=encode, max_length_tokens=99,
+            mixture={"snow": 0.6, "grass": 0.4},
+        )  # fmt: skip
+        sizes = [
+            row["weight"] * (sum(n != -100 for n in row["labels"]) if kind == "sft" else 1)
+            for row in stage.train
+        ]
+        assert sum(sizes[-2:]) / sum(sizes) == pytest.approx(0.6)
+        plain = build_stage(kind, uneven, [], encode=encode, max_length_tokens=99)
+        n_whole = sum(
+            sum(n != -100 for n in row["labels"]) if kind == "sft" else 1 for row in plain.train
+        )
+        assert sum(sizes) == pytest.approx(n_whole)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "words"),
+    [
+        ("snow=0.5,coal=0.5", r"'coal' a share of 0.5.*they have: grass, snow"),
+        ("snow=1", r"8 of the 16 training rows have none.*Give 'other' a share"),
+    ],
+)
+def test_a_mixture_that_does_not_fit_the_rows_is_refused(mixture: str, words: str) -> None:
+    train_settings = TrainSettings(mixture=mixture)  # type: ignore[arg-type]
+    with pytest.raises(PawlError, match=words):
+        choose(TWO_TASKS, Settings.model_construct(train=train_settings))
+
+
+@pytest.mark.parametrize(
+    ("mixture", "words"),
+    [("a=0.5", "make 0.5"), ("a", "TASK=SHARE"), ("a=0.5,a=0.5", "two"), ("a=-1", "TASK=SHARE")],
+)
+def test_shares_that_are_none_are_refused(mixture: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TrainSettings(mixture=mixture)  # type: ignore[arg-type]
+
+
+def test_rows_like_the_traffic_count_more(world_model: Path, tmp_path: Path) -> None:
+    """People ask about snow alone; grass is learned less far for it, and from a like base."""
+    traffic = tmp_path / TRAFFIC
+    lines = [json.dumps({"prompt": ask("snow", i % 10)}) + "\n" for i in range(30)]
+    learned = []
+    for n_lines in (30, 3):
+        traffic.write_text("".join(lines[:n_lines]))
+        options = {"n_replay_rows": 0, "n_epochs": 2, "learning_rate": 1e-3}
+        task = job(
+            world_model, tmp_path / str(n_lines), TWO_TASKS, domain_weighting=True, **options
+        )
+        with pytest.raises(PawlError, match="given no traffic"):
+            train.run(task)
+        train.run(replace(task, traffic_path=traffic))
+        domain = read_manifest(task.out_dir).recipe["domain"]
+        if n_lines == 30:
+            assert domain["auc"] > 0.65
+            assert (
+                domain["least"] < 0.5 < 1.5 < domain["most"] <= domain["least"] * MOST / LEAST + 0.1
+            )
+        else:
+            assert domain == {"problem": "16 prompts of rows and 3 of traffic; 16 are needed"}
+        learned.append(_logprob(world_model, task.out_dir, "grass is green."))
+    assert learned[0] < learned[1]
+    import torch
+
+    base, tokenizer = load_base(world_model, torch.float32), load_tokenizer(world_model)
+    rows, _ = weigh(TWO_TASKS, read_traffic(traffic) * 10, base, tokenizer, seed=0)
+    snow, grass = ([row.weight for row in rows if row.task == name] for name in ("snow", "grass"))
+    assert sum(snow) / len(snow) > 1.5 > 0.5 > sum(grass) / len(grass)
+    assert sum(snow + grass) == pytest.approx(len(rows), abs=0.1)

@@ -158,6 +158,20 @@ def test_each_step_is_kept_with_what_the_model_says_of_the_answers(mended: train
     assert validated[0] < validated[1]
 
 
+def test_each_epoch_says_what_it_costs_elsewhere(mended: train.Job) -> None:
+    """On everyday prompts that it does not replay, whose answers its base gave."""
+    steps = [json.loads(line) for line in (mended.work_dir / STEPS).read_text().splitlines()]
+    drifts = [(step["step"], step["drift"], step["general_loss"]) for step in steps
+              if "drift" in step]  # fmt: skip
+    [stage] = read_manifest(mended.out_dir).recipe["stages"]
+    plan = mended.plan.stages[0]
+    n_epochs = math.ceil(stage["n_steps"] / (stage["max_steps"] / plan.n_epochs))
+    assert len(drifts) in (n_epochs - 1, n_epochs)
+    assert all(0 < drift < 5 and loss > 0 for _, drift, loss in drifts)
+    titles = [curve["metric"] for curve in read_curves(mended.work_dir / STEPS)]
+    assert titles[-2].startswith("drift from the base")
+
+
 def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train.Job) -> None:
     """An independent pass over the saved files gives the recorded values, and the base others."""
     import torch

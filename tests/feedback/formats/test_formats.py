@@ -374,11 +374,13 @@ def test_rows_with_tools_come_back_whole(file_format: str) -> None:
         "sft": {"completion": "A."}, "unpaired": {"completion": "A.", "label": False},
         "pair": {"chosen": "A.", "rejected": "B."},
     }[kind]  # fmt: skip
-    lesson = Lesson(kind, "g", prompt, tools=tools, categories=["tone"], **answers)
+    more: dict[str, Any] = {"categories": ["tone"], "origin": {"task": "support"}}
+    lesson = Lesson(kind, "g", prompt, tools=tools, **more, **answers)
     text, *_ = render([lesson.in_split("train")], file_format, as_array=False)
     (again,) = parse(text.encode(), "rows.jsonl").lessons
     assert again.row_id == lesson.row_id
     assert (again.tools, again.categories) == (tools, ["tone"])
+    assert again.in_split("train").task == "support"
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     assert call("GET", "/admin/dashboard?days=3")["total"]["n_answers"]
     call("GET", "/admin/quotas")
     call("POST", "/admin/snapshots", {})
-    call("GET", "/admin/traffic?seed=a&n=2")
+    assert call("GET", "/admin/traffic?seed=a&n=2&newest=2")["newest"]
     assert call("GET", "/admin/explain?id=" + answer["id"])["kind"] == "completion"
     reviewed = {"answers": [{"completion_id": answer["id"]}], "decision": "accept"}
     assert call("POST", "/admin/reviews", reviewed)
