@@ -1,9 +1,10 @@
 """Conversations of the store: read in order, listed, searched, and what people note of theirs.
 
 A conversation is a person's part of one ``conversation_id``; what stands under another ``rater_id``
-is another's. Titles, pins, *don't learn from this* and deletions are rows of
-``conversation_notes``: appended, the newest counts. A deletion hides at once what was asked until
-then (``ALIVE``); ``feedback.retention`` takes it out of the files.
+is another's. Titles, pins, *don't learn from this*, settings and deletions are rows of
+``conversation_notes``: appended, the newest counts; so are presets of settings, by their name. A
+deletion hides at once what was asked until then (``ALIVE``); ``feedback.retention`` takes it out of
+the files.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from feedback.tables import NOTE_COLUMNS, Row, record_from, row_of
+from feedback.tables import NOTE_COLUMNS, PRESET_COLUMNS, Row, record_from, row_of
 from feedback.writer import GroupWriter, Write
-from pawl.schemas import Completion, ConversationNote, Message, utc_now
+from pawl.schemas import Completion, ConversationNote, Message, Preset, utc_now
 
 TITLE_CHARACTERS = 300
 MOST_CUTS = 100  # of a conversation that its client shortens again and again
+_SET_BEFORE = ("system", "developer")
 MOST_SEARCHED_BYTES = 64_000_000  # of the newest conversations
 _NEWEST = (
     "SELECT * FROM conversation_notes QUALIFY"
@@ -134,6 +136,20 @@ class Conversations:
             for conversation_id, first_seq, _, updated_at, n, title, pinned, learn in page
         ], len(rows)
 
+    def presets(self, rater_id: str) -> list[Preset]:
+        """A person's presets, by name."""
+        rows = self._read(
+            f"SELECT {PRESET_COLUMNS} FROM (SELECT * FROM presets WHERE rater_id = ?"
+            " QUALIFY row_number() OVER (PARTITION BY name ORDER BY seq DESC) = 1)"
+            " WHERE deleted_at IS NULL ORDER BY lower(name), name",
+            [rater_id],
+        )
+        return [record_from(Preset, row) for row in rows]
+
+    def keep_preset(self, preset: Preset) -> Future[None]:
+        """Append a preset, or that it is deleted."""
+        return self._writer.submit(Write({"presets": [row_of(preset)]}))
+
     def ids_of(self, rater_id: str) -> list[str]:
         """Every conversation that this person has rows in, and each that they noted anything of."""
         rows = self._read(
@@ -223,7 +239,7 @@ def thread(completions: Sequence[Completion]) -> list[tuple[Message, Completion 
     An answer of the prompt comes with the newest completion that gave it to these messages; None
     where it was not recorded here. What was asked again or edited is left out. What stood before
     the prompt, where it begins in the midst of an earlier one (a conversation that had become too
-    long), stands first.
+    long), stands first. A system prompt that changed on the way makes no other conversation.
 
     Args:
         completions: those of one conversation, in the order they came.
@@ -237,6 +253,7 @@ def thread(completions: Sequence[Completion]) -> list[tuple[Message, Completion 
         earlier, n_kept = _cut_from(newest, completions)
         if earlier is None:
             break
+        n_kept += len(newest.messages) - len(_talk(newest))
         newest, found = earlier, [*_entries(earlier, recorded), *found[n_kept:]]
     return found
 
@@ -263,23 +280,30 @@ def _cut_from(
     newest: Completion, completions: Sequence[Completion]
 ) -> tuple[Completion | None, int]:
     """Which earlier prompt, with its answer, ends as this one began, and with how many messages."""
+    talk = _talk(newest)
     begun = next(
-        at for at, row in enumerate(completions)
-        if newest.messages[: len(row.messages)] == row.messages
+        at for at, row in enumerate(completions) if talk[: len(_talk(row))] == _talk(row)
     )  # fmt: skip
-    kept = completions[begun].messages[:-1]
+    kept = _talk(completions[begun])[:-1]
     for row in reversed(completions[:begun]):
-        if kept and [*row.messages, row.answer][-len(kept) :] == kept:
+        if kept and [*_talk(row), row.answer][-len(kept) :] == kept:
             return row, len(kept)
     return None, 0
 
 
+def _talk(row: Completion) -> list[Message]:
+    """A prompt after what a program or a person set before it."""
+    n = next((at for at, one in enumerate(row.messages) if one["role"] not in _SET_BEFORE), 0)
+    return row.messages[n:]
+
+
 def _keys(messages: Sequence[Message]) -> list[bytes]:
-    """Of each message, what stands for it and all before it. Takes time in proportion to their
-    length, however many there are."""
+    """Of each message, what stands for it and all that was said before it. Takes time in proportion
+    to their length, however many there are."""
     keys, whole = [], hashlib.sha256()
     for message in messages:
-        text = json.dumps(message, ensure_ascii=False)
-        whole.update(f"{len(text)} {text}".encode())
+        if message["role"] not in _SET_BEFORE:
+            text = json.dumps(message, ensure_ascii=False)
+            whole.update(f"{len(text)} {text}".encode())
         keys.append(whole.digest())
     return keys

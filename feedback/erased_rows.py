@@ -38,6 +38,7 @@ _BY_ROW = (
     "scores",
     "places",
     "conversation_notes",
+    "presets",
 )
 _ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("imported", "row_json"),
             ("reviews", "origin_json"))  # fmt: skip
@@ -98,6 +99,11 @@ class Selection:
         ]  # fmt: skip
 
     @property
+    def presets(self) -> tuple[str, list[Any]]:
+        """Likewise on presets, which have no age; those that were deleted go anyway."""
+        return self.completions if self.names else ("false", [])
+
+    @property
     def reviews(self) -> tuple[str, list[Any]]:
         """Likewise on reviewers' decisions."""
         condition, values = self.feedback
@@ -116,6 +122,8 @@ def names_of(store: Store, user: str) -> tuple[str, ...]:
     sql = (
         "SELECT rater_id FROM main.completions UNION SELECT rater_id FROM main.feedback"
         " UNION SELECT reviewer AS rater_id FROM main.reviews"
+        " UNION SELECT rater_id FROM main.conversation_notes"
+        " UNION SELECT rater_id FROM main.presets"
         " UNION SELECT row_json->>'$.origin.rater_id' AS rater_id FROM main.imported"
         " WHERE rater_id IS NOT NULL"
     )
@@ -180,7 +188,6 @@ def read_theirs(
             elif role != "assistant":
                 theirs.words.add(content)
             theirs.words |= set(_arguments(message.get("tool_calls") or []))
-    theirs.words |= _own_system_prompts(cursor, selection, system)
     n["conversations"] = len(conversations)
     others = {one for (one,) in _rows(
         cursor,
@@ -188,14 +195,19 @@ def read_theirs(
     )}  # fmt: skip
     n["conversations that others wrote in too"] = len(conversations & others)
     theirs.ids |= conversations - others
-    for conversation_id, rater_id, title in _rows(
+    for conversation_id, rater_id, title, settings in _rows(
         cursor,
-        "SELECT conversation_id, rater_id, title FROM main.conversation_notes"
-        " WHERE title IS NOT NULL",
+        "SELECT conversation_id, rater_id, title, settings_json FROM main.conversation_notes",
     ):
         is_named = rater_id in selection.names
         if is_named or (not selection.names and conversation_id in conversations - others):
-            theirs.words.add(title)
+            theirs.words |= {title} if title else set()
+            system.add(json.loads(settings).get("system_prompt", ""))
+    for rater_id, settings in _rows(cursor, "SELECT rater_id, settings_json FROM main.presets"):
+        if rater_id in selection.names:
+            n["presets"] += 1
+            system.add(json.loads(settings).get("system_prompt", ""))
+    theirs.words |= _own_system_prompts(cursor, selection, system)
     taken_over, own = _read_reviews(cursor, theirs, n)
     for feedback_id, key, at, completion_id, choice, rater_id, over, source, *texts in _rows(
         cursor,
@@ -385,11 +397,21 @@ def _dropped(
         " AND later.conversation_id = note.conversation_id))",
         noted_values,
     )
+    kept, kept_values = selection.presets
+    presets = _rows(
+        cursor,
+        f"SELECT seq FROM main.presets AS preset WHERE {between} AND ({kept} OR EXISTS"
+        " (SELECT 1 FROM main.presets later WHERE later.seq > preset.seq"
+        " AND later.deleted_at IS NOT NULL AND later.rater_id = preset.rater_id"
+        " AND later.name = preset.name))",
+        kept_values,
+    )
     return {
         "completions": completions,
         "feedback": feedback,
         "reviews": reviews,
         "conversation_notes": TableChanges({int(seq) for (seq,) in notes}),
+        "presets": TableChanges({int(seq) for (seq,) in presets}),
     }
 
 

@@ -52,10 +52,10 @@ Say = Callable[[str], None]
 _ROWS_OF = (
     ("completions", "rater_id"), ("feedback", "rater_id"), ("feedback", "completion_id"),
     ("feedback", "preferred_over"), ("completions", "completion_id"), ("reviews", "reviewer"),
-    ("reviews", "completion_id"),
+    ("reviews", "completion_id"), ("presets", "rater_id"),
     ("accounts", "name"), ("sessions", "account"), ("keys", "name"), ("audit", "caller"),
 )  # fmt: skip
-_N_WORDS = 7
+_N_WORDS = 8
 MOST_SECONDS = 300.0  # that one waits for another at ``erasing.lock``
 
 

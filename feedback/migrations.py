@@ -196,6 +196,17 @@ MIGRATIONS: tuple[Migration, ...] = (
             "INSERT INTO journal VALUES (uuid()::VARCHAR, 0)",
         ),
     ),
+    Migration(
+        15,
+        "what a conversation is asked with, and presets of that",
+        (
+            "ALTER TABLE conversation_notes ADD COLUMN settings_json VARCHAR DEFAULT '{}'",
+            """CREATE TABLE presets (
+            seq BIGINT NOT NULL, rater_id VARCHAR NOT NULL, name VARCHAR NOT NULL,
+            changed_at VARCHAR NOT NULL, settings_json VARCHAR NOT NULL,
+            deleted_at VARCHAR)""",
+        ),
+    ),
 )
 
 

@@ -17,6 +17,7 @@ from pawl.schemas import (
     ItemScore,
     Key,
     Look,
+    Preset,
     Promotion,
     Review,
     Session,
@@ -30,7 +31,7 @@ R = TypeVar("R")
 Row = tuple[Any, ...]
 _JSON_FIELDS = {
     "messages", "sampling", "categories", "cleared", "probe", "detail", "prompt", "origin",
-    "tool_calls", "prompts",
+    "tool_calls", "prompts", "settings",
 }  # fmt: skip
 
 
@@ -49,10 +50,11 @@ KEY_COLUMNS = ", ".join(columns_of(Key))
 ACCOUNT_COLUMNS = ", ".join(columns_of(Account))
 REVIEW_COLUMNS = ", ".join(columns_of(Review))
 SESSION_COLUMNS = ", ".join(columns_of(Session))
+PRESET_COLUMNS = ", ".join(columns_of(Preset))
 NOTE_COLUMNS = ", ".join(columns_of(ConversationNote))
 Recorded = (
     Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry | Account | Session
-    | Look | Review | ConversationNote
+    | Look | Review | ConversationNote | Preset
 )  # fmt: skip
 
 

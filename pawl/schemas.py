@@ -152,6 +152,18 @@ class ConversationNote(Record):
     pinned: bool = False
     learn: bool = True  # False: nothing of it trains a version, or tests one
     deleted_at: str | None = None  # what was asked until then is nobody's to read
+    settings: dict[str, Any] = field(default_factory=dict)  # those of ChatSettings that are set
+
+
+@dataclass(frozen=True, slots=True)
+class Preset(Record):
+    """Settings that a person keeps under a name. Appended; the newest row of a name counts."""
+
+    rater_id: str
+    name: str
+    changed_at: str
+    settings: dict[str, Any] = field(default_factory=dict)  # those of ChatSettings that are set
+    deleted_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,6 +476,28 @@ class CategoryRequest(Body):
     )
 
 
+class ChatSettings(Body):
+    """What a person asks with on the chat page; null or absent: what the server does without."""
+
+    system_prompt: str | None = Field(None, max_length=20_000)
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="of an answer, at most")
+    model: str | None = Field(
+        None, pattern=r"^(pawl|base|pawl@[0-9]{1,9})$", description="which version answers"
+    )
+
+    def given(self) -> dict[str, Any]:
+        """Those that are set."""
+        values = self.model_dump(exclude_none=True)
+        return {name: value for name, value in values.items() if str(value).strip()}
+
+
+class PresetRequest(Body):
+    name: str = Field(min_length=1, max_length=80, pattern=r"\S")
+    settings: ChatSettings = ChatSettings()
+    deleted: bool = Field(False, description="true: there is no such preset any more")
+
+
 class ConversationChange(Body):
     """What is left out stays as it is."""
 
@@ -474,6 +508,10 @@ class ConversationChange(Body):
     learn: bool | None = Field(
         None, description="false: nothing of it trains a version, or tests one. It may be said "
         "before the first message",
+    )  # fmt: skip
+    settings: ChatSettings | None = Field(
+        None, description="in place of those before; the chat page asks with them. They may be "
+        "set before the first message",
     )  # fmt: skip
 
 
@@ -982,6 +1020,7 @@ class ConversationSummary(Answer):
 
 class Conversation(ConversationSummary):
     messages: list[ConversationMessage]
+    settings: ChatSettings = Field(ChatSettings(), description="none if absent")
     n_left_out: int = Field(
         0, description="of them, before those of the newest prompt; 0 if absent"
     )
@@ -992,6 +1031,17 @@ class ConversationList(Answer):
 
     conversations: list[ConversationSummary]
     n_found: int = Field(description="in all")
+
+
+class NamedSettings(Answer):
+    name: str
+    settings: ChatSettings
+
+
+class PresetList(Answer):
+    """By name."""
+
+    presets: list[NamedSettings]
 
 
 class ErasedConversations(Answer):

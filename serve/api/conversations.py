@@ -1,4 +1,5 @@
-"""The public routes of a person's conversations: list, read, name, pin, keep from learning, erase.
+"""The public routes of a person's conversations: list, read, name, pin, keep from learning, set
+what is asked with, erase; and of their presets.
 
 Each answers to whoever took part, by the rater that the request names as everywhere. What waits
 for the store is done beside little other of the same caller's; changes come out of the quota of
@@ -24,6 +25,7 @@ from feedback.erasing import erase_deleted, forget
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import (
+    ChatSettings,
     Completion,
     Conversation,
     ConversationChange,
@@ -32,8 +34,13 @@ from pawl.schemas import (
     ConversationNote,
     ConversationSummary,
     ErasedConversations,
+    NamedSettings,
     OwnErasureRequest,
+    Preset,
+    PresetList,
+    PresetRequest,
     Role,
+    utc_now,
 )
 from pawl.settings import Settings
 from serve.api.admission import share_of
@@ -53,6 +60,7 @@ MOST_BYTES = 16_000_000  # of a conversation's answers with their prompts, the n
 MOST_LISTED = 200
 # Between two erasings of what was deleted: each writes the store's file anew.
 ERASING_SECONDS = 600.0
+MOST_PRESETS = 100  # of a person
 EVERYTHING_ROWS = 500  # of feedback's quota, that an erasing of everything counts for
 T = TypeVar("T")
 
@@ -113,14 +121,27 @@ def conversation_routes(
     async def change_conversation(
         conversation_id: str, request: Request, body: ConversationChange
     ) -> ConversationSummary:
-        """Name a conversation, pin it, or say that nothing of it is to be learned; the latter also
-        before its first message."""
+        """Name a conversation, pin it, say that nothing of it is to be learned, or set what it is
+        asked with; the last two also before its first message."""
         admission.charge_feedback(share_named_by(request), 1)
         rater_id = rater_named_by(request)
         return await in_turn(
             request,
             partial(change, store, checked_id("conversation_id", conversation_id), rater_id, body),
         )
+
+    @router.get("/v1/presets", response_model_exclude_unset=True)
+    async def list_presets(request: Request) -> PresetList:
+        """The presets of whoever asks: settings of the chat page under a name."""
+        rater_id = rater_named_by(request)
+        return await in_turn(request, partial(presets_of, store, rater_id))
+
+    @router.post("/v1/presets", response_model_exclude_unset=True)
+    async def change_preset(request: Request, body: PresetRequest) -> PresetList:
+        """Keep settings under a name, in place of those before; or delete the preset."""
+        admission.charge_feedback(share_named_by(request), 1)
+        rater_id = rater_named_by(request)
+        return await in_turn(request, partial(keep_preset, store, rater_id, body))
 
     @router.post("/v1/erasures")
     async def erase_own(request: Request, body: OwnErasureRequest) -> ErasedConversations:
@@ -218,6 +239,8 @@ def change(
     changed: dict[str, Any] = {
         name: value for name, value in body.model_dump().items() if value is not None
     }
+    if body.settings is not None:
+        changed["settings"] = body.settings.given()
     if body.title is not None:
         changed["title"] = body.title if body.title.strip() else None
     note = replace(note, **changed)
@@ -247,7 +270,7 @@ def read_conversation(
                 last.rater_id, _answers_to(store, conversation_id, last.rater_id),
             )  # fmt: skip
             note = store.conversations.note(conversation_id, rater_id)
-    if not completions and note.learn:
+    if not completions and note.learn and not note.settings:
         raise not_known(conversation_id)
     ids = sorted({row.completion_id for row in completions})
     feedback = {
@@ -261,9 +284,45 @@ def read_conversation(
                      "version": row.version, "status": row.status,
                      "feedback": feedback.get((row.completion_id, row.choice_index))}  # fmt: skip
         messages.append(ConversationMessage(**message, **known))
+    known = {"settings": ChatSettings(**note.settings)} if note.settings else {}
     if completions and (n := len(messages) - 1 - len(newest_of(completions).messages)):
-        return Conversation(**_summary(note, completions), messages=messages, n_left_out=n)
-    return Conversation(**_summary(note, completions), messages=messages)
+        known["n_left_out"] = n
+    return Conversation(**_summary(note, completions), messages=messages, **known)
+
+
+def presets_of(store: Store, rater_id: str) -> PresetList:
+    """A person's presets; waits for the store."""
+    rows = store.conversations.presets(rater_id)
+    named = [NamedSettings(name=one.name, settings=ChatSettings(**one.settings)) for one in rows]
+    return PresetList(presets=named)
+
+
+def keep_preset(store: Store, rater_id: str, body: PresetRequest) -> PresetList:
+    """Keep or delete one; waits for the commit. Raises PawlError: there are too many, or none of
+    that name (``preset_not_found``)."""
+    names = {one.name for one in store.conversations.presets(rater_id)}
+    name, now = body.name.strip(), utc_now()
+    if body.deleted and name not in names:
+        raise PawlError(
+            f"there is no preset {name!r}",
+            "it was deleted, or is somebody else's",
+            "GET /v1/presets lists your own",
+            code="preset_not_found",
+            param="name",
+        )
+    if not body.deleted and len(names | {name}) > MOST_PRESETS:
+        raise PawlError(
+            f"there are {MOST_PRESETS} presets",
+            "a person has no more",
+            "Delete one first",
+            code="invalid_value",
+            param="name",
+        )
+    preset = Preset(rater_id, name, now, body.settings.given())
+    if body.deleted:
+        preset = Preset(rater_id, name, now, deleted_at=now)
+    store.conversations.keep_preset(preset).result()
+    return presets_of(store, rater_id)
 
 
 def _answers_to(

@@ -33,7 +33,7 @@ STATUS_BY_CODE = {
     "password_change_needed": 403, "stale_form": 403,
     "provider_refused": 403, "forbidden": 403, "foreign_host": 403, "foreign_origin": 403,
     "completion_not_found": 404, "conversation_not_found": 404, "file_not_found": 404,
-    "model_not_found": 404, "not_found": 404, "unknown_key": 404,
+    "model_not_found": 404, "not_found": 404, "preset_not_found": 404, "unknown_key": 404,
     "unknown_account": 404, "unknown_run": 404, "unknown_user": 404, "unknown_version": 404,
     "method_not_allowed": 405,
     "account_exists": 409, "already_champion": 409, "canary_runs": 409, "champion_misfit": 409,

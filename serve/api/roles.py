@@ -49,6 +49,8 @@ RULES: dict[str, Rule] = {
     "GET /v1/conversations": _USER,  # a user's own, as all of them
     "GET /v1/conversations/{conversation_id}": _USER,
     "POST /v1/conversations/{conversation_id}": _USER,
+    "GET /v1/presets": _USER,
+    "POST /v1/presets": _USER,  # kept with whose they are
     "POST /v1/erasures": Rule(Role.USER, "erase own"),
     "GET /v1/feedback": _USER,  # of a user's own
     "GET /v1/feedback/categories": _USER,

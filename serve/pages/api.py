@@ -70,14 +70,22 @@ class Api:
                 return parsed(await http.request(method, path, **content))
 
     async def stream_chat(
-        self, model: str, messages: list[dict[str, str]], conversation_id: str
+        self,
+        model: str,
+        messages: list[dict[str, str]],
+        conversation_id: str,
+        sampling: dict[str, Any] | None = None,
     ) -> AsyncIterator[Begun | str]:
         """Ask for an answer: first a ``Begun``, then its text piece by piece.
 
         Closing the iterator (or cancelling the task that reads it) closes the connection, which
         is how the gateway learns that nobody waits any more.
+
+        Args:
+            sampling: fields of the request, such as ``temperature``.
         """
-        path, body = "/v1/chat/completions", {"model": model, "messages": messages, "stream": True}
+        path = "/v1/chat/completions"
+        body = {"model": model, "messages": messages, "stream": True, **(sampling or {})}
         headers = {"X-Pawl-Conversation": conversation_id}
         async with self._client(read_seconds=None) as http:
             with transport_errors(http, "POST", path):

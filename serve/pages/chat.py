@@ -25,11 +25,20 @@ import gradio as gr
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.api.keys import ANONYMOUS
-from serve.pages import rendering
+from serve.pages import chat_settings, rendering
 from serve.pages.api import Api
 from serve.pages.chat_list import ChatList
 from serve.pages.conversation import Conversation, OpenPage, Turn
-from serve.pages.layout import KEEP, KEEP_FORM, Layout, drawn, drawn_and_form, form, warn
+from serve.pages.layout import (
+    KEEP,
+    KEEP_FORM,
+    Layout,
+    drawn,
+    drawn_and_form,
+    drawn_settings,
+    form,
+    warn,
+)
 from serve.pages.markdown import own_text
 from serve.pages.rendering import has_reasons
 from serve.pages.sign_in import token_of
@@ -82,6 +91,13 @@ class ChatPage:
         ui.new.click(self._start_over, who, both, **often)
         shown = ui.go.click(self._resume, who, [*both, ui.taken], **often)
         ui.private.input(self._set_learning, [ui.private, *who], ui.private, **often)
+        ui.version.input(
+            self._choose_version, [ui.version, *who], [ui.version, ui.settings], **often
+        )
+        ui.settings_command.change(
+            self._set, [ui.settings_command, *who], [ui.settings_reply, ui.version, ui.settings],
+            **often,
+        )  # fmt: skip
         ui.chat.like(self._thumb, who, both, **often)
         ui.save.click(self._save, [*who, *reasons], both, **common)
         ui.take_back.click(self._take_back, who, both, **common)
@@ -107,8 +123,8 @@ class ChatPage:
         gr.on(
             [self.blocks.load, ui.timer.tick],
             self._look,
-            [ui.rater, ui.known, ui.version],
-            [ui.known, ui.banner, ui.version],
+            [ui.rater, ui.known, ui.page],
+            [ui.known, ui.banner, ui.version, ui.settings],
             **common,
         )
         ui.timer.tick(self._catch_up, who, both, **common)
@@ -279,7 +295,8 @@ class ChatPage:
     ) -> AsyncIterator[list[Any]]:
         if page.form_turn in page.turns[at:]:
             page.open_form(None)
-        await page.conversation.ask(self._api(request, rater_id), model, question, at)
+        version = page.version(model)
+        await page.conversation.ask(self._api(request, rater_id), version, question, at)
         async for parts in self._frames(page, request):
             yield parts
 
@@ -328,6 +345,10 @@ class ChatPage:
         self, page: OpenPage, rater_id: str | None, request: gr.Request
     ) -> list[Any]:
         """Show an empty conversation, under the name that page.js has put into the address."""
+        self._begin(page, rater_id, request)
+        return drawn_and_form(page)
+
+    def _begin(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> None:
         named = request.query_params.get(CHAT_PARAM, "")
         fresh = Conversation(named if CHAT_ID.fullmatch(named) else "")
         if fresh.conversation_id:  # a later event may have been faster
@@ -335,7 +356,6 @@ class ChatPage:
             fresh = self._conversations.setdefault(whose, fresh)
         page.wanted = named
         page.show(fresh)
-        return drawn_and_form(page)
 
     async def _set_learning(
         self, is_private: bool, page: OpenPage, rater_id: str | None, request: gr.Request
@@ -353,6 +373,35 @@ class ChatPage:
             warn(f"This was not noted: {err}")
         return gr.update(value=not page.conversation.learn)
 
+    async def _choose_version(
+        self, model: str, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """Let another version answer in this conversation from now on."""
+        rater_id = self._rater(rater_id, request)
+        try:
+            await self._open(page, rater_id, request)
+            settings = {**page.conversation.settings, "model": model}
+            await chat_settings.keep(page.conversation, settings, self._api(request, rater_id))
+        except PawlError as err:
+            warn(f"The version was not changed: {err}")
+        page.drawn_settings = ()  # the browser shows it by now
+        return drawn_settings(page)
+
+    async def _set(
+        self, text: str, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """What the dialog of settings asks for."""
+        rater_id = self._rater(rater_id, request)
+        try:
+            await self._open(page, rater_id, request)
+        except PawlError as err:
+            reply: dict[str, Any] = {"problem": str(err)}
+        else:
+            versions = rendering.version_choices(page.models, page.conversation.model)
+            api = self._api(request, rater_id)
+            reply = await chat_settings.answer(text, page.conversation, versions, api)
+        return [self._list.reply(reply), *drawn_settings(page)]
+
     async def _deleted(
         self, rater_id: str | None, conversation_id: str | None, request: gr.Request
     ) -> None:
@@ -366,11 +415,18 @@ class ChatPage:
         self, page: OpenPage, rater_id: str | None, request: gr.Request
     ) -> list[Any]:
         """A new chat, with the last question in the box."""
-        text, learn = page.turns[-1].question if page.turns else "", page.conversation.learn
-        parts = await self._start_over(page, rater_id, request)
+        text, before = page.turns[-1].question if page.turns else "", page.conversation
+        self._begin(page, rater_id, request)
+        if not before.learn:
+            await self._set_learning(True, page, rater_id, request)
+        if before.settings:
+            api = self._api(request, self._rater(rater_id, request))
+            try:
+                await chat_settings.keep(page.conversation, before.settings, api)
+            except PawlError as err:
+                warn(f"The settings of the other chat were not taken along: {err}")
+        parts = drawn_and_form(page)
         parts[1]["value"] = text
-        if not learn:
-            parts[2] = await self._set_learning(True, page, rater_id, request)
         return parts
 
     async def _leave_out(
@@ -491,7 +547,7 @@ class ChatPage:
         ]  # fmt: skip
 
     async def _look(
-        self, rater_id: str | None, known: dict[str, Any], model: str, request: gr.Request
+        self, rater_id: str | None, known: dict[str, Any], page: OpenPage, request: gr.Request
     ) -> list[Any]:
         api = self._api(request, rater_id or "page")
         try:
@@ -500,17 +556,10 @@ class ChatPage:
             engine = {"state": "unreachable", "detail": str(err)}
             now = {**known, "health": {"engine": engine}}
         if now == known:
-            return [gr.skip()] * 3
+            return [gr.skip()] * 4
         html = rendering.banner(now["health"]["engine"])
-        choices = rendering.version_choices(now.get("models", {"data": []}))
-        names = [name for _, name in choices]
-        return [
-            now,
-            gr.update(value=html, visible=bool(html)),
-            gr.update(choices=choices, value=model if model in names else "pawl")
-            if choices
-            else gr.skip(),
-        ]
+        page.models = now.get("models", page.models)
+        return [now, gr.update(value=html, visible=bool(html)), *drawn_settings(page)]
 
     def _rater(self, stored: str | None, request: gr.Request) -> str:
         """The browser's; where it stores none yet the session's, in whichever event comes first."""

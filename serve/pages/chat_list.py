@@ -143,13 +143,15 @@ class ChatList:
         if "deleted" in reply:
             await self._forget(rater_id, reply["deleted"], request)
         drawn = await self.draw(page, rater_id, request)
-        value = {**reply, "n": uuid4().hex}
-        return [drawn, str(self._html.reply(value)) if reply else gr.skip()]
+        return [drawn, self.reply(reply) if reply else gr.skip()]
 
     def taken(self, conversation_id: str, text: str, is_again: bool) -> str:
         """What tells ``page.js`` that a message is asked, and so no draft any more."""
-        value = {"taken": text, "of": conversation_id, "again": is_again, "n": uuid4().hex}
-        return str(self._html.reply(value))
+        return self.reply({"taken": text, "of": conversation_id, "again": is_again})
+
+    def reply(self, value: dict[str, Any]) -> str:
+        """What a script of the page's reads, once."""
+        return str(self._html.reply({**value, "n": uuid4().hex}))
 
     async def _do(self, command: Any, page: OpenPage, api: Api) -> dict[str, Any]:
         if isinstance(command, Attach):

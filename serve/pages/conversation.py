@@ -61,6 +61,7 @@ class Conversation:
     deleted: bool = False  # by its person, perhaps in another tab
     looked_at: float = 0.0  # of the monotonic clock: by a page that draws it now and then
     first_sent: int = 0  # the turn from which on the model is sent the conversation
+    settings: dict[str, Any] = field(default_factory=dict)  # those of ChatSettings that are set
 
     @classmethod
     def restored(cls, found: dict[str, Any]) -> Conversation:
@@ -89,7 +90,13 @@ class Conversation:
         left_out = found["messages"][: found.get("n_left_out", 0)]
         n_turns = sum(message["role"] == "user" for message in left_out)
         name, learn = found["conversation_id"], found.get("learn", True)
-        return cls(name, turns, learn=learn, first_sent=n_turns)
+        settings = found.get("settings") or {}
+        return cls(name, turns, learn=learn, first_sent=n_turns, settings=settings)
+
+    @property
+    def model(self) -> str:
+        """Which version answers."""
+        return str(self.settings.get("model", "pawl"))
 
     @property
     def busy(self) -> bool:
@@ -103,7 +110,8 @@ class Conversation:
             (turn, turn.state, len(turn.answer), turn.feedback, turn.taken_back)
             for turn in self.turns
         ]
-        return (self.busy, self.learn, self.is_full), turns
+        settings = tuple(sorted(self.settings.items()))
+        return (self.busy, self.learn, self.is_full, settings), turns
 
     async def delete(self) -> None:
         """Show nothing of it any more, on no page."""
@@ -184,7 +192,12 @@ class Conversation:
             reader.cancel()
 
     async def _read(self, api: Api, model: str, turn: Turn) -> None:
-        stream = api.stream_chat(model, self._messages(), self.conversation_id)
+        sampling = {
+            name: self.settings[name]
+            for name in ("temperature", "max_tokens")
+            if name in self.settings
+        }
+        stream = api.stream_chat(model, self._messages(), self.conversation_id, sampling)
         try:
             async for piece in stream:
                 if isinstance(piece, Begun):
@@ -207,7 +220,8 @@ class Conversation:
 
     def _messages(self) -> list[dict[str, str]]:
         """The conversation as the API takes it: questions that got no answer are left out."""
-        messages = []
+        prompt = self.settings.get("system_prompt")
+        messages = [{"role": "system", "content": prompt}] if prompt else []
         for turn in self.turns[self.first_sent : -1]:
             if turn.answer:
                 messages += [
@@ -232,6 +246,9 @@ class OpenPage:
     n_listed: int = 50
     listed: str = ""  # the list as it is drawn
     drawn: tuple[Any, Sequence[Any]] = ((), ())  # the conversation's state when it was drawn
+    models: dict[str, Any] = field(default_factory=dict)  # GET /v1/models, as last looked at
+    # The conversation's id, its settings and the models when version and settings were drawn.
+    drawn_settings: tuple[Any, ...] = ()
     form_turn: Turn | None = None
     form_nonce: str = ""  # changes with every saved form
     rating: asyncio.Lock = field(default_factory=asyncio.Lock)  # thumbs are saved as pressed
@@ -239,6 +256,11 @@ class OpenPage:
     @property
     def turns(self) -> Sequence[Turn]:
         return self.conversation.turns
+
+    def version(self, shown: str) -> str:
+        """Which version to ask: the one that the page shows, once it shows this conversation's."""
+        is_shown = self.drawn_settings[:1] == (self.conversation.conversation_id,)
+        return shown if is_shown else self.conversation.model
 
     @property
     def is_drawn(self) -> bool:

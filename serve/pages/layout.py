@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from serve.pages.chat_settings import label
 from serve.pages.conversation import OpenPage
 from serve.pages.markdown import LATEX_DELIMITERS
 from serve.pages.rendering import (
@@ -23,6 +24,7 @@ from serve.pages.rendering import (
     messages,
     suggested,
     thumbs,
+    version_choices,
 )
 
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
@@ -91,6 +93,12 @@ class Layout:
         self.reply = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-reply"
         )
+        # And settings.js what the dialog of settings asks for.
+        self.settings_command = gr.Textbox(visible="hidden", elem_id="pawl-settings-command")
+        self.settings_reply = gr.Markdown(
+            visible="hidden", sanitize_html=False, latex_delimiters=[],
+            elem_id="pawl-settings-reply",
+        )  # fmt: skip
         self.taken = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-taken"
         )
@@ -193,13 +201,17 @@ class Layout:
             autofocus=True,
             elem_id="pawl-question",
         )
-        plain("pawl-attach", attach())
-        self.private = gr.Checkbox(
-            label="Don't learn from this conversation", container=False, elem_id="pawl-private"
-        )
+        with gr.Row(elem_id="pawl-below"):
+            plain("pawl-attach", attach())
+            self.private = gr.Checkbox(
+                label="Don't learn from this conversation", container=False, elem_id="pawl-private"
+            )
+            self.settings = gr.Button("Settings", size="sm", elem_id="pawl-settings")
         gr.Markdown(_ABOUT, elem_id="pawl-about")
         # What shows the conversation, and what shows the feedback form.
-        self.drawn = [self.chat, self.question, self.private, self.full]
+        self.drawn = [
+            self.chat, self.question, self.private, self.full, self.version, self.settings,
+        ]  # fmt: skip
         self.feedback_form = [
             self.form, self.about, self.why, self.categories, self.correction, self.comment,
             self.save, self.difference,
@@ -209,7 +221,7 @@ class Layout:
 # -- what handlers answer: updates of ``Layout.drawn`` and ``Layout.feedback_form``, in order
 
 KEEP_FORM = [gr.skip()] * 8
-KEEP = [gr.skip()] * 12
+KEEP = [gr.skip()] * 14
 
 
 def drawn(page: OpenPage) -> list[dict[str, Any]]:
@@ -220,6 +232,22 @@ def drawn(page: OpenPage) -> list[dict[str, Any]]:
         gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),
         gr.update(value=not page.conversation.learn),
         gr.update(visible=page.conversation.is_full),
+        *drawn_settings(page),
+    ]
+
+
+def drawn_settings(page: OpenPage) -> list[Any]:
+    """The version that answers, and the button of the settings; skipped where they are drawn so,
+    for somebody may be choosing another version."""
+    conversation = page.conversation
+    now = (conversation.conversation_id, dict(conversation.settings), page.models)
+    if page.drawn_settings == now:
+        return [gr.skip(), gr.skip()]
+    page.drawn_settings = now
+    choices = version_choices(page.models, conversation.model)
+    return [
+        gr.update(choices=choices, value=conversation.model),
+        gr.update(value=label(conversation.settings)),
     ]
 
 

@@ -201,9 +201,14 @@ def attach() -> str:
     return str(_html.attach(SUFFIXES, MOST_BYTES))
 
 
-def version_choices(models: dict[str, Any]) -> list[tuple[str, str]]:
-    """(what is shown, the model's name) for each name of ``GET /v1/models``, in its order."""
-    return [
+def version_choices(models: dict[str, Any], chosen: str) -> list[tuple[str, str]]:
+    """(what is shown, the model's name) for each name of ``GET /v1/models``, in its order, and for
+    the one that is chosen."""
+    cards = models.get("data") or [{"id": "pawl", "version": "pawl"}]
+    choices = [
         (name if version == name else f"{name} (now {version})", name)
-        for name, version in ((card["id"], card["version"]) for card in models["data"])
+        for name, version in ((card["id"], card["version"]) for card in cards)
     ]
+    if chosen not in [name for _, name in choices]:
+        choices.append((f"{chosen} (not loaded)" if models else chosen, chosen))
+    return choices

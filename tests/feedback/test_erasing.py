@@ -31,7 +31,17 @@ from feedback.store import Store
 from pawl.adapters import CHECKPOINTS, PROBE
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sha256_file, write_atomic, write_json
-from pawl.schemas import Account, AuditEntry, ItemScore, Key, Role, Split, utc_now
+from pawl.schemas import (
+    Account,
+    AuditEntry,
+    ConversationNote,
+    ItemScore,
+    Key,
+    Preset,
+    Role,
+    Split,
+    utc_now,
+)
 from pawl.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.feedback.examples import (
@@ -85,6 +95,15 @@ def fill(settings: Settings) -> None:
                 said(store, answer, rater_id="reviewer", comment=f"a comment {mark} {split}")
                 for n in range(40):  # so that blocks of the file are freed and used again
                     answered(store, rater_id=rater, completion=f"{mark} {n} " + "x" * 2000)
+                prompt = {"system_prompt": f"Answer as {mark} would, in one sentence."}
+                for at in ("before", "after"):
+                    preset = Preset(rater, f"{mark} {at}", utc_now(), prompt)
+                    store.conversations.keep_preset(preset).result()
+                noted = ConversationNote(f"chat-{split}", rater, utc_now(), settings=prompt)
+                store.conversations.keep(noted).result()
+        store.conversations.keep_preset(
+            Preset("bob", "plain before", utc_now(), deleted_at=utc_now())
+        ).result()
         same = [{"role": "user", "content": "same?"}]
         where = conversation_in("train")
         better = answered(store, rater_id="bob", messages=same, conversation_id=where)
@@ -196,6 +215,13 @@ def check_gone(settings: Settings) -> None:
         assert {one.rater_id for one in store.feedback_history()} == {"bob", "reviewer"}
         assert len([one for one in store.feedback_history() if one.rater_id == "reviewer"]) == 2
         assert all(one.preferred_over is None for one in store.feedback_history())
+        assert [one.name for one in store.conversations.presets("bob")] == ["plain after"]
+        assert store.read("SELECT DISTINCT rater_id FROM presets") == [("bob",)]
+        assert (
+            store.read("SELECT name FROM presets WHERE deleted_at IS NULL")
+            == [("plain after",)] * 2
+        )  # what was deleted is gone from the file too
+        assert "plain" in store.conversations.note("chat-train", "bob").settings["system_prompt"]
         [entry] = store.access.audit(10)
         assert (entry.action, entry.address) == ("add key", "")
         [account] = store.access.accounts.all_accounts()

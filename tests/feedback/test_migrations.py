@@ -11,6 +11,7 @@ from feedback.rows import Lesson
 from feedback.store import Store
 from feedback.tables import row_of
 from pawl.errors import PawlError
+from pawl.schemas import ConversationNote
 from tests.feedback.examples import answered, make_completion, make_feedback, said
 
 
@@ -29,9 +30,13 @@ def test_a_store_of_the_first_schema_is_brought_up(tmp_path: Path) -> None:
         ):
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} VALUES ({marks})", list(row))
+        migrate(connection, MIGRATIONS[:13])
+        note = (4, "chat-1", "ann", "t", "Mine", True, False, None)
+        connection.execute("INSERT INTO conversation_notes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", note)
     with Store.open(path) as store:
         assert store.completions() == [completion]
         assert store.current_feedback() == [feedback]
+        assert store.conversations.note("chat-1", "ann") == ConversationNote(*note[1:], {})
         later = said(
             store, completion, rater_id="bob", preferred_over="x", preferred_over_choice_index=2
         )

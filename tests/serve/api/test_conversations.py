@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -99,6 +100,24 @@ def test_what_a_shortened_prompt_leaves_out_stands_before_it() -> None:
     assert [record for _, record in shown][1::2] == [a, b, c, d, e]
     edited = row(["uno"], "eins")
     assert len(thread([a, b, c, edited])) == 2
+
+
+def test_a_system_prompt_that_changes_or_goes_makes_no_other_conversation() -> None:
+    def under(prompt: str, one: Completion) -> Completion:
+        before = [{"role": "system", "content": prompt}] if prompt else []
+        return replace(one, messages=[*before, *one.messages])
+
+    a = under("Be brief.", row(["one"], "eins"))
+    b = under("", row(["one", "eins", "two"], "zwei"))
+    c = under("Be long.", row(["two", "zwei", "three"], "drei"))  # without the oldest
+    d = under("Be kind.", row(["two", "zwei", "three", "drei", "four"], "vier"))
+    shown = thread([a, b, c, d])
+    assert [message["content"] for message, _ in shown] == [
+        "one", "eins", "two", "zwei", "three", "drei", "four", "vier",
+    ]  # fmt: skip
+    assert [record for _, record in shown][1::2] == [a, b, c, d]
+    shown = thread([a, b])
+    assert [record for _, record in shown][1::2] == [a, b]
 
 
 def test_of_the_same_text_given_twice_the_newest_counts() -> None:
@@ -258,3 +277,42 @@ def test_what_is_not_to_be_learned_may_be_said_before_the_first_message(server: 
     say(server, "zoe", "z", "one")
     assert listed(server, "zoe")["conversations"][0]["learn"] is False
     assert httpx.get(url, headers=headers).json()["learn"] is False
+
+
+def presets(server: Live, rater_id: str) -> list[dict[str, Any]]:
+    answer = httpx.get(f"{server.url}/v1/presets", headers={"X-Pawl-Rater": rater_id})
+    return list(answer.raise_for_status().json()["presets"])
+
+
+def keep_preset(server: Live, rater_id: str, **body: Any) -> httpx.Response:
+    url = f"{server.url}/v1/presets"
+    return httpx.post(url, json=body, headers={"X-Pawl-Rater": rater_id})
+
+
+def test_settings_are_kept_with_a_conversation_and_presets_with_a_person(server: Live) -> None:
+    brief = {"system_prompt": "Be brief.", "temperature": 0.2, "max_tokens": 50, "model": "base"}
+    url, headers = f"{server.url}/v1/conversations/k", {"X-Pawl-Rater": "kai"}
+    change(server, "kai", "k", settings=brief).raise_for_status()
+    assert httpx.get(url, headers=headers).json()["settings"] == brief
+    say(server, "kai", "k", "one")
+    change(server, "kai", "k", pinned=True).raise_for_status()
+    assert httpx.get(url, headers=headers).json()["settings"] == brief
+    change(server, "kai", "k", settings={"system_prompt": " ", "temperature": 0.0})
+    assert httpx.get(url, headers=headers).json()["settings"] == {"temperature": 0.0}
+    for wrong in ({"temperature": 3}, {"max_tokens": 0}, {"model": "other"}, {"top_p": 1}):
+        assert change(server, "kai", "k", settings=wrong).status_code == 400
+
+    keep_preset(server, "kai", name=" short ", settings=brief).raise_for_status()
+    keep_preset(server, "kai", name="warm", settings={"temperature": 1.5}).raise_for_status()
+    keep_preset(server, "kai", name="warm", settings={"temperature": 1.2}).raise_for_status()
+    assert presets(server, "kai") == [
+        {"name": "short", "settings": brief}, {"name": "warm", "settings": {"temperature": 1.2}},
+    ]  # fmt: skip
+    assert presets(server, "lea") == []
+    assert keep_preset(server, "lea", name="short", deleted=True).status_code == 404
+    left = keep_preset(server, "kai", name="warm", deleted=True).raise_for_status().json()
+    assert [one["name"] for one in left["presets"]] == ["short"]
+    assert keep_preset(server, "kai", name="  ", settings=brief).status_code == 400
+    assert erase(server, "kai", everything=True).json()["is_erased"] is True
+    assert presets(server, "kai") == []
+    assert httpx.get(url, headers=headers).status_code == 404

@@ -32,6 +32,8 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /v1/conversations/{conversation_id}": ("/v1/conversations/a/b", {"title": "x"}, 404),
     "POST /v1/erasures": ("/v1/erasures", {"conversation_id": "nope"}, 404),
     "GET /v1/conversations/{conversation_id}": ("/v1/conversations/a/b", None, 404),
+    "GET /v1/presets": ("/v1/presets", None, 200),
+    "POST /v1/presets": ("/v1/presets", {"name": "nope", "deleted": True}, 404),
     "GET /v1/feedback": ("/v1/feedback?completion_id=nope", None, 404),
     "GET /v1/feedback/categories": ("/v1/feedback/categories", None, 200),
     "GET /v1/models": ("/v1/models", None, 200),

@@ -147,6 +147,22 @@ def test_a_message_to_a_server_that_started_anew_goes_on_with_the_conversation(
     ]  # fmt: skip
 
 
+def test_a_server_that_started_anew_asks_with_the_conversation_s_settings(
+    server: Composed,
+) -> None:
+    behind = Behind(server, 6)
+    own = {"system_prompt": "Be brief.", "temperature": 0.5, "model": "base"}
+    url = f"{server.url}/v1/conversations/{behind.chat_id}"
+    httpx.post(url, json={"settings": own}, headers={"X-Pawl-Rater": RATER}).raise_for_status()
+    behind.handle("_send", "three", behind.page, RATER, "pawl", {})
+    row = server.store.completions(conversation_id=behind.chat_id)[-1]
+    assert row.messages[0] == {"role": "system", "content": "Be brief."}
+    assert (row.asked_model, row.sampling["temperature"]) == ("base", 0.5)
+    (parts,) = behind.handle("_catch_up", OpenPage(), RATER)
+    assert parts[4]["value"] == "base"
+    assert parts[5]["value"] == "Settings: system prompt, temperature 0.5"
+
+
 def test_a_thumb_before_the_page_caught_up_is_asked_for_again(server: Composed) -> None:
     """Its index is that of what the page shows, which may not be what was recorded."""
     behind = Behind(server, 3)
