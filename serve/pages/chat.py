@@ -28,7 +28,7 @@ from serve.api.keys import ANONYMOUS
 from serve.pages import chat_settings, rendering
 from serve.pages.api import Api
 from serve.pages.chat_list import ChatList
-from serve.pages.conversation import Conversation, OpenPage, Turn
+from serve.pages.conversation import STARTING, Conversation, OpenPage, Turn
 from serve.pages.layout import (
     KEEP,
     KEEP_FORM,
@@ -84,8 +84,10 @@ class ChatPage:
         reasons = [ui.categories, ui.correction, ui.comment]
         # Else what is pressed while an earlier event is open is lost.
         often = {**common, "trigger_mode": "multiple"}
-        sent = ui.question.submit(self._send, [ui.question, *ask], [*both, ui.taken], **often)
-        ui.question.stop(self._stop, [ui.page], ui.drawn, **common)
+        sent = ui.question.submit(
+            self._send, [ui.question, *who, ui.version], [*both, ui.taken], **often
+        )
+        ui.question.stop(self._stop, [ui.question, ui.page], ui.drawn, **common)
         ui.chat.retry(self._ask_again, ask, both, **common)
         ui.chat.edit(self._ask_again, ask, both, **common)
         ui.new.click(self._start_over, who, both, **often)
@@ -186,10 +188,15 @@ class ChatPage:
             yield [*KEEP, gr.skip()]
             return
         page.reopen_form(request.query_params.get(FORM_PARAM))
-        yield [*drawn_and_form(page), self._taken(page.conversation, is_again=True)]
-        if page.conversation.busy:
+        conversation = page.conversation
+        turn = conversation.turns[-1] if conversation.turns else None
+        yield [*drawn_and_form(page), self._taken(conversation, turn, is_again=True)]
+        if turn is not None and conversation.busy:
+            is_told = not turn.held
             async for parts in self._frames(page, request):
-                yield [*parts, gr.skip()]
+                told = gr.skip() if is_told else self._taken(conversation, turn, is_again=True)
+                yield [*parts, told]
+                is_told = not turn.held
 
     async def _catch_up(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
         """Draw what a server that started anew behind an open page reads back, and what another
@@ -232,13 +239,14 @@ class ChatPage:
         page: OpenPage,
         rater_id: str | None,
         model: str,
-        known: dict[str, Any],
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
         then = "Your message stays in the box: send it"
         rater_id = self._rater(rater_id, request)
-        yield [*KEEP, gr.skip()]  # until an answer begins, the message stays in the box
-        if not text.strip() or await self._is_too_early(known, rater_id, request, then):
+        yield [*KEEP, gr.skip()]  # until it is asked, the message stays in the box
+        engine = await self._engine({}, rater_id, request)
+        held = engine["detail"] or engine["state"] if engine["state"] in STARTING else ""
+        if not text.strip() or (not held and self._is_too_early(engine, then)):
             return
         try:
             await self._open(page, rater_id, request)
@@ -252,18 +260,18 @@ class ChatPage:
             return
         if page.form_turn and not (page.form_turn.marked_bad or has_reasons(page.form_turn)):
             page.open_form(None)  # nothing is typed in it
-        conversation, is_told = page.conversation, False
-        async for parts in self._ask(page, rater_id, model, text, len(page.turns), request):
-            yield [*parts, gr.skip() if is_told else self._taken(conversation)]
-            is_told = True
+        conversation, turn, is_told = page.conversation, None, False
+        async for parts in self._ask(page, rater_id, model, text, len(page.turns), request, held):
+            turn = turn or conversation.turns[-1]
+            yield [*parts, gr.skip() if is_told else self._taken(conversation, turn)]
+            is_told = is_told or not turn.held
 
-    def _taken(self, conversation: Conversation, is_again: bool = False) -> Any:
-        """What page.js empties the message box by, wherever the message stands by now; after the
-        page was loaded anew it may not know that it was asked."""
-        if not conversation.turns:
+    def _taken(self, conversation: Conversation, turn: Turn | None, is_again: bool = False) -> Any:
+        """What page.js empties the message box by once the turn is asked, wherever the message
+        stands by now; after the page was loaded anew it may not know that it was asked."""
+        if turn is None or turn.held:
             return gr.skip()
-        text = conversation.turns[-1].question
-        return self._list.taken(conversation.conversation_id, text, is_again)
+        return self._list.taken(conversation.conversation_id, turn.question, is_again)
 
     async def _ask_again(
         self,
@@ -281,7 +289,8 @@ class ChatPage:
         if is_edited:
             then = "Your question stays as it was: edit it"
         at = _turn_index(event.index)
-        if await self._is_too_early(known, rater_id, request, then) or not (
+        engine = await self._engine(known, rater_id, request)
+        if self._is_too_early(engine, then) or not (
             await self._is_current(page, rater_id, at, request)
         ):
             yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
@@ -291,12 +300,13 @@ class ChatPage:
             yield parts
 
     async def _ask(
-        self, page: OpenPage, rater_id: str, model: str, question: str, at: int, request: gr.Request
-    ) -> AsyncIterator[list[Any]]:
+        self, page: OpenPage, rater_id: str, model: str, question: str, at: int,
+        request: gr.Request, held: str = "",
+    ) -> AsyncIterator[list[Any]]:  # fmt: skip
         if page.form_turn in page.turns[at:]:
             page.open_form(None)
         version = page.version(model)
-        await page.conversation.ask(self._api(request, rater_id), version, question, at)
+        await page.conversation.ask(self._api(request, rater_id), version, question, at, held)
         async for parts in self._frames(page, request):
             yield parts
 
@@ -315,16 +325,21 @@ class ChatPage:
             if not conversation.busy:  # else the next question is being answered already
                 self._watched.get(session, set()).discard(conversation)
 
-    async def _is_too_early(
-        self, known: dict[str, Any], rater_id: str, request: gr.Request, then: str
-    ) -> bool:
-        """Whether nothing would be answered now, in which case it is said, and ``then`` what
-        stays."""
+    async def _engine(
+        self, known: dict[str, Any], rater_id: str, request: gr.Request
+    ) -> dict[str, Any]:
+        """The engine as the page knows it, or as it is where the page doesn't: it was opened just
+        now, or the server started anew behind it."""
         health = known.get("health")
-        if health is None:  # the page was opened just now, or the server started anew behind it
+        if health is None:
             with suppress(PawlError):
                 health = await self._api(request, rater_id).get("/health")
-        engine = (health or {}).get("engine", {"state": "unknown"})
+        engine: dict[str, Any] = (health or {}).get("engine", {"state": "unknown"})
+        return engine
+
+    def _is_too_early(self, engine: dict[str, Any], then: str) -> bool:
+        """Whether nothing would be answered now, in which case it is said, and ``then`` what
+        stays."""
         if engine["state"] == "ready":
             return False
         detail = f" ({engine['detail']})" if engine.get("detail") else ""
@@ -332,8 +347,12 @@ class ChatPage:
         warn(text, duration=5)
         return True
 
-    async def _stop(self, page: OpenPage) -> list[Any]:
-        await page.conversation.stop()
+    async def _stop(self, text: str, page: OpenPage) -> list[Any]:
+        """Stop the answer. A question that was not asked goes, if it stands in the box still."""
+        conversation = page.conversation
+        await conversation.stop()
+        if conversation.is_held and conversation.turns[-1].question == text:
+            conversation.take_back()
         return drawn(page)
 
     async def _leave(self, request: gr.Request) -> None:
@@ -441,7 +460,7 @@ class ChatPage:
         rater_id = self._rater(rater_id, request)
         then, at = "The conversation stays as it is: press again", len(page.turns) - 1
         if (
-            await self._is_too_early(known, rater_id, request, then)
+            self._is_too_early(await self._engine(known, rater_id, request), then)
             or not await self._is_current(page, rater_id, at, request)
             or not page.conversation.is_full
         ):

@@ -21,6 +21,10 @@ FRAME_SECONDS = 0.06  # the page is redrawn at most this often while an answer s
 # An answer that nobody watches any more is given up after this time. A page whose connection was
 # cut for a few seconds is back before.
 LEFT_SECONDS = 20.0
+HELD_SECONDS = 600.0  # that a question waits for an engine that is being started
+LOOK_SECONDS = 0.5  # between two looks at it
+STARTING = ("starting", "restarting")  # states of an engine that will be ready
+LOST_SECONDS = 2.0  # until it is known that an engine ended
 _STATES: dict[str, Literal["complete", "stopped", "failed"]] = {
     "complete": "complete",
     "cancelled": "stopped",
@@ -37,6 +41,7 @@ class Turn:
     completion_id: str | None = None  # known from the reply's first byte on
     version: str = ""
     state: Literal["waiting", "streaming", "complete", "stopped", "failed"] = "waiting"
+    held: str = ""  # why the engine could not be asked yet; it stays where it never was
     error: str = ""
     error_code: str = ""
     feedback: dict[str, Any] | None = None  # what counts in the store; None: nothing
@@ -57,6 +62,7 @@ class Conversation:
     reader: asyncio.Task[None] | None = None
     watchers: set[str] = field(default_factory=set)  # sessions that draw the answer as it comes
     left_seconds: float = LEFT_SECONDS
+    held_seconds: float = HELD_SECONDS
     learn: bool = True  # False: nothing of it is to be learned from
     deleted: bool = False  # by its person, perhaps in another tab
     looked_at: float = 0.0  # of the monotonic clock: by a page that draws it now and then
@@ -107,7 +113,7 @@ class Conversation:
         """All that a page draws, to be compared with what was drawn: of the whole, and of each
         turn."""
         turns = [
-            (turn, turn.state, len(turn.answer), turn.feedback, turn.taken_back)
+            (turn, turn.state, len(turn.answer), turn.held, turn.feedback, turn.taken_back)
             for turn in self.turns
         ]
         settings = tuple(sorted(self.settings.items()))
@@ -117,7 +123,7 @@ class Conversation:
         """Show nothing of it any more, on no page."""
         self.deleted = True
         await self.stop()
-        self.turns = []
+        self.turns, self.settings = [], {}
 
     async def stop(self) -> None:
         """Hang up on the answer being written; what came of it stays."""
@@ -127,12 +133,26 @@ class Conversation:
             with suppress(asyncio.CancelledError):
                 await reader
 
-    async def ask(self, api: Api, model: str, question: str, at: int) -> Turn:
+    @property
+    def is_held(self) -> bool:
+        """Whether the last question was not asked yet."""
+        return bool(self.turns and self.turns[-1].held)
+
+    def take_back(self) -> None:
+        """Show the last question no longer, which was not asked."""
+        if self.is_held and not self.busy:
+            self.turns = self.turns[:-1]
+
+    async def ask(self, api: Api, model: str, question: str, at: int, held: str = "") -> Turn:
         """Put ``question`` as turn ``at`` (that turn and what follows it go) and begin to read
-        the answer; ``frames`` tells what comes."""
+        the answer; ``frames`` tells what comes.
+
+        Args:
+            held: why the engine can't be asked yet.
+        """
         await self.stop()
         self.conversation_id = self.conversation_id or f"chat-{uuid.uuid4().hex}"
-        turn = Turn(question)
+        turn = Turn(question, held=held)
         self.turns = [*self.turns[:at], turn]
         if at < self.first_sent:
             self.first_sent = 0
@@ -152,8 +172,8 @@ class Conversation:
         try:
             shown, pause = None, FRAME_SECONDS
             while not reader.done():
-                if shown != (turn.state, len(turn.answer)):
-                    shown = (turn.state, len(turn.answer))
+                if shown != (turn.state, len(turn.answer), turn.held):
+                    shown = (turn.state, len(turn.answer), turn.held)
                     began = time.monotonic()
                     yield
                     # Drawing a long answer takes a while, in everybody's loop.
@@ -192,31 +212,61 @@ class Conversation:
             reader.cancel()
 
     async def _read(self, api: Api, model: str, turn: Turn) -> None:
-        sampling = {
-            name: self.settings[name]
-            for name in ("temperature", "max_tokens")
-            if name in self.settings
-        }
-        stream = api.stream_chat(model, self._messages(), self.conversation_id, sampling)
+        """Read the answer. Where no engine takes the question, since it is being started, it is
+        asked again once there is one, for ``held_seconds``; once more too where the engine ended
+        before the first word. Only once: perhaps it ended of this question."""
+        until, was_lost = time.monotonic() + self.held_seconds, False
+        ended: Literal["complete", "failed"] = "failed"
         try:
-            async for piece in stream:
-                if isinstance(piece, Begun):
-                    turn.completion_id, turn.version = piece.completion_id, piece.version
-                    turn.state = "streaming"
-                else:
-                    turn.answer += piece
-            ended: Literal["complete", "failed"] = "complete"
-        except PawlError as err:
-            ended, turn.error, turn.error_code = "failed", str(err), err.code
+            while True:
+                try:
+                    await self._stream(api, model, turn)
+                    ended = "complete"
+                    break
+                except PawlError as err:
+                    is_lost = err.code == "engine_lost" and not was_lost and not turn.answer
+                    is_again = is_lost or err.code == "engine_not_ready"
+                    if not is_again or not await self._engine_is_back(api, turn, until, is_lost):
+                        turn.error, turn.error_code = str(err), err.code
+                        break
+                    was_lost = was_lost or is_lost
         except asyncio.CancelledError:
             turn.state = "stopped"
             raise
         except Exception as err:  # shown on the page as well as logged: never a silent half answer
             log.exception("reading an answer failed")
-            ended, turn.error = "failed", f"{type(err).__name__}: {err}"
+            turn.error = f"{type(err).__name__}: {err}"
+        turn.state = ended  # last: once it is drawn as over, the next question is taken
+
+    async def _stream(self, api: Api, model: str, turn: Turn) -> None:
+        """Ask, and read the answer to its end. Raises PawlError: it did not come whole."""
+        names = self.settings.keys() & {"temperature", "max_tokens"}
+        sampling = {name: self.settings[name] for name in names}
+        stream = api.stream_chat(model, self._messages(), self.conversation_id, sampling)
+        try:
+            async for piece in stream:
+                if isinstance(piece, Begun):
+                    turn.completion_id, turn.version = piece.completion_id, piece.version
+                    turn.state, turn.held = "streaming", ""
+                else:
+                    turn.answer += piece
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
-        turn.state = ended  # last: once it is drawn as over, the next question is taken
+
+    async def _engine_is_back(self, api: Api, turn: Turn, until: float, is_lost: bool) -> bool:
+        """Wait until the engine is ready, or has failed, which the next try says; False: it is
+        starting still, or there is none."""
+        turn.completion_id, turn.version, turn.state = None, "", "waiting"
+        turn.held = turn.held or "it is being started"
+        await asyncio.sleep(LOST_SECONDS if is_lost else min(LOOK_SECONDS, self.held_seconds))
+        while (seconds := until - time.monotonic()) > 0:
+            with suppress(PawlError):
+                engine = (await api.get("/health"))["engine"]
+                if engine["state"] not in STARTING:
+                    return bool(engine["state"] != "off")
+                turn.held = engine["detail"] or engine["state"]
+            await asyncio.sleep(min(LOOK_SECONDS, seconds))
+        return False
 
     def _messages(self) -> list[dict[str, str]]:
         """The conversation as the API takes it: questions that got no answer are left out."""

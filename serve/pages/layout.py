@@ -203,10 +203,10 @@ class Layout:
         )
         with gr.Row(elem_id="pawl-below"):
             plain("pawl-attach", attach())
+            self.settings = gr.Button("Settings", size="sm", elem_id="pawl-settings")
             self.private = gr.Checkbox(
                 label="Don't learn from this conversation", container=False, elem_id="pawl-private"
             )
-            self.settings = gr.Button("Settings", size="sm", elem_id="pawl-settings")
         gr.Markdown(_ABOUT, elem_id="pawl-about")
         # What shows the conversation, and what shows the feedback form.
         self.drawn = [

@@ -107,7 +107,7 @@ def _parts(turn: Turn) -> list[str]:
     answer, is_over = turn.answer, turn.state not in ("waiting", "streaming")
     if not answer.strip():
         if not is_over:
-            return [str(_html.waiting())]
+            return [str(_html.held(turn) if turn.held else _html.waiting())]
         return [str(_html.never_came(turn) if turn.state == "failed" else _html.under(turn))]
     thought, rest = _thought(answer)
     drawn = answer_html(rest, is_over)

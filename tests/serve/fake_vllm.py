@@ -1,7 +1,7 @@
 """A small working engine that speaks vLLM's protocol, for tests and for the proxy's benchmark.
 
     python tests/serve/fake_vllm.py PORT [--fail] [--no-token] [--never-ready] [--with-child]
-                                    [--speed PLACES STEP_SECONDS SECONDS_PER_ANSWER]
+                                    [--hold-none] [--speed PLACES STEP_SECONDS SECONDS_PER_ANSWER]
 
 What it says follows from the model's name and the prompt alone. The last message may be a command:
 
@@ -23,6 +23,8 @@ What it says follows from the model's name and the prompt alone. The last messag
 
 With ``tool_choice`` required or a name it calls the first tool, or that one. What a tool is called
 with: ``{"heard": PROMPT}``.
+
+With ``--hold-none`` it answers what it would hold.
 
 With ``--speed`` it generates at most ``PLACES`` answers at once, first come, first served, and a
 token of each takes ``STEP_SECONDS`` and ``SECONDS_PER_ANSWER`` for each answer that is generated
@@ -188,7 +190,7 @@ class FakeVllm:
             )
         if prompt == "core died":
             return error(500, CORE_DIED)
-        if prompt == "hold first":
+        if prompt == "hold first" and "--hold-none" not in sys.argv:
             await asyncio.Event().wait()
         request_id = request.headers.get("X-Request-Id", "its-own")
         completion_id = ("chatcmpl-" if chat else "cmpl-") + request_id

@@ -14,7 +14,7 @@
   };
   const MARKUP = `<form novalidate>
     <h2 id="pawl-settings-title">Settings of this conversation</h2>
-    <div class="pawl-pair"><label>Preset<select name="preset"></select></label>
+    <div class="pawl-pair"><label>Preset<select name="preset" aria-label="Preset"></select></label>
       <button type="button" data-do="delete">Delete preset</button></div>
     <label>System prompt<textarea name="system_prompt" rows="5" maxlength="20000" dir="auto"
       placeholder="None: what the answers should know or be like"></textarea></label>
@@ -23,7 +23,7 @@
         inputmode="decimal" placeholder="the model's own"></label>
       <label>Most tokens of an answer<input name="max_tokens" type="number" min="1" max="1000000"
         step="1" inputmode="numeric" placeholder="no bound"></label></div>
-    <label>Version<select name="model"></select></label>
+    <label>Version<select name="model" aria-label="Version"></select></label>
     <div class="pawl-pair"><label>Name of a preset<input name="name" maxlength="80" dir="auto"
         autocomplete="off"></label>
       <button type="button" data-do="preset">Save as preset</button></div>

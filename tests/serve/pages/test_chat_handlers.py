@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,19 +14,23 @@ import httpx
 import pytest
 from markupsafe import Markup
 
+from pawl.errors import PawlError
+from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.api.auth import CALLER
 from serve.api.keys import ANONYMOUS
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
+from tests.serve.live import eventually, fake_command
 from tests.serve.pages.composed import Composed, composed
 
 pytestmark = pytest.mark.slow  # Gradio takes seconds to import
 AWAY = {"health": {"engine": {"state": "restarting", "detail": "the engine ended"}}}
+DIES = {"role": "user", "content": "die at once"}
 RATER = "page-" + "0" * 32
 
 
-@pytest.mark.parametrize("how", ["retry", "edit", "send"])
+@pytest.mark.parametrize("how", ["retry", "edit"])
 def test_while_the_engine_is_away_nothing_of_the_conversation_is_lost(how: str) -> None:
     turns = [Turn("one", "first", "c-1", "base", "complete"), Turn("two", "second")]
     page = OpenPage(Conversation("chat-1", list(turns)), opened=True)
@@ -38,18 +45,77 @@ def test_while_the_engine_is_away_nothing_of_the_conversation_is_lost(how: str) 
         arguments: dict[str, list[Any]] = {
             "retry": [*ask, gr.RetryData(None, where)],
             "edit": [*ask, gr.EditData(None, {**where, "previous_value": "one"})],
-            "send": ["three", *ask],
         }
-        chat = ChatPage()
-        handler: Any = chat._send if how == "send" else chat._ask_again
+        handler: Any = ChatPage()._ask_again
         return [parts async for parts in handler(*arguments[how], None)]
 
     with pytest.warns(UserWarning, match=r"can't answer yet \(the engine ended\)"):
         (drawn,) = asyncio.run(call())
     assert page.turns == turns
     assert not page.conversation.busy
-    if how != "send":  # the page is drawn as it was
-        assert contents(drawn)[::2] == ["one", "two"]
+    assert contents(drawn)[::2] == ["one", "two"]  # the page is drawn as it was
+
+
+def test_a_message_waits_no_longer_for_the_engine_than_it_should(tmp_path: Path) -> None:
+    def never(settings: Settings, model: BaseModel, port: int) -> list[str]:
+        return ["sleep", "3600"]
+
+    settings = Settings(state_dir=tmp_path / "state")
+    with composed(settings, command=never, wait=False, pages=False) as server:
+        conversation = Conversation(held_seconds=0.8)
+
+        async def ask() -> None:
+            turn = await conversation.ask(Api(server.url, None, RATER), "pawl", "one", 0)
+            waits = [turn.state async for _ in conversation.frames("session")]
+            assert waits[0] == "waiting"
+
+        began = time.monotonic()
+        asyncio.run(ask())
+        assert time.monotonic() - began < 20
+    (turn,) = conversation.turns
+    assert (turn.state, turn.error_code) == ("failed", "engine_not_ready")
+    assert conversation.is_held  # it was never asked: the box keeps it
+    assert Conversation().held_seconds == 600
+
+
+def test_a_message_whose_engine_ends_before_the_first_word_is_asked_once_more(
+    tmp_path: Path,
+) -> None:
+    ports: list[int] = []
+
+    def holds_at_first(settings: Settings, model: BaseModel, port: int) -> list[str]:
+        ports.append(port)
+        return fake_command(*["--hold-none"][: len(ports) - 1])(settings, model, port)
+
+    settings = Settings(state_dir=tmp_path / "state")
+    with composed(settings, command=holds_at_first, pages=False) as server:
+        conversation, shown = Conversation(), []
+
+        async def ask(text: str) -> None:
+            turn = await conversation.ask(Api(server.url, None, RATER), "pawl", text, 0)
+            async for _ in conversation.frames("session"):
+                shown.append(turn.held)
+
+        async def ask_while_another_ends_it() -> None:
+            other = Api(server.url, None, "other")
+            asked = asyncio.create_task(ask("hold first"))
+            await asyncio.to_thread(eventually, lambda: server.seen()["n_running"], "it is asked")
+            with suppress(PawlError):
+                async for _ in other.stream_chat("pawl", [DIES], "other"):
+                    pass
+            await asked
+
+        asyncio.run(ask_while_another_ends_it())
+        (turn,) = conversation.turns
+        assert (turn.state, turn.answer) == ("complete", "base heard 10 characters.")
+        assert any(shown)
+        n_before = len(ports)
+        asyncio.run(ask("die at once"))
+        (turn,) = conversation.turns
+        eventually(lambda: len(ports) == n_before + 2, "it ended two engines")
+        server.call(server.engine.wait_ready())
+        assert len(ports) == n_before + 2  # and no third
+        assert (turn.state, turn.error_code) == ("failed", "engine_lost")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +205,7 @@ def test_a_message_to_a_server_that_started_anew_goes_on_with_the_conversation(
     server: Composed,
 ) -> None:
     behind = Behind(server, 2)
-    frames = behind.handle("_send", "three", behind.page, RATER, "pawl", {})
+    frames = behind.handle("_send", "three", behind.page, RATER, "pawl")
     assert contents(frames[-1])[2:] == ["three", "base heard 5 characters."]
     row = server.store.completions(conversation_id=behind.chat_id)[-1]
     assert [message["content"] for message in row.messages] == [
@@ -154,7 +220,7 @@ def test_a_server_that_started_anew_asks_with_the_conversation_s_settings(
     own = {"system_prompt": "Be brief.", "temperature": 0.5, "model": "base"}
     url = f"{server.url}/v1/conversations/{behind.chat_id}"
     httpx.post(url, json={"settings": own}, headers={"X-Pawl-Rater": RATER}).raise_for_status()
-    behind.handle("_send", "three", behind.page, RATER, "pawl", {})
+    behind.handle("_send", "three", behind.page, RATER, "pawl")
     row = server.store.completions(conversation_id=behind.chat_id)[-1]
     assert row.messages[0] == {"role": "system", "content": "Be brief."}
     assert (row.asked_model, row.sampling["temperature"]) == ("base", 0.5)
@@ -179,7 +245,7 @@ def test_a_message_goes_to_the_conversation_that_the_address_names(server: Compo
     """The page shows another one still, since its choice in the list comes later."""
     one, two = Behind(server, 4), Behind(server, 5)
     one.handle("_catch_up", one.page, RATER)
-    two.handle("_send", "three", one.page, RATER, "pawl", {})
+    two.handle("_send", "three", one.page, RATER, "pawl")
     assert one.page.conversation.conversation_id == two.chat_id
     rows = {
         name: server.store.completions(conversation_id=name) for name in (one.chat_id, two.chat_id)

@@ -219,7 +219,7 @@ def test_settings_go_with_all_that_is_mine(server: Composed, tab: Tab, dialog: D
     assert server.store.read("SELECT count(*) FROM presets WHERE name = 'gone'") == [(1,)]
     tab.button("Delete all that is mine").click()
     tab.button("Go on").click()
-    tab.page.get_by_label("Type delete to go on").fill("delete")
+    tab.page.get_by_role("textbox", name="Type delete to go on").fill("delete")
     tab.button("Delete all").click()
     eventually(
         lambda: server.store.read("SELECT count(*) FROM presets WHERE name = 'gone'") == [(0,)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from tests.serve.pages.composed import composed
 from tests.serve.pages.tab import Tab, feedback, recorded
 
 pytestmark = pytest.mark.browser
+PICTURES = os.environ.get("PICTURES")  # a folder to keep pictures of the page in, for people
 
 
 def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
@@ -56,12 +58,13 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
         expect(notice.get_by_role("progressbar")).to_be_visible()
         tab.box.fill("too early")
         tab.box.press("Enter")
-        expect(page.get_by_text("The model can't answer yet")).to_be_visible()
+        waits = page.locator(".pawl-held")
+        expect(waits).to_contain_text("The model can't answer yet")
         expect(tab.box).to_have_value("too early")
         gate.touch()
         expect(notice).to_be_hidden()
-        tab.box.press("Enter")
         expect(tab.answers).to_have_text(["base heard 9 characters."])
+        expect(tab.box).to_have_value("")
         gate.unlink()
         tab.ask("die")  # and the engine does; it comes back when the gate opens
         expect(notice).to_be_visible()
@@ -75,6 +78,31 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
         questions = page.locator("#pawl-chat [data-testid=user]")
         expect(questions).to_have_text(["too early", "die"])
         expect(page.locator("#pawl-chat [data-testid=bot]")).to_have_count(n_messages)
+
+        tab.box.fill("taken back")
+        tab.box.press("Enter")
+        expect(waits).to_contain_text("Escape or Stop takes it back")
+        page.keyboard.press("Escape")
+        expect(waits).to_have_count(0)
+        expect(questions).to_have_text(["too early", "die"])
+        expect(tab.box).to_have_value("taken back")
+        tab.box.fill("sent later")
+        tab.box.press("Enter")
+        expect(waits).to_be_visible()
+        for size in (1280, 390):
+            page.set_viewport_size({"width": size, "height": 800})
+            tab.reload()
+            expect(waits).to_be_visible()
+            expect(tab.box).to_have_value("sent later")
+            if PICTURES:
+                page.screenshot(path=Path(PICTURES) / f"held-{size}.png")
+        tab.box.press("Enter")  # pressed again it is asked once
+        gate.touch()
+        expect(tab.answers.last).to_have_text("base heard 10 characters.")
+        expect(questions).to_have_text(["too early", "die", "sent later"])
+        expect(tab.box).to_have_value("")
+        rows = [row for row in server.store.completions() if row.status == "complete"]
+        assert [row.messages[-1]["content"] for row in rows] == ["too early", "sent later"]
         page.close()
 
 

@@ -32,7 +32,7 @@ DECIDED = {**ITEM, **DECISION, "categories": [HOSTILE], "answered_at": HOSTILE,
 PAIR = {"reviewers": [HOSTILE, HOSTILE], "kappa": None, "n_same": 1, "n_answers": 1}
 PAGE = {"notice": HOSTILE, "queue": {"n_reviewers": 2},
         "agreement": {"n_decided": {HOSTILE: 1, "b": 2}, "pairs": [PAIR]}}  # fmt: skip
-TURN = Turn(HOSTILE, HOSTILE, HOSTILE, HOSTILE, "failed", HOSTILE, calls=[HOSTILE],
+TURN = Turn(HOSTILE, HOSTILE, HOSTILE, HOSTILE, "failed", HOSTILE, HOSTILE, calls=[HOSTILE],
             feedback={"thumb": "up", "categories": [HOSTILE], "comment": HOSTILE,
                       "correction": HOSTILE})  # fmt: skip
 ENGINE = {"state": HOSTILE, "detail": HOSTILE, "progress_fraction": None}
@@ -46,7 +46,8 @@ CATEGORY = {"key": HOSTILE, "definition": HOSTILE, "example": HOSTILE}
     lambda: review.guidelines(HOSTILE),
     lambda: review.decided_head({"notice": HOSTILE}),
     lambda: review.alternatives({"texts": [HOSTILE], "version": HOSTILE}),
-    lambda: chat.signed_in(HOSTILE), lambda: chat.under(TURN), lambda: chat.never_came(TURN),
+    lambda: chat.signed_in(HOSTILE), lambda: chat.under(TURN), lambda: chat.held(TURN),
+    lambda: chat.never_came(TURN),
     lambda: chat.about(TURN, "form-", True), lambda: chat.banner(ENGINE),
     lambda: chat.suggested([HOSTILE]),
     lambda: chat.meanings([CATEGORY]), lambda: chat.difference([("insert", HOSTILE, HOSTILE)]),

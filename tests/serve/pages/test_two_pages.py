@@ -49,7 +49,7 @@ class Pages:
         return gr.Request(Request(scope), session_hash=session)
 
     async def send(self, text: str, page: OpenPage, request: Any) -> list[list[Any]]:
-        return [one async for one in self.chat._send(text, page, RATER, "pawl", {}, request)]
+        return [one async for one in self.chat._send(text, page, RATER, "pawl", request)]
 
     async def catch_up(self, page: OpenPage, request: Any) -> list[Any]:
         return list(await self.chat._catch_up(page, RATER, request))
@@ -96,7 +96,7 @@ def test_what_one_page_asks_the_other_draws_by_its_next_tick(server: Composed) -
         await until(lambda: two.turns[-1].answer == "base heard ")
         drawn = await pages.catch_up(two, second)
         assert shown(drawn)[2:] == ["hold midway", "base heard"]
-        await pages.chat._stop(two)
+        await pages.chat._stop("", two)
         assert shown((await asked)[-1]) == shown(drawn)
 
     run(work())
@@ -111,7 +111,7 @@ def test_an_answer_goes_on_while_another_page_looks_at_it(server: Composed) -> N
         await pages.resume(two, second)
         conversation = two.conversation
         conversation.left_seconds = 0.5
-        asked = pages.chat._send("hold midway", one, RATER, "pawl", {}, first)
+        asked = pages.chat._send("hold midway", one, RATER, "pawl", first)
         async for _ in asked:
             if two.turns and two.turns[-1].answer == "base heard ":
                 break
