@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from examples.__main__ import main
+from examples.runner import CHOICE, FEW_SHOT, PROMPT, TUNED
 from examples.scoring import gain, label_in, score, tone_classifier, topic_and_keywords
 from examples.use_case import HERE, Row, UseCase, load, names
 from pawl.errors import PawlError
+from tests.refine.tiny import ASKED, COLOURS, shared_world_model
 
 ISSUE = {"support", "sentiment", "topics", "summaries", "extraction", "tone", "translation"}
 
@@ -149,3 +153,40 @@ def test_the_classifier_of_tone_knows_texts_that_it_was_not_fitted_on() -> None:
     tone = tone_classifier(case.train)
     assert sum(tone.predict([row.text for row in case.test])) <= 3
     assert sum(tone.predict([row.answer for row in case.test])) >= len(case.test) - 3
+
+
+def macro_f1(output: str, arm: str) -> float:
+    """In percent, as it was printed of an arm."""
+    found = re.search(rf"^{arm}:\n  macro F1 +([\d.]+) %", output, re.M)
+    assert found, output
+    return float(found[1])
+
+
+@pytest.mark.slow
+def test_a_whole_run_teaches_what_the_prompts_did_not(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_dir = shared_world_model(tmp_path_factory)
+    things = [thing for thing in COLOURS if thing not in ("coal", "snow")]
+    labels = {thing: ("black", "white")[i % 2] for i, thing in enumerate(things)}  # none it says
+    taught = [asked for i, asked in enumerate(ASKED) if i not in (2, 6)]  # not nearly the third
+    train = [Row(text=asked.format(thing), answer=labels[thing])
+             for asked in taught for thing in things]  # fmt: skip
+    test = [Row(text=ASKED[2].format(thing), answer=labels[thing]) for thing in things]
+    folder = own(
+        tmp_path / "colours", train, test, metric="labels", labels=["black", "white"], n_few_shot=2,
+        max_new_tokens=8, train={"n_replay_rows": 0, "learning_rate": 2e-3, "n_epochs": 20},
+    )  # fmt: skip
+    command = [str(folder), "--model", str(model_dir), "--work", str(tmp_path / "work")]
+    assert main(command) == 0
+    first = capsys.readouterr()
+    assert all(f"\n{arm}:" in first.out for arm in (PROMPT, CHOICE, FEW_SHOT, TUNED))
+    before, after = (macro_f1(first.out, arm) for arm in (PROMPT, TUNED))
+    assert before == 0, first.out
+    assert after >= 60, first.out
+    assert main(command) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert "answers in" not in again.err  # all were kept
+    assert main([*command, "--set", "n_epochs"]) == 1
+    assert "not of the form NAME=VALUE" in capsys.readouterr().err
