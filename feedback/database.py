@@ -285,8 +285,8 @@ def count_repeats(connection: DuckDBPyConnection) -> int:
     n = 0
     for table in numbered_tables(connection):
         sql = f"SELECT count(seq) - count(DISTINCT seq) FROM {table}"
-        row = connection.execute(sql).fetchone()
-        n += int(row[0]) if row else 0
+        [(repeated,)] = connection.execute(sql).fetchall()
+        n += int(repeated)
     return n
 
 
@@ -353,11 +353,11 @@ def connect(path: Path) -> DuckDBPyConnection:
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         # Of the blocks in use, not of all: DuckDB cuts free blocks off the end of the file after
         # it has written their number into its header, so that a whole file may have fewer.
-        row = connection.execute(
+        [(used,)] = connection.execute(
             "SELECT block_size * used_blocks FROM pragma_database_size()"
-        ).fetchone()
-        needed = (int(row[0]) if row else 0) + _HEADER_BYTES
-        if row and row[0] and path.stat().st_size < needed:
+        ).fetchall()
+        needed = int(used or 0) + _HEADER_BYTES
+        if used and path.stat().st_size < needed:
             raise _damaged(path, f"it has {path.stat().st_size:,} bytes of {needed:,}")
     except duckdb.Error as err:
         _close(connection)

@@ -154,8 +154,11 @@ def _of_columns(cursor: DuckDBPyConnection, what: str) -> dict[str, list[Any]]:
 def newest_seq(cursor: DuckDBPyConnection, tables: Iterable[str]) -> int:
     """The highest sequence number in any of the tables; 0 when all are empty."""
     each = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {table}" for table in tables)
-    row = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM ({each})").fetchone() if each else None
-    return int(row[0]) if row else 0
+    if not each:
+        return 0
+    # All of it is fetched: a result that is not read to its end keeps its transaction open.
+    [(newest,)] = cursor.execute(f"SELECT coalesce(max(seq), 0) FROM ({each})").fetchall()
+    return int(newest)
 
 
 def content_hashes(cursor: DuckDBPyConnection) -> dict[str, dict[str, int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from feedback.categories import DEFAULT_CATEGORIES
+from feedback.mark import wal_path
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.schemas import Category, ItemScore
@@ -260,3 +261,16 @@ def test_a_salt_that_nobody_gave_is_the_store_s_own(tmp_path: Path) -> None:
             assert store.split_salt() == salts[-1]
     assert salts[0] != salts[1]
     assert min(map(len, salts)) >= 32
+
+
+def test_a_store_that_was_opened_again_still_folds_its_wal(tmp_path: Path) -> None:
+    """A result of which a row was left unread kept its transaction open, and checkpoints out."""
+    path = tmp_path / "pawl.duckdb"
+    with Store.open(path) as store:
+        store.append_completion(make_completion()).result()
+        with store._writer.paused():
+            store._database.reopen()
+        store.append_completion(make_completion()).result()
+        store.flush()
+        store._database.checkpoint()
+        assert not wal_path(path).exists()
