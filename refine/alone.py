@@ -118,7 +118,10 @@ class Work:
         if beside_engine and status["base"]["fingerprint"] == self.base.fingerprint:
             path = answers_path(settings.replay_dir, self.base.fingerprint)
             plan = replace(self.plan, n_replay_rows=n_rows)
-            n = generate_on_server(client, plan, trained_rows(self.snapshot_dir), path)
+            n = generate_on_server(
+                client, plan, trained_rows(self.snapshot_dir), path,
+                has_system=self.base.check.supports_system,
+            )  # fmt: skip
             say(f"replay: {n} answers generated, the rest kept")
         return beside_engine
 

@@ -229,7 +229,10 @@ class Folds:
             )
         # Those after the last that a training may replay. Folds leave fewer prompts out.
         drawn, _ = replay.draw_prompts(
-            replay.read_prompts(), rows, most_replay + N_DRIFT_PROMPTS, job.plan.seed
+            replay.read_prompts(has_system=replay.has_system_role(self._tokenizer)),
+            rows,
+            most_replay + N_DRIFT_PROMPTS,
+            job.plan.seed,
         )
         self._replay_prompts, self._drift_prompts = drawn[:most_replay], drawn[most_replay:]
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from evals.generation import greedy_answers
 from pawl.client import Client
 from pawl.errors import PawlError
@@ -142,18 +144,26 @@ class Overlap:
 
 
 def make_replay(
-    plan: Plan, rows: Sequence[TrainingRow], answers_path: Path, answer: AnswerPrompts
+    plan: Plan,
+    rows: Sequence[TrainingRow],
+    answers_path: Path,
+    answer: AnswerPrompts,
+    *,
+    has_system: bool = True,
 ) -> tuple[list[ReplayRow], dict[str, int]]:
     """The replay rows of a training on ``rows``, and how many of what.
 
     Args:
         answers_path: the base's kept answers (``answers_path``), extended by what is lacking.
         answer: answers prompts that are not kept yet.
+        has_system: whether the base's chat template has a system role.
 
     Returns:
         The rows, and counts that name what was kept and what was left out, and why.
     """
-    prompts, n_near = draw_prompts(read_prompts(), rows, plan.n_replay_rows, plan.seed)
+    prompts, n_near = draw_prompts(
+        read_prompts(has_system=has_system), rows, plan.n_replay_rows, plan.seed
+    )
     answers, n_generated = fill_answers(answers_path, prompts, answer)
     answered = [
         ReplayRow(prompt, found.text, found.is_finished)
@@ -181,9 +191,11 @@ def unseen(
     n_replayed: int,
     n: int,
     seed: int,
+    *,
+    has_system: bool,
 ) -> list[list[Message]]:
     """The ``n`` prompts after the ``n_replayed`` that a training with this seed replays."""
-    drawn, _ = draw_prompts(read_prompts(), rows, n_replayed + n, seed)
+    drawn, _ = draw_prompts(read_prompts(has_system=has_system), rows, n_replayed + n, seed)
     return drawn[n_replayed:]
 
 
@@ -207,10 +219,13 @@ def generate_on_server(
     rows: Sequence[TrainingRow],
     answers_path: Path,
     on_progress: Callable[[float], None] = lambda fraction: None,
+    *,
+    has_system: bool,
 ) -> int:
     """Let the running engine answer what a training on ``rows`` will replay, as far as it is not
     kept yet; how many answers are new."""
-    prompts, _ = draw_prompts(read_prompts(), rows, plan.n_replay_rows, plan.seed)
+    usable = read_prompts(has_system=has_system)
+    prompts, _ = draw_prompts(usable, rows, plan.n_replay_rows, plan.seed)
     return fill_answers(answers_path, prompts, ask_server(client), on_progress)[1]
 
 
@@ -289,10 +304,22 @@ def _read_answers(path: Path) -> dict[str, Answer]:
     return answers
 
 
-def read_prompts(path: Path = PROMPTS_PATH) -> list[list[Message]]:
-    """The shipped prompts, one conversation a line: ``{"prompt": [{"role", "content"}]}``."""
+def has_system_role(tokenizer: Any) -> bool:
+    """Whether a chat template writes a system message; one that doesn't raises, or drops it."""
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
     try:
-        return [json.loads(line)["prompt"] for line in path.read_text("utf-8").splitlines()]
+        return "Be brief." in tokenizer.apply_chat_template(prompt, tokenize=False)
+    except jinja2.TemplateError:
+        return False
+
+
+def read_prompts(path: Path = PROMPTS_PATH, *, has_system: bool = True) -> list[list[Message]]:
+    """The shipped prompts, one conversation a line: ``{"prompt": [{"role", "content"}]}``; without
+    ``has_system`` those with no system message (1,895 of 2,101)."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+        prompts: list[list[Message]] = [json.loads(line)["prompt"] for line in lines]
+        return [one for one in prompts if has_system or one[0]["role"] != "system"]
     except (OSError, json.JSONDecodeError, KeyError) as err:
         raise PawlError(
             f"replay prompts {path} can't be read",

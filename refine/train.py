@@ -230,11 +230,16 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     report({"stage": "replay"})
     kept_answers = replay.answers_path(job.replay_dir, job.base_fingerprint)
     by_base = replay.answer_prompts(base, tokenizer, replay.MAX_ANSWER_TOKENS)
-    replayed, replay_counts = replay.make_replay(job.plan, rows, kept_answers, by_base)
+    has_system = replay.has_system_role(tokenizer)
+    replayed, replay_counts = replay.make_replay(
+        job.plan, rows, kept_answers, by_base, has_system=has_system
+    )
     report({"stage": "replay", **replay_counts})
 
     encode = encoder_of(tokenizer)
-    prompts = replay.unseen(rows, job.plan.n_replay_rows, N_WATCHED, job.plan.seed)
+    prompts = replay.unseen(
+        rows, job.plan.n_replay_rows, N_WATCHED, job.plan.seed, has_system=has_system
+    )
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
     whole_header = header(job)

@@ -311,6 +311,7 @@ def replay(night: Night) -> Result:
             trained_rows(night.snapshot_dir),
             answers_path(night.settings.replay_dir, night.base.fingerprint),
             lambda fraction: on_event({"stage": "replay", "fraction": fraction}),
+            has_system=night.base.check.supports_system,
         )
         summary = f"{n_generated} answers generated, the rest kept from earlier nights"
     write_json(night.path("replay.json"), {"n_generated": n_generated})
