@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from feedback.lineage import outcomes
 from feedback.review_filter import ReviewFilter
-from feedback.review_queue import asked, mark_of
+from feedback.review_queue import mark_of, parts_of
 from feedback.store import Store
 from pawl.schemas import (
     Completion,
@@ -16,7 +16,6 @@ from pawl.schemas import (
     DecisionOutcome,
     Feedback,
     Review,
-    ReviewPart,
 )
 
 
@@ -66,11 +65,7 @@ def _item(
         reason=decision.reason,
         correction=decision.correction,
         categories=decision.categories,
-        answers=[
-            ReviewPart(completion_id=one.completion_id, choice_index=one.choice_index,
-                       prompt=asked(one), completion=one.completion)
-            for one in answers
-        ],
+        answers=parts_of(answers),
         messages=first.messages,
         completion=first.completion,
         version=first.version,

@@ -215,11 +215,7 @@ class Queue:
         disputed = _is_disputed(answers, decided)
         return ReviewItem(
             item_id=_id(first),
-            answers=[
-                ReviewPart(completion_id=one.completion_id, choice_index=one.choice_index,
-                           prompt=asked(one), completion=one.completion)
-                for one in answers
-            ],
+            answers=parts_of(answers),
             messages=first.messages,
             completion=first.completion,
             version=first.version,
@@ -313,6 +309,15 @@ def _key(answer: Completion) -> Answered:
 
 def _id(answer: Completion) -> str:
     return f"{answer.completion_id}:{answer.choice_index}"
+
+
+def parts_of(answers: Sequence[Completion]) -> list[ReviewPart]:
+    """Answers that are decided together, as reviewers see them."""
+    return [
+        ReviewPart(completion_id=one.completion_id, choice_index=one.choice_index,
+                   prompt=asked(one), completion=one.completion)
+        for one in answers
+    ]  # fmt: skip
 
 
 def asked(answer: Completion) -> str:
