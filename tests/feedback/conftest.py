@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,3 +31,16 @@ def store(settings: Settings, empty_store: Path) -> Iterator[Store]:
     shutil.copy(empty_store, settings.database_path)
     with Store.open(settings.database_path) as opened:
         yield opened
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    if made.returncode != 0:
+        pytest.skip(f"NOT TESTED on a full disk: no tmpfs could be mounted ({made.stderr.strip()})")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,23 +52,6 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         repeat = make_feedback("chatcmpl-0", idempotency_key=key, thumb="up")
         assert store.append_feedback(repeat).result(timeout=60).feedback_id == f"fb-{key[2:]}"
         assert store.counts()["feedback_rows"] == before
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        pytest.skip(f"NOT TESTED on a full disk: no tmpfs could be mounted ({made.stderr.strip()})")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -291,19 +290,6 @@ def test_a_backup_has_what_the_journal_had(store: Store, settings: Settings) -> 
     restore(backup, again)
     with Store.open(again / "pawl.duckdb") as restored:
         assert restored.completions() == rows
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"NOT TESTED on a full disk: no tmpfs could be mounted ({mounted.stderr})")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def fill(path: Path) -> None:
