@@ -33,6 +33,7 @@ from serve.pages.layout import (
     KEEP,
     KEEP_FORM,
     Layout,
+    PageBlocks,
     drawn,
     drawn_and_form,
     drawn_settings,
@@ -67,7 +68,7 @@ class ChatPage:
             lambda rater, request: self._api(request, self._rater(rater, request)), self._deleted
         )
         self._secret = secrets.token_bytes(32)
-        with gr.Blocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
+        with PageBlocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
             self.layout = Layout(suggestions)
             self._wire(self.layout)
         self.blocks.queue(api_open=False, default_concurrency_limit=None)
@@ -242,6 +243,7 @@ class ChatPage:
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
         then = "Your message stays in the box: send it"
+        was_busy = page.conversation if page.conversation.busy else None
         rater_id = self._rater(rater_id, request)
         yield [*KEEP, gr.skip()]  # until it is asked, the message stays in the box
         engine = await self._engine({}, rater_id, request)
@@ -256,7 +258,7 @@ class ChatPage:
         if page.conversation.deleted:
             warn("This conversation was deleted. Your message stays: New chat takes it along.")
             return
-        if page.conversation.busy:  # pressed twice, or while an answer comes
+        if page.conversation.busy or page.conversation is was_busy:  # pressed twice, or too early
             return
         if page.form_turn and not (page.form_turn.marked_bad or has_reasons(page.form_turn)):
             page.open_form(None)  # nothing is typed in it
@@ -321,6 +323,8 @@ class ChatPage:
                     continue
                 # An open form is left alone, so that nothing typed there is lost.
                 yield [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
+                if page.conversation is not conversation:  # drawn over what is shown by now
+                    yield drawn_and_form(page)
         finally:
             if not conversation.busy:  # else the next question is being answered already
                 self._watched.get(session, set()).discard(conversation)

@@ -19,7 +19,7 @@ from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.api.metrics import Load, load_of
 from serve.pages.categories import api_of
-from serve.pages.layout import plain
+from serve.pages.layout import PageBlocks, plain
 from serve.pages.plots import bars, csv_text, curve
 from serve.pages.rendering import category_name, html_parts
 
@@ -51,7 +51,7 @@ class DashboardPage:
     """The page as Gradio mounts it (``blocks``), and its handlers."""
 
     def __init__(self) -> None:
-        with gr.Blocks(title="Dashboard · Pawl", analytics_enabled=False) as self.blocks:
+        with PageBlocks(title="Dashboard · Pawl", analytics_enabled=False) as self.blocks:
             self.timer = gr.Timer(POLL_SECONDS)
             with gr.Row(elem_id="board-head"):
                 gr.Markdown("# Dashboard", elem_id="board-title")

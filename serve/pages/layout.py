@@ -78,6 +78,35 @@ def theme() -> Any:
     )
 
 
+class PageBlocks(gr.Blocks):
+    """Blocks of which a busy browser draws every frame of a handler that yields several, and the
+    last only once.
+
+    Gradio sends a frame as its difference from the one before, and the browser changes that one in
+    place, perhaps before it drew it: what a skip follows would be lost. And when a handler ends,
+    Gradio sends its last frame once more, over what another event drew meanwhile.
+    """
+
+    def handle_streaming_diffs(
+        self, block_fn: Any, data: list[Any], session_hash: str | None, run: str | None,
+        final: bool, simple_format: bool = False,
+    ) -> list[Any]:  # fmt: skip
+        """What is sent of a frame: for each output its value or, after the first frame, edits."""
+        before = list(self.pending_diff_streams[session_hash].get(run, ()))
+        now = list(data)
+        sent = super().handle_streaming_diffs(
+            block_fn, data, session_hash, run, final, simple_format
+        )
+        if not before or run is None:
+            return sent
+        if final:
+            return [gr.skip() for _ in sent]
+        for at, (earlier, value) in enumerate(zip(before, now, strict=True)):
+            if isinstance(value, dict) and isinstance(earlier, dict) and earlier.keys() - value:
+                sent[at] = [["replace", [], value]]
+        return sent
+
+
 class Layout:
     """The components, in the order in which they stand. Made inside a ``gr.Blocks``."""
 

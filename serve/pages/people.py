@@ -21,7 +21,7 @@ from pawl.errors import PawlError
 from pawl.schemas import Role
 from serve.api.auth import caller_of
 from serve.pages.categories import api_of
-from serve.pages.layout import plain
+from serve.pages.layout import PageBlocks, plain
 from serve.pages.rendering import html_parts
 
 N_ENTRIES = 50  # of the audit log at once
@@ -74,7 +74,7 @@ class PeoplePage:
     """The page as Gradio mounts it (``blocks``), and its handlers."""
 
     def __init__(self) -> None:
-        with gr.Blocks(title="People · Pawl", analytics_enabled=False) as self.blocks:
+        with PageBlocks(title="People · Pawl", analytics_enabled=False) as self.blocks:
             self._lay_out()
             self._wire()
         self.blocks.queue(api_open=False, default_concurrency_limit=None)

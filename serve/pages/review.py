@@ -20,7 +20,7 @@ from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.pages.categories import CategoryEditor, api_of
 from serve.pages.decisions import Decisions, OpenDecisions
-from serve.pages.layout import plain
+from serve.pages.layout import PageBlocks, plain
 from serve.pages.markdown import LATEX_DELIMITERS
 from serve.pages.rendering import category_name, difference, html_parts, without_thought
 from serve.pages.review_filters import ANY, ReviewFilters, query_of
@@ -79,7 +79,7 @@ class ReviewPage:
     """The page as Gradio mounts it (``blocks``), and its handlers."""
 
     def __init__(self) -> None:
-        with gr.Blocks(title="Review · Pawl", analytics_enabled=False) as self.blocks:
+        with PageBlocks(title="Review · Pawl", analytics_enabled=False) as self.blocks:
             self._lay_out()
             self._wire()
         self.blocks.queue(api_open=False, default_concurrency_limit=None)

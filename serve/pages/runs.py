@@ -23,7 +23,7 @@ from serve.api.auth import caller_of
 from serve.champion import champion_stack
 from serve.pages.api import Api
 from serve.pages.categories import api_of
-from serve.pages.layout import plain
+from serve.pages.layout import PageBlocks, plain
 from serve.pages.rendering import html_parts
 
 RUNS, STATUS = "/admin/runs", "/admin/status"
@@ -104,7 +104,7 @@ class RunsPage:
     """The page as Gradio mounts it (``blocks``), and its handlers."""
 
     def __init__(self) -> None:
-        with gr.Blocks(title="Runs · Pawl", analytics_enabled=False) as self.blocks:
+        with PageBlocks(title="Runs · Pawl", analytics_enabled=False) as self.blocks:
             self._lay_out()
             self._wire()
         self.blocks.queue(api_open=False, default_concurrency_limit=None)

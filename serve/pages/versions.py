@@ -12,7 +12,7 @@ import gradio as gr
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.pages.categories import api_of
-from serve.pages.layout import plain
+from serve.pages.layout import PageBlocks, plain
 from serve.pages.rendering import html_parts
 
 VERSIONS = "/admin/versions"
@@ -54,7 +54,7 @@ class VersionsPage:
     """The page as Gradio mounts it (``blocks``), and its handlers."""
 
     def __init__(self) -> None:
-        with gr.Blocks(title="Versions · Pawl", analytics_enabled=False) as self.blocks:
+        with PageBlocks(title="Versions · Pawl", analytics_enabled=False) as self.blocks:
             self._lay_out()
             self._wire()
         self.blocks.queue(api_open=False, default_concurrency_limit=None)

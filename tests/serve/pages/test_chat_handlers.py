@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -186,6 +187,32 @@ def test_an_answer_that_nobody_watches_is_given_up(server: Composed) -> None:
     assert [(turn.state, turn.answer) for turn in conversation.turns] == [
         ("stopped", "base heard ")
     ]
+
+
+def test_what_a_handler_draws_is_lost_in_no_later_frame_and_not_sent_again_at_its_end() -> None:
+    """The browser changes a frame in place by the next one's edits, perhaps before it drew it."""
+
+    async def call() -> None:
+        import gradio as gr
+
+        from serve.pages.layout import PageBlocks
+
+        with PageBlocks(analytics_enabled=False) as blocks:
+            boxes = [gr.Textbox(), gr.Textbox()]
+        told, skip = gr.update(value="told"), gr.skip()
+        frames = [[told, gr.update(value="a")], [skip, gr.update(value="ab")], [skip, skip]]
+        event = SimpleNamespace(outputs=boxes)
+        sent = [
+            blocks.handle_streaming_diffs(event, list(frame), "session", "run", False)
+            for frame in frames
+        ]
+        assert sent[0] == frames[0]
+        assert sent[1] == [[["replace", [], skip]], [["append", ["value"], "b"]]]
+        assert sent[2] == [[], [["replace", [], skip]]]
+        ended = blocks.handle_streaming_diffs(event, [None, None], "session", "run", True)
+        assert ended == [skip, skip]
+
+    asyncio.run(call())
 
 
 def contents(parts: list[Any]) -> list[Any]:
