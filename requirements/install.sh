@@ -1,16 +1,26 @@
 #!/bin/sh
 # Make .venv and install the lock that fits this machine, without dependency resolution.
 # Does nothing when the last installation was from the same files. Called by the Makefile.
+#   requirements/install.sh [cpu|gpu]    which lock; left out: gpu where an NVIDIA driver answers
 set -eu
 cd "$(dirname "$0")/.."
 
 say() { printf '%s\n' "$*" >&2; }
 
-lock=requirements/cpu.txt
-if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
-  lock=requirements/gpu.txt
-  say "An NVIDIA driver answers: installing $lock (resolved, but so far not run by us on a GPU)."
-fi
+case ${1:-} in
+  cpu | gpu) lock=requirements/$1.txt ;;
+  "")
+    lock=requirements/cpu.txt
+    if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
+      lock=requirements/gpu.txt
+      say "An NVIDIA driver answers: installing $lock (resolved, but so far not run by us on a GPU)."
+    fi
+    ;;
+  *)
+    say "There is no lock '$1': it is cpu, gpu, or left out."
+    exit 1
+    ;;
+esac
 
 stamp=.venv/.installed
 wanted=$(cat "$lock" requirements/model.txt pyproject.toml requirements/install.sh | cksum)
