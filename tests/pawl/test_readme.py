@@ -76,6 +76,7 @@ def tree() -> str:
                 continue
             lines.append(f"  {name.removeprefix(room + '/'):<32}{first_sentence(path)}".rstrip())
         lines += [f"  {name:<32}{what}" for name, what in DATA.get(room, {}).items()]
+    lines.append(f"{'deploy/':<34}files for systemd, containers, Kubernetes, proxies, monitoring")
     lines.append(f"{'tests/':<34}mirrors the rooms")
     lines.append(f"{'docs/':<34}see the README, More")
     return "\n".join(lines)
