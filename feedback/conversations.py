@@ -84,6 +84,20 @@ class Conversations:
             *(ConversationNote(one, rater_id, now, deleted_at=now) for one in conversation_ids)
         )
 
+    def dismissed(self, rater_id: str) -> set[str]:
+        """The completions of this person's that they want no word of any more."""
+        rows = self._read(
+            f"SELECT dismissed_json FROM ({_NEWEST}) WHERE rater_id = ? AND dismissed_json <> '[]'",
+            [rater_id],
+        )
+        return {one for (text,) in rows for one in json.loads(text)}
+
+    def dismiss(self, answer: Completion) -> Future[None]:
+        """Note that this answer is not to be said back again."""
+        note = self.note(answer.conversation_id, answer.rater_id)
+        names = list(dict.fromkeys([*note.dismissed, answer.completion_id]))
+        return self.keep(replace(note, dismissed=names))
+
     def unlearned(self) -> set[tuple[str, str]]:
         """(conversation_id, rater_id) of those that nothing is to be learned from."""
         rows = self._read(f"SELECT conversation_id, rater_id FROM ({_NEWEST}) WHERE NOT learn", [])

@@ -207,6 +207,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             deleted_at VARCHAR)""",
         ),
     ),
+    Migration(
+        16,
+        "which flagged answers are not to be said back to their person again",
+        ("ALTER TABLE conversation_notes ADD COLUMN dismissed_json VARCHAR DEFAULT '[]'",),
+    ),
 )
 
 

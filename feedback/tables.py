@@ -31,7 +31,7 @@ R = TypeVar("R")
 Row = tuple[Any, ...]
 _JSON_FIELDS = {
     "messages", "sampling", "categories", "cleared", "probe", "detail", "prompt", "origin",
-    "tool_calls", "prompts", "settings",
+    "tool_calls", "prompts", "settings", "dismissed",
 }  # fmt: skip
 
 

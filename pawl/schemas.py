@@ -153,6 +153,7 @@ class ConversationNote(Record):
     learn: bool = True  # False: nothing of it trains a version, or tests one
     deleted_at: str | None = None  # what was asked until then is nobody's to read
     settings: dict[str, Any] = field(default_factory=dict)  # those of ChatSettings that are set
+    dismissed: list[str] = field(default_factory=list)  # completions not to be said back again
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,6 +521,10 @@ class OwnErasureRequest(Body):
 
     conversation_id: str | None = Field(None, min_length=1)
     everything: bool = False
+
+
+class DismissRequest(Body):
+    completion_id: str = Field(min_length=1, description="of the answer that was flagged")
 
 
 class PromotionRequest(Body):
@@ -1050,6 +1055,38 @@ class ErasedConversations(Answer):
 
     n_conversations: int
     is_erased: bool
+
+
+class ChangedAnswer(Answer):
+    """An answer that the caller flagged, and what a version that stands now answered to the very
+    same prompt when its gate asked it, at temperature 0."""
+
+    completion_id: str
+    choice_index: int
+    conversation_id: str
+    flagged_at: str
+    question: str
+    flagged: str = Field(description="the answer that was flagged")
+    flagged_version: str = Field(description="that gave it")
+    correction: str | None = Field(description="the caller's own")
+    since: str = Field(
+        description="the first version whose answer was neither the flagged one nor that of the "
+        "version before it"
+    )
+    answer: str = Field(description="of the newest version that was asked")
+    answered_by: str = Field(description="which version that is")
+    answered_at: str = Field(description="when it was let in")
+    is_whole: bool = Field(description="false: the gate cut the answer")
+    says_the_correction: bool = Field(
+        description="the gate's matcher found in it what the caller's correction says"
+    )
+
+
+class AnsweredDifferently(Answer):
+    """The newest flags first."""
+
+    answers: list[ChangedAnswer]
+    n_found: int = Field(description="in all")
 
 
 class RunProgress(Answer):

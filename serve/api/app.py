@@ -171,6 +171,7 @@ def build_app(
 
 def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     """An application of the public routes and ``more``, with OpenAI-shaped errors."""
+    from serve.api.answered_differently import answered_differently_routes
     from serve.api.conversations import conversation_routes
     from serve.api.feedback import feedback_routes
 
@@ -210,7 +211,8 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
     _add_server_routes(app, gateway)
     conversations = conversation_routes(store, gateway.admission, settings, gateway.base)
-    for router in (feedback_routes(store, gateway.admission), conversations, *more):
+    said_back = answered_differently_routes(store, gateway.admission)
+    for router in (feedback_routes(store, gateway.admission), said_back, conversations, *more):
         app.include_router(router)
     guard(app.routes, audit, gateway.admission)
     app.traces, app.audit, app.authenticator, app.fronts = traces, audit, authenticator, fronts

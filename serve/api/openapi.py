@@ -31,6 +31,7 @@ ALSO: dict[str, tuple[int, ...]] = {
     "GET /v1/feedback": (404,),
     "POST /v1/feedback": (404, 507),
     "POST /v1/conversations/{conversation_id}": (507,),
+    "POST /v1/answered-differently": (404, 507),
     "POST /v1/erasures": (404,),
     "POST /v1/feedback/batch": (507,),
     "GET /admin/explain": (404, 409),

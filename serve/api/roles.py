@@ -46,6 +46,8 @@ RULES: dict[str, Rule] = {
     "GET /health": _OPEN,
     "GET /openapi.json": _OPEN,
     "GET /metrics": _USER,
+    "GET /v1/answered-differently": _USER,  # of a user's own flags
+    "POST /v1/answered-differently": _USER,
     "GET /v1/conversations": _USER,  # a user's own, as all of them
     "GET /v1/conversations/{conversation_id}": _USER,
     "POST /v1/conversations/{conversation_id}": _USER,

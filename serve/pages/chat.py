@@ -42,6 +42,7 @@ from serve.pages.layout import (
 )
 from serve.pages.markdown import own_text
 from serve.pages.rendering import has_reasons
+from serve.pages.said_back import SaidBack
 from serve.pages.sign_in import token_of
 
 # Of the page's address, where ``assets/page.js`` puts them.
@@ -66,6 +67,9 @@ class ChatPage:
         self._watched: dict[str, set[Conversation]] = {}  # by session, while answers come
         self._list = ChatList(
             lambda rater, request: self._api(request, self._rater(rater, request)), self._deleted
+        )
+        self._said_back = SaidBack(
+            lambda rater, request: self._api(request, self._rater(rater, request))
         )
         self._secret = secrets.token_bytes(32)
         with PageBlocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
@@ -117,6 +121,10 @@ class ChatPage:
             self._identify, [ui.rater], [ui.rater, ui.categories, ui.meanings, ui.who], **common
         )
         identified.then(self._resume, who, [*both, ui.taken], **common)
+        identified.then(self._said_back.draw, who, ui.said_back, **common)
+        ui.said_back_command.change(
+            self._said_back.command, [ui.said_back_command, *who], ui.said_back, **often
+        )
         # The newest is drawn, whatever is under way.
         newest = {**common, "trigger_mode": "always_last"}
         for event in (identified, sent, shown):

@@ -295,6 +295,7 @@ class OpenPage:
     search: str = ""  # of the list of conversations
     n_listed: int = 50
     listed: str = ""  # the list as it is drawn
+    n_said_back: int = 3  # of flags that are answered differently now, shown at most
     drawn: tuple[Any, Sequence[Any]] = ((), ())  # the conversation's state when it was drawn
     models: dict[str, Any] = field(default_factory=dict)  # GET /v1/models, as last looked at
     # The conversation's id, its settings and the models when version and settings were drawn.

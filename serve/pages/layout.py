@@ -128,6 +128,8 @@ class Layout:
             visible="hidden", sanitize_html=False, latex_delimiters=[],
             elem_id="pawl-settings-reply",
         )  # fmt: skip
+        # And said_back.js what is pressed in what is said back.
+        self.said_back_command = gr.Textbox(visible="hidden", elem_id="pawl-said-back-command")
         self.taken = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-taken"
         )
@@ -162,6 +164,7 @@ class Layout:
             )
             gr.Button("Delete all that is mine", size="sm", elem_id="pawl-erase")
         self.banner = gr.Markdown(visible=False, latex_delimiters=[], elem_id="pawl-banner")
+        self.said_back = plain("pawl-said-back")
         self.chat = gr.Chatbot(
             label="Conversation",
             show_label=False,

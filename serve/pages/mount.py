@@ -34,10 +34,10 @@ from serve.pages.sign_in import SignInPages
 log = logging.getLogger("pawl.pages")
 # More of the chat page, and of the review page, which draws messages too.
 _STYLES = {
-    CHAT.path: ("messages", "behaviour", "chats", "settings"),
+    CHAT.path: ("messages", "behaviour", "chats", "settings", "said_back"),
     REVIEW.path: ("messages",),
 }
-_SCRIPTS = {CHAT.path: ("messages", "behaviour", "files", "settings")}
+_SCRIPTS = {CHAT.path: ("messages", "behaviour", "files", "settings", "said_back")}
 # What a browser needs to install the page as an application: Gradio's page names the first, and
 # browsers ask for it without a cookie.
 _INSTALLED = {

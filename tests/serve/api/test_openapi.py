@@ -102,6 +102,8 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("GET", "/v1/conversations/{conversation_id}", conversation_id="c")
     call("GET", "/v1/conversations/{conversation_id}?format=markdown", conversation_id="c")
     call("POST", "/v1/conversations/{conversation_id}", {"pinned": True}, conversation_id="c")
+    call("GET", "/v1/answered-differently?limit=3")
+    call("POST", "/v1/answered-differently", {"completion_id": "nope"}, status=404)
     call("POST", "/v1/presets", {"name": "short", "settings": {"temperature": 0.5}})
     call("GET", "/v1/presets")
     call("POST", "/v1/erasures", {"conversation_id": "nope"}, status=404)

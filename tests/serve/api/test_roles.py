@@ -28,6 +28,8 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "GET /health": ("/health", None, 200),
     "GET /openapi.json": ("/openapi.json", None, 200),
     "GET /metrics": ("/metrics", None, 200),
+    "GET /v1/answered-differently": ("/v1/answered-differently?limit=3", None, 200),
+    "POST /v1/answered-differently": ("/v1/answered-differently", {"completion_id": "nope"}, 404),
     "GET /v1/conversations": ("/v1/conversations?search=x", None, 200),
     "POST /v1/conversations/{conversation_id}": ("/v1/conversations/a/b", {"title": "x"}, 404),
     "POST /v1/erasures": ("/v1/erasures", {"conversation_id": "nope"}, 404),
