@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ KEPT_THAN = {
 class Broken:
     """``than``: champion, anchor or best, whoever answers better. ``items``: the challenger's, of
     each slice the largest loss first. ``failed``: whether the slices failed the gate; False where
-    no item of a slice that failed got worse, and those of all slices are taken."""
+    no item of a slice that failed got worse: then people's prompts are taken where any got worse
+    and they kept the challenger out, else all slices."""
 
     than: str
     items: list[ItemScore]
@@ -47,7 +48,8 @@ class Broken:
 def what_broke(run_dir: Path) -> Broken:
     """From the scores and the verdict in a run's folder. Without a verdict nothing failed."""
     path = run_dir / "verdict.json"
-    slices = failed_slices(read_json(path)) if path.exists() else {}
+    verdict = read_json(path) if path.exists() else None
+    slices = failed_slices(verdict) if verdict else {}
     after = read_scores(run_dir / "scores" / "challenger").items
     found = Broken("champion", [], False)
     for role in ROLES:
@@ -60,6 +62,10 @@ def what_broke(run_dir: Path) -> Broken:
             return Broken(role, of_failed, True)
         if items and not found.items:
             found = Broken(role, items, False)
+    people = (verdict or {}).get("holdout")
+    if people and not people["passed"]:
+        of_people = [item for item in found.items if is_of_people(item.benchmark)]
+        found = replace(found, items=of_people or found.items)
     return found
 
 

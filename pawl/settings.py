@@ -287,7 +287,7 @@ class GateSettings(BaseModel):
         5.0,
         ge=0,
         allow_inf_nan=False,
-        description="time to rank the rows of a rejected night by what they broke; 0: not ranked",
+        description="time to rank rows by what they broke where nothing was promoted; 0: none",
     )
 
     @field_validator("n_items_per_benchmark")

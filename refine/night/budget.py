@@ -39,7 +39,7 @@ class Budget:
                 f"of {self.total:.0f} minutes up to {self.train:.0f} for training; no night has "
                 "shown yet how long scoring takes. What is not done in time is carried on later"
             )
-        ranking = f", {self.suspects:.0f} for suspect rows if it is rejected"
+        ranking = f", {self.suspects:.0f} for suspect rows if it is not promoted"
         return (
             f"of {self.total:.0f} minutes {self.scoring:.0f} for scoring (as {self.measured} took, "
             f"and a fifth), up to {self.train:.0f} for training" + ranking * (self.suspects >= 1)

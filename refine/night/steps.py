@@ -539,9 +539,9 @@ def _promotes(state: RunState) -> bool:
     return state.detail.get("outcome") == "promote"
 
 
-def _is_rejected(state: RunState) -> bool:
+def _is_kept_out(state: RunState) -> bool:
     ranks = state.settings["gate"].get("suspects_minutes", 0.0) > 0
-    return ranks and state.detail.get("outcome") == "reject"
+    return ranks and state.detail.get("outcome") in ("reject", "not_enough_evidence")
 
 
 def _scoring(role: str, applies: Callable[[RunState], bool]) -> Step:
@@ -561,6 +561,6 @@ STEPS = (
     _scoring("challenger", _trains),
     Step("decide", "verdict.json", decide, _trains),
     Step("promote", "promotion.json", promote, _promotes),
-    Step("why", "suspects.json", why, _is_rejected),
+    Step("why", "suspects.json", why, _is_kept_out),
     Step("report", "report.html", report),
 )

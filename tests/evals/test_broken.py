@@ -74,6 +74,20 @@ def test_without_a_failed_slice_all_that_got_worse_is_taken(tmp_path: Path) -> N
     assert sorted(names(found.items)) == ["arc-0", "holdout__controls-0"]
 
 
+def test_where_people_s_prompts_were_not_enough_theirs_come_before_what_chance_broke(
+    tmp_path: Path,
+) -> None:
+    people = {"p_worse": 0.9, "looked": False, "gain": 0.1, "passed": False}
+    run = make_run(
+        tmp_path,
+        {"benchmarks": [{"name": "arc", **PASSED}], "holdout": people},
+        champion=items_of(arc=[1.0], holdout=[0.0], holdout__controls=[1.0, 1.0]),
+        challenger=items_of(arc=[0.0], holdout=[1.0], holdout__controls=[0.0, 1.0]),
+    )
+    found = what_broke(run)
+    assert (found.failed, names(found.items)) == (False, ["holdout__controls-0"])
+
+
 @pytest.mark.parametrize(
     ("people", "failed"),
     [

@@ -93,7 +93,8 @@ def test_trained_on_shuffled_answers(planned: tuple[World, Path]) -> None:
     assert report["outcome"] == result.outcome
     assert report["reasons"]
     suspects = report["suspects"] or {}
-    assert suspects.get("n_compared", 0) == (40 if result.outcome == "reject" else 0), suspects
+    was_compared = suspects.get("n_compared", 0) > 0
+    assert was_compared == (result.outcome != "no_verdict"), suspects
 
 
 def test_identical_to_the_champion(planned: tuple[World, Path], trained: Path) -> None:
