@@ -79,6 +79,11 @@ def _full(tab: Tab) -> None:
     expect(tab.page.locator("#pawl-full")).to_be_visible()
 
 
+def _varied(tab: Tab) -> None:
+    tab.button("Retry").click()
+    expect(tab.page.get_by_role("button", name="Earlier variant")).to_be_enabled()
+
+
 def _waiting(tab: Tab) -> None:
     tab.box.fill("hold first")
     tab.box.press("Enter")
@@ -86,8 +91,8 @@ def _waiting(tab: Tab) -> None:
 
 
 STATES: dict[str, Callable[[Tab], None]] = {
-    "empty": lambda tab: None, "drawn": _drawn, "flagged": _flagged, "full": _full,
-    "waiting": _waiting,
+    "empty": lambda tab: None, "drawn": _drawn, "varied": _varied, "flagged": _flagged,
+    "full": _full, "waiting": _waiting,
 }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ the files.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -21,8 +20,6 @@ from feedback.writer import GroupWriter, Write
 from pawl.schemas import Completion, ConversationNote, Message, Preset, utc_now
 
 TITLE_CHARACTERS = 300
-MOST_CUTS = 100  # of a conversation that its client shortens again and again
-_SET_BEFORE = ("system", "developer")
 MOST_SEARCHED_BYTES = 64_000_000  # of the newest conversations
 _NEWEST = (
     "SELECT * FROM conversation_notes QUALIFY"
@@ -245,79 +242,3 @@ def _plain(line: str) -> str:
 
 def _quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
-
-
-def thread(completions: Sequence[Completion]) -> list[tuple[Message, Completion | None]]:
-    """The newest answer's prompt and the answer itself, in order.
-
-    An answer of the prompt comes with the newest completion that gave it to these messages; None
-    where it was not recorded here. What was asked again or edited is left out. What stood before
-    the prompt, where it begins in the midst of an earlier one (a conversation that had become too
-    long), stands first. A system prompt that changed on the way makes no other conversation.
-
-    Args:
-        completions: those of one conversation, in the order they came.
-    """
-    if not completions:
-        return []
-    recorded = {_keys([*row.messages, row.answer])[-1]: row for row in completions}
-    newest = newest_of(completions)
-    found = _entries(newest, recorded)
-    for _ in range(MOST_CUTS):
-        earlier, n_kept = _cut_from(newest, completions)
-        if earlier is None:
-            break
-        n_kept += len(newest.messages) - len(_talk(newest))
-        newest, found = earlier, [*_entries(earlier, recorded), *found[n_kept:]]
-    return found
-
-
-def newest_of(completions: Sequence[Completion]) -> Completion:
-    """The newest answer; of several choices the first."""
-    last = completions[-1].completion_id
-    return min(
-        (row for row in completions if row.completion_id == last), key=lambda row: row.choice_index
-    )
-
-
-def _entries(
-    row: Completion, recorded: dict[bytes, Completion]
-) -> list[tuple[Message, Completion | None]]:
-    prompt: list[tuple[Message, Completion | None]] = [
-        (message, recorded.get(key) if message["role"] == "assistant" else None)
-        for message, key in zip(row.messages, _keys(row.messages), strict=True)
-    ]
-    return [*prompt, (row.answer, row)]
-
-
-def _cut_from(
-    newest: Completion, completions: Sequence[Completion]
-) -> tuple[Completion | None, int]:
-    """Which earlier prompt, with its answer, ends as this one began, and with how many messages."""
-    talk = _talk(newest)
-    begun = next(
-        at for at, row in enumerate(completions) if talk[: len(_talk(row))] == _talk(row)
-    )  # fmt: skip
-    kept = _talk(completions[begun])[:-1]
-    for row in reversed(completions[:begun]):
-        if kept and [*_talk(row), row.answer][-len(kept) :] == kept:
-            return row, len(kept)
-    return None, 0
-
-
-def _talk(row: Completion) -> list[Message]:
-    """A prompt after what a program or a person set before it."""
-    n = next((at for at, one in enumerate(row.messages) if one["role"] not in _SET_BEFORE), 0)
-    return row.messages[n:]
-
-
-def _keys(messages: Sequence[Message]) -> list[bytes]:
-    """Of each message, what stands for it and all that was said before it. Takes time in proportion
-    to their length, however many there are."""
-    keys, whole = [], hashlib.sha256()
-    for message in messages:
-        if message["role"] not in _SET_BEFORE:
-            text = json.dumps(message, ensure_ascii=False)
-            whole.update(f"{len(text)} {text}".encode())
-        keys.append(whole.digest())
-    return keys

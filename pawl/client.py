@@ -127,10 +127,24 @@ class Pawl:
                 parsed(response)  # raises what the server says
             yield ChatStream(response)
 
-    def conversation(self, conversation_id: str, rater_id: str | None = None) -> Conversation:
-        """What was said in a conversation of this person."""
+    def conversation(
+        self,
+        conversation_id: str,
+        rater_id: str | None = None,
+        *,
+        completion_id: str | None = None,
+        branches: bool = False,
+    ) -> Conversation:
+        """What was said in a conversation of this person.
+
+        Args:
+            completion_id: read what led to this answer; by default, to the newest.
+            branches: read what was asked again or edited too.
+        """
         path = f"/v1/conversations/{quote(conversation_id, safe='')}"
-        return Conversation.model_validate(self._call("GET", path, headers=_people(None, rater_id)))
+        query = {"completion_id": completion_id, "branches": branches}
+        headers = _people(None, rater_id)
+        return Conversation.model_validate(self._call("GET", path, query=query, headers=headers))
 
     # -- feedback
 

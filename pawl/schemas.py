@@ -997,8 +997,8 @@ class CanaryStatus(Answer):
 
 
 class ConversationMessage(Answer):
-    """The fields after ``tool_call_id`` are those of an answer that was recorded here;
-    ``feedback`` is what counts of what the person who asks said about it."""
+    """The fields from ``completion_id`` to ``feedback`` are those of an answer that was recorded
+    here; ``feedback`` is what counts of what the person who asks said about it."""
 
     role: str
     content: str
@@ -1009,6 +1009,10 @@ class ConversationMessage(Answer):
     version: str | None = None
     status: str | None = None
     feedback: Feedback | None = None
+    variant: int | None = Field(
+        None, description="of a question that was asked again or edited: which it is, from 1"
+    )
+    n_variants: int | None = Field(None, description="how many were asked in its place")
 
 
 class ConversationSummary(Answer):
@@ -1023,12 +1027,24 @@ class ConversationSummary(Answer):
     learn: bool = Field(description="false: nothing of it trains a version, or tests one")
 
 
+class ConversationBranch(Answer):
+    """Another path of a conversation: ``messages`` in place of those of path ``of`` from its
+    message ``at`` on, counted from 0 over the whole path."""
+
+    of: int = Field(
+        description="0: the conversation's messages; n: the n-th branch, an earlier one"
+    )
+    at: int
+    messages: list[ConversationMessage] = Field(description="with what followed them last")
+
+
 class Conversation(ConversationSummary):
     messages: list[ConversationMessage]
     settings: ChatSettings = Field(ChatSettings(), description="none if absent")
     n_left_out: int = Field(
-        0, description="of them, before those of the newest prompt; 0 if absent"
+        0, description="of them, before those of the last answer's prompt; 0 if absent"
     )
+    branches: list[ConversationBranch] = Field([], description="where they were asked for")
 
 
 class ConversationList(Answer):

@@ -20,7 +20,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from feedback.conversations import cut, first_question, markdown, newest_of, thread
+from feedback.branches import Entry, Tree, first_choice, newest_of
+from feedback.conversations import cut, first_question, markdown
 from feedback.erasing import erase_deleted, forget
 from pawl.errors import PawlError
 from pawl.models import BaseModel
@@ -28,6 +29,7 @@ from pawl.schemas import (
     ChatSettings,
     Completion,
     Conversation,
+    ConversationBranch,
     ConversationChange,
     ConversationList,
     ConversationMessage,
@@ -103,16 +105,26 @@ def conversation_routes(
         responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
     )
     async def show_conversation(
-        conversation_id: str, request: Request, format: Literal["json", "markdown"] = "json"
+        conversation_id: str,
+        request: Request,
+        format: Literal["json", "markdown"] = "json",
+        completion_id: str | None = None,
+        branches: bool = False,
     ) -> Any:
         """A conversation as it stands, for the person who took part in it; a reviewer who did not
-        reads the newest person's part. Of a very long one (16 MB of prompts and answers) the
-        earliest answers come without their ids. `format=markdown`: as a file to keep."""
+        reads the newest person's part. What was asked again or edited is left out: `completion_id`
+        shows what led to that answer, `branches` adds all of it. Of a very long one (16 MB of
+        prompts and answers) the earliest answers come without their ids. `format=markdown`: as a
+        file to keep."""
         caller, rater_id = caller_of(request.scope), rater_named_by(request)
         reads_all = caller.role.includes(Role.REVIEWER) and not caller.is_everyone
         found = await in_turn(
-            request, partial(read_conversation, store, conversation_id, rater_id, reads_all)
-        )
+            request,
+            partial(
+                read_conversation, store, conversation_id, rater_id, reads_all,
+                completion_id=completion_id, branches=branches,
+            ),
+        )  # fmt: skip
         if format == "json":
             return found
         return Response(markdown(found.title, found.messages), media_type="text/markdown")
@@ -250,17 +262,24 @@ def change(
 
 
 def read_conversation(
-    store: Store, conversation_id: str, rater_id: str, reads_all: bool = False
+    store: Store,
+    conversation_id: str,
+    rater_id: str,
+    reads_all: bool = False,
+    completion_id: str | None = None,
+    branches: bool = False,
 ) -> Conversation:
     """The conversation as it stands for one person; waits for the store. Only what is known of a
     message is set.
 
     Args:
         reads_all: where this person took no part, read the part of whoever was answered last.
+        completion_id: read what led to this answer; None: to the newest.
+        branches: read what was asked again or edited too.
 
     Raises:
         PawlError: this person has no answer in a conversation of that id, and noted nothing of it
-            (``conversation_not_found``).
+            (``conversation_not_found``); or not that answer (``completion_not_found``).
     """
     completions = _answers_to(store, conversation_id, rater_id)
     note = store.conversations.note(conversation_id, rater_id)
@@ -276,17 +295,40 @@ def read_conversation(
     feedback = {
         (row.completion_id, row.choice_index): row for row in store.current_feedback(ids, rater_id)
     }
-    messages = []
-    for message, row in thread(completions):
+
+    def read(entry: Entry) -> ConversationMessage:
         known: dict[str, Any] = {}
-        if row is not None:
+        if (row := entry.row) is not None:
             known = {"completion_id": row.completion_id, "choice_index": row.choice_index,
                      "version": row.version, "status": row.status,
                      "feedback": feedback.get((row.completion_id, row.choice_index))}  # fmt: skip
-        messages.append(ConversationMessage(**message, **known))
-    known = {"settings": ChatSettings(**note.settings)} if note.settings else {}
-    if completions and (n := len(messages) - 1 - len(newest_of(completions).messages)):
-        known["n_left_out"] = n
+        if entry.variant is not None:
+            known |= {"variant": entry.variant, "n_variants": entry.n_variants}
+        return ConversationMessage(**entry.message, **known)
+
+    shown = first_choice(completions, completion_id) if completion_id is not None else None
+    if completion_id is not None and shown is None:
+        raise PawlError(
+            f"completion {completion_id!r} is not one of this conversation",
+            "no such answer to this person was recorded in it",
+            "Leave it out, and the newest is shown; branches=true shows all",
+            code="completion_not_found",
+            param="completion_id",
+        )
+    if shown is None and completions:
+        shown = newest_of(completions)
+    known: dict[str, Any] = {"settings": ChatSettings(**note.settings)} if note.settings else {}
+    messages: list[ConversationMessage] = []
+    if shown is not None:
+        tree = Tree(completions)
+        messages = [read(entry) for entry in tree.path_to(shown)]
+        if n := len(messages) - 1 - len(shown.messages):
+            known["n_left_out"] = n
+        if branches:
+            known["branches"] = [
+                ConversationBranch(of=of, at=at, messages=[read(entry) for entry in entries])
+                for of, at, entries in tree.branches(shown)
+            ]
     return Conversation(**_summary(note, completions), messages=messages, **known)
 
 

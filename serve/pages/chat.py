@@ -50,6 +50,7 @@ CHAT_PARAM = "chat"
 FORM_PARAM = "form"  # the completion whose feedback form is open
 CHAT_ID = re.compile(r"chat-[0-9a-f]{32}")
 _RATER = re.compile(r"page-[0-9a-f]{32}")
+_VARIANT = re.compile(r"([0-9]{1,6}) ([0-9]{1,6}) ")
 
 
 class ChatPage:
@@ -95,6 +96,7 @@ class ChatPage:
         ui.question.stop(self._stop, [ui.question, ui.page], ui.drawn, **common)
         ui.chat.retry(self._ask_again, ask, both, **common)
         ui.chat.edit(self._ask_again, ask, both, **common)
+        ui.variant.change(self._show_variant, [ui.variant, *who], both, **often)
         ui.new.click(self._start_over, who, both, **often)
         shown = ui.go.click(self._resume, who, [*both, ui.taken], **often)
         ui.private.input(self._set_learning, [ui.private, *who], ui.private, **often)
@@ -178,7 +180,7 @@ class ChatPage:
 
     async def _read(self, api: Api, conversation_id: str) -> Conversation:
         try:
-            found = await api.get(f"/v1/conversations/{conversation_id}")
+            found = await api.get(f"/v1/conversations/{conversation_id}", branches="true")
         except PawlError as err:
             if err.code != "conversation_not_found":
                 raise
@@ -255,7 +257,7 @@ class ChatPage:
         rater_id = self._rater(rater_id, request)
         yield [*KEEP, gr.skip()]  # until it is asked, the message stays in the box
         engine = await self._engine({}, rater_id, request)
-        held = engine["detail"] or engine["state"] if engine["state"] in STARTING else ""
+        held = _why_held(engine)
         if not text.strip() or (not held and self._is_too_early(engine, then)):
             return
         try:
@@ -300,14 +302,33 @@ class ChatPage:
             then = "Your question stays as it was: edit it"
         at = _turn_index(event.index)
         engine = await self._engine(known, rater_id, request)
-        if self._is_too_early(engine, then) or not (
+        held = _why_held(engine)
+        if (not held and self._is_too_early(engine, then)) or not (
             await self._is_current(page, rater_id, at, request)
         ):
             yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
             return
         question = own_text(str(event.value)) if is_edited else page.turns[at].question
-        async for parts in self._ask(page, rater_id, model, question, at, request):
+        async for parts in self._ask(page, rater_id, model, question, at, request, held):
             yield parts
+
+    async def _show_variant(
+        self, text: str, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """Show another variant of an answer: ``text`` begins with its turn and its place there,
+        both from 0. What the form of another answer holds is discarded, as when asking again."""
+        asked = _VARIANT.match(text)
+        if asked is None:
+            return KEEP
+        at, place = map(int, asked.groups())
+        conversation = page.conversation
+        if await self._is_current(page, self._rater(rater_id, request), at, request):
+            if conversation.busy or place >= len(page.turns[at].variants):
+                return [*drawn(page), *KEEP_FORM]
+            if page.form_turn in page.turns[at:]:
+                page.open_form(None)
+            conversation.choose(at, place)
+        return [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
 
     async def _ask(
         self, page: OpenPage, rater_id: str, model: str, question: str, at: int,
@@ -360,10 +381,13 @@ class ChatPage:
         return True
 
     async def _stop(self, text: str, page: OpenPage) -> list[Any]:
-        """Stop the answer. A question that was not asked goes, if it stands in the box still."""
+        """Stop the answer. A question that was not asked goes, if it stands in the box still or
+        another one stood in its place."""
         conversation = page.conversation
         await conversation.stop()
-        if conversation.is_held and conversation.turns[-1].question == text:
+        if conversation.is_held and (
+            conversation.replaced or conversation.turns[-1].question == text
+        ):
             conversation.take_back()
         return drawn(page)
 
@@ -607,6 +631,12 @@ class ChatPage:
             token_of(request.request.scope),
             rater_id,
         )
+
+
+def _why_held(engine: dict[str, Any]) -> str:
+    """Why a question waits for this engine; empty: it is not being started."""
+    is_starting = engine["state"] in STARTING
+    return str(engine.get("detail") or engine["state"]) if is_starting else ""
 
 
 def _turn_index(message_index: Any) -> int:

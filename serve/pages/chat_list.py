@@ -168,16 +168,25 @@ class ChatList:
             done = await api.post("/v1/erasures", {"conversation_id": command.id})
             return {"deleted": command.id, **_told(done)}
         if isinstance(command, Export):
-            found = await api.get(path)
+            query = _shown(page, command.id)
+            found = await api.get(path, **query)
             text = json.dumps(found, ensure_ascii=False, indent=1)
             if command.format == "markdown":
-                text = await api.text(path, format="markdown")
+                text = await api.text(path, **query, format="markdown")
             return {"file": text, "format": command.format, "title": found["title"]}
         if isinstance(command, Rename):
             await api.post(path, {"title": command.title})
         else:
             await api.post(path, {"pinned": command.pinned})
         return {}
+
+
+def _shown(page: OpenPage, conversation_id: str) -> dict[str, str]:
+    """Which variants of this conversation the page shows, as the API is asked for them."""
+    if page.conversation.conversation_id != conversation_id:
+        return {}
+    ids = [turn.completion_id for turn in page.turns if turn.completion_id and turn.answer]
+    return {"completion_id": ids[-1]} if ids and not page.conversation.busy else {}
 
 
 def _told(done: dict[str, Any]) -> dict[str, Any]:

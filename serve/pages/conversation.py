@@ -1,4 +1,7 @@
-"""A conversation on the page: its turns, the answer being written, what counts of its feedback."""
+"""A conversation on the page: its turns, the answer being written, what counts of its feedback.
+
+Over 400 lines because asking, waiting, stopping and going between variants change the same turns.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,10 @@ class Turn:
     feedback: dict[str, Any] | None = None  # what counts in the store; None: nothing
     taken_back: bool = False
     calls: list[str] = field(default_factory=list)  # of tools, by a program: shown, never made here
+    # All that were asked in its place, in order, itself too; they share it. Empty: only itself.
+    variants: list[Turn] = field(default_factory=list, repr=False)
+    # What followed it when it was shown last, while another variant is shown.
+    later: list[Turn] = field(default_factory=list, repr=False)
 
     @property
     def marked_bad(self) -> bool:
@@ -55,10 +62,14 @@ class Turn:
 
 @dataclass(eq=False)
 class Conversation:
-    """Turns in order. Every open page of a person that shows this conversation shares it."""
+    """Turns in order. Every open page of a person that shows this conversation shares it.
+
+    A question that is asked again or edited keeps its earlier variants with what followed them;
+    ``turns`` is the path that is shown, and that the next question goes on with."""
 
     conversation_id: str = ""
     turns: list[Turn] = field(default_factory=list)
+    replaced: list[Turn] = field(default_factory=list)  # what stood where was asked last
     reader: asyncio.Task[None] | None = None
     watchers: set[str] = field(default_factory=set)  # sessions that draw the answer as it comes
     left_seconds: float = LEFT_SECONDS
@@ -71,28 +82,24 @@ class Conversation:
 
     @classmethod
     def restored(cls, found: dict[str, Any]) -> Conversation:
-        """The conversation that ``GET /v1/conversations/{conversation_id}`` answers.
+        """The conversation that ``GET /v1/conversations/{conversation_id}?branches=true`` answers.
 
         Calls of tools and what came back stand under the answer. Messages of other roles have no
         place on the page.
         """
-        turns: list[Turn] = []
-        for message in found["messages"]:
-            if message["role"] == "user":
-                turns.append(Turn(message["content"], state="stopped"))
-            elif message["role"] == "assistant" and turns:
-                turn = turns[-1]
-                turn.answer = message["content"]
-                for call in message.get("tool_calls") or []:
-                    function = call["function"]
-                    turn.calls.append(f"{function['name']}({function['arguments']})")
-                turn.completion_id = message.get("completion_id")
-                turn.version = message.get("version", "")
-                turn.state = _STATES[message.get("status", "complete")]
-                turn.error = "The answer broke off." if turn.state == "failed" else ""
-                turn.feedback = message.get("feedback")
-            elif message["role"] == "tool" and turns:
-                turns[-1].calls.append(f"→ {message['content']}")
+        turns = _turns_of(found["messages"])
+        paths = [(found["messages"], turns)]
+        for branch in found.get("branches", []):
+            messages, before = paths[branch["of"]]
+            shared = messages[: branch["at"]]
+            at = sum(message["role"] == "user" for message in shared)
+            others = _turns_of(branch["messages"])
+            others[0].later = others[1:]
+            variants = others[0].variants = before[at].variants = before[at].variants or [
+                before[at]
+            ]
+            variants.insert(branch["messages"][0]["variant"] - 1, others[0])
+            paths.append(([*shared, *branch["messages"]], [*before[:at], *others]))
         left_out = found["messages"][: found.get("n_left_out", 0)]
         n_turns = sum(message["role"] == "user" for message in left_out)
         name, learn = found["conversation_id"], found.get("learn", True)
@@ -113,9 +120,12 @@ class Conversation:
         """All that a page draws, to be compared with what was drawn: of the whole, and of each
         turn."""
         turns = [
-            (turn, turn.state, len(turn.answer), turn.held, turn.feedback, turn.taken_back)
+            (
+                turn, turn.state, len(turn.answer), turn.held, turn.feedback, turn.taken_back,
+                len(turn.variants),
+            )
             for turn in self.turns
-        ]
+        ]  # fmt: skip
         settings = tuple(sorted(self.settings.items()))
         return (self.busy, self.learn, self.is_full, settings), turns
 
@@ -123,7 +133,7 @@ class Conversation:
         """Show nothing of it any more, on no page."""
         self.deleted = True
         await self.stop()
-        self.turns, self.settings = [], {}
+        self.turns, self.replaced, self.settings = [], [], {}
 
     async def stop(self) -> None:
         """Hang up on the answer being written; what came of it stays."""
@@ -139,13 +149,42 @@ class Conversation:
         return bool(self.turns and self.turns[-1].held)
 
     def take_back(self) -> None:
-        """Show the last question no longer, which was not asked."""
+        """Show the last question no longer, which was not asked, but what stood in its place."""
         if self.is_held and not self.busy:
-            self.turns = self.turns[:-1]
+            *before, turn = self.turns
+            if turn.variants:
+                turn.variants.remove(turn)
+            for stood in self.replaced[:1]:
+                if stood.variants and stood not in stood.variants:
+                    stood.variants.append(stood)
+            self.turns, self.replaced = [*before, *self.replaced], []
+
+    def choose(self, at: int, place: int) -> None:
+        """Show another variant of turn ``at``, with what followed it when it was shown last."""
+        turn = self.turns[at]
+        turn.later = self.turns[at + 1 :]
+        chosen = turn.variants[place]
+        self.turns = [*self.turns[:at], chosen, *chosen.later]
+        if at < self.first_sent:
+            self.first_sent = 0
+
+    def show_answer(self, completion_id: str) -> None:
+        """Show a path on which this answer stands, if it is here."""
+        paths, seen = [self.turns], set(map(id, self.turns))
+        for path in paths:  # grows
+            if any(turn.completion_id == completion_id for turn in path):
+                for at, turn in enumerate(path):
+                    if self.turns[at] is not turn:
+                        self.choose(at, turn.variants.index(turn))
+                return
+            for at, turn in enumerate(path):
+                others = [other for other in turn.variants if id(other) not in seen]
+                seen |= set(map(id, others))
+                paths += [[*path[:at], other, *other.later] for other in others]
 
     async def ask(self, api: Api, model: str, question: str, at: int, held: str = "") -> Turn:
-        """Put ``question`` as turn ``at`` (that turn and what follows it go) and begin to read
-        the answer; ``frames`` tells what comes.
+        """Put ``question`` as turn ``at`` and begin to read the answer; ``frames`` tells what
+        comes. What stands there stays as a variant, unless it was never answered.
 
         Args:
             held: why the engine can't be asked yet.
@@ -153,11 +192,25 @@ class Conversation:
         await self.stop()
         self.conversation_id = self.conversation_id or f"chat-{uuid.uuid4().hex}"
         turn = Turn(question, held=held)
+        self.replaced = self.turns[at:]
+        if self.replaced:
+            self._keep_as_variant(self.replaced[0], self.replaced[1:], turn)
         self.turns = [*self.turns[:at], turn]
         if at < self.first_sent:
             self.first_sent = 0
         self.reader = asyncio.create_task(self._read(api, model, turn))
         return turn
+
+    def _keep_as_variant(self, stood: Turn, later: list[Turn], turn: Turn) -> None:
+        stood.later, variants = later, stood.variants
+        if stood.answer.strip() or stood.calls or later:
+            variants = variants or [stood]
+            variants.append(turn)
+            stood.variants = turn.variants = variants
+        elif variants:
+            variants.remove(stood)
+            variants.append(turn)
+            turn.variants = variants
 
     async def frames(self, session: str) -> AsyncIterator[None]:
         """Yield when there is something new to show, and once when the answer is over.
@@ -281,6 +334,27 @@ class Conversation:
         return [*messages, {"role": "user", "content": self.turns[-1].question}]
 
 
+def _turns_of(messages: list[dict[str, Any]]) -> list[Turn]:
+    turns: list[Turn] = []
+    for message in messages:
+        if message["role"] == "user":
+            turns.append(Turn(message["content"], state="stopped"))
+        elif message["role"] == "assistant" and turns:
+            turn = turns[-1]
+            turn.answer = message["content"]
+            for call in message.get("tool_calls") or []:
+                function = call["function"]
+                turn.calls.append(f"{function['name']}({function['arguments']})")
+            turn.completion_id = message.get("completion_id")
+            turn.version = message.get("version", "")
+            turn.state = _STATES[message.get("status", "complete")]
+            turn.error = "The answer broke off." if turn.state == "failed" else ""
+            turn.feedback = message.get("feedback")
+        elif message["role"] == "tool" and turns:
+            turns[-1].calls.append(f"→ {message['content']}")
+    return turns
+
+
 @dataclass(eq=False)
 class OpenPage:
     """What one open page shows: a conversation, and the answer whose feedback form is open.
@@ -334,6 +408,8 @@ class OpenPage:
 
     def reopen_form(self, completion_id: str | None) -> None:
         """Open the form on the turn of this completion, if it is here and something was said."""
+        if completion_id and not self.conversation.busy:
+            self.conversation.show_answer(completion_id)
         for turn in self.turns:
             if turn.completion_id == completion_id and turn.feedback is not None:
                 self.open_form(turn)

@@ -122,6 +122,8 @@ class Layout:
         self.reply = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-reply"
         )
+        # branches.js sends which variant of which answer is to be shown.
+        self.variant = gr.Textbox(visible="hidden", elem_id="pawl-variant")
         # And settings.js what the dialog of settings asks for.
         self.settings_command = gr.Textbox(visible="hidden", elem_id="pawl-settings-command")
         self.settings_reply = gr.Markdown(
@@ -260,7 +262,7 @@ def drawn(page: OpenPage) -> list[dict[str, Any]]:
     """The conversation, and the input with its button: Send, or Stop while an answer comes."""
     busy, page.drawn = page.conversation.busy, page.conversation.state
     return [
-        gr.update(value=messages(page.turns), feedback_value=thumbs(page.turns)),
+        gr.update(value=messages(page.turns, busy), feedback_value=thumbs(page.turns)),
         gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),
         gr.update(value=not page.conversation.learn),
         gr.update(visible=page.conversation.is_full),

@@ -37,7 +37,9 @@ _STYLES = {
     CHAT.path: ("messages", "behaviour", "chats", "settings", "said_back"),
     REVIEW.path: ("messages",),
 }
-_SCRIPTS = {CHAT.path: ("messages", "behaviour", "files", "settings", "said_back")}
+_SCRIPTS = {
+    CHAT.path: ("messages", "behaviour", "branches", "files", "settings", "said_back"),
+}
 # What a browser needs to install the page as an application: Gradio's page names the first, and
 # browsers ask for it without a cookie.
 _INSTALLED = {

@@ -68,12 +68,17 @@ _environment.filters |= {
 _html: Any = html_parts("chat.html")
 
 
-def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """The chat component's messages: a question and its answer for each turn."""
+def messages(turns: Sequence[Turn], is_busy: bool = False) -> list[dict[str, Any]]:
+    """The chat component's messages: a question and its answer for each turn.
+
+    Args:
+        is_busy: an answer comes, and no other variant can be shown.
+    """
     shown: list[dict[str, Any]] = []
-    for turn in turns:
+    for at, turn in enumerate(turns):
         shown.append({"role": "user", "content": [_part(own_html(turn.question))]})
-        shown.append({"role": "assistant", "content": [_part(part) for part in _parts(turn)]})
+        parts = [_part(part) for part in _parts(turn, at, is_busy)]
+        shown.append({"role": "assistant", "content": parts})
     return shown
 
 
@@ -102,13 +107,17 @@ def thumbs(turns: Sequence[Turn], unset: Turn | None = None) -> list[str | None]
     return lit
 
 
-def _parts(turn: Turn) -> list[str]:
+def _parts(turn: Turn, at: int = 0, is_busy: bool = False) -> list[str]:
     """The answer as far as it came, and the small print under it."""
+    place = turn.variants.index(turn) if len(turn.variants) > 1 else None
+    under = str(_html.under(turn, at, place, is_busy))
     answer, is_over = turn.answer, turn.state not in ("waiting", "streaming")
     if not answer.strip():
         if not is_over:
             return [str(_html.held(turn) if turn.held else _html.waiting())]
-        return [str(_html.never_came(turn) if turn.state == "failed" else _html.under(turn))]
+        if turn.state == "failed":
+            under = str(_html.never_came(turn, at, place, is_busy))
+        return [under]
     thought, rest = _thought(answer)
     drawn = answer_html(rest, is_over)
     if thought:
@@ -116,7 +125,7 @@ def _parts(turn: Turn) -> list[str]:
         drawn = f"{_html.thought(Markup(inner), not rest and not is_over)}\n\n{drawn}"
     if is_over:
         drawn += "\n\n" + source_html(answer)
-    return [drawn, *filter(None, [str(_html.under(turn))])]
+    return [drawn, *filter(None, [under])]
 
 
 def _thought(answer: str) -> tuple[str, str]:

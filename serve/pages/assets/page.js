@@ -191,11 +191,11 @@
     dialog.showModal();
     (typed ?? no).focus();
   });
-  // Marking another answer, or asking again, takes the form away: what is typed there is asked about.
+  // Marking another answer, asking again or showing another variant takes the form away: what is typed there is asked about.
   let isAgreed = false;
   addEventListener("click", async (event) => {
-    const button = event.target.closest?.(`#pawl-chat .message-buttons-left button,
-      #pawl-chat .message-buttons-right button`);
+    const button = event.target.closest?.(`#pawl-chat :is(.message-buttons-left,
+      .message-buttons-right, .pawl-variants) button`);
     if (!button || isAgreed || !document.body.classList.contains("pawl-typed") || !form()
       || /copy|edit|cancel/i.test(button.ariaLabel ?? "")) return;
     event.preventDefault();

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from feedback.conversations import thread
+from feedback.branches import Tree, newest_of
 from pawl.client import Pawl
-from pawl.schemas import Completion
+from pawl.schemas import Completion, Message
 from pawl.settings import Settings
 from tests.feedback.examples import make_completion
 from tests.serve.live import Live, live
@@ -64,6 +64,43 @@ def test_a_conversation_is_read_back_by_who_took_part_in_it(server: Live) -> Non
         assert refused.json()["error"]["code"] == "conversation_not_found"
 
 
+def test_what_was_asked_again_or_edited_is_read_too_by_whoever_asked_it(server: Live) -> None:
+    headers = {"X-Pawl-Rater": "eva", "X-Pawl-Conversation": "shared"}
+    one, four = ({"role": "user", "content": text} for text in ("one", "four"))
+    first, again = ask(server, [one], headers), ask(server, [one], headers)
+    later = ask(server, [one, again["choices"][0]["message"], four], headers)
+    edited = ask(server, [four], headers)
+    ask(server, [one], {**headers, "X-Pawl-Rater": "bob"})
+    for answer, thumb in ((first, "down"), (again, "up")):
+        flag = {"completion_id": answer["id"], "thumb": thumb}
+        httpx.post(f"{server.url}/v1/feedback", json=flag, headers=headers).raise_for_status()
+
+    pawl = Pawl(server.url)
+    plain = pawl.conversation("shared", rater_id="eva")
+    assert [(one.content, one.variant, one.n_variants) for one in plain.messages] == [
+        ("four", 3, 3), ("base heard 4 characters.", None, None),
+    ]  # fmt: skip
+    assert plain.messages[1].completion_id == edited["id"]
+    assert plain.branches == []
+    found = pawl.conversation("shared", rater_id="eva", branches=True).branches
+    assert [(branch.of, branch.at) for branch in found] == [(0, 0), (0, 0)]
+    answers = [[one for one in branch.messages if one.completion_id] for branch in found]
+    assert [[one.completion_id for one in row] for row in answers] == [
+        [first["id"]], [again["id"], later["id"]],
+    ]  # fmt: skip
+    said = [row[0].feedback for row in answers]
+    assert [one.thumb for one in said if one] == ["down", "up"]
+
+    led = pawl.conversation("shared", rater_id="eva", completion_id=later["id"])
+    assert [one.content for one in led.messages][::2] == ["one", "four"]
+    url = f"{server.url}/v1/conversations/shared"
+    query = {"completion_id": first["id"], "format": "markdown"}
+    assert "four" not in httpx.get(url, params=query, headers=headers).text
+    other = {"completion_id": first["id"]}
+    refused = httpx.get(url, params=other, headers={"X-Pawl-Rater": "bob"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "completion_not_found")
+
+
 def test_an_id_may_hold_slashes(server: Live) -> None:
     headers = {**ANN, "X-Pawl-Conversation": "tickets/2026/7"}
     ask(server, [{"role": "user", "content": "one"}], headers)
@@ -75,6 +112,10 @@ def row(messages: list[str], completion: str, **more: Any) -> Completion:
     roles = ("user", "assistant")
     made = [{"role": roles[i % 2], "content": text} for i, text in enumerate(messages)]
     return make_completion(messages=made, completion=completion, **more)
+
+
+def thread(rows: list[Completion]) -> list[tuple[Message, Completion | None]]:
+    return [(one.message, one.row) for one in Tree(rows).path_to(newest_of(rows))]
 
 
 def test_what_was_asked_again_or_edited_is_left_out() -> None:
@@ -131,7 +172,6 @@ def test_an_answer_from_elsewhere_has_no_record_and_of_several_choices_the_first
     other = row(["one", "from elsewhere", "two"], "deux", choice_index=1,
                 completion_id=first.completion_id)  # fmt: skip
     assert [record for _, record in thread([first, other])] == [None, None, None, first]
-    assert thread([]) == []
 
 
 def test_a_conversation_of_many_messages_is_read_in_no_time() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +28,8 @@ from tests.serve.live import eventually, fake_command
 from tests.serve.pages.composed import Composed, composed
 
 pytestmark = pytest.mark.slow  # Gradio takes seconds to import
-AWAY = {"health": {"engine": {"state": "restarting", "detail": "the engine ended"}}}
+AWAY = {"health": {"engine": {"state": "failed", "detail": "the engine ended"}}}
+STARTS = {"health": {"engine": {"state": "restarting", "detail": "the engine ended"}}}
 DIES = {"role": "user", "content": "die at once"}
 RATER = "page-" + "0" * 32
 
@@ -157,9 +160,13 @@ class Behind:
                 "query_string": f"chat={self.chat_id}".encode(),
                 CALLER: ANONYMOUS,
             }
-            events = {"_thumb": [gr.LikeData(None, {"index": 1, "value": "", "liked": False})]}
+            events = {
+                "_thumb": [gr.LikeData(None, {"index": 1, "value": "", "liked": False})],
+                "_ask_again": [gr.RetryData(None, {"index": 1, "value": ""})],
+            }
             request = gr.Request(Request(scope), session_hash="session")
-            answer = getattr(ChatPage(), name)(*arguments, *events.get(name, []), request=request)
+            handler = attrgetter(name)(ChatPage())
+            answer = handler(*arguments, *events.get(name, []), request=request)
             if hasattr(answer, "__aiter__"):
                 return [parts async for parts in answer]
             return [await answer]
@@ -279,3 +286,31 @@ def test_a_message_goes_to_the_conversation_that_the_address_names(server: Compo
     }
     assert [len(row.messages) for row in rows[two.chat_id]] == [1, 3]
     assert len(rows[one.chat_id]) == 1
+
+
+def test_asking_again_waits_for_the_engine_and_the_earlier_answer_stays(server: Composed) -> None:
+    behind = Behind(server, 7)
+    behind.handle("_catch_up", behind.page, RATER)
+    frames = behind.handle("_ask_again", behind.page, RATER, "pawl", STARTS)
+    assert "can't answer yet (the engine ended)" in contents(frames[0])[1].replace("’", "'")
+    (turn,) = behind.page.turns
+    assert turn.variants[0].completion_id == behind.completion_id
+    assert turn.variants[1] is turn
+    later, page = Behind(server, 7), OpenPage()  # recorded as the third
+    later.handle("_catch_up", page, RATER)
+    assert [one.answer for one in page.turns[0].variants] == ["base heard 3 characters."] * 3
+    later.handle("_show_variant", "0 0 x", page, RATER)
+    assert page.turns[0].completion_id == behind.completion_id
+    later.handle("_send", "and four", page, RATER, "pawl")
+    (drawn,) = later.handle("_show_variant", "0 1 x", page, RATER)
+    assert page.turns[0].completion_id == turn.completion_id
+    assert len(contents(drawn)) == 2
+    for wrong in ("9 0 x", "0 9 x", "not a place"):
+        with suppress(UserWarning):
+            later.handle("_show_variant", wrong, page, RATER)
+        assert page.turns[0].completion_id == turn.completion_id
+
+    export = {"do": "export", "id": behind.chat_id, "format": "json"}
+    ((_, reply),) = later.handle("_list.command", json.dumps(export), page, RATER)
+    assert turn.completion_id in reply
+    assert "and four" not in reply

@@ -1,0 +1,24 @@
+// Between the variants of an answer (chat.html, variants): a pressed button's value goes to the server
+// in #pawl-variant, and the focus to the button that is drawn in its place, or where that one leads
+// no further to the other one.
+(() => {
+  const all = "#pawl-chat .pawl-variants button";
+  let pressed = null;
+  addEventListener("click", (event) => {  // page.js asks first about what is typed in the form
+    const button = event.target.closest?.(all), box = document.querySelector("#pawl-variant textarea");
+    if (!button || !box) return;
+    pressed = button;
+    box.value = `${button.value} ${Math.random()}`;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  new MutationObserver(() => {
+    if (!pressed || pressed.isConnected) return;
+    const at = pressed.value.split(" ")[0];
+    const drawn = [...document.querySelectorAll(all)].filter((one) => one.value.startsWith(at + " "));
+    if (!drawn.length) return;
+    const place = document.activeElement;
+    const same = drawn.find((one) => one.className === pressed.className);
+    if (!place || place === document.body) (same.disabled ? drawn.find((one) => !one.disabled) : same)?.focus();
+    pressed = null;
+  }).observe(document.documentElement, { childList: true, subtree: true });
+})();
