@@ -3,7 +3,7 @@
 # make test    make check, then the tests that start vLLM, drive a browser or train
 # make demo    people correct what the model invents; a night later it knows better
 # make bars    speed and endurance, each a command; the figures go to docs/measurements.md
-# make lint    ruff, mypy, import-linter
+# make lint    ruff, mypy, import-linter, licences of what is installed
 
 PYTHON := .venv/bin/python
 # Where the environment forbids it, every child process would compile all of its modules anew.
@@ -30,6 +30,7 @@ style: install
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	.venv/bin/lint-imports
+	$(PYTHON) requirements/licences.py
 
 # Lint takes one core for 20 s in a fresh clone, so it runs beside the tests; what it finds stands at
 # the end.
