@@ -112,7 +112,7 @@ class Tree:
         return found
 
     def _add(self, n: int, row: Completion) -> None:
-        steps, trailing = _steps(row)
+        *steps, (key, message, set_before) = _steps(row)
         if len(steps) > 1 and steps[0].key not in self._places:
             self._go_on_from_the_midst(steps)
         said = self._root
@@ -124,10 +124,9 @@ class Tree:
             said = place
             if i:
                 said.set_before = step.set_before
-        answer = _Said(row.answer, said, n, row, set_before=trailing)
+        answer = self._places[key] = _Said(message, said, n, row, set_before=set_before)
         said.following.append(answer)
-        self._places[_keys([*row.messages, row.answer])[-1]] = answer
-        self._answers.setdefault(_keys([row.answer])[0], []).append(answer)
+        self._answers.setdefault(_keys([message])[0], []).append(answer)
         self._ends[row.completion_id, row.choice_index] = answer
         over: _Said | None = answer
         while over is not None:
@@ -242,17 +241,18 @@ def _begin(row: Completion) -> int | None:
     return next((at for at, role in roles if role not in _SET_BEFORE), None)
 
 
-def _steps(row: Completion) -> tuple[list[_Step], list[Message]]:
-    """A prompt's messages, each with what was set before it; and what was set at the end."""
+def _steps(row: Completion) -> list[_Step]:
+    """A prompt's messages and its answer, each with what was set before it in the midst."""
     steps: list[_Step] = []
     pending: list[Message] = []
-    for message, key in zip(row.messages, _keys(row.messages), strict=True):
+    messages = [*row.messages, row.answer]
+    for message, key in zip(messages, _keys(messages), strict=True):
         if message["role"] in _SET_BEFORE:
             pending.append(message)
         else:
             steps.append(_Step(key, message, pending if steps else []))
             pending = []
-    return steps, pending if steps else []
+    return steps
 
 
 def _keys(messages: Sequence[Message]) -> list[bytes]:
