@@ -60,6 +60,21 @@ def test_while_the_engine_is_away_nothing_of_the_conversation_is_lost(how: str) 
     assert contents(drawn)[::2] == ["one", "two"]  # the page is drawn as it was
 
 
+def test_stop_gives_the_place_back_to_the_variant_that_stood_there() -> None:
+    page = OpenPage(Conversation("chat-1", [Turn("one", "first"), Turn("two", "second")]))
+
+    async def edit_and_stop() -> list[Any]:
+        from serve.pages.chat import ChatPage
+
+        nowhere = Api("http://127.0.0.1:1", None, RATER)
+        await page.conversation.ask(nowhere, "pawl", "edited", 0, held="it starts")
+        assert [turn.question for turn in page.turns] == ["edited"]
+        return await ChatPage()._stop("typed meanwhile", page)
+
+    drawn = asyncio.run(edit_and_stop())
+    assert contents(drawn)[::2] == ["one", "two"]
+
+
 def test_a_message_waits_no_longer_for_the_engine_than_it_should(tmp_path: Path) -> None:
     def never(settings: Settings, model: BaseModel, port: int) -> list[str]:
         return ["sleep", "3600"]
