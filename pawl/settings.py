@@ -409,6 +409,19 @@ class PageSettings(BaseModel):
         description="of a first message, on the empty page; none: '[]'",
     )
 
+    side_by_side: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the share of prompts that get two answers, to choose the better one; each "
+        "costs two answers",
+    )
+    side_by_side_with: str = Field(
+        "same",
+        pattern=r"^(same|base|pawl@[0-9]{1,9})$",
+        description="who gives the second answer; same: the version that answers, sampled again",
+    )
+
     @field_validator("suggestions")
     @classmethod
     def _are_short(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ def build_app(
 
             provider = Provider(settings.oidc, store.access.accounts)
         forms = SignInPages(sign_in, app.audit, provider)
-        mount_pages(app, app.authenticator, app.fronts, limit, forms, settings.page.suggestions)
+        mount_pages(app, app.authenticator, app.fronts, limit, forms, settings.page)
     return app
 
 

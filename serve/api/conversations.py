@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -36,6 +36,7 @@ from pawl.schemas import (
     ConversationNote,
     ConversationSummary,
     ErasedConversations,
+    Feedback,
     NamedSettings,
     OwnErasureRequest,
     Preset,
@@ -316,7 +317,7 @@ def read_conversation(
             param="completion_id",
         )
     if shown is None and completions:
-        shown = newest_of(completions)
+        shown = shown_answer(completions, feedback.values())
     known: dict[str, Any] = {"settings": ChatSettings(**note.settings)} if note.settings else {}
     messages: list[ConversationMessage] = []
     if shown is not None:
@@ -330,6 +331,15 @@ def read_conversation(
                 for of, at, entries in tree.branches(shown)
             ]
     return Conversation(**_summary(note, completions), messages=messages, **known)
+
+
+def shown_answer(completions: list[Completion], feedback: Collection[Feedback]) -> Completion:
+    """The newest answer, or the one that its person preferred to it."""
+    newest = newest_of(completions)
+    better = {one.completion_id for one in feedback if one.preferred_over == newest.completion_id}
+    chosen = (one for one in reversed(completions)
+              if one.completion_id in better and one.messages == newest.messages)  # fmt: skip
+    return next(chosen, newest)
 
 
 def presets_of(store: Store, rater_id: str) -> PresetList:

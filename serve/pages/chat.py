@@ -15,7 +15,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 import gradio as gr
 
 from pawl.errors import PawlError
+from pawl.settings import PageSettings
 from serve.api.auth import caller_of
 from serve.api.keys import ANONYMOUS
 from serve.pages import chat_settings, rendering
@@ -43,6 +44,7 @@ from serve.pages.layout import (
 from serve.pages.markdown import own_text
 from serve.pages.rendering import has_reasons
 from serve.pages.said_back import SaidBack
+from serve.pages.side_by_side import SideBySide
 from serve.pages.sign_in import token_of
 
 # Of the page's address, where ``assets/page.js`` puts them.
@@ -57,10 +59,11 @@ class ChatPage:
     """The page as Gradio mounts it (``blocks``), and its handlers, called for every open page.
 
     Args:
-        suggestions: of a first message.
+        settings: the page's.
     """
 
-    def __init__(self, suggestions: Sequence[str] = ()) -> None:
+    def __init__(self, settings: PageSettings | None = None) -> None:
+        settings = settings or PageSettings()
         # By caller, rater and id, while a page shows it or an answer is being read.
         self._conversations: WeakValueDictionary[tuple[str, str, str], Conversation] = (
             WeakValueDictionary()
@@ -72,9 +75,12 @@ class ChatPage:
         self._said_back = SaidBack(
             lambda rater, request: self._api(request, self._rater(rater, request))
         )
+        self._sides = SideBySide(
+            settings, lambda rater, request: self._api(request, self._rater(rater, request))
+        )
         self._secret = secrets.token_bytes(32)
         with PageBlocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
-            self.layout = Layout(suggestions)
+            self.layout = Layout(settings.suggestions)
             self._wire(self.layout)
         self.blocks.queue(api_open=False, default_concurrency_limit=None)
 
@@ -127,6 +133,7 @@ class ChatPage:
         ui.said_back_command.change(
             self._said_back.command, [ui.said_back_command, *who], ui.said_back, **often
         )
+        ui.sides_command.change(self._sides.choose, [ui.sides_command, *who], both, **often)
         # The newest is drawn, whatever is under way.
         newest = {**common, "trigger_mode": "always_last"}
         for event in (identified, sent, shown):
@@ -337,7 +344,8 @@ class ChatPage:
         if page.form_turn in page.turns[at:]:
             page.open_form(None)
         version = page.version(model)
-        await page.conversation.ask(self._api(request, rater_id), version, question, at, held)
+        await page.conversation.ask(self._api(request, rater_id), version, question, at, held,
+                                     self._sides.beside(page.conversation, version))  # fmt: skip
         async for parts in self._frames(page, request):
             yield parts
 
@@ -525,6 +533,7 @@ class ChatPage:
         turn, saved, at = None, False, _turn_index(event.index)
         if await self._is_current(page, self._rater(rater_id, request), at, request):
             turn = page.turns[at]
+            self._sides.settle(turn)
             thumb = {"thumb": "up" if event.liked else "down"}
             feedback = {"retract": True} if event.liked == "" else thumb
             form_turn = None if "retract" in feedback else turn

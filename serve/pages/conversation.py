@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -54,6 +55,39 @@ class Turn:
     variants: list[Turn] = field(default_factory=list, repr=False)
     # What followed it when it was shown last, while another variant is shown.
     later: list[Turn] = field(default_factory=list, repr=False)
+    other: Turn | None = None  # a second answer beside it, until one of them is chosen
+    is_second: bool = False  # whether the second answer is drawn first
+    compared: str = ""  # what came of the comparison
+
+    @property
+    def sides(self) -> tuple[Turn, Turn]:
+        """Both answers in the order in which they are drawn."""
+        assert self.other is not None
+        return (self.other, self) if self.is_second else (self, self.other)
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether there are two answers to choose from: whole, and not the same."""
+        both = self.sides if self.other is not None else ()
+        texts = {one.answer.strip() for one in both if one.state == "complete"}
+        return len(texts - {""}) == 2
+
+    def keep(self, side: Turn) -> None:
+        """Go on with this one of the two answers; the other is a variant of it, if it is whole."""
+        if self.is_comparable:
+            before, after = self.sides
+            lost = Turn(self.question)
+            lost.take(after if side is before else before)
+            self.variants = lost.variants = self.variants or [self]
+            self.variants.insert(self.variants.index(self) + (side is before), lost)
+        self.take(side)
+        self.other = None
+
+    def take(self, side: Turn) -> None:
+        """Hold that answer."""
+        for name in ("answer", "completion_id", "version", "state", "error", "error_code",
+                     "feedback", "taken_back"):  # fmt: skip
+            setattr(self, name, getattr(side, name))
 
     @property
     def marked_bad(self) -> bool:
@@ -123,6 +157,7 @@ class Conversation:
             (
                 turn, turn.state, len(turn.answer), turn.held, turn.feedback, turn.taken_back,
                 len(turn.variants),
+                turn.other and (turn.other.state, len(turn.other.answer)),
             )
             for turn in self.turns
         ]  # fmt: skip
@@ -182,23 +217,32 @@ class Conversation:
                 seen |= set(map(id, others))
                 paths += [[*path[:at], other, *other.later] for other in others]
 
-    async def ask(self, api: Api, model: str, question: str, at: int, held: str = "") -> Turn:
+    async def ask(
+        self, api: Api, model: str, question: str, at: int, held: str = "", beside: str = ""
+    ) -> Turn:
         """Put ``question`` as turn ``at`` and begin to read the answer; ``frames`` tells what
         comes. What stands there stays as a variant, unless it was never answered.
 
         Args:
             held: why the engine can't be asked yet.
+            beside: the version of a second answer, to be compared with the first.
         """
         await self.stop()
+        for earlier in self.turns:
+            if earlier.other is not None:  # nobody chose: it goes on with what stands first
+                earlier.keep(earlier.sides[0])
         self.conversation_id = self.conversation_id or f"chat-{uuid.uuid4().hex}"
         turn = Turn(question, held=held)
         self.replaced = self.turns[at:]
         if self.replaced:
             self._keep_as_variant(self.replaced[0], self.replaced[1:], turn)
+        if beside:
+            turn.other, turn.is_second = Turn(question), random.random() < 0.5
         self.turns = [*self.turns[:at], turn]
         if at < self.first_sent:
             self.first_sent = 0
-        self.reader = asyncio.create_task(self._read(api, model, turn))
+        reading = self._read_both(api, model, beside, turn) if beside else None
+        self.reader = asyncio.create_task(reading or self._read(api, model, turn))
         return turn
 
     def _keep_as_variant(self, stood: Turn, later: list[Turn], turn: Turn) -> None:
@@ -225,8 +269,9 @@ class Conversation:
         try:
             shown, pause = None, FRAME_SECONDS
             while not reader.done():
-                if shown != (turn.state, len(turn.answer), turn.held):
-                    shown = (turn.state, len(turn.answer), turn.held)
+                beside = turn.other and (turn.other.state, len(turn.other.answer))
+                if shown != (turn.state, len(turn.answer), turn.held, beside):
+                    shown = (turn.state, len(turn.answer), turn.held, beside)
                     began = time.monotonic()
                     yield
                     # Drawing a long answer takes a while, in everybody's loop.
@@ -263,6 +308,31 @@ class Conversation:
             asyncio.get_running_loop().call_later(seconds, self._give_up, reader)
         else:
             reader.cancel()
+
+    async def _read_both(self, api: Api, model: str, beside: str, turn: Turn) -> None:
+        """Read two answers at once. Where one fails, or is stopped, the other stays alone."""
+        assert turn.other is not None
+        readers = [
+            asyncio.create_task(self._read(api, model, turn)),
+            asyncio.create_task(self._read(api, beside, turn.other)),
+        ]
+        try:
+            await asyncio.gather(*readers)
+        finally:
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+            for side in turn.sides if turn.other is not None else ():
+                if side.state == "waiting":  # stopped before its reader's first step
+                    side.state = "stopped"
+            if turn.other is not None and not turn.is_comparable:
+                rank = {"complete": 2, "stopped": 1}
+                turn.keep(
+                    max(
+                        turn.sides,
+                        key=lambda one: (bool(one.answer.strip()), rank.get(one.state, 0)),
+                    )
+                )
 
     async def _read(self, api: Api, model: str, turn: Turn) -> None:
         """Read the answer. Where no engine takes the question, since it is being started, it is

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
+from pawl.settings import PageSettings
 from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.pages import ASSETS
@@ -34,11 +35,11 @@ from serve.pages.sign_in import SignInPages
 log = logging.getLogger("pawl.pages")
 # More of the chat page, and of the review page, which draws messages too.
 _STYLES = {
-    CHAT.path: ("messages", "behaviour", "chats", "settings", "said_back"),
+    CHAT.path: ("messages", "behaviour", "chats", "settings", "said_back", "sides"),
     REVIEW.path: ("messages",),
 }
 _SCRIPTS = {
-    CHAT.path: ("messages", "behaviour", "branches", "files", "settings", "said_back"),
+    CHAT.path: ("messages", "behaviour", "branches", "files", "settings", "said_back", "sides"),
 }
 # What a browser needs to install the page as an application: Gradio's page names the first, and
 # browsers ask for it without a cookie.
@@ -54,7 +55,7 @@ def mount_pages(
     fronts: Fronts,
     n_event_bytes: int,
     sign_in: SignInPages,
-    suggestions: Sequence[str] = (),
+    page: PageSettings | None = None,
 ) -> None:
     """Serve the pages; the chat page at ``/`` of ``app`` gets every path that nothing else takes.
 
@@ -65,9 +66,9 @@ def mount_pages(
         app: the gateway; its API routes are registered already, its lifespan has not begun.
         authenticator: asked whether a key is right, for the page as for the API.
         fronts, n_event_bytes, sign_in: as in ``PageSecurity``.
-        suggestions: of a first message.
+        page: settings of the chat page.
     """
-    pages = Pages(getattr(app, "root_path", ""), suggestions)
+    pages = Pages(getattr(app, "root_path", ""), page)
     app.router.default = PageSecurity(
         pages, authenticator, fronts, pages.shapes, n_event_bytes, sign_in
     )
@@ -87,8 +88,8 @@ class Built:
 class Pages:
     """The pages once they are built; before that, a page that says how far they are."""
 
-    def __init__(self, root_path: str = "", suggestions: Sequence[str] = ()) -> None:
-        self._root_path, self._suggestions = root_path, suggestions
+    def __init__(self, root_path: str = "", page: PageSettings | None = None) -> None:
+        self._root_path, self._page = root_path, page or PageSettings()
         self._built: dict[str, Built] = {}  # by the page's path
         self._problem: str | None = None
 
@@ -168,7 +169,7 @@ class Pages:
         from serve.pages.versions import VersionsPage
 
         return {
-            CHAT.path: self._mounted(CHAT.path, ChatPage(self._suggestions).blocks, "page"),
+            CHAT.path: self._mounted(CHAT.path, ChatPage(self._page).blocks, "page"),
             REVIEW.path: self._mounted(REVIEW.path, ReviewPage().blocks, "review"),
             RUNS.path: self._mounted(RUNS.path, RunsPage().blocks, "operate"),
             VERSIONS.path: self._mounted(VERSIONS.path, VersionsPage().blocks, "operate"),

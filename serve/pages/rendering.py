@@ -109,6 +109,9 @@ def thumbs(turns: Sequence[Turn], unset: Turn | None = None) -> list[str | None]
 
 def _parts(turn: Turn, at: int = 0, is_busy: bool = False) -> list[str]:
     """The answer as far as it came, and the small print under it."""
+    if turn.other is not None and not turn.held:
+        sides = [(_side(one), one.error) for one in turn.sides]
+        return [str(_html.sides(sides, turn.is_comparable, turn.completion_id))]
     place = turn.variants.index(turn) if len(turn.variants) > 1 else None
     under = str(_html.under(turn, at, place, is_busy))
     answer, is_over = turn.answer, turn.state not in ("waiting", "streaming")
@@ -126,6 +129,14 @@ def _parts(turn: Turn, at: int = 0, is_busy: bool = False) -> list[str]:
     if is_over:
         drawn += "\n\n" + source_html(answer)
     return [drawn, *filter(None, [under])]
+
+
+def _side(turn: Turn) -> Markup:
+    """One of two answers as far as it came, on one line."""
+    if not turn.answer.strip():
+        return Markup(_html.waiting() if turn.state in ("waiting", "streaming") else "")
+    is_over = turn.state not in ("waiting", "streaming")
+    return Markup(answer_html(_thought(turn.answer)[1], is_over).replace("\n\n", ""))
 
 
 def _thought(answer: str) -> tuple[str, str]:

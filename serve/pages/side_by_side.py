@@ -1,0 +1,86 @@
+"""Two answers to a share of the prompts, without their names: which is better?
+
+This module imports Gradio at its top, which takes seconds: import it only to build the page.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Literal
+
+import gradio as gr
+from pydantic import BaseModel, Field, ValidationError
+
+from pawl.errors import PawlError
+from pawl.settings import PageSettings
+from serve.pages.api import Api
+from serve.pages.conversation import Conversation, OpenPage, Turn
+from serve.pages.layout import KEEP, KEEP_FORM, drawn, drawn_and_form, warn
+
+
+class _Choice(BaseModel):
+    of: str = Field(max_length=200)
+    side: Literal["first", "second", "good", "bad"]
+
+
+class SideBySide:
+    """Who gets two answers, and what is said of them.
+
+    Args:
+        settings: the share of prompts, and who gives the second answer.
+        api_of: one person's calls, as the page makes them.
+    """
+
+    def __init__(
+        self, settings: PageSettings, api_of: Callable[[str | None, gr.Request], Api]
+    ) -> None:
+        self._share, self._with = settings.side_by_side, settings.side_by_side_with
+        self._api_of = api_of
+
+    def beside(self, conversation: Conversation, version: str) -> str:
+        """Which version answers the next prompt too; empty: none. Nothing is compared where
+        nothing may be learned."""
+        if random.random() >= self._share or not conversation.learn:
+            return ""
+        return version if self._with == "same" else self._with
+
+    def settle(self, turn: Turn) -> None:
+        """A thumb under two answers is about the first, with which the conversation goes on."""
+        if turn.is_comparable:
+            turn.keep(turn.sides[0])
+
+    async def choose(
+        self, text: str, page: OpenPage, rater_id: str | None, request: gr.Request
+    ) -> list[Any]:
+        """What is pressed under two answers; the names are shown afterwards."""
+        try:
+            choice = _Choice.model_validate_json(text)
+        except ValidationError:
+            return KEEP
+        turn = next((one for one in page.turns if one.completion_id == choice.of), None)
+        if turn is None or not turn.is_comparable or page.conversation.busy:
+            return drawn_and_form(page)
+        first, second = turn.sides
+        chosen, lost = (second, first) if choice.side == "second" else (first, second)
+        if choice.side in ("first", "second"):
+            said: list[tuple[Turn, dict[str, Any]]] = [
+                (chosen, {"preferred_over": lost.completion_id})
+            ]
+        else:
+            thumb = {"thumb": "up" if choice.side == "good" else "down"}
+            said = [(lost, thumb), (chosen, thumb)]
+        try:
+            for side, feedback in said:
+                await page.rate(self._api_of(rater_id, request), side, feedback)
+        except PawlError as err:
+            warn(f"Your choice was not saved: {err}")
+            return [*drawn(page), *KEEP_FORM]
+        names = f"answer 1 is {first.version}'s, answer 2 is {second.version}'s"
+        words = {"good": "Both good", "bad": "Both bad", "first": "Answer 1 is better",
+                 "second": "Answer 2 is better"}  # fmt: skip
+        turn.keep(chosen)
+        turn.compared = f"{words[choice.side]}: {names}"
+        if choice.side == "bad":
+            page.open_form(turn)
+        return drawn_and_form(page) if choice.side == "bad" else [*drawn(page), *KEEP_FORM]
