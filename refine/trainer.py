@@ -38,6 +38,8 @@ from refine.sft import EpochSampler, answer_trainer, collator, on_general_text
 from refine.weighted import weighted
 
 WARMUP_STEPS = 10
+OUT_OF_TIME = "out of time"
+IN_TIME = 0.8  # share of the time that its end may take, for a training that was to stop to go on
 MIN_VALIDATION_ROWS = 16  # of fewer, one or two rows would decide when to stop
 MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
 # Activations that a pass keeps, with LoRA on all linear layers: 2.2 MB a token of SmolLM2-135M
@@ -414,12 +416,16 @@ def _watch(
             cool_steps = self.trainer.cool_steps if is_sft else 0
             seconds_a_step = (clock.seconds - self.began) / state.global_step
             max_seconds = max(1.0, 60 * plan.max_minutes - self.began)
-            if (state.global_step + cool_steps) * seconds_a_step > max_seconds:
-                self.stopped_because = self.stopped_because or "out of time"
+            seconds = (state.global_step + cool_steps) * seconds_a_step  # if it stops after these
+            if seconds > max_seconds:
+                self.stopped_because = self.stopped_because or OUT_OF_TIME
                 if is_sft:
                     self.trainer.begin_to_stop()
                 else:
                     control.should_training_stop = True
+            elif self.stopped_because == OUT_OF_TIME and seconds < IN_TIME * max_seconds:
+                self.stopped_because = ""  # the machine was busy for a while
+                self.trainer.stop_step = None
             if is_sft and self.trainer.stop_step is not None:
                 max_steps = self.trainer.stop_step
                 control.should_training_stop = state.global_step >= max_steps

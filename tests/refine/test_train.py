@@ -319,6 +319,23 @@ def test_training_ends_when_its_time_is_over(world_model: Path, tmp_path: Path) 
     assert stage["n_steps"] < stage["max_steps"] / 2
 
 
+def test_a_machine_that_was_busy_for_a_while_does_not_end_a_training(
+    world_model: Path, tmp_path: Path
+) -> None:
+    """The first step alone says that the rest of an epoch takes too long."""
+    options = {"n_epochs": 4, "batch_size": 1, "n_replay_rows": 20, "max_minutes": 1.0}
+    task = job(world_model, tmp_path, corrections(9), **options)
+
+    def busy(event: dict[str, Any]) -> None:
+        if event.get("step") == 1 and "fraction" in event:
+            time.sleep(3.0)
+
+    train.run(task, busy)
+    stage = read_manifest(task.out_dir).recipe["stages"][0]
+    assert stage["stopped_because"] != "out of time"
+    assert stage["n_steps"] > 2 * stage["max_steps"] / 4
+
+
 def test_rows_that_can_not_be_trained_whole_are_counted_in_the_recipe(
     world_model: Path, tmp_path: Path
 ) -> None:
