@@ -322,13 +322,13 @@ def test_training_ends_when_its_time_is_over(world_model: Path, tmp_path: Path) 
 def test_a_machine_that_was_busy_for_a_while_does_not_end_a_training(
     world_model: Path, tmp_path: Path
 ) -> None:
-    """The first step alone says that the rest of an epoch takes too long."""
-    options = {"n_epochs": 4, "batch_size": 1, "n_replay_rows": 20, "max_minutes": 1.0}
+    """The first two steps say that the rest of an epoch takes too long."""
+    options = {"n_epochs": 4, "batch_size": 1, "n_replay_rows": 20, "max_minutes": 0.45}
     task = job(world_model, tmp_path, corrections(9), **options)
 
     def busy(event: dict[str, Any]) -> None:
         if event.get("step") == 1 and "fraction" in event:
-            time.sleep(3.0)
+            time.sleep(4.5)
 
     train.run(task, busy)
     stage = read_manifest(task.out_dir).recipe["stages"][0]
