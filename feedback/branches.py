@@ -85,8 +85,12 @@ class Tree:
         self._answers: dict[bytes, list[_Said]] = {}  # by their text, whatever stands before
         self._earlier: dict[bytes, Completion] = {}  # by a shortened prompt's first message
         self._ends: dict[tuple[str, int], _Said] = {}
+        self._all: list[_Said] = []  # each after what stands before it
         for n, row in enumerate(completions):
             self._add(n, row)
+        for said in reversed(self._all):
+            if said.before is not None:
+                said.before.newest = max(said.before.newest, said.newest)
 
     def path_to(self, row: Completion) -> list[Entry]:
         """What led to this answer, and the answer; before it what was set before the path's
@@ -101,8 +105,8 @@ class Tree:
         for of, (segments, n_before, n_shared) in enumerate(paths):  # grows
             at = n_before
             for n, segment in enumerate(segments):
-                for end in segment.variants:
-                    if end is segment.said[-1] or n < n_shared:
+                for end in segment.variants if n >= n_shared else ():
+                    if end is segment.said[-1]:
                         continue
                     turn = _up_to(end, segment.said[0].before)
                     others = self._segments([*turn, *_newest_after(end)], segment.variants)
@@ -121,16 +125,15 @@ class Tree:
             if place is None:
                 place = self._places[step.key] = _Said(step.message, said, n)
                 said.following.append(place)
+                self._all.append(place)
             said = place
             if i:
                 said.set_before = step.set_before
-        answer = self._places[key] = _Said(message, said, n, row, set_before=set_before)
+        answer = self._places[key] = _Said(message, said, n, row, n, set_before)
         said.following.append(answer)
+        self._all.append(answer)
         self._answers.setdefault(_keys([message])[0], []).append(answer)
         self._ends[row.completion_id, row.choice_index] = answer
-        over: _Said | None = answer
-        while over is not None:
-            over.newest, over = n, over.before
 
     def _go_on_from_the_midst(self, steps: list[_Step]) -> None:
         """Find the newest path that ends as this prompt begins, up to its last message."""
@@ -169,7 +172,7 @@ class Tree:
         for n, (all_, variants) in enumerate(segments):
             first, last = all_[0], all_[-1]
             if n == 0 and known is not None:
-                variants |= known
+                segments[0] = _Segment(all_, known)
             elif first.is_asked and first.before is not None:
                 ends = [end for end in _ends_after(first.before) if end is last or not end.is_blank]
                 ends.sort(key=lambda end: end.first)
@@ -180,6 +183,14 @@ class Tree:
 class _Segment(NamedTuple):
     said: list[_Said]
     variants: dict[_Said, int]  # the last message of each, in the order they came: its place
+
+
+def n_left_out(path: Sequence[Entry], row: Completion) -> int:
+    """How many of the first messages of the path to an answer its prompt no longer held. What was
+    set in the midst does not count: the path has it as another prompt may have set it."""
+    said = [at for at, one in enumerate(path) if one.message["role"] not in _SET_BEFORE]
+    first = len(said) - len(_steps(row))
+    return said[first] if first > 0 else 0
 
 
 def newest_of(completions: Sequence[Completion]) -> Completion:

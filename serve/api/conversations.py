@@ -20,7 +20,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from feedback.branches import Entry, Tree, first_choice, newest_of
+from feedback.branches import Entry, Tree, first_choice, n_left_out, newest_of
 from feedback.conversations import cut, first_question, markdown
 from feedback.erasing import erase_deleted, forget
 from pawl.errors import PawlError
@@ -322,8 +322,9 @@ def read_conversation(
     messages: list[ConversationMessage] = []
     if shown is not None:
         tree = Tree(completions)
-        messages = [read(entry) for entry in tree.path_to(shown)]
-        if n := len(messages) - 1 - len(shown.messages):
+        path = tree.path_to(shown)
+        messages = [read(entry) for entry in path]
+        if n := n_left_out(path, shown):
             known["n_left_out"] = n
         if branches:
             known["branches"] = [

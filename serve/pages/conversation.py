@@ -132,7 +132,8 @@ class Conversation:
             variants = others[0].variants = before[at].variants = before[at].variants or [
                 before[at]
             ]
-            variants.insert(branch["messages"][0]["variant"] - 1, others[0])
+            places = (message.get("variant") for message in branch["messages"])
+            variants.insert(next(filter(None, places)) - 1, others[0])  # a system prompt has none
             paths.append(([*shared, *branch["messages"]], [*before[:at], *others]))
         left_out = found["messages"][: found.get("n_left_out", 0)]
         n_turns = sum(message["role"] == "user" for message in left_out)
@@ -205,7 +206,7 @@ class Conversation:
 
     def show_answer(self, completion_id: str) -> None:
         """Show a path on which this answer stands, if it is here."""
-        paths, seen = [self.turns], set(map(id, self.turns))
+        paths, seen = [self.turns], set[int]()
         for path in paths:  # grows
             if any(turn.completion_id == completion_id for turn in path):
                 for at, turn in enumerate(path):
@@ -213,9 +214,9 @@ class Conversation:
                         self.choose(at, turn.variants.index(turn))
                 return
             for at, turn in enumerate(path):
-                others = [other for other in turn.variants if id(other) not in seen]
-                seen |= set(map(id, others))
-                paths += [[*path[:at], other, *other.later] for other in others]
+                others = [other for other in turn.variants if id(turn.variants) not in seen]
+                seen.add(id(turn.variants))  # they share it
+                paths += [[*path[:at], one, *one.later] for one in others if one is not turn]
 
     async def ask(
         self, api: Api, model: str, question: str, at: int, held: str = "", beside: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from feedback.branches import Entry, Tree, newest_of
+from feedback.branches import Entry, Tree, n_left_out, newest_of
 from pawl.schemas import Completion, Message
 from tests.feedback.examples import make_completion
 
@@ -127,8 +127,20 @@ def test_a_changed_system_prompt_makes_no_variant_and_a_shortened_prompt_no_othe
     ]
 
 
+def test_what_another_prompt_set_in_the_midst_is_not_taken_for_left_out() -> None:
+    set_ = {"role": "system", "content": "Be brief."}
+    plain, set_here = row(said("a", "1", "b"), "2"), row([*said("a", "1"), set_, *said("b")], "two")
+    for rows in ([plain, set_here], [set_here, plain]):
+        tree = Tree(rows)
+        assert [n_left_out(tree.path_to(one), one) for one in rows] == [0, 0]
+    cut = row([set_, *said("b", "2", "c")], "3")
+    assert n_left_out(Tree([plain, cut]).path_to(cut), cut) == 2
+
+
 def test_thousands_of_unlike_prompts_under_one_id_are_read_in_no_time() -> None:
     rows = [row(said(f"{n}", "same", "more"), "same") for n in range(2_000)]
     began = time.monotonic()
     assert len(Tree(rows).branches(rows[-1])) == 1_999
+    again = [row(said("a"), f"{n}") for n in range(10_000)]
+    assert len(Tree(again).branches(again[-1])) == 9_999
     assert time.monotonic() - began < 20

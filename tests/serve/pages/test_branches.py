@@ -106,7 +106,8 @@ def test_the_store_s_branches_are_the_page_s() -> None:
         "branches": [
             {"of": 0, "at": 1, "messages": said("A", "eins", variant=1)},
             {"of": 0, "at": 1, "messages": [*said("α", "ena", variant=3), *said("x", "y")]},
-            {"of": 0, "at": 3, "messages": said("B", "zwei", variant=2)},
+            {"of": 0, "at": 3, "messages": [{"role": "system", "content": "Be kind."},
+                                            *said("B", "zwei", variant=2)]},
             {"of": 2, "at": 3, "messages": said("x", "z", variant=2)},
         ],
     }  # fmt: skip
