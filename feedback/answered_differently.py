@@ -17,6 +17,7 @@ from feedback.lineage import brought_in
 from feedback.store import Store
 from pawl.schemas import ChangedAnswer, Completion, Feedback, Promotion
 
+MOST_BYTES = 16_000_000  # of flagged answers with their prompts, the newest ones
 _ROLES = ("champion", "challenger")
 # Of a gate's scores those of people's prompts (evals.regression names them), placebos aside.
 _BENCHMARKS = ("holdout", "holdout__kept")
@@ -50,7 +51,8 @@ def standing_versions(store: Store) -> list[Promotion]:
 
 def answered_differently(store: Store, rater_id: str) -> list[ChangedAnswer]:
     """What this person flagged of their own answers, and is known to be answered otherwise now; the
-    newest flags first. Not what they dismissed, nor answers of conversations that were deleted."""
+    newest flags first. Not what they dismissed, nor answers of conversations that were deleted; of
+    very much (``MOST_BYTES``) the newest answers."""
     versions = standing_versions(store)
     flags = [one for one in store.current_feedback(rater_id=rater_id) if _is_flag(one)]
     if not versions or not flags:
@@ -59,7 +61,9 @@ def answered_differently(store: Store, rater_id: str) -> list[ChangedAnswer]:
     answers = {
         (row.completion_id, row.choice_index): row
         for row in store.completions(
-            completion_ids=[one.completion_id for one in flags], rater_id=rater_id
+            completion_ids=[one.completion_id for one in flags],
+            rater_id=rater_id,
+            newest_bytes=MOST_BYTES,
         )
         if row.completion_id not in dismissed and row.completion and not row.tools
     }

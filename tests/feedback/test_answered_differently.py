@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from feedback.answered_differently import answered_differently
+from feedback.answered_differently import MOST_BYTES, answered_differently
 from feedback.store import Store
 from pawl.schemas import Completion, ItemScore, utc_now
 from tests.feedback.examples import make_completion, make_feedback, make_promotion
@@ -45,6 +45,16 @@ def let_in(
         store.append_scores(run_id, role, scores).result()
     move = make_promotion(version, "live", run_id=run_id, created_at=utc_now())
     store.append_promotion(move).result()
+
+
+def test_of_very_much_the_newest_answers_are_read(store: Store) -> None:
+    old = flag(store)
+    let_in(store, "pawl@1", {"r1": (old, "It is 5.", "It is 4.")})
+    assert len(answered_differently(store, "ann")) == 1
+    long = make_completion(rater_id="ann", messages=[{"role": "user", "content": "x" * MOST_BYTES}])
+    store.append_completion(long).result()
+    store.append_feedback(make_feedback(long, rater_id="ann", thumb="down")).result()
+    assert answered_differently(store, "ann") == []
 
 
 def roll_back(store: Store, version: str) -> None:
