@@ -10,6 +10,7 @@ the files.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -57,6 +58,7 @@ class Conversations:
         self, read: Callable[[str, Sequence[Any]], list[Row]], writer: GroupWriter
     ) -> None:
         self._read, self._writer = read, writer
+        self._changing = threading.Lock()  # from the note that is read to the one in its place
 
     def note(self, conversation_id: str, rater_id: str) -> ConversationNote:
         """What counts of this person's conversation; the defaults where nothing was noted."""
@@ -74,12 +76,29 @@ class Conversations:
         rows = [row_of(replace(one, changed_at=utc_now())) for one in notes]
         return self._writer.submit(Write({"conversation_notes": rows}))
 
-    def delete(self, conversation_ids: Sequence[str], rater_id: str) -> Future[None]:
-        """Hide what was asked in these conversations until now, and forget what was noted."""
-        now = utc_now()
-        return self.keep(
-            *(ConversationNote(one, rater_id, now, deleted_at=now) for one in conversation_ids)
-        )
+    def change(
+        self,
+        conversation_id: str,
+        rater_id: str,
+        changed: Callable[[ConversationNote], ConversationNote],
+    ) -> ConversationNote:
+        """Append what ``changed`` makes of what counts now, if it is another; waits for the commit.
+        No other change falls between."""
+        with self._changing:
+            before = self.note(conversation_id, rater_id)
+            note = changed(before)
+            if note != before:
+                self.keep(note).result()
+            return note
+
+    def delete(self, conversation_ids: Sequence[str], rater_id: str) -> None:
+        """Hide what was asked in these conversations until now, and forget what was noted; waits
+        for the commit."""
+        with self._changing:
+            now = utc_now()
+            self.keep(
+                *(ConversationNote(one, rater_id, now, deleted_at=now) for one in conversation_ids)
+            ).result()
 
     def dismissed(self, rater_id: str) -> set[str]:
         """The completions of this person's that they want no word of any more."""
@@ -89,11 +108,14 @@ class Conversations:
         )
         return {one for (text,) in rows for one in json.loads(text)}
 
-    def dismiss(self, answer: Completion) -> Future[None]:
-        """Note that this answer is not to be said back again."""
-        note = self.note(answer.conversation_id, answer.rater_id)
-        names = list(dict.fromkeys([*note.dismissed, answer.completion_id]))
-        return self.keep(replace(note, dismissed=names))
+    def dismiss(self, answer: Completion) -> None:
+        """Note that this answer is not to be said back again; waits for the commit."""
+
+        def dismissed(note: ConversationNote) -> ConversationNote:
+            names = dict.fromkeys([*note.dismissed, answer.completion_id])
+            return replace(note, dismissed=list(names))
+
+        self.change(answer.conversation_id, answer.rater_id, dismissed)
 
     def unlearned(self) -> set[tuple[str, str]]:
         """(conversation_id, rater_id) of those that nothing is to be learned from."""

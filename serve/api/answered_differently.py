@@ -63,7 +63,7 @@ def answered_differently_routes(store: Store, admission: Admission) -> APIRouter
                     code="completion_not_found",
                     param="completion_id",
                 )
-            store.conversations.dismiss(own[0]).result()
+            store.conversations.dismiss(own[0])
             return _page(store, rater_id, MOST, 0)
 
         return await in_turn(request, dismiss)

@@ -212,7 +212,7 @@ class Eraser:
             if conversation_id not in ids:
                 raise not_known(conversation_id)
             ids = [conversation_id]
-        conversations.delete(ids, rater_id).result()
+        conversations.delete(ids, rater_id)
         try:
             is_erased = self._erase_files(rater_id if conversation_id is None else None)
         except PawlError as err:
@@ -248,7 +248,6 @@ def change(
     answers = _answers_to(store, conversation_id, rater_id, newest_bytes=1)
     if not answers and (body.title is not None or body.pinned is not None):
         raise not_known(conversation_id)
-    note = store.conversations.note(conversation_id, rater_id)
     changed: dict[str, Any] = {
         name: value for name, value in body.model_dump().items() if value is not None
     }
@@ -256,8 +255,9 @@ def change(
         changed["settings"] = body.settings.given()
     if body.title is not None:
         changed["title"] = body.title if body.title.strip() else None
-    note = replace(note, **changed)
-    store.conversations.keep(note).result()
+    note = store.conversations.change(
+        conversation_id, rater_id, lambda note: replace(note, **changed)
+    )
     completions = _answers_to(store, conversation_id, rater_id)
     return ConversationSummary(**_summary(note, completions))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,20 @@ def test_of_very_much_the_newest_answers_are_read(store: Store) -> None:
     assert answered_differently(store, "ann") == []
 
 
+def test_two_dismissals_and_a_change_at_once_are_all_kept(store: Store) -> None:
+    rows = [make_completion(rater_id="ann", conversation_id="c") for _ in range(20)]
+    work = [partial(store.conversations.dismiss, row) for row in rows]
+    private = partial(
+        store.conversations.change, "c", "ann", lambda note: replace(note, learn=False)
+    )
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(one) for one in (*work[:10], private, *work[10:], work[0])]:
+            done.result()
+    note = store.conversations.note("c", "ann")
+    assert set(note.dismissed) == {row.completion_id for row in rows}
+    assert not note.learn
+
+
 def roll_back(store: Store, version: str) -> None:
     store.append_promotion(make_promotion(version, "live", kind="rollback", run_id=None)).result()
 
@@ -102,8 +119,8 @@ def test_what_was_dismissed_deleted_taken_back_or_flagged_later_is_not_told(stor
     }
     let_in(store, "pawl@1", seen)
     assert len(answered_differently(store, "ann")) == 4
-    store.conversations.dismiss(gone).result()
-    store.conversations.delete([deleted.conversation_id], "ann").result()
+    store.conversations.dismiss(gone)
+    store.conversations.delete([deleted.conversation_id], "ann")
     store.append_feedback(make_feedback(taken_back, retracted=True)).result()
     assert [one.completion_id for one in answered_differently(store, "ann")] == [kept.completion_id]
     store.append_feedback(make_feedback(kept, thumb="down", categories=["verbose"])).result()

@@ -62,7 +62,7 @@ def test_lines_by_day_version_and_category(store: Store) -> None:
     say(store, other[0], rater_id="bob", thumb="up")
     say(store, other[1], source="review", rater_id="rita")  # a reviewer's decision
     say(store, old)
-    store.conversations.delete([gone.conversation_id], "zoe").result(60)
+    store.conversations.delete([gone.conversation_id], "zoe")
     found = dashboard(store, 7, NOW)
     assert (found.total.n_answers, found.total.n_flagged) == (10, 3)
     assert (found.total.n_up, found.total.n_down, found.total.n_errors) == (2, 2, 1)

@@ -92,7 +92,7 @@ def test_a_deleted_one_is_nowhere_and_its_files_follow(store: Store, settings: S
         note = own.conversations.note("c-1", "ann")
         own.conversations.keep(replace(note, title=title, pinned=True)).result()
         snapshot = Path(take_snapshot(own, settings)["dir"])
-        own.conversations.delete(["c-1"], "ann").result()
+        own.conversations.delete(["c-1"], "ann")
         assert own.completions() == [kept]
         assert own.get_completion(gone.completion_id) is None
         assert curate(own, settings).rows == []
