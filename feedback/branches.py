@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pawl.schemas import Completion, Message
 
 MOST_TRIED = 100  # answers of the same text, for where a shortened prompt goes on
+MOST_COMPARED = 2_000_000  # messages of theirs, over all prompts of a conversation: 0.5 s
 _SET_BEFORE = ("system", "developer")
 
 
@@ -85,6 +86,7 @@ class Tree:
         self._answers: dict[bytes, list[_Said]] = {}  # by their text, whatever stands before
         self._earlier: dict[bytes, Completion] = {}  # by a shortened prompt's first message
         self._ends: dict[tuple[str, int], _Said] = {}
+        self._n_compared = 0
         self._all: list[_Said] = []  # each after what stands before it
         for n, row in enumerate(completions):
             self._add(n, row)
@@ -139,6 +141,9 @@ class Tree:
         """Find the newest path that ends as this prompt begins, up to its last message."""
         kept = steps[:-1]
         for answer in self._answers.get(_keys([kept[-1].message])[0], [])[: -MOST_TRIED - 1 : -1]:
+            self._n_compared += len(kept)
+            if self._n_compared > MOST_COMPARED:
+                return
             line = _up_to(answer, None, len(kept))
             if [one.message for one in line] == [step.message for step in kept]:
                 self._places |= {step.key: one for step, one in zip(kept, line, strict=True)}
