@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import gradio as gr
@@ -37,6 +38,7 @@ class SideBySide:
     ) -> None:
         self._share, self._with = settings.side_by_side, settings.side_by_side_with
         self._api_of = api_of
+        self._choosing: set[Turn] = set()  # while a choice is being saved
 
     def beside(self, conversation: Conversation, version: str) -> str:
         """Which version answers the next prompt too; empty: none. Nothing is compared where
@@ -61,7 +63,10 @@ class SideBySide:
         turn = next((one for one in page.turns if one.completion_id == choice.of), None)
         if turn is None or not turn.is_comparable or page.conversation.busy:
             return drawn_and_form(page)
-        first, second = turn.sides
+        if turn in self._choosing:  # pressed twice, or on two pages
+            return KEEP
+        # Copies: while it is saved another page may ask on, which settles the turn.
+        first, second = (replace(one) for one in turn.sides)
         chosen, lost = (second, first) if choice.side == "second" else (first, second)
         if choice.side in ("first", "second"):
             said: list[tuple[Turn, dict[str, Any]]] = [
@@ -70,16 +75,23 @@ class SideBySide:
         else:
             thumb = {"thumb": "up" if choice.side == "good" else "down"}
             said = [(lost, thumb), (chosen, thumb)]
+        self._choosing.add(turn)
         try:
             for side, feedback in said:
                 await page.rate(self._api_of(rater_id, request), side, feedback)
         except PawlError as err:
             warn(f"Your choice was not saved: {err}")
             return [*drawn(page), *KEEP_FORM]
+        finally:
+            self._choosing.discard(turn)
+        known = {side.completion_id: side.feedback for side, _ in said}
+        for one in (turn, *turn.variants, *filter(None, [turn.other])):
+            one.feedback = known.get(one.completion_id, one.feedback)
         names = f"answer 1 is {first.version}'s, answer 2 is {second.version}'s"
         words = {"good": "Both good", "bad": "Both bad", "first": "Answer 1 is better",
                  "second": "Answer 2 is better"}  # fmt: skip
-        turn.keep(chosen)
+        if turn.other is not None:
+            turn.keep(turn.sides[choice.side == "second"])
         turn.compared = f"{words[choice.side]}: {names}"
         if choice.side == "bad":
             page.open_form(turn)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
 from feedback.service import take_snapshot
 from pawl.settings import PageSettings, Settings
 from serve.pages.api import Api
-from serve.pages.conversation import Conversation
+from serve.pages.conversation import Conversation, OpenPage, Turn
+from serve.pages.side_by_side import SideBySide
+from tests.serve.live import live
 from tests.serve.pages.composed import Composed, composed
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
 
@@ -51,6 +56,45 @@ def test_one_of_two_answers_goes_on_once_the_other_failed_or_says_the_same(
         assert (turn.answer, turn.state, turn.other, turn.error) == (
             "pawl@1 heard 3 characters.", "complete", None, "",
         )  # fmt: skip
+
+
+def test_a_choice_pressed_twice_or_asked_past_is_kept_once_and_on_its_answer(
+    tmp_path: Path,
+) -> None:
+    with live(Settings(state_dir=tmp_path)) as gateway:
+
+        def answer(text: str) -> Turn:
+            body = {"model": "pawl", "messages": [{"role": "user", "content": "q"}]}
+            url, headers = f"{gateway.url}/v1/chat/completions", {"X-Pawl-Rater": RATER}
+            reply = httpx.post(url, json=body, headers=headers).raise_for_status()
+            return Turn("q", text, reply.json()["id"], "base", "complete")
+
+        api = Api(gateway.url, None, RATER)
+        sides = SideBySide(PageSettings(), lambda rater, request: api)
+
+        async def choose(turn: Turn, *pressed: str, asks_on: bool = False) -> None:
+            page = OpenPage(Conversation("chat", [turn]))
+            work = [
+                sides.choose(json.dumps({"of": turn.completion_id, "side": side}), page, None, None)
+                for side in pressed
+            ]  # fmt: skip
+            at_once = asyncio.gather(*work)
+            await asyncio.sleep(0)  # the choice is on its way
+            if asks_on:
+                turn.keep(turn.sides[0])
+            await at_once
+
+        for asks_on, pressed in ((False, ("first", "second")), (True, ("second",))):
+            one, two = answer("one"), answer("two")
+            both = [one.completion_id, two.completion_id]
+            one.other = two
+            asyncio.run(choose(one, *pressed, asks_on=asks_on))
+            assert [turn.completion_id for turn in one.variants] == both
+            assert one.completion_id == both[0]
+            said = [turn.feedback and turn.feedback["preferred_over"] for turn in one.variants]
+            assert said == ([None, both[0]] if asks_on else [both[1], None])
+            stored = gateway.store.current_feedback([str(name) for name in both])
+            assert len(stored) == 1
 
 
 @pytest.mark.browser
