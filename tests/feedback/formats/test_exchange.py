@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -152,7 +153,11 @@ def test_who_exchanges_names_meanwhile_gains_nothing(exchange: Exchange, outside
     seen: set[bytes] = set()
     written: list[str] = []
     try:
-        for n in range(N_SWAPS):
+        until = time.monotonic() + 60  # a busy machine may let one thread wait for long
+        for n in itertools.count():
+            is_tried = b"plain" in seen and turns[0] > 100
+            if n >= N_SWAPS and (is_tried or time.monotonic() > until):
+                break
             for name in ("victim", "dir/secret"):
                 try:
                     seen.add(exchange.read(name))

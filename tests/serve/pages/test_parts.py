@@ -14,6 +14,7 @@ from tests.serve.pages.test_markdown import Drawn
 LINK = "[Show](javascript:alert(1))"
 HOSTILE = f'x" onclick="y">\n\n{LINK}\r\r{LINK}\r\n\r\n<i>'
 review, chat = html_parts("review.html"), html_parts("chat.html")
+said_back = html_parts("said_back.html")
 MARK = {"rater_id": HOSTILE, "thumb": "down", "categories": [HOSTILE], "created_at": HOSTILE,
         "comment": HOSTILE, "correction": HOSTILE}  # fmt: skip
 DECISION = {"reviewer": HOSTILE, "decision": "reject", "reason": "fine", "created_at": HOSTILE,
@@ -35,6 +36,9 @@ PAGE = {"notice": HOSTILE, "queue": {"n_reviewers": 2},
 TURN = Turn(HOSTILE, HOSTILE, HOSTILE, HOSTILE, "failed", HOSTILE, HOSTILE, calls=[HOSTILE],
             feedback={"thumb": "up", "categories": [HOSTILE], "comment": HOSTILE,
                       "correction": HOSTILE})  # fmt: skip
+CHANGED = {**dict.fromkeys(("day", "since", "question", "flagged_version", "flagged", "answered_by",
+                            "answer", "tested", "completion_id"), HOSTILE),
+           "is_whole": False, "says_the_correction": True}  # fmt: skip
 ENGINE = {"state": HOSTILE, "detail": HOSTILE, "progress_fraction": None}
 CATEGORY = {"key": HOSTILE, "definition": HOSTILE, "example": HOSTILE}
 
@@ -46,8 +50,11 @@ CATEGORY = {"key": HOSTILE, "definition": HOSTILE, "example": HOSTILE}
     lambda: review.guidelines(HOSTILE),
     lambda: review.decided_head({"notice": HOSTILE}),
     lambda: review.alternatives({"texts": [HOSTILE], "version": HOSTILE}),
-    lambda: chat.signed_in(HOSTILE), lambda: chat.under(TURN), lambda: chat.held(TURN),
-    lambda: chat.never_came(TURN),
+    lambda: chat.signed_in(HOSTILE), lambda: chat.held(TURN),
+    lambda: chat.under(TURN, 0, None, False),
+    lambda: chat.never_came(TURN, 0, None, False),
+    lambda: chat.sides([(HOSTILE, HOSTILE)] * 2, True, HOSTILE),
+    lambda: said_back.said_back([CHANGED], 1),
     lambda: chat.about(TURN, "form-", True), lambda: chat.banner(ENGINE),
     lambda: chat.suggested([HOSTILE]),
     lambda: chat.meanings([CATEGORY]), lambda: chat.difference([("insert", HOSTILE, HOSTILE)]),
