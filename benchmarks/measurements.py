@@ -38,8 +38,10 @@ def machine_in_words() -> str:
 
 
 def typed() -> str:
-    """The command as it was typed, ``python -m benchmarks.demo --items 300``."""
-    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    """The command as it was typed, ``python -m benchmarks.demo --items 300``; a folder of this
+    machine is called DIR."""
+    words = ["DIR" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *words])
 
 
 def finish(
