@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from feedback.champion import champion_stack
 from feedback.lineage import brought_in
 from feedback.store import Store
 from pawl.schemas import ChangedAnswer, Completion, Feedback, Promotion
@@ -36,17 +37,8 @@ def standing_versions(store: Store) -> list[Promotion]:
     """How the version that answers now, and those before it, came in; oldest first. Not those that
     were rolled back."""
     moves = {row.version: row for row in brought_in(store)}
-    names: list[str] = []
-    for move in store.promotions():
-        if move.outcome != "live":
-            continue
-        if move.version in names:
-            names = names[: names.index(move.version) + 1]
-        elif move.kind == "promote":
-            names.append(move.version)
-        else:  # back to the base, or to a version that was itself rolled back once
-            names = [move.version]
-    return [moves[name] for name in names if name in moves and moves[name].run_id]
+    stack = champion_stack(store.promotions())
+    return [moves[name] for name in stack if name in moves and moves[name].run_id]
 
 
 def answered_differently(store: Store, rater_id: str) -> list[ChangedAnswer]:

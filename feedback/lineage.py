@@ -58,9 +58,11 @@ class _Flag:
 
 
 def brought_in(store: Store) -> list[Promotion]:
-    """The move that brought each version in, as it stands now, oldest first."""
-    moves = {row.promotion_id: row for row in store.promotions()}
-    rows = {row.version: row for row in moves.values() if row.kind == "promote"}
+    """The move that brought each version in, as it stands now, oldest first: the last that went
+    live, else the last."""
+    moves = {row.promotion_id: row for row in store.promotions() if row.kind == "promote"}
+    ranked = sorted(moves.values(), key=lambda row: row.outcome == "live")  # stable: then by time
+    rows = {row.version: row for row in ranked}
     return sorted(rows.values(), key=lambda row: number_of(row.version))
 
 

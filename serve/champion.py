@@ -1,37 +1,12 @@
-"""Which version is the champion, which come after it when it is rolled back, and whether a server
-with these settings can serve it at all."""
+"""Whether a server with these settings can serve its champion at all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from feedback.champion import BASE_VERSION
 from pawl.adapters import read_manifest
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import Promotion
-
-
-def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
-    """The champion (last) and those that rollbacks go to, ``base`` first. Pure.
-
-    A promotion that went live goes on top. A rollback takes off all that is above its target; a
-    target that was itself rolled back from goes on top again. So two rollbacks go two champions
-    back, never forth and back between two.
-
-    Args:
-        promotions: every row, oldest first; only ``live`` ones move the champion.
-    """
-    stack = [BASE_VERSION]
-    for row in promotions:
-        if row.outcome != "live":
-            continue
-        if row.version in stack:
-            del stack[stack.index(row.version) + 1 :]
-        else:
-            stack.append(row.version)
-    return stack
 
 
 def check_fits(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from feedback.champion import BASE_VERSION
+from feedback.champion import BASE_VERSION, champion_stack
 from pawl.errors import PawlError
 from pawl.schemas import Drill, DrillStep
-from serve.champion import champion_stack
 from serve.promotion import Promoter
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from feedback.champion import BASE_VERSION
+from feedback.champion import BASE_VERSION, champion_stack
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import (
@@ -36,7 +36,7 @@ from pawl.schemas import (
 )
 from pawl.settings import Settings
 from serve.candidate import Candidate, find_candidate, install, sweep
-from serve.champion import champion_stack, check_fits
+from serve.champion import check_fits
 from serve.engine.probe import ProbeResult
 from serve.loading import Loader
 

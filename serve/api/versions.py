@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query
 
-from feedback.champion import BASE_VERSION
+from feedback.champion import BASE_VERSION, champion_stack
 from feedback.lineage import brought_in, counts_of, flags, trained_versions
 from pawl.errors import PawlError
 from pawl.schemas import (
@@ -19,7 +19,6 @@ from pawl.schemas import (
     VersionSummary,
 )
 from serve.api.bodies import JsonRoute
-from serve.champion import champion_stack
 
 if TYPE_CHECKING:
     from feedback.store import Store

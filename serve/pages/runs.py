@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from feedback.champion import champion_stack
 from pawl.errors import PawlError
 from pawl.runs import moved, rehearsed, standing
 from pawl.schemas import Promotion
 from serve.api.auth import caller_of
-from serve.champion import champion_stack
 from serve.pages.api import Api
 from serve.pages.categories import api_of
 from serve.pages.layout import PageBlocks, plain

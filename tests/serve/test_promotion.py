@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from feedback.champion import BASE_VERSION
+from feedback.champion import BASE_VERSION, champion_stack
 from feedback.store import Store
 from pawl.adapters import WEIGHTS
 from pawl.errors import PawlError
 from pawl.files import sha256_file
 from pawl.schemas import Promotion, PromotionRequest
 from serve.api.errors import status_of
-from serve.champion import champion_stack
 from tests.adapters_for_tests import SPOILT, approved_run, light_adapter
 from tests.serve.toy_world import World, toy_settings, toy_world, until
 
