@@ -23,6 +23,7 @@ import gc
 import json
 import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,11 @@ from refine.sft import EpochSampler, answer_trainer, collator, on_general_text
 from refine.weighted import weighted
 
 WARMUP_STEPS = 10
+# Of DPO's time for what the reference says to all rows, before the first step. A step takes about
+# three times the reference's pass, so beyond it the time ends within the first epoch, and of the
+# rows that are not reached the reference's answers would be wasted.
+REFERENCE_SHARE = 0.25
+TIMED_ROWS, TIMED_TOKENS = 64, 256
 OUT_OF_TIME = "out of time"
 IN_TIME = 0.8  # share of the time that its end may take, for a training that was to stop to go on
 MIN_VALIDATION_ROWS = 16  # of fewer, one or two rows would decide when to stop
@@ -136,6 +142,10 @@ def run_stage(
         [bool(row.get("is_replay")) for row in train_rows], REPLAY_EPOCHS, plan.seed
     )
     trainer_class, arguments = _trainer(stage, plan, rows, max_tokens, max_replay_tokens, sampler)
+    if arguments.get("precompute_ref_log_probs"):
+        seconds = 60 * plan.max_minutes - saved.clock.seconds
+        fits = reference_seconds(model, tokenizer, rows.train) < REFERENCE_SHARE * seconds
+        arguments["precompute_ref_log_probs"] = fits
     trainer_class = resumable(trainer_class)
     config_class = arguments.pop("config_class")
     n_steps = math.ceil(len(sampler) / stage.batch_size)  # only SFT's rows say what is replay
@@ -264,6 +274,32 @@ def _trainer(
         "desirable_weight": desirable,
         "undesirable_weight": undesirable,
     }
+
+
+def reference_seconds(model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]]) -> float:
+    """About how long the reference takes for both answers to these rows of DPO: by a timed forward
+    pass, and the length of some of the rows."""
+    import torch
+
+    some = rows[:: math.ceil(len(rows) / TIMED_ROWS)]
+    texts = [
+        "\n".join(str(message.get("content") or "") for message in (*row["prompt"], *row[answer]))
+        for row in some
+        for answer in ("chosen", "rejected")
+    ]
+    n_tokens = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    ids = torch.full((1, TIMED_TOKENS), tokenizer.eos_token_id or 0, device=model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=ids)  # the first one is slower
+        started = time.monotonic()
+        model(input_ids=ids)
+        if ids.is_cuda:
+            torch.cuda.synchronize()
+    seconds_a_token = (time.monotonic() - started) / TIMED_TOKENS
+    model.train(was_training)
+    return seconds_a_token * n_tokens * len(rows) / len(some)
 
 
 def keeps_best_checkpoint(kind: StageKind, n_validation: int) -> bool:

@@ -20,12 +20,13 @@ from typing import Any
 import pytest
 
 from pawl.adapters import read_manifest, read_probe, validate_adapter
+from pawl.chat_template import load_tokenizer
 from pawl.curves import read_curves
 from pawl.errors import PawlError
 from pawl.models import resolve_model
 from pawl.schemas import TrainingRow
 from pawl.settings import Settings, TrainSettings
-from refine import train
+from refine import train, trainer
 from refine.monitoring import STEPS
 from refine.planner import choose
 from refine.sft import LEARNED
@@ -217,9 +218,12 @@ def test_the_same_seed_gives_the_same_bytes(world_model: Path, tmp_path: Path) -
     assert content("one")[0] != content("other")[0]
 
 
+@pytest.mark.parametrize("share", [trainer.REFERENCE_SHARE, 0.0])
 def test_dpo_widens_the_margin_and_keeps_the_chosen_answer_likely(
-    world_model: Path, tmp_path: Path
+    world_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
+    """With the reference asked before the training, and in each step, as where that takes long."""
+    monkeypatch.setattr(trainer, "REFERENCE_SHARE", share)
     task = job(world_model, tmp_path, corrections(10, n_validation=2), method="dpo")
     train.run(task)
     stage = read_manifest(task.out_dir).recipe["stages"][0]
@@ -230,6 +234,22 @@ def test_dpo_widens_the_margin_and_keeps_the_chosen_answer_likely(
     assert {"loss", "token accuracy", "preference accuracy", "margin of rewards"} <= curves
     assert best["eval_logps/chosen"] > first["eval_logps/chosen"]
     assert answers(world_model, task.out_dir, [ask("grass", 9)]) == ["grass is green."]
+
+
+def test_the_reference_s_time_grows_with_rows_and_with_their_length(world_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(world_model)
+    tokenizer = load_tokenizer(world_model)
+
+    def seconds(n: int, words: int) -> float:
+        answer = [{"role": "assistant", "content": "grass " * words}]
+        row = {"prompt": ask("grass", 0), "chosen": answer, "rejected": answer}
+        return trainer.reference_seconds(model, tokenizer, [row] * n)
+
+    few = min(seconds(10, 10) for _ in range(5))
+    assert seconds(1000, 10) > 20 * few
+    assert seconds(10, 1000) > 20 * few
 
 
 def test_sft_then_dpo_starts_dpo_from_what_sft_left(world_model: Path, tmp_path: Path) -> None:
