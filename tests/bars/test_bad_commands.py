@@ -29,6 +29,7 @@ from tests.adapters_for_tests import approved_run, light_adapter, light_base, wi
 from tests.bars.place import Place
 from tests.conftest import REPOSITORY
 from tests.feedback.examples import answered
+from tests.mounts import mounted
 
 pytestmark = pytest.mark.slow
 
@@ -248,14 +249,8 @@ def test_a_truncated_database_file_is_refused_and_left_alone(
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A file system that takes no writes, not even root's."""
-    place = tmp_path / "read-only"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "none", str(place)],
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    if made.returncode != 0:
-        pytest.skip(f"NOT TESTED on a read-only folder: no mount ({made.stderr.strip()})")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(tmp_path / "read-only", "ro,size=1m", "on a read-only folder") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("line", ["status", "up --port 0 --model base"])

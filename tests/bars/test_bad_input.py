@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ import pytest
 
 from pawl.settings import Settings
 from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat
+from tests.mounts import mounted
 from tests.serve.live import Live, live
 
 ID = "THE-ID"  # stands for the id of a recorded answer
@@ -375,14 +375,8 @@ def test_a_rater_beyond_ascii_is_the_same_person_in_header_and_body(keyed: Live)
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)],
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    if made.returncode != 0:
-        pytest.skip(f"NOT TESTED on a full disk: no tmpfs could be mounted ({made.stderr.strip()})")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "small", "size=16m", "on a full disk") as folder:
+        yield folder
 
 
 def fill(path: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from feedback.store import Store
 from pawl.settings import Settings
 from tests.feedback.examples import SALT
+from tests.mounts import mounted
 
 
 @pytest.fixture
@@ -36,11 +36,5 @@ def store(settings: Settings, empty_store: Path) -> Iterator[Store]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)],
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    if made.returncode != 0:
-        pytest.skip(f"NOT TESTED on a full disk: no tmpfs could be mounted ({made.stderr.strip()})")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(tmp_path / "small", "size=24m", "on a full disk") as folder:
+        yield folder

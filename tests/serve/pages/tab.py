@@ -78,6 +78,14 @@ class Tab:
         left = [text for text in self.complaints[n_complaints:] if not LEAVING.search(text)]
         self.complaints[n_complaints:] = left
 
+    def sign_in(self, url: str, name: str, password: str) -> None:
+        """Open the page of somebody who is not signed in, and sign in."""
+        self.page.goto(url)
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+        self._wait_until_drawn()
+
     def reload(self) -> None:
         self.open(self.page.url)
 

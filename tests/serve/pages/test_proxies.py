@@ -68,11 +68,7 @@ def test_the_page_and_its_cookies(
         tab.watch()
         missing: list[str] = []
         context.on("response", lambda got: missing.append(got.url) if got.status == 404 else None)
-        tab.page.goto(url + "/")
-        tab.page.get_by_label("Name").fill("ann")
-        tab.page.get_by_label("Password").fill(GOOD)
-        tab.page.get_by_role("button", name="Sign in").click()
-        tab._wait_until_drawn()
+        tab.sign_in(url + "/", "ann", GOOD)
         tab.ask("hello")
         expect(tab.answers).to_have_text(["base heard 5 characters."])
         cookies = context.cookies()
