@@ -12,6 +12,7 @@ Over 400 lines because a page's events and their handlers are read in one place.
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 import secrets
 import time
@@ -53,6 +54,8 @@ FORM_PARAM = "form"  # the completion whose feedback form is open
 CHAT_ID = re.compile(r"chat-[0-9a-f]{32}")
 _RATER = re.compile(r"page-[0-9a-f]{32}")
 _VARIANT = re.compile(r"([0-9]{1,6}) ([0-9]{1,6}) ")
+
+log = logging.getLogger("pawl.pages")
 
 
 class ChatPage:
@@ -147,7 +150,7 @@ class ChatPage:
             [ui.known, ui.banner, ui.version, ui.settings],
             **common,
         )
-        ui.timer.tick(self._catch_up, who, both, **common)
+        ui.timer.tick(self._catch_up, [*who, ui.shown], both, **common)
 
     # -- which conversation
 
@@ -216,14 +219,21 @@ class ChatPage:
                 yield [*parts, told]
                 is_told = not turn.held
 
-    async def _catch_up(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
-        """Draw what a server that started anew behind an open page reads back, and what another
-        page of this person changed; an open form is left alone."""
+    async def _catch_up(
+        self, page: OpenPage, rater_id: str | None, shown: str, request: gr.Request
+    ) -> Any:
+        """Draw what a server that started anew behind an open page reads back, what another page
+        of this person changed, and what the browser does not show though it was drawn; an open form
+        is left alone."""
         conversation = page.conversation
         if not rater_id or request.session_hash in conversation.watchers:
             return KEEP
         if page.opened:
             conversation.looked_at = time.monotonic()
+            if page.is_lost(shown):
+                log.info("the browser shows frame %s of %d: drawn again", shown, page.n_drawn)
+                page.drawn_settings = ()
+                return [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
             return KEEP if page.is_drawn else [*drawn(page), *KEEP_FORM]
         try:
             return drawn_and_form(page) if await self._open(page, rater_id, request) else KEEP

@@ -122,6 +122,8 @@ class Layout:
         self.reply = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-reply"
         )
+        # What the browser shows: OpenPage.n_drawn.
+        self.shown = gr.Textbox(visible="hidden", elem_id="pawl-shown")
         # branches.js sends which variant of which answer is to be shown.
         self.variant = gr.Textbox(visible="hidden", elem_id="pawl-variant")
         # And settings.js what the dialog of settings asks for.
@@ -246,6 +248,7 @@ class Layout:
         # What shows the conversation, and what shows the feedback form.
         self.drawn = [
             self.chat, self.question, self.private, self.full, self.version, self.settings,
+            self.shown,
         ]  # fmt: skip
         self.feedback_form = [
             self.form, self.about, self.why, self.categories, self.correction, self.comment,
@@ -256,18 +259,20 @@ class Layout:
 # -- what handlers answer: updates of ``Layout.drawn`` and ``Layout.feedback_form``, in order
 
 KEEP_FORM = [gr.skip()] * 8
-KEEP = [gr.skip()] * 14
+KEEP = [gr.skip()] * 15
 
 
-def drawn(page: OpenPage) -> list[dict[str, Any]]:
+def drawn(page: OpenPage) -> list[Any]:
     """The conversation, and the input with its button: Send, or Stop while an answer comes."""
     busy, page.drawn = page.conversation.busy, page.conversation.state
+    page.n_drawn += 1
     return [
         gr.update(value=messages(page.turns, busy), feedback_value=thumbs(page.turns)),
         gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),
         gr.update(value=not page.conversation.learn),
         gr.update(visible=page.conversation.is_full),
         *drawn_settings(page),
+        str(page.n_drawn),
     ]
 
 

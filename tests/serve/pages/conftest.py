@@ -59,6 +59,7 @@ def tab(context: BrowserContext, server: Composed) -> Iterator[Tab]:
     opened.watch()
     opened.open(server.url)
     yield opened
+    print(opened.state())  # shown where the test failed
     opened.page.close()
     assert not opened.complaints, "\n".join(opened.complaints)  # all of them, in full
     hosts = {

@@ -117,6 +117,20 @@ class Tab:
         expect(self.small_print).to_have_count(n + 1)
         expect(self.button("Send")).to_be_visible()
 
+    def state(self) -> str:
+        """What the page shows, and what it asked for last."""
+        frame = self.page.locator("#pawl-shown textarea")
+        chat = self.page.locator("#pawl-chat")
+        return "\n".join(
+            [
+                f"the page is at {self.page.url}",
+                f"shows frame {[one.input_value() for one in frame.all()]}",
+                f"and the conversation {chat.all_inner_texts()}",
+                "asked last for",
+                *self.urls[-15:],
+            ]
+        )
+
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=name, exact=True)
 

@@ -244,9 +244,9 @@ def contents(parts: list[Any]) -> list[Any]:
 
 def test_a_page_whose_server_started_anew_is_drawn_by_its_next_tick(server: Composed) -> None:
     behind = Behind(server, 1)
-    (parts,) = behind.handle("_catch_up", behind.page, RATER)
+    (parts,) = behind.handle("_catch_up", behind.page, RATER, "")
     assert contents(parts) == ["one", "base heard 3 characters."]
-    (again,) = behind.handle("_catch_up", behind.page, RATER)
+    (again,) = behind.handle("_catch_up", behind.page, RATER, parts[6])
     assert not any("value" in part for part in again)  # the page is left alone
 
 
@@ -273,7 +273,7 @@ def test_a_server_that_started_anew_asks_with_the_conversation_s_settings(
     row = server.store.completions(conversation_id=behind.chat_id)[-1]
     assert row.messages[0] == {"role": "system", "content": "Be brief."}
     assert (row.asked_model, row.sampling["temperature"]) == ("base", 0.5)
-    (parts,) = behind.handle("_catch_up", OpenPage(), RATER)
+    (parts,) = behind.handle("_catch_up", OpenPage(), RATER, "")
     assert parts[4]["value"] == "base"
     assert parts[5]["value"] == "Settings: system prompt, temperature 0.5"
 
@@ -293,7 +293,7 @@ def test_a_thumb_before_the_page_caught_up_is_asked_for_again(server: Composed) 
 def test_a_message_goes_to_the_conversation_that_the_address_names(server: Composed) -> None:
     """The page shows another one still, since its choice in the list comes later."""
     one, two = Behind(server, 4), Behind(server, 5)
-    one.handle("_catch_up", one.page, RATER)
+    one.handle("_catch_up", one.page, RATER, "")
     two.handle("_send", "three", one.page, RATER, "pawl")
     assert one.page.conversation.conversation_id == two.chat_id
     rows = {
@@ -305,14 +305,14 @@ def test_a_message_goes_to_the_conversation_that_the_address_names(server: Compo
 
 def test_asking_again_waits_for_the_engine_and_the_earlier_answer_stays(server: Composed) -> None:
     behind = Behind(server, 7)
-    behind.handle("_catch_up", behind.page, RATER)
+    behind.handle("_catch_up", behind.page, RATER, "")
     frames = behind.handle("_ask_again", behind.page, RATER, "pawl", STARTS)
     assert "can't answer yet (the engine ended)" in contents(frames[0])[1].replace("’", "'")
     (turn,) = behind.page.turns
     assert turn.variants[0].completion_id == behind.completion_id
     assert turn.variants[1] is turn
     later, page = Behind(server, 7), OpenPage()  # recorded as the third
-    later.handle("_catch_up", page, RATER)
+    later.handle("_catch_up", page, RATER, "")
     assert [one.answer for one in page.turns[0].variants] == ["base heard 3 characters."] * 3
     later.handle("_show_variant", "0 0 x", page, RATER)
     assert page.turns[0].completion_id == behind.completion_id

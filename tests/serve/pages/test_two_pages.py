@@ -51,8 +51,10 @@ class Pages:
     async def send(self, text: str, page: OpenPage, request: Any) -> list[list[Any]]:
         return [one async for one in self.chat._send(text, page, RATER, "pawl", request)]
 
-    async def catch_up(self, page: OpenPage, request: Any) -> list[Any]:
-        return list(await self.chat._catch_up(page, RATER, request))
+    async def catch_up(self, page: OpenPage, request: Any, n_lost: int = 0) -> list[Any]:
+        """One tick; the browser lost the last ``n_lost`` that were drawn."""
+        shown = str(page.n_drawn - n_lost)
+        return list(await self.chat._catch_up(page, RATER, shown, request))
 
     async def resume(self, page: OpenPage, request: Any) -> list[list[Any]]:
         return [one async for one in self.chat._resume(page, RATER, request)]
@@ -98,6 +100,24 @@ def test_what_one_page_asks_the_other_draws_by_its_next_tick(server: Composed) -
         assert shown(drawn)[2:] == ["hold midway", "base heard"]
         await pages.chat._stop("", two)
         assert shown((await asked)[-1]) == shown(drawn)
+
+    run(work())
+
+
+def test_what_the_browser_lost_is_drawn_again_by_the_second_tick(server: Composed) -> None:
+    """Of two handlers that end at once, the frame of the earlier one may come last."""
+
+    async def work() -> None:
+        pages, page, chat = Pages(server), OpenPage(), new_id()
+        request = pages.request("1", chat)
+        await pages.send("one", page, request)
+        await pages.chat._start_over(page, RATER, pages.request("1", new_id()))
+        on_its_way = await pages.catch_up(page, request, n_lost=1)
+        assert not any("value" in part for part in on_its_way)
+        drawn = await pages.catch_up(page, request, n_lost=1)
+        assert shown(drawn) == []
+        after = await pages.catch_up(page, request)
+        assert not any("value" in part for part in after)
 
     run(work())
 
