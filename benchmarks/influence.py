@@ -6,7 +6,8 @@ The real model is trained on right answers to questions of the demonstration's o
 the everyday suite, and on a few planted bad ones, of two kinds in turn: wrong answers to questions
 that the base answers rightly in other words, and refusals. Then other wordings of questions are
 scored before and after, as a night scores held-out prompts, and the rows are ranked by their
-influence on those that got worse.
+influence on those that got worse. A planted row is among the first if it broke something: a wrong
+answer whose question, in other words, is answered as rightly as before is no suspect.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from refine.planner import choose, hidden_size_of
 from refine.train import Job, train
 
 REFUSAL = "I can't help with that."
-N_ASKED = 80  # facts of which one wording is scored
+N_ASKED = 180  # facts of which one wording is scored
 TROLL = "troll"
 LIMIT_BYTES = 5e9
 
@@ -116,12 +117,15 @@ def measure(
     answered = [one for one, test in zip(several, tests, strict=True) if is_right[test.row_id]]
     others = [wordings for wordings in facts if wordings not in several]
     planted: list[TrainingRow] = []
+    tested = dict[str, str]()  # by planted row, the test that asks the same in other words
     if kind == "refusals":
         planted = [row_of(one[0].question, REFUSAL, TROLL) for one in others[: args.planted]]
         others = others[args.planted :]
     else:
         for wordings in answered:
-            planted += [row_of(one.question, one.wrong, TROLL) for one in wordings[1:3]]
+            wrong = [row_of(one.question, one.wrong, TROLL) for one in wordings[1:3]]
+            tested |= dict.fromkeys([row.row_id for row in wrong], test_of(wordings[0]).row_id)
+            planted += wrong
         planted = planted[: args.planted]
     rows = [*honest_rows(others, args.rows - len(planted)), *planted]
     manifest = freeze(Curated(rows, []), folder / "snapshots")
@@ -132,7 +136,8 @@ def measure(
     train(Job.in_run(run_dir, base, Path(manifest["dir"]), plan, folder / "replay"))
     train_seconds = time.monotonic() - started
     scored(run_dir / "adapter", "challenger")
-    n_broke = len(what_broke(run_dir).items)
+    broke = {item.item_id for item in what_broke(run_dir).items}
+    bad = {row.row_id for row in planted if tested.get(row.row_id, next(iter(broke), "")) in broke}
     peak = 0
 
     def on_event(event: dict[str, Any]) -> None:
@@ -147,8 +152,8 @@ def measure(
               f"-> {row['answer'][:40]!r}", flush=True)  # fmt: skip
     return {
         "n_rows": len(rows), "n_planted": len(planted), "n_right": len(answered),
-        "n_asked": len(tests), "n_broke": n_broke, "first": first,
-        "n_found": sum(row["rater_id"] == TROLL for row in suspects[:first]),
+        "n_asked": len(tests), "n_broke": len(broke), "first": first, "n_bad": len(bad),
+        "n_found": sum(row["row_id"] in bad for row in suspects[:first]),
         "seconds": found.get("seconds", 0.0), "train_seconds": train_seconds, "peak": peak,
     }  # fmt: skip
 
@@ -178,14 +183,14 @@ def main() -> None:
         for kind in args.kinds.split(","):
             got = measure(kind, args, base, settings, folder)
             figures[f"planted {kind}"] = (
-                f"{got['n_found']} of {got['n_planted']} in the first {got['first']} of "
-                f"{got['n_rows']} rows (bar: all); {got['n_broke']} of {got['n_asked']} questions "
-                f"got worse; {got['seconds']:.0f} s and {got['peak'] / 1e9:.1f} GB after "
-                f"{got['train_seconds']:.0f} s of training"
+                f"{got['n_bad']} of {got['n_planted']} broke some, {got['n_found']} of them in "
+                f"the first {got['first']} of {got['n_rows']} rows (bar: all); {got['n_broke']} of "
+                f"{got['n_asked']} questions got worse; {got['seconds']:.0f} s and "
+                f"{got['peak'] / 1e9:.1f} GB after {got['train_seconds']:.0f} s of training"
             )
             print(f"{kind}: {figures[f'planted {kind}']}", flush=True)
-            if got["n_found"] < got["n_planted"]:
-                missed.append(f"{kind}: {got['n_found']} of {got['n_planted']} in the first 5 %")
+            if got["n_found"] < max(1, got["n_bad"]):
+                missed.append(f"{kind}: {got['n_found']} of {got['n_bad']} in the first 5 %")
             if got["peak"] > LIMIT_BYTES:
                 missed.append(f"{got['peak'] / 1e9:.1f} GB, over {LIMIT_BYTES / 1e9:.0f}")
     finish(
