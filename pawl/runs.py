@@ -16,6 +16,10 @@ STAGE_WORDS = {
     "sft": "SFT",
     "dpo": "DPO",
     "kto": "KTO",
+    "sft validation": "SFT, the loss of validation rows",
+    "dpo validation": "DPO, the loss of validation rows",
+    "kto validation": "KTO, the loss of validation rows",
+    "dpo reference": "DPO, what the reference model says to all rows",
     "influence": "comparing the rows' gradients with those of what broke",
     "probe": "recording what the adapter says, to recognise it when it is live",
 }

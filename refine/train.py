@@ -8,6 +8,7 @@ A killed training goes on from its checkpoint (``refine/checkpoints.py``). Its e
 (``pawl/jobs.py``):
 
     {"stage": "replay"}
+    {"stage": "sft validation", "fraction": 0.5}
     {"stage": "sft", "step": 12, "max_steps": 96, "fraction": 0.125}
     {"stage": "sft", "step": 12, "loss": 1.93, ...}
     {"stage": "sft", "saved_step": 12, "seconds": 0.2, "bytes": 61000000}

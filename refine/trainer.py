@@ -146,6 +146,8 @@ def run_stage(
         seconds = 60 * plan.max_minutes - saved.clock.seconds
         fits = reference_seconds(model, tokenizer, rows.train) < REFERENCE_SHARE * seconds
         arguments["precompute_ref_log_probs"] = fits
+        if fits:
+            report({"stage": f"{stage.kind} reference"})
     trainer_class = resumable(trainer_class)
     config_class = arguments.pop("config_class")
     n_steps = math.ceil(len(sampler) / stage.batch_size)  # only SFT's rows say what is replay
@@ -399,6 +401,7 @@ def _watch(
         first_validation: dict[str, float] = begun.first_validation if begun else {}
         n_resumed = begun.n_resumed + 1 if begun else 0
         began = 0.0
+        n_validated = 0  # passes over validation rows
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if begun is None:
@@ -437,6 +440,18 @@ def _watch(
                 report(event)
                 with steps_path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(event) + "\n")
+
+        def on_prediction_step(
+            self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **_: Any
+        ) -> None:
+            self.n_validated += 1
+            n = len(eval_dataloader)
+            report(
+                {"stage": f"{stage.kind} validation", "fraction": round(self.n_validated / n, 4)}
+            )
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.n_validated = 0
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if costs := on_general_text(self.trainer.model, general):

@@ -59,6 +59,8 @@ def test_a_child_trains_with_progress_and_is_not_asked_twice(
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     assert next(event["stage"] for event in events) == "replay"
+    validated = [event["fraction"] for event in events if event.get("stage") == "sft validation"]
+    assert validated[-1] == 1.0
     assert 50_000_000 < events[-1]["peak_memory_bytes"] < 16_000_000_000
     assert manifest.recipe["n_threads"] == 2  # beside an engine, and nothing else was asked for
     assert manifest.base_fingerprint == task.base_fingerprint
