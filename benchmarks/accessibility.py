@@ -2,15 +2,16 @@
 
     python -m benchmarks.accessibility [--pictures FOLDER] [--no-record]
 
-At 1,280 and 390 pixels, light and dark: empty, with Markdown and formulas, with the feedback form
-and its difference, with a conversation that is full, while an answer is waited for; a flagged
-answer, its editor, the reasons of a rejection, the model's alternatives, what a search finds, one's
-own decisions; the dashboard with its tables closed and open; the people page, and as it asks
-whether to do something; a night with its curves and log, the question before a rollback; versions,
-two of them compared; the page that asks for a key, the account, the page of the API. Missed by a
-finding that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of
-``axe-playwright-python``, fetched on first use; a browser is needed. The pictures are for a person
-to look at.
+At 1,280 and 390 pixels, light and dark: the chat empty with its suggestions, with Markdown and
+formulas, with variants, the feedback form and its difference, a file attached and sent, the dialog
+of settings, a full conversation, an answer that is waited for; two answers to choose from, one
+chosen, a flag that is said back, a message that waits for the engine; a flagged answer, its editor,
+the reasons of a rejection, the model's alternatives, what a search finds, one's own decisions; the
+dashboard with its tables closed and open; the people page, and as it asks whether to do something;
+a night with its curves and log, the question before a rollback; versions, two of them compared; the
+page that asks for a key, the account, the page of the API. Missed by a finding that is moderate or
+worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``, fetched on first
+use; a browser is needed. The pictures are for a person to look at.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 from playwright.sync_api import BrowserContext, expect, sync_playwright
 
 from benchmarks import environments
+from benchmarks.chat_states import ANSWER, CHAT_STATES, Compared, States, compared, wait_until_built
 from benchmarks.fake_server import fake_server
 from benchmarks.measurements import finish
 from feedback.reviews import decide
@@ -43,12 +45,6 @@ from tests.serve.pages.tab import LEAVING, Tab
 
 PINS = Path(__file__).parent / "axe.txt"
 IMPACTS = ("critical", "serious", "moderate")
-ANSWER = (
-    "say <think>First *this*.</think># Title\n\n**bold** [a link](https://example.org) `code`\n\n"
-    "- [x] done\n- [ ] open\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> quoted\n\n"
-    '```python\ndef f(x):  # comment\n    return "text" + str(12)\n```\n\n$a\\,b$ '
-    "$$\\frac12$$\n\nשלום"
-)
 
 
 def axe_source() -> str:
@@ -58,42 +54,6 @@ def axe_source() -> str:
     environments.install("axe-core", PINS, folder, "Let pip reach a registry")
     [script] = folder.glob("lib/python*/site-packages/axe_playwright_python/axe.min.js")
     return script.read_text("utf-8")
-
-
-def _drawn(tab: Tab) -> None:
-    tab.ask(ANSWER)
-    expect(tab.page.locator(".katex-html")).to_have_count(2)
-
-
-def _flagged(tab: Tab) -> None:
-    tab.thumb("Dislike").click()
-    tab.page.locator("#pawl-form").get_by_label("What it should have said").fill("Another title")
-    expect(tab.page.locator(".pawl-difference ins").first).to_be_visible()
-
-
-def _full(tab: Tab) -> None:
-    for text in ("one", "two", "three"):
-        tab.ask(text)
-    tab.box.fill("longer talk")
-    tab.box.press("Enter")
-    expect(tab.page.locator("#pawl-full")).to_be_visible()
-
-
-def _varied(tab: Tab) -> None:
-    tab.button("Retry").click()
-    expect(tab.page.get_by_role("button", name="Earlier variant")).to_be_enabled()
-
-
-def _waiting(tab: Tab) -> None:
-    tab.box.fill("hold first")
-    tab.box.press("Enter")
-    expect(tab.page.get_by_text("Waiting for the answer")).to_be_visible()
-
-
-STATES: dict[str, Callable[[Tab], None]] = {
-    "empty": lambda tab: None, "drawn": _drawn, "varied": _varied, "flagged": _flagged,
-    "full": _full, "waiting": _waiting,
-}  # fmt: skip
 
 
 def _pressed(key: str, opens: str) -> Callable[[Tab], None]:
@@ -124,7 +84,7 @@ def _decided(tab: Tab) -> None:
     expect(tab.page.get_by_role("region", name="Your decision")).to_be_visible()
 
 
-REVIEW_STATES: dict[str, Callable[[Tab], None]] = {
+REVIEW_STATES: States = {
     "review": lambda tab: expect(tab.page.locator(".review-answer")).to_be_visible(),
     "correcting": _pressed("c", "Save correction"),
     "rejecting": _pressed("r", "Nobody meant it"),
@@ -147,7 +107,7 @@ def _asked(tab: Tab) -> None:
 
 
 # By path: what is there once the page is drawn, and its states.
-BOARDS: dict[str, tuple[str, dict[str, Callable[[Tab], None]]]] = {
+BOARDS: dict[str, tuple[str, States]] = {
     "dashboard": ("#panel-whole-answer", {"dashboard": lambda tab: None, "tables": _open_tables}),
     "people": ("#people-accounts", {"people": lambda tab: None, "asked": _asked}),
 }
@@ -171,11 +131,11 @@ def _compared(tab: Tab) -> None:
     expect(tab.page.get_by_role("article", name="Prompt 2")).to_be_visible()
 
 
-RUNS_STATES: dict[str, Callable[[Tab], None]] = {
+RUNS_STATES: States = {
     "runs": lambda tab: expect(tab.page.locator(".runs-frame")).to_be_visible(),
     "parts": _parts, "asked-back": _asked_back,
 }  # fmt: skip
-VERSIONS_STATES: dict[str, Callable[[Tab], None]] = {
+VERSIONS_STATES: States = {
     "versions": lambda tab: expect(tab.page.locator(".versions-flag").first).to_be_visible(),
     "compared": _compared,
 }
@@ -235,6 +195,7 @@ def operated(folder: Path) -> Iterator[Console]:
     """A server on which two nights were promoted, an answer waits for review, and one was
     decided."""
     with composed(Settings(state_dir=folder / "operated")) as server:
+        wait_until_built(server)
         _flag(server)
         console = Console(server)
         flagged_night(console, "run-1", "base", ["cup"], {"lamp": "fixed"})
@@ -246,14 +207,20 @@ def operated(folder: Path) -> Iterator[Console]:
 
 
 def look(
-    context: BrowserContext, url: str, key: str, axe: str, name: str, pictures: Path | None
-) -> tuple[set[str], list[str]]:
+    context: BrowserContext, url: str, key: str, other: Compared, axe: str, name: str,
+    pictures: Path | None,
+) -> tuple[set[str], list[str]]:  # fmt: skip
     """What axe finds in each state, in words, and what the browser complained about."""
-    chat = Tab(context.new_page())
-    chat.watch()
-    chat.open(url)
-    found = _look_at(chat, STATES, axe, name, pictures)
-    complaints = chat.complaints
+    found: set[str] = set()
+    complaints: list[str] = []
+    for place, chat_states in ((url, CHAT_STATES), (other.url, other.states)):
+        chat = Tab(context.new_page())
+        chat.watch()
+        chat.open(place)
+        found |= _look_at(chat, chat_states, axe, name, pictures)
+        complaints += chat.complaints
+        chat.page.close()
+    other.open_gate()
     for path, (drawn, states) in BOARDS.items():
         board = Tab(context.new_page())
         board.watch()
@@ -267,13 +234,11 @@ def look(
     return found, complaints
 
 
-def _look_at(
-    tab: Tab, states: dict[str, Callable[[Tab], None]], axe: str, name: str, pictures: Path | None
-) -> set[str]:
+def _look_at(tab: Tab, states: States, axe: str, name: str, pictures: Path | None) -> set[str]:
     found: set[str] = set()
-    tab.page.evaluate(axe)
     for state, reach in states.items():
         reach(tab)
+        tab.page.evaluate(axe)
         tab.page.wait_for_timeout(400)  # colours fade
         if pictures is not None:
             tab.page.screenshot(path=pictures / f"{name}-{state}.png")
@@ -303,6 +268,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         fake_server(Path(folder)) as url,
         operated(Path(folder)) as console,
+        compared(Path(folder)) as other,
         sync_playwright() as playwright,
     ):
         key = (Path(folder) / "state" / ADMIN_KEY_FILE).read_text("ascii").strip()
@@ -315,7 +281,7 @@ def main() -> None:
                     color_scheme="dark" if scheme == "dark" else "light",
                 )  # fmt: skip
                 name = f"{width}-{scheme}"
-                found, complaints = look(context, url, key, axe, name, args.pictures)
+                found, complaints = look(context, url, key, other, axe, name, args.pictures)
                 context.close()
                 context = browser.new_context(
                     viewport={"width": width, "height": height}, has_touch=width < 500,
@@ -329,7 +295,12 @@ def main() -> None:
                 figures[f"{width} pixels, {scheme}"] = ", ".join(sorted(found)) or "nothing"
                 missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
         browser.close()
-    every = (STATES, *(states for _, states in BOARDS.values()), *PLACES.values())
+    every = (
+        CHAT_STATES,
+        other.states,
+        *(states for _, states in BOARDS.values()),
+        *PLACES.values(),
+    )
     n_states = sum(map(len, every)) + len(SMALL_PAGES) + 1
     finish("accessibility", "The pages by axe-core", figures, missed=missed,
            note=f"{n_states} states; critical, serious and moderate findings.",

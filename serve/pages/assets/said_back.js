@@ -6,7 +6,7 @@
     const button = event.target.closest?.("#pawl-said-back button[data-do]");
     if (!button) return;
     before = button.closest(".pawl-said-back");
-    open = [...before.querySelectorAll("details[open] button")].map((one) => one.dataset.id);
+    open = [...before.querySelectorAll("details[open] button[data-id]")].map((one) => one.dataset.id);
     const box = find("#pawl-said-back-command :is(input, textarea)");
     const { do: what, id } = button.dataset;
     box.value = JSON.stringify({ do: what, completion_id: id ?? "", n: Math.random() });
@@ -15,7 +15,7 @@
   new MutationObserver(() => {
     if (!before || before.isConnected) return;
     before = null;
-    for (const button of document.querySelectorAll("#pawl-said-back details button"))
+    for (const button of document.querySelectorAll("#pawl-said-back button[data-id]"))
       if (open.includes(button.dataset.id)) button.closest("details").open = true;
     (find("#pawl-said-back summary") ?? find("#pawl-question :is(input, textarea)"))?.focus();
   }).observe(document.documentElement, { childList: true, subtree: true });
