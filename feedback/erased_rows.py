@@ -293,7 +293,8 @@ def _arguments(calls: list[dict[str, Any]]) -> Iterator[str]:
 def _own_system_prompts(
     cursor: DuckDBPyConnection, selection: Selection, prompts: set[str]
 ) -> set[str]:
-    """Those that nobody else's requests have; of many, none: a program wrote them."""
+    """Those that nobody else's requests and no version have; of many, none: a program wrote
+    them."""
     long = {text for text in prompts if len(text) >= SHORTEST_TEXT}
     condition, values = selection.completions
     own = set()
@@ -303,7 +304,10 @@ def _own_system_prompts(
             f"SELECT count(*) FROM main.completions WHERE NOT ({condition})"
             " AND contains(messages_json, ?)", [*values, written],
         ).fetchall()  # fmt: skip
-        own |= set() if n else {text}
+        [(n_versions,)] = cursor.execute(
+            "SELECT count(*) FROM main.version_settings WHERE system_prompt = ?", [text]
+        ).fetchall()
+        own |= set() if n or n_versions else {text}
     return own
 
 
@@ -485,6 +489,7 @@ def _redacted(table: str, columns: list[str], row: Row, redactor: Redactor, thei
         value["address"] = ""
     for name, item in value.items():
         is_other = _CALLER.get(table) == name and item not in theirs.names
+        is_other |= table == "version_settings" and name != "made_by"  # it is the house's
         if isinstance(item, str) and name not in _NOT_LOOKED_AT and not is_other:
             value[name] = _redacted_text(name, item, redactor, table == "scores")
     return tuple(value.values())

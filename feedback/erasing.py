@@ -54,6 +54,7 @@ _ROWS_OF = (
     ("feedback", "preferred_over"), ("completions", "completion_id"), ("reviews", "reviewer"),
     ("reviews", "completion_id"), ("presets", "rater_id"),
     ("accounts", "name"), ("sessions", "account"), ("keys", "name"), ("audit", "caller"),
+    ("version_settings", "made_by"),
 )  # fmt: skip
 _N_WORDS = 8
 MOST_SECONDS = 300.0  # that one waits for another at ``erasing.lock``
@@ -338,9 +339,10 @@ class _Erasure:
         trained = {one["adapter"] for one in adapters}
         champion = self.store.champion()
         choices = ["pawl nightly --fresh    (train anew on the rows that are left)"]
-        if champion in trained:
+        weights_of = self.store.weights_of
+        if weights_of(champion) in trained:
             live = [one.version for one in self.store.promotions() if one.outcome == "live"]
-            back = next((v for v in reversed(live) if v not in trained), BASE_VERSION)
+            back = next((v for v in reversed(live) if weights_of(v) not in trained), BASE_VERSION)
             choices.append(f"pawl rollback {back}    (the newest champion not trained on them)")
         return choices
 

@@ -212,6 +212,17 @@ MIGRATIONS: tuple[Migration, ...] = (
         "which flagged answers are not to be said back to their person again",
         ("ALTER TABLE conversation_notes ADD COLUMN dismissed_json VARCHAR DEFAULT '[]'",),
     ),
+    Migration(
+        17,
+        "versions of a system prompt and sampling, and which answers had such a prompt",
+        (
+            """CREATE TABLE version_settings (
+            seq BIGINT NOT NULL, version VARCHAR NOT NULL, created_at VARCHAR NOT NULL,
+            made_by VARCHAR NOT NULL, weights VARCHAR NOT NULL, base_fingerprint VARCHAR NOT NULL,
+            system_prompt VARCHAR, sampling_json VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL)""",
+            "ALTER TABLE completions ADD COLUMN system_prompt_sha256 VARCHAR",
+        ),
+    ),
 )
 
 

@@ -21,8 +21,8 @@ _OWN_WORDS = frozenset(
 )
 # Under these a plain word is somebody's name.
 _NAME_KEYS = frozenset(
-    "account asked_by caller cluster conversation_id group_id name owner rater rater_id raters "
-    "subject user".split()
+    "account asked_by caller cluster conversation_id group_id made_by name owner rater rater_id "
+    "raters subject user".split()
 )
 # Names that stand in texts for something else.
 _COMMON_NAMES = frozenset(

@@ -41,6 +41,7 @@ from feedback.tables import (
     LOOK_COLUMNS,
     PROMOTION_COLUMNS,
     SCORE_COLUMNS,
+    VERSION_SETTINGS_COLUMNS,
     Row,
     column_types,
     content_hashes,
@@ -64,6 +65,7 @@ from pawl.schemas import (
     Promotion,
     Split,
     TrainingRow,
+    VersionSettings,
     utc_now,
 )
 
@@ -81,6 +83,7 @@ class Store:
             next_seq = 1 + newest_seq(cursor, types)
         rows = self.read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
         self._promotions = [record_from(Promotion, row) for row in rows]
+        self._version_settings = {row.version: row for row in self.all_version_settings()}
         [(self._last_number,)] = self.read("SELECT coalesce(max(number), 0) FROM version_numbers")
         self._writer = GroupWriter(database, types, next_seq)
         self.forgotten = Forgotten()
@@ -178,6 +181,14 @@ class Store:
             self._promotions = [*self._promotions, promotion]
 
         return self._writer.submit(Write({"promotions": [row_of(promotion)]}, after=follow))
+
+    def append_version_settings(self, row: VersionSettings) -> Future[None]:
+        """Record what a version is asked with, before a move names it."""
+
+        def follow() -> None:
+            self._version_settings = {**self._version_settings, row.version: row}
+
+        return self._writer.submit(Write({"version_settings": [row_of(row)]}, after=follow))
 
     def append_run(self, run: dict[str, Any]) -> Future[None]:
         """Record a run's state: ``run_id`` and ``status``, ``at`` (now if absent), ``detail``."""
@@ -338,6 +349,21 @@ class Store:
     def promotions(self) -> list[Promotion]:
         """All moves of the champion pointer and all tries, oldest first. From memory."""
         return list(self._promotions)
+
+    def version_settings(self, version: str) -> VersionSettings | None:
+        """What a version is asked with beside its weights; None: nothing. From memory."""
+        return self._version_settings.get(version)
+
+    def weights_of(self, version: str) -> str:
+        """What the engine is asked for where a version answers: ``base``, or the version whose
+        adapter it is. From memory."""
+        settings = self._version_settings.get(version)
+        return settings.weights if settings is not None else version
+
+    def all_version_settings(self) -> list[VersionSettings]:
+        """What versions are asked with, oldest first."""
+        rows = self.read(f"SELECT {VERSION_SETTINGS_COLUMNS} FROM version_settings ORDER BY seq")
+        return [record_from(VersionSettings, row) for row in rows]
 
     def next_version(self) -> int:
         """A version number never given out before; waits until it is written down."""

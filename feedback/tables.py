@@ -22,6 +22,7 @@ from pawl.schemas import (
     Review,
     Session,
     TrainingRow,
+    VersionSettings,
 )
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ ACCOUNT_COLUMNS = ", ".join(columns_of(Account))
 REVIEW_COLUMNS = ", ".join(columns_of(Review))
 SESSION_COLUMNS = ", ".join(columns_of(Session))
 PRESET_COLUMNS = ", ".join(columns_of(Preset))
+VERSION_SETTINGS_COLUMNS = ", ".join(columns_of(VersionSettings))
 NOTE_COLUMNS = ", ".join(columns_of(ConversationNote))
 Recorded = (
     Completion | Feedback | Promotion | Category | ItemScore | Key | AuditEntry | Account | Session
-    | Look | Review | ConversationNote | Preset
+    | Look | Review | ConversationNote | Preset | VersionSettings
 )  # fmt: skip
 
 

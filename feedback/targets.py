@@ -92,13 +92,9 @@ class Targets:
                 f"Choose from {', '.join(sorted(known))}",
                 code="unknown_detector",
             )
-        marks = _control_tokens(settings.model, settings.model_revision, settings.state_dir)
-        control = CONTROL
-        if marks:
-            control = re.compile("|".join([CONTROL.pattern, *map(re.escape, marks)]))
         return cls(
             index_of(settings),
-            control,
+            _control_tokens(settings.model, settings.model_revision, settings.state_dir),
             frozenset(contact.strip().lower() for contact in own.public_contacts),
             own.phone_regions,
             tuple(known[name] for name in own.reject if known[name] not in ALWAYS),
@@ -235,13 +231,20 @@ _HIDDEN = re.compile(
 _TAGS = re.compile(r"(?<![\U0001F3F4\U000E0020-\U000E007E])[\U000E0020-\U000E007E]")
 
 
-def _control_tokens(model: str, revision: str | None, cache_dir: Path) -> tuple[str, ...]:
-    """None where the base isn't on this machine yet: nothing was trained on it either."""
+def _control_tokens(model: str, revision: str | None, cache_dir: Path) -> re.Pattern[str]:
+    """The usual ones alone where the base isn't on this machine yet: nothing was trained on it
+    either."""
     try:
         found = locate_model(model, revision, cache_dir=cache_dir, download=False, convert=False)
     except PawlError:
-        return ()
-    return _written_tokens(found[0])
+        return CONTROL
+    return control_tokens(found[0])
+
+
+def control_tokens(model_dir: Path) -> re.Pattern[str]:
+    """Finds control tokens of the usual chat templates and of this base's."""
+    marks = _written_tokens(model_dir)
+    return re.compile("|".join([CONTROL.pattern, *map(re.escape, marks)])) if marks else CONTROL
 
 
 @lru_cache(maxsize=4)

@@ -213,7 +213,7 @@ def _check_template(
         return
     yield BaseFinding("chat template", f"{len(text):,} characters")
     try:
-        tokenizer = _load_tokenizer(model_dir)
+        tokenizer = read_tokenizer(model_dir)
     except Exception as err:  # tokenizers raises a bare Exception, transformers many kinds
         yield BaseFinding(
             "tokenizer", f"it can't be read ({_first_line(err)})", "refused", ALL,
@@ -327,7 +327,7 @@ def _says(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _load_tokenizer(model_dir: Path) -> Any:
+def read_tokenizer(model_dir: Path) -> Any:
     """A ``tokenizers.Tokenizer``; older models without tokenizer.json through transformers."""
     path = model_dir / "tokenizer.json"
     if path.exists():

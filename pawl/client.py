@@ -204,11 +204,22 @@ class Pawl:
         run_id: str | None = None,
         *,
         adapter_dir: str | None = None,
+        version: str | None = None,
+        system_prompt: str | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+        on: str | None = None,
         force: bool | None = None,
     ) -> Promotion:
-        """Bring in what a run trained, or with ``force`` any adapter; ``outcome`` says what became
-        of it."""
-        body = {"run_id": run_id, "adapter_dir": adapter_dir, "force": force}
+        """Bring in what a run trained, or with ``force`` any adapter; or make a version of a system
+        prompt and sampling, ``on`` the base or a version's weights, which ``force`` promotes too,
+        or later its name in ``version`` with ``force``. ``outcome`` says what became of it."""
+        body = {
+            "run_id": run_id, "adapter_dir": adapter_dir, "version": version,
+            "system_prompt": system_prompt, "temperature": temperature, "top_p": top_p,
+            "max_tokens": max_tokens, "on": on, "force": force,
+        }  # fmt: skip
         return _as(Promotion, self.post("/admin/promotions", body))
 
     def rollback(self, to: str | None = None) -> Promotion:

@@ -83,6 +83,7 @@ def moved(promotion: Mapping[str, Any]) -> str:
     version, before = promotion["version"], promotion["previous_version"]
     words = {
         "live": f"{version} answers now (before: {before}).",
+        "made": f"{version} is made, {before} still answers.",
         "waiting": f"{version} waits for approval, {before} still answers.",
         "canary": f"{version} answers a share of the conversations, {before} the others.",
         "pending": f"{version} is next: no engine is running, it is probed when one starts.",

@@ -12,6 +12,7 @@ content a text; an assistant's may have ``tool_calls``, a tool's has ``tool_call
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,7 +26,9 @@ Thumb = Literal["up", "down"]
 Split = Literal["train", "validation", "holdout"]
 RowKind = Literal["sft", "pair", "unpaired", "regression"]
 Outcome = Literal["promote", "reject", "not_enough_evidence", "no_verdict"]
-PromotionOutcome = Literal["live", "waiting", "pending", "canary", "indistinguishable", "refused"]
+PromotionOutcome = Literal[
+    "live", "made", "waiting", "pending", "canary", "indistinguishable", "refused"
+]
 
 
 def utc_now() -> str:
@@ -72,6 +75,9 @@ class Completion(Record):
     request_id: str | None = None  # the reply's X-Request-Id; None in rows of an older Pawl
     tool_calls: list[dict[str, Any]] = field(default_factory=list)  # OpenAI's, beside the text
     stop_reason: str | None = None  # the request's stop string or token that ended it; None: none
+    # Of the version's system prompt, which stood before ``messages``; None: it has none, or the
+    # messages have their own.
+    system_prompt_sha256: str | None = None
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -269,6 +275,37 @@ class Promotion(Record):
     run_id: str | None = None
     reason: str = ""
     probe: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSettings(Record):
+    """What a version is asked with, beside the weights that answer. Made once, never changed.
+
+    ``system_prompt`` stands before a conversation without a system message of its own;
+    ``sampling`` (temperature, top_p, max_tokens) holds where a request says nothing.
+    """
+
+    version: str
+    created_at: str
+    made_by: str  # a caller's name
+    weights: str  # "base", or the version whose adapter it is
+    base_fingerprint: str
+    system_prompt: str | None
+    sampling: dict[str, Any]
+    fingerprint: str  # "sha256:..." of all that decides an answer: base, adapter, prompt, sampling
+
+    @property
+    def system_prompt_sha256(self) -> str | None:
+        if self.system_prompt is None:
+            return None
+        return hashlib.sha256(self.system_prompt.encode()).hexdigest()
+
+    def asked(self, messages: list[Message]) -> list[Message]:
+        """Messages as this version is asked them."""
+        has_own = any(message["role"] in ("system", *PLAIN_ROLES) for message in messages)
+        if self.system_prompt is None or has_own:
+            return messages
+        return [{"role": "system", "content": self.system_prompt}, *messages]
 
 
 class Role(StrEnum):
@@ -527,20 +564,40 @@ class DismissRequest(Body):
     completion_id: str = Field(min_length=1, description="of the answer that was flagged")
 
 
+Version = Annotated[str, Field(pattern=r"^(base|pawl@[0-9]{1,9})$")]
+
+
 class PromotionRequest(Body):
-    """Either a run, or any adapter with ``force``."""
+    """A run; or any adapter, with ``force``; or a system prompt and sampling, which make a version
+    of their own (with ``force`` it is promoted too); or such a ``version``, with ``force``."""
 
     run_dir: Name | None = Field(None, description="a folder of runs/, or a run's id")
     adapter_dir: AbsolutePath | None = Field(None, description="an absolute path; needs force")
     run_id: Name | None = None
+    version: Version | None = Field(
+        None, description="that was made of a system prompt and sampling; needs force"
+    )
+    system_prompt: str | None = Field(
+        None, max_length=100_000, description="before conversations that have none of their own"
+    )
+    temperature: float | None = Field(None, ge=0, le=2, description="where a request has none")
+    top_p: float | None = Field(None, ge=1e-6, le=1, description="where a request has none")
+    max_tokens: int | None = Field(
+        None, ge=1, le=1_000_000, description="of an answer, where a request has no bound"
+    )
+    on: Version | None = Field(
+        None, description="whose weights answer: base (if absent), or a version's"
+    )
     force: bool = Field(False, description="promote without a gate's verdict")
+
+    def sampling(self) -> dict[str, Any]:
+        """The defaults that are given."""
+        values = {name: getattr(self, name) for name in ("temperature", "top_p", "max_tokens")}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class RollbackRequest(Body):
     to: Name | None = Field(None, description="a version that was champion; by default the last")
-
-
-Version = Annotated[str, Field(pattern=r"^(base|pawl@[0-9]{1,9})$")]
 
 
 class PromptMessage(Body):
@@ -1170,7 +1227,7 @@ class Status(Answer):
 FlagOutcome = Literal["trained", "fixed", "same", "broken"]
 VersionState = Literal[
     "champion", "before", "rolled_back", "base", "waiting", "canary", "pending", "refused",
-    "indistinguishable",
+    "indistinguishable", "made",
 ]  # fmt: skip
 
 
@@ -1184,7 +1241,8 @@ class VersionCounts(Answer):
 
 
 class VersionSummary(Answer):
-    """``state``: ``before`` is a champion that a rollback goes to."""
+    """``state``: ``before`` is a champion that a rollback goes to; ``made``: of a system prompt
+    and sampling, not promoted yet."""
 
     version: str
     state: VersionState
@@ -1194,6 +1252,11 @@ class VersionSummary(Answer):
     reason: str = ""
     snapshot_id: str | None = None
     counts: VersionCounts = VersionCounts()
+    on: str | None = Field(None, description="whose weights it has, where they are not its own")
+    system_prompt: str | None = Field(None, description="before conversations without their own")
+    sampling: dict[str, Any] = Field({}, description="where a request says nothing")
+    made_by: str | None = Field(None, description="who made it of a system prompt and sampling")
+    fingerprint: str | None = Field(None, description="of base, adapter, prompt and sampling")
 
 
 class FlagVerdict(Answer):

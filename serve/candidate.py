@@ -27,23 +27,46 @@ class Candidate:
     force: bool
 
 
-def find_candidate(request: PromotionRequest, settings: Settings) -> Candidate:
-    """The adapter that a request names.
+def check_named(request: PromotionRequest) -> None:
+    """Make sure that a promotion names one thing, and what nobody scored with ``force``.
 
     Raises:
-        PawlError: nothing or too much was named, or it is not there.
+        PawlError: it doesn't.
     """
+    settings = [name for name in ("system_prompt", "temperature", "top_p", "max_tokens")
+                if getattr(request, name) is not None]  # fmt: skip
     run = request.run_dir or (None if request.adapter_dir else request.run_id)
-    if bool(run) == bool(request.adapter_dir):
-        raise PawlError("a promotion takes either run_dir or adapter_dir", do="Name one of them")
-    if request.adapter_dir:
-        if not request.force:
+    named = [run, request.adapter_dir, request.version, settings]
+    if sum(map(bool, named)) != 1:
+        raise PawlError(
+            "a promotion takes either run_dir, adapter_dir, version or a prompt and sampling",
+            do="Name one of them",
+        )
+    if request.on is not None and not settings:
+        raise PawlError(
+            f"on is {request.on} and nothing stands on it",
+            "it says whose weights a system prompt or sampling is for",
+            "Send system_prompt, temperature, top_p or max_tokens with it",
+            param="on",
+        )
+    for name, what in (("adapter_dir", "a bare adapter"), ("version", "it")):
+        if getattr(request, name) and not request.force:
             raise PawlError(
-                "adapter_dir came without force",
-                "no gate has scored a bare adapter",
+                f"{name} came without force",
+                f"no gate has scored {what}",
                 "Promote a run that the gate let through, or send force: true",
                 param="force",
             )
+
+
+def find_candidate(request: PromotionRequest, settings: Settings) -> Candidate:
+    """The adapter that a request names (``check_named``).
+
+    Raises:
+        PawlError: it is not there.
+    """
+    run = request.run_dir or (None if request.adapter_dir else request.run_id)
+    if request.adapter_dir:
         if not Path(request.adapter_dir).is_dir():
             raise PawlError(
                 f"adapter folder {request.adapter_dir} is not there",

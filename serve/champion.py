@@ -7,6 +7,7 @@ from pathlib import Path
 from pawl.adapters import read_manifest
 from pawl.errors import PawlError
 from pawl.models import BaseModel
+from pawl.schemas import VersionSettings
 
 
 def check_fits(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> None:
@@ -39,5 +40,19 @@ def check_fits(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> None:
             f"the champion {version} has the rank {manifest.rank}",
             f"the engine would take at most {max_rank}",
             f"Start with --set engine.max_lora_rank={manifest.rank}, {away}",
+            code="champion_misfit",
+        )
+
+
+def check_made_for(settings: VersionSettings, *, base: BaseModel) -> None:
+    """Likewise for a champion with a system prompt or sampling, whose gate or person saw what they
+    do with one base. Raises PawlError: it was made for another one."""
+    if settings.base_fingerprint != base.fingerprint:
+        raise PawlError(
+            f"the champion {settings.version} was made for another base than {base.name}",
+            f"its system prompt and sampling were tried with {settings.base_fingerprint[:19]}, not "
+            f"{base.fingerprint[:19]}",
+            "Start with that base, or go back to the base with 'pawl rollback --to base', or give "
+            "another --state-dir",
             code="champion_misfit",
         )

@@ -2,6 +2,9 @@
 
     number -> validate, copy to adapters/pawl@N -> record `pending` -> load -> probe -> record
 
+A version of a system prompt and sampling (``serve.version_settings``) has a row instead of a
+folder; until somebody promotes it, it is `made`: it can be asked for by name.
+
 Where a person must sign (``promotion.approval``), `waiting` is recorded before `pending`; where it
 answers a share of the conversations first (``promotion.canary_share``), `canary` after the probe
 (``serve.canary``), after which it may wait for a person, too. Both end when another champion comes.
@@ -19,12 +22,12 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from feedback.champion import BASE_VERSION, champion_stack
+from feedback.champion import BASE_VERSION, champion_stack, number_of
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import (
@@ -35,10 +38,11 @@ from pawl.schemas import (
     utc_now,
 )
 from pawl.settings import Settings
-from serve.candidate import Candidate, find_candidate, install, sweep
-from serve.champion import check_fits
+from serve.candidate import Candidate, check_named, find_candidate, install, sweep
+from serve.champion import check_fits, check_made_for
 from serve.engine.probe import ProbeResult
 from serve.loading import Loader
+from serve.version_settings import made_of, settings_of
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
 _MOST_TRIES = 2  # of a promotion during which the engine goes away, and of bringing a champion in
 _UNDER_WAY = ("waiting", "pending", "canary")
+_MOST_MADE = 5  # versions that nobody promoted yet and that can be asked for by name: the newest
 _log = logging.getLogger("pawl.promotion")
 T = TypeVar("T")
 
@@ -72,7 +77,7 @@ class Promoter:
         self._settings = settings
         self._base = base
         self._store = store
-        self._loader = Loader(settings, base, engine)
+        self._loader = Loader(settings, base, engine, store)
         self._drained = drained
         self._lock = asyncio.Lock()
         self._canary = _canary_of(self.history())
@@ -82,11 +87,13 @@ class Promoter:
 
     @property
     def offered(self) -> frozenset[str]:
-        """Adapters that requests may be sent to now: loaded, probed, and not on their way out.
+        """Versions that requests may be sent to now: their adapters are loaded, probed, and not on
+        their way out.
 
-        Empty until ``finish_pending`` has made a fresh engine ready.
+        Without an adapter's until ``finish_pending`` has made a fresh engine ready.
         """
-        return self._loader.loaded & self._offered
+        there, weights_of = self._loader.loaded | {BASE_VERSION}, self._store.weights_of
+        return frozenset(one for one in self._offered if weights_of(one) in there)
 
     def history(self) -> list[Promotion]:
         """Every move as it stands now, in the order in which they were begun: a move that waited
@@ -98,18 +105,26 @@ class Promoter:
         """The challenger that answers a share of the conversations. From memory: free to ask."""
         return self._canary
 
-    async def promote(self, request: PromotionRequest) -> Promotion:
-        """Bring an adapter in; the answer says what became of it.
+    async def promote(self, request: PromotionRequest, made_by: str = "") -> Promotion:
+        """Bring an adapter, or a version of a system prompt and sampling in; the answer says what
+        became of it.
 
         ``live``: it is champion. ``indistinguishable``: it answers like the base or the champion,
         which stays (``force`` makes it champion all the same). ``refused``: the gate, a check, the
         engine or the probe said no. ``pending``: no engine runs; the next start loads and probes.
         ``waiting``: a person must sign first, unless ``force`` did. ``canary``: it answers a
-        share of the conversations. A run that is under way is not begun again.
+        share of the conversations. ``made``: it has a name, and nobody promoted it yet. A run that
+        is under way is not begun again.
+
+        Args:
+            made_by: who asks.
 
         Raises:
             PawlError: the request itself makes no sense; nothing was tried or recorded.
         """
+        check_named(request)
+        if request.version or request.system_prompt is not None or request.sampling():
+            return await self._unbroken(self._promote_settings(request, made_by))
         candidate = find_candidate(request, self._settings)
         return await self._unbroken(self._promote(candidate))
 
@@ -170,7 +185,7 @@ class Promoter:
                 self._start(self._retire(version))
 
     async def broken(self, version: str) -> str:
-        """Why a version's folder can't be served; empty when it can, and for the base."""
+        """Why a version can't be served; empty when it can, and for the base."""
         return "" if version == BASE_VERSION else await self._loader.broken(version)
 
     async def finish_pending(self) -> list[Promotion]:
@@ -188,9 +203,12 @@ class Promoter:
 
     def check_champion(self) -> None:
         """Make sure that these settings serve the champion. Raises PawlError: they don't."""
-        champion = self._store.champion()
-        if champion != BASE_VERSION:
-            folder, engine = self._settings.adapters_dir / champion, self._settings.engine
+        settings = self._store.version_settings(self._store.champion())
+        if settings is not None:
+            check_made_for(settings, base=self._base)
+        weights = self._store.weights_of(self._store.champion())
+        if weights != BASE_VERSION:
+            folder, engine = self._settings.adapters_dir / weights, self._settings.engine
             check_fits(folder, base=self._base, max_rank=engine.max_lora_rank)
 
     async def close(self) -> None:
@@ -224,6 +242,36 @@ class Promoter:
                 reason = f"a person must sign: 'pawl approve {row.run_id}', or 'pawl reject'"
                 return await self._record(row, "waiting", reason)
             return await self._let_in(row, "waits for the engine to load and probe it")
+
+    async def _promote_settings(self, request: PromotionRequest, made_by: str) -> Promotion:
+        async with self._lock:
+            if request.version:
+                made = settings_of(request.version, self._store)
+            else:
+                made = await asyncio.to_thread(
+                    made_of, request, made_by,
+                    base=self._base, store=self._store, settings=self._settings,
+                )  # fmt: skip
+            version, champion = made.version, self._store.champion()
+            known = [row for row in self.history() if row.version == version]
+            for row in reversed(known):
+                if row.outcome in _UNDER_WAY or (row.outcome == "made" and not request.force):
+                    return row
+            if version == champion:
+                raise PawlError(
+                    f"{version}, which is exactly this, is the champion already",
+                    do="See 'pawl history'",
+                    code="already_champion",
+                )
+            row = _begin("promote", version, champion)
+            if request.force:
+                row = replace(row, probe={"forced": True, "n_tries": 0})
+                return await self._let_in(row, "waits for the engine to load and probe it")
+            row = await self._record(
+                row, "made", f"ask for it by name, and 'pawl promote {version} --force' promotes it"
+            )
+            self._offer_made()
+            return row
 
     async def _approve(self, run_id: str) -> Promotion:
         async with self._lock:
@@ -330,6 +378,7 @@ class Promoter:
             self._offered = set(self.offered)  # a fresh engine holds fewer
             sweep(self._settings.adapters_dir)
             finished = await self._restore()
+            self._offer_made()
             if self._canary is not None and (problem := await self._bring_back(self._canary)):
                 finished.append(await self._take_back(self._canary, problem))
             for row in self.history():
@@ -361,7 +410,7 @@ class Promoter:
         champion, reason = stack[-1], ""
         while stack[-1] != BASE_VERSION and (broken := await self._loader.broken(stack[-1])):
             self._offered.discard(stack[-1])
-            await self._loader.unload(stack[-1])
+            await self._let_go(stack[-1])
             _log.error("%s can't be served: %s", stack[-1], broken)
             reason = reason or f"{champion} can't be served: {broken}"
             stack.pop()
@@ -372,7 +421,7 @@ class Promoter:
                     break
             else:  # the engine's fault or a setting's, so no reason to dethrone it for good
                 self._offered.discard(stack[-1])
-                await self._loader.unload(stack[-1])
+                await self._let_go(stack[-1])
                 raise PawlError(
                     f"{stack[-1]} could not be brought in",
                     result.reason,
@@ -430,6 +479,7 @@ class Promoter:
                 await self._record(other, "refused", _stale(other, row.version))
         stack = champion_stack(self._store.promotions())
         keep = {*stack[-2:], row.previous_version}
+        keep |= self._made(keep)
         for version in sorted(self._offered - keep):
             self._offered.discard(version)
             self._start(self._retire(version))
@@ -468,16 +518,36 @@ class Promoter:
         self._start(self._retire(row.version))
         return row
 
+    def _made(self, others: Collection[str]) -> set[str]:
+        """The newest versions that nobody promoted yet and that need no other weights in the engine
+        than ``others``."""
+        there = {BASE_VERSION, *map(self._store.weights_of, others)}
+        made = [one for one in self._unpromoted() if self._store.weights_of(one) in there]
+        return set(sorted(made, key=number_of)[-_MOST_MADE:])
+
+    def _unpromoted(self) -> set[str]:
+        newest = {row.version: row.outcome for row in self.history()}
+        return {version for version, outcome in newest.items() if outcome == "made"}
+
+    def _offer_made(self) -> None:
+        """Let people ask for versions by name that nobody promoted yet."""
+        others = self._offered - self._unpromoted()
+        self._offered = others | self._made(others)
+
     async def _retire(self, version: str) -> None:
-        """Unload a version once the requests that it still answers have ended."""
-        await self._drained(version)
-        async with self._lock:
-            await self._let_go(version)
+        """Unload a version once the requests that its weights still answer have ended."""
+        weights = self._store.weights_of(version)
+        if weights != BASE_VERSION:
+            await self._drained(weights)
+            async with self._lock:
+                await self._let_go(version)
 
     async def _let_go(self, version: str) -> None:
-        """Unload a version that nobody may ask for, and nobody borrowed."""
-        if version not in self._offered and not self._borrowed[version]:
-            await self._loader.unload(version)
+        """Unload the weights of a version that nobody may ask for, and nobody borrowed."""
+        weights_of = self._store.weights_of
+        used = {weights_of(one) for one in (*self._offered, *+self._borrowed)}
+        if weights_of(version) not in {BASE_VERSION, *used}:
+            await self._loader.unload(weights_of(version))
 
     async def _unbroken(self, move: Coroutine[Any, Any, T]) -> T:
         """Carry a move through to its end even when the one who asked for it hangs up."""

@@ -1,9 +1,10 @@
-"""``pawl promote``, ``approve``, ``reject``, ``rollback``, ``history``: what moves the champion,
-and what looks before one moves it: ``pawl drill``, ``pawl shadow``."""
+"""``pawl promote``, ``approve``, ``reject``, ``rollback``, ``history``, ``versions``: what moves
+the champion, and what looks before one moves it: ``pawl drill``, ``pawl shadow``."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,22 +13,57 @@ import click
 
 from pawl.cli.connect import connect, settings_of
 from pawl.cli.output import echo, one_line
+from pawl.errors import PawlError
+from pawl.files import read_regular
 from pawl.runs import moved, rehearsed
 
 MOST_SHOWN = 300  # characters of a text
+MOST_PROMPT_BYTES = 1_000_000
 
 
 @click.command("promote")
-@click.argument("run")
+@click.argument("run", required=False)
 @click.option("--force", is_flag=True, help="Promote although the gate did not say so.")
+@click.option("--system-prompt", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Make a version with this system prompt.")  # fmt: skip
+@click.option("--temperature", type=float, help="Of that version, where a request has none.")
+@click.option("--top-p", type=float, help="Of that version, where a request has none.")
+@click.option("--max-tokens", type=int, help="Of its answers, where a request has no bound.")
+@click.option("--on", metavar="VERSION", help="Whose weights it has: base (the default), pawl@3.")
 @click.pass_context
-def promote_command(ctx: click.Context, run: str, force: bool) -> None:
-    """Make the adapter of RUN (a run id or a run folder) the champion, if its gate said so."""
+def promote_command(
+    ctx: click.Context, /, run: str | None, force: bool, system_prompt: Path | None, **asked: Any
+) -> None:
+    """Make the adapter of RUN (a run id or a run folder) the champion, if its gate said so.
+
+    Without RUN: make a version of a system prompt and sampling, on the base or on a version's
+    weights. It can be asked for by name and compared; 'pawl promote pawl@4 --force' promotes it,
+    or --force at once, for no gate has scored it.
+    """
     settings = settings_of(ctx)
-    if not (settings.runs_dir / run).is_dir() and Path(run).is_dir():
-        run = str(Path(run).absolute())  # the server runs in a folder of its own
-    promotion = connect(settings).post("/admin/promotions", {"run_dir": run, "force": force})
-    _end(ctx, promotion)
+    body: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if system_prompt is not None:
+        body["system_prompt"] = _text_of(system_prompt)
+    if (run is None) == (not body):
+        raise PawlError(
+            "'pawl promote' takes a run, or a system prompt or sampling",
+            "it got both" if body else "it got neither",
+            "See 'pawl promote --help'",
+        )
+    if run is not None and re.fullmatch(r"pawl@\d+", run):
+        body["version"] = run
+    elif run is not None:
+        if not (settings.runs_dir / run).is_dir() and Path(run).is_dir():
+            run = str(Path(run).absolute())  # the server runs in a folder of its own
+        body["run_dir"] = run
+    _end(ctx, connect(settings).post("/admin/promotions", {**body, "force": force}))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return read_regular(path, MOST_PROMPT_BYTES).decode()
+    except UnicodeDecodeError as err:
+        raise PawlError(f"{path} is no UTF-8 text", str(err), "Save it as UTF-8") from None
 
 
 @click.command("approve")
@@ -116,6 +152,26 @@ def history_command(ctx: click.Context) -> None:
         echo(one_line(line).rstrip())
 
 
+@click.command("versions")
+@click.option("--json", "as_json", is_flag=True, help="The server's answer as it came.")
+@click.pass_context
+def versions_command(ctx: click.Context, as_json: bool) -> None:
+    """Every version, the newest first: how it stands, what made it, what it is asked with."""
+    versions = connect(settings_of(ctx), only_reads=True).get("/admin/versions")
+    if as_json:
+        echo(json.dumps(versions, indent=2))
+        return
+    for row in versions:
+        words = [f"{row['version']:<9} {row['state'].replace('_', ' '):<12}", row["run_id"] or ""]
+        if row["fingerprint"]:
+            words.append(f"on {row['on']}" if row["on"] else "")
+            words += [f"{name} {value:g}" for name, value in row["sampling"].items()]
+            words.append(f"by {row['made_by']} {row['fingerprint'][:19]}")
+            if row["system_prompt"]:
+                words.append(f"system prompt: {shortened(row['system_prompt'])}")
+        echo(one_line("  ".join(filter(None, words))).rstrip())
+
+
 def shortened(text: str) -> str:
     """A text in one line of ``MOST_SHOWN`` characters."""
     line = one_line(text)
@@ -130,4 +186,4 @@ def path_of(run: str) -> str:
 def _end(ctx: click.Context, promotion: dict[str, Any]) -> None:
     """Say what became of a move, and end: 0 where the version answers, or will."""
     echo(one_line(moved(promotion)))
-    ctx.exit(0 if promotion["outcome"] in ("live", "pending", "waiting", "canary") else 1)
+    ctx.exit(0 if promotion["outcome"] in ("live", "made", "pending", "waiting", "canary") else 1)

@@ -118,6 +118,7 @@ def run_night(
                 "an adapter fits one base only",
                 "Leave --set model=... out: beside a server a night takes its model",
             )
+        _check_champion(client, status["champion"])
         run = _interrupted(client, settings, status, fresh, say)
         if run is not None:
             settings, changes = as_begun(run.state, settings)
@@ -145,6 +146,19 @@ def run_night(
             until=until, min_new_rows=min_new_rows,
         )  # fmt: skip
         return _work(night)
+
+
+def _check_champion(client: Client, champion: str) -> None:
+    """Raises PawlError: the champion has a prompt or sampling, which no gate compares."""
+    rows: list[dict[str, Any]] = client.get("/admin/versions")
+    if any(row["fingerprint"] for row in rows if row["version"] == champion):
+        raise PawlError(
+            f"{champion}, the champion, has a system prompt or sampling of its own",
+            "a night's adapter would be served without, and be compared with it as if it had none",
+            "'pawl rollback --to VERSION' goes to one without; make the prompt's version anew on "
+            "what the night brings in: 'pawl promote --system-prompt FILE --on VERSION --force'",
+            code="champion_has_settings",
+        )
 
 
 @contextmanager

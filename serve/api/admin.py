@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 import pawl
 from pawl.errors import PawlError
@@ -47,6 +47,7 @@ from pawl.server import running_server
 from pawl.settings import Settings, shared_settings
 from serve.api.accounts import change_account, new_account
 from serve.api.accounts import remove_account as remove_account_of
+from serve.api.auth import caller_of
 from serve.api.bodies import JsonRoute
 from serve.api.errors import engine_off
 from serve.api.generate import generate
@@ -106,9 +107,10 @@ def admin_routes(
         return promoter.history()
 
     @router.post("/promotions")
-    async def promote(body: PromotionRequest) -> Promotion:
-        """Bring an adapter in; the answer says what became of it."""
-        return await promoter.promote(body)
+    async def promote(request: Request, body: PromotionRequest) -> Promotion:
+        """Bring an adapter in, or make a version of a system prompt and sampling; the answer says
+        what became of it."""
+        return await promoter.promote(body, caller_of(request.scope).name)
 
     @router.post("/rollback")
     async def roll_back(body: RollbackRequest) -> Promotion:

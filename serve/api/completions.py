@@ -61,7 +61,7 @@ from serve.api.recording import (
     conversation_of,
     rater_of,
 )
-from serve.api.requests import CompletionRequest, parse_request
+from serve.api.requests import CompletionRequest, parse_request, with_settings
 from serve.api.tracing import span, trace_headers
 
 if TYPE_CHECKING:
@@ -171,6 +171,22 @@ class Gateway:
             param="model",
         )
 
+    def as_served(self, sent: CompletionRequest, version: str) -> tuple[CompletionRequest, bool]:
+        """A request as the engine gets it: the version's system prompt before a conversation that
+        has none, its sampling and then the server's bound where the request says nothing.
+
+        Returns:
+            the request, and whether the version's prompt stands in it.
+        """
+        settings = self.store.version_settings(version)
+        request, has_prompt = sent, False
+        if settings is not None:
+            request, has_prompt = with_settings(sent, settings)
+        if self.answer_tokens is not None and request.most_tokens() is None:
+            n_tokens = max(self.answer_tokens, request.min_tokens or 1)
+            request = request.model_copy(update={"max_tokens": n_tokens})
+        return request, has_prompt
+
     # -- one request
 
     async def handle(
@@ -192,27 +208,26 @@ class Gateway:
             )
             is_charged = is_charged or self.charge(scope)
             if is_slow(raw):
-                request = await self.readers.read(scope, len(raw), parse)
+                sent = await self.readers.read(scope, len(raw), parse)
             else:
-                request = parse()
-            if self.answer_tokens is not None and request.most_tokens() is None:
-                n_tokens = max(self.answer_tokens, request.min_tokens or 1)
-                request = request.model_copy(update={"max_tokens": n_tokens})
+                sent = parse()
             if self.engine is None:
                 raise engine_off()
             if self.engine.state != "ready" and not self.start_wait_seconds:
                 raise engine_starting(self.engine)
             key = key_of(headers)
-            rater_id = rater_of(caller_of(scope), headers.get("x-pawl-rater"), request.user, key)
+            rater_id = rater_of(caller_of(scope), headers.get("x-pawl-rater"), sent.user, key)
             conversation_id = conversation_of(
-                headers.get("x-pawl-conversation"), rater_id, request.prompts()[0]
+                headers.get("x-pawl-conversation"), rater_id, sent.prompts()[0]
             )
-            version = self.resolve(request.model, conversation_id)
+            version = self.resolve(sent.model, conversation_id)
+            request, has_prompt = self.as_served(sent, version)
             exchange = Exchange(
-                completion_id=request.id_prefix + uuid.uuid4().hex,
+                completion_id=sent.id_prefix + uuid.uuid4().hex,
                 conversation_id=conversation_id,
                 rater_id=rater_id, request_id=request_id.get(), created_at=utc_now(), began=began,
-                request=request, version=version, base=self.base,
+                sent=sent, request=request, version=version, base=self.base,
+                system_prompt_sha256=self._prompt_hash(version, has_prompt),
                 caller=share_of(scope, key, rater_id),
                 n_sent_tokens=sent_tokens(len(raw)),
                 n_expected_tokens=expected_tokens(request, len(raw), self.base.max_length_tokens),
@@ -225,7 +240,7 @@ class Gateway:
             self.count_refusal(error)
             await respond_error(error, scope, receive, send)
             return
-        with self.in_flight.running(version):
+        with self.in_flight.running(self.store.weights_of(version)):
             await self._answer(exchange, self.engine, scope, receive, send)
         self.metrics.seconds.labels(exchange.version).observe(time.monotonic() - began)
 
@@ -269,7 +284,8 @@ class Gateway:
                 await self._until_ready(engine, exchange)
                 with contextlib.ExitStack() as around:
                     if exchange.version != counted:
-                        around.enter_context(self.in_flight.running(exchange.version))
+                        weights = self.store.weights_of(exchange.version)
+                        around.enter_context(self.in_flight.running(weights))
                     around.enter_context(span("engine", queue_seconds=place.waited_seconds))
                     body = await self._ask(exchange, engine, send, place)
             with span("record"):
@@ -331,7 +347,8 @@ class Gateway:
         Raises:
             PawlError: it takes too long, or failed; or the version has been told already.
         """
-        if engine.state == "ready" and exchange.version in (BASE_VERSION, *engine.loaded):
+        weights = self.store.weights_of(exchange.version)
+        if engine.state == "ready" and weights in (BASE_VERSION, *engine.loaded):
             return
         try:
             await engine.wait_ready(self.start_wait_seconds or None)
@@ -341,7 +358,13 @@ class Gateway:
             return
         if exchange.begun:
             raise engine_lost(f"{exchange.version} was taken back meanwhile")
-        exchange.version = self.resolve(exchange.request.model, exchange.conversation_id)
+        exchange.version = self.resolve(exchange.sent.model, exchange.conversation_id)
+        exchange.request, has_prompt = self.as_served(exchange.sent, exchange.version)
+        exchange.system_prompt_sha256 = self._prompt_hash(exchange.version, has_prompt)
+
+    def _prompt_hash(self, version: str, has_prompt: bool) -> str | None:
+        settings = self.store.version_settings(version)
+        return settings.system_prompt_sha256 if settings is not None and has_prompt else None
 
     async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
         """Let the engine answer; returns what is still to be sent, all or ``[DONE]``.
@@ -351,7 +374,7 @@ class Gateway:
             Exception: one of ``connection_errors``.
         """
         request, activity = exchange.request, engine.activity
-        body = {**request.for_engine(), "model": exchange.version}
+        body = {**request.for_engine(), "model": self.store.weights_of(exchange.version)}
         # vLLM puts the prefix before this id again: so ours is known before the first byte.
         engine_id = exchange.completion_id.removeprefix(request.id_prefix)
         exchange.asked = True
@@ -370,9 +393,10 @@ class Gateway:
                     rest = await self._pass_on(exchange, upstream, send, activity)
                 else:
                     rest = await upstream.read()
-                    exchange.answer.take(rest)
+                    value = exchange.answer.take(rest)
                     if exchange.answer.error is not None:
                         raise refusal(500, rest, request.prompt_field)
+                    rest = _named(value, rest, exchange.version)
         except Exception:
             place.n_used_tokens = 0
             raise
@@ -404,7 +428,7 @@ class Gateway:
                     await _send_more(send, out)
                     raise _failure_in_stream(value, exchange)
                 if value.get("choices") != [] or exchange.request.include_usage:
-                    out += event(data)
+                    out += event(_named(value, data, exchange.version))
             await _send_more(send, out)
         if not is_done:
             raise engine_lost("its stream ended before the answer did")
@@ -440,6 +464,13 @@ def is_slow(raw: bytes) -> bool:
     """Whether a body may take long to read, in which others go on: a schema is compiled, maybe
     under an escaped name, or it is large."""
     return len(raw) > LARGE_BYTES or any(sign in raw for sign in _SLOW)
+
+
+def _named(value: dict[str, Any], raw: bytes, version: str) -> bytes:
+    """What the engine said, under the version's name where the engine knows its weights alone."""
+    if value.get("model", version) == version:
+        return raw
+    return json.dumps({**value, "model": version}, ensure_ascii=False).encode()
 
 
 def _failure_in_stream(value: dict[str, Any], exchange: Exchange) -> PawlError:

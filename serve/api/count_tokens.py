@@ -59,11 +59,15 @@ async def count_tokens(
     if engine is None or engine.state != "ready":
         raise engine_off() if engine is None else engine_starting(engine)
     version = gateway.resolve(request.model)
-    prompt = {name: value for name, value in request.for_engine().items()
+    served, _ = gateway.as_served(request, version)
+    prompt = {name: value for name, value in served.for_engine().items()
               if name in ("messages", "tools", "chat_template_kwargs")}  # fmt: skip
     async with gateway.admission.place(caller, 1, sent_tokens(n_bytes)) as place:
         status, text = await engine.request(
-            "POST", "/tokenize", {**prompt, "model": version}, seconds=COUNT_SECONDS
+            "POST",
+            "/tokenize",
+            {**prompt, "model": gateway.store.weights_of(version)},
+            seconds=COUNT_SECONDS,
         )
         if status == 200:
             n_tokens = place.n_used_tokens = int(json.loads(text)["count"])

@@ -1,4 +1,4 @@
-"""Which versions are answering now: one is unloaded only when it is silent."""
+"""Which adapters are answering now: one is unloaded only when it is silent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 
 class InFlight:
-    """Counts running requests by version, so that a version is unloaded only when it is silent.
+    """Counts running requests by the weights that answer, so that an adapter is unloaded only when
+    it is silent, whichever versions it answers for.
 
     Used from the event loop only.
     """
@@ -19,18 +20,18 @@ class InFlight:
         self._one_ended = asyncio.Event()
 
     @contextlib.contextmanager
-    def running(self, version: str) -> Iterator[None]:
-        """Count one request of ``version`` while the block runs."""
-        self.counts[version] += 1
+    def running(self, weights: str) -> Iterator[None]:
+        """Count one request of ``weights`` while the block runs."""
+        self.counts[weights] += 1
         try:
             yield
         finally:
-            self.counts[version] -= 1
-            self.counts += Counter()  # drops versions without requests
+            self.counts[weights] -= 1
+            self.counts += Counter()  # drops those without requests
             self._one_ended.set()
             self._one_ended = asyncio.Event()
 
-    async def drained(self, version: str) -> None:
-        """Return once no request of ``version`` runs (at once when none does)."""
-        while self.counts[version]:
+    async def drained(self, weights: str) -> None:
+        """Return once no request of ``weights`` runs (at once when none does)."""
+        while self.counts[weights]:
             await self._one_ended.wait()

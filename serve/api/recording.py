@@ -101,9 +101,11 @@ class Exchange:
     request_id: str
     created_at: str
     began: float
-    request: CompletionRequest
+    sent: CompletionRequest
+    request: CompletionRequest  # as the engine gets it: with what its version is asked with
     version: str
     base: BaseModel
+    system_prompt_sha256: str | None = None  # of the version's, where it stands in the request
     answer: Answer = field(default_factory=Answer)
     first_token_seconds: float | None = None
     begun: bool = False  # the head of the answer has left
@@ -116,7 +118,7 @@ class Exchange:
     @property
     def n_rows(self) -> int:
         """Answers that were asked for."""
-        return self.request.n * len(self.request.prompts())
+        return self.sent.n * len(self.sent.prompts())
 
     @property
     def n_used_tokens(self) -> int | None:
@@ -137,12 +139,14 @@ class Exchange:
         return not self.answer.n_pieces and n_characters > most
 
     def rows(self, status: Status) -> list[Completion]:
-        """One row a choice, also for choices of which nothing came.
+        """One row a choice, also for choices of which nothing came. The messages are those that
+        were sent: a version's own system prompt is named by its hash, so that nothing is trained on
+        it by accident (``docs/design.md``).
 
         The engine counts the tokens of all choices together: with several, a row has no count.
         """
         request, answer = self.request, self.answer
-        prompts, sampling = request.prompts(), request.sampling()
+        prompts, sampling = self.sent.prompts(), request.sampling()
         n_rows = self.n_rows
         total_seconds = time.monotonic() - self.began
         rows = []
@@ -171,6 +175,7 @@ class Exchange:
                 request_id=self.request_id,
                 tool_calls=choice.tool_calls,
                 stop_reason=self._stop_of(choice),
+                system_prompt_sha256=self.system_prompt_sha256,
             ))  # fmt: skip
         return rows
 

@@ -22,7 +22,7 @@ from pydantic import (
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import PLAIN_ROLES, Body, Message
+from pawl.schemas import PLAIN_ROLES, Body, Message, VersionSettings
 from serve.api.bodies import or_null, parse_json
 from serve.api.chat_messages import ChatRequestMessage
 from serve.api.errors import invalid, validation_error
@@ -362,6 +362,36 @@ def _check_n_ids(request: TextRequest, n_context: int) -> None:
         what = (f"This model's maximum context length is {n_context} tokens. However, your prompt "
                 f"has {n_ids} tokens (context_length_exceeded)")  # fmt: skip
         raise PawlError(what, code="context_length_exceeded", param="prompt")
+
+
+def with_settings(
+    request: CompletionRequest, settings: VersionSettings
+) -> tuple[CompletionRequest, bool]:
+    """A request with what its version is asked with: the sampling where it says nothing, and the
+    system prompt before a conversation that has no system message, not even an empty one. A plain
+    completion has no place for a prompt.
+
+    Returns:
+        the request, and whether the prompt stands in it.
+    """
+    most = request.max_tokens or getattr(request, "max_completion_tokens", None)
+    given = {"temperature": request.temperature, "top_p": request.top_p, "max_tokens": most}
+    changes: dict[str, Any] = {
+        name: value for name, value in settings.sampling.items() if given[name] is None
+    }
+    if request.n > 1 and changes.get("temperature") == 0:
+        del changes["temperature"]  # all answers would be the same, and the engine refuses it
+    if "max_tokens" in changes:
+        changes["max_tokens"] = max(changes["max_tokens"], request.min_tokens or 1)
+    has_prompt = (
+        settings.system_prompt is not None
+        and isinstance(request, ChatRequest)
+        and all(message.role != "system" for message in request.messages)
+    )
+    if has_prompt and isinstance(request, ChatRequest):
+        prompt = ChatRequestMessage(role="system", content=settings.system_prompt or "")
+        changes["messages"] = [prompt, *request.messages]
+    return request.model_copy(update=changes), has_prompt
 
 
 def parse_request(

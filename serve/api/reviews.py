@@ -134,9 +134,11 @@ def review_routes(
             )  # fmt: skip
         champion = store.champion()
         version = champion if champion in offered() else BASE_VERSION
+        settings = store.version_settings(version)
+        messages = settings.asked(answer.messages) if settings else answer.messages
         found = await generate(
-            ready(engine), [answer.messages] * body.n, body.max_tokens, admission, model=version,
-            sampling={**GREEDY, "temperature": body.temperature},
+            ready(engine), [messages] * body.n, body.max_tokens, admission,
+            model=store.weights_of(version), sampling={**GREEDY, "temperature": body.temperature},
         )  # fmt: skip
         texts = dict.fromkeys(one["text"] for one in found if one["is_finished"])
         others = [text for text in texts if text and not same_text(text, answer.completion)]

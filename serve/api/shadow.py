@@ -1,8 +1,9 @@
 """Shadow: the newest recorded prompts, or some of one's own, answered by two versions, and where
 they differ most.
 
-Answers are greedy, so that what differs is the versions' and not chance; nobody gets them, and they
-are not recorded. Prompts with tools, and those of ``/v1/completions``, are left out.
+Answers are greedy, so that what differs is the versions' and not chance: of a version's own
+sampling nothing is seen, its system prompt is asked with. Nobody gets them, and they are not
+recorded. Prompts with tools, and those of ``/v1/completions``, are left out.
 """
 
 from __future__ import annotations
@@ -73,10 +74,13 @@ async def _shadow(
                     "'pawl status' and 'pawl history' list the versions",
                     code="unknown_version" if is_broken else "adapter_not_loaded",
                 )
-        answers = [
-            await generate(engine, prompts, request.max_tokens, admission, model=version)
-            for version in (request.a, request.b)
-        ]
+        answers = []
+        for version in (request.a, request.b):
+            settings, weights = store.version_settings(version), store.weights_of(version)
+            asked_so = [settings.asked(one) for one in prompts] if settings else prompts
+            answers.append(
+                await generate(engine, asked_so, request.max_tokens, admission, model=weights)
+            )
     differences = [
         ShadowDifference(
             completion_id=name, prompt=messages[-1]["content"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -15,6 +15,7 @@ from pawl.schemas import (
     Promotion,
     Version,
     VersionCounts,
+    VersionSettings,
     VersionState,
     VersionSummary,
 )
@@ -36,6 +37,7 @@ def version_routes(store: Store) -> APIRouter:
         stack = champion_stack(moves)
         known = {one.version: one for one in trained_versions(store)}
         counts = counts_of(store, list(known.values()))
+        settings = {one.version: one for one in store.all_version_settings()}
         found = [
             VersionSummary(
                 version=row.version,
@@ -46,6 +48,7 @@ def version_routes(store: Store) -> APIRouter:
                 reason=row.reason,
                 snapshot_id=known[row.version].snapshot_id if row.version in known else None,
                 counts=counts.get(row.version, VersionCounts()),
+                **_asked_with(settings.get(row.version)),
             )
             for row in reversed(brought_in(store))
         ]
@@ -77,6 +80,16 @@ def version_routes(store: Store) -> APIRouter:
         )
 
     return router
+
+
+def _asked_with(settings: VersionSettings | None) -> dict[str, Any]:
+    """What the summary says of a system prompt and sampling."""
+    if settings is None:
+        return {}
+    told = settings.as_json()
+    names = ("system_prompt", "sampling", "made_by", "fingerprint")
+    on = settings.weights if settings.weights != settings.version else None
+    return {"on": on, **{name: told[name] for name in names}}
 
 
 def _state(row: Promotion, champion: str, stack: list[str]) -> VersionState:

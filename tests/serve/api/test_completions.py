@@ -341,6 +341,12 @@ class FullStore:
     def champion(self) -> str:
         return "base"
 
+    def version_settings(self, version: str) -> None:
+        return None
+
+    def weights_of(self, version: str) -> str:
+        return version
+
     def append_completion(self, completion: Completion) -> Future[None]:
         future: Future[None] = Future()
         future.set_exception(OSError("no space left on device"))

@@ -70,9 +70,10 @@ def test_a_whole_body_of_either_call() -> None:
 
 
 def rows(body: bytes, answer: Answer) -> list[Completion]:
+    request = parse_request(body, TextRequest)
     exchange = Exchange(
-        "cmpl-1", "c", "r", "q", "2026-01-01T00:00:00Z", 0.0,
-        parse_request(body, TextRequest), "base", FAKE_BASE, answer,
+        "cmpl-1", "c", "r", "q", "2026-01-01T00:00:00Z", 0.0, request, request, "base", FAKE_BASE,
+        answer=answer,
     )  # fmt: skip
     return exchange.rows("complete")
 
@@ -90,7 +91,7 @@ def test_several_prompts_with_several_choices_each_find_their_own() -> None:
 
 def test_a_stream_that_was_left_is_charged_its_prompt_too() -> None:
     request = parse_request(b'{"model": "base", "prompt": "a"}', TextRequest)
-    left = Exchange("cmpl-1", "conv", "ann", "", "", 0.0, request, "base", FAKE_BASE,
+    left = Exchange("cmpl-1", "conv", "ann", "", "", 0.0, request, request, "base", FAKE_BASE,
                     n_sent_tokens=1000)  # fmt: skip
     assert left.n_used_tokens is None
     left.answer = read(event("Grün"))
