@@ -35,7 +35,7 @@ from serve.pages.layout import (
     KEEP,
     KEEP_FORM,
     Layout,
-    PageBlocks,
+    TranslatedBlocks,
     drawn,
     drawn_and_form,
     drawn_settings,
@@ -47,6 +47,7 @@ from serve.pages.rendering import has_reasons
 from serve.pages.said_back import SaidBack
 from serve.pages.side_by_side import SideBySide
 from serve.pages.sign_in import token_of
+from serve.pages.texts import engine_says, say, told
 
 # Of the page's address, where ``assets/page.js`` puts them.
 CHAT_PARAM = "chat"
@@ -82,7 +83,9 @@ class ChatPage:
             settings, lambda rater, request: self._api(request, self._rater(rater, request))
         )
         self._secret = secrets.token_bytes(32)
-        with PageBlocks(title="Pawl", analytics_enabled=False, fill_height=True) as self.blocks:
+        with TranslatedBlocks(
+            title="Pawl", analytics_enabled=False, fill_height=True
+        ) as self.blocks:
             self.layout = Layout(settings.suggestions)
             self._wire(self.layout)
         self.blocks.queue(api_open=False, default_concurrency_limit=None)
@@ -205,7 +208,7 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
-            warn(f"The conversation could not be read: {err}")
+            warn(say("warnings.not_read", why=told(err)))
             yield [*KEEP, gr.skip()]
             return
         page.reopen_form(request.query_params.get(FORM_PARAM))
@@ -215,8 +218,8 @@ class ChatPage:
         if turn is not None and conversation.busy:
             is_told = not turn.held
             async for parts in self._frames(page, request):
-                told = gr.skip() if is_told else self._taken(conversation, turn, is_again=True)
-                yield [*parts, told]
+                taken = gr.skip() if is_told else self._taken(conversation, turn, is_again=True)
+                yield [*parts, taken]
                 is_told = not turn.held
 
     async def _catch_up(
@@ -247,14 +250,14 @@ class ChatPage:
         try:
             lost = await self._open(page, rater_id, request)
         except PawlError as err:
-            warn(f"The conversation could not be read: {err}")
+            warn(say("warnings.not_read", why=told(err)))
             return False
         if lost:
-            warn("The page is back, with the conversation as it was recorded. Press again.")
+            warn(say("warnings.page_is_back"))
         elif page.conversation.deleted:
-            warn("This conversation was deleted.")
+            warn(say("warnings.deleted"))
         elif not page.shows(at):
-            warn("The conversation was changed on another page. Look at it, and press again.")
+            warn(say("warnings.changed"))
         else:
             return True
         return False
@@ -269,7 +272,7 @@ class ChatPage:
         model: str,
         request: gr.Request,
     ) -> AsyncIterator[list[Any]]:
-        then = "Your message stays in the box: send it"
+        then = say("warnings.then_send")
         was_busy = page.conversation if page.conversation.busy else None
         rater_id = self._rater(rater_id, request)
         yield [*KEEP, gr.skip()]  # until it is asked, the message stays in the box
@@ -280,10 +283,10 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
-            warn(f"Your message was not sent: {err}")
+            warn(say("warnings.not_sent", why=told(err)))
             return
         if page.conversation.deleted:
-            warn("This conversation was deleted. Your message stays: New chat takes it along.")
+            warn(say("warnings.deleted_stays"))
             return
         if page.conversation.busy or page.conversation is was_busy:  # pressed twice, or too early
             return
@@ -314,9 +317,7 @@ class ChatPage:
         """Answer a question anew, as it was (``gr.RetryData``) or edited (``gr.EditData``)."""
         rater_id = self._rater(rater_id, request)
         is_edited = hasattr(event, "previous_value")
-        then = "The answer stays as it is: ask again"
-        if is_edited:
-            then = "Your question stays as it was: edit it"
+        then = say("warnings.then_edit" if is_edited else "warnings.then_ask")
         at = _turn_index(event.index)
         engine = await self._engine(known, rater_id, request)
         held = _why_held(engine)
@@ -393,9 +394,9 @@ class ChatPage:
         stays."""
         if engine["state"] == "ready":
             return False
-        detail = f" ({engine['detail']})" if engine.get("detail") else ""
-        text = f"The model can't answer yet{detail}. {then} when the notice above is gone."
-        warn(text, duration=5)
+        why = engine_says(engine)
+        key = "warnings.too_early_since" if why else "warnings.too_early"
+        warn(say(key, why=why, then=then), duration=5)
         return True
 
     async def _stop(self, text: str, page: OpenPage) -> list[Any]:
@@ -443,7 +444,7 @@ class ChatPage:
             await self._api(request, rater_id).post(path, {"learn": not is_private})
             conversation.learn = not is_private
         except PawlError as err:
-            warn(f"This was not noted: {err}")
+            warn(say("warnings.not_noted", why=told(err)))
         return gr.update(value=not page.conversation.learn)
 
     async def _choose_version(
@@ -456,7 +457,7 @@ class ChatPage:
             settings = {**page.conversation.settings, "model": model}
             await chat_settings.keep(page.conversation, settings, self._api(request, rater_id))
         except PawlError as err:
-            warn(f"The version was not changed: {err}")
+            warn(say("warnings.version", why=told(err)))
         page.drawn_settings = ()  # the browser shows it by now
         return drawn_settings(page)
 
@@ -468,7 +469,7 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
         except PawlError as err:
-            reply: dict[str, Any] = {"problem": str(err)}
+            reply: dict[str, Any] = {"problem": told(err)}
         else:
             versions = rendering.version_choices(page.models, page.conversation.model)
             api = self._api(request, rater_id)
@@ -497,7 +498,7 @@ class ChatPage:
             try:
                 await chat_settings.keep(page.conversation, before.settings, api)
             except PawlError as err:
-                warn(f"The settings of the other chat were not taken along: {err}")
+                warn(say("warnings.settings", why=told(err)))
         parts = drawn_and_form(page)
         parts[1]["value"] = text
         return parts
@@ -512,7 +513,7 @@ class ChatPage:
     ) -> AsyncIterator[list[Any]]:
         """Ask the last question again, without the oldest of what stands before it."""
         rater_id = self._rater(rater_id, request)
-        then, at = "The conversation stays as it is: press again", len(page.turns) - 1
+        then, at = say("warnings.then_press"), len(page.turns) - 1
         if (
             self._is_too_early(await self._engine(known, rater_id, request), then)
             or not await self._is_current(page, rater_id, at, request)
@@ -594,7 +595,7 @@ class ChatPage:
         try:
             await page.rate(self._api(request, self._rater(rater_id, request)), turn, feedback)
         except PawlError as err:
-            warn(f"Your feedback was not saved: {err}")
+            warn(say("warnings.feedback", why=told(err)))
             return False
         page.open_form(then_open)
         return True
@@ -610,7 +611,7 @@ class ChatPage:
         try:
             known = await self._api(request, rater_id).get("/v1/feedback/categories")
         except PawlError as err:
-            warn(f"The categories could not be read: {err}")
+            warn(say("warnings.categories", why=told(err)))
             known = []
         choices = [(rendering.category_name(row["key"]), row["key"]) for row in known]
         caller = caller_of(request.request.scope)
@@ -627,7 +628,7 @@ class ChatPage:
         try:
             now = {"health": await api.get("/health"), "models": await api.get("/v1/models")}
         except PawlError as err:
-            engine = {"state": "unreachable", "detail": str(err)}
+            engine = {"state": "unreachable", "detail": told(err)}
             now = {**known, "health": {"engine": engine}}
         if now == known:
             return [gr.skip()] * 4
@@ -655,7 +656,7 @@ class ChatPage:
 def _why_held(engine: dict[str, Any]) -> str:
     """Why a question waits for this engine; empty: it is not being started."""
     is_starting = engine["state"] in STARTING
-    return str(engine.get("detail") or engine["state"]) if is_starting else ""
+    return engine_says(engine) or str(engine["state"]) if is_starting else ""
 
 
 def _turn_index(message_index: Any) -> int:

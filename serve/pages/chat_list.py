@@ -22,6 +22,7 @@ from serve.pages.conversation import OpenPage
 from serve.pages.files import block_of
 from serve.pages.layout import warn
 from serve.pages.rendering import html_parts
+from serve.pages.texts import say, told
 
 PAGE_OF_LIST, MOST_LISTED = 50, 1000
 AT_ONCE = 200  # that one request answers
@@ -110,7 +111,7 @@ class ChatList:
                 if len(rows) >= n_found:
                     break
         except PawlError as err:
-            warn(f"The list of chats could not be read: {err}")
+            warn(say("warnings.list", why=told(err)))
             return gr.skip()
         html = str(self._html.chats(rows, n_found, page.search, MOST_LISTED))
         if html == page.listed:
@@ -139,7 +140,7 @@ class ChatList:
         try:
             reply = await self._do(command, page, self._api_of(rater_id, request))
         except PawlError as err:
-            warn(f"That was not done: {err}")
+            warn(say("warnings.not_done", why=told(err)))
         if "deleted" in reply:
             await self._forget(rater_id, reply["deleted"], request)
         drawn = await self.draw(page, rater_id, request)
@@ -192,11 +193,7 @@ def _shown(page: OpenPage, conversation_id: str) -> dict[str, str]:
 def _told(done: dict[str, Any]) -> dict[str, Any]:
     """Say what became of it."""
     if done["is_erased"]:
-        gr.Info("It is erased.", duration=5)
+        gr.Info(say("list.erased"), duration=5)
     else:
-        gr.Info(
-            "It is deleted: nobody reads it and nothing learns from it any more. It goes from the "
-            "server's files when the next night begins.",
-            duration=8,
-        )
+        gr.Info(say("list.deleted"), duration=8)
     return {}

@@ -14,14 +14,9 @@ from pawl.errors import PawlError
 from pawl.schemas import ChatSettings
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation
+from serve.pages.texts import of_the_server, say, told
 
-_NAMES = {
-    "system_prompt": "The system prompt",
-    "temperature": "The temperature",
-    "max_tokens": "The most tokens",
-    "model": "The version",
-    "name": "The preset's name",
-}
+_NAMES = ("system_prompt", "temperature", "max_tokens", "model", "name")
 
 
 class _Command(BaseModel):
@@ -64,7 +59,7 @@ async def answer(
     try:
         command = _COMMANDS.validate_json(text)
     except ValidationError as err:
-        return {"problem": _told(err)}
+        return {"problem": _refusal(err)}
     try:
         if isinstance(command, Show):
             found = await api.get("/v1/presets")
@@ -78,7 +73,7 @@ async def answer(
             body = {"name": command.name, "settings": command.settings.given()}
         return {**await api.post("/v1/presets", body), "chosen": command.name.strip()}
     except PawlError as err:
-        return {"problem": str(err)}
+        return {"problem": told(err)}
 
 
 async def keep(conversation: Conversation, settings: dict[str, Any], api: Api) -> None:
@@ -96,13 +91,16 @@ async def keep(conversation: Conversation, settings: dict[str, Any], api: Api) -
 
 def label(settings: dict[str, Any]) -> str:
     """What the button says: which of the settings are a person's own."""
-    own = ["system prompt"] if "system_prompt" in settings else []
-    own += [f"temperature {settings['temperature']:g}"] if "temperature" in settings else []
-    own += [f"at most {settings['max_tokens']} tokens"] if "max_tokens" in settings else []
-    return f"Settings: {', '.join(own)}" if own else "Settings"
+    own = [say("settings.own_prompt")] if "system_prompt" in settings else []
+    if "temperature" in settings:
+        own += [say("settings.own_temperature", value=f"{settings['temperature']:g}")]
+    if "max_tokens" in settings:
+        own += [say("settings.own_tokens", value=str(settings["max_tokens"]))]
+    return say("settings.own", which=", ".join(own)) if own else say("page.settings")
 
 
-def _told(err: ValidationError) -> str:
+def _refusal(err: ValidationError) -> str:
     fault = err.errors()[0]
     names = [str(part) for part in fault["loc"] if str(part) in _NAMES]
-    return f"{_NAMES[names[-1]] if names else 'This'} can't be used: {fault['msg']}."
+    why = of_the_server("validation", fault["type"], "").format(**fault.get("ctx", {}))
+    return say(f"settings.{names[-1] if names else 'this'}", why=why or fault["msg"])

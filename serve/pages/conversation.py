@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from pawl.errors import PawlError
 from serve.pages.api import Api, Begun
+from serve.pages.texts import OwnError, engine_says, say, told
 
 log = logging.getLogger("pawl.pages")
 FRAME_SECONDS = 0.06  # the page is redrawn at most this often while an answer streams
@@ -351,7 +352,7 @@ class Conversation:
                     is_lost = err.code == "engine_lost" and not was_lost and not turn.answer
                     is_again = is_lost or err.code == "engine_not_ready"
                     if not is_again or not await self._engine_is_back(api, turn, until, is_lost):
-                        turn.error, turn.error_code = str(err), err.code
+                        turn.error, turn.error_code = told(err), err.code
                         break
                     was_lost = was_lost or is_lost
         except asyncio.CancelledError:
@@ -381,14 +382,14 @@ class Conversation:
         """Wait until the engine is ready, or has failed, which the next try says; False: it is
         starting still, or there is none."""
         turn.completion_id, turn.version, turn.state = None, "", "waiting"
-        turn.held = turn.held or "it is being started"
+        turn.held = turn.held or say("answer.being_started")
         await asyncio.sleep(LOST_SECONDS if is_lost else min(LOOK_SECONDS, self.held_seconds))
         while (seconds := until - time.monotonic()) > 0:
             with suppress(PawlError):
                 engine = (await api.get("/health"))["engine"]
                 if engine["state"] not in STARTING:
                     return bool(engine["state"] != "off")
-                turn.held = engine["detail"] or engine["state"]
+                turn.held = engine_says(engine) or engine["state"]
             await asyncio.sleep(min(LOOK_SECONDS, seconds))
         return False
 
@@ -419,7 +420,7 @@ def _turns_of(messages: list[dict[str, Any]]) -> list[Turn]:
             turn.completion_id = message.get("completion_id")
             turn.version = message.get("version", "")
             turn.state = _STATES[message.get("status", "complete")]
-            turn.error = "The answer broke off." if turn.state == "failed" else ""
+            turn.error = say("answer.broke_off") if turn.state == "failed" else ""
             turn.feedback = message.get("feedback")
         elif message["role"] == "tool" and turns:
             turns[-1].calls.append(f"→ {message['content']}")
@@ -509,12 +510,12 @@ class OpenPage:
             PawlError: it was not stored, or what counts could not be read back.
         """
         if turn.completion_id is None:
-            raise PawlError("this answer never came", "so there is nothing to mark")
+            raise OwnError(say("answer.never_came"), say("answer.never_came_why"))
         body = {"completion_id": turn.completion_id, **feedback}
-        text = json.dumps(
+        content = json.dumps(
             [self.conversation.conversation_id, self.form_nonce, body], sort_keys=True
         )
-        body["idempotency_key"] = "page-" + hashlib.sha256(text.encode()).hexdigest()[:32]
+        body["idempotency_key"] = "page-" + hashlib.sha256(content.encode()).hexdigest()[:32]
         async with self.rating:
             stored = await api.post("/v1/feedback", body)
             current = await api.get("/v1/feedback", completion_id=turn.completion_id)

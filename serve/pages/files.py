@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import PurePath
 
-from pawl.errors import PawlError
 from pawl.jobs import child_environment
+from serve.pages.texts import OwnError, say
 
 MOST_BYTES = 2_500_000  # in base64 this fits into the largest request by default (4 MB)
 MOST_CHARACTERS = 100_000
@@ -38,15 +38,15 @@ async def block_of(name: str, content: bytes) -> str:
         name: as the person's system calls it.
 
     Raises:
-        PawlError: it can't be read, is no text, or too large.
+        OwnError: it can't be read, is no text, or too large.
     """
     name = " ".join(PurePath(name.replace("\\", "/")).name.replace("`", "'").split())[:100]
-    name = name or "file"
+    name = name or say("files.unnamed")
     if len(content) > MOST_BYTES:
-        raise PawlError(
-            f"{name} has {len(content):,} bytes",
-            f"{MOST_BYTES:,} can be read",
-            "Attach the part that the question is about",
+        raise OwnError(
+            say("files.too_large", name=name, count=len(content)),
+            say("files.most_bytes", most=MOST_BYTES),
+            say("files.a_part"),
         )
     if b"%PDF-" in content[:1024]:
         text = await _pdf_text(name, content)
@@ -54,12 +54,14 @@ async def block_of(name: str, content: bytes) -> str:
         text = _decoded(name, content)
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
     if not text.strip():
-        raise PawlError(f"{name} holds no text", "there is nothing to read", "Attach another file")
+        raise OwnError(
+            say("files.empty", name=name), say("files.nothing_to_read"), say("files.another")
+        )
     if len(text) > MOST_CHARACTERS:
-        raise PawlError(
-            f"{name} holds more than {MOST_CHARACTERS:,} characters of text",
-            "so much is not taken into a message",
-            "Attach the part that the question is about",
+        raise OwnError(
+            say("files.too_long", name=name, most=MOST_CHARACTERS),
+            say("files.most_characters"),
+            say("files.a_part"),
         )
     longest = max((len(fence) for fence in _FENCE.findall(text)), default=2)
     suffix = PurePath(name).suffix.lower().removeprefix(".")
@@ -98,8 +100,8 @@ def parts_of(message: str) -> Iterator[tuple[str | None, str]]:
 def _decoded(name: str, content: bytes) -> str:
     """Text in UTF-8, in UTF-16 with its mark, else as Windows writes it in western Europe."""
     if content.startswith(_PICTURES):
-        raise PawlError(
-            f"{name} is a picture", "the model reads text only", "Say in words what is on it"
+        raise OwnError(
+            say("files.picture", name=name), say("files.text_only"), say("files.in_words")
         )
     codec = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     for one in (codec, "cp1252"):
@@ -107,10 +109,7 @@ def _decoded(name: str, content: bytes) -> str:
             text = content.decode(one)
             if not _CONTROL.search(text):
                 return text
-    raise PawlError(
-        f"{name} is no text", "text (UTF-8), Markdown, CSV, code and PDF can be read",
-        "Save it as one of these, and attach that",
-    )  # fmt: skip
+    raise OwnError(say("files.no_text", name=name), say("files.kinds"), say("files.save_as"))
 
 
 async def _pdf_text(name: str, content: bytes) -> str:
@@ -128,12 +127,12 @@ async def _pdf_text(name: str, content: bytes) -> str:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-    why, pages = "it is damaged, or takes too long to read", []
+    why, pages = say("files.damaged"), []
     if child.returncode == 0:
         found = json.loads(out)
         pages = found.get("pages", [])
-        why = found.get("problem", "its pages hold no text: it may be scanned")
+        why = say("files.protected" if found.get("is_protected") else "files.scanned")
     text = "\n\n".join(filter(None, pages))
     if not text:
-        raise PawlError(f"{name} could not be read", why, "Attach its text as a file of text")
+        raise OwnError(say("files.not_read", name=name), why, say("files.as_text"))
     return text

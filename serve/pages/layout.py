@@ -13,6 +13,7 @@ import gradio as gr
 
 from serve.pages.chat_settings import label
 from serve.pages.conversation import OpenPage
+from serve.pages.language import preferred
 from serve.pages.markdown import LATEX_DELIMITERS
 from serve.pages.rendering import (
     DOWN,
@@ -21,31 +22,15 @@ from serve.pages.rendering import (
     attach,
     difference,
     has_reasons,
+    languages,
     messages,
     suggested,
     thumbs,
     version_choices,
 )
+from serve.pages.texts import ENGLISH, LANGUAGES, language, mark, say, speak, unmarked
 
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
-_EMPTY = (
-    "**Ask something.**\n\nThe thumbs under an answer say whether it was good or bad. "
-    "Thumb down asks what was wrong, and what it should have said.\n\n"
-    "What you ask, the answers and what you say about them are recorded on this server, to train "
-    "and to test the next version; reviewers may read them. Tick *Don't learn from this "
-    "conversation* below, and none of it is used for that. You can delete a conversation, or all "
-    "that is yours, in the list of chats."
-)
-_FULL = (
-    "This conversation has become longer than the model can read. Your message is answered without "
-    "the oldest messages, or in a new chat."
-)
-_ABOUT = (
-    "Questions, answers and what you say about them are recorded on this server, to train and "
-    "test the next version. They stand under the name that you signed in with; where nobody "
-    "signs in, under a random id in this browser's local storage. What you typed and did not send "
-    "is kept in this tab's."
-)
 
 
 def theme() -> Any:
@@ -79,8 +64,8 @@ def theme() -> Any:
 
 
 class PageBlocks(gr.Blocks):
-    """Blocks of which a busy browser draws every frame of a handler that yields several, and the
-    last only once.
+    """Blocks with texts of several languages, of which a busy browser draws every frame of a
+    handler that yields several, and the last only once.
 
     Gradio sends a frame as its difference from the one before, and the browser changes that one in
     place, perhaps before it drew it: what a skip follows would be lost. And when a handler ends,
@@ -105,6 +90,28 @@ class PageBlocks(gr.Blocks):
             if isinstance(value, dict) and isinstance(earlier, dict) and earlier.keys() - value:
                 sent[at] = [["replace", [], value]]
         return sent
+
+    @property
+    def config(self) -> Any:
+        """What a browser is sent of the page, in the language of its request."""
+        return self._configs[language()]
+
+    @config.setter
+    def config(self, laid_out: Any) -> None:
+        self._configs = {one: unmarked(laid_out, one) for one in LANGUAGES}
+
+
+class TranslatedBlocks(PageBlocks):
+    """Blocks whose events are answered in the language of their request."""
+
+    async def process_api(
+        self, block_fn: Any, inputs: list[Any], state: Any = None, request: Any = None,
+        *args: Any, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """One step of an event's handler."""
+        one = request[0] if isinstance(request, list) else request
+        speak(preferred(one.request.scope) if one is not None else ENGLISH)
+        return await super().process_api(block_fn, inputs, state, request, *args, **kwargs)
 
 
 class Layout:
@@ -139,41 +146,42 @@ class Layout:
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-taken"
         )
         with gr.Row(elem_id="pawl-head"):
-            gr.Button("Chats", size="sm", min_width=60, elem_id="pawl-chats")
+            gr.Button(mark("page.chats"), size="sm", min_width=60, elem_id="pawl-chats")
             gr.Markdown("# Pawl", elem_id="pawl-title")
             self.version = gr.Dropdown(
                 ["pawl"],
                 value="pawl",
-                label="Version that answers",
+                label=mark("page.version"),
                 show_label=False,
                 container=False,
                 filterable=False,
                 min_width=100,
                 elem_id="pawl-version",
             )
-            self.new = gr.Button("New chat", size="sm", min_width=80, elem_id="pawl-new")
+            self.new = gr.Button(mark("page.new_chat"), size="sm", min_width=80, elem_id="pawl-new")
             gr.Button("◐", size="sm", min_width=44, elem_id="pawl-look")  # page.js: light or dark
             # gr.HTML would need unsafe-eval. The sanitiser would take the form; names are escaped.
             self.who = gr.Markdown(visible=False, sanitize_html=False, elem_id="pawl-who")
         with gr.Column(elem_id="pawl-side"):
             self.search = gr.Textbox(
-                label="Search your conversations",
+                label=mark("page.search_label"),
                 show_label=False,
                 container=False,
                 max_lines=1,
-                placeholder="Search",
+                placeholder=mark("page.search"),
                 elem_id="pawl-search",
             )
             self.chats = gr.Markdown(
                 "<div></div>", sanitize_html=False, latex_delimiters=[], elem_id="pawl-list"
             )
-            gr.Button("Delete all that is mine", size="sm", elem_id="pawl-erase")
+            gr.Button(mark("page.erase"), size="sm", elem_id="pawl-erase")
+            plain("pawl-language", languages())
         self.banner = gr.Markdown(visible=False, latex_delimiters=[], elem_id="pawl-banner")
         self.said_back = plain("pawl-said-back")
         self.chat = gr.Chatbot(
-            label="Conversation",
+            label=mark("page.conversation"),
             show_label=False,
-            placeholder=_EMPTY,
+            placeholder=mark("page.empty"),
             height="100%",
             scale=1,
             editable="user",
@@ -188,63 +196,63 @@ class Layout:
         with gr.Column(visible=False, elem_id="pawl-form") as self.form:
             self.about = gr.Markdown(latex_delimiters=[])
             with gr.Column(elem_id="pawl-why") as self.why:
-                self.categories = gr.CheckboxGroup(
-                    [], label="What is wrong with it? Choose all that fit."
-                )
+                self.categories = gr.CheckboxGroup([], label=mark("form.categories"))
                 self.meanings = gr.Markdown(latex_delimiters=[])
                 self.correction = gr.Textbox(
-                    label="What it should have said",
+                    label=mark("form.correction"),
                     lines=2,
                     max_lines=10,
                     elem_id="pawl-correction",
                 )
                 self.start_from = gr.Button(
-                    "Start from the answer", size="sm", min_width=120, elem_id="pawl-start-from"
+                    mark("form.start_from"), size="sm", min_width=120, elem_id="pawl-start-from"
                 )
                 self.difference = gr.Markdown(latex_delimiters=[])
                 self.comment = gr.Textbox(
-                    label="Comment", lines=1, max_lines=6, elem_id="pawl-comment"
+                    label=mark("form.comment"), lines=1, max_lines=6, elem_id="pawl-comment"
                 )
             with gr.Row(elem_id="pawl-buttons"):
                 self.save = gr.Button(
-                    "Save feedback",
+                    mark("form.save"),
                     variant="primary",
                     size="sm",
                     min_width=120,
                     elem_id="pawl-save",
                 )
-                self.take_back = gr.Button("Take back", size="sm", min_width=90)
-                self.close = gr.Button("Close", size="sm", min_width=70, elem_id="pawl-close")
+                self.take_back = gr.Button(mark("form.take_back"), size="sm", min_width=90)
+                self.close = gr.Button(
+                    mark("form.close"), size="sm", min_width=70, elem_id="pawl-close"
+                )
         with gr.Row(visible=False, elem_id="pawl-full") as self.full:
-            gr.Markdown(_FULL)
+            gr.Markdown(mark("page.full"))
             self.leave_out = gr.Button(
-                "Leave out the oldest messages", variant="primary", size="sm", min_width=120
+                mark("page.leave_out"), variant="primary", size="sm", min_width=120
             )
             self.new_with = gr.Button(
-                "New chat with this message", size="sm", min_width=120, elem_id="pawl-new-with"
+                mark("page.new_with"), size="sm", min_width=120, elem_id="pawl-new-with"
             )
         # Seen while nothing is asked and nothing typed; page.js puts a pressed one into the box.
         if suggestions:
             plain("pawl-suggestions", suggested(suggestions))
         self.question = gr.Textbox(
-            label="Your message",
+            label=mark("page.message"),
             show_label=False,
             container=False,
             lines=1,
             max_lines=8,
-            placeholder="Your message",
-            submit_btn="Send",
+            placeholder=mark("page.message"),
+            submit_btn=mark("page.send"),
             stop_btn=False,
             autofocus=True,
             elem_id="pawl-question",
         )
         with gr.Row(elem_id="pawl-below"):
             plain("pawl-attach", attach())
-            self.settings = gr.Button("Settings", size="sm", elem_id="pawl-settings")
+            self.settings = gr.Button(mark("page.settings"), size="sm", elem_id="pawl-settings")
             self.private = gr.Checkbox(
-                label="Don't learn from this conversation", container=False, elem_id="pawl-private"
+                label=mark("page.private"), container=False, elem_id="pawl-private"
             )
-        gr.Markdown(_ABOUT, elem_id="pawl-about")
+        gr.Markdown(mark("page.about"), elem_id="pawl-about")
         # What shows the conversation, and what shows the feedback form.
         self.drawn = [
             self.chat, self.question, self.private, self.full, self.version, self.settings,
@@ -268,7 +276,7 @@ def drawn(page: OpenPage) -> list[Any]:
     page.n_drawn += 1
     return [
         gr.update(value=messages(page.turns, busy), feedback_value=thumbs(page.turns)),
-        gr.update(submit_btn=False if busy else "Send", stop_btn="Stop" if busy else False),
+        gr.update(submit_btn=not busy and say("page.send"), stop_btn=busy and say("page.stop")),
         gr.update(value=not page.conversation.learn),
         gr.update(visible=page.conversation.is_full),
         *drawn_settings(page),

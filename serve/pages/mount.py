@@ -28,9 +28,11 @@ from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.pages import ASSETS
 from serve.pages.events import EventShape, shapes_of
+from serve.pages.language import in_language, preferred
 from serve.pages.navigation import CHAT, DASHBOARD, PEOPLE, REVIEW, RUNS, VERSIONS, page_at
 from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
+from serve.pages.texts import BROWSER_TEXTS, ENGLISH, language, say, speak
 
 log = logging.getLogger("pawl.pages")
 # More of the chat page, and of the review page, which draws messages too.
@@ -39,8 +41,18 @@ _STYLES = {
     REVIEW.path: ("messages",),
 }
 _SCRIPTS = {
-    CHAT.path: ("messages", "behaviour", "branches", "files", "settings", "said_back", "sides"),
+    CHAT.path: (
+        "gradio",
+        "messages",
+        "behaviour",
+        "branches",
+        "files",
+        "settings",
+        "said_back",
+        "sides",
+    ),
 }
+TRANSLATED = (CHAT,)  # the pages for reviewers and administrators are in English
 # What a browser needs to install the page as an application: Gradio's page names the first, and
 # browsers ask for it without a cookie.
 _INSTALLED = {
@@ -99,14 +111,19 @@ class Pages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         page, inside = page_at(scope["path"])
+        speak(preferred(scope) if page in TRANSLATED else ENGLISH)
         built = self._built.get(page.path)
         if built is not None:
-            await built.app({**scope, "path": inside}, receive, send)
+            is_page = inside == "/" and scope["method"] == "GET"
+            app = in_language(built.app, language()) if is_page else built.app
+            await app({**scope, "path": inside}, receive, send)
             return
         if scope["type"] != "http":
             return
         templates = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
-        text = templates.get_template("starting.html").render(problem=self._problem)
+        text = templates.get_template("starting.html").render(
+            problem=self._problem, say=say, language=language()
+        )
         await HTMLResponse(text, 200 if inside == "/" else 503)(scope, receive, send)
 
     @asynccontextmanager
@@ -187,7 +204,8 @@ class Pages:
         inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         root = "../" * path.count("/") or "./"
         links = _asset("navigation.js").replace("%ROOT%", root)
-        scripts = (_asset("session.js"), links, _asset(f"{name}.js"))
+        texts = _asset("texts.js").replace("%TEXTS%", BROWSER_TEXTS)
+        scripts = (texts, _asset("session.js"), links, _asset(f"{name}.js"))
         head = _asset("icon.html") + "<script>{}</script>".format("\n".join(scripts))
         if path == CHAT.path:
             for at, kind in _INSTALLED.items():

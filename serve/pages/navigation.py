@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 
 from pawl.schemas import Role
+from serve.pages.texts import say
 
 if TYPE_CHECKING:
     from pawl.schemas import Caller
@@ -19,6 +20,7 @@ LINKS = "/pages.json"  # the links that ``assets/navigation.js`` draws on every 
 class PlacedPage:
     """A page of Gradio's.
 
+    ``label``: the key of its name (``serve.pages.texts``).
     ``path``: below the server's root; the page itself is at ``path + "/"``, all that it loads and
     sends below that. ``role``: the least one that may open it.
     """
@@ -28,12 +30,12 @@ class PlacedPage:
     role: Role
 
 
-CHAT = PlacedPage("", "Chat", Role.USER)
-REVIEW = PlacedPage("/review", "Review", Role.REVIEWER)
-DASHBOARD = PlacedPage("/dashboard", "Dashboard", Role.REVIEWER)
-RUNS = PlacedPage("/runs", "Runs", Role.ADMINISTRATOR)
-VERSIONS = PlacedPage("/versions", "Versions", Role.ADMINISTRATOR)
-PEOPLE = PlacedPage("/people", "People", Role.ADMINISTRATOR)
+CHAT = PlacedPage("", "navigation.chat", Role.USER)
+REVIEW = PlacedPage("/review", "navigation.review", Role.REVIEWER)
+DASHBOARD = PlacedPage("/dashboard", "navigation.dashboard", Role.REVIEWER)
+RUNS = PlacedPage("/runs", "navigation.runs", Role.ADMINISTRATOR)
+VERSIONS = PlacedPage("/versions", "navigation.versions", Role.ADMINISTRATOR)
+PEOPLE = PlacedPage("/people", "navigation.people", Role.ADMINISTRATOR)
 PAGES = (CHAT, REVIEW, DASHBOARD, RUNS, VERSIONS, PEOPLE)
 
 
@@ -50,5 +52,5 @@ def links_for(caller: Caller, is_open: bool) -> Response:
     """The pages that a caller may open. Where nobody needs to sign in, all: those that take a
     role then lead to a form that takes a key."""
     found = [page for page in PAGES if is_open or caller.role.includes(page.role)]
-    body = [{"path": f"{page.path}/".lstrip("/"), "label": page.label} for page in found]
+    body = [{"path": f"{page.path}/".lstrip("/"), "label": say(page.label)} for page in found]
     return JSONResponse(body, headers={"Cache-Control": "no-store"})

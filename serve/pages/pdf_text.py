@@ -1,6 +1,6 @@
 """The text of a PDF, in a process of its own.
 
-    python -P -m serve.pages.pdf_text <FILE    # prints {"pages": [text, ...]} or {"problem": why}
+    python -P -m serve.pages.pdf_text <FILE    # {"pages": [text, ...]} or {"is_protected": true}
 
 A file from outside can make its reader take any time and memory; here both are bounded.
 """
@@ -24,7 +24,7 @@ def main(most_characters: int) -> None:
 
     reader = PdfReader(io.BytesIO(sys.stdin.buffer.read()))
     if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
-        print(json.dumps({"problem": "it is protected by a password"}))
+        print(json.dumps({"is_protected": True}))
         return
     pages: list[str] = []
     n_characters = 0

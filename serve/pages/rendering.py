@@ -11,10 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
+from feedback.categories import DEFAULT_CATEGORIES
 from serve.pages import ASSETS
 from serve.pages.conversation import Turn
 from serve.pages.files import MOST_BYTES, SUFFIXES
 from serve.pages.markdown import answer_html, own_html, source_html, text_html
+from serve.pages.texts import LANGUAGES, engine_says, language, mark, of_the_server, say
 
 UP, DOWN = "Like", "Dislike"  # Gradio's names of its two thumbs; page.css names them too
 MOST_COMPARED = 1_000_000  # words of an answer times words of its correction: 0.2 s
@@ -23,7 +25,7 @@ FORM_CLASS = "pawl-about-"  # and the completion's id: page.js finds the open fo
 
 def category_name(key: str) -> str:
     """``off_topic`` as people read it."""
-    return key.replace("_", " ")
+    return of_the_server("categories", f"{key}.name", key.replace("_", " "))
 
 
 def _flat(text: str) -> Markup:
@@ -65,6 +67,7 @@ _environment.filters |= {
     "drawn": lambda text: drawn(text),
     "changes": _changes,
 }
+_environment.globals |= {"say": say, "engine_says": engine_says}
 _html: Any = html_parts("chat.html")
 
 
@@ -175,10 +178,14 @@ def drawn(answer: str) -> Markup:
     return Markup(html.replace("\n\n", ""))
 
 
-@lru_cache(maxsize=256)
 def difference(answer: str, correction: str) -> str:
     """What a correction changes in the answer, word by word; empty where there is none, or where
     finding it would take long."""
+    return _difference(answer, correction, language())
+
+
+@lru_cache(maxsize=256)
+def _difference(answer: str, correction: str, language: str) -> str:
     before, after = (
         re.findall(r"\s+|\w+|[^\w\s]", text) for text in (without_thought(answer), correction)
     )
@@ -208,17 +215,33 @@ def signed_in(name: str) -> str:
 
 def meanings(categories: list[dict[str, Any]]) -> str:
     """What each category means, folded away until asked for."""
-    return str(_html.meanings(categories))
+    return str(_html.meanings([_worded(row) for row in categories]))
+
+
+def _worded(row: dict[str, Any]) -> dict[str, Any]:
+    """A category whose wording nobody has changed, in the language of this request."""
+    known = next((one for one in DEFAULT_CATEGORIES if one.key == row["key"]), None)
+    said = {
+        name: of_the_server("categories", f"{row['key']}.{name}", row[name])
+        for name in ("definition", "example")
+        if known is not None and row[name] == getattr(known, name)
+    }
+    return {**row, **said}
 
 
 def suggested(texts: Sequence[str]) -> str:
     """Suggestions of a first message, as buttons."""
-    return str(_html.suggested(texts))
+    return str(_html.suggested(texts, mark("page.suggestions")))
+
+
+def languages() -> str:
+    """Links that choose the page's language; none where there is one."""
+    return str(_html.languages(LANGUAGES, mark("page.language"))) if len(LANGUAGES) > 1 else ""
 
 
 def attach() -> str:
     """The button that attaches files to a message."""
-    return str(_html.attach(SUFFIXES, MOST_BYTES))
+    return str(_html.attach(SUFFIXES, MOST_BYTES, mark("page.attach")))
 
 
 def version_choices(models: dict[str, Any], chosen: str) -> list[tuple[str, str]]:
@@ -226,9 +249,9 @@ def version_choices(models: dict[str, Any], chosen: str) -> list[tuple[str, str]
     the one that is chosen."""
     cards = models.get("data") or [{"id": "pawl", "version": "pawl"}]
     choices = [
-        (name if version == name else f"{name} (now {version})", name)
+        (name if version == name else say("versions.now", name=name, version=version), name)
         for name, version in ((card["id"], card["version"]) for card in cards)
     ]
     if chosen not in [name for _, name in choices]:
-        choices.append((f"{chosen} (not loaded)" if models else chosen, chosen))
+        choices.append((say("versions.not_loaded", name=chosen) if models else chosen, chosen))
     return choices

@@ -17,6 +17,7 @@ from serve.pages.api import Api
 from serve.pages.conversation import OpenPage
 from serve.pages.layout import warn
 from serve.pages.rendering import html_parts
+from serve.pages.texts import say, told
 
 MORE, MOST = 10, 50  # that "Show more" adds, and that are shown
 
@@ -44,7 +45,7 @@ class SaidBack:
                 "/v1/answered-differently", limit=str(page.n_said_back)
             )
         except PawlError as err:
-            warn(f"What became of your flags could not be read: {err}")
+            warn(say("warnings.said_back", why=told(err)))
             return gr.skip()
         return self._drawn(page, found)
 
@@ -63,7 +64,7 @@ class SaidBack:
             body = {"completion_id": command.completion_id}
             found = await self._api_of(rater_id, request).post("/v1/answered-differently", body)
         except PawlError as err:
-            warn(f"That was not noted: {err}")
+            warn(say("warnings.dismissal", why=told(err)))
             return gr.skip()
         return self._drawn(page, found)
 
@@ -79,4 +80,5 @@ class SaidBack:
 def day_of(written: str) -> str:
     """``3 May 2026`` of a time as the records write it."""
     at = datetime.fromisoformat(written)
-    return f"{at.day} {at:%B %Y}"
+    month = say("months").split()[at.month - 1]
+    return say("date", day=at.day, month=month, year=str(at.year))

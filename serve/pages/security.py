@@ -20,8 +20,10 @@ from serve.api.auth import CALLER, Fronts, foreign_origin
 from serve.api.errors import error_response, no_such_route, status_of
 from serve.api.keys import ANONYMOUS, Authenticator, wrong_key
 from serve.pages.events import EventShape, checked_call, checked_event, read_small
+from serve.pages.language import chosen, preferred
 from serve.pages.navigation import LINKS, PlacedPage, links_for, page_at
 from serve.pages.sign_in import METHODS, SignInPages, change_first, sign_in_first, token_of
+from serve.pages.texts import speak
 
 # All that a page needs of Gradio. Its uploads, file and proxy routes, monitoring, API
 # description and run history are not on the list, so they answer 404 whatever its settings are.
@@ -99,7 +101,8 @@ class PageSecurity:
             await send(message)
 
         page, inside = page_at(scope["path"])
-        answer: ASGIApp = self._refusal(scope, page, inside) or (
+        speak(preferred(scope))
+        answer: ASGIApp = (self._chosen(scope, inside) or self._refusal(scope, page, inside)) or (
             self._sign_in if scope["path"] in METHODS else self._app
         )
         if answer is self._app and scope["path"] == LINKS:
@@ -158,6 +161,10 @@ class PageSecurity:
             await send(message)
 
         await self._app(scope, receive, send_noted)
+
+    def _chosen(self, scope: Scope, inside: str) -> Response | None:
+        """The answer to who chose a language on a page."""
+        return chosen(scope) if inside == "/" or scope["path"] in METHODS else None
 
     def _refusal(self, scope: Scope, page: PlacedPage, inside: str) -> Response | None:
         """The answer to who may not pass. Puts the caller of a page into the scope."""

@@ -18,6 +18,7 @@ from pawl.settings import PageSettings
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.layout import KEEP, KEEP_FORM, drawn, drawn_and_form, warn
+from serve.pages.texts import say, told
 
 
 class _Choice(BaseModel):
@@ -80,19 +81,17 @@ class SideBySide:
             for side, feedback in said:
                 await page.rate(self._api_of(rater_id, request), side, feedback)
         except PawlError as err:
-            warn(f"Your choice was not saved: {err}")
+            warn(say("warnings.choice", why=told(err)))
             return [*drawn(page), *KEEP_FORM]
         finally:
             self._choosing.discard(turn)
         known = {side.completion_id: side.feedback for side, _ in said}
         for one in (turn, *turn.variants, *filter(None, [turn.other])):
             one.feedback = known.get(one.completion_id, one.feedback)
-        names = f"answer 1 is {first.version}'s, answer 2 is {second.version}'s"
-        words = {"good": "Both good", "bad": "Both bad", "first": "Answer 1 is better",
-                 "second": "Answer 2 is better"}  # fmt: skip
+        names = say("sides.names", first=first.version, second=second.version)
         if turn.other is not None:
             turn.keep(turn.sides[choice.side == "second"])
-        turn.compared = f"{words[choice.side]}: {names}"
+        turn.compared = f"{say(f'sides.{choice.side}')}: {names}"
         if choice.side == "bad":
             page.open_form(turn)
         return drawn_and_form(page) if choice.side == "bad" else [*drawn(page), *KEEP_FORM]

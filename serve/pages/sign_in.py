@@ -27,7 +27,9 @@ from serve.api.passwords import FEWEST_CHARACTERS
 from serve.api.throttle import address_of
 from serve.pages import ASSETS
 from serve.pages.events import read_small
+from serve.pages.language import preferred
 from serve.pages.navigation import CHAT, PAGES, PlacedPage, page_at
+from serve.pages.texts import LANGUAGES, OwnError, language, say, speak, told
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -62,9 +64,11 @@ class SignInPages:
         self._sign_in, self._audit, self._provider = sign_in, audit, provider
         self._secret = secrets.token_bytes(32)  # of this process: a form outlives no restart
         self._templates = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
+        self._templates.globals |= {"say": say, "language": language, "languages": LANGUAGES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
+        speak(preferred(scope))
         if method not in METHODS[path]:
             response: Response = Response(status_code=405, headers={"Allow": METHODS[path]})
         elif path == SIGN_OUT:
@@ -94,10 +98,13 @@ class SignInPages:
 
     def forbidden(self, scope: Scope, caller: Caller, page: PlacedPage) -> Response:
         """The answer to somebody whose role does not open a page."""
-        refusal = PawlError(
-            f"{caller.name!r} may not open this page",
-            f"it takes the role {page.role}, and {caller.name!r} has the role {caller.role}",
-            "Sign in as somebody else, or ask an administrator",
+        speak(preferred(scope))
+        refusal = OwnError(
+            say("sign_in.forbidden", name=repr(caller.name)),
+            say(
+                "sign_in.forbidden_why", needed=page.role, name=repr(caller.name), role=caller.role
+            ),
+            say("sign_in.forbidden_do"),
             code="forbidden",
         )
         return self._form(scope, "forbidden.html", refusal, page=page)
@@ -190,10 +197,10 @@ class SignInPages:
         try:
             fields = await self._fields(scope, receive)
             if account is None:
-                raise PawlError("a key has no password", do="Sign in with an account")
+                raise OwnError(say("account.no_password"), do=say("account.no_password_do"))
             if fields.get("new") != fields.get("again"):
-                raise PawlError("the two new passwords differ", do="Type both again",
-                                code="weak_password")  # fmt: skip
+                raise OwnError(say("account.differ"), do=say("account.differ_do"),
+                               code="weak_password")  # fmt: skip
             token = await self._sign_in.change_password(
                 account, fields.get("current", ""), fields.get("new", ""), address_of(scope)
             )
@@ -218,8 +225,8 @@ class SignInPages:
         kept = _cookies(scope).get(_form_cookie(scope), "")
         seed = kept if re.fullmatch("[0-9a-f]{32}", kept) else secrets.token_hex(16)
         page = self._templates.get_template(template).render(
-            form=self._fits(seed), error=error, root=_root(scope), provider=self._provider,
-            is_open=self._sign_in.is_open, **shown,
+            form=self._fits(seed), error=error and told(error), root=_root(scope),
+            provider=self._provider, is_open=self._sign_in.is_open, **shown,
         )  # fmt: skip
         response = HTMLResponse(page, status_of(error) if error else 200, _HEADERS)
         if error is not None and error.retryable:
@@ -241,12 +248,7 @@ class SignInPages:
         if not seed or not hmac.compare_digest(
             fields.get("form", "").encode(), self._fits(seed).encode()
         ):
-            raise PawlError(
-                "this form is too old, or the browser keeps no cookies",
-                "",
-                "Try again; it works with cookies of this site only",
-                code="stale_form",
-            )
+            raise OwnError(say("sign_in.stale"), "", say("sign_in.stale_do"), code="stale_form")
         return fields
 
     def _fits(self, seed: str) -> str:

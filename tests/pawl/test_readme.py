@@ -30,6 +30,7 @@ DATA = {  # what decides and is no module
     "serve": {
         "api/templates/": "The page of /docs",
         "pages/assets/": "Templates, styles and scripts of the pages",
+        "pages/texts/*.toml": "Texts of the pages, one file a language",
     },
     "evals": {
         "suites/*/suite.yaml": "Tasks, data, items and margins of a built-in suite",

@@ -25,6 +25,16 @@
     dress();
   });
 
+  // The language: the server keeps a choice in a cookie and leads back here.
+  addEventListener("click", (event) => {
+    const link = event.target.closest?.(".pawl-languages a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const url = new URL(location.href);
+    url.searchParams.set("lang", link.lang);
+    location.assign(url);
+  });
+
   // Escape stops an answer, else closes the form if nothing was typed there.
   const setTyped = (is) => document.body.classList.toggle("pawl-typed", is);
   addEventListener("input", (event) => {  // also by page.js: a draft
@@ -44,7 +54,7 @@
   addEventListener("click", (event) => {
     const button = event.target.closest?.(`#pawl-chat ${thumbs} button`);
     const row = button?.closest(thumbs);
-    if (!row || !row.querySelector("button[aria-label*=ike]")) return;
+    if (!row || !row.querySelector("button[data-own*=ike]")) return;
     from = {
       row: [...document.querySelectorAll(`#pawl-chat ${thumbs}`)].indexOf(row),
       at: [...row.querySelectorAll("button")].indexOf(button),
@@ -70,7 +80,9 @@
     }
   };
   const name = () => {
-    find("#pawl-look")?.setAttribute("aria-label", "Light or dark");
+    find("#pawl-look")?.setAttribute("aria-label", pawlText("scripts.look"));
+    const { lang } = document.documentElement;
+    find(`.pawl-languages a[lang=${lang}]:not([aria-current])`)?.setAttribute("aria-current", "true");
     follow();
   };
   new MutationObserver(name).observe(document.documentElement, { childList: true, subtree: true });

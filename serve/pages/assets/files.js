@@ -18,20 +18,21 @@
     if (chat !== null || !waiting.length) return;
     const file = waiting.shift(), reader = new FileReader();
     chat = shown();
-    say(`Reading ${file.name} …`);
+    say(pawlText("scripts.reading", { name: file.name }));
     const give = (content) => fill(box("#pawl-command"), JSON.stringify(
       { do: "attach", name: file.name, content, n: Math.random() }));
     reader.onload = () => give(reader.result.replace(/^[^,]*,/, ""));
     reader.onerror = () => {
       chat = null;
-      say(`${file.name} could not be read here. Choose it again.`);
+      say(pawlText("scripts.not_read", { name: file.name }));
       next();
     };
     const most = Number(find(".pawl-attach").dataset.most);
     if (file.size > most) {  // else the server says so of a body that it doesn't read
       chat = null;
-      say(`${file.name} has ${file.size.toLocaleString("en")} bytes; ${
-        most.toLocaleString("en")} can be read. Attach the part that the question is about.`);
+      const [count, bytes] = [file.size, most].map(
+        (n) => n.toLocaleString(document.documentElement.lang));
+      say(pawlText("scripts.too_large", { name: file.name, count, most: bytes }));
       return next();
     }
     reader.readAsDataURL(file);
@@ -77,9 +78,9 @@
     if (!("attached" in reply) || chat === null) return;
     const area = box("#pawl-question");
     if (reply.attached && chat !== shown())
-      say("Another conversation was chosen meanwhile: attach the file again.");
+      say(pawlText("scripts.other_chat"));
     else {
-      say(reply.attached ? "The file stands in your message." : "");
+      say(reply.attached ? pawlText("scripts.attached") : "");
       if (reply.attached) {
         fill(area, `${reply.attached}\n\n${area.value}`);
         area.focus();

@@ -63,7 +63,7 @@
       if (!box.value.startsWith(begin)) continue;
       fill(box, source(box.value));
       box.focus();
-      box.setAttribute("aria-label", "Edit your message");
+      box.setAttribute("aria-label", pawlText("scripts.edit_message"));
     }
     for (const message of document.querySelectorAll(all + " [data-testid][aria-label]"))
       message.removeAttribute("aria-label");

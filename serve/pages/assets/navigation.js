@@ -6,7 +6,7 @@
     if (pages.length < 2) return;
     const nav = document.createElement("nav");
     nav.id = "pawl-nav";
-    nav.ariaLabel = "Pages";
+    nav.ariaLabel = pawlText("scripts.pages");
     for (const page of pages) {
       const link = nav.appendChild(document.createElement("a"));
       link.href = new URL(page.path, root).pathname;

@@ -178,9 +178,9 @@
     said.id = "pawl-ask-text";
     dialog.setAttribute("aria-labelledby", said.id);
     const typed = word ? add("input", "") : null;
-    typed?.setAttribute("aria-label", `Type ${word} to go on`);
+    typed?.setAttribute("aria-label", pawlText("scripts.type_word", { word }));
     const row = add("div", "");
-    const no = add("button", "Cancel", row), go = add("button", yes, row);
+    const no = add("button", pawlText("scripts.cancel"), row), go = add("button", yes, row);
     go.className = "pawl-danger";
     go.disabled = Boolean(word);
     typed?.addEventListener("input", () => { go.disabled = typed.value.trim() !== word; });
@@ -197,10 +197,10 @@
     const button = event.target.closest?.(`#pawl-chat :is(.message-buttons-left,
       .message-buttons-right, .pawl-variants) button`);
     if (!button || isAgreed || !document.body.classList.contains("pawl-typed") || !form()
-      || /copy|edit|cancel/i.test(button.ariaLabel ?? "")) return;
+      || /copy|edit|cancel/i.test(button.dataset.own ?? "")) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (!await confirmed("What you typed about the answer is not saved.", "Discard it")) return;
+    if (!await confirmed(pawlText("scripts.not_saved"), pawlText("scripts.discard"))) return;
     isAgreed = true;
     button.click();
     isAgreed = false;
@@ -213,7 +213,7 @@
     const title = titleOf(item);
     input.value = typed ?? title;
     input.maxLength = 10000;
-    input.setAttribute("aria-label", "Title");
+    input.setAttribute("aria-label", pawlText("scripts.title"));
     const end = (isKept) => {
       if (naming?.input === input) naming = null;
       input.onblur = null;
@@ -245,16 +245,16 @@
     delete: async (item) => {
       const marks = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;  // of direction
       const title = titleOf(item).replace(marks, "").slice(0, 80);
-      if (await confirmed(`Delete “${title}”? What was asked in it, the answers and what was ` +
-                          "said about them can't be brought back.", "Delete"))
+      if (await confirmed(pawlText("scripts.delete_this", { title }), pawlText("scripts.delete")))
         send({ do: "delete", id: item.dataset.id });
     },
   };
   const erase = async () => {
-    const n = find(".pawl-chats:not([data-search])")?.dataset.found;
-    const what = n ? `all of your conversations (${n})` : "all of your conversations";
-    if (await confirmed(`Delete ${what}, and all that you said about answers?`, "Go on") &&
-        await confirmed("This can't be undone. Type delete to go on.", "Delete all", "delete"))
+    const count = find(".pawl-chats:not([data-search])")?.dataset.found;
+    const word = pawlText("scripts.delete_word");
+    const what = `scripts.${count ? "delete_all_of_them" : "delete_everything"}`;
+    if (await confirmed(pawlText(what, { count }), pawlText("scripts.go_on")) &&
+        await confirmed(pawlText("scripts.cant_be_undone", { word }), pawlText("scripts.delete_all"), word))
       send({ do: "erase" });
   };
   const closeMenus = (but) => {
@@ -318,15 +318,15 @@
   // -- what the server drew
 
   const dayOf = (item) => {
-    if (item.dataset.pinned === "1") return "Pinned";
+    if (item.dataset.pinned === "1") return pawlText("scripts.pinned");
     const at = new Date(item.dataset.at), today = new Date();
     today.setHours(0, 0, 0, 0);
     const days = Math.ceil((today - at) / 86_400_000);
-    if (days <= 0) return "Today";
-    if (days === 1) return "Yesterday";
-    if (days <= 7) return "Previous 7 days";
-    if (days <= 30) return "Previous 30 days";
-    return at.toLocaleDateString("en", { month: "long", year: "numeric" });
+    if (days <= 0) return pawlText("scripts.today");
+    if (days === 1) return pawlText("scripts.yesterday");
+    if (days <= 7) return pawlText("scripts.last_7_days");
+    if (days <= 30) return pawlText("scripts.last_30_days");
+    return at.toLocaleDateString(document.documentElement.lang, { month: "long", year: "numeric" });
   };
   const decorate = (list) => {
     let day = null;
@@ -360,7 +360,7 @@
     const link = document.createElement("a");
     link.href = URL.createObjectURL(file);
     const name = reply.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60);
-    link.download = (name || "conversation") + (isText ? ".md" : ".json");
+    link.download = (name || pawlText("scripts.file_name")) + (isText ? ".md" : ".json");
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   };
@@ -394,7 +394,7 @@
     button.setAttribute("aria-controls", "pawl-side");
     button.setAttribute("aria-expanded", "false");
     side.setAttribute("role", "navigation");
-    side.setAttribute("aria-label", "Conversations");
+    side.setAttribute("aria-label", pawlText("scripts.conversations"));
   });
   watch.observe(document.documentElement, { childList: true, subtree: true });
 })();

@@ -12,24 +12,27 @@
     box.value = JSON.stringify({ ...command, n: Math.random() });
     box.dispatchEvent(new Event("input", { bubbles: true }));
   };
+  const said = (key) => pawlText(key).replace(/[&<"]/g, (one) => `&#${one.charCodeAt(0)};`);
   const MARKUP = `<form novalidate>
-    <h2 id="pawl-settings-title">Settings of this conversation</h2>
-    <div class="pawl-pair"><label>Preset<select name="preset" aria-label="Preset"></select></label>
-      <button type="button" data-do="delete">Delete preset</button></div>
-    <label>System prompt<textarea name="system_prompt" rows="5" maxlength="20000" dir="auto"
-      placeholder="None: what the answers should know or be like"></textarea></label>
+    <h2 id="pawl-settings-title">${said("scripts.settings_title")}</h2>
+    <div class="pawl-pair"><label>${said("scripts.preset")}<select name="preset"
+      aria-label="${said("scripts.preset")}"></select></label>
+      <button type="button" data-do="delete">${said("scripts.delete_preset")}</button></div>
+    <label>${said("scripts.system_prompt")}<textarea name="system_prompt" rows="5"
+      maxlength="20000" dir="auto" placeholder="${said("scripts.system_prompt_hint")}"></textarea></label>
     <div class="pawl-pair">
-      <label>Temperature (0 to 2)<input name="temperature" type="number" min="0" max="2" step="any"
-        inputmode="decimal" placeholder="the model's own"></label>
-      <label>Most tokens of an answer<input name="max_tokens" type="number" min="1" max="1000000"
-        step="1" inputmode="numeric" placeholder="no bound"></label></div>
-    <label>Version<select name="model" aria-label="Version"></select></label>
-    <div class="pawl-pair"><label>Name of a preset<input name="name" maxlength="80" dir="auto"
+      <label>${said("scripts.temperature")}<input name="temperature" type="number" min="0"
+        max="2" step="any" inputmode="decimal" placeholder="${said("scripts.temperature_hint")}"></label>
+      <label>${said("scripts.max_tokens")}<input name="max_tokens" type="number" min="1"
+        max="1000000" step="1" inputmode="numeric" placeholder="${said("scripts.max_tokens_hint")}"></label></div>
+    <label>${said("scripts.version")}<select name="model"
+      aria-label="${said("scripts.version")}"></select></label>
+    <div class="pawl-pair"><label>${said("scripts.preset_name")}<input name="name" maxlength="80" dir="auto"
         autocomplete="off"></label>
-      <button type="button" data-do="preset">Save as preset</button></div>
+      <button type="button" data-do="preset">${said("scripts.save_preset")}</button></div>
     <p role="status"></p>
-    <div class="pawl-end"><button type="button" data-do="cancel">Cancel</button>
-      <button type="submit" class="pawl-go">Use in this conversation</button></div></form>`;
+    <div class="pawl-end"><button type="button" data-do="cancel">${said("scripts.cancel")}</button>
+      <button type="submit" class="pawl-go">${said("scripts.use")}</button></div></form>`;
   let dialog = null, presets = [], was = "", before = null, armed = null, draft = null;
 
   const field = (name) => dialog.querySelector(`[name="${name}"]`);
@@ -42,15 +45,16 @@
   const fill = (settings) => {
     for (const name of FIELDS) {
       const value = String(settings[name] ?? (name === "model" ? "pawl" : ""));
-      if (name === "model") option(field(name), value, `${value} (not loaded)`);
+      if (name === "model") option(field(name), value, pawlText("scripts.not_loaded", { name: value }));
       field(name).value = value;
     }
   };
   const list = (chosen) => {
     const select = field("preset");
-    select.replaceChildren(new Option(presets.length ? "Choose one" : "None is saved", ""));
+    select.replaceChildren(
+      new Option(pawlText(presets.length ? "scripts.choose_preset" : "scripts.no_presets"), ""));
     for (const { name } of presets) select.add(new Option(name, `=${name}`));
-    if (before) select.add(new Option("As it was before", BEFORE));
+    if (before) select.add(new Option(pawlText("scripts.as_before"), BEFORE));
     select.value = presets.some(({ name }) => name === chosen) ? `=${chosen}` : "";
     dialog.querySelector("[data-do=delete]").disabled = !select.value.startsWith("=");
   };
@@ -76,18 +80,19 @@
     cancel: () => dialog.close(),
     delete: () => {
       const name = field("preset").value.slice(1);
-      if (isPressedAgain(`delete ${name}`, `Press again to delete the preset “${name}”.`))
+      if (isPressedAgain(`delete ${name}`, pawlText("scripts.delete_preset_again", { name })))
         send({ do: "delete", name });
     },
     preset: () => {
       const name = field("name").value.trim(), values = settings();
       if (!values) return;
       if (!name) {
-        say("Give the preset a name.");
+        say(pawlText("scripts.name_the_preset"));
         return field("name").focus();
       }
       const isKnown = presets.some((one) => one.name === name);
-      if (!isKnown || isPressedAgain(`preset ${name}`, `Press again to replace “${name}”.`))
+      if (!isKnown || isPressedAgain(`preset ${name}`, 
+          pawlText("scripts.replace_preset_again", { name })))
         send({ do: "preset", name, settings: values });
     },
     keep: () => {
@@ -141,7 +146,7 @@
       event.preventDefault();
       event.stopPropagation();
       if (!isChanged() ||
-          isPressedAgain("discard", "This is not used yet. Press Escape again to discard it."))
+          isPressedAgain("discard", pawlText("scripts.not_used_yet")))
         dialog.close();
     });
     dialog.addEventListener("close", () => {
@@ -162,7 +167,8 @@
     const n = presets.length;
     presets = reply.presets;
     list(reply.chosen);
-    say(presets.length < n ? `“${reply.chosen}” is deleted.` : `“${reply.chosen}” is saved.`);
+    const became = presets.length < n ? "scripts.preset_deleted" : "scripts.preset_saved";
+    say(pawlText(became, { name: reply.chosen }));
     if (presets.length >= n) field("name").value = "";
   };
 

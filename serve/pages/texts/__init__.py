@@ -1,0 +1,123 @@
+"""What the pages say, in the language of who reads it: one file per language, for a translator.
+
+    say("files.most_bytes", most=2500000)  # "2,500,000 can be read"
+
+``en.toml`` has every text. What another file lacks is said in English. A file more in this folder
+is a language more. The language is that of the request that is being answered (``speak``).
+
+Beside the texts a file may say in its language what the rest of the server says in English:
+
+    [errors]      what went wrong, by the error's code
+    [engine]      how far a start of the engine is, by the English words
+    [validation]  why a setting can't be used, by pydantic's name of the fault
+    [categories]  names, meanings and examples of the categories that a store begins with
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from pawl.errors import PawlError
+
+ENGLISH = "en"
+FOLDER = Path(__file__).parent
+SCRIPTS = "scripts."  # what the scripts say, and Gradio's own words: they go to the browser
+GRADIO = "gradio."
+OF_THE_SERVER = ("errors.", "engine.", "validation.", "categories.")
+# A mark stands for a text in what is laid out once for everybody.
+_MARK = re.compile("\ue010([\\w.]*)\ue011")
+
+
+def _flat(table: dict[str, Any], before: str = "") -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for name, value in table.items():
+        key = before + name
+        texts |= _flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
+    return texts
+
+
+_FILES = sorted(FOLDER.glob("*.toml"), key=lambda path: (path.stem != ENGLISH, path.stem))
+_TEXTS = {path.stem: _flat(tomllib.loads(path.read_text("utf-8"))) for path in _FILES}
+LANGUAGES = {language: texts["language"] for language, texts in _TEXTS.items()}  # their own names
+_language: ContextVar[str] = ContextVar("language", default=ENGLISH)
+
+
+def speak(language: str) -> None:
+    """Answer this request, and what it begins, in this one of ``LANGUAGES``."""
+    _language.set(language)
+
+
+def language() -> str:
+    """The one in which the request is answered."""
+    return _language.get()
+
+
+def say(key: str, **values: object) -> str:
+    """The text of this key, with the values in the places that it names; whole numbers as the
+    language writes them."""
+    texts = _TEXTS[_language.get()]
+    found = texts.get(key) or _TEXTS[ENGLISH][key]
+    mark = texts.get("thousands") or _TEXTS[ENGLISH]["thousands"]
+    shown = {
+        name: f"{value:,}".replace(",", mark) if type(value) is int else value
+        for name, value in values.items()
+    }
+    return found.format(**shown) if shown else found
+
+
+def of_the_server(table: str, key: str, otherwise: str) -> str:
+    """What the server says in English (``otherwise``), in the language of this request if its file
+    has that."""
+    return _TEXTS[_language.get()].get(f"{table}.{key}") or otherwise
+
+
+class OwnError(PawlError):
+    """One that a page words itself, in the language of the request."""
+
+
+def told(err: PawlError) -> str:
+    """What went wrong."""
+    return str(err) if isinstance(err, OwnError) else of_the_server("errors", err.code, str(err))
+
+
+def engine_says(engine: dict[str, Any]) -> str:
+    """How far the engine is, or what stopped it; empty: it says nothing.
+
+    Args:
+        engine: of ``GET /health``.
+    """
+    detail = engine.get("detail") or ""
+    return of_the_server("engine", detail, detail)
+
+
+def mark(key: str) -> str:
+    """Stands for a text, in what is laid out once for everybody."""
+    assert key in _TEXTS[ENGLISH], key
+    return f"\ue010{key}\ue011"
+
+
+# Stands for all texts of the browser's, as JSON that may stand in a script element.
+BROWSER_TEXTS = "\ue010\ue011"
+
+
+def unmarked(laid_out: Any, language: str) -> Any:
+    """A copy of what is laid out, with texts of this language in the place of their marks."""
+    if isinstance(laid_out, dict):
+        return {key: unmarked(value, language) for key, value in laid_out.items()}
+    if isinstance(laid_out, list | tuple):
+        return [unmarked(value, language) for value in laid_out]
+    if not isinstance(laid_out, str):
+        return laid_out
+    texts = _TEXTS[ENGLISH] | _TEXTS[language]
+    return _MARK.sub(lambda mark: texts[mark[1]] if mark[1] else _in_browser(texts), laid_out)
+
+
+def _in_browser(texts: dict[str, str]) -> str:
+    said = {key: one for key, one in texts.items() if key.startswith(SCRIPTS)}
+    gradio = {own: texts[key] for key, own in _TEXTS[ENGLISH].items() if key.startswith(GRADIO)}
+    return json.dumps({"texts": said, "gradio": gradio}, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,0 +1,200 @@
+"""Texts of the pages: each language has the same, all are used, no other text is on the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import pytest
+from starlette.types import Scope
+
+from feedback.categories import DEFAULT_CATEGORIES
+from pawl.errors import PawlError
+from serve.engine.launch import STAGES
+from serve.pages import ASSETS, texts
+from serve.pages.language import preferred
+from serve.pages.layout import Layout, PageBlocks
+from serve.pages.texts import ENGLISH, FOLDER, LANGUAGES, OF_THE_SERVER, SCRIPTS, say, speak, told
+from tests.serve.live import REPOSITORY
+
+OTHERS = [language for language in LANGUAGES if language != ENGLISH]
+PAGES = REPOSITORY / "serve" / "pages"
+# Of the chat page and of signing in; the pages for reviewers and administrators are in English.
+TEMPLATES = ("chat", "chats", "said_back", "sign_in", "account", "forbidden", "form", "starting")
+SHOWN = ("label", "placeholder", "value", "info", "submit_btn", "stop_btn")
+
+
+def of(language: str) -> dict[str, str]:
+    return texts._TEXTS[language]
+
+
+def own(language: str) -> dict[str, str]:
+    """What the pages say by themselves."""
+    return {key: one for key, one in of(language).items() if not key.startswith(OF_THE_SERVER)}
+
+
+def places(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_language_has_the_same_texts_with_the_same_places_for_values(language: str) -> None:
+    assert own(language).keys() == own(ENGLISH).keys()
+    for key, text in own(language).items():
+        assert places(text) == places(own(ENGLISH)[key]), key
+        assert text.strip() == text, key
+        assert text.count("\n") == own(ENGLISH)[key].count("\n"), key
+    assert len(say("months").split()) == len(of(language)["months"].split()) == 12
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_what_a_language_says_for_the_server_is_something_that_the_server_says(
+    language: str,
+) -> None:
+    assert own(ENGLISH) == of(ENGLISH)  # the server's own words are English
+    sources = "".join(
+        path.read_text("utf-8") for room in ("pawl", "serve", "feedback") for path in
+        (REPOSITORY / room).rglob("*.py")
+    )  # fmt: skip
+    stages = {stage for *_, stage in STAGES}
+    known = {one.key for one in DEFAULT_CATEGORIES}
+    for key in of(language).keys() - own(language).keys():
+        table, _, name = key.partition(".")
+        if table == "errors":
+            assert f'"{name}"' in sources, key
+        elif table == "engine":
+            assert name in stages or f'"{name}"' in sources, key
+        elif table == "categories":
+            assert name.partition(".")[0] in known, key
+    assert {f"categories.{key}.name" for key in known} <= of(language).keys()
+    assert {f"engine.{stage}" for stage in stages} <= of(language).keys()
+
+
+def sources() -> str:
+    """All that the pages are made of."""
+    paths = [path for kind in ("*.py", "assets/*.js", "assets/*.html") for path in PAGES.glob(kind)]
+    return "".join(path.read_text("utf-8") for path in paths)
+
+
+def uses() -> set[str]:
+    """The keys that the pages name; of a key that is put together, all that begin as it does."""
+    source = sources()
+    named = set(re.findall(r"""["'`](\w+\.\w+)["'`]""", source))
+    begun = re.findall(r"""["'`](\w+\.)(?:\{|\$\{|["'] ~)""", source)
+    top = {key for key in of(ENGLISH) if f'say("{key}"' in source}
+    return named | top | {key for key in of(ENGLISH) for begin in begun if key.startswith(begin)}
+
+
+def test_no_text_is_unused_and_none_is_missing() -> None:
+    used = uses()
+    unused = own(ENGLISH).keys() - used - {"language", "thousands"}
+    # Of Gradio's all go to the browser.
+    assert {key for key in unused if not key.startswith(texts.GRADIO)} == set()
+    asked = re.findall(r"""(?:say|mark|said|pawlText)\(\s*["'](\w+\.\w+)["']""", sources())
+    assert set(asked) - own(ENGLISH).keys() == set()
+
+
+def test_gradio_s_own_words_are_as_gradio_has_them() -> None:
+    """Style sheets and scripts find its parts by them."""
+    import gradio
+
+    assets = Path(gradio.__file__).parent / "templates" / "frontend" / "assets"
+    sources = "".join(path.read_text("utf-8") for path in assets.glob("*.js"))
+    for key, word in own(ENGLISH).items():
+        if key.startswith(texts.GRADIO) and key != "gradio.copy":  # the title of our own button
+            assert re.search(f"""[`"'>]{re.escape(word)}[`"'<]""", sources), key
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from strings(one)
+
+
+async def laid_out() -> PageBlocks:
+    """In a loop: Gradio opens one that it never closes where none runs."""
+    with PageBlocks() as blocks:
+        Layout()
+    return blocks
+
+
+def test_the_layout_holds_no_text_of_one_language() -> None:
+    blocks = asyncio.run(laid_out())
+    config = blocks.get_config_file()
+    found = [
+        text
+        for component in config["components"]
+        if component["props"].get("visible") != "hidden"
+        for name in SHOWN
+        for text in strings(component["props"].get(name))
+    ]
+    assert any("\ue010page.send\ue011" in text for text in found)
+    left = {re.sub("\ue010[^\ue011]*\ue011|<[^>]*>", "", text).strip() for text in found}
+    assert {text for text in left if re.search("[A-Za-z]", text)} == {
+        "# Pawl", "pawl", "".join(LANGUAGES.values())
+    }  # fmt: skip
+    for language in LANGUAGES:
+        speak(language)
+        sent = json.dumps(blocks.config, default=str, ensure_ascii=False)
+        assert of(language)["form.save"] in sent
+        assert "\ue010" not in sent
+    speak(ENGLISH)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_holds_no_text_of_one_language(name: str) -> None:
+    html = (ASSETS / f"{name}.html").read_text("utf-8")
+    html = re.sub(r"(?s)\{#.*?#\}|<style>.*?</style>", "", html)
+    named = re.findall(r'(?:title|aria-label|placeholder)="([^"{]+)', html)
+    drawn = re.sub(r"(?s)\{\{.*?\}\}|\{%.*?%\}|<code>.*?</code>|<[^>]*>", " ", html)
+    left = set(re.findall(r"[^\W\d_]{2,}", drawn))
+    assert (named, left - {"Pawl"}) == ([], set())
+
+
+def test_a_script_holds_no_text_of_one_language() -> None:
+    for path in ASSETS.glob("*.js"):
+        if path.name in ("review.js", "operate.js", "board.js", "review.html"):
+            continue  # of pages in English
+        source = re.sub(r"(?m)//.*$|^\s*\*.*$", "", path.read_text("utf-8"))
+        for text in re.findall(r"""["'`]([^"'`\n]*)["'`]""", source):
+            words = re.sub(r"\$\{[^}]*\}", "", text)
+            assert not re.search(r"\b[A-Z][a-z]+ [a-z]+|^[A-Z][a-z]+$", words) or re.fullmatch(
+                r"Enter|Escape|Event|Like|Files|ArrowUp|ArrowDown", words
+            ), (path.name, text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "language"),
+    [
+        ({}, "en"),
+        ({"accept-language": "fr"}, "en"),
+        ({"accept-language": "en-US,en;q=0.9,xx;q=0.8"}, "en"),
+        ({"accept-language": ";;;q=,,q=x"}, "en"),
+        ({"cookie": "pawl_language=../xx"}, "en"),
+    ],
+)
+def test_the_language_is_one_that_is_there(headers: dict[str, str], language: str) -> None:
+    assert preferred(scope_of(headers)) == language
+
+
+def scope_of(headers: dict[str, str]) -> Scope:
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "headers": pairs}
+
+
+def test_what_the_server_says_stands_where_a_language_has_no_words_for_it() -> None:
+    err = PawlError("the disk is on fire", "", "Leave the room", code="no_such_code")
+    for language in LANGUAGES:
+        speak(language)
+        assert told(err) == "the disk is on fire. Leave the room."
+    speak(ENGLISH)
+    assert say("files.most_bytes", most=2_500_000) == "2,500,000 can be read"
+    assert SCRIPTS == "scripts."
+    assert sorted(LANGUAGES) == sorted(path.stem for path in FOLDER.glob("*.toml"))
