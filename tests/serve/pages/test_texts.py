@@ -137,9 +137,8 @@ def test_the_layout_holds_no_text_of_one_language() -> None:
     ]
     assert any("\ue010page.send\ue011" in text for text in found)
     left = {re.sub("\ue010[^\ue011]*\ue011|<[^>]*>", "", text).strip() for text in found}
-    assert {text for text in left if re.search("[A-Za-z]", text)} == {
-        "# Pawl", "pawl", "".join(LANGUAGES.values())
-    }  # fmt: skip
+    words = {text for text in left if re.search("[A-Za-z]", text)}
+    assert words - {"".join(LANGUAGES.values())} == {"# Pawl", "pawl"}
     for language in LANGUAGES:
         speak(language)
         sent = json.dumps(blocks.config, default=str, ensure_ascii=False)
