@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
 from feedback.categories import DEFAULT_CATEGORIES
+from pawl.settings import PageSettings
 from serve.pages import ASSETS
 from serve.pages.conversation import Turn
 from serve.pages.files import MOST_BYTES, SUFFIXES
@@ -20,6 +21,7 @@ from serve.pages.texts import LANGUAGES, engine_says, language, mark, of_the_ser
 
 UP, DOWN = "Like", "Dislike"  # Gradio's names of its two thumbs; page.css names them too
 MOST_COMPARED = 1_000_000  # words of an answer times words of its correction: 0.2 s
+_SUGGESTIONS = ("first", "second", "third", "fourth")  # those of the settings' default
 FORM_CLASS = "pawl-about-"  # and the completion's id: page.js finds the open form by it
 
 
@@ -231,7 +233,9 @@ def _worded(row: dict[str, Any]) -> dict[str, Any]:
 
 def suggested(texts: Sequence[str]) -> str:
     """Suggestions of a first message, as buttons."""
-    return str(_html.suggested(texts, mark("page.suggestions")))
+    known = dict(zip(PageSettings().suggestions, _SUGGESTIONS, strict=True))
+    shown = [mark(f"suggestions.{known[text]}") if text in known else text for text in texts]
+    return str(_html.suggested(shown, mark("page.suggestions")))
 
 
 def languages() -> str:

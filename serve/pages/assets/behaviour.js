@@ -81,8 +81,7 @@
   };
   const name = () => {
     find("#pawl-look")?.setAttribute("aria-label", pawlText("scripts.look"));
-    const { lang } = document.documentElement;
-    find(`.pawl-languages a[lang=${lang}]:not([aria-current])`)?.setAttribute("aria-current", "true");
+    find(`.pawl-languages a[lang=${pawlTexts.language}]:not([aria-current])`)?.setAttribute("aria-current", "true");
     follow();
   };
   new MutationObserver(name).observe(document.documentElement, { childList: true, subtree: true });

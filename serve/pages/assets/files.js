@@ -31,7 +31,7 @@
     if (file.size > most) {  // else the server says so of a body that it doesn't read
       chat = null;
       const [count, bytes] = [file.size, most].map(
-        (n) => n.toLocaleString(document.documentElement.lang));
+        (n) => n.toLocaleString(pawlTexts.language));
       say(pawlText("scripts.too_large", { name: file.name, count, most: bytes }));
       return next();
     }

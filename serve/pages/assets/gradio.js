@@ -3,6 +3,7 @@
 (() => {
   const NAMED = ["aria-label", "title"];
   const words = (place) => {
+    if (place.matches("input[type=checkbox][title]")) place.removeAttribute("title");  // its value
     for (const name of NAMED) {
       const own = place.getAttribute(name);
       if (!Object.hasOwn(pawlTexts.gradio, own)) continue;

@@ -326,7 +326,7 @@
     if (days === 1) return pawlText("scripts.yesterday");
     if (days <= 7) return pawlText("scripts.last_7_days");
     if (days <= 30) return pawlText("scripts.last_30_days");
-    return at.toLocaleDateString(document.documentElement.lang, { month: "long", year: "numeric" });
+    return at.toLocaleDateString(pawlTexts.language, { month: "long", year: "numeric" });
   };
   const decorate = (list) => {
     let day = null;

@@ -114,10 +114,13 @@ def unmarked(laid_out: Any, language: str) -> Any:
     if not isinstance(laid_out, str):
         return laid_out
     texts = _TEXTS[ENGLISH] | _TEXTS[language]
-    return _MARK.sub(lambda mark: texts[mark[1]] if mark[1] else _in_browser(texts), laid_out)
+    return _MARK.sub(
+        lambda mark: texts[mark[1]] if mark[1] else _in_browser(texts, language), laid_out
+    )
 
 
-def _in_browser(texts: dict[str, str]) -> str:
+def _in_browser(texts: dict[str, str], language: str) -> str:
     said = {key: one for key, one in texts.items() if key.startswith(SCRIPTS)}
     gradio = {own: texts[key] for key, own in _TEXTS[ENGLISH].items() if key.startswith(GRADIO)}
-    return json.dumps({"texts": said, "gradio": gradio}, ensure_ascii=False).replace("<", "\\u003c")
+    found = {"language": language, "texts": said, "gradio": gradio}
+    return json.dumps(found, ensure_ascii=False).replace("<", "\\u003c")

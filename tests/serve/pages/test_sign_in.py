@@ -287,3 +287,37 @@ def test_a_start_that_others_can_reach_makes_an_administrator(
     assert not path.exists()
     let_in(settings, fresh.store, told.append)
     assert len(told) == 1
+
+
+def test_signing_in_speaks_the_browser_s_language_or_the_one_that_was_chosen(
+    app: PawlApp,
+) -> None:
+    browser = Browser(app)
+    german = {"Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}
+    for path in ("/sign-in", "/sign-in?next=%2F"):
+        assert "Sign in" in browser.get(path).text
+        page = browser.ask("GET", path, headers=german).text
+        assert '<html lang="de">' in page
+        assert ">Passwort<" in page
+        assert "Sign in" not in page
+    chosen = browser.get("/sign-in?next=%2Freview%2F%3Fchat%3D1&lang=de")
+    assert chosen.headers["Location"] == "/sign-in?next=%2Freview%2F%3Fchat%3D1"
+    assert browser.cookies["pawl_language"] == "de"
+    assert "Name oder Passwort stimmen nicht." in browser.sign_in(password=OTHER).text
+    browser.sign_in()
+    assert "Die Seite wird vorbereitet." in browser.get("/").text
+    refused = browser.get("/runs/")
+    assert refused.status_code == 403
+    assert "&#39;ann&#39; darf diese Seite nicht öffnen" in refused.text
+    labels = [page["label"] for page in browser.get("/pages.json").json()]
+    assert labels == ["Chat"]
+    account = browser.get("/account")
+    assert "Bisheriges Passwort" in account.text
+    form = {"current": GOOD, "new": OTHER, "again": GOOD}
+    assert "Die beiden neuen Passwörter sind verschieden" in browser.post("/account", **form).text
+    assert browser.ask("POST", "/sign-out", headers={"Origin": "http://localhost:8000"})
+    assert "Sie sind abgemeldet." in browser.get("/sign-in?out=").text
+    for other in ("/?lang=xx", "/account?lang=", "/manifest.json?lang=en"):
+        assert "pawl_language" not in browser.get(other).headers.get("Set-Cookie", "")
+    assert browser.get("/?lang=en&chat=1").headers["Location"] == "/?chat=1"
+    assert "You are signed out." in browser.get("/sign-in?out=").text

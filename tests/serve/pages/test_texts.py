@@ -15,14 +15,19 @@ from starlette.types import Scope
 
 from feedback.categories import DEFAULT_CATEGORIES
 from pawl.errors import PawlError
+from pawl.settings import PageSettings
 from serve.engine.launch import STAGES
-from serve.pages import ASSETS, texts
+from serve.pages import ASSETS, rendering, texts
+from serve.pages.chat_settings import label
+from serve.pages.conversation import Turn
 from serve.pages.language import preferred
 from serve.pages.layout import Layout, PageBlocks
+from serve.pages.said_back import day_of
 from serve.pages.texts import ENGLISH, FOLDER, LANGUAGES, OF_THE_SERVER, SCRIPTS, say, speak, told
 from tests.serve.live import REPOSITORY
 
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
+TONE = next(one for one in DEFAULT_CATEGORIES if one.key == "tone")
 PAGES = REPOSITORY / "serve" / "pages"
 # Of the chat page and of signing in; the pages for reviewers and administrators are in English.
 TEMPLATES = ("chat", "chats", "said_back", "sign_in", "account", "forbidden", "form", "starting")
@@ -73,6 +78,19 @@ def test_what_a_language_says_for_the_server_is_something_that_the_server_says(
             assert name.partition(".")[0] in known, key
     assert {f"categories.{key}.name" for key in known} <= of(language).keys()
     assert {f"engine.{stage}" for stage in stages} <= of(language).keys()
+
+
+def test_the_settings_suggestions_are_those_that_are_translated() -> None:
+    said = [text for key, text in of(ENGLISH).items() if key.startswith("suggestions.")]
+    assert tuple(said) == PageSettings().suggestions
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_laid_out_in_html_needs_no_escape(language: str) -> None:
+    for key in ("page.suggestions", "page.attach", "page.language"):
+        assert not re.search('["<>&]', of(language)[key])
+    for key in (key for key in of(language) if key.startswith("suggestions.")):
+        assert not re.search('["<>&]', of(language)[key])
 
 
 def sources() -> str:
@@ -177,6 +195,13 @@ def test_a_script_holds_no_text_of_one_language() -> None:
         ({"accept-language": "en-US,en;q=0.9,xx;q=0.8"}, "en"),
         ({"accept-language": ";;;q=,,q=x"}, "en"),
         ({"cookie": "pawl_language=../xx"}, "en"),
+        ({"accept-language": "de"}, "de"),
+        ({"accept-language": "DE-at"}, "de"),
+        ({"accept-language": "fr, en;q=0.3, de;q=0.7"}, "de"),
+        ({"accept-language": "en-US,en;q=0.9,de;q=0.8"}, "en"),
+        ({"accept-language": "de;q=0, fr"}, "en"),
+        ({"accept-language": "de", "cookie": "a=b; pawl_language=en"}, "en"),
+        ({"accept-language": "en", "cookie": "pawl_language=de"}, "de"),
     ],
 )
 def test_the_language_is_one_that_is_there(headers: dict[str, str], language: str) -> None:
@@ -197,3 +222,32 @@ def test_what_the_server_says_stands_where_a_language_has_no_words_for_it() -> N
     assert say("files.most_bytes", most=2_500_000) == "2,500,000 can be read"
     assert SCRIPTS == "scripts."
     assert sorted(LANGUAGES) == sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def test_parts_of_the_page_are_drawn_in_german() -> None:
+    speak("de")
+    try:
+        engine = {"state": "starting", "detail": "loading the weights", "progress_fraction": 0.5}
+        assert "Das Modell wird geladen." in rendering.banner(engine)
+        assert "die Gewichte werden geladen" in rendering.banner(engine)
+        assert "Geändert:" in rendering.difference("one two", "one three")
+        models = {"data": [{"id": "pawl", "version": "pawl@3"}]}
+        assert rendering.version_choices(models, "pawl@1") == [
+            ("pawl (jetzt pawl@3)", "pawl"), ("pawl@1 (nicht geladen)", "pawl@1"),
+        ]  # fmt: skip
+        assert label({"temperature": 0.5}) == "Einstellungen: Temperatur 0.5"
+        rows = [{"key": "tone", "definition": "Never shout.", "example": TONE.example}]
+        meant = rendering.meanings(rows)
+        assert "Ton" in meant
+        assert "Never shout." in meant  # the house's own words stand
+        assert TONE.example not in meant
+        assert rendering.category_name("our_own") == "our own"
+        assert day_of("2026-05-03T10:00:00+00:00") == "3. Mai 2026"
+        assert say("files.most_bytes", most=2_500_000) == "2.500.000 können gelesen werden"
+        full = PawlError("this conversation is too long", code="context_length_exceeded")
+        assert told(full) == "Die Unterhaltung ist länger, als das Modell lesen kann."
+        refused = rendering.messages([Turn("Warum?", state="failed", error=told(full))])
+        assert "länger, als das Modell lesen kann" in refused[1]["content"][0]["text"]
+    finally:
+        speak(ENGLISH)
+    assert "Changed:" in rendering.difference("one two", "one three")
