@@ -1,6 +1,7 @@
 """A judge: another model, behind an OpenAI-compatible address, that compares two answers.
 
-Off unless ``judge.url`` is set.
+Off unless ``judge.url`` is set, or ``judge.plugin``: a judge of an installed package, which is
+asked in place of an address.
 
 What it says is evidence only where people agree with it. So it is first given the choices that
 people made (preference pairs of the holdout): its agreement is Cohen's kappa with an interval, and
@@ -40,6 +41,7 @@ from evals.gate import Verdict
 from evals.regression import BENCHMARK, CONTROLS
 from evals.statistics import mean_interval
 from pawl.errors import PawlError
+from pawl.plugins import in_thread, load, place_of
 from pawl.schemas import ItemScore, Message
 from pawl.settings import JudgeSettings
 
@@ -187,7 +189,7 @@ def judge_night(
     )  # fmt: skip
     valid = [a for a in judged if a.choice is not None]
     return JudgeReport(
-        model=settings.model,
+        model=str(load("judge", settings.plugin)) if settings.plugin else settings.model,
         agreement=agreement,
         least_kappa=settings.least_kappa,
         counts=agreement.lower is not None and agreement.lower >= settings.least_kappa,
@@ -215,14 +217,17 @@ def _shuffled(item: ItemScore) -> tuple[Question, Choice]:
 def compare(settings: JudgeSettings, questions: Sequence[Question]) -> list[Answer]:
     """Ask the judge each question in both orders, ``judge.max_concurrent_requests`` at a time.
 
-    A question that got no verdict in ``judge.n_tries`` tries has ``error`` and no choice.
+    A question that got no verdict in ``judge.n_tries`` tries (of a plugin: one) has ``error`` and
+    no choice.
 
     Raises:
-        PawlError: no judge is set.
+        PawlError: no judge is set, or the plugin can't be loaded.
     """
-    if settings.url is None:
+    if not settings.is_set:
         raise PawlError(
-            "no judge is set", "judge.url is not given", "Set judge.url and judge.model"
+            "no judge is set",
+            "neither judge.url nor judge.plugin is given",
+            "Set judge.url and judge.model, or judge.plugin",
         )
     return asyncio.run(_compare(settings, questions))
 
@@ -234,9 +239,12 @@ async def _compare(settings: JudgeSettings, questions: Sequence[Question]) -> li
     async with httpx.AsyncClient(
         headers=headers, timeout=settings.timeout_seconds, follow_redirects=False, trust_env=False
     ) as client:
+        by_plugin = _Plugin(settings) if settings.plugin else None
 
         async def ask(question: Question, first: str, second: str) -> Choice | str:
             async with slots:
+                if by_plugin is not None:
+                    return await by_plugin.ask(question.prompt, first, second)
                 return await _ask(client, settings, question.prompt, first, second)
 
         async def answer(question: Question) -> Answer:
@@ -252,6 +260,36 @@ async def _compare(settings: JudgeSettings, questions: Sequence[Question]) -> li
             return Answer(question, choice, in_order, exchanged)  # type: ignore[arg-type]
 
         return list(await asyncio.gather(*map(answer, questions)))
+
+
+class _Plugin:
+    """A judge of an installed package, each call in a thread of its own. One that hung is asked no
+    more: its threads would pile up, and the night's time go by."""
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        assert settings.plugin is not None
+        self._plugin = load("judge", settings.plugin)
+        self._seconds = settings.timeout_seconds
+        self._hung = ""
+
+    async def ask(self, prompt: Sequence[Message], first: str, second: str) -> Choice | str:
+        """The choice, or why there is none."""
+        if self._hung:
+            return self._hung
+        call = in_thread(self._plugin.part.compare, prompt, first, second)
+        try:
+            choice: Choice = await asyncio.wait_for(call, self._seconds)
+        except TimeoutError:
+            self._hung = (
+                f"the judge {self._plugin} did not answer within {self._seconds:g} s and was asked "
+                "no more"
+            )
+            return self._hung
+        except Exception as err:
+            return f"the judge {self._plugin} failed: {place_of(err)}"
+        if choice in ("first", "second", "tie"):
+            return choice
+        return f"the judge {self._plugin} gave no verdict"
 
 
 async def _ask(

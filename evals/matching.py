@@ -1,5 +1,7 @@
 """Whether a free answer says what the correction says. One function: :func:`match`.
 
+Matchers of installed packages (``gate.matchers``) are asked first; what follows is Pawl's own.
+
 A wrong yes promotes a wrong answer, a wrong no costs evidence: so whatever the rules can't see to
 be the same is not the same. The flagged answer never matches.
 
@@ -24,12 +26,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from evals.facts import Item, is_inside, opened, says
 from evals.forms import FENCE, SPAN, json_value, list_items, same_code, same_format, table_cells
 from evals.words import KEYS, NO, YES, Token, is_denial, is_filler, same, tokens
+from pawl.plugins import Plugin, place_of
 
 Kind = Literal["exact", "contains", "number", "choice", "format", "code", "judge"]
 MOST_WORDS = 8  # that a correction adds to its prompt, before only a judge can compare freely
@@ -56,21 +59,54 @@ _REFUTED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whether the answer says what the correction says, and how they were compared."""
+    """Whether the answer says what the correction says, and how they were compared: a ``Kind``, or
+    a matcher's name. ``problem``: of a matcher that failed."""
 
     matches: bool
-    kind: Kind
+    kind: str
+    problem: str = ""
 
 
 def match(
-    answer: str, correction: str, flagged: str, prompt: str, categories: Sequence[str] = ()
+    answer: str,
+    correction: str,
+    flagged: str,
+    prompt: str,
+    categories: Sequence[str] = (),
+    matchers: Sequence[Plugin] = (),
 ) -> Match:
     """Compare an answer with the correction; ``prompt`` is the last user message."""
-    kind = kind_of(prompt, correction, flagged, categories)
+    problem = ""
+    for matcher in matchers:
+        try:
+            if matcher.part.applies(prompt, correction, flagged, categories):
+                found = _obvious(answer, correction, flagged)
+                if found is None:
+                    found = matcher.part.matches(answer, prompt, correction, flagged)
+                if isinstance(found, bool):
+                    return Match(found, matcher.name)
+                problem = f"{matcher}: an answer of type {type(found).__name__}, not bool"
+        except Exception as err:
+            problem = f"{matcher}: {place_of(err)}"
+        if problem:  # whether the others apply depends on it
+            break
+    found_by_rules = _by_rules(answer, correction, flagged, prompt, categories)
+    return replace(found_by_rules, problem=problem)
+
+
+def _obvious(answer: str, correction: str, flagged: str) -> bool | None:
+    """What holds whoever compares; None where that is to be seen."""
     if not answer.strip() or answer.strip() == flagged.strip():
-        return Match(False, kind)
-    if answer.strip() == correction.strip():
-        return Match(True, kind)
+        return False
+    return True if answer.strip() == correction.strip() else None
+
+
+def _by_rules(
+    answer: str, correction: str, flagged: str, prompt: str, categories: Sequence[str]
+) -> Match:
+    kind = kind_of(prompt, correction, flagged, categories)
+    if (obvious := _obvious(answer, correction, flagged)) is not None:
+        return Match(obvious, kind)
     if kind == "code":
         return Match(same_code(answer, correction, flagged), kind)
     if kind == "format":

@@ -18,6 +18,7 @@ from evals.generation import greedy_answers
 from evals.matching import match
 from pawl.chat_template import end_of_turn_id, renders_tools, with_objects
 from pawl.files import sha256_json, write_atomic
+from pawl.plugins import Plugin
 from pawl.schemas import ItemScore, Message, TrainingRow
 
 BENCHMARK = "holdout"
@@ -109,6 +110,7 @@ def score_rows(
     max_length_tokens: int,
     on_progress: Callable[[int, int], None],
     known: Mapping[str, Answer] = MappingProxyType({}),
+    matchers: Sequence[Plugin] = (),
 ) -> tuple[list[ItemScore], LeftOut]:
     """Score every row that can be scored, and count the others.
 
@@ -131,6 +133,7 @@ def score_rows(
         logprobs: the scorer's own, with prefixes shared only where that was checked.
         known: another model's greedy answers by ``row_id``. Where this model would write the same
             (one forward pass tells), it is not asked to write it.
+        matchers: of installed packages. Where one fails, ``detail["matcher_problem"]`` says so.
     """
     fitting, left_out = _fitting(rows, tokenizer, max_length_tokens)
     room: dict[str, int] = {}
@@ -179,7 +182,7 @@ def score_rows(
                     unanswered.append((row, prompt))
         items.append(ItemScore(benchmark_of(row), row.row_id, score, row.group_id, error, detail))
     answers |= _answers(unanswered, room, model, tokenizer, max_length_tokens, on_progress)
-    return [_with_answer(item, answers) for item in items], left_out
+    return [_with_answer(item, answers, matchers) for item in items], left_out
 
 
 def answer_tokens(n_right: int, *, is_flagged: bool) -> int:
@@ -212,7 +215,9 @@ def _answers(
     return answers
 
 
-def _with_answer(item: ItemScore, answers: Mapping[str, Answer]) -> ItemScore:
+def _with_answer(
+    item: ItemScore, answers: Mapping[str, Answer], matchers: Sequence[Plugin]
+) -> ItemScore:
     """The item with the mark for its answer, where one was asked."""
     if item.item_id not in answers or item.error is not None:
         return item
@@ -224,10 +229,12 @@ def _with_answer(item: ItemScore, answers: Mapping[str, Answer]) -> ItemScore:
         detail["flagged"] or "",
         question,
         detail["categories"] or (),
+        matchers,
     )
     right = found.matches
     marks = [right] if item.score is None else [bool(item.score), right]
     detail = detail | {"matches": right, "compared": found.kind}
+    detail |= {"matcher_problem": found.problem} if found.problem else {}
     detail |= {"answer": answer.text, "answer_is_whole": answer.is_whole}
     return replace(item, score=sum(marks) / len(marks), detail=detail)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from evals.bias import content_hash as bias_hash
 from evals.regression import is_of_people, read_more_rows, rows_hash, scored_rows
 from evals.score import FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
+from pawl import plugins
 from pawl.adapters import read_manifest
 from pawl.files import read_json, sha256_file, sha256_json
 from pawl.jobs import OnEvent, run_job
@@ -45,6 +47,7 @@ def score(
     more_rows: Path | None = None,
     placebo_of: Path | None = None,
     n_placebos: int = 0,
+    matchers: Sequence[str] = (),
     watch: Path | None = None,
     out_dir: Path | None = None,
     benchmarks: bool = True,
@@ -66,6 +69,7 @@ def score(
         more_rows: a file of rows to score beside the holdout (``regression.write_more_rows``).
         placebo_of: score ``n_placebos`` random changes of this model too, as large as it is from
             this model to that adapter.
+        matchers: of installed packages, asked before ``evals.matching`` (``gate.matchers``).
         watch: a file that says when a benchmark needs no more items (``score.read_watch``).
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
@@ -102,7 +106,9 @@ def score(
         key = sha256_json(who | drawn)
         parts["benchmarks"] = scores_dir / f"{suite.name}-{key[:16]}"
     if rows:
-        key = sha256_json(who | {"rows": rows_hash(rows), "placebos": placebos})
+        by = [str(plugin) for plugin in plugins.load_all("matcher", matchers)]
+        decides = {"rows": rows_hash(rows), "placebos": placebos} | ({"matchers": by} if by else {})
+        key = sha256_json(who | decides)
         parts["holdout"] = scores_dir / f"holdout-{key[:16]}"
     missing = [part for part, folder in parts.items() if not _finished(folder)]
     if missing:
@@ -121,6 +127,7 @@ def score(
         if "holdout" in missing:
             arguments += ["--holdout", str(snapshot_dir.absolute())] if snapshot_dir else []
             arguments += ["--more-rows", str(more_rows.absolute())] if more_rows else []
+            arguments += ["--matchers", ",".join(matchers)] if matchers else []
             if placebos and placebo_of:
                 arguments += ["--placebo-of", str(placebo_of.absolute())]
                 arguments += ["--n-placebos", str(n_placebos)]
@@ -151,6 +158,7 @@ def score(
         # Only benchmarks are cut, only holdout rows left out; one child may have scored both.
         "n_truncated": manifests.get("benchmarks", {}).get("n_truncated", 0),
         "n_holdout_left_out": manifests.get("holdout", {}).get("n_holdout_left_out", {}),
+        "matcher_problems": manifests.get("holdout", {}).get("matcher_problems", {}),
         # What was missing was scored by one child, whose manifest every new part holds.
         "seconds": manifests[missing[0]]["seconds"]["total"] if missing else 0.0,
         "reused": [part for part in parts if part not in missing],

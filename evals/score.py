@@ -25,6 +25,7 @@ from typing import Any
 from evals import bias, suites
 from evals.sequential import FIRST_LOOK, LOOK_EVERY, Reference, Watch
 from evals.suites import Benchmark, Suite
+from pawl import plugins
 from pawl.adapters import read_manifest
 from pawl.chat_template import load_tokenizer
 from pawl.files import read_json, sha256_file, sha256_json, write_atomic, write_json
@@ -114,6 +115,9 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         "n_requests": scorer.n_requests,
         "n_truncated": scorer.n_truncated,
         "n_holdout_left_out": n_left_out,
+        "matcher_problems": dict(
+            Counter(i.detail["matcher_problem"] for i in items if "matcher_problem" in i.detail)
+        ),
         "n_lora_modules": scorer.n_lora_modules,
         "method": scorer.method,
         "dtype": "float32",
@@ -149,6 +153,7 @@ def score_people(
         model=scorer.model,
         tokenizer=load_tokenizer(args.model.resolve()),
         max_length_tokens=scorer.max_length,
+        matchers=plugins.load_all("matcher", args.matchers.split(",") if args.matchers else ()),
     )
     items, left_out = score_all(
         rows, on_progress=lambda done, total: progress("holdout", done, total)
@@ -363,6 +368,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, help="benchmark data, laid out as on the hub")
     parser.add_argument("--holdout", type=Path, help="snapshot whose holdout is scored")
     parser.add_argument("--more-rows", type=Path, help="JSON lines: controls and kept prompts")
+    parser.add_argument("--matchers", help="of installed packages: NAME,NAME")
     parser.add_argument("--placebo-of", type=Path, help="adapter as large as the placebos")
     parser.add_argument("--n-placebos", type=int, default=0, help="random changes of this model")
     parser.add_argument("--watch", type=Path, help="what says when a benchmark needs no more items")

@@ -7,7 +7,7 @@ whom, about what, how long, how they are weighed, and what was left out for whic
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ _OTHERS = "all others"
 _NOBODY = "nobody named"
 
 
-def build_card(snapshot_dir: Path) -> dict[str, Any]:
+def build_card(snapshot_dir: Path, detectors: Collection[str] = ()) -> dict[str, Any]:
     """A snapshot's card.
+
+    Args:
+        detectors: of installed packages, beside Pawl's own.
 
     Returns:
         ``{"snapshot_id", "content_sha256", "created_at", "pawl_version", "n_rows", "counts":
@@ -61,7 +64,7 @@ def build_card(snapshot_dir: Path) -> dict[str, Any]:
         "characters": _lengths(rows),
         "rejections": dict(sorted(rejections.items(), key=lambda item: (-item[1], item[0]))),
         "n_rejected": sum(rejections.values()),
-        "detectors": detector_counts(rows),
+        "detectors": detector_counts(rows, detectors),
     }
 
 

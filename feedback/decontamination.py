@@ -38,6 +38,7 @@ from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import sha256_json, write_atomic
 from pawl.jobs import run_child, run_job
+from pawl.plugins import suite_folder
 from pawl.settings import BUILT_IN, Settings
 from pawl.text import fold, texts_of
 
@@ -181,7 +182,9 @@ def folders_in_use(settings: Settings) -> tuple[Path, ...]:
     one that comes with Pawl, all of ``gate.data_dir``, and the hub's copies of what a suite reads.
     """
     gate = settings.gate
+    of_package = suite_folder(gate.suite)
     own = SUITES_DIR / gate.suite if gate.suite in BUILT_IN else Path(gate.suite).expanduser()
+    own = of_package or own
     folders = {SUITES_DIR / "everyday", own}
     if gate.data_dir is not None:
         folders.add(gate.data_dir.expanduser())

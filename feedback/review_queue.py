@@ -239,9 +239,9 @@ def findings(answer: Completion, settings: Settings) -> list[ReviewFinding]:
     public = frozenset(contact.strip().lower() for contact in own.public_contacts)
     told = Answer(answer.completion, asked(answer), None, public, own.phone_regions)
     found = []
-    for name, detector in detectors().items():
-        score = float(detector.score(told))
-        if score >= detector.threshold:
+    for name, detector in detectors(own.detectors).items():
+        score = detector.scored(told)
+        if score is not None and score >= detector.threshold:
             found.append(
                 ReviewFinding(name=name, reason=detector.reason, score=round(score, 3),
                               threshold=detector.threshold, unit=detector.unit)

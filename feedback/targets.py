@@ -10,7 +10,7 @@ adds detectors (``feedback.detectors``), which otherwise are only counted in the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -82,14 +82,16 @@ class Targets:
 
     @classmethod
     def of(cls, settings: Settings) -> Targets:
-        """Raises: PawlError where ``curation.reject`` names no detector."""
+        """Raises: PawlError where ``curation.reject`` names no detector, or one of
+        ``curation.detectors`` can't be loaded."""
         own = settings.curation
-        known = detectors()
+        known = detectors(own.detectors)
         if unknown := sorted(set(own.reject) - set(known)):
             raise PawlError(
                 f"curation.reject names {', '.join(unknown)}",
                 "there is no such detector",
-                f"Choose from {', '.join(sorted(known))}",
+                f"Choose from {', '.join(sorted(known))}; of a package's own, name it in "
+                "curation.detectors too",
                 code="unknown_detector",
             )
         return cls(
@@ -140,7 +142,10 @@ class Targets:
         for piece in secrets.found(answer):
             return Finding(SECRETS.reason, piece)
         for detector in self.rejecting if is_target else ():
-            if (score := detector.score(answer)) >= detector.threshold:
+            score = detector.scored(answer)
+            if score is None:  # whether it would find something nobody knows
+                return Finding(f"the detector {detector.name} failed", detector.package)
+            if score >= detector.threshold:
                 return Finding(detector.reason, f"{detector.name} {score:.2f}")
         return None
 
@@ -152,23 +157,32 @@ class Targets:
 ALWAYS = (PERSONAL_DATA, SECRETS)
 
 
-def detector_counts(rows: Iterable[TrainingRow]) -> dict[str, dict[str, Any]]:
+def detector_counts(
+    rows: Iterable[TrainingRow], more: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
     """How many targets each detector finds something in, for the snapshot's card.
 
+    Args:
+        more: detectors of installed packages.
+
     Returns:
-        ``{name: {"n_found", "n_scored", "threshold", "unit", "row_ids": the first 5}}``, of at most
-        ``MAX_SCORED_ROWS`` rows: those with the lowest ids, which are hashes of the content.
+        ``{name: {"package": that brings it, "n_found", "n_scored", "n_failed", "threshold", "unit",
+        "row_ids": the first 5}}``, of at most ``MAX_SCORED_ROWS`` rows: those with the lowest ids,
+        which are hashes of the content.
     """
     targets = [row for row in rows if row.kind != "regression" and row.label is not False]
     targets = sorted(targets, key=lambda row: row.row_id)[:MAX_SCORED_ROWS]
     answers = [(row.row_id, Answer(_learned(row), _asked(row.prompt))) for row in targets]
     counts = {}
-    for name, detector in detectors().items():
+    for name, detector in detectors(more).items():
         if detector not in ALWAYS:
-            found = [row_id for row_id, answer in answers if detector.finds(answer)]
+            scores = [(row_id, detector.scored(answer)) for row_id, answer in answers]
+            scored = [(row_id, score) for row_id, score in scores if score is not None]
+            found = [row_id for row_id, score in scored if score >= detector.threshold]
             counts[name] = {
-                "n_found": len(found), "n_scored": len(answers), "threshold": detector.threshold,
-                "unit": detector.unit, "row_ids": found[:5],
+                "package": detector.package or "pawl", "n_found": len(found),
+                "n_scored": len(scored), "n_failed": len(scores) - len(scored),
+                "threshold": detector.threshold, "unit": detector.unit, "row_ids": found[:5],
             }  # fmt: skip
     return counts
 

@@ -724,7 +724,9 @@ class GenerateRequest(Body):
 
 class ImportRequest(Body):
     path: Name = Field(description="a file of the exchange folder, by its path inside of it")
-    format: str = Field("auto", description="a format of feedback.formats, or auto")
+    format: str = Field(
+        "auto", description="a format of feedback.formats, one of exchange.importers, or auto"
+    )
     map: dict[str, str] | None = Field(
         None, max_length=20, description='a column for each field: {"prompt": "question", ...}'
     )

@@ -150,6 +150,9 @@ class TrainSettings(BaseModel):
     method: Literal["auto", "sft", "dpo", "kto", "sft+dpo"] = Field(
         "auto", description="of training; auto: by the rows that there are"
     )
+    trainer: str | None = Field(
+        None, description="of an installed package, which changes how a method trains"
+    )
     tuning: Literal["lora", "rslora", "dora", "full"] = Field(
         "lora",
         description="what learns: an adapter (rslora counts it alpha / sqrt(rank) times), or all "
@@ -247,7 +250,10 @@ class GateSettings(BaseModel):
         "auto",
         min_length=1,
         description="'auto' (official where its data can be had, else everyday), 'official', "
-        "'everyday', or the path of a suite's folder",
+        "'everyday', the path of a suite's folder, or the name of an installed package's suite",
+    )
+    matchers: Texts = Field(
+        (), description="of installed packages, asked before Pawl's own whether an answer is right"
     )
     margin: float | None = Field(
         None, gt=0, lt=1, description="allowed loss of a night on each benchmark; None: the suite's"
@@ -328,7 +334,8 @@ class PromotionSettings(BaseModel):
 
 
 class JudgeSettings(BaseModel):
-    """A model behind an OpenAI-compatible address that compares answers; none without ``url``.
+    """What compares answers: a model behind an OpenAI-compatible address, or a plugin; none
+    without ``url`` and ``plugin``.
 
     It is sent prompts and answers of the people who use this server.
     """
@@ -339,6 +346,9 @@ class JudgeSettings(BaseModel):
         None,
         pattern=r"^https?://[^\s/]+",
         description="up to /v1: 'http://host:9000/v1'; None: none",
+    )
+    plugin: str | None = Field(
+        None, description="a judge of an installed package, in place of an address"
     )
     model: str = Field("", description="the name that the address knows the judge by")
     api_key: SecretStr | None = Field(None, description="that the address asks for")
@@ -354,7 +364,13 @@ class JudgeSettings(BaseModel):
     def _has_a_model(self) -> Self:
         if self.url is not None and not self.model:
             raise ValueError("judge.url needs judge.model, the name that the address knows it by")
+        if self.url is not None and self.plugin is not None:
+            raise ValueError("judge.url and judge.plugin are both given, but there is one judge")
         return self
+
+    @property
+    def is_set(self) -> bool:
+        return self.url is not None or self.plugin is not None
 
 
 class CurationSettings(BaseModel):
@@ -371,6 +387,9 @@ class CurationSettings(BaseModel):
     )
     reject: Texts = Field(
         (), description="detectors whose findings keep an answer from being learned: 'refusal,...'"
+    )
+    detectors: Texts = Field(
+        (), description="of installed packages, that look at answers beside Pawl's own"
     )
     max_share: float = Field(
         0.1, gt=0, le=1, description="of the rows, by one rater or client alone; 1: no cap"
@@ -525,6 +544,9 @@ class ExchangeSettings(BaseModel):
         ge=1,
         description="of one file; reading takes 4 to 10 times as much memory",
     )
+    importers: Texts = Field(
+        (), description="of installed packages, whose formats 'pawl import --format' takes too"
+    )
 
 
 class RetentionSettings(BaseModel):
@@ -548,6 +570,9 @@ class WebhookSettings(BaseModel):
     url: SecretStr | None = Field(None, description="https://...; None: nobody is told")
     secret: SecretStr | None = Field(
         None, description="'whsec_' and 24 to 64 bytes in base64: what requests are signed with"
+    )
+    notifiers: Texts = Field(
+        (), description="of installed packages, which are told the same in this process"
     )
 
     @field_validator("url")

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from pawl import plugins
 from pawl.adapters import CHECKPOINTS, AdapterManifest
 from pawl.client import Client
 from pawl.errors import PawlError
@@ -133,11 +134,12 @@ def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Sa
         snapshot_id: which one; None: a new one, of the feedback as it is now.
 
     Raises:
-        PawlError: the base can't be trained, the snapshot is not there, or there is nothing to
-            learn.
+        PawlError: the base can't be trained, a plugin can't be used, the snapshot is not there, or
+            there is nothing to learn.
     """
     from feedback.snapshots import read_rows
 
+    plugins.check(settings)
     base = resolve_model(
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )

@@ -72,7 +72,8 @@ class Plan:
     strength of DPO's and KTO's pull to the reference. ``patience_evals``: with enough
     validation rows (``refine.trainer``) DPO and KTO stop after as many evaluations (one an epoch)
     without a better loss of these. ``max_minutes``
-    bounds all stages together. ``served_rank``: of the LoRA that what was trained is served as,
+    bounds all stages together. ``trainer``: of an installed package, which changes how the stages
+    train (``pawl/protocols.py``). ``served_rank``: of the LoRA that what was trained is served as,
     where it is none itself (``refine/weights.py``).
     """
 
@@ -85,6 +86,7 @@ class Plan:
     max_length_tokens: int | None = None
     mixture: dict[str, float] = field(default_factory=dict)
     domain_weighting: bool = False
+    trainer: str | None = None
     tuning: Tuning = "lora"
     served_rank: int | None = None
     last_layers: int | None = None

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pawl import __version__
+from pawl import __version__, plugins
 from pawl.files import read_json, sha256_file
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def header(job: Job) -> dict[str, Any]:
     from importlib.metadata import version
 
     snapshot = read_json(job.snapshot_dir / "manifest.json")
+    trainer = job.plan.trainer
     return {
         "base": {
             "name": job.base_name,
@@ -57,6 +58,7 @@ def header(job: Job) -> dict[str, Any]:
         },
         "plan": job.plan.as_json(),
         "seed": job.plan.seed,
+        **({"plugins": {"trainer": str(plugins.load("trainer", trainer))}} if trainer else {}),
         "versions": {
             "pawl": __version__,
             **{

@@ -36,6 +36,7 @@ from refine.monitoring import STEPS, Reporting
 from refine.planner import REPLAY_EPOCHS, Plan, Stage, StageKind
 from refine.sft import COUNTERS as SFT_COUNTERS
 from refine.sft import EpochSampler, answer_trainer, collator, on_general_text
+from refine.trainer_plugin import configured
 from refine.weighted import weighted
 
 WARMUP_STEPS = 10
@@ -148,38 +149,47 @@ def run_stage(
         arguments["precompute_ref_log_probs"] = fits
         if fits:
             report({"stage": f"{stage.kind} reference"})
-    trainer_class = resumable(trainer_class)
     config_class = arguments.pop("config_class")
     n_steps = math.ceil(len(sampler) / stage.batch_size)  # only SFT's rows say what is replay
-    config = config_class(
-        output_dir=str(saved.folder),
-        learning_rate=stage.learning_rate,
-        num_train_epochs=stage.n_epochs,
-        per_device_train_batch_size=pass_rows,
-        per_device_eval_batch_size=min(pass_rows, max(1, max_tokens // rows.longest_tokens)),
-        gradient_accumulation_steps=max(1, stage.batch_size // pass_rows),
-        lr_scheduler_type="cosine",
-        weight_decay=plan.weight_decay,
-        warmup_steps=min(WARMUP_STEPS, n_steps),
-        max_grad_norm=1.0,
-        max_length=None,  # over-long rows are gone already
-        gradient_checkpointing=_longest_pass(stage, rows.longest_tokens, pass_rows) > max_tokens,
-        bf16=use_bf16(torch),
-        use_cpu=not torch.cuda.is_available(),
-        seed=plan.seed,
-        data_seed=plan.seed,
-        logging_steps=1,
-        report_to=list(reporting.names),
-        run_name=f"{reporting.run_name} {stage.kind}",
-        disable_tqdm=True,
-        eval_strategy="epoch" if keeps_best else "no",
-        save_strategy="epoch" if keeps_best else "no",
-        load_best_model_at_end=keeps_best,
-        metric_for_best_model="eval_loss" if keeps_best else None,
-        restore_callback_states_from_checkpoint=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        **arguments,
-    )
+    arguments |= {
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": min(WARMUP_STEPS, n_steps),
+        "max_grad_norm": 1.0,
+    }
+    ours: dict[str, Any] = {
+        "output_dir": str(saved.folder),
+        "learning_rate": stage.learning_rate,
+        "num_train_epochs": stage.n_epochs,
+        "per_device_train_batch_size": pass_rows,
+        "per_device_eval_batch_size": min(pass_rows, max(1, max_tokens // rows.longest_tokens)),
+        "gradient_accumulation_steps": max(1, stage.batch_size // pass_rows),
+        "weight_decay": plan.weight_decay,
+        "max_length": None,  # over-long rows are gone already
+        "gradient_checkpointing": _longest_pass(stage, rows.longest_tokens, pass_rows) > max_tokens,
+        "bf16": use_bf16(torch),
+        "use_cpu": not torch.cuda.is_available(),
+        "seed": plan.seed,
+        "data_seed": plan.seed,
+        "logging_steps": 1,
+        "report_to": list(reporting.names),
+        "run_name": f"{reporting.run_name} {stage.kind}",
+        "disable_tqdm": True,
+        "eval_strategy": "epoch" if keeps_best else "no",
+        "save_strategy": "epoch" if keeps_best else "no",
+        "load_best_model_at_end": keeps_best,
+        "metric_for_best_model": "eval_loss" if keeps_best else None,
+        "restore_callback_states_from_checkpoint": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    if "beta" in arguments:  # the plan's too
+        ours["beta"] = arguments.pop("beta")
+    if plan.trainer is None:
+        config = config_class(**ours, **arguments)
+    else:
+        trainer_class, config = configured(
+            plan.trainer, stage.kind, trainer_class, config_class, arguments, ours
+        )
+    trainer_class = resumable(trainer_class)
     log = SummaryWriter(str(work_dir / "tensorboard"))  # else it would go to the current folder
     log.add_text(f"recipe/{stage.kind}", reporting.as_text)
     to_tensorboard = TensorBoardCallback(log)

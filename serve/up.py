@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from pawl import __version__
+from pawl import __version__, plugins
 from pawl.errors import PawlError
 from pawl.files import PRIVATE, hold_lock, make_private, write_json
 from pawl.logs import configure_logging, cut_log
@@ -45,7 +45,7 @@ from serve.connections import (
 from serve.engine.launch import vllm_command
 from serve.engine.supervisor import CommandMaker, Engine
 from serve.nights import Nights
-from serve.webhook import Webhook
+from serve.webhook import Notifier, Webhook
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -76,11 +76,12 @@ def run_server(
 
     Raises:
         PawlError: another server runs on the state folder, the port is taken, the base
-            model or the store can't be used, the champion needs other settings. Nothing was started
-            then.
+            model, a plugin or the store can't be used, the champion needs other settings. Nothing
+            was started then.
     """
     from feedback.store import Store
 
+    plugins.check(settings)
     _share_arenas()
     tightened = make_private(settings.state_dir)
     lock = hold_lock(
@@ -196,6 +197,9 @@ async def _serve(
             if settings.webhook.url is not None:
                 webhook = Webhook(settings.webhook, store, settings.state_dir, app.state.metrics)
                 beside.append(webhook.run())
+            for plugin in plugins.load_all("notifier", settings.webhook.notifiers):
+                notifier = Notifier(plugin, store, settings.state_dir, app.state.metrics)
+                beside.append(notifier.run())
             tasks = [asyncio.create_task(work) for work in beside]
             nights = asyncio.create_task(Nights(settings, arguments).run())
             stopping = asyncio.create_task(server.stopping.wait())

@@ -1,4 +1,4 @@
-"""The webhook: tells an address of complaints, promotions and rejections, as they are in the store.
+"""The webhook and notifiers: tell others of complaints, promotions and rejections in the store.
 
 A request is a POST of ``{"type", "timestamp", "data"}``, signed as standardwebhooks.com says:
 ``webhook-id``, ``webhook-timestamp`` and ``webhook-signature``, which is ``v1,`` and the base64 of
@@ -8,7 +8,8 @@ The store is the queue: one number, the last row that was told, is kept in a fil
 nothing that people send waits for this, a kill loses nothing, what happened while no server ran is
 told by the next, and there is nothing to overflow. A receiver that is down is tried again after
 growing pauses until what there is to tell is ``MOST_AGE`` old; one that says no (a redirect, a
-400) is asked ``MOST_REFUSALS`` times.
+400) is asked ``MOST_REFUSALS`` times. Notifiers of installed packages are told the same, in this
+process, each from a place of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import hmac
 import json
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +30,7 @@ from urllib.parse import urlsplit
 
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
+from pawl.plugins import Plugin, in_thread, place_of
 from serve.api.auth import is_loopback
 from serve.api.throttle import is_power_of_two
 
@@ -49,8 +52,112 @@ _PASSING = (408, 425, 429)  # and all of 5xx
 _log = logging.getLogger("pawl.webhook")
 
 
-class Webhook:
-    """Tells one address, one change after the other, in their order.
+def _usual_pause(n_failures: int) -> float:
+    return min(2.0 ** (n_failures - 1), MOST_PAUSE_SECONDS)
+
+
+class Teller(ABC):
+    """Tells one receiver, one change after the other, in their order.
+
+    Args:
+        name: of the receiver, in the log.
+        store: what is told.
+        file: keeps the row that was told last.
+        outcomes: counts requests by what became of them.
+        pause: seconds after the n-th failure, from 1.
+    """
+
+    def __init__(
+        self, name: str, store: Store, file: Path, outcomes: Callable[[str], Any],
+        pause: Callable[[int], float] = _usual_pause,
+    ) -> None:  # fmt: skip
+        self._name, self._store, self._file = name, store, file
+        self._count, self._pause = outcomes, pause
+        self._seq = self._last_told()
+
+    @abstractmethod
+    async def _send(self, change: Change) -> tuple[bool, str]:
+        """Whether it was refused, and what went wrong; empty: nothing."""
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            try:
+                if not await self._tell_all():
+                    await asyncio.sleep(POLL_SECONDS)
+            except (PawlError, OSError) as error:  # the store, or the disk
+                _log.warning("%s waits: %s", self._name, error)
+                await asyncio.sleep(10 * POLL_SECONDS)
+            except Exception:  # a fault of ours must show, and not be the last that is told
+                _log.exception("%s met an error", self._name)
+                await asyncio.sleep(10 * POLL_SECONDS)
+
+    async def _tell_all(self) -> int:
+        """Tell what is new; how many rows that was."""
+        changes = await asyncio.to_thread(self._store.changes_since, self._seq, AT_ONCE)
+        for change in changes:
+            if change.kind is not None:
+                await self._try_to_tell(change)
+            self._seq = change.seq
+            if change.kind is not None or change is changes[-1]:
+                await asyncio.to_thread(write_json, self._file, {"seq": self._seq})
+        return len(changes)
+
+    async def _try_to_tell(self, change: Change) -> None:
+        """Tell it, or give it up where that fails as nobody foresaw: the others are told."""
+        try:
+            await self._tell(change)
+        except (PawlError, OSError):
+            raise
+        except Exception:
+            self._count("given_up")
+            _log.exception("%s %s given up", change.kind, change.change_id)
+
+    async def _tell(self, change: Change) -> None:
+        """Send it until it is taken, or given up."""
+        n_failures = n_refusals = 0
+        told_until = datetime.fromisoformat(change.created_at) + MOST_AGE
+        while True:
+            is_refusal, problem = await self._send(change)
+            if not problem:
+                self._count("delivered")
+                return
+            self._count("failed")
+            n_failures, n_refusals = n_failures + 1, n_refusals + is_refusal
+            if n_refusals >= MOST_REFUSALS or datetime.now(UTC) > told_until:
+                self._count("given_up")
+                _log.error("%s: %s %s given up: %s",
+                           self._name, change.kind, change.change_id, problem)  # fmt: skip
+                return
+            if is_power_of_two(n_failures):
+                _log.warning("%s was not told of %s (%s); it is tried again",
+                             self._name, change.kind, problem)  # fmt: skip
+            await asyncio.sleep(self._pause(n_failures))
+
+    async def _message(self, change: Change) -> dict[str, Any]:
+        """``{"type", "timestamp", "data"}``: of feedback also which version answered, and in which
+        conversation."""
+        data = change.data
+        if change.kind == "feedback.flagged":
+            completion = await asyncio.to_thread(
+                self._store.get_completion, data["completion_id"], data["choice_index"]
+            )
+            if completion is not None:
+                data = {**data, "version": completion.version,
+                        "conversation_id": completion.conversation_id}  # fmt: skip
+        return {"type": change.kind, "timestamp": change.created_at, "data": data}
+
+    def _last_told(self) -> int:
+        """The row that was told last; the newest there is where nothing was ever told, or where the
+        store is older than the file."""
+        newest = self._store.newest_seq()
+        told = int(read_json(self._file)["seq"]) if self._file.exists() else newest
+        write_json(self._file, {"seq": min(told, newest)})
+        return min(told, newest)
+
+
+class Webhook(Teller):
+    """Tells one address.
 
     Args:
         settings: with an address and a secret.
@@ -61,17 +168,18 @@ class Webhook:
 
     def __init__(
         self, settings: WebhookSettings, store: Store, state_dir: Path, metrics: Metrics,
-        pause: Callable[[int], float] = lambda n: min(2.0 ** (n - 1), MOST_PAUSE_SECONDS),
+        pause: Callable[[int], float] = _usual_pause,
     ) -> None:  # fmt: skip
         assert settings.url is not None
         assert settings.secret is not None
         self._url = settings.url.get_secret_value()
-        self._host = urlsplit(self._url).hostname or ""
         secret = settings.secret.get_secret_value().removeprefix("whsec_")
         self._secret = base64.b64decode(secret)
-        self._store, self._metrics, self._pause = store, metrics, pause
-        self._file = state_dir / "webhook.json"
-        self._seq = self._last_told()
+        self._http: aiohttp.ClientSession | None = None
+        super().__init__(
+            urlsplit(self._url).hostname or "", store, state_dir / "webhook.json",
+            lambda outcome: metrics.webhooks.labels(outcome).inc(), pause,
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Tell until cancelled."""
@@ -79,71 +187,19 @@ class Webhook:
 
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         # Proxies of the environment stand before other machines only.
-        trust_env = not is_loopback(self._host)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=trust_env) as http:
-            while True:
-                try:
-                    if not await self._tell_all(http):
-                        await asyncio.sleep(POLL_SECONDS)
-                except (PawlError, OSError) as error:  # the store, or the disk
-                    _log.warning("the webhook waits: %s", error)
-                    await asyncio.sleep(10 * POLL_SECONDS)
-                except Exception:  # a fault of ours must show, and not be the last that is told
-                    _log.exception("the webhook met an error")
-                    await asyncio.sleep(10 * POLL_SECONDS)
+        trust_env = not is_loopback(self._name)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=trust_env) as self._http:
+            await super().run()
 
-    async def _tell_all(self, http: aiohttp.ClientSession) -> int:
-        """Tell what is new; how many rows that was."""
-        changes = await asyncio.to_thread(self._store.changes_since, self._seq, AT_ONCE)
-        for change in changes:
-            if change.kind is not None:
-                await self._try_to_tell(http, change)
-            self._seq = change.seq
-            if change.kind is not None or change is changes[-1]:
-                await asyncio.to_thread(write_json, self._file, {"seq": self._seq})
-        return len(changes)
-
-    async def _try_to_tell(self, http: aiohttp.ClientSession, change: Change) -> None:
-        """Tell it, or give it up where that fails as nobody foresaw: the others are told."""
-        try:
-            await self._tell(http, change)
-        except (PawlError, OSError):
-            raise
-        except Exception:
-            self._metrics.webhooks.labels("given_up").inc()
-            _log.exception("%s %s given up", change.kind, change.change_id)
-
-    async def _tell(self, http: aiohttp.ClientSession, change: Change) -> None:
-        """Send it until it is taken, or given up."""
-        n_failures = n_refusals = 0
-        told_until = datetime.fromisoformat(change.created_at) + MOST_AGE
-        while True:
-            is_refusal, problem = await self._send(http, change)
-            if not problem:
-                self._metrics.webhooks.labels("delivered").inc()
-                return
-            self._metrics.webhooks.labels("failed").inc()
-            n_failures, n_refusals = n_failures + 1, n_refusals + is_refusal
-            if n_refusals >= MOST_REFUSALS or datetime.now(UTC) > told_until:
-                self._metrics.webhooks.labels("given_up").inc()
-                _log.error("%s %s given up: %s", change.kind, change.change_id, problem)
-                return
-            if is_power_of_two(n_failures):
-                _log.warning("%s was not told of %s (%s); it is tried again",
-                             self._host, change.kind, problem)  # fmt: skip
-            await asyncio.sleep(self._pause(n_failures))
-
-    async def _send(self, http: aiohttp.ClientSession, change: Change) -> tuple[bool, str]:
-        """Whether it was refused, and what went wrong; empty: nothing."""
+    async def _send(self, change: Change) -> tuple[bool, str]:
         import aiohttp
 
-        data = await asyncio.to_thread(self._data, change)
-        message = {"type": change.kind, "timestamp": change.created_at, "data": data}
-        body = json.dumps(message).encode()
+        assert self._http is not None
+        body = json.dumps(await self._message(change)).encode()
         headers = {"Content-Type": "application/json", "User-Agent": "pawl",
                    **signature(self._secret, change.change_id, int(time.time()), body)}  # fmt: skip
         try:
-            async with http.post(
+            async with self._http.post(
                 self._url, data=body, headers=headers, allow_redirects=False
             ) as answer:
                 status = answer.status
@@ -153,25 +209,39 @@ class Webhook:
             return False, ""
         return status < 500 and status not in _PASSING, f"it answered {status}"
 
-    def _data(self, change: Change) -> dict[str, Any]:
-        """The row; of feedback also which version answered, and in which conversation."""
-        if change.kind != "feedback.flagged":
-            return change.data
-        completion = self._store.get_completion(
-            change.data["completion_id"], change.data["choice_index"]
-        )
-        if completion is None:
-            return change.data
-        return {**change.data, "version": completion.version,
-                "conversation_id": completion.conversation_id}  # fmt: skip
 
-    def _last_told(self) -> int:
-        """The row that was told last; the newest there is where nothing was ever told, or where the
-        store is older than the file."""
-        newest = self._store.newest_seq()
-        told = int(read_json(self._file)["seq"]) if self._file.exists() else newest
-        write_json(self._file, {"seq": min(told, newest)})
-        return min(told, newest)
+class Notifier(Teller):
+    """Tells a notifier of an installed package (``pawl/protocols.py``), in a thread.
+
+    Args:
+        plugin: the notifier.
+        store: what is told.
+        state_dir: holds ``notifier-NAME.json``.
+        pause: seconds after the n-th failure, from 1.
+    """
+
+    def __init__(
+        self, plugin: Plugin, store: Store, state_dir: Path, metrics: Metrics,
+        pause: Callable[[int], float] = _usual_pause,
+    ) -> None:  # fmt: skip
+        self._notify = plugin.part.notify
+        self._call: asyncio.Future[Any] | None = None
+        super().__init__(
+            f"the notifier {plugin}", store, state_dir / f"notifier-{plugin.name}.json",
+            lambda outcome: metrics.notifiers.labels(plugin.name, outcome).inc(), pause,
+        )  # fmt: skip
+
+    async def _send(self, change: Change) -> tuple[bool, str]:
+        if self._call is not None and not self._call.done():
+            return True, "it is still busy with an earlier call"
+        message = {"id": change.change_id, **await self._message(change)}
+        self._call = in_thread(self._notify, message)
+        # Waited for without cancelling it: done is what ended.
+        await asyncio.wait({self._call}, timeout=ANSWER_SECONDS)
+        if not self._call.done():
+            return True, f"it took more than {ANSWER_SECONDS:.0f} s"
+        error = self._call.exception()
+        return not isinstance(error, OSError), place_of(error) if error else ""
 
 
 def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:

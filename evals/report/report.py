@@ -27,7 +27,7 @@ from pawl.schemas import utc_now
 
 N_EXAMPLES = 5  # of each kind, in each benchmark
 SCORING = ("suite", "items_per_benchmark", "seed", "n_items", "n_errors", "n_truncated",
-           "n_holdout_left_out", "seconds", "reused")  # fmt: skip
+           "n_holdout_left_out", "matcher_problems", "seconds", "reused")  # fmt: skip
 
 
 def write_report(run_dir: Path) -> Path:

@@ -4,7 +4,8 @@ A suite is a folder with ``suite.yaml`` (read into :class:`Suite`) and, where it
 task files in lm-eval's format and data. Three come with Pawl, in the folders beside this file:
 ``official`` (public benchmarks; their data come from the hub or from ``gate.data_dir``),
 ``everyday`` (embedded data) and ``bias`` (lm-eval's audits of bias, ``evals/bias.py``). A company's
-own is the path of another folder; ``examples/suite`` is a worked one.
+own is the path of another folder (``examples/suite`` is a worked one), or the name under which an
+installed package brings it (``pawl/plugins.py``).
 
 Nothing here imports lm-eval.
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pawl import plugins
 from pawl.errors import PawlError
 from pawl.files import sha256_file, sha256_json
 from pawl.settings import GateSettings
@@ -138,7 +140,7 @@ def built_in() -> list[str]:
 
 
 def load(name_or_path: str | Path) -> Suite:
-    """Read a suite by the name of a built-in one or by the path of its folder.
+    """Read a suite by the name of a built-in one, of a package's, or by the path of its folder.
 
     Raises:
         PawlError: there is no such suite, its description has a fault (all faults are named), or a
@@ -147,12 +149,16 @@ def load(name_or_path: str | Path) -> Suite:
     folder = Path(name_or_path)
     if str(name_or_path) in built_in():
         folder = BUILT_IN_DIR / str(name_or_path)
+    elif (of_package := plugins.suite_folder(str(name_or_path))) is not None:
+        folder = of_package
     path = folder / DESCRIPTION
     if not path.is_file():
+        of_packages = ", ".join(entry.name for entry in plugins.installed("suite"))
         raise PawlError(
             f"suite {str(name_or_path)!r} is not there",
-            f"it is neither built in ({', '.join(built_in())}) nor a folder with a {DESCRIPTION}",
-            "Give the name of a built-in suite or the path of a suite's folder",
+            f"it is neither built in ({', '.join(built_in())}) nor of an installed package "
+            f"({of_packages or 'there is none'}) nor a folder with a {DESCRIPTION}",
+            "Give the name of one of these, or the path of a suite's folder",
         )
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -198,7 +204,9 @@ def choose(gate: GateSettings) -> tuple[Suite, str]:
     """
     if gate.suite != "auto":
         suite = load(gate.suite)
-        return suite, f"suite {suite.name}, as set by gate.suite"
+        is_plugin = plugins.is_suite(gate.suite)
+        of = f" ({plugins.load('suite', gate.suite).package})" if is_plugin else ""
+        return suite, f"suite {suite.name}{of}, as set by gate.suite"
     official = load("official")
     if gate.data_dir is not None:
         check_data_dir(official, gate.data_dir)

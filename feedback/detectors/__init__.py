@@ -1,7 +1,7 @@
 """Detectors: what may be wrong with an answer, each with a name, a score and a threshold.
 
-``DETECTORS`` holds those that come with Pawl, ``detectors()`` adds those of installed packages: an
-entry point of the group ``pawl.detectors`` that gives a :class:`Detector`. Two of them, personal
+``DETECTORS`` holds those that come with Pawl, ``detectors()`` adds those of installed packages that
+``curation.detectors`` names (``pawl/plugins.py``). Two of them, personal
 data and secrets, always keep an answer from being learned (``feedback.targets``); the others are
 counted in the snapshot's card and reject where ``curation.reject`` names them. Their precision and
 recall on labelled samples are in ``docs/measurements.md`` (``python -m benchmarks.targets``).
@@ -9,15 +9,16 @@ recall on labelled samples are in ``docs/measurements.md`` (``python -m benchmar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 
 from feedback.detectors import form, language, personal_data, secrets, style
 from feedback.detectors.answer import Answer
+from pawl import plugins
 
-GROUP = "pawl.detectors"
+_log = logging.getLogger("pawl.plugins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,31 @@ class Detector:
     score: Callable[[Answer], float]
     threshold: float
     unit: str  # of the score
+    package: str = ""  # that brings it; empty: Pawl
 
     def finds(self, answer: Answer) -> bool:
-        return self.score(answer) >= self.threshold
+        score = self.scored(answer)
+        return score is not None and score >= self.threshold
+
+    def scored(self, answer: Answer) -> float | None:
+        """The score; None where a detector of another package failed on this answer."""
+        if not self.package:
+            return self.score(answer)
+        try:
+            score = float(self.score(answer))
+        except Exception as err:
+            _tell(self.name, self.package, plugins.place_of(err))
+            return None
+        if not plugins.is_number(score):
+            _tell(self.name, self.package, f"a score of {score}")
+            return None
+        return score
+
+
+@cache
+def _tell(name: str, package: str, problem: str) -> None:
+    """Once for each problem: it may be that of every answer."""
+    _log.warning("the detector %s of %s fails on answers: %s", name, package, problem)
 
 
 PERSONAL_DATA = Detector(
@@ -66,11 +89,16 @@ DETECTORS = (
 )  # fmt: skip
 
 
-@cache
-def detectors() -> dict[str, Detector]:
-    """All detectors by name: Pawl's and those of installed packages."""
+def detectors(more: Collection[str] = ()) -> dict[str, Detector]:
+    """Pawl's detectors and ``more``, of installed packages, by name.
+
+    Raises:
+        PawlError: as :func:`pawl.plugins.load`.
+    """
     found = {detector.name: detector for detector in DETECTORS}
-    for entry in entry_points(group=GROUP):
-        detector: Detector = entry.load()
-        found[detector.name] = detector
+    for plugin in plugins.load_all("detector", more):
+        part = plugin.part
+        found[plugin.name] = Detector(
+            plugin.name, part.reason, part.score, part.threshold, part.unit, plugin.package
+        )
     return found

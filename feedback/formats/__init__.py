@@ -29,7 +29,7 @@ its records may be of several formats (``detect``). ``mapping`` reads columns of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,10 @@ def import_file(
     """``import_rows`` of a file in the exchange folder. Raises PawlError also when it can't be
     read."""
     raw, file_name = exchange.read(name), name.rpartition("/")[2]
-    return import_rows(store, raw, file_name, file_format, mapping, is_dry_run=is_dry_run)
+    return import_rows(
+        store, raw, file_name, file_format, mapping,
+        is_dry_run=is_dry_run, importers=exchange.importers,
+    )  # fmt: skip
 
 
 def import_rows(
@@ -73,6 +76,7 @@ def import_rows(
     mapping: Mapping[str, str] | None = None,
     *,
     is_dry_run: bool = False,
+    importers: Collection[str] = (),
 ) -> dict[str, Any]:
     """Read training rows into the store, all in one transaction; rows already there are not added
     again. A row of another rater is another row.
@@ -80,9 +84,11 @@ def import_rows(
     Args:
         raw: the bytes of a file.
         name: the file's, for the rows' origin and for messages.
-        file_format: one of ``FORMATS``, or ``auto`` to tell it from each record's keys.
+        file_format: one of ``FORMATS`` or ``importers``, or ``auto`` to tell it from each record's
+            keys.
         mapping: a column for each field, for records of no known format (``mapping``).
         is_dry_run: say what would be added, and add nothing.
+        importers: of installed packages, that may be asked for.
 
     Returns:
         ``{"format", "n_records", "n_rows", "n_added", "n_already_there", "n_raters", "dry_run",
@@ -91,10 +97,10 @@ def import_rows(
         of each reason.
 
     Raises:
-        PawlError: not JSON at all, of no known format, or a record fits two formats
-            (``ambiguous_format``); nothing was added.
+        PawlError: not JSON at all, of no known format, a record fits two formats
+            (``ambiguous_format``), or an importer failed; nothing was added.
     """
-    parsed = parse(raw, name, file_format, mapping)
+    parsed = parse(raw, name, file_format, mapping, importers)
     known = store.imported_keys()
     new = [row for row in parsed.lessons if (row.row_id, row.origin.get("rater_id")) not in known]
     if new and not is_dry_run:

@@ -26,14 +26,17 @@ _FILE_MODE = 0o640  # what people wrote is in it
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """``folder`` is absolute and made when it isn't there; no file is larger than ``n_bytes``."""
+    """``folder`` is absolute and made when it isn't there; no file is larger than ``n_bytes``.
+    ``importers`` of installed packages may be asked to read."""
 
     folder: Path
     n_bytes: int
+    importers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> Exchange:
-        return cls(settings.exchange_dir, settings.exchange.max_file_bytes)
+        own = settings.exchange
+        return cls(settings.exchange_dir, own.max_file_bytes, own.importers)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file.

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,9 @@ from feedback.formats.detect import FORMATS, format_of
 from feedback.formats.mapping import check_mapping, read_mapped, table_record
 from feedback.formats.records import Ambiguous, Unusable
 from feedback.rows import Lesson, problem_of
+from pawl import plugins
 from pawl.errors import PawlError, short
+from pawl.plugins import Plugin
 
 MAPPED = "map"  # the format of rows that a mapping reads
 _PLACES_EACH = 3  # of each reason are named
@@ -75,26 +77,36 @@ class _Collector:
 
 
 def parse(
-    raw: bytes, name: str, file_format: str = "auto", mapping: Mapping[str, str] | None = None
+    raw: bytes,
+    name: str,
+    file_format: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    importers: Collection[str] = (),
 ) -> Parsed:
     """Read and check every record of a file, one after the other.
 
     Args:
         raw: its bytes.
         name: for the rows' origin and for messages; ``.csv`` and ``.tsv`` are tables.
-        file_format: one of ``FORMATS``; ``auto`` tells it from each record's keys.
+        file_format: one of ``FORMATS`` or of ``importers``; ``auto`` tells it from each record's
+            keys.
         mapping: a column for each field (``mapping.FIELDS``), for records of no known format.
+        importers: of installed packages, that may be asked for (``exchange.importers``).
 
     Raises:
-        PawlError: the file as a whole is of no use, or a record fits two formats.
+        PawlError: the file as a whole is of no use, a record fits two formats, or an importer can't
+            be loaded or failed.
     """
-    if file_format not in ("auto", *FORMATS):
+    if file_format not in ("auto", *FORMATS, *importers):
+        of_packages = sorted({one.name for one in plugins.installed("importer")} - {*importers})
+        more = f"; installed packages bring {', '.join(of_packages)}" if of_packages else ""
         raise PawlError(
             f"format {short(file_format)} is not known",
-            f"there are auto, {', '.join(FORMATS)}",
-            "Use one of them",
+            f"there are {', '.join(('auto', *FORMATS, *importers))}{more}",
+            "Use one of them" + (", or name another in exchange.importers" if more else ""),
             param="format",
         )
+    importer = None if file_format in ("auto", *FORMATS) else plugins.load("importer", file_format)
     mapping = mapping or {}
     if mapping:
         check_mapping(mapping, file_format)
@@ -103,7 +115,12 @@ def parse(
     joined: dict[str, list[Placed]] = {}
     formats: set[str] = set()
     n_records, first_keys, first_problem = 0, None, ""
-    for place, value, broken in _unwrapped(_records(raw, name, is_mapped)):
+    found_records = (
+        _unwrapped(_records(raw, name, is_mapped))
+        if importer is None
+        else _imported(importer, raw, name)
+    )
+    for place, value, broken in found_records:
         n_records += 1
         if broken is not None or not isinstance(value, dict):
             collected.add(place, file_format, broken or "not an object")
@@ -111,11 +128,12 @@ def parse(
             continue
         if first_keys is None:
             first_keys = _keys(value)
+        told = record_format = MAPPED if is_mapped else file_format
         try:
-            record_format = MAPPED if is_mapped else file_format
-            if record_format == "auto":
+            if importer or told == "auto":
                 record_format = _format_of(value, place, name)
-            formats.add(record_format)
+            told = importer.name if importer else record_format
+            formats.add(told)
             if is_mapped:
                 lessons = read_mapped(value, mapping)
             elif (read := FORMATS[record_format].read) is not None:
@@ -124,16 +142,16 @@ def parse(
                 joined.setdefault(record_format, []).append((place, value))
                 continue
             for lesson in lessons:
-                collected.add(place, record_format, lesson)
+                collected.add(place, told, lesson)
         except Unusable as err:
-            collected.add(place, record_format, str(err))
+            collected.add(place, told, str(err))
         except RecursionError:
-            collected.add(place, record_format, "nested too deeply")
+            collected.add(place, told, "nested too deeply")
     for record_format, placed in joined.items():
         join = FORMATS[record_format].join
         assert join is not None
         for place, found in join(placed, mapping):
-            collected.add(place, record_format, found)
+            collected.add(place, importer.name if importer else record_format, found)
     if first_keys is None:
         raise PawlError(
             f"{name} holds no records",
@@ -192,6 +210,25 @@ def _problem(lesson: Lesson) -> str | None:
 
 
 # ---- bytes to records ----
+
+
+def _imported(importer: Plugin, raw: bytes, name: str) -> Iterator[Found]:
+    """The records that a package's importer makes of a file. Raises PawlError: it failed."""
+    n_records = 0
+    try:
+        for place, record in importer.part.records(raw, name):
+            n_records += 1
+            if isinstance(record, str):
+                yield str(place), None, record
+            else:  # whatever it holds, these are values of JSON
+                yield str(place), _DECODER.decode(json.dumps(dict(record))), None
+    except Exception as err:
+        raise PawlError(
+            f"{name} can't be read by the importer {importer}",
+            f"{plugins.place_of(err)}, after {n_records:,} records",
+            "Mend that place of the file, or the package; nothing was added",
+            param="format",
+        ) from err
 
 
 def _unwrapped(found: Iterator[Found]) -> Iterator[Found]:

@@ -26,6 +26,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "status": ("serving", "Which version answers; the engine, the last night and the store."),
     "doctor": ("doctor", "What this machine has, what is missing, what to type."),
     "settings": ("serving", "Every setting with its value now."),
+    "plugins": ("plugins", "Parts that other packages bring, and which of them are used."),
     "nightly": ("loop", "Retrain on the feedback, score, and promote or say why not."),
     "schedule": ("loop", "When nights are due, and what became of those that were."),
     "train": ("training", "Train an adapter and leave it: nothing is scored or promoted."),

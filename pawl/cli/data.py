@@ -34,7 +34,7 @@ def _format(default: str, about: str) -> Any:
     "auto",
     "auto (told from each record), sft, preference, unpaired, sharegpt, sharegpt-dpo, "
     "sharegpt-kto, oasst, openai-preference, alpaca, ranked, arena, open-webui, librechat, "
-    "langfuse, openai-log.",
+    "langfuse, openai-log; or one that exchange.importers names ('pawl plugins').",
 )
 @click.option(
     "--map",

@@ -104,7 +104,8 @@ def _event_line(event: Event) -> str:
 @click.argument("model", default="smollm2-135m")
 @click.option("--adapter", type=click.Path(path_type=Path), help="Adapter folder to score.")
 @click.option(
-    "--suite", help="official, everyday, or a suite's folder. Default: as gate.suite says."
+    "--suite",
+    help="official, everyday, a package's, or a suite's folder. Default: as gate.suite says.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Random items per benchmark; all when left out."

@@ -31,7 +31,7 @@ def card_command(ctx: click.Context, snapshot: str, html: Path | None, as_json: 
     """
     from feedback.card import build_card, render_card
 
-    card = build_card(_folder(ctx, snapshot))
+    card = build_card(_folder(ctx, snapshot), settings_of(ctx).curation.detectors)
     if html is not None:
         try:
             write_atomic(html, render_card(card))

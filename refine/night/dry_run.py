@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from feedback.snapshots import read_rows
+from pawl import plugins
 from pawl.client import Client
 from pawl.models import resolve_model
 from pawl.settings import Settings
@@ -23,6 +24,7 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
     Raises:
         PawlError: as the first steps of a night.
     """
+    plugins.check(settings)
     base = resolve_model(
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )

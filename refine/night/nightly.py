@@ -23,6 +23,7 @@ from typing import Any
 from evals.gate import gate_rules
 from evals.suites import Suite, choose, load
 from feedback.champion import BASE_VERSION
+from pawl import plugins
 from pawl.adapters import MANIFEST, read_manifest
 from pawl.client import Client
 from pawl.errors import PawlError
@@ -99,6 +100,7 @@ def run_night(
             is over (code ``OUT_OF_TIME``); the run's folder and record say which.
     """
     began = time.monotonic()
+    plugins.check(settings)
     lock = settings.state_dir / "nightly.lock"
     with (
         # Whoever looks whether a night runs holds the lock for a moment.
@@ -237,10 +239,12 @@ def check_settings(settings: Settings, base: BaseModel, suite: Suite) -> None:
     """Say now what would otherwise end the night after hours of training.
 
     Raises:
-        PawlError: the base can't be trained, a package is missing, the suite's margins contradict
-            the settings, or ``gate.anchor`` is no version that can be scored on this base.
+        PawlError: the base can't be trained, a package is missing, a plugin can't be used, the
+            suite's margins contradict the settings, or ``gate.anchor`` is no version that can be
+            scored on this base.
     """
     base.check.refuse("train", base.name)
+    plugins.check(settings)  # a night that is carried on may have begun with others
     check_packages(settings.monitoring.report_to)
     gate_rules(settings.gate, suite)
     anchor = settings.gate.anchor

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedback.splits import prompt_key
+from pawl import plugins
 from pawl.errors import PawlError
 from pawl.files import sha256_json, write_atomic
 from pawl.models import BaseModel
@@ -61,6 +62,7 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
                 scores_dir=night.settings.scores_dir,
                 more_rows=path,
                 benchmarks=False,
+                matchers=night.settings.gate.matchers,
                 beside_engine=night.beside_engine,
                 on_event=night.progress("recheck"),
             )
@@ -90,7 +92,8 @@ def kept_answers(settings: Settings, base: BaseModel) -> Path:
     """The file of what a base answered, a line a row."""
     from evals.score import FORMAT, ITEMS
 
-    name = f"recheck-{sha256_json([base.fingerprint, FORMAT])[:16]}"
+    by = [str(one) for one in plugins.load_all("matcher", settings.gate.matchers)]
+    name = f"recheck-{sha256_json([base.fingerprint, FORMAT, *by])[:16]}"
     return settings.scores_dir / name / ITEMS
 
 

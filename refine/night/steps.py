@@ -389,6 +389,7 @@ def score_role(role: str, night: Night) -> Result:
             n_items=items_per_benchmark(gate, night.suite),
             data_dir=gate.data_dir,
             bias=gate.bias_audit,
+            matchers=gate.matchers,
             # Each night draws anew: no challenger is chosen by items that chose another one.
             seed=int(sha256_json(night.run.state.run_id)[:8], 16),
             **of_people,
@@ -401,7 +402,11 @@ def score_role(role: str, night: Night) -> Result:
         f"/admin/runs/{night.run.state.run_id}/scores", {"role": role, "dir": str(out_dir)}
     )
     reused = ", earlier scores taken over" if scores.manifest.get("reused") else ""
-    return Result(f"{len(scores.items):,} items{reused}")
+    failed = "".join(
+        f"; {n} answers compared by Pawl's own rules instead of {problem}"
+        for problem, n in scores.manifest.get("matcher_problems", {}).items()
+    )
+    return Result(f"{len(scores.items):,} items{reused}{failed}")
 
 
 def decide(night: Night) -> Result:
@@ -447,7 +452,7 @@ def decide(night: Night) -> Result:
 
 def _judged(night: Night, verdict: Verdict, champion: Any, challenger: Any) -> Verdict:
     """The verdict after the judge, if one is set; what it said stays in ``judge.json``."""
-    if night.settings.judge.url is None:
+    if not night.settings.judge.is_set:
         return verdict
     from evals.judge import judge_night, veto
 

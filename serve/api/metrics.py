@@ -102,6 +102,12 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.notifiers = Counter(
+            "pawl_notifier_calls",
+            "Calls of the notifiers of installed packages by what became of them.",
+            ["notifier", "outcome"],
+            registry=self.registry,
+        )
         self.recording_failures = Counter(
             "pawl_recording_failures",
             "Answers that the store could not take.",

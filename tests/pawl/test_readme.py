@@ -49,6 +49,7 @@ DATA = {  # what decides and is no module
         "*/use_case.yaml": "A use case: what is asked, how it is scored, settings of its training",
         "*/train.jsonl, test.jsonl": "Its rows",
         "suite/": "A suite of one's own",
+        "plugins/": "A package with a plugin of each kind",
     },
 }
 
@@ -75,7 +76,7 @@ def tree() -> str:
                 continue
             if path.name == "__init__.py" and len(path.read_text().splitlines()) < 10:
                 continue
-            lines.append(f"  {name.removeprefix(room + '/'):<32}{first_sentence(path)}".rstrip())
+            lines.append(f"  {name.removeprefix(room + '/'):<31} {first_sentence(path)}".rstrip())
         lines += [f"  {name:<32}{what}" for name, what in DATA.get(room, {}).items()]
     lines.append(f"{'deploy/':<34}files for systemd, containers, Kubernetes, proxies, monitoring")
     lines.append(f"{'tests/':<34}mirrors the rooms")

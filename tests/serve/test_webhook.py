@@ -9,7 +9,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,9 +19,10 @@ import pytest
 
 from feedback.store import Store
 from pawl.errors import PawlError
+from pawl.plugins import Plugin
 from pawl.settings import WebhookSettings, load_settings
 from serve.api.metrics import Metrics
-from serve.webhook import MOST_REFUSALS, Webhook
+from serve.webhook import MOST_REFUSALS, Notifier, Teller, Webhook
 from tests.feedback.examples import answered, make_promotion, said
 from tests.serve.live import eventually, serving
 
@@ -80,9 +81,14 @@ def telling(store: Store, folder: Path, port: int) -> Iterator[Webhook]:
     """A webhook that runs for the time of the block."""
     settings = WebhookSettings(url=f"http://127.0.0.1:{port}/hook", secret=SECRET)
     webhook = Webhook(settings, store, folder, Metrics(), pause=lambda n: 0.01)
+    with running(webhook):
+        yield webhook
 
+
+@contextmanager
+def running(teller: Teller) -> Iterator[None]:
     async def run() -> None:
-        task = asyncio.create_task(webhook.run())
+        task = asyncio.create_task(teller.run())
         await asyncio.to_thread(over.wait)
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -92,7 +98,7 @@ def telling(store: Store, folder: Path, port: int) -> Iterator[Webhook]:
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     try:
-        yield webhook
+        yield
     finally:
         over.set()
         thread.join()
@@ -164,6 +170,63 @@ def test_one_that_fails_as_nobody_foresaw_does_not_stop_the_others(
         eventually(lambda: receiver.taken, "the second is told")
     assert [one["data"]["comment"] for one in receiver.taken] == ["two"]
     assert any(record.exc_info for record in caplog.records if record.name == "pawl.webhook")
+
+
+class Notes:
+    """A notifier that fails by plan: an error to raise, or an event to wait for."""
+
+    def __init__(self) -> None:
+        self.plan: list[Exception | threading.Event] = []
+        self.taken: list[str] = []
+        self.n_calls = 0
+
+    def notify(self, message: Mapping[str, Any]) -> None:
+        self.n_calls += 1
+        if self.plan:
+            one = self.plan.pop(0)
+            if isinstance(one, Exception):
+                raise one
+            one.wait(30)
+            return
+        assert set(message) == {"id", "type", "timestamp", "data"}
+        self.taken.append(message["data"]["comment"])
+
+
+@pytest.mark.slow
+def test_a_notifier_that_fails_and_hangs_is_told_the_rest(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.webhook.ANSWER_SECONDS", 0.2)
+    notes, metrics = Notes(), Metrics()
+    plugin = Plugin("notes", "acme 1.2", notes)
+
+    def outcomes(outcome: str) -> float:
+        labels = {"notifier": "notes", "outcome": outcome}
+        return metrics.registry.get_sample_value("pawl_notifier_calls_total", labels) or 0.0
+
+    with running(Notifier(plugin, store, tmp_path, metrics, pause=lambda n: 0.01)):
+        notes.plan = [OSError("down")] * (MOST_REFUSALS + 2)
+        said(store, answered(store), thumb="down", comment="one")
+        eventually(lambda: notes.taken == ["one"], "it comes once the network is back")
+        notes.plan = [ValueError("a secret word")] * MOST_REFUSALS
+        said(store, answered(store), thumb="down", comment="two")
+        said(store, answered(store), thumb="down", comment="three")
+        eventually(lambda: notes.taken == ["one", "three"], "the third comes, the second not")
+        n_calls, hangs = notes.n_calls, threading.Event()
+        notes.plan = [hangs]
+        said(store, answered(store), thumb="down", comment="four")
+        eventually(lambda: outcomes("given_up") == 2, "what hangs is given up")
+        assert notes.n_calls == n_calls + 1  # no second call beside the one that hangs
+        hangs.set()
+        said(store, answered(store), thumb="down", comment="five")
+        eventually(lambda: notes.taken[-1] == "five", "the next comes")
+    assert "ValueError at test_webhook.py" in caplog.text
+    assert "secret word" not in caplog.text
+    assert outcomes("delivered") == 3
+    # Another run goes on where this one ended.
+    with running(Notifier(plugin, store, tmp_path, metrics, pause=lambda n: 0.01)):
+        said(store, answered(store), thumb="down", comment="six")
+        eventually(lambda: notes.taken[-2:] == ["five", "six"], "nothing is told again")
 
 
 @pytest.mark.parametrize(
