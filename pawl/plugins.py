@@ -73,6 +73,7 @@ KINDS = {
         ),
     )
 }  # fmt: skip
+OF_NIGHTS = ("detector", "matcher", "judge", "suite", "trainer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +134,13 @@ def suite_folder(value: str) -> Path | None:
     return Path(load("suite", value).part.folder) if is_suite(value) else None
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, kinds: Collection[str] = tuple(KINDS)) -> None:
     """Load all that the settings name, so that its faults are told now.
 
     Raises:
         PawlError: as :func:`load`.
     """
-    for kind in KINDS:
+    for kind in kinds:
         load_all(kind, named(kind, settings))
 
 

@@ -139,7 +139,7 @@ def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Sa
     """
     from feedback.snapshots import read_rows
 
-    plugins.check(settings)
+    plugins.check(settings, plugins.OF_NIGHTS)
     base = resolve_model(
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )

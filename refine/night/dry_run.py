@@ -24,7 +24,7 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
     Raises:
         PawlError: as the first steps of a night.
     """
-    plugins.check(settings)
+    plugins.check(settings, plugins.OF_NIGHTS)
     base = resolve_model(
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )

@@ -100,7 +100,7 @@ def run_night(
             is over (code ``OUT_OF_TIME``); the run's folder and record say which.
     """
     began = time.monotonic()
-    plugins.check(settings)
+    plugins.check(settings, plugins.OF_NIGHTS)
     lock = settings.state_dir / "nightly.lock"
     with (
         # Whoever looks whether a night runs holds the lock for a moment.
@@ -244,7 +244,7 @@ def check_settings(settings: Settings, base: BaseModel, suite: Suite) -> None:
             scored on this base.
     """
     base.check.refuse("train", base.name)
-    plugins.check(settings)  # a night that is carried on may have begun with others
+    plugins.check(settings, plugins.OF_NIGHTS)  # one carried on may have begun with others
     check_packages(settings.monitoring.report_to)
     gate_rules(settings.gate, suite)
     anchor = settings.gate.anchor
