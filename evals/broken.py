@@ -34,11 +34,16 @@ class Broken:
     """``than``: champion, anchor or best, whoever answers better. ``items``: the challenger's, of
     each slice the largest loss first. ``failed``: whether the slices failed the gate; False where
     no item of a slice that failed got worse: then people's prompts are taken where any got worse
-    and they kept the challenger out, else all slices."""
+    and they kept the challenger out, else all slices.
+
+    ``n_not_learned`` items are left out: the champion answers them better, the anchor (the base)
+    does not. No row broke these; this training did not learn what the champion's did, since it was
+    cut short or the rows are gone. They are taken where nothing else got worse."""
 
     than: str
     items: list[ItemScore]
     failed: bool
+    n_not_learned: int = 0
 
     @property
     def n_by_slice(self) -> dict[str, int]:
@@ -51,22 +56,42 @@ def what_broke(run_dir: Path) -> Broken:
     verdict = read_json(path) if path.exists() else None
     slices = failed_slices(verdict) if verdict else {}
     after = read_scores(run_dir / "scores" / "challenger").items
-    found = Broken("champion", [], False)
-    for role in ROLES:
-        folder = run_dir / "scores" / role
-        if not (folder / MANIFEST).exists():
-            continue
-        items = _worse(pairs_of(read_scores(folder).items, after))
+    before = {
+        role: read_scores(run_dir / "scores" / role).items
+        for role in ROLES
+        if (run_dir / "scores" / role / MANIFEST).exists()
+    }
+    pairs = pairs_of(before.get("anchor", []), after)
+    not_learned = {(b.benchmark, b.item_id) for a, b in pairs if gain((a, b)) > -CHANGED}
+    broken = _broken(verdict, slices, before, after, not_learned)
+    if not broken.items:
+        return _broken(verdict, slices, before, after, set())
+    return broken
+
+
+def _broken(
+    verdict: dict[str, Any] | None,
+    slices: dict[str, set[str]],
+    before: dict[str, list[ItemScore]],
+    after: list[ItemScore],
+    not_learned: set[tuple[str, str]],
+) -> Broken:
+    found, n_not_learned = Broken("champion", [], False), 0
+    for role, earlier in before.items():
+        worse = _worse(pairs_of(earlier, after))
+        left_out = not_learned if role != "anchor" else set()
+        items = [item for item in worse if (item.benchmark, item.item_id) not in left_out]
+        n_not_learned = max(n_not_learned, len(worse) - len(items))
         of_failed = [item for item in items if item.benchmark in slices.get(role, ())]
         if of_failed:
-            return Broken(role, of_failed, True)
+            return Broken(role, of_failed, True, n_not_learned)
         if items and not found.items:
             found = Broken(role, items, False)
     people = (verdict or {}).get("holdout")
     if people and not people["passed"]:
         of_people = [item for item in found.items if is_of_people(item.benchmark)]
         found = replace(found, items=of_people or found.items)
-    return found
+    return replace(found, n_not_learned=n_not_learned)
 
 
 def failed_slices(verdict: dict[str, Any]) -> dict[str, set[str]]:

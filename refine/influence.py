@@ -24,7 +24,8 @@ lead every list. The score of a row, from -1 (it helps) to 1, is the mean of -co
 The result, ``suspects.json`` in the run's folder::
 
     {"than": "champion", "slices": {"everyday_arc": 12}, "failed": true, "n_items": 12,
-     "n_rows": 480, "n_compared": 478, "n_left_out": {"row": 2}, "seconds": 97.1,
+     "n_not_learned": 0, "n_rows": 480, "n_compared": 478, "n_left_out": {"row": 2},
+     "seconds": 97.1,
      "rows": [{"rank": 1, "score": 0.31, "row_id": ..., "kind": "sft", "rater_id": "troll",
                "prompt": "...", "answer": "...", "item": {"benchmark", "item_id", "prompt"}}]}
 
@@ -205,6 +206,7 @@ def rank(
         "failed": broken.failed,
         "slices": broken.n_by_slice,
         "n_items": len(items),
+        "n_not_learned": broken.n_not_learned,
         "n_rows": len(rows),
         "n_compared": len(cosines),
         "n_left_out": dict(+left_out),

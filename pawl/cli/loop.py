@@ -235,6 +235,11 @@ def _suspects(found: dict[str, Any]) -> list[str]:
         f"{found['n_compared']:,} of {found['n_rows']:,} rows compared with {found['n_items']} "
         f"items that got worse than with the {found['than']} ({slices})"
     ]
+    if n := found.get("n_not_learned"):
+        lines.append(
+            f"left out: {n:,} that the champion answers better and the base no better: no row "
+            "broke them, this training has not learned them (too short, or their rows are gone)"
+        )
     for row in found["rows"]:
         who = row["rater_id"] or "nobody named"
         lines.append(

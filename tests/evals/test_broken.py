@@ -62,6 +62,21 @@ def test_a_loss_against_the_anchor_alone_is_looked_for_there(tmp_path: Path) -> 
     assert (found.than, names(found.items)) == ("anchor", ["arc-0", "arc-1"])
 
 
+def test_what_was_not_learned_was_broken_by_no_row(tmp_path: Path) -> None:
+    """The base answers no better: the training ended before it learned what the champion's did."""
+    kept = [{"than": "the champion", "passed": False}]
+    scores = {
+        "champion": items_of(holdout__kept=[1.0, 1.0], arc=[1.0, 1.0]),
+        "anchor": items_of(holdout__kept=[0.0, 0.0], arc=[1.0, 0.5]),
+        "challenger": items_of(holdout__kept=[0.0, 0.0], arc=[0.0, 1.0]),
+    }
+    found = what_broke(make_run(tmp_path, {"kept": kept}, **scores))
+    assert (names(found.items), found.failed, found.n_not_learned) == (["arc-0"], False, 2)
+    nothing_else = {role: items[:2] for role, items in scores.items()}
+    found = what_broke(make_run(tmp_path / "more", {"kept": kept}, **nothing_else))
+    assert (len(found.items), found.failed, found.n_not_learned) == (2, True, 0)
+
+
 def test_without_a_failed_slice_all_that_got_worse_is_taken(tmp_path: Path) -> None:
     run = make_run(
         tmp_path,

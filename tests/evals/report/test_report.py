@@ -122,10 +122,12 @@ def test_a_rejection_names_the_rows_that_may_have_done_it(tmp_path: Path) -> Non
     suspects = {
         "than": "champion", "failed": True, "slices": {"everyday_arc": 100}, "n_items": 48,
         "n_rows": 1200, "n_compared": 1198, "n_left_out": {"row": 2}, "seconds": 9.0, "rows": [row],
+        "n_not_learned": 25,
     }  # fmt: skip
     found, page = report(run_dir, suspects=suspects)
     assert found["suspects"] == suspects
-    for text in ("troll", "0123abcd", "Is <b>1</b> right?", "No & never.", "+0.250", "1,198 of"):
+    for text in ("troll", "0123abcd", "Is <b>1</b> right?", "No & never.", "+0.250", "1,198 of",
+                 "Left out: 25"):  # fmt: skip
         assert text in page.text
     _, page = report(run_dir, suspects={"note": "ranking the rows ended with signal 9"})
     assert "ranking the rows ended with signal 9" in page.text
