@@ -32,7 +32,7 @@ from serve.pages.language import in_language, preferred
 from serve.pages.navigation import CHAT, DASHBOARD, PEOPLE, REVIEW, RUNS, VERSIONS, page_at
 from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
-from serve.pages.texts import BROWSER_TEXTS, ENGLISH, language, say, speak
+from serve.pages.texts import BROWSER_TEXTS, ENGLISH, language, mark, say, speak, unmarked
 
 log = logging.getLogger("pawl.pages")
 # More of the chat page, and of the review page, which draws messages too.
@@ -235,8 +235,8 @@ class Pages:
 
 
 def _served(name: str, media_type: str) -> Callable[[Request], Response]:
-    content = _asset(name)
-    return lambda request: Response(content, media_type=media_type)
+    content = _asset(name).replace("%DESCRIPTION%", mark("page.description"))
+    return lambda request: Response(unmarked(content, language()), media_type=media_type)
 
 
 def _asset(name: str) -> str:

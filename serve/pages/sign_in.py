@@ -101,12 +101,11 @@ class SignInPages:
         speak(preferred(scope))
         refusal = OwnError(
             say("sign_in.forbidden", name=repr(caller.name)),
-            say(
-                "sign_in.forbidden_why", needed=page.role, name=repr(caller.name), role=caller.role
-            ),
+            say("sign_in.forbidden_why", name=repr(caller.name),
+                needed=say(f"roles.{page.role}"), role=say(f"roles.{caller.role}")),
             say("sign_in.forbidden_do"),
             code="forbidden",
-        )
+        )  # fmt: skip
         return self._form(scope, "forbidden.html", refusal, page=page)
 
     async def _in(self, scope: Scope, receive: Receive) -> Response:

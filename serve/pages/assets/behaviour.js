@@ -34,6 +34,12 @@
     url.searchParams.set("lang", link.lang);
     location.assign(url);
   });
+  // Chosen in another tab: what the server draws from now on is in that language.
+  document.addEventListener("visibilitychange", () => {
+    const lang = document.cookie.match(/(?:^|; )pawl_language=(\w+)/)?.[1];
+    if (!document.hidden && lang !== pawlTexts.language && find(`.pawl-languages a[lang="${lang}"]`))
+      location.reload();
+  });
 
   // Escape stops an answer, else closes the form if nothing was typed there.
   const setTyped = (is) => document.body.classList.toggle("pawl-typed", is);

@@ -20,6 +20,7 @@ import re
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from pawl.errors import PawlError
@@ -41,8 +42,40 @@ def _flat(table: dict[str, Any], before: str = "") -> dict[str, str]:
     return texts
 
 
-_FILES = sorted(FOLDER.glob("*.toml"), key=lambda path: (path.stem != ENGLISH, path.stem))
-_TEXTS = {path.stem: _flat(tomllib.loads(path.read_text("utf-8"))) for path in _FILES}
+def read(path: Path) -> dict[str, str]:
+    """The texts of a language's file. Raises PawlError: it is no TOML, or has no name."""
+    try:
+        texts = _flat(tomllib.loads(path.read_text("utf-8")))
+    except ValueError as err:
+        raise PawlError(f"the texts in {path} can't be read", str(err), "Correct them") from None
+    if "language" not in texts:
+        do = 'Begin it with a line such as language = "Français"'
+        raise PawlError(f"{path} does not say what its language is called", do=do)
+    return texts
+
+
+def places(text: str) -> set[str]:
+    """What values a text names. Raises ValueError: a brace stands alone."""
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def checked(path: Path, texts: dict[str, str], english: dict[str, str]) -> dict[str, str]:
+    """These texts. Raises PawlError: one names a value that it is not given."""
+    for key in texts.keys() & english.keys():
+        try:
+            unknown = places(texts[key]) - places(english[key])
+        except ValueError as err:
+            raise PawlError(f"{path}: {key} can't be read", str(err), "Correct it") from None
+        if unknown:
+            raise PawlError(f"{path}: {key} names {', '.join(sorted(unknown))}",
+                            "it has no such value", f"Compare it with {ENGLISH}.toml")  # fmt: skip
+    return texts
+
+
+_ENGLISH = read(FOLDER / f"{ENGLISH}.toml")
+_TEXTS = {ENGLISH: _ENGLISH} | {
+    path.stem: checked(path, read(path), _ENGLISH) for path in sorted(FOLDER.glob("*.toml"))
+}
 LANGUAGES = {language: texts["language"] for language, texts in _TEXTS.items()}  # their own names
 _language: ContextVar[str] = ContextVar("language", default=ENGLISH)
 
@@ -61,8 +94,8 @@ def say(key: str, **values: object) -> str:
     """The text of this key, with the values in the places that it names; whole numbers as the
     language writes them."""
     texts = _TEXTS[_language.get()]
-    found = texts.get(key) or _TEXTS[ENGLISH][key]
-    mark = texts.get("thousands") or _TEXTS[ENGLISH]["thousands"]
+    found = texts.get(key) or _ENGLISH[key]
+    mark = texts.get("thousands") or _ENGLISH["thousands"]
     shown = {
         name: f"{value:,}".replace(",", mark) if type(value) is int else value
         for name, value in values.items()
@@ -97,7 +130,7 @@ def engine_says(engine: dict[str, Any]) -> str:
 
 def mark(key: str) -> str:
     """Stands for a text, in what is laid out once for everybody."""
-    assert key in _TEXTS[ENGLISH], key
+    assert key in _ENGLISH, key
     return f"\ue010{key}\ue011"
 
 
@@ -113,7 +146,7 @@ def unmarked(laid_out: Any, language: str) -> Any:
         return [unmarked(value, language) for value in laid_out]
     if not isinstance(laid_out, str):
         return laid_out
-    texts = _TEXTS[ENGLISH] | _TEXTS[language]
+    texts = _ENGLISH | _TEXTS[language]
     return _MARK.sub(
         lambda mark: texts[mark[1]] if mark[1] else _in_browser(texts, language), laid_out
     )
@@ -121,6 +154,6 @@ def unmarked(laid_out: Any, language: str) -> Any:
 
 def _in_browser(texts: dict[str, str], language: str) -> str:
     said = {key: one for key, one in texts.items() if key.startswith(SCRIPTS)}
-    gradio = {own: texts[key] for key, own in _TEXTS[ENGLISH].items() if key.startswith(GRADIO)}
+    gradio = {own: texts[key] for key, own in _ENGLISH.items() if key.startswith(GRADIO)}
     found = {"language": language, "texts": said, "gradio": gradio}
     return json.dumps(found, ensure_ascii=False).replace("<", "\\u003c")

@@ -121,9 +121,11 @@ def test_everything_on_the_page_is_german(german: GermanTab) -> None:
     expect(page.locator(".pawl-under")).to_have_count(1)
     expect(german.button("page.send")).to_be_visible()
     german.check("answered")
+    expect(page.locator("#pawl-chat button[data-own=Clear]")).to_be_hidden()
 
     page.locator("#pawl-chat button[data-own=Dislike]:visible").first.click()
     german.sees("form.about_bad")
+    expect(page.locator("#pawl-form [class*=pawl-about-]")).to_be_focused()
     page.get_by_text(GERMAN["form.meanings"]).click()
     german.check("form")
     page.get_by_label(GERMAN["categories.off_topic.name"]).check()
@@ -193,3 +195,5 @@ def test_a_chosen_language_is_remembered_and_the_conversation_stays(
     page.goto(server.url)
     expect(page.get_by_role("button", name="New chat")).to_be_visible()
     expect(page.get_by_text("Ask something.")).to_be_visible()
+    manifest = page.context.request.get(f"{server.url}/manifest.json").json()
+    assert manifest["description"].startswith("A chat")

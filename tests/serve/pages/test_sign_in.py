@@ -309,6 +309,7 @@ def test_signing_in_speaks_the_browser_s_language_or_the_one_that_was_chosen(
     refused = browser.get("/runs/")
     assert refused.status_code == 403
     assert "&#39;ann&#39; darf diese Seite nicht öffnen" in refused.text
+    assert "hat die Rolle Benutzung" in refused.text
     labels = [page["label"] for page in browser.get("/pages.json").json()]
     assert labels == ["Chat"]
     account = browser.get("/account")

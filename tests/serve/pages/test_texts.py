@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import pytest
@@ -23,7 +24,18 @@ from serve.pages.conversation import Turn
 from serve.pages.language import preferred
 from serve.pages.layout import Layout, PageBlocks
 from serve.pages.said_back import day_of
-from serve.pages.texts import ENGLISH, FOLDER, LANGUAGES, OF_THE_SERVER, SCRIPTS, say, speak, told
+from serve.pages.texts import (
+    ENGLISH,
+    FOLDER,
+    LANGUAGES,
+    OF_THE_SERVER,
+    checked,
+    places,
+    read,
+    say,
+    speak,
+    told,
+)
 from tests.serve.live import REPOSITORY
 
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
@@ -41,10 +53,6 @@ def of(language: str) -> dict[str, str]:
 def own(language: str) -> dict[str, str]:
     """What the pages say by themselves."""
     return {key: one for key, one in of(language).items() if not key.startswith(OF_THE_SERVER)}
-
-
-def places(text: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -220,7 +228,6 @@ def test_what_the_server_says_stands_where_a_language_has_no_words_for_it() -> N
         assert told(err) == "the disk is on fire. Leave the room."
     speak(ENGLISH)
     assert say("files.most_bytes", most=2_500_000) == "2,500,000 can be read"
-    assert SCRIPTS == "scripts."
     assert sorted(LANGUAGES) == sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
@@ -251,3 +258,46 @@ def test_parts_of_the_page_are_drawn_in_german() -> None:
     finally:
         speak(ENGLISH)
     assert "Changed:" in rendering.difference("one two", "one three")
+
+
+def test_a_third_language_is_one_file_more(tmp_path: Path) -> None:
+    """In a copy of the folder; what the file lacks is said in English."""
+    folder = tmp_path / "texts"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "fr.toml").write_text('language = "Français"\n[page]\nsend = "Envoyer"\n', "utf-8")
+    spec = spec_from_file_location("texts_copy", folder / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    copy = module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    assert copy.LANGUAGES == {"en": "English", "de": "Deutsch", "fr": "Français"}
+    copy.speak("fr")
+    assert (copy.say("page.send"), copy.say("page.stop")) == ("Envoyer", "Stop")
+    laid_out = {"head": [copy.mark("page.send"), copy.mark("page.stop"), copy.BROWSER_TEXTS]}
+    send, stop, scripts = copy.unmarked(laid_out, "fr")["head"]
+    assert (send, stop, json.loads(scripts)["language"]) == ("Envoyer", "Stop", "fr")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("language = Français", "can't be read: Invalid value"),
+        ('[page]\nsend = "Envoyer"', "does not say what its language is called"),
+        ('language = "F"\n[page]\naccount = "{nom}"', "page.account names nom: it has no such"),
+        ('language = "F"\n[page]\naccount = "{name"', "page.account can't be read: expected"),
+    ],
+)
+def test_a_file_that_can_t_be_used_says_why(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "fr.toml"
+    path.write_text(content, "utf-8")
+    with pytest.raises(PawlError, match=re.escape(said)):
+        checked(path, read(path), of(ENGLISH))
+
+
+def test_no_handler_of_the_chat_page_says_a_text_of_one_language() -> None:
+    for name in ("chat", "chat_list", "chat_settings", "conversation", "files", "layout",
+                 "rendering", "said_back", "side_by_side"):  # fmt: skip
+        source = (PAGES / f"{name}.py").read_text("utf-8")
+        begun = r'(?:warn|Info|Warning|Error|problem": |error = )\(?\s*f?"(?:\{[^"}]*\})? ?[A-Za-z]'
+        said = re.findall(begun + '[^"]*', source)
+        assert said == [], name
