@@ -185,6 +185,9 @@ def test_a_chosen_language_is_remembered_and_the_conversation_stays(
     box.fill("Wer bist du?")
     box.press("Enter")
     expect(page.locator(".pawl-under")).to_have_count(1)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("#pawl-chat [data-testid=user]")).to_have_text("Wer bist du?")
     box.fill("Noch nicht gesendet")
     page.get_by_role("link", name="English").click()
     expect(page.get_by_label("Your message")).to_have_value("Noch nicht gesendet")
@@ -192,6 +195,8 @@ def test_a_chosen_language_is_remembered_and_the_conversation_stays(
     assert "lang=" not in page.url
     expect(page.locator("#pawl-chat [data-testid=user]")).to_have_text("Wer bist du?")
     expect(page.locator("#pawl-list .pawl-day")).to_have_text("Today")
+    other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # looked at again
+    expect(other.get_by_label("Your message")).to_be_visible()
     page.goto(server.url)
     expect(page.get_by_role("button", name="New chat")).to_be_visible()
     expect(page.get_by_text("Ask something.")).to_be_visible()
