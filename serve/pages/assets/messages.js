@@ -65,6 +65,10 @@
       box.focus();
       box.setAttribute("aria-label", pawlText("scripts.edit_message"));
     }
+    // On a small screen the empty page's text scrolls, and holds nothing to tab to.
+    const log = document.querySelector(all + " [role=log]");
+    if (log?.querySelector(".placeholder")) log.tabIndex = 0;
+    else log?.removeAttribute("tabindex");
     for (const message of document.querySelectorAll(all + " [data-testid][aria-label]"))
       message.removeAttribute("aria-label");
     for (const thought of document.querySelectorAll(all + " .pawl-thought:not([data-seen])")) {
