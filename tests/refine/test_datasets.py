@@ -237,6 +237,13 @@ def test_tools_calls_and_their_answers_are_all_in_the_tokens(tmp_path: Path) -> 
     assert not renders_tools(tokenizer)
 
 
+def test_dpo_validates_on_some_rows_of_many_spread_evenly() -> None:
+    pairs = [replace(one, split="validation") for one in corrections(9) for _ in range(8)]
+    stage = build("dpo", [*corrections(1), *pairs])
+    assert len(stage.validation) == 24  # every third of 72
+    assert len(build("sft", [*corrections(1), *pairs]).validation) == 72
+
+
 def test_few_validation_rows_do_not_decide_when_a_stage_stops() -> None:
     assert keeps_best_checkpoint("dpo", MIN_VALIDATION_ROWS)
     assert not keeps_best_checkpoint("kto", 2)
