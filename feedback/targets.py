@@ -26,6 +26,7 @@ from pawl.chat_template import read_special_tokens, read_template
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.models import locate_model
+from pawl.plugins import check_rejecting
 from pawl.schemas import Completion, Message, TrainingRow
 from pawl.settings import Settings
 
@@ -85,15 +86,8 @@ class Targets:
         """Raises: PawlError where ``curation.reject`` names no detector, or one of
         ``curation.detectors`` can't be loaded."""
         own = settings.curation
+        check_rejecting(settings)
         known = detectors(own.detectors)
-        if unknown := sorted(set(own.reject) - set(known)):
-            raise PawlError(
-                f"curation.reject names {', '.join(unknown)}",
-                "there is no such detector",
-                f"Choose from {', '.join(sorted(known))}; of a package's own, name it in "
-                "curation.detectors too",
-                code="unknown_detector",
-            )
         return cls(
             index_of(settings),
             _control_tokens(settings.model, settings.model_revision, settings.state_dir),

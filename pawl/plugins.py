@@ -138,10 +138,25 @@ def check(settings: Settings, kinds: Collection[str] = tuple(KINDS)) -> None:
     """Load all that the settings name, so that its faults are told now.
 
     Raises:
-        PawlError: as :func:`load`.
+        PawlError: as :func:`load`, or as :func:`check_rejecting`.
     """
+    check_rejecting(settings)
     for kind in kinds:
         load_all(kind, named(kind, settings))
+
+
+def check_rejecting(settings: Settings) -> None:
+    """Raises: PawlError where ``curation.reject`` names no detector of Pawl's own or of
+    ``curation.detectors``."""
+    known = KINDS["detector"].taken | set(settings.curation.detectors)
+    if unknown := sorted(set(settings.curation.reject) - known):
+        raise PawlError(
+            f"curation.reject names {', '.join(unknown)}",
+            "there is no such detector",
+            f"Choose from {', '.join(sorted(known))}; of a package's own, name it in "
+            "curation.detectors too",
+            code="unknown_detector",
+        )
 
 
 def load_all(kind: str, names: Collection[str]) -> tuple[Plugin, ...]:

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from evals.judge import Question, compare
 from evals.matching import Kind, match
 from evals.suites import built_in, load
-from feedback.detectors import DETECTORS
+from feedback.detectors import DETECTORS, detectors
+from feedback.detectors.answer import Answer
 from feedback.formats import FORMATS
 from feedback.formats.read import MAPPED, parse
 from feedback.rows import Lesson
@@ -26,6 +27,7 @@ from pawl.schemas import TrainingRow
 from pawl.settings import CurationSettings, JudgeSettings, Settings, load_settings
 from refine.planner import KINDS as STAGES
 from refine.trainer_plugin import configured
+from tests.conftest import REPOSITORY
 
 Bring = Callable[..., str]
 GOOD = {
@@ -71,6 +73,18 @@ def test_the_names_that_are_taken_are_those_of_pawls_own_parts() -> None:
     assert KINDS["importer"].taken == {"auto", MAPPED, *FORMATS}
     settings = load_settings({})
     assert [plugins.named(kind, settings) for kind in KINDS] == [()] * len(KINDS)
+
+
+def test_the_page_names_each_kind_and_its_detector_is_one(bring: Bring) -> None:
+    page = (REPOSITORY / "docs" / "plugins.md").read_text()
+    for kind, about in KINDS.items():
+        [row] = [line for line in page.splitlines() if f"| `{about.group}` |" in line]
+        assert row.startswith(f"| {kind} |")
+        assert f"`{about.setting}`" in row
+    bring("detector", page.partition("```python\n")[2].partition("```")[0])
+    detector = detectors(["mine"])["mine"]
+    assert detector.scored(Answer("STOP IT now")) == pytest.approx(2 / 3)
+    assert detector.finds(Answer("STOP IT now"))
 
 
 @pytest.mark.parametrize(("kind", "code"), GOOD.items())
@@ -185,8 +199,10 @@ def test_a_detector_that_fails_rejects_where_it_is_to_reject_and_is_counted(
     counts = detector_counts(rows, ["mine"])["mine"]
     assert (counts["n_found"], counts["n_scored"], counts["n_failed"]) == (1, 2, 2)
     assert counts["package"] == "acme 1.2"
-    with pytest.raises(PawlError, match=r"name it in curation\.detectors too"):
-        Targets.of(Settings(state_dir=tmp_path, curation=CurationSettings(reject=("mine",))))
+    unnamed = Settings(state_dir=tmp_path, curation=CurationSettings(reject=("mine",)))
+    for refuses in (Targets.of, plugins.check):  # the latter at the start of a server or a night
+        with pytest.raises(PawlError, match=r"name it in curation\.detectors too"):
+            refuses(unnamed)
 
 
 def test_a_matcher_is_asked_first_and_where_it_fails_the_rules_decide(bring: Bring) -> None:
