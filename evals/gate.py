@@ -195,6 +195,11 @@ def decide(
     ]  # fmt: skip
     if not benchmarks:
         missing.append("No benchmark was scored, so nothing says that the rest is unharmed.")
+    if gate.is_prompt_only and not (people[CONTROLS] and gate.controls_per_flag > 0):
+        missing.append(
+            "Benchmarks are asked without system prompts and say nothing of one, and no answers "
+            "that nobody flagged were scored, so nothing says that the rest is unharmed."
+        )
     if holdout is not None and not against and not missing:
         enough = holdout.n_conversations >= fewest_clusters(gate.alpha_people)
         holdout = replace(holdout, looked=enough and len(placebos) >= 2)
@@ -204,7 +209,13 @@ def decide(
     missing = [*reasons.holdout_missing(holdout, gate), *missing]
     if missing:
         return verdict("not_enough_evidence", missing)
-    return verdict("promote", reasons.praise(benchmarks, holdout, anchors.get("anchor", [])))
+    praise = reasons.praise(benchmarks, holdout, anchors.get("anchor", []))
+    if gate.is_prompt_only:
+        praise[-1] += (
+            " That is no evidence for the system prompt: benchmarks are asked without, and the "
+            "weights are the champion's own."
+        )
+    return verdict("promote", praise)
 
 
 def write_verdict(path: Path, verdict: Verdict, **about: Any) -> dict[str, Any]:

@@ -4,10 +4,14 @@ The challenger differs from the champion by a change of each layer's weights,
 ``D = s B A - s' B' A'`` (its own LoRA and the champion's, with their scalings). A placebo is a
 random matrix of the challenger's rank with the same Frobenius norm, ``G H`` of normal numbers. It
 knows nothing of any correction; what it does on people's prompts is what change alone does.
+
+Where the challenger is asked with another system prompt than the champion, the placebo of that is
+a prompt of about as many words that says nothing of this house: general instructions, at random.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +24,17 @@ from pawl.files import read_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+# What a system prompt says anywhere.
+GENERAL = (
+    "You are a helpful assistant.", "Answer politely.", "Be honest.", "Say what you know.",
+    "Read the question carefully before you answer.", "Keep to the question.", "Write clearly.",
+    "Use plain words.", "Answer in the language of the question.", "Do not repeat yourself.",
+    "If you are not sure, say so.", "Give the most important thing first.", "Be friendly.",
+    "Explain your answer where that helps.", "Do not make things up.", "Stay on the subject.",
+    "Think before you answer.", "Treat everybody alike.", "Avoid words that few people know.",
+    "Write whole sentences.", "Take the question seriously.", "Give an example where it helps.",
+    "Do not talk about yourself.", "Check your answer before you give it.",
+)  # fmt: skip
 Halves = tuple["Tensor", "Tensor"]  # B scaled, (out, rank), and A, (rank, in)
 
 
@@ -31,11 +46,23 @@ class Size:
     rank: int
 
 
-def sizes(challenger_dir: Path, champion_dir: Path | None) -> dict[str, Size]:
-    """The size of the change from champion (None: the base) to challenger, by layer."""
+def prompts(system_prompt: str, n: int, seed: str) -> list[str]:
+    """``n`` placebos of a system prompt: as many words, or a sentence more."""
+    n_words, draws = len(system_prompt.split()), random.Random(seed)
+    found = []
+    for _ in range(n):
+        words: list[str] = []
+        while len(words) < n_words:
+            words += draws.choice(GENERAL).split()
+        found.append(" ".join(words))
+    return found
+
+
+def sizes(challenger_dir: Path | None, champion_dir: Path | None) -> dict[str, Size]:
+    """The size of the change from champion to challenger (None: the base), by layer."""
     import torch
 
-    new = _halves(challenger_dir)
+    new = _halves(challenger_dir) if challenger_dir else {}
     old = _halves(champion_dir) if champion_dir else {}
     found = {}
     for name in sorted(new.keys() | old.keys()):

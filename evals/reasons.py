@@ -13,7 +13,8 @@ class GateRules:
     """What a challenger must show. Margins are fractions; ``alpha`` is one-sided.
 
     ``margins`` holds the benchmarks whose margin is another than ``margin``. ``all_items`` says
-    that every item of the benchmarks was scored, so there are no more to ask.
+    that every item of the benchmarks was scored, so there are no more to ask. ``is_prompt_only``:
+    champion and challenger have the same weights, and benchmarks are asked without system prompts.
     """
 
     margin: float
@@ -24,6 +25,7 @@ class GateRules:
     attempt: int = 1  # number of this look at people's prompts since the champion's own
     controls_per_flag: float = 0.0  # unflagged conversations in traffic for each flagged one
     n_decided_before: int = 0  # prompts that decided once and are evidence no more
+    is_prompt_only: bool = False
 
     @property
     def alpha_people(self) -> float:

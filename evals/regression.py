@@ -19,7 +19,7 @@ from evals.matching import match
 from pawl.chat_template import end_of_turn_id, renders_tools, with_objects
 from pawl.files import sha256_json, write_atomic
 from pawl.plugins import Plugin
-from pawl.schemas import ItemScore, Message, TrainingRow
+from pawl.schemas import ItemScore, Message, TrainingRow, asked_with
 
 BENCHMARK = "holdout"
 # No suite can have such names: "__" is not allowed in them.
@@ -33,6 +33,22 @@ N_AT_ONCE = 64
 
 # Pairs of token ids, prompt and answer, to (log-probability, whether greedy would write it).
 Logprobs = Callable[[list[tuple[list[int], list[int]]]], list[tuple[float, bool]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The system prompts with which people's prompts are asked: as the versions are served.
+
+    ``own``: of the model that is scored. ``all``: of all that are compared, their placebos' too; a
+    row that doesn't fit with one of them is left out for each. ``placebos``: of this model's.
+    """
+
+    own: str | None = None
+    all: tuple[str, ...] = ()
+    placebos: tuple[str, ...] = ()
+
+
+UNPROMPTED = Asking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,7 @@ def score_rows(
     on_progress: Callable[[int, int], None],
     known: Mapping[str, Answer] = MappingProxyType({}),
     matchers: Sequence[Plugin] = (),
+    asking: Asking = UNPROMPTED,
 ) -> tuple[list[ItemScore], LeftOut]:
     """Score every row that can be scored, and count the others.
 
@@ -134,8 +151,9 @@ def score_rows(
         known: another model's greedy answers by ``row_id``. Where this model would write the same
             (one forward pass tells), it is not asked to write it.
         matchers: of installed packages. Where one fails, ``detail["matcher_problem"]`` says so.
+        asking: the model's system prompt, before prompts that have none.
     """
-    fitting, left_out = _fitting(rows, tokenizer, max_length_tokens)
+    fitting, left_out = _fitting(rows, tokenizer, max_length_tokens, asking)
     room: dict[str, int] = {}
     requests: list[tuple[list[int], list[int]]] = []
     for row, prompt, texts in fitting:
@@ -249,7 +267,7 @@ def answers_of(items: Sequence[ItemScore]) -> dict[str, Answer]:
 
 
 def _fitting(
-    rows: Sequence[TrainingRow], tokenizer: Any, max_length_tokens: int
+    rows: Sequence[TrainingRow], tokenizer: Any, max_length_tokens: int, asking: Asking
 ) -> tuple[list[tuple[TrainingRow, list[int], list[str]]], LeftOut]:
     """The rows that can be scored, each with the tokens of its prompt and the texts to score: the
     correction and the flagged answer, of a control the answer that nobody flagged."""
@@ -258,17 +276,21 @@ def _fitting(
     knows_tools = any(row.has_tools for row in rows) and renders_tools(tokenizer)
     for row in rows:
         is_left_out = row.has_tools and not knows_tools
-        prompt = None if is_left_out else _ids(tokenizer, row.prompt, row.tools)
-        if prompt is None:
+        prompts = [
+            None if is_left_out else _ids(tokenizer, asked_with(one, row.prompt), row.tools)
+            for one in (asking.own, *asking.all)
+        ]
+        whole = [prompt for prompt in prompts if prompt is not None]
+        if len(whole) < len(prompts):
             n_refused += 1
             continue
         wanted = (row.completion,) if row.kind == "unpaired" else (row.chosen, row.rejected)
         texts = [text or "" for text in wanted]
         longest = max(len(_answer_ids(tokenizer, text)) for text in texts)
-        if len(prompt) + longest > max_length_tokens:
+        if max(map(len, whole)) + longest > max_length_tokens:
             n_too_long += 1
             continue
-        fitting.append((row, prompt, texts))
+        fitting.append((row, whole[0], texts))
     return fitting, LeftOut(n_too_long, n_refused)
 
 

@@ -9,18 +9,25 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evals.bias import content_hash as bias_hash
-from evals.regression import is_of_people, read_more_rows, rows_hash, scored_rows
-from evals.score import FORMAT, ITEMS, MANIFEST, write_scores
+from evals.regression import (
+    UNPROMPTED,
+    Asking,
+    is_of_people,
+    read_more_rows,
+    rows_hash,
+    scored_rows,
+)
+from evals.score import BASE, FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
 from pawl import plugins
 from pawl.adapters import read_manifest
-from pawl.files import read_json, sha256_file, sha256_json
+from pawl.files import read_json, sha256_file, sha256_json, write_json
 from pawl.jobs import OnEvent, run_job
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore
@@ -45,9 +52,10 @@ def score(
     data_dir: Path | None = None,
     snapshot_dir: Path | None = None,
     more_rows: Path | None = None,
-    placebo_of: Path | None = None,
+    placebo_of: Path | Literal["base"] | None = None,
     n_placebos: int = 0,
     matchers: Sequence[str] = (),
+    asking: Asking = UNPROMPTED,
     watch: Path | None = None,
     out_dir: Path | None = None,
     benchmarks: bool = True,
@@ -68,8 +76,9 @@ def score(
         snapshot_dir: score the holdout of this snapshot too, as benchmark ``holdout``.
         more_rows: a file of rows to score beside the holdout (``regression.write_more_rows``).
         placebo_of: score ``n_placebos`` random changes of this model too, as large as it is from
-            this model to that adapter.
+            this model to that adapter, or to the base; of the prompt where ``asking`` has some.
         matchers: of installed packages, asked before ``evals.matching`` (``gate.matchers``).
+        asking: system prompts with which people's prompts are asked; benchmarks have none.
         watch: a file that says when a benchmark needs no more items (``score.read_watch``).
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
@@ -84,11 +93,13 @@ def score(
     """
     rows = scored_rows(snapshot_dir) if snapshot_dir else []
     rows += read_more_rows(more_rows) if more_rows else []
-    placebos = (
-        {"of": read_manifest(placebo_of).fingerprint, "n": n_placebos}
-        if placebo_of and n_placebos
-        else {}
-    )
+    placebos: dict[str, Any] = {}
+    if n_placebos and placebo_of:
+        other = BASE if placebo_of == BASE else read_manifest(Path(placebo_of)).fingerprint
+        placebos = {"of": other, "n": n_placebos}
+    elif n_placebos and asking.placebos:
+        placebos = {"n": n_placebos}
+    asked = asdict(asking) if asking != UNPROMPTED else {}
     fingerprint = read_manifest(adapter_dir).fingerprint if adapter_dir else None
     who = {
         "model": model.fingerprint,
@@ -108,7 +119,7 @@ def score(
     if rows:
         by = [str(plugin) for plugin in plugins.load_all("matcher", matchers)]
         decides = {"rows": rows_hash(rows), "placebos": placebos} | ({"matchers": by} if by else {})
-        key = sha256_json(who | decides)
+        key = sha256_json(who | decides | ({"asking": asked} if asked else {}))
         parts["holdout"] = scores_dir / f"holdout-{key[:16]}"
     missing = [part for part, folder in parts.items() if not _finished(folder)]
     if missing:
@@ -129,10 +140,14 @@ def score(
             arguments += ["--more-rows", str(more_rows.absolute())] if more_rows else []
             arguments += ["--matchers", ",".join(matchers)] if matchers else []
             if placebos and placebo_of:
-                arguments += ["--placebo-of", str(placebo_of.absolute())]
-                arguments += ["--n-placebos", str(n_placebos)]
+                whole = placebo_of if placebo_of == BASE else Path(placebo_of).absolute()
+                arguments += ["--placebo-of", str(whole)]
+            arguments += ["--n-placebos", str(n_placebos)] if placebos else []
         with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
             out = Path(work).absolute() / "out"
+            if asked:
+                write_json(Path(work) / "asking.json", asked)
+                arguments += ["--asking", str(Path(work).absolute() / "asking.json")]
             run_job(
                 "evals.score",
                 [*arguments, "--out", str(out)],

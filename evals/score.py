@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from evals import bias, suites
 from evals.sequential import FIRST_LOOK, LOOK_EVERY, Reference, Watch
 from evals.suites import Benchmark, Suite
@@ -33,6 +35,7 @@ from pawl.jobs import OnEvent, run_child
 from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
+BASE = "base"  # whose weights the challenger has, in place of an adapter's folder
 FORMAT = 8  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
@@ -155,19 +158,26 @@ def score_people(
         max_length_tokens=scorer.max_length,
         matchers=plugins.load_all("matcher", args.matchers.split(",") if args.matchers else ()),
     )
+    asking = regression.UNPROMPTED
+    if args.asking:
+        asking = TypeAdapter(regression.Asking).validate_json(args.asking.read_bytes())
     items, left_out = score_all(
-        rows, on_progress=lambda done, total: progress("holdout", done, total)
+        rows, on_progress=lambda done, total: progress("holdout", done, total), asking=asking
     )
-    if args.placebo_of and args.n_placebos:
+    if (args.placebo_of or asking.placebos) and args.n_placebos:
         rows = [row for row in rows if regression.benchmark_of(row) != regression.KEPT]
         known = regression.answers_of(items)
-        layers = placebo.sizes(args.placebo_of, args.adapter)
-        fingerprint = read_manifest(args.placebo_of).fingerprint
+        other = None if args.placebo_of in (None, BASE) else Path(args.placebo_of)
+        layers = placebo.sizes(other, args.adapter) if args.placebo_of else {}
+        fingerprint = read_manifest(other).fingerprint if other else args.model_fingerprint
         for number in range(1, args.n_placebos + 1):
             # Its seed follows from the challenger: nobody chooses what it must beat.
             seed = int(sha256_json([fingerprint, number])[:8], 16)
+            own = asking.placebos[number - 1] if asking.placebos else asking.own
             with placebo.changed(scorer.model, layers, seed):
-                found, _ = score_all(rows, known=known, on_progress=lambda *_: None)
+                found, _ = score_all(
+                    rows, known=known, on_progress=lambda *_: None, asking=replace(asking, own=own)
+                )
             progress("placebos", number, args.n_placebos)
             items += [replace(i, benchmark=f"{regression.PLACEBO}{number}") for i in found]
     return items, {"too_long": left_out.n_too_long, "refused": left_out.n_refused}
@@ -369,7 +379,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--holdout", type=Path, help="snapshot whose holdout is scored")
     parser.add_argument("--more-rows", type=Path, help="JSON lines: controls and kept prompts")
     parser.add_argument("--matchers", help="of installed packages: NAME,NAME")
-    parser.add_argument("--placebo-of", type=Path, help="adapter as large as the placebos")
+    parser.add_argument("--placebo-of", help=f"adapter as large as the placebos, or {BASE!r}")
+    parser.add_argument("--asking", type=Path, help="system prompts of what is compared, as JSON")
     parser.add_argument("--n-placebos", type=int, default=0, help="random changes of this model")
     parser.add_argument("--watch", type=Path, help="what says when a benchmark needs no more items")
     parser.add_argument("--skip-benchmarks", action="store_true", help="score the holdout alone")

@@ -302,10 +302,16 @@ class VersionSettings(Record):
 
     def asked(self, messages: list[Message]) -> list[Message]:
         """Messages as this version is asked them."""
-        has_own = any(message["role"] in ("system", *PLAIN_ROLES) for message in messages)
-        if self.system_prompt is None or has_own:
-            return messages
-        return [{"role": "system", "content": self.system_prompt}, *messages]
+        return asked_with(self.system_prompt, messages)
+
+
+def asked_with(system_prompt: str | None, messages: list[Message]) -> list[Message]:
+    """Messages with a version's system prompt before them, unless they have a system message, or
+    are a plain completion's."""
+    has_own = any(message["role"] in ("system", *PLAIN_ROLES) for message in messages)
+    if system_prompt is None or has_own:
+        return messages
+    return [{"role": "system", "content": system_prompt}, *messages]
 
 
 class Role(StrEnum):

@@ -56,6 +56,7 @@ def header(job: Job) -> dict[str, Any]:
             "content_sha256": snapshot["content_sha256"],
             "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl"),
         },
+        **({"system_prompt": job.system_prompt} if job.system_prompt else {}),
         "plan": job.plan.as_json(),
         "seed": job.plan.seed,
         **({"plugins": {"trainer": str(plugins.load("trainer", trainer))}} if trainer else {}),

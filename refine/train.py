@@ -48,7 +48,7 @@ from pawl.errors import PawlError
 from pawl.files import hold_lock, sync_dir, write_atomic
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
-from pawl.schemas import TrainingRow
+from pawl.schemas import TrainingRow, asked_with
 from refine.checkpoints import DONE, Clock, StageCheckpoints, belongs_to, cut, discard
 from refine.domain import keep_traffic, needs_traffic, read_traffic, weigh
 from refine.monitoring import STEPS, Reporting, set_environment
@@ -72,7 +72,8 @@ class Job:
     ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``);
     ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step;
     ``leave_out`` are row_ids of the snapshot that training does not see (cross-validation);
-    ``traffic_path`` holds the prompts that rows are weighted by (``refine/domain.py``)."""
+    ``traffic_path`` holds the prompts that rows are weighted by (``refine/domain.py``);
+    ``system_prompt`` stands before rows without one, as the adapter will be served."""
 
     snapshot_dir: Path
     plan: Plan
@@ -89,6 +90,7 @@ class Job:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     leave_out: tuple[str, ...] = ()
     traffic_path: Path | None = None
+    system_prompt: str | None = None
 
     @classmethod
     def in_run(
@@ -99,6 +101,7 @@ class Job:
         plan: Plan,
         replay_dir: Path,
         champion_dir: Path | None = None,
+        system_prompt: str | None = None,
     ) -> Job:
         """The job of a run's folder: ``adapter`` and ``train`` lie in it."""
         return cls(
@@ -112,6 +115,7 @@ class Job:
             replay_dir,
             base.revision,
             champion_dir,
+            system_prompt=system_prompt,
         )
 
     def reporting_to(self, names: tuple[str, ...], folder: Path) -> Job:
@@ -243,6 +247,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
     )
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
+    rows = [replace(row, prompt=asked_with(job.system_prompt, row.prompt)) for row in rows]
     whole_header = header(job)
     reporting = Reporting(job.report_to, job.work_dir.parent.name, whole_header)
     device = f"{base.device.type} {base.dtype}"

@@ -19,12 +19,18 @@ _CHUNK_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Where the adapter is. With a ``run_dir`` and no ``force`` the gate must have said yes."""
+    """Where the adapter is. With a ``run_dir`` and no ``force`` the gate must have said yes.
+
+    ``version``: in place of an adapter, one that was made of a system prompt and sampling.
+    ``settings_of``: the version whose prompt and sampling the adapter was trained and scored with.
+    """
 
     adapter_dir: Path
     run_dir: Path | None
     run_id: str | None
     force: bool
+    version: str | None = None
+    settings_of: str | None = None
 
 
 def check_named(request: PromotionRequest) -> None:
@@ -91,7 +97,12 @@ def find_candidate(request: PromotionRequest, settings: Settings) -> Candidate:
             code="unknown_run",
             param="run_dir",
         )
-    return Candidate(run_dir / "adapter", run_dir, request.run_id or run_dir.name, request.force)
+    path = run_dir / "challenger.json"  # of refine/night/asked.py
+    about = read_json(path) if path.exists() else {}
+    return Candidate(
+        run_dir / "adapter", run_dir, request.run_id or run_dir.name, request.force,
+        about.get("version"), about.get("settings_of"),
+    )  # fmt: skip
 
 
 def check_verdict(run_dir: Path, fingerprint: str, champion: str) -> None:

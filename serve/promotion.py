@@ -38,11 +38,18 @@ from pawl.schemas import (
     utc_now,
 )
 from pawl.settings import Settings
-from serve.candidate import Candidate, check_named, find_candidate, install, sweep
+from serve.candidate import (
+    Candidate,
+    check_named,
+    check_verdict,
+    find_candidate,
+    install,
+    sweep,
+)
 from serve.champion import check_fits, check_made_for
 from serve.engine.probe import ProbeResult
 from serve.loading import Loader
-from serve.version_settings import made_of, settings_of
+from serve.version_settings import keep_settings, made_of, settings_of
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -126,7 +133,7 @@ class Promoter:
         if request.version or request.system_prompt is not None or request.sampling():
             return await self._unbroken(self._promote_settings(request, made_by))
         candidate = find_candidate(request, self._settings)
-        return await self._unbroken(self._promote(candidate))
+        return await self._unbroken(self._promote(candidate, made_by))
 
     async def approve(self, run_id: str) -> Promotion:
         """Let a challenger in that waits for a person, or end its canary: one that had its share
@@ -221,19 +228,19 @@ class Promoter:
 
     # ---- moves, each under the lock ----
 
-    async def _promote(self, candidate: Candidate) -> Promotion:
+    async def _promote(self, candidate: Candidate, made_by: str) -> Promotion:
         async with self._lock:
             under_way = self._under_way(candidate.run_id)
             if under_way is not None and not candidate.force:
                 return under_way
             champion = self._store.champion()
-            version = f"pawl@{await asyncio.to_thread(self._store.next_version)}"
+            version = candidate.version or (
+                f"pawl@{await asyncio.to_thread(self._store.next_version)}"
+            )
             row = _begin("promote", version, champion, candidate.run_id)
             row = replace(row, probe={"forced": candidate.force, "n_tries": 0})
             try:
-                await asyncio.to_thread(
-                    install, candidate, version, champion, base=self._base, settings=self._settings
-                )
+                await asyncio.to_thread(self._prepare, candidate, version, champion, made_by)
             except PawlError as err:
                 return await self._record(row, "refused", str(err))
             except OSError as err:
@@ -242,6 +249,20 @@ class Promoter:
                 reason = f"a person must sign: 'pawl approve {row.run_id}', or 'pawl reject'"
                 return await self._record(row, "waiting", reason)
             return await self._let_in(row, "waits for the engine to load and probe it")
+
+    def _prepare(self, candidate: Candidate, version: str, champion: str, made_by: str) -> None:
+        """Bring what a run tested to its place. Raises PawlError, OSError: it can't be served, or
+        the gate did not let it through."""
+        if candidate.version is None:
+            install(candidate, version, champion, base=self._base, settings=self._settings)
+        elif candidate.run_dir is not None and not candidate.force:
+            made = settings_of(version, self._store)
+            check_verdict(candidate.run_dir, made.fingerprint, champion)
+        if candidate.settings_of is not None:
+            keep_settings(
+                version, candidate.settings_of, made_by,
+                base=self._base, store=self._store, settings=self._settings,
+            )  # fmt: skip
 
     async def _promote_settings(self, request: PromotionRequest, made_by: str) -> Promotion:
         async with self._lock:

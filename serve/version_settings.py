@@ -50,13 +50,7 @@ def made_of(
             f"the context has {n_context} tokens, so each request without its own would be refused",
             "Lower it",
         )  # fmt: skip
-    content: dict[str, Any] = {
-        "base_fingerprint": base.fingerprint,
-        "adapter": _adapter_fingerprint(weights, settings),
-        "system_prompt": prompt,
-        "sampling": sampling,
-    }
-    fingerprint = "sha256:" + sha256_json(content)
+    fingerprint = _fingerprint(weights, base, prompt, sampling, settings)
     for row in store.all_version_settings():
         if row.fingerprint == fingerprint:
             return row
@@ -67,6 +61,25 @@ def made_of(
     )  # fmt: skip
     store.append_version_settings(row).result()
     return row
+
+
+def keep_settings(
+    version: str, of: str, made_by: str, *, base: BaseModel, store: Store, settings: Settings
+) -> None:
+    """Record that an adapter that was copied to its place has another version's prompt and
+    sampling, with which it was trained and scored. Waits for the store.
+
+    Raises:
+        PawlError: the other version has none.
+    """
+    other = settings_of(of, store)
+    fingerprint = _fingerprint(version, base, other.system_prompt, other.sampling, settings)
+    row = VersionSettings(
+        version=version, created_at=utc_now(), made_by=made_by, weights=version,
+        base_fingerprint=base.fingerprint, system_prompt=other.system_prompt,
+        sampling=other.sampling, fingerprint=fingerprint,
+    )  # fmt: skip
+    store.append_version_settings(row).result()
 
 
 def settings_of(version: str, store: Store) -> VersionSettings:
@@ -99,10 +112,18 @@ def _standing_on(
     return weights, store.version_settings(version)
 
 
-def _adapter_fingerprint(weights: str, settings: Settings) -> str | None:
-    if weights == BASE_VERSION:
-        return None
-    return read_manifest(settings.adapters_dir / weights).fingerprint
+def _fingerprint(
+    weights: str, base: BaseModel, prompt: str | None, sampling: dict[str, Any], settings: Settings
+) -> str:
+    """A hash of all that decides an answer."""
+    adapter = None
+    if weights != BASE_VERSION:
+        adapter = read_manifest(settings.adapters_dir / weights).fingerprint
+    content = {
+        "base_fingerprint": base.fingerprint, "adapter": adapter, "system_prompt": prompt,
+        "sampling": sampling,
+    }  # fmt: skip
+    return "sha256:" + sha256_json(content)
 
 
 def _check_prompt(prompt: str, base: BaseModel, n_context: int) -> None:

@@ -35,7 +35,7 @@ def write_report(run_dir: Path) -> Path:
 
     They say what the files there say, as far as the run came: ``run.json``, ``snapshot.json``,
     ``plan.json``, ``train/steps.jsonl``, ``adapter``, ``scores/champion``, ``scores/challenger``,
-    ``verdict.json``, ``judge.json``, ``suspects.json`` and ``promotion.json``.
+    ``verdict.json``, ``judge.json``, ``suspects.json``, ``challenger.json`` and ``promotion.json``.
     """
     report = build_report(run_dir)
     write_json(run_dir / "report.json", report)
@@ -46,7 +46,7 @@ def write_report(run_dir: Path) -> Path:
 
 def build_report(run_dir: Path) -> dict[str, Any]:
     """Everything the report says, as JSON."""
-    run, snapshot, plan, verdict, promotion, judge, suspects, adapter = (
+    run, snapshot, plan, verdict, promotion, judge, suspects, challenger, adapter = (
         _optional(run_dir / name)
         for name in (
             "run.json",
@@ -56,6 +56,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
             "promotion.json",
             "judge.json",
             "suspects.json",
+            "challenger.json",
             f"adapter/{ADAPTER_MANIFEST}",
         )
     )
@@ -80,6 +81,7 @@ def build_report(run_dir: Path) -> dict[str, Any]:
         "erased_by_age": detail.get("erased_by_age"),
         "snapshot": _some(snapshot, "snapshot_id", "counts", "rejections"),
         "plan": plan or None,
+        "asked": challenger.get("asked"),
         "verdict": verdict or None,
         "complaints": _complaints(pairs.get(HOLDOUT, [])),
         "changes": {n: _changes(group) for n, group in pairs.items() if not is_of_people(n)},

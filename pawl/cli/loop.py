@@ -36,10 +36,17 @@ DEFAULT_MINUTES = 5.0  # of 'pawl why' where gate.suspects_minutes is 0
     is_flag=True,
     help="Keep schedule.quiet_hours, min_new_rows and max_hours; leave a line in schedule.jsonl.",
 )
+@click.option("--challenger", metavar="VERSION",
+              help="Test this version of a system prompt; train nothing.")  # fmt: skip
 @click.option("--due", hidden=True, type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]))
 @click.pass_context
 def nightly_command(
-    ctx: click.Context, fresh: bool, dry_run: bool, scheduled: bool, due: datetime | None
+    ctx: click.Context,
+    fresh: bool,
+    dry_run: bool,
+    scheduled: bool,
+    due: datetime | None,
+    challenger: str | None,
 ) -> None:
     """Retrain on the feedback, score, and promote or say why not.
 
@@ -48,6 +55,12 @@ def nightly_command(
     """
     from refine.night.nightly import run_night
 
+    if challenger is not None and (dry_run or scheduled or due is not None):
+        raise PawlError(
+            "--challenger came with --dry-run or --scheduled",
+            "a version is tested when somebody asks for it, by what a dry run counts",
+            "Leave one of them out",
+        )
     settings = settings_beside_server(ctx, say=say_progress)
     configure_logging(settings.log, file=settings.logs_dir / "nightly.log")
     if dry_run:
@@ -63,7 +76,9 @@ def nightly_command(
             end_with_parent(os.getppid())
         echo(run_scheduled(connect(settings), settings, due=due, say=say_progress))
         return
-    result = run_night(connect(settings), settings, fresh=fresh, say=say_progress)
+    result = run_night(
+        connect(settings), settings, fresh=fresh, challenger=challenger, say=say_progress
+    )
     echo(result.describe())
 
 

@@ -10,6 +10,7 @@ from pawl.client import Client
 from pawl.models import resolve_model
 from pawl.settings import Settings
 from refine.night import evidence
+from refine.night.asked import asked_of
 from refine.night.recheck import known_mended
 from refine.night.steps import Say
 from refine.planner import choose, hidden_size_of
@@ -48,5 +49,10 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
         f"{found.n_kept} prompts that were fixed once; {found.n_decided_before} prompts have "
         "decided before",
         found.power,
+        *(
+            [f"the challenger keeps the system prompt and sampling of {champion}"]
+            if asked_of(client, champion).fingerprint
+            else []
+        ),
         *(["no night trains while a canary runs ('pawl status')"] if status.get("canary") else []),
     ]

@@ -32,6 +32,8 @@ from pawl.models import BaseModel, resolve_model
 from pawl.server import wait_ready
 from pawl.settings import Settings
 from refine.monitoring import check_packages
+from refine.night.asked import begin as begin_asked
+from refine.night.asked import check_challenger
 from refine.night.budget import OUT_OF_TIME
 from refine.night.progress import Progress, usual_seconds
 from refine.night.state import Run, as_begun, promotion_of
@@ -82,6 +84,7 @@ def run_night(
     fresh: bool = False,
     minutes: float | None = None,
     min_new_rows: int = 0,
+    challenger: str | None = None,
     say: Say = lambda line: None,
 ) -> NightResult:
     """Run a night, or carry on the one that was interrupted.
@@ -92,6 +95,8 @@ def run_night(
         minutes: its time: what fits is planned before it trains (``refine/night/budget.py``), and
             what is not done when it is over is left to the next night. None: no bound. Only in a
             process's main thread.
+        challenger: a version of a system prompt that is tested, and let in, as what a night
+            trains; nothing is trained.
         min_new_rows: that the last night that trained did not have; with fewer nothing is trained.
         say: takes one line of progress at a time.
 
@@ -120,8 +125,15 @@ def run_night(
                 "an adapter fits one base only",
                 "Leave --set model=... out: beside a server a night takes its model",
             )
-        _check_champion(client, status["champion"])
+        if challenger is not None:
+            check_challenger(client, challenger, status)
         run = _interrupted(client, settings, status, fresh, say)
+        if run is not None and challenger not in (None, run.state.detail.get("challenger")):
+            raise PawlError(
+                f"{run.state.run_id} is not at its end, and tests another challenger",
+                "one run at a time",
+                "'pawl nightly' carries it on; --fresh gives it up",
+            )
         if run is not None:
             settings, changes = as_begun(run.state, settings)
             if changes:
@@ -139,7 +151,10 @@ def run_night(
             champion=status["champion"],
             base_fingerprint=base.fingerprint,
             suite=str(suite.folder),
+            **({"challenger": challenger} if challenger is not None else {}),
         )
+        if not run.state.steps:
+            begin_asked(client, run.run_dir, run.state.champion, run.state.detail.get("challenger"))
         beside_engine = status["engine"]["state"] != "off"
         until = None if minutes is None else began + 60 * minutes
         now = Progress(run.run_dir, usual_seconds(alike(run, settings.runs_dir)), until)
@@ -148,19 +163,6 @@ def run_night(
             until=until, min_new_rows=min_new_rows,
         )  # fmt: skip
         return _work(night)
-
-
-def _check_champion(client: Client, champion: str) -> None:
-    """Raises PawlError: the champion has a prompt or sampling, which no gate compares."""
-    rows: list[dict[str, Any]] = client.get("/admin/versions")
-    if any(row["fingerprint"] for row in rows if row["version"] == champion):
-        raise PawlError(
-            f"{champion}, the champion, has a system prompt or sampling of its own",
-            "a night's adapter would be served without, and be compared with it as if it had none",
-            "'pawl rollback --to VERSION' goes to one without; make the prompt's version anew on "
-            "what the night brings in: 'pawl promote --system-prompt FILE --on VERSION --force'",
-            code="champion_has_settings",
-        )
 
 
 @contextmanager

@@ -62,8 +62,10 @@ class Run:
         champion: str,
         base_fingerprint: str,
         suite: str,
+        **detail: Any,
     ) -> Run:
-        """Begin a run under a name that sorts by time; ``suite`` is the folder of its suite."""
+        """Begin a run under a name that sorts by time; ``suite`` is the folder of its suite, which
+        stands in its ``detail`` beside the rest."""
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         now = utc_now()
         run_id = f"run-{stamp}-{os.urandom(2).hex()}"
@@ -71,8 +73,10 @@ class Run:
             run_id, "started", now, now, champion, base_fingerprint, settings=_deciding(settings)
         )
         run = cls(settings.runs_dir / run_id, state, client)
-        run._write(detail={"suite": suite})  # before it is posted, so that a kill leaves no run
-        run._move("started")  # that the server knows and no night carries on
+        # Before it is posted, so that a kill leaves no run that the server knows and no night
+        # carries on.
+        run._write(detail={"suite": suite, **detail})
+        run._move("started")
         return run
 
     @classmethod

@@ -30,6 +30,8 @@ from pawl.schemas import TrainingRow
 from pawl.settings import Settings
 from refine.augment import augment
 from refine.night import evidence
+from refine.night.asked import Asked, asked_of, asking, is_prompt_only
+from refine.night.asked import read as read_asked
 from refine.night.budget import OUT_OF_TIME, REST_MINUTES, Budget, plan_time
 from refine.night.progress import Progress
 from refine.night.recheck import mended_by_base
@@ -65,13 +67,20 @@ class Night:
     def path(self, name: str) -> Path:
         return self.run.run_dir / name
 
-    def version_dir(self, version: str) -> Path | None:
-        """The adapter of a promoted version; None for the base."""
-        return None if version == BASE_VERSION else self.settings.adapters_dir / version
+    def adapter_of(self, asked: Asked) -> Path | None:
+        """The adapter of a version, the run's own of one that is made now; None for the base."""
+        if asked.weights is None:
+            return self.path("adapter")
+        return None if asked.weights == BASE_VERSION else self.settings.adapters_dir / asked.weights
+
+    @property
+    def compared(self) -> tuple[Asked, Asked]:
+        """How champion and challenger are asked."""
+        return read_asked(self.run.run_dir, self.run.state.champion)
 
     @property
     def champion_dir(self) -> Path | None:
-        return self.version_dir(self.run.state.champion)
+        return self.adapter_of(self.compared[0])
 
     @property
     def snapshot_dir(self) -> Path:
@@ -228,6 +237,7 @@ def _last_trained(night: Night) -> RunState | None:
     """The newest run on this base that came to a verdict."""
     for state in newest_runs(night.settings.runs_dir):
         trained = state.detail.get("outcome", "no_run") not in ("no_run", "no_verdict")
+        trained &= "challenger" not in state.detail
         if trained and state.status == "finished":
             same = state.base_fingerprint == night.base.fingerprint
             return state if same and state.run_id != night.run.state.run_id else None
@@ -265,6 +275,7 @@ def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str) -> str:
         recipe = read_manifest(night.champion_dir).recipe
         content = read_json(night.path("snapshot.json"))["content_sha256"]
         same_rows = recipe.get("snapshot", {}).get("content_sha256") == content
+        same_rows &= recipe.get("system_prompt") == night.compared[1].system_prompt
         if same_rows and _is_plan(recipe, chosen):
             return f"{night.champion_dir.name} was trained on exactly these rows"
     found = evidence.read(night.run.run_dir)
@@ -276,6 +287,7 @@ def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str) -> str:
             (is_untested or state.detail.get("inputs_sha256") == inputs_sha256)
             and state.run_id != night.run.state.run_id
             and state.status == "finished"
+            and "challenger" not in state.detail  # it tested a version without training
             and outcome not in ("no_run", "no_verdict")
         ):
             ended = f"'{outcome.replace('_', ' ')}'"
@@ -328,6 +340,7 @@ def train_challenger(night: Night) -> Result:
         night.current_plan,
         night.settings.replay_dir,
         night.champion_dir,
+        night.compared[1].system_prompt,
     ).reporting_to(night.settings.monitoring.report_to, night.settings.state_dir / "monitoring")
     job = job.weighing(night.client)
     train(job, beside_engine=night.beside_engine, on_event=night.progress("train"))
@@ -348,13 +361,16 @@ def score_role(role: str, night: Night) -> Result:
     from evals.score import FORMAT
 
     gate = night.settings.gate
-    best = night.run.state.detail.get("best")
-    adapter_dir = {
-        "champion": night.champion_dir,
-        "anchor": night.version_dir(gate.anchor),
-        "best": night.version_dir(best) if best else None,
-        "challenger": night.path("adapter"),
-    }[role]
+    champion, challenger = night.compared
+    known = {"champion": champion, "challenger": challenger}
+    for name, applies, version in (
+        ("anchor", _has_anchor, gate.anchor),
+        ("best", _has_best, night.run.state.detail.get("best")),
+    ):
+        if applies(night.run.state):
+            known[name] = asked_of(night.client, str(version))
+    others = [one for name, one in known.items() if name in ("anchor", "best")]
+    scored, tested = night.adapter_of(known[role]), night.adapter_of(challenger)
     of_people: dict[str, Any] = {
         "snapshot_dir": night.snapshot_dir,
         "more_rows": night.path(evidence.MORE_ROWS),
@@ -364,8 +380,10 @@ def score_role(role: str, night: Night) -> Result:
         kept = evidence.read(night.run.run_dir).n_kept
         of_people = {"more_rows": night.path(evidence.KEPT_ROWS)} if kept else {}
     elif role == "champion":
-        of_people |= {"placebo_of": night.path("adapter"), "n_placebos": gate.n_placebos}
-    else:
+        of_people["n_placebos"] = gate.n_placebos
+        if tested != scored:
+            of_people["placebo_of"] = tested or "base"
+    elif not is_prompt_only(champion, challenger):  # else the benchmarks are the champion's own
         of_people["watch"] = evidence.write_watch(
             night.run.run_dir,
             gate_rules(gate, night.suite),
@@ -383,7 +401,7 @@ def score_role(role: str, night: Night) -> Result:
         if finished
         else score(
             night.base,
-            adapter_dir,
+            scored,
             suite=night.suite,
             scores_dir=night.settings.scores_dir,
             n_items=items_per_benchmark(gate, night.suite),
@@ -392,6 +410,7 @@ def score_role(role: str, night: Night) -> Result:
             matchers=gate.matchers,
             # Each night draws anew: no challenger is chosen by items that chose another one.
             seed=int(sha256_json(night.run.state.run_id)[:8], 16),
+            asking=asking(known[role], champion, challenger, others, gate.n_placebos),
             **of_people,
             out_dir=out_dir,
             beside_engine=night.beside_engine,
@@ -416,6 +435,7 @@ def decide(night: Night) -> Result:
     from evals.runner import read_scores
 
     found = evidence.read(night.run.run_dir)
+    champion, challenger = night.compared
 
     def items(role: str, applies: bool = True) -> Any:
         return read_scores(night.path(f"scores/{role}")).items if applies else None
@@ -428,6 +448,7 @@ def decide(night: Night) -> Result:
             attempt=found.attempt,
             controls_per_flag=found.controls_per_flag,
             n_decided_before=found.n_decided_before,
+            is_prompt_only=is_prompt_only(*night.compared),
         ),
         items("anchor", _has_anchor(night.run.state)),
         items("best", _has_best(night.run.state)),
@@ -438,16 +459,20 @@ def decide(night: Night) -> Result:
         decided,
         look=_look(found, decided),
         champion_version=night.run.state.champion,
-        champion_fingerprint=(
-            read_manifest(night.champion_dir).fingerprint if night.champion_dir else None
-        ),
-        challenger_fingerprint=read_manifest(night.path("adapter")).fingerprint,
+        champion_fingerprint=_fingerprint(night, champion),
+        challenger_fingerprint=_fingerprint(night, challenger),
         suite=night.suite.name,
     )
     night.client.post(f"/admin/runs/{night.run.state.run_id}/verdict", verdict)
     outcome = verdict["outcome"]
     detail = {"outcome": outcome, "reason": " ".join(verdict["reasons"])}
     return Result(outcome.replace("_", " "), detail)
+
+
+def _fingerprint(night: Night, asked: Asked) -> str | None:
+    """Of all that decides what a version answers; None of the base."""
+    adapter = night.adapter_of(asked)
+    return asked.fingerprint or (read_manifest(adapter).fingerprint if adapter else None)
 
 
 def _judged(night: Night, verdict: Verdict, champion: Any, challenger: Any) -> Verdict:
@@ -528,16 +553,25 @@ def report(night: Night) -> Result:
     return Result(str(write_report(night.run.run_dir)))
 
 
-def _trains(state: RunState) -> bool:
+def _plans(state: RunState) -> bool:
+    """A challenger is to be trained, and does not stand already."""
+    return "challenger" not in state.detail
+
+
+def _scores(state: RunState) -> bool:
     return state.detail.get("outcome") != "no_run"
 
 
+def _trains(state: RunState) -> bool:
+    return _plans(state) and _scores(state)
+
+
 def _has_anchor(state: RunState) -> bool:
-    return _trains(state) and state.settings["gate"]["anchor"] != state.champion
+    return _scores(state) and state.settings["gate"]["anchor"] != state.champion
 
 
 def _has_best(state: RunState) -> bool:
-    return _trains(state) and state.detail.get("best") is not None
+    return _scores(state) and state.detail.get("best") is not None
 
 
 def _promotes(state: RunState) -> bool:
@@ -546,7 +580,8 @@ def _promotes(state: RunState) -> bool:
 
 def _is_kept_out(state: RunState) -> bool:
     ranks = state.settings["gate"].get("suspects_minutes", 0.0) > 0
-    return ranks and state.detail.get("outcome") in ("reject", "not_enough_evidence")
+    is_out = state.detail.get("outcome") in ("reject", "not_enough_evidence")
+    return _plans(state) and ranks and is_out
 
 
 def _scoring(role: str, applies: Callable[[RunState], bool]) -> Step:
@@ -557,14 +592,14 @@ def _scoring(role: str, applies: Callable[[RunState], bool]) -> Step:
 STEPS = (
     Step("retention", "retention.json", retention),
     Step("snapshot", "snapshot.json", snapshot),
-    Step("plan", "plan.json", plan),
+    Step("plan", "plan.json", plan, _plans),
     Step("replay", "replay.json", replay, _trains),
     Step("train", "adapter/manifest.json", train_challenger, _trains),
-    _scoring("champion", _trains),
+    _scoring("champion", _scores),
     _scoring("anchor", _has_anchor),
     _scoring("best", _has_best),
-    _scoring("challenger", _trains),
-    Step("decide", "verdict.json", decide, _trains),
+    _scoring("challenger", _scores),
+    Step("decide", "verdict.json", decide, _scores),
     Step("promote", "promotion.json", promote, _promotes),
     Step("why", "suspects.json", why, _is_kept_out),
     Step("report", "report.html", report),

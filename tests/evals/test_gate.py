@@ -469,3 +469,20 @@ def test_a_better_champion_of_earlier_nights_bounds_the_loss(rules: GateRules) -
     verdict = decide(anchor, after, rules, anchor, best)
     assert verdict.outcome == "reject"
     assert "worse than the best champion so far: -8.0 points" in verdict.reasons[0]
+
+
+def test_benchmarks_that_could_not_see_a_prompt_are_no_evidence_for_it(rules: GateRules) -> None:
+    controls = [
+        replace(item, item_id=f"control {item.item_id}")
+        for item in items("holdout__controls", [1.0] * 40)
+    ]
+    before = champion(20) + controls
+    prompt = replace(rules, is_prompt_only=True, controls_per_flag=0.2)
+    verdict = decide(before, mended(before), prompt, None)
+    assert verdict.outcome == "promote"
+    assert "no evidence for the system prompt" in verdict.reasons[-1]
+    alone = champion(20)
+    verdict = decide(alone, mended(alone), prompt, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert "nothing says that the rest is unharmed" in " ".join(verdict.reasons)
+    assert decide(alone, mended(alone), rules, None).outcome == "promote"

@@ -47,3 +47,11 @@ def test_sizes_are_those_of_the_change_from_the_champion(
     assert float((seen[0] - seen[1]).norm()) > layers[name].norm / 2
     for name, value in plain.state_dict().items():
         assert torch.allclose(value, before[name], atol=1e-5)
+
+
+def test_a_prompts_placebos_are_as_long_and_follow_from_the_seed() -> None:
+    text = "word " * 40
+    found = placebo.prompts(text, 8, "one")
+    assert found == placebo.prompts(text, 8, "one") != placebo.prompts(text, 8, "two")
+    assert len(set(found)) == 8
+    assert all(40 <= len(one.split()) < 55 for one in found)

@@ -19,6 +19,7 @@ from feedback.erasing import forget
 from feedback.store import Store
 from pawl.cli import cli
 from pawl.errors import PawlError
+from pawl.files import write_json
 from pawl.schemas import Completion, PromotionRequest
 from pawl.settings import Settings
 from pawl.sse import EventParser
@@ -234,6 +235,36 @@ def test_a_version_on_an_adapter_shares_its_weights_and_keeps_them_in_the_engine
     assert found["n_prompts"] == 1  # brought in again for the comparison
     assert console.post("/admin/rollback", {"to": version}).json()["outcome"] == "live"
     assert ask(console).json()["model"] == version
+    console.post("/admin/rollback", {"to": "base"}).raise_for_status()
+
+
+def test_what_a_gate_tested_is_let_in_as_it_was_tested(console: Console) -> None:
+    version = make(console, system_prompt="Tested.", temperature=0.4)["version"]
+    fingerprint = console.http.get("/admin/versions").json()[0]["fingerprint"]
+    run_dir = console.server.settings.runs_dir / "prompt-run"
+    write_json(run_dir / "challenger.json", {"version": version, "settings_of": None})
+    verdict = {"outcome": "promote", "challenger_fingerprint": "sha256:another", "reasons": [],
+               "champion_version": "base"}  # fmt: skip
+    write_json(run_dir / "verdict.json", verdict)
+    console.post("/admin/runs", {"run_id": "prompt-run", "status": "finished"}).raise_for_status()
+    moved = console.promote("prompt-run")
+    assert (moved["outcome"], moved["version"]) == ("refused", version)
+    assert "another adapter" in moved["reason"]
+    write_json(run_dir / "verdict.json", verdict | {"challenger_fingerprint": fingerprint})
+    moved = console.promote("prompt-run")
+    assert (moved["outcome"], moved["version"]) == ("live", version), moved
+    # What a night trained beside it keeps its prompt.
+    console.passed("trained", version)
+    folder = console.server.settings.runs_dir / "trained"
+    write_json(folder / "challenger.json", {"version": None, "settings_of": version})
+    moved = console.promote("trained")
+    assert moved["outcome"] == "live", moved
+    answer = ask(console)
+    assert answer.headers["X-Pawl-Version"] == moved["version"] != version
+    assert asked(console).items() >= {"model": moved["version"], "temperature": 0.4}.items()
+    assert asked(console)["messages"][0] == {"role": "system", "content": "Tested."}
+    summary = console.http.get("/admin/versions").json()[0]
+    assert (summary["on"], summary["system_prompt"]) == (None, "Tested.")
     console.post("/admin/rollback", {"to": "base"}).raise_for_status()
 
 

@@ -436,11 +436,3 @@ def test_a_night_for_another_base_is_refused(world: World, tmp_path: Path) -> No
     settings = world.settings.model_copy(update={"model": str(other)})
     with pytest.raises(PawlError, match="an adapter fits one base only"):
         run_night(world.client, settings)
-
-
-def test_no_night_runs_while_the_champion_has_a_system_prompt(world: World) -> None:
-    made = world.client.promote(system_prompt="Be brief.")
-    world.app.store.append_promotion(make_promotion(made.version, "live")).result()
-    with pytest.raises(PawlError, match="pawl@1, the champion, has a system prompt"):
-        run_night(world.client, world.settings)
-    assert newest_runs(world.settings.runs_dir) == []
