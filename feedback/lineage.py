@@ -38,7 +38,8 @@ _FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A version with the run that made it and the snapshot that the run took."""
+    """A version with the run that made it and the snapshot that the run took; "" where the run
+    trained nothing, but tested a version of a system prompt."""
 
     version: str
     run_id: str
@@ -68,12 +69,14 @@ def brought_in(store: Store) -> list[Promotion]:
 
 def trained_versions(store: Store) -> list[Trained]:
     """The versions whose night is known, oldest first."""
-    snapshots = {run["run_id"]: str(run["detail"].get("snapshot_id") or "") for run in store.runs()}
-    return [
-        Trained(row.version, row.run_id or "", snapshots[row.run_id or ""])
-        for row in brought_in(store)
-        if snapshots.get(row.run_id or "")
-    ]
+    details = {run["run_id"]: run["detail"] for run in store.runs()}
+    found = []
+    for row in brought_in(store):
+        detail = details.get(row.run_id or "", {})
+        if snapshot_id := str(detail.get("snapshot_id") or ""):
+            learned = "" if "challenger" in detail else snapshot_id
+            found.append(Trained(row.version, row.run_id or "", learned))
+    return found
 
 
 def outcomes(

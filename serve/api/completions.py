@@ -470,7 +470,8 @@ def _named(value: dict[str, Any], raw: bytes, version: str) -> bytes:
     """What the engine said, under the version's name where the engine knows its weights alone."""
     if value.get("model", version) == version:
         return raw
-    return json.dumps({**value, "model": version}, ensure_ascii=False).encode()
+    named = {**value, "model": version}
+    return json.dumps(named, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _failure_in_stream(value: dict[str, Any], exchange: Exchange) -> PawlError:

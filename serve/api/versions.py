@@ -36,6 +36,7 @@ def version_routes(store: Store) -> APIRouter:
         moves, champion = store.promotions(), store.champion()
         stack = champion_stack(moves)
         known = {one.version: one for one in trained_versions(store)}
+        snapshots = {version: one.snapshot_id for version, one in known.items()}
         counts = counts_of(store, list(known.values()))
         settings = {one.version: one for one in store.all_version_settings()}
         found = [
@@ -46,7 +47,7 @@ def version_routes(store: Store) -> APIRouter:
                 at=row.created_at,
                 previous_version=row.previous_version,
                 reason=row.reason,
-                snapshot_id=known[row.version].snapshot_id if row.version in known else None,
+                snapshot_id=snapshots.get(row.version) or None,
                 counts=counts.get(row.version, VersionCounts()),
                 **_asked_with(settings.get(row.version)),
             )

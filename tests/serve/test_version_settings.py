@@ -246,13 +246,17 @@ def test_what_a_gate_tested_is_let_in_as_it_was_tested(console: Console) -> None
     verdict = {"outcome": "promote", "challenger_fingerprint": "sha256:another", "reasons": [],
                "champion_version": "base"}  # fmt: skip
     write_json(run_dir / "verdict.json", verdict)
-    console.post("/admin/runs", {"run_id": "prompt-run", "status": "finished"}).raise_for_status()
+    tested = {"challenger": version, "snapshot_id": "s-of-others"}
+    body = {"run_id": "prompt-run", "status": "finished", "detail": tested}
+    console.post("/admin/runs", body).raise_for_status()
     moved = console.promote("prompt-run")
     assert (moved["outcome"], moved["version"]) == ("refused", version)
     assert "another adapter" in moved["reason"]
     write_json(run_dir / "verdict.json", verdict | {"challenger_fingerprint": fingerprint})
     moved = console.promote("prompt-run")
     assert (moved["outcome"], moved["version"]) == ("live", version), moved
+    summary = console.http.get("/admin/versions").json()[0]
+    assert (summary["run_id"], summary["snapshot_id"]) == ("prompt-run", None)  # nothing learned
     # What a night trained beside it keeps its prompt.
     console.passed("trained", version)
     folder = console.server.settings.runs_dir / "trained"
