@@ -30,6 +30,7 @@ What is shorter than in a night by the defaults, so that one takes 8 to 14 minut
   (else the first look would take a hundred corrections), and the salt of the split is chosen so
   that each day brings enough prompts that test (``nights_days.SALT``).
 
+``--nights 11`` adds a third poisoned night, with the first one's questions; it is not recorded.
 With ``--state-dir`` a run that was interrupted goes on: nights that are done are read from the
 folder and from the store.
 """

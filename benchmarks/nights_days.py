@@ -156,7 +156,7 @@ TOPICS = (
 
 def real_plan(salt: str = SALT) -> Plan:
     """Ten nights of the demonstration's organisation: its 26 facts come in the first nine, how to
-    answer in the last."""
+    answer in the last. An eleventh is poisoned once more."""
     organisation, script = load_organisation(), script_of(load_organisation())
     days = [[ask for ask in script.day if ask.topic in names.split()] for names in FACTS]
     days.append([ask for ask in script.day if ask.category != "invented"])  # how to answer
@@ -164,8 +164,8 @@ def real_plan(salt: str = SALT) -> Plan:
     random.Random(0).shuffle(chats)
     trolls = troll_asks()
     kinds: list[Kind] = ["ordinary", "ordinary", "poisoned", "ordinary", "quiet", "killed",
-                         "poisoned", "ordinary", "ordinary", "ordinary"]  # fmt: skip
-    honest, poison = iter(days), iter((trolls[::2], trolls[1::2]))
+                         "poisoned", "ordinary", "ordinary", "ordinary", "poisoned"]  # fmt: skip
+    honest, poison = iter(days), iter((trolls[::2], trolls[1::2], trolls[::2]))
     nights = []
     for number, kind in enumerate(kinds, 1):
         some = chats[(number - 1) * N_CHATS : number * N_CHATS]

@@ -25,10 +25,10 @@ def message(ask: Ask) -> list[dict[str, Any]]:
     return [{"role": "user", "content": ask.text}]
 
 
-def test_ten_nights_bring_every_fact_and_two_kinds_of_poison() -> None:
+def test_the_nights_bring_every_fact_and_two_kinds_of_poison() -> None:
     plan = real_plan()
     kinds = Counter(night.kind for night in plan.nights)
-    assert kinds == {"ordinary": 6, "poisoned": 2, "quiet": 1, "killed": 1}
+    assert kinds == {"ordinary": 6, "poisoned": 3, "quiet": 1, "killed": 1}
     corrected = Counter(
         turn.ask.topic
         for night in plan.nights
