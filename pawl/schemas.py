@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -78,6 +78,12 @@ class Completion(Record):
     # Of the version's system prompt, which stood before ``messages``; None: it has none, or the
     # messages have their own.
     system_prompt_sha256: str | None = None
+
+    @property
+    def began_and_ended(self) -> tuple[datetime, datetime]:
+        """When it was asked for, and when its answer was over."""
+        began = datetime.fromisoformat(self.created_at)
+        return began, began + timedelta(seconds=self.total_seconds)
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -1110,6 +1116,11 @@ class Conversation(ConversationSummary):
         0, description="of them, before those of the last answer's prompt; 0 if absent"
     )
     branches: list[ConversationBranch] = Field([], description="where they were asked for")
+    beside: str | None = Field(
+        None,
+        description="the completion_id of another answer to what was asked last, asked for "
+        "while the last one came: two to be compared; absent: none",
+    )
 
 
 class ConversationList(Answer):

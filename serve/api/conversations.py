@@ -326,6 +326,8 @@ def read_conversation(
         messages = [read(entry) for entry in path]
         if n := n_left_out(path, shown):
             known["n_left_out"] = n
+        if beside := asked_beside(completions, shown):
+            known["beside"] = beside.completion_id
         if branches:
             known["branches"] = [
                 ConversationBranch(of=of, at=at, messages=[read(entry) for entry in entries])
@@ -341,6 +343,20 @@ def shown_answer(completions: list[Completion], feedback: Collection[Feedback]) 
     chosen = (one for one in reversed(completions)
               if one.completion_id in better and one.messages == newest.messages)  # fmt: skip
     return next(chosen, newest)
+
+
+def asked_beside(completions: list[Completion], shown: Completion) -> Completion | None:
+    """The answer to the same messages that came at the same time as this one."""
+    began, ended = shown.began_and_ended
+    for other in reversed(completions):
+        other_began, other_ended = other.began_and_ended
+        if (
+            other.completion_id != shown.completion_id
+            and max(began, other_began) < min(ended, other_ended)
+            and other.messages == shown.messages
+        ):
+            return other
+    return None
 
 
 def presets_of(store: Store, rater_id: str) -> PresetList:

@@ -80,7 +80,9 @@ class ChatPage:
             lambda rater, request: self._api(request, self._rater(rater, request))
         )
         self._sides = SideBySide(
-            settings, lambda rater, request: self._api(request, self._rater(rater, request))
+            settings,
+            lambda rater, request: self._api(request, self._rater(rater, request)),
+            lambda page, rater, request: self._open(page, self._rater(rater, request), request),
         )
         self._secret = secrets.token_bytes(32)
         with TranslatedBlocks(
@@ -401,14 +403,20 @@ class ChatPage:
 
     async def _stop(self, text: str, page: OpenPage) -> list[Any]:
         """Stop the answer. A question that was not asked goes, if it stands in the box still or
-        another one stood in its place."""
+        another one stood in its place; one that was edited goes into the box."""
         conversation = page.conversation
         await conversation.stop()
-        if conversation.is_held and (
-            conversation.replaced or conversation.turns[-1].question == text
-        ):
-            conversation.take_back()
-        return drawn(page)
+        edited = ""
+        if conversation.is_held:
+            asked, stood = conversation.turns[-1].question, conversation.replaced[:1]
+            if stood or asked == text:
+                conversation.take_back()
+            if stood and asked not in (stood[0].question, text):
+                edited = asked
+        parts = drawn(page)
+        if edited:
+            parts[1]["value"] = f"{edited}\n\n{text}".rstrip()
+        return parts
 
     async def _leave(self, request: gr.Request) -> None:
         """The page was closed, or its connection was cut."""

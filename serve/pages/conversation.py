@@ -84,6 +84,22 @@ class Turn:
         self.take(side)
         self.other = None
 
+    def put_beside(self, completion_id: str) -> Turn:
+        """Show this answer and another variant to choose from, where nothing was said about either
+        yet; which turn holds both."""
+        found = [one for one in self.variants if one is self or one.completion_id == completion_id]
+        if len(found) < 2 or any(one.feedback is not None for one in found):
+            return self
+        first, second = found
+        first.other = second
+        if not first.is_comparable:
+            first.other = None
+            return self
+        self.variants.remove(second)
+        if len(first.variants) == 1:
+            first.variants = []
+        return first
+
     def take(self, side: Turn) -> None:
         """Hold that answer."""
         for name in ("answer", "completion_id", "version", "state", "error", "error_code",
@@ -140,6 +156,9 @@ class Conversation:
         n_turns = sum(message["role"] == "user" for message in left_out)
         name, learn = found["conversation_id"], found.get("learn", True)
         settings = found.get("settings") or {}
+        if turns and (beside := found.get("beside")):
+            turns[-1] = turns[-1].put_beside(beside)
+            turns[-1].is_second = _is_second(name, turns)
         return cls(name, turns, learn=learn, first_sent=n_turns, settings=settings)
 
     @property
@@ -238,9 +257,12 @@ class Conversation:
         self.replaced = self.turns[at:]
         if self.replaced:
             self._keep_as_variant(self.replaced[0], self.replaced[1:], turn)
-        if beside:
-            turn.other, turn.is_second = Turn(question), random.random() < 0.5
         self.turns = [*self.turns[:at], turn]
+        if beside:
+            turn.other, turn.is_second = (
+                Turn(question),
+                _is_second(self.conversation_id, self.turns),
+            )
         if at < self.first_sent:
             self.first_sent = 0
         reading = self._read_both(api, model, beside, turn) if beside else None
@@ -404,6 +426,12 @@ class Conversation:
                     {"role": "assistant", "content": turn.answer},
                 ]
         return [*messages, {"role": "user", "content": self.turns[-1].question}]
+
+
+def _is_second(conversation_id: str, turns: Sequence[Turn]) -> bool:
+    """Whether the second answer to the last question is drawn first: by chance, but the same where
+    the conversation is read again, for the page may show it as it was."""
+    return random.Random(f"{conversation_id} {len(turns)} {turns[-1].question}").random() < 0.5
 
 
 def _turns_of(messages: list[dict[str, Any]]) -> list[Turn]:

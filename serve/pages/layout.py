@@ -130,7 +130,7 @@ class Layout:
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-reply"
         )
         # What the browser shows: OpenPage.n_drawn.
-        self.shown = gr.Textbox(visible="hidden", elem_id="pawl-shown")
+        self.shown = gr.Textbox("", visible="hidden", elem_id="pawl-shown")
         # branches.js sends which variant of which answer is to be shown.
         self.variant = gr.Textbox(visible="hidden", elem_id="pawl-variant")
         # And settings.js what the dialog of settings asks for.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # A longer text is shown as it is: parsing is done in the server's loop.
 MOST_CHARACTERS = 32_000
+MOST_NESTED = 20  # lists and quotes within each other; a list and its item are two
 MOST_COLOURED = 4_000  # characters of a code block
 MOST_COLONS = 400  # where bare addresses become links; the search takes a time that grows with both
 MOST_TEX_LINES = 50
@@ -126,6 +127,8 @@ def _answer_html(text: str, complete: bool) -> str:
         return own_html(text)
     parser = _parser if text.count(":") <= MOST_COLONS else _parser_without_bare_links
     tokens = parser.parse(text.translate(_TAKEN_OUT), {})
+    if max((token.level for token in tokens), default=0) >= MOST_NESTED - 1:
+        return own_html(text)  # the parser leaves out what stands deeper
     if tokens and tokens[-1].type == "fence" and not complete:
         tokens[-1].info = ""
     html = "\n\n".join(
@@ -330,7 +333,7 @@ _RENDERERS: dict[str, Callable[[Token], str]] = {
 
 def _make_parser(bare_links: bool) -> MarkdownIt:
     parser = MarkdownIt("gfm-like2", {"html": False, "linkify": False, "alerts": False,
-                                      "breaks": True, "maxNesting": 20})  # fmt: skip
+                                      "breaks": True, "maxNesting": MOST_NESTED})  # fmt: skip
     parser.disable(["linkify", "html_inline", "html_block"])
     if bare_links:
         parser.use(gfm_autolink_plugin)

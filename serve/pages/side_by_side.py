@@ -6,7 +6,7 @@ This module imports Gradio at its top, which takes seconds: import it only to bu
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -32,13 +32,17 @@ class SideBySide:
     Args:
         settings: the share of prompts, and who gives the second answer.
         api_of: one person's calls, as the page makes them.
+        open_page: lets the page hold the conversation that its address names.
     """
 
     def __init__(
-        self, settings: PageSettings, api_of: Callable[[str | None, gr.Request], Api]
+        self,
+        settings: PageSettings,
+        api_of: Callable[[str | None, gr.Request], Api],
+        open_page: Callable[[OpenPage, str | None, gr.Request], Awaitable[object]],
     ) -> None:
         self._share, self._with = settings.side_by_side, settings.side_by_side_with
-        self._api_of = api_of
+        self._api_of, self._open_page = api_of, open_page
         self._choosing: set[Turn] = set()  # while a choice is being saved
 
     def beside(self, conversation: Conversation, version: str) -> str:
@@ -60,6 +64,11 @@ class SideBySide:
         try:
             choice = _Choice.model_validate_json(text)
         except ValidationError:
+            return KEEP
+        try:  # the server may have started anew behind the page
+            await self._open_page(page, rater_id, request)
+        except PawlError as err:
+            warn(say("warnings.choice", why=told(err)))
             return KEEP
         turn = next((one for one in page.turns if one.completion_id == choice.of), None)
         if turn is None or not turn.is_comparable or page.conversation.busy:

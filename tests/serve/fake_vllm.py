@@ -20,6 +20,7 @@ What it says follows from the model's name and the prompt alone. The last messag
     core ends      two words, then the same as an event of the stream
     call A B       calls of the tools A and B, if any tools are offered
     say TEXT       the text
+    sign TEXT      the text, and after an empty line the model's name
 
 With ``tool_choice`` required or a name it calls the first tool, or that one. What a tool is called
 with: ``{"heard": PROMPT}``.
@@ -317,6 +318,8 @@ class FakeVllm:
             return [f"{i} " for i in range(int(prompt.split()[1]))]
         if prompt.startswith("say "):
             return re.findall(r"\s*\S+|\s+", prompt.removeprefix("say ")) or [""]
+        if prompt.startswith("sign "):
+            return [prompt.removeprefix("sign "), f"\n\n{model}"]
         return [f"{model} ", "heard ", f"{len(prompt)} ", "characters", "."]
 
 

@@ -73,7 +73,9 @@ def test_while_the_engine_loads_the_page_says_so_and_keeps_what_was_typed(
         page.locator("#pawl-chat textarea").fill("edited")
         page.locator("#pawl-chat").get_by_role("button", name="Submit").click()
         expect(waits).to_be_visible()
-        tab.button("Stop").click()  # the variant that stood there is back
+        tab.box.fill("typed meanwhile")
+        tab.button("Stop").click()  # the variant that stood there is back, what was edited stays
+        expect(tab.box).to_have_value("edited\n\ntyped meanwhile")
         questions = page.locator("#pawl-chat [data-testid=user]")
         expect(questions).to_have_text(["too early", "die"])
         expect(page.locator("#pawl-chat [data-testid=bot]")).to_have_count(n_messages)

@@ -156,6 +156,12 @@ def test_headings_leave_no_level_out() -> None:
     assert names == ["h2", "h2", "h3", "h4"]
 
 
+def test_what_is_nested_deeply_is_not_left_out() -> None:
+    for mark in ("> ", "- ", "1. "):
+        for depth in (5, 9, 10, 19, 20, 40):
+            assert "deep" in drawn(mark * depth + "deep").text
+
+
 def test_a_thought_is_folded() -> None:
     def shown(answer: str, state: str) -> str:
         turn = Turn("q", answer=answer, version="v", state=state)  # type: ignore[arg-type]

@@ -14,40 +14,55 @@ from tests.serve.pages.test_markdown import HOSTILE, shown_text
 
 pytestmark = pytest.mark.browser
 
-# What of the page's messages is not text or allowed Markdown.
-STRANGE = """() => {
+MESSAGES = "#pawl-chat [data-testid] .md"
+# What of the page within an element is not text, allowed Markdown or a control of the page's.
+STRANGE = """(root) => {
   const tags = new Set(`A B BLOCKQUOTE BR BUTTON CODE DETAILS DIV EM H2 H3 H4 H5 H6 HR I INPUT
-    LABEL LI OL P PATH PRE S SPAN STRONG SUMMARY SVG TABLE TBODY TD TH THEAD TR UL`.split(/\\s+/));
+    LABEL LI OL P PATH PRE Q S SECTION SPAN STRONG SUMMARY SVG TABLE TBODY TD TH THEAD TR
+    UL`.split(/\\s+/));
+  const controls = `.code_wrap > .copy_code_button, .pawl-choices > button, .pawl-variants > button,
+    #pawl-said-back section > button[data-do], #pawl-said-back section > details > button[data-do]`;
   const strange = [];
-  for (const part of document.querySelectorAll("#pawl-chat [data-testid] .md *")) {
+  for (const part of document.querySelectorAll(`:is(${root}) *`)) {
     if (part.closest(".katex, .katex-error")) {
       if (part.closest(".katex a, .katex img, .katex [id]")) strange.push(part.outerHTML);
       continue;
     }
+    const own = part.matches(controls) ? ["value", "data-do", "data-id"] : [];
     const names = [...part.attributes].map((each) => each.name).filter((name) => !["class", "dir",
       "title", "tabindex", "hidden", "href", "target", "rel", "type", "disabled", "checked", "role",
-      "viewBox", "width", "height", "aria-hidden", "fill", "d", "start", "data-seen",
-      ].includes(name));
+      "viewBox", "width", "height", "aria-hidden", "fill", "d", "start", "data-seen", "open",
+      ...own].includes(name));
     const link = part.getAttribute("href");
     if (!tags.has(part.tagName.toUpperCase()) || names.length
       || link !== null && !/^(https?:|mailto:)/.test(link)
-      || part.tagName === "BUTTON" && !part.matches(".code_wrap > .copy_code_button")
+      || part.tagName === "BUTTON" && !part.matches(controls)
       || part.tagName === "INPUT" && !part.matches("li label > .task-list-item-checkbox[disabled]"))
       strange.push(part.outerHTML.slice(0, 300));
   }
   return strange;
 }"""
 # The controls that another element covers, or that can't be reached by scrolling.
-COVERED = """() => {
+COVERED = """async () => {
   const controls = document.querySelectorAll(`#pawl-new, #pawl-version input, #pawl-question button,
-    #pawl-question textarea, #pawl-chat .message-buttons button, #pawl-chat .copy_code_button`);
+    #pawl-question textarea, #pawl-chat .message-buttons button, #pawl-chat .copy_code_button,
+    .pawl-choices button, .pawl-variants button:enabled, #pawl-said-back :is(summary, button),
+    #pawl-suggestions button, .pawl-attach button, #pawl-settings, dialog :is(button, select)`);
   const covered = [];
   for (const control of controls) {
     if (!control.checkVisibility()) continue;
     control.scrollIntoView({block: "center"});
-    const box = control.getBoundingClientRect();
-    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-    if (!control.contains(top)) covered.push(control.outerHTML.slice(0, 200));
+    const found = () => {
+      const box = control.getBoundingClientRect();
+      return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    };
+    let top = found();
+    if (!control.contains(top)) {  // Gradio's button that scrolls to the end goes once it is there
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      top = found();
+    }
+    if (!control.contains(top))
+      covered.push(`${control.outerHTML.slice(0, 200)} by ${top?.outerHTML.slice(0, 200)}`);
   }
   return [controls.length, covered];
 }"""
@@ -77,9 +92,11 @@ def test_hostile_texts_are_text(server: Composed, tab: Tab) -> None:
     expect(tab.small_print).to_have_count(60)
     tab.page.wait_for_function("document.querySelectorAll('#pawl-chat .katex').length > 5")
 
-    shown = tab.page.locator(".pawl-own").evaluate_all("all => all.map((one) => one.textContent)")
+    shown = tab.page.locator("[data-testid=user] .pawl-own").evaluate_all(
+        "all => all.map((one) => one.textContent)"
+    )
     assert shown == [f"say {shown_text(text)}" for text in HOSTILE]
-    assert tab.page.evaluate(STRANGE) == []
+    assert tab.page.evaluate(STRANGE, MESSAGES) == []
     n_controls, covered = tab.page.evaluate(COVERED)
     assert n_controls > 60 * 4
     assert covered == []
@@ -92,7 +109,7 @@ def test_hostile_texts_are_text(server: Composed, tab: Tab) -> None:
             "form => [...form.querySelectorAll('*')].map((part) => part.tagName)"
         )
         assert set(tags) <= {"SPAN", "DIV", "B", "Q"}
-    assert tab.page.evaluate(STRANGE) == []
+    assert tab.page.evaluate(STRANGE, MESSAGES) == []
 
 
 def test_markdown_formulas_and_code_are_drawn(tab: Tab, context: BrowserContext) -> None:

@@ -20,6 +20,7 @@ from serve.pages.side_by_side import SideBySide
 from tests.serve.live import live
 from tests.serve.pages.composed import Composed, composed
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
+from tests.serve.pages.test_two_pages import Pages
 
 RATER = "page-" + "0" * 32
 
@@ -70,7 +71,11 @@ def test_a_choice_pressed_twice_or_asked_past_is_kept_once_and_on_its_answer(
             return Turn("q", text, reply.json()["id"], "base", "complete")
 
         api = Api(gateway.url, None, RATER)
-        sides = SideBySide(PageSettings(), lambda rater, request: api)
+
+        async def open_page(*of: Any) -> None:
+            """It is open."""
+
+        sides = SideBySide(PageSettings(), lambda rater, request: api, open_page)
 
         async def choose(turn: Turn, *pressed: str, asks_on: bool = False) -> None:
             page = OpenPage(Conversation("chat", [turn]))
@@ -95,6 +100,32 @@ def test_a_choice_pressed_twice_or_asked_past_is_kept_once_and_on_its_answer(
             assert said == ([None, both[0]] if asks_on else [both[1], None])
             stored = gateway.store.current_feedback([str(name) for name in both])
             assert len(stored) == 1
+
+
+@pytest.mark.browser
+def test_two_answers_that_are_read_back_are_chosen_from_on_a_page_that_shows_them_still(
+    server: Composed,
+) -> None:
+    """The server started anew behind the page."""
+
+    async def choose(choice: dict[str, Any], conversation_id: str) -> OpenPage:
+        pages, page = Pages(server), OpenPage()
+        request = pages.request("1", conversation_id)
+        await pages.chat._sides.choose(json.dumps(choice), page, RATER, request)
+        return page
+
+    before = asked(server, "which?", "base")
+    (turn,) = before.turns
+    first, second = (one.completion_id for one in turn.sides)
+    page = asyncio.run(choose({"of": turn.completion_id, "side": "second"}, before.conversation_id))
+    (now,) = page.turns
+    assert (now.completion_id, now.other, len(now.variants)) == (second, None, 2)
+    assert now.feedback is not None
+    assert now.feedback["preferred_over"] == first
+    again = asyncio.run(choose({"of": second, "side": "first"}, before.conversation_id))
+    assert [one.other for one in again.turns] == [None]  # chosen already
+    (said,) = server.store.current_feedback([str(first), str(second)])
+    assert said.preferred_over == first
 
 
 @pytest.mark.browser
@@ -146,7 +177,10 @@ def test_the_better_one_is_chosen_by_keyboard_kept_and_learned_as_a_pair(
 
     tab.reload()
     expect(tab.answers.last).to_have_text("base heard 12 characters.")
-    ask("three").get_by_role("button", name="Both bad").click()
+    choices, shown = ask("three"), sides.all_text_contents()
+    tab.reload()  # nothing was chosen: it is asked again, in the same order
+    expect(sides).to_have_text(shown)
+    choices.get_by_role("button", name="Both bad").click()
     expect(tab.page.locator("#pawl-form")).to_be_visible()
     later = recorded(server, 2, *before, chosen.completion_id, lost.completion_id)
     for row in later:
@@ -156,6 +190,5 @@ def test_the_better_one_is_chosen_by_keyboard_kept_and_learned_as_a_pair(
     snapshot = take_snapshot(server.store, server.settings)
     pairs = [one for one in server.store.snapshot_rows(snapshot["snapshot_id"])
              if one.kind == "pair"]  # fmt: skip
-    assert [(one.chosen, one.rejected) for one in pairs] == [
-        ("base heard 12 characters.", "pawl@1 heard 12 characters.")
-    ]
+    chosen_over = {one.chosen: one.rejected for one in pairs}
+    assert chosen_over["base heard 12 characters."] == "pawl@1 heard 12 characters."
