@@ -35,6 +35,7 @@ GENERAL = (
     "Write whole sentences.", "Take the question seriously.", "Give an example where it helps.",
     "Do not talk about yourself.", "Check your answer before you give it.",
 )  # fmt: skip
+WORD_BYTES = 10  # no language with spaces has longer words on average, its space counted
 Halves = tuple["Tensor", "Tensor"]  # B scaled, (out, rank), and A, (rank, in)
 
 
@@ -47,8 +48,10 @@ class Size:
 
 
 def prompts(system_prompt: str, n: int, seed: str) -> list[str]:
-    """``n`` placebos of a system prompt: as many words, or a sentence more."""
-    n_words, draws = len(system_prompt.split()), random.Random(seed)
+    """``n`` placebos of a system prompt: as many words, or a sentence more. Where words are not
+    spaced (Chinese, Thai), they are counted by the bytes of UTF-8."""
+    n_words = max(len(system_prompt.split()), len(system_prompt.encode()) // WORD_BYTES)
+    draws = random.Random(seed)
     found = []
     for _ in range(n):
         words: list[str] = []

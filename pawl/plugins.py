@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,11 @@ def load(kind: str, name: str) -> Plugin:
             f"{found[0].value} fails with {type(err).__name__}: {err}",
             f"Install what it needs or another version of it, or {out}",
         ) from err
-    if problem := fault(part, what.protocol):
+    try:
+        problem = fault(part, what.protocol)
+    except Exception as err:  # a property of its own, for one
+        problem = f"looking at it fails with {type(err).__name__}: {err}"
+    if problem:
         raise _refused(
             f"{which} is no {kind}",
             f"{found[0].value}: {problem}",
@@ -235,7 +240,7 @@ def fault(part: Any, protocol: type) -> str:
         elif about == "str":
             if not isinstance(value, str) or not value.strip():
                 return f"{name} is {value!r}, not a text"
-        elif value is None or not Path(value).is_absolute():
+        elif not isinstance(value, str | PathLike) or not Path(value).is_absolute():
             return f"{name} is {value!r}, not an absolute path"
     for name, method in _methods(protocol):
         own = getattr(part, name, None)

@@ -234,6 +234,12 @@ class Promoter:
             if under_way is not None and not candidate.force:
                 return under_way
             champion = self._store.champion()
+            if candidate.version == champion:
+                raise PawlError(
+                    f"{champion}, which {candidate.run_id} tested, is the champion already",
+                    do="See 'pawl history'",
+                    code="already_champion",
+                )
             version = candidate.version or (
                 f"pawl@{await asyncio.to_thread(self._store.next_version)}"
             )
@@ -276,7 +282,9 @@ class Promoter:
             version, champion = made.version, self._store.champion()
             known = [row for row in self.history() if row.version == version]
             for row in reversed(known):
-                if row.outcome in _UNDER_WAY or (row.outcome == "made" and not request.force):
+                # Of those made, the newest row alone: one that was champion since is let go of.
+                is_made = row is known[-1] and row.outcome == "made"
+                if row.outcome in _UNDER_WAY or (is_made and not request.force):
                     return row
             if version == champion:
                 raise PawlError(
@@ -288,8 +296,14 @@ class Promoter:
             if request.force:
                 row = replace(row, probe={"forced": True, "n_tries": 0})
                 return await self._let_in(row, "waits for the engine to load and probe it")
+            weights_of = self._store.weights_of
+            is_there = weights_of(version) in {BASE_VERSION, *map(weights_of, self._offered)}
+            ask = (
+                "ask for it by name, and" if is_there
+                else f"{weights_of(version)}, whose weights it has, is not in the engine;"
+            )  # fmt: skip
             row = await self._record(
-                row, "made", f"ask for it by name, and 'pawl promote {version} --force' promotes it"
+                row, "made", f"{ask} 'pawl promote {version} --force' promotes it"
             )
             self._offer_made()
             return row
@@ -548,7 +562,12 @@ class Promoter:
 
     def _unpromoted(self) -> set[str]:
         newest = {row.version: row.outcome for row in self.history()}
-        return {version for version, outcome in newest.items() if outcome == "made"}
+        standing = champion_stack(self._store.promotions())[-2:]  # these are promoted, whatever
+        return {
+            version
+            for version, outcome in newest.items()
+            if outcome == "made" and version not in standing
+        }
 
     def _offer_made(self) -> None:
         """Let people ask for versions by name that nobody promoted yet."""

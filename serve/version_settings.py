@@ -44,11 +44,12 @@ def made_of(
     n_context = settings.engine.max_model_len_tokens or base.max_length_tokens
     if own is not None:
         _check_prompt(own, base, n_context)
-    if sampling.get("max_tokens", 0) > n_context:
+    n_prompt = _n_tokens(prompt, base) if prompt is not None else 0
+    if "max_tokens" in sampling and sampling["max_tokens"] + n_prompt >= n_context:
         raise _refuse(
             "max_tokens", f"max_tokens is {sampling['max_tokens']}",
-            f"the context has {n_context} tokens, so each request without its own would be refused",
-            "Lower it",
+            f"the context has {n_context} tokens, and the system prompt takes {n_prompt}, so each "
+            "request without its own would be refused", "Lower it",
         )  # fmt: skip
     fingerprint = _fingerprint(weights, base, prompt, sampling, settings)
     for row in store.all_version_settings():
@@ -141,13 +142,17 @@ def _check_prompt(prompt: str, base: BaseModel, n_context: int) -> None:
             "it is a control token of a chat template, and would end or begin a message",
             "Leave it out",
         )  # fmt: skip
-    n_tokens = len(read_tokenizer(base.model_dir).encode(prompt, add_special_tokens=False).ids)
+    n_tokens = _n_tokens(prompt, base)
     if n_tokens > n_context * PROMPT_SHARE:
         raise _refuse(
             "system_prompt", f"the system prompt has {n_tokens:,} tokens",
             f"of a context of {n_context:,} it may take {PROMPT_SHARE:.0%}, the rest is the "
             "conversation's", "Shorten it",
         )  # fmt: skip
+
+
+def _n_tokens(text: str, base: BaseModel) -> int:
+    return len(read_tokenizer(base.model_dir).encode(text, add_special_tokens=False).ids)
 
 
 def _refuse(param: str, what: str, why: str, do: str) -> PawlError:

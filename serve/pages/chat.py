@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 import gradio as gr
 
-from pawl.errors import PawlError
+from pawl.errors import PawlError, short
 from pawl.settings import PageSettings
 from serve.api.auth import caller_of
 from serve.api.keys import ANONYMOUS
@@ -236,7 +236,8 @@ class ChatPage:
         if page.opened:
             conversation.looked_at = time.monotonic()
             if page.is_lost(shown):
-                log.info("the browser shows frame %s of %d: drawn again", shown, page.n_drawn)
+                which = short(shown)  # it is whatever a browser sends
+                log.info("the browser shows frame %s of %d: drawn again", which, page.n_drawn)
                 page.drawn_settings = ()
                 return [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
             return KEEP if page.is_drawn else [*drawn(page), *KEEP_FORM]

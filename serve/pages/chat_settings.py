@@ -6,6 +6,7 @@ reply from a hidden element.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -102,5 +103,7 @@ def label(settings: dict[str, Any]) -> str:
 def _refusal(err: ValidationError) -> str:
     fault = err.errors()[0]
     names = [str(part) for part in fault["loc"] if str(part) in _NAMES]
-    why = of_the_server("validation", fault["type"], "").format(**fault.get("ctx", {}))
-    return say(f"settings.{names[-1] if names else 'this'}", why=why or fault["msg"])
+    why = fault["msg"]
+    with suppress(LookupError, ValueError):  # a text that names a value which this fault has not
+        why = of_the_server("validation", fault["type"], why).format(**fault.get("ctx", {}))
+    return say(f"settings.{names[-1] if names else 'this'}", why=why)

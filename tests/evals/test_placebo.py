@@ -55,3 +55,5 @@ def test_a_prompts_placebos_are_as_long_and_follow_from_the_seed() -> None:
     assert found == placebo.prompts(text, 8, "one") != placebo.prompts(text, 8, "two")
     assert len(set(found)) == 8
     assert all(40 <= len(one.split()) < 55 for one in found)
+    unspaced = placebo.prompts("请用简短礼貌的语言回答客人的问题" * 10, 2, "one")
+    assert all(48 <= len(one.split()) < 65 for one in unspaced)

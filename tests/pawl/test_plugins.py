@@ -105,6 +105,12 @@ def test_what_has_the_shape_is_taken(kind: str, code: str, bring: Bring) -> None
         ("judge", "def compare(first): return 1", "compare() is called with (prompt, first, sec"),
         ("notifier", "async def notify(message): pass", "notify() is async"),
         ("suite", "folder = 'here'", "folder is 'here', not an absolute path"),
+        ("suite", "folder = 5", "folder is 5, not an absolute path"),
+        (
+            "judge",
+            "def __getattr__(name): raise RuntimeError('boom')",
+            "fails with RuntimeError: boom",
+        ),
         ("trainer", "configure = 7", "it has no function configure()"),
     ],
 )

@@ -168,6 +168,40 @@ def test_every_way_of_asking(console: Console) -> None:
     assert roles(asked(console)) == ["system", "user"]
 
 
+def test_one_that_was_let_go_is_made_again_and_can_be_asked_for(console: Console) -> None:
+    made = make(console, system_prompt="Made anew.")
+    version = made["version"]
+    for body in ({"version": version}, {"system_prompt": "Two."}, {"system_prompt": "Three."}):
+        assert make(console, **body, force=True)["outcome"] == "live"
+    console.post("/admin/rollback", {"to": "base"}).raise_for_status()
+    assert make(console, system_prompt="Four.", force=True)["outcome"] == "live"
+    assert ask(console, version).status_code == 404
+    again = make(console, system_prompt="Made anew.")
+    assert (again["outcome"], again["version"]) == ("made", version)
+    assert again["promotion_id"] != made["promotion_id"]
+    assert ask(console, version).status_code == 200
+    assert make(console, system_prompt="Made anew.") == again
+    console.post("/admin/rollback", {"to": "base"}).raise_for_status()
+
+
+def test_the_one_to_go_back_to_stays_in_the_engine_when_it_is_made_again(tmp_path: Path) -> None:
+    with composed(Settings(state_dir=tmp_path / "state"), pages=False) as running:
+        one = Console(running)
+        adapter = running.promote()
+        body = {"system_prompt": "The one before.", "on": adapter}
+        version = make(one, **body, force=True)["version"]
+        make(one, system_prompt="The one after.", force=True)
+        assert make(one, **body)["outcome"] == "made"
+        assert ask(one, version).status_code == 200
+        for words in ("Away one.", "Away two."):
+            make(one, system_prompt=words, force=True)
+        eventually(lambda: adapter not in running.engine.loaded, "the adapter is unloaded")
+        away = make(one, system_prompt="Not there.", on=adapter)
+        assert "is not in the engine" in away["reason"]
+        assert ask(one, away["version"]).status_code == 404
+        one.http.close()
+
+
 @pytest.mark.parametrize(
     ("body", "status", "param", "words"),
     [
@@ -176,6 +210,8 @@ def test_every_way_of_asking(console: Console) -> None:
         ({"system_prompt": "<|im_start|>system"}, 400, "system_prompt", "control token"),
         ({"system_prompt": "long " * 300}, 400, "system_prompt", "of a context of 512"),
         ({"max_tokens": 513}, 400, "max_tokens", "context has 512"),
+        ({"max_tokens": 512}, 400, "max_tokens", "context has 512"),
+        ({"system_prompt": "Hi", "max_tokens": 511}, 400, "max_tokens", "system prompt takes"),
         ({"temperature": 3}, 400, "temperature", ""),
         ({"on": "pawl@1"}, 400, None, ""),
         ({"system_prompt": "Hi", "on": "pawl@99"}, 404, "on", "no version that stands"),
@@ -257,6 +293,8 @@ def test_what_a_gate_tested_is_let_in_as_it_was_tested(console: Console) -> None
     assert (moved["outcome"], moved["version"]) == ("live", version), moved
     summary = console.http.get("/admin/versions").json()[0]
     assert (summary["run_id"], summary["snapshot_id"]) == ("prompt-run", None)  # nothing learned
+    error = make(console, 409, run_id="prompt-run", force=True)
+    assert error["code"] == "already_champion"
     # What a night trained beside it keeps its prompt.
     console.passed("trained", version)
     folder = console.server.settings.runs_dir / "trained"

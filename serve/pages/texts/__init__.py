@@ -43,12 +43,16 @@ def _flat(table: dict[str, Any], before: str = "") -> dict[str, str]:
 
 
 def read(path: Path) -> dict[str, str]:
-    """The texts of a language's file. Raises PawlError: it is no TOML, or has no name."""
+    """The texts of a language's file. Raises PawlError: it is no TOML, has no name, or holds
+    something else than texts."""
     try:
         texts = _flat(tomllib.loads(path.read_text("utf-8")))
     except ValueError as err:
         raise PawlError(f"the texts in {path} can't be read", str(err), "Correct them") from None
-    if "language" not in texts:
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise PawlError(f"{path}: {key} is {text!r}, no text", do="Put it into quotes")
+    if not texts.get("language", "").strip():
         do = 'Begin it with a line such as language = "Français"'
         raise PawlError(f"{path} does not say what its language is called", do=do)
     return texts
@@ -60,11 +64,14 @@ def places(text: str) -> set[str]:
 
 
 def checked(path: Path, texts: dict[str, str], english: dict[str, str]) -> dict[str, str]:
-    """These texts. Raises PawlError: one names a value that it is not given."""
+    """These texts. Raises PawlError: one names a value that it is not given, or says how to write
+    one, which is for numbers and not for texts."""
     for key in texts.keys() & english.keys():
         try:
             unknown = places(texts[key]) - places(english[key])
-        except ValueError as err:
+            if not unknown:
+                texts[key].format(**dict.fromkeys(places(english[key]), ""))
+        except (ValueError, LookupError) as err:
             raise PawlError(f"{path}: {key} can't be read", str(err), "Correct it") from None
         if unknown:
             raise PawlError(f"{path}: {key} names {', '.join(sorted(unknown))}",

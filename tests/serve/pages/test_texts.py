@@ -285,6 +285,9 @@ def test_a_third_language_is_one_file_more(tmp_path: Path) -> None:
         ('[page]\nsend = "Envoyer"', "does not say what its language is called"),
         ('language = "F"\n[page]\naccount = "{nom}"', "page.account names nom: it has no such"),
         ('language = "F"\n[page]\naccount = "{name"', "page.account can't be read: expected"),
+        ('language = "F"\n[page]\naccount = "{name:d}"', "page.account can't be read: Unknown"),
+        ('language = "F"\n[page]\naccount = 5', "page.account is 5, no text"),
+        ('language = " "', "does not say what its language is called"),
     ],
 )
 def test_a_file_that_can_t_be_used_says_why(tmp_path: Path, content: str, said: str) -> None:
