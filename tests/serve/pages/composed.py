@@ -18,7 +18,7 @@ from feedback.store import Store
 from pawl.models import BaseModel
 from pawl.schemas import Caller
 from pawl.server import api_key_of
-from pawl.settings import Settings
+from pawl.settings import PageSettings, Settings
 from serve.api.app import build_app
 from serve.api.auth import CALLER
 from serve.engine.supervisor import CommandMaker, Engine
@@ -115,6 +115,15 @@ def composed(
             thread.join(60)
             server.loop.close()
             server.app.close()
+
+
+@contextmanager
+def side_by_side(state_dir: Path) -> Iterator[Composed]:
+    """Serve ``pawl@1``; each prompt gets an answer of the base beside it."""
+    page = PageSettings(side_by_side=1, side_by_side_with="base")
+    with composed(Settings(state_dir=state_dir, page=page)) as running:
+        assert running.promote() == "pawl@1"
+        yield running
 
 
 async def _cancel_the_rest() -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from pawl.settings import PageSettings, Settings
-from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.composed import Composed, side_by_side
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -23,10 +22,7 @@ MOST_TABS = 60
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    page = PageSettings(side_by_side=1, side_by_side_with="base")
-    settings = Settings(state_dir=tmp_path_factory.mktemp("server") / "state", page=page)
-    with composed(settings) as running:
-        assert running.promote() == "pawl@1"
+    with side_by_side(tmp_path_factory.mktemp("server") / "state") as running:
         yield running
 
 

@@ -18,7 +18,7 @@ from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.side_by_side import SideBySide
 from tests.serve.live import live
-from tests.serve.pages.composed import Composed, composed
+from tests.serve.pages.composed import Composed, side_by_side
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
 from tests.serve.pages.test_two_pages import Pages
 
@@ -27,10 +27,7 @@ RATER = "page-" + "0" * 32
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    page = PageSettings(side_by_side=1, side_by_side_with="base")
-    settings = Settings(state_dir=tmp_path_factory.mktemp("server") / "state", page=page)
-    with composed(settings) as running:
-        assert running.promote() == "pawl@1"
+    with side_by_side(tmp_path_factory.mktemp("server") / "state") as running:
         yield running
 
 
