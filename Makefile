@@ -4,6 +4,7 @@
 # make demo    people correct what the model invents; a night later it knows better
 # make bars    speed and endurance, each a command; the figures go to docs/measurements.md
 # make lint    ruff, mypy, import-linter, licences of what is installed
+# make docs    the documentation as a site, in build/docs
 
 PYTHON := .venv/bin/python
 # Where the environment forbids it, every child process would compile all of its modules anew.
@@ -14,7 +15,7 @@ PYTEST := $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 BARS ?= first_chat gateway adapter_speed scoring demo night real_data kills journal frozen overload half_open targets fuzz tools clients forget matching curation noise gate influence review schedule resume search mixture dashboard accessibility hostile_texts conversations use_cases
 
-.PHONY: up test check lint style demo bars install browser clean
+.PHONY: up test check lint style demo docs bars install browser clean
 .DEFAULT_GOAL := up
 
 install:
@@ -53,6 +54,9 @@ test: check browser
 
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)
+
+docs: install
+	@$(PYTHON) docs/build.py
 
 # A command that measured and fell short ends with code 3; any other but 0: nothing was measured.
 bars: install browser

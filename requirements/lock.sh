@@ -3,7 +3,8 @@
 # The result is installed without dependency resolution, see requirements/install.sh.
 set -eu
 cd "$(dirname "$0")/.."
-common="--extra pages --extra oidc --extra train --extra eval --extra dev --override requirements/overrides.txt
+common="--extra pages --extra oidc --extra train --extra eval --extra docs --extra dev
+  --override requirements/overrides.txt
   --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
   --quiet"
 torch_cpu=$(mktemp)
