@@ -1,8 +1,9 @@
 """The trainer without the night: ``pawl train`` leaves an adapter, ``pawl search`` a recipe.
 
 Both take a snapshot; nothing is promoted. What was killed is carried on by the next of the same
-snapshot and settings. What they leave lies beside the nights' runs, so that an erasing finds it;
-without ``run.json`` no night takes it for one of its own.
+snapshot and settings. Both train with the champion's system prompt, as a night does. What they
+leave lies beside the nights' runs, so that an erasing finds it; without ``run.json`` no night takes
+it for one of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from refine.augment import augment
 from refine.checkpoints import discard
 from refine.cross_validation import held_out_kind
 from refine.monitoring import check_packages
+from refine.night.asked import asked_of, begin
 from refine.planner import Plan, choose, hidden_size_of, n_layers_of
 from refine.replay import answers_path, generate_on_server
 from refine.search import RESULT, STUDY, Sampler, SearchJob
@@ -64,18 +66,21 @@ def train_alone(
         check_packages(settings.monitoring.report_to)
         work = prepare(client, settings, snapshot_id, say)
         plan, snapshot_dir = work.plan, work.snapshot_dir
-        run_dir = _unfinished(settings.runs_dir, snapshot_dir, plan, work.base, say)
+        run_dir = _unfinished(settings.runs_dir, work, say)
         if run_dir is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             run_dir = settings.runs_dir / f"train-{stamp}-{os.urandom(2).hex()}"
             run_dir.mkdir(parents=True)
             write_json(run_dir / "plan.json", plan.as_json())
-        say(f"{plan.method} ({plan.reason}) on {snapshot_dir.name}, in {run_dir}")
+            begin(client, run_dir, work.champion, None)  # for who promotes it by force
+        asked = f", with the system prompt of {work.champion}" if work.system_prompt else ""
+        say(f"{plan.method} ({plan.reason}) on {snapshot_dir.name}{asked}, in {run_dir}")
         beside_engine = work.fill_replay(client, settings, plan.n_replay_rows, say)
-        job = Job.in_run(run_dir, work.base, snapshot_dir, plan, settings.replay_dir).reporting_to(
-            settings.monitoring.report_to, settings.state_dir / "monitoring"
+        job = (
+            work.job_in(run_dir, settings)
+            .weighing(client)
+            .reporting_to(settings.monitoring.report_to, settings.state_dir / "monitoring")
         )
-        job = job.weighing(client)
         manifest = train(job, beside_engine=beside_engine, on_event=on_event)
         for work_dir in settings.runs_dir.glob("train-*/train"):  # others are given up now
             discard(work_dir)
@@ -83,9 +88,7 @@ def train_alone(
     return run_dir, manifest
 
 
-def _unfinished(
-    runs_dir: Path, snapshot_dir: Path, plan: Plan, base: BaseModel, say: Say
-) -> Path | None:
+def _unfinished(runs_dir: Path, work: Work, say: Say) -> Path | None:
     """The newest training that was interrupted and is exactly this; others are named."""
     for path in sorted(runs_dir.glob(f"train-*/train/{CHECKPOINTS}"), reverse=True):
         run_dir = path.parents[1]
@@ -93,10 +96,12 @@ def _unfinished(
             job = TypeAdapter(Job).validate_json((path.parent / "job.json").read_bytes())
         except (OSError, ValidationError):  # of another version
             continue
-        if job.snapshot_dir.name != snapshot_dir.name:
+        if job.snapshot_dir.name != work.snapshot_dir.name:
             differs = f"another snapshot; 'pawl train --snapshot {job.snapshot_dir.name}' does"
-        elif (job.base_fingerprint, job.plan) != (base.fingerprint, plan):
+        elif (job.base_fingerprint, job.plan) != (work.base.fingerprint, work.plan):
             differs = "another base or other settings"
+        elif job.system_prompt != work.system_prompt:
+            differs = "the system prompt of another champion"
         else:
             say(f"carrying on {run_dir.name}")
             return run_dir
@@ -106,11 +111,19 @@ def _unfinished(
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is trained, on what, and how."""
+    """What is trained, on what, and how; ``system_prompt`` is the champion's."""
 
     base: BaseModel
     snapshot_dir: Path
     plan: Plan
+    champion: str
+    system_prompt: str | None
+
+    def job_in(self, folder: Path, settings: Settings) -> Job:
+        return Job.in_run(
+            folder, self.base, self.snapshot_dir, self.plan, settings.replay_dir,
+            system_prompt=self.system_prompt,
+        )  # fmt: skip
 
     def fill_replay(self, client: Client, settings: Settings, n_rows: int, say: Say) -> bool:
         """Let the engine answer what replay lacks, where one serves this base; whether one runs."""
@@ -149,7 +162,8 @@ def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Sa
     if plan.method == "none":
         raise PawlError("there is nothing to train", plan.reason, code="nothing_to_train")
     snapshot_dir = augment(client, settings.train, base.fingerprint, snapshot_dir)
-    return Work(base, snapshot_dir, plan)
+    champion = client.get("/admin/status")["champion"]
+    return Work(base, snapshot_dir, plan, champion, asked_of(client, champion).system_prompt)
 
 
 def _snapshot(client: Client, settings: Settings, snapshot_id: str | None) -> Path:
@@ -217,15 +231,14 @@ def search_alone(
         # What is left out changes no result; "counts" and "reason" are words about the rows.
         plan = work.plan.as_json() | dict.fromkeys(("counts", "reason", "n_threads"))
         decides = [work.snapshot_dir.name, work.base.fingerprint, plan, n_folds]
+        decides += [] if work.system_prompt is None else [work.system_prompt]
         key = sha256_json([*decides, [asdict(one) for one in dimensions]])
         folder = settings.runs_dir / f"search-{key[:16]}"
         again = ", which goes on" if (folder / STUDY).exists() else ""
         say(f"{work.plan.method} ({work.plan.reason}), {n_folds} folds, over {', '.join(names)}")
         say(f"in {folder}{again}")
         beside_engine = work.fill_replay(client, settings, most_replay(work.plan, dimensions), say)
-        train_job = Job.in_run(
-            folder, work.base, work.snapshot_dir, work.plan, settings.replay_dir
-        ).weighing(client)
+        train_job = work.job_in(folder, settings).weighing(client)
         job = SearchJob(folder, train_job, dimensions, n_folds, sampler, 60 * minutes, n_trials)
         path = folder / "job.json"
         folder.mkdir(parents=True, exist_ok=True)

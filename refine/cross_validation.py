@@ -24,7 +24,7 @@ from typing import Any
 from pawl.chat_template import load_tokenizer
 from pawl.errors import PawlError
 from pawl.files import read_json
-from pawl.schemas import Message, TrainingRow
+from pawl.schemas import Message, TrainingRow, asked_with
 from refine import replay
 from refine.datasets import encoder_of
 from refine.held_out import Answers, encode_answers, loss_of
@@ -211,10 +211,7 @@ class Folds:
         config = read_json(job.model_dir / "config.json")
         positions = (config.get("text_config") or config).get("max_position_embeddings", limit)
         self._limit = min(limit, int(positions))
-        self._encoded = [
-            [encode_answers(row, self._encode, self._limit) for row in fold.held_out]
-            for fold in self.folds
-        ]
+        self._encoded = [[self._answers(row) for row in fold.held_out] for fold in self.folds]
         self.groups = [
             [groups[row.row_id] for row, answers in zip(fold.held_out, encoded, strict=True)
              if answers]
@@ -242,8 +239,12 @@ class Folds:
 
     def fresh(self, plan: Plan, rows: Sequence[TrainingRow]) -> FoldResult:
         """Train on all rows of the snapshot and score others."""
-        encoded = [encode_answers(row, self._encode, self._limit) for row in rows]
-        return self._score(plan, (), encoded, math.inf)
+        return self._score(plan, (), [self._answers(row) for row in rows], math.inf)
+
+    def _answers(self, row: TrainingRow) -> Answers | None:
+        """A held-out row as training would see it, with the job's system prompt."""
+        asked = replace(row, prompt=asked_with(self.job.system_prompt, row.prompt))
+        return encode_answers(asked, self._encode, self._limit)
 
     def _score(
         self,

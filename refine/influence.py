@@ -18,6 +18,8 @@ lead every list. The score of a row, from -1 (it helps) to 1, is the mean of -co
   (DPO's pairs, disliked answers, broken items), the same minus that of the other answer. An item's
   right answer is the correction, or the answer that nobody flagged, or the benchmark's; its wrong
   one is what the challenger says now.
+- *Prompts*: with the system prompt that the adapter was trained with, as it is scored and served;
+  benchmarks without, as they are scored.
 - *Projection*: a count sketch (Charikar, Chen, Farach-Colton 2002) of ``SKETCH_SIZE`` numbers; the
   error of a cosine is about 1 / sqrt(SKETCH_SIZE), 0.004.
 
@@ -56,7 +58,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
-from pawl.schemas import ItemScore, Message, TrainingRow
+from pawl.schemas import ItemScore, Message, TrainingRow, asked_with
 from refine.datasets import encoder_of
 from refine.planner import Plan
 from refine.train import trained_rows
@@ -161,7 +163,8 @@ def rank(
     import torch
 
     tokenizer = load_tokenizer(model_dir)
-    encode = encoder_of(tokenizer)
+    own_prompt = read_manifest(run_dir / "adapter").recipe.get("system_prompt")
+    encode = _prompted(encoder_of(tokenizer), own_prompt)
     left_out: Counter[str] = Counter()
     items: list[tuple[ItemScore, list[Answer]]] = []
     for item in spread(broken.items, len(broken.items)):
@@ -215,6 +218,15 @@ def rank(
     }
     write_json(run_dir / SUSPECTS, value)
     return value
+
+
+def _prompted(encode: Encode, system_prompt: str | None) -> Encode:
+    """``encode`` with the system prompt before prompts that have none."""
+
+    def encode_prompted(prompt: list[Message], answer: str, tools: Any) -> tuple[list[int], int]:
+        return encode(asked_with(system_prompt, prompt), answer, tools)
+
+    return encode_prompted
 
 
 def _noted(run_dir: Path, note: str) -> dict[str, Any]:

@@ -29,9 +29,11 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
     base = resolve_model(
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )
-    manifest = client.post("/admin/snapshots", {"mended": known_mended(settings, base)})
     status = client.get("/admin/status")
     champion = status["champion"]
+    asked = asked_of(client, champion)
+    mended = known_mended(settings, base, asked.system_prompt)
+    manifest = client.post("/admin/snapshots", {"mended": mended})
     found, _ = evidence.collect(client, settings, manifest, seed="dry-run", champion=champion)
     rows = read_rows(Path(manifest["dir"]))
     plan = choose(rows, settings, hidden_size=hidden_size_of(base.model_dir))
@@ -51,7 +53,7 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
         found.power,
         *(
             [f"the challenger keeps the system prompt and sampling of {champion}"]
-            if asked_of(client, champion).fingerprint
+            if asked.fingerprint
             else []
         ),
         *(["no night trains while a canary runs ('pawl status')"] if status.get("canary") else []),

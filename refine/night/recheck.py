@@ -24,14 +24,15 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
     """``row_id`` of the pairs of corrections of another base's answers that this base has no need
     of: its greedy answer says what the correction says (``evals.matching``).
 
-    It is asked in a scoring child, about ``MOST_ROWS`` at most. What it answered as corrected is
-    kept for later nights in the folder of scores, and goes with a person who is erased. Where the
-    child fails, what earlier nights know is taken.
+    It is asked in a scoring child, with the champion's system prompt as what is trained tonight
+    will be, about ``MOST_ROWS`` at most. What it answered as corrected is kept for later nights in
+    the folder of scores, and goes with a person who is erased. Where the child fails, what earlier
+    nights know is taken.
 
     Args:
         manifest: of a snapshot that holds these pairs.
     """
-    from evals.regression import write_more_rows
+    from evals.regression import Asking, write_more_rows
     from evals.runner import score
     from feedback.snapshots import read_rows
 
@@ -47,7 +48,8 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    kept = kept_answers(night.settings, night.base)
+    system_prompt = night.compared[0].system_prompt
+    kept = kept_answers(night.settings, night.base, system_prompt)
     known = _read(kept)
     unknown = [row for row in rows if row.row_id not in known]
     unknown.sort(key=lambda row: str(row.origin.get("created_at", "")), reverse=True)
@@ -63,6 +65,7 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
                 more_rows=path,
                 benchmarks=False,
                 matchers=night.settings.gate.matchers,
+                asking=Asking(system_prompt),
                 beside_engine=night.beside_engine,
                 on_event=night.progress("recheck"),
             )
@@ -83,17 +86,19 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
     return mended
 
 
-def known_mended(settings: Settings, base: BaseModel) -> list[str]:
+def known_mended(settings: Settings, base: BaseModel, system_prompt: str | None) -> list[str]:
     """What ``mended_by_base`` answers by earlier nights alone."""
-    return [row_id for row_id, matches in _read(kept_answers(settings, base)).items() if matches]
+    known = _read(kept_answers(settings, base, system_prompt))
+    return [row_id for row_id, matches in known.items() if matches]
 
 
-def kept_answers(settings: Settings, base: BaseModel) -> Path:
-    """The file of what a base answered, a line a row."""
+def kept_answers(settings: Settings, base: BaseModel, system_prompt: str | None) -> Path:
+    """The file of what a base answered with a system prompt, a line a row."""
     from evals.score import FORMAT, ITEMS
 
     by = [str(one) for one in plugins.load_all("matcher", settings.gate.matchers)]
-    name = f"recheck-{sha256_json([base.fingerprint, FORMAT, *by])[:16]}"
+    asked = [] if system_prompt is None else [{"system_prompt": system_prompt}]
+    name = f"recheck-{sha256_json([base.fingerprint, FORMAT, *by, *asked])[:16]}"
     return settings.scores_dir / name / ITEMS
 
 

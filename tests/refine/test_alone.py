@@ -18,6 +18,7 @@ from refine.alone import train_alone
 from refine.domain import TRAFFIC, read_traffic
 from refine.night.state import newest_runs
 from refine.train import Job
+from tests.feedback.examples import make_promotion
 from tests.refine.interrupted import Event, run_until
 from tests.refine.night.test_nightly import World, night_settings
 
@@ -45,6 +46,9 @@ def test_it_leaves_an_adapter_and_a_report_and_promotes_nothing(world: World) ->
         train_alone(world.client, world.settings)
     options = world.settings.train.model_copy(update={"domain_weighting": True})
     settings = world.settings.model_copy(update={"train": options})
+    prompt = "Grass is green. Say so."
+    house = world.client.promote(system_prompt=prompt).version
+    world.app.store.append_promotion(make_promotion(house, "live")).result()
     run_dir, manifest = train_alone(world.client, settings)
     assert read_manifest(run_dir / "adapter") == manifest
     snapshot_dir = settings.snapshots_dir / manifest.recipe["snapshot"]["snapshot_id"]
@@ -56,7 +60,13 @@ def test_it_leaves_an_adapter_and_a_report_and_promotes_nothing(world: World) ->
     report = read_json(run_dir / "report.json")
     assert (report["outcome"], bool(report["training"])) == ("trained", True)
     assert newest_runs(world.settings.runs_dir) == []
-    assert world.client.get("/admin/status")["champion"] == "base"
+    assert world.client.get("/admin/status")["champion"] == house
+    # It was trained as a night would train it, and is served so.
+    assert manifest.recipe["system_prompt"] == prompt
+    moved = world.client.promote(run_dir.name, force=True)
+    kept = world.app.store.version_settings(moved.version)
+    assert kept is not None
+    assert (kept.weights, kept.system_prompt) == (moved.version, prompt)
 
 
 def test_one_that_was_killed_is_carried_on(world: World) -> None:

@@ -21,7 +21,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.jobs import child_environment, module_command
 from pawl.models import resolve_model
-from pawl.schemas import TrainingRow
+from pawl.schemas import TrainingRow, asked_with
 from pawl.settings import Settings, TrainSettings
 from refine.cross_validation import (
     FoldResult,
@@ -130,6 +130,23 @@ def test_held_out_losses_show_what_was_learned_and_never_the_holdout(
     [stage] = again.job.plan.stages
     endless = replace(stage, learning_rate=1e-9, n_epochs=100_000)
     assert not again(replace(again.job.plan, stages=(endless,)), 1, 0.01).is_whole
+
+
+@pytest.mark.slow
+def test_a_champions_prompt_stands_before_what_is_trained_and_what_is_held_out(
+    world_model: Path, tmp_path: Path
+) -> None:
+    prompt, rows = "Grass is green.", rows_of(4)
+    job = replace(job_of(world_model, tmp_path / "a", rows, n_epochs=1), system_prompt=prompt)
+    own = [replace(one, prompt=asked_with(prompt, one.prompt)) for one in rows]
+    losses = [
+        folds(folds.job.plan, 0, 600).losses
+        for folds in (
+            Folds(job, 2, 24),
+            Folds(job_of(world_model, tmp_path / "b", own, n_epochs=1), 2, 24),
+        )
+    ]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.slow

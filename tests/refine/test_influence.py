@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evals.runner import read_scores
 from evals.score import write_scores
+from feedback.snapshots import read_rows
+from pawl.adapters import read_manifest, write_manifest
 from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.models import resolve_model
-from pawl.schemas import ItemScore, TrainingRow
+from pawl.schemas import ItemScore, TrainingRow, asked_with
 from pawl.settings import Settings, TrainSettings
 from refine import train
 from refine.influence import (
@@ -81,6 +86,43 @@ def test_planted_rows_are_the_first_suspects(poisoned: Path, world_model: Path) 
     assert {one["item"]["item_id"].partition("-")[0] for one in first} == {PLANTED}
     assert first[0]["score"] > found["rows"][N_PLANTED]["score"] + 0.05
     assert len(found["rows"]) == 20
+
+
+@pytest.mark.slow
+def test_rows_are_compared_with_the_system_prompt_that_they_were_trained_with(
+    poisoned: Path, world_model: Path, tmp_path: Path
+) -> None:
+    prompt = "Grass is green. Say so."
+
+    def ranked(name: str, recipe: dict[str, Any], before: str | None) -> list[tuple[str, float]]:
+        """The run with another recipe, and with ``before`` as the prompts' own system message."""
+        run_dir = tmp_path / name
+        shutil.copytree(poisoned, run_dir)
+        manifest = read_manifest(run_dir / "adapter")
+        write_manifest(
+            run_dir / "adapter", base_model=manifest.base_model,
+            base_fingerprint=manifest.base_fingerprint, recipe=recipe,
+        )  # fmt: skip
+        rows = read_rows(poisoned / "snapshot")[-40:]
+        rows = [replace(one, prompt=asked_with(before, one.prompt)) for one in rows]
+        write_json(run_dir / "snapshot.json", {"dir": str(write_snapshot(run_dir / "rows", rows))})
+        for role in ("champion", "challenger"):
+            items = read_scores(run_dir / "scores" / role).items
+            asked = [
+                replace(
+                    item,
+                    detail={**item.detail, "prompt": asked_with(before, item.detail["prompt"])},
+                )
+                for item in items
+            ]
+            write_scores(run_dir / "scores" / role, asked, {})
+        return [
+            (one["row_id"], one["score"]) for one in rank(run_dir, world_model, minutes=1)["rows"]
+        ]
+
+    by_recipe = ranked("recipe", {"system_prompt": prompt}, None)
+    assert by_recipe == ranked("own", {}, prompt)
+    assert by_recipe != ranked("without", {}, None)
 
 
 @pytest.mark.slow

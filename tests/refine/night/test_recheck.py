@@ -50,17 +50,19 @@ def test_the_newest_are_asked_once_and_a_child_that_fails_ends_no_night(tmp_path
     snapshot = write_snapshot(tmp_path / "snapshot", rows)
     settings = Settings(state_dir=tmp_path / "state")
     lines: list[str] = []
-    run: Any = SimpleNamespace(run_dir=tmp_path)
+    run: Any = SimpleNamespace(run_dir=tmp_path, state=SimpleNamespace(champion="base"))
     night = Night(Server(), settings, run, base, suite, False, lines.append, Progress(tmp_path, {}))
     pairs = [one for one in rows if one.kind == "pair"]
     last = pairs[-1].row_id
-    write_atomic(kept_answers(settings, base), f'{{"item_id": "{last}", "matches": true}}\n')
-    assert known_mended(settings, base) == [last]
+    write_atomic(kept_answers(settings, base, None), f'{{"item_id": "{last}", "matches": true}}\n')
+    assert known_mended(settings, base, None) == [last]
+    assert known_mended(settings, base, "You are brief.") == []  # that may answer otherwise
     assert mended_by_base(night, {"dir": str(snapshot)}) == [last]
     asked = [one.row_id for one in read_more_rows(tmp_path / "recheck.jsonl")]
     assert asked == [one.row_id for one in pairs[-2 : -2 - MOST_ROWS : -1]]
     assert any("could not be asked" in line for line in lines)
-    assert erase_scores(settings.scores_dir, {last}) == [kept_answers(settings, base).parent.name]
+    kept = kept_answers(settings, base, None).parent.name
+    assert erase_scores(settings.scores_dir, {last}) == [kept]
 
 
 def test_steps_that_go_on_without_what_failed_end_with_the_time(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_steps_that_go_on_without_what_failed_end_with_the_time(tmp_path: Path) 
         write_json(tmp_path / "scores" / role / "manifest.json", {})
     write_json(tmp_path / "snapshot.json", snapshot)
     write_json(tmp_path / "plan.json", Plan("sft", "", {}).as_json())
-    run: Any = SimpleNamespace(run_dir=tmp_path)
+    run: Any = SimpleNamespace(run_dir=tmp_path, state=SimpleNamespace(champion="base"))
     settings = Settings(state_dir=tmp_path / "state")
     now = Progress(tmp_path, {})
     night = Night(Server(), settings, run, base, load("everyday"), False, lambda line: None, now)
