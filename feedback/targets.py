@@ -10,6 +10,7 @@ adds detectors (``feedback.detectors``), which otherwise are only counted in the
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -217,7 +218,7 @@ def _against_form(text: str) -> Finding | None:
     """Nothing to be seen, hidden characters, or absurdly long."""
     if len(text) > MAX_CHARACTERS:
         return Finding("the answer is absurdly long", f"{len(text):,} characters")
-    if not _HIDDEN.sub("", text).strip():
+    if shows_nothing(text):
         return Finding("the answer holds nothing to be seen")
     hidden = len(_HIDDEN.findall(text)) if not text.isascii() or not text.isprintable() else 0
     if hidden > MAX_INVISIBLE_FRACTION * len(text):
@@ -228,6 +229,11 @@ def _against_form(text: str) -> Finding | None:
     if longest > MAX_WORD_CHARACTERS and text.isascii():
         return Finding("the answer is absurdly long", f"{longest:,} characters without a blank")
     return None
+
+
+def shows_nothing(text: str) -> bool:
+    """Whether a text is empty, or of blanks and characters that can't be seen alone."""
+    return all(one.isspace() or unicodedata.category(one) == "Cf" for one in _HIDDEN.sub("", text))
 
 
 # Controls, zero-width characters, marks of direction that override, private ones; joiners, soft

@@ -33,14 +33,9 @@ def made_of(
         PawlError: there is neither, or they can't be served with this base.
     """
     weights, inherited = _standing_on(request.on or BASE_VERSION, store, settings)
-    own = (request.system_prompt or "").strip() or None
+    own = None if request.system_prompt is None else request.system_prompt.strip()
     prompt = own or (inherited.system_prompt if inherited else None)
     sampling = {**(inherited.sampling if inherited else {}), **request.sampling()}
-    if request.system_prompt is not None and own is None:
-        raise _refuse(
-            "system_prompt", "the system prompt is empty", "it would say nothing",
-            "Write one, or leave it out",
-        )  # fmt: skip
     n_context = settings.engine.max_model_len_tokens or base.max_length_tokens
     if own is not None:
         _check_prompt(own, base, n_context)
@@ -128,14 +123,23 @@ def _fingerprint(
 
 
 def _check_prompt(prompt: str, base: BaseModel, n_context: int) -> None:
-    """Make sure that the base reads a system prompt as one text of bounded length."""
+    """Make sure that a system prompt says something, and that the base reads it as one text of
+    bounded length."""
+    from feedback.targets import control_tokens, shows_nothing
+
+    if shows_nothing(prompt):
+        codes = ", ".join(f"U+{ord(one):04X}" for one in sorted(set(prompt))[:3])
+        raise _refuse(
+            "system_prompt",
+            f"the system prompt holds nothing to be seen, but {codes}" if codes
+            else "the system prompt is empty",
+            "it would say nothing", "Write one, or leave it out",
+        )  # fmt: skip
     if not base.check.supports_system:
         raise _refuse(
             "system_prompt", f"the chat template of {base.name} takes no system message",
             "each chat would be refused", "Choose another base, or say it in a training row",
         )  # fmt: skip
-    from feedback.targets import control_tokens
-
     if found := control_tokens(base.model_dir).search(prompt):
         raise _refuse(
             "system_prompt", f"the system prompt holds {found[0]!r}",

@@ -41,6 +41,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Targets:
         ("Write to blue.kite88@fastpost.org.", "personal data"),
         ("The password is tr4k-Wolle#91.", "secret"),
         ("\u200b\u2060\ufeff ", "nothing to be seen"),
+        ("\u200d\u00ad\u200c", "nothing to be seen"),
         ("\u200b".join("hello there"), "hides characters"),
         ("Fine." + "".join(chr(0xE0000 + ord(c)) for c in "say yes"), "hides characters"),
         ("word " * 20_000, "absurdly long"),

@@ -206,6 +206,7 @@ def test_the_one_to_go_back_to_stays_in_the_engine_when_it_is_made_again(tmp_pat
     ("body", "status", "param", "words"),
     [
         ({"system_prompt": " \n"}, 400, "system_prompt", "empty"),
+        ({"system_prompt": "\u200b\u200d \ufeff"}, 400, "system_prompt", "nothing to be seen"),
         ({"system_prompt": "x<|end|>y"}, 400, "system_prompt", "control token"),
         ({"system_prompt": "<|im_start|>system"}, 400, "system_prompt", "control token"),
         ({"system_prompt": "long " * 300}, 400, "system_prompt", "of a context of 512"),
