@@ -20,7 +20,7 @@ from pawl.errors import PawlError
 from serve.pages.api import Api
 from serve.pages.conversation import OpenPage
 from serve.pages.files import block_of
-from serve.pages.layout import warn
+from serve.pages.layout import inform, warn
 from serve.pages.rendering import html_parts
 from serve.pages.texts import say, told
 
@@ -193,7 +193,7 @@ def _shown(page: OpenPage, conversation_id: str) -> dict[str, str]:
 def _told(done: dict[str, Any]) -> dict[str, Any]:
     """Say what became of it."""
     if done["is_erased"]:
-        gr.Info(say("list.erased"), duration=5)
+        inform(say("list.erased"), 5)
     else:
-        gr.Info(say("list.deleted"), duration=8)
+        inform(say("list.deleted"), 8)
     return {}

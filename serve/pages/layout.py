@@ -330,3 +330,8 @@ def plain(name: str, text: str = "") -> gr.Markdown:
 def warn(text: str, duration: float = 10) -> None:
     """Gradio draws a warning as HTML."""
     gr.Warning(html.escape(text, quote=False), duration=duration)
+
+
+def inform(text: str, duration: float) -> None:
+    """Gradio draws this as HTML, too."""
+    gr.Info(html.escape(text, quote=False), duration=duration)

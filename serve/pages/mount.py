@@ -9,6 +9,7 @@ by itself.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
@@ -235,8 +236,11 @@ class Pages:
 
 
 def _served(name: str, media_type: str) -> Callable[[Request], Response]:
-    content = _asset(name).replace("%DESCRIPTION%", mark("page.description"))
-    return lambda request: Response(unmarked(content, language()), media_type=media_type)
+    content = _asset(name)
+    if not name.endswith(".json"):
+        return lambda request: Response(content, media_type=media_type)
+    laid_out = {**json.loads(content), "description": mark("page.description")}
+    return lambda request: JSONResponse(unmarked(laid_out, language()), media_type=media_type)
 
 
 def _asset(name: str) -> str:

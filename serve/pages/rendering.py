@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from feedback.categories import DEFAULT_CATEGORIES
 from pawl.settings import PageSettings
@@ -17,7 +17,15 @@ from serve.pages import ASSETS
 from serve.pages.conversation import Turn
 from serve.pages.files import MOST_BYTES, SUFFIXES
 from serve.pages.markdown import answer_html, own_html, source_html, text_html
-from serve.pages.texts import LANGUAGES, engine_says, language, mark, of_the_server, say
+from serve.pages.texts import (
+    LANGUAGES,
+    engine_says,
+    html_line,
+    language,
+    mark,
+    of_the_server,
+    say,
+)
 
 UP, DOWN = "Like", "Dislike"  # Gradio's names of its two thumbs; page.css names them too
 MOST_COMPARED = 1_000_000  # words of an answer times words of its correction: 0.2 s
@@ -46,8 +54,7 @@ def _on_one_line(value: Any) -> Any:
     breaks, as it may stand in an attribute too."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    html = str(escape(value)).replace("\r", "\n").replace("\n", "&#10;")
-    return Markup(html.replace("%", "&#37;"))  # as in text_html
+    return Markup(html_line(value))
 
 
 def _changes(answer: str, correction: str) -> Markup:
@@ -234,18 +241,22 @@ def _worded(row: dict[str, Any]) -> dict[str, Any]:
 def suggested(texts: Sequence[str]) -> str:
     """Suggestions of a first message, as buttons."""
     known = dict(zip(PageSettings().suggestions, _SUGGESTIONS, strict=True))
-    shown = [mark(f"suggestions.{known[text]}") if text in known else text for text in texts]
-    return str(_html.suggested(shown, mark("page.suggestions")))
+    shown = [
+        mark(f"suggestions.{known[text]}", in_html=True) if text in known else text
+        for text in texts
+    ]
+    return str(_html.suggested(shown, mark("page.suggestions", in_html=True)))
 
 
 def languages() -> str:
     """Links that choose the page's language; none where there is one."""
-    return str(_html.languages(LANGUAGES, mark("page.language"))) if len(LANGUAGES) > 1 else ""
+    label = mark("page.language", in_html=True)
+    return str(_html.languages(LANGUAGES, label)) if len(LANGUAGES) > 1 else ""
 
 
 def attach() -> str:
     """The button that attaches files to a message."""
-    return str(_html.attach(SUFFIXES, MOST_BYTES, mark("page.attach")))
+    return str(_html.attach(SUFFIXES, MOST_BYTES, mark("page.attach", in_html=True)))
 
 
 def version_choices(models: dict[str, Any], chosen: str) -> list[tuple[str, str]]:

@@ -23,6 +23,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from markupsafe import escape
+
 from pawl.errors import PawlError
 
 ENGLISH = "en"
@@ -30,8 +32,8 @@ FOLDER = Path(__file__).parent
 SCRIPTS = "scripts."  # what the scripts say, and Gradio's own words: they go to the browser
 GRADIO = "gradio."
 OF_THE_SERVER = ("errors.", "engine.", "validation.", "categories.")
-# A mark stands for a text in what is laid out once for everybody.
-_MARK = re.compile("\ue010([\\w.]*)\ue011")
+# A mark stands for a text in what is laid out once for everybody; \ue012 begins one within HTML.
+_MARK = re.compile("([\ue010\ue012])([\\w.]*)\ue011")
 
 
 def _flat(table: dict[str, Any], before: str = "") -> dict[str, str]:
@@ -135,10 +137,22 @@ def engine_says(engine: dict[str, Any]) -> str:
     return of_the_server("engine", detail, detail)
 
 
-def mark(key: str) -> str:
-    """Stands for a text, in what is laid out once for everybody."""
+def html_line(text: str) -> str:
+    """A text escaped, on one line of HTML, as it may stand in an attribute too."""
+    html = str(escape(text)).replace("\r", "\n").replace("\n", "&#10;")
+    # Gradio's renderer puts formulas in the place of %%%LATEX_BLOCK_0%%%.
+    return html.replace("%", "&#37;")
+
+
+def mark(key: str, *, in_html: bool = False) -> str:
+    """Stands for a text, in what is laid out once for everybody.
+
+    Args:
+        in_html: it will stand in HTML, so the text is escaped.
+    """
     assert key in _ENGLISH, key
-    return f"\ue010{key}\ue011"
+    begin = "\ue012" if in_html else "\ue010"
+    return f"{begin}{key}\ue011"
 
 
 # Stands for all texts of the browser's, as JSON that may stand in a script element.
@@ -154,9 +168,14 @@ def unmarked(laid_out: Any, language: str) -> Any:
     if not isinstance(laid_out, str):
         return laid_out
     texts = _ENGLISH | _TEXTS[language]
-    return _MARK.sub(
-        lambda mark: texts[mark[1]] if mark[1] else _in_browser(texts, language), laid_out
-    )
+
+    def text_of(found: re.Match[str]) -> str:
+        begin, key = found.groups()
+        if not key:
+            return _in_browser(texts, language)
+        return html_line(texts[key]) if begin == "\ue012" else texts[key]
+
+    return _MARK.sub(text_of, laid_out)
 
 
 def _in_browser(texts: dict[str, str], language: str) -> str:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from feedback.categories import DEFAULT_CATEGORIES
 from pawl.errors import PawlError
 from pawl.settings import PageSettings
 from serve.engine.launch import STAGES
-from serve.pages import ASSETS, rendering, texts
+from serve.pages import ASSETS, mount, rendering, texts
 from serve.pages.chat_settings import label
 from serve.pages.conversation import Turn
 from serve.pages.language import preferred
@@ -162,7 +163,7 @@ def test_the_layout_holds_no_text_of_one_language() -> None:
         for text in strings(component["props"].get(name))
     ]
     assert any("\ue010page.send\ue011" in text for text in found)
-    left = {re.sub("\ue010[^\ue011]*\ue011|<[^>]*>", "", text).strip() for text in found}
+    left = {re.sub("[\ue010\ue012][^\ue011]*\ue011|<[^>]*>", "", text).strip() for text in found}
     words = {text for text in left if re.search("[A-Za-z]", text)}
     assert words - {"".join(LANGUAGES.values())} == {"# Pawl", "pawl"}
     for language in LANGUAGES:
@@ -276,6 +277,49 @@ def test_a_third_language_is_one_file_more(tmp_path: Path) -> None:
     laid_out = {"head": [copy.mark("page.send"), copy.mark("page.stop"), copy.BROWSER_TEXTS]}
     send, stop, scripts = copy.unmarked(laid_out, "fr")["head"]
     assert (send, stop, json.loads(scripts)["language"]) == ("Envoyer", "Stop", "fr")
+
+
+def test_what_a_translator_writes_ends_no_html_and_no_json(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The parts of the chat page that are laid out once, and the manifest."""
+    text = 'Un <img src=x onerror="go()"> & "deux"\n100 %'
+    path = tmp_path / "fr.toml"
+    keys = [f"page.{name}" for name in ("attach", "suggestions", "language", "description")]
+    keys += [f"suggestions.{name}" for name in ("first", "second", "third", "fourth")]
+    lines = [f"{key} = {json.dumps(text)}\n" for key in keys]
+    path.write_text("".join(['language = "<b>"\n', *lines]), "utf-8")
+    monkeypatch.setitem(texts._TEXTS, "fr", checked(path, read(path), of(ENGLISH)))
+    drawn = (
+        rendering.attach() + rendering.languages() + rendering.suggested(PageSettings().suggestions)
+    )
+    found = Elements()
+    found.feed(texts.unmarked(drawn, "fr"))
+    assert "img" not in found.names
+    assert found.texts.count(text) == 5
+    for name, n in (("aria-label", 2), ("data-text", 4)):
+        assert [dict(each)[name] for each in found.attributes if name in dict(each)] == [text] * n
+    speak("fr")
+    try:
+        manifest = mount._served("manifest.json", "application/manifest+json")(None)  # type: ignore[arg-type]
+    finally:
+        speak(ENGLISH)
+    assert json.loads(bytes(manifest.body))["description"] == text
+
+
+class Elements(HTMLParser):
+    """What a browser would make of HTML."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names, self.attributes, self.texts = set[str](), list[Any](), list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[Any]) -> None:
+        self.names.add(tag)
+        self.attributes.append(attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
 
 @pytest.mark.parametrize(
