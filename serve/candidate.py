@@ -97,12 +97,33 @@ def find_candidate(request: PromotionRequest, settings: Settings) -> Candidate:
             code="unknown_run",
             param="run_dir",
         )
-    path = run_dir / "challenger.json"  # of refine/night/asked.py
-    about = read_json(path) if path.exists() else {}
     return Candidate(
         run_dir / "adapter", run_dir, request.run_id or run_dir.name, request.force,
-        about.get("version"), about.get("settings_of"),
+        *_challenger(run_dir),
     )  # fmt: skip
+
+
+def _challenger(run_dir: Path) -> tuple[str | None, str | None]:
+    """A run's ``version`` and ``settings_of``, as ``refine/night/asked.py`` wrote them.
+
+    Raises:
+        PawlError: the file is damaged.
+    """
+    path = run_dir / "challenger.json"
+    try:
+        about, why = read_json(path) if path.exists() else {}, "it names no versions"
+    except (PawlError, OSError) as err:
+        about, why = None, str(err)
+    if isinstance(about, dict):
+        version, settings_of = about.get("version"), about.get("settings_of")
+        if all(one is None or isinstance(one, str) for one in (version, settings_of)):
+            return version, settings_of
+    raise PawlError(
+        f"nobody knows what run {run_dir.name} tested: {path.name} can't be read",
+        why,
+        "Restore it from a backup, or let a night test again",
+        code="not_let_through",
+    )
 
 
 def check_verdict(run_dir: Path, fingerprint: str, champion: str) -> None:

@@ -240,6 +240,8 @@ class Promoter:
                     do="See 'pawl history'",
                     code="already_champion",
                 )
+            if candidate.version is not None:
+                settings_of(candidate.version, self._store)
             version = candidate.version or (
                 f"pawl@{await asyncio.to_thread(self._store.next_version)}"
             )

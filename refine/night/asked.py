@@ -66,12 +66,19 @@ def begin(client: Client, run_dir: Path, champion: str, challenger: str | None) 
 
 
 def read(run_dir: Path, champion: str) -> tuple[Asked, Asked]:
-    """Champion and challenger of a run."""
+    """Champion and challenger of a run. Raises PawlError: the file is damaged."""
     path = run_dir / ASKED
     if not path.exists():
         return Asked(champion, champion), Asked(None, None)
-    about = read_json(path)["asked"]
-    return Asked(**about["champion"]), Asked(**about["challenger"])
+    try:
+        about = read_json(path)["asked"]
+        return Asked(**about["champion"]), Asked(**about["challenger"])
+    except (LookupError, TypeError) as err:
+        raise PawlError(
+            f"{path} does not say how champion and challenger are asked",
+            f"{type(err).__name__} {err}",
+            "Restore it from a backup, or begin anew with 'pawl nightly --fresh'",
+        ) from err
 
 
 def is_prompt_only(champion: Asked, challenger: Asked) -> bool:

@@ -296,6 +296,14 @@ def test_what_a_gate_tested_is_let_in_as_it_was_tested(console: Console) -> None
     assert (summary["run_id"], summary["snapshot_id"]) == ("prompt-run", None)  # nothing learned
     error = make(console, 409, run_id="prompt-run", force=True)
     assert error["code"] == "already_champion"
+    for damaged, said in (("[]", "names no versions"), ("{", "is not JSON"),
+                          ('{"version": 4}', "names no versions")):  # fmt: skip
+        (run_dir / "challenger.json").write_text(damaged)
+        error = make(console, 409, run_id="prompt-run", force=True)
+        assert error["code"] == "not_let_through"
+        assert said in error["message"], error
+    write_json(run_dir / "challenger.json", {"version": "pawl@99", "settings_of": None})
+    assert make(console, 404, run_id="prompt-run", force=True)["code"] == "unknown_version"
     # What a night trained beside it keeps its prompt.
     console.passed("trained", version)
     folder = console.server.settings.runs_dir / "trained"
