@@ -120,8 +120,8 @@ class Promoter:
         which stays (``force`` makes it champion all the same). ``refused``: the gate, a check, the
         engine or the probe said no. ``pending``: no engine runs; the next start loads and probes.
         ``waiting``: a person must sign first, unless ``force`` did. ``canary``: it answers a
-        share of the conversations. ``made``: it has a name, and nobody promoted it yet. A run that
-        is under way is not begun again.
+        share of the conversations. ``made``: it has a name, and nobody promoted it yet. What is
+        under way is not begun again; ``force`` ends its wait or its canary.
 
         Args:
             made_by: who asks.
@@ -231,8 +231,8 @@ class Promoter:
     async def _promote(self, candidate: Candidate, made_by: str) -> Promotion:
         async with self._lock:
             under_way = self._under_way(candidate.run_id)
-            if under_way is not None and not candidate.force:
-                return under_way
+            if under_way is not None:
+                return await self._carry_on(under_way, force=candidate.force)
             champion = self._store.champion()
             if candidate.version == champion:
                 raise PawlError(
@@ -286,7 +286,9 @@ class Promoter:
             for row in reversed(known):
                 # Of those made, the newest row alone: one that was champion since is let go of.
                 is_made = row is known[-1] and row.outcome == "made"
-                if row.outcome in _UNDER_WAY or (is_made and not request.force):
+                if row.outcome in _UNDER_WAY:
+                    return await self._carry_on(row, force=bool(request.force))
+                if is_made and not request.force:
                     return row
             if version == champion:
                 raise PawlError(
@@ -309,6 +311,15 @@ class Promoter:
             )
             self._offer_made()
             return row
+
+    async def _carry_on(self, row: Promotion, *, force: bool) -> Promotion:
+        """A promotion under way that is asked for again: as it stands, but with ``force`` it waits
+        for no person and no canary, and whatever is champion now is followed."""
+        if not force or row.probe.get("forced"):
+            return row
+        probe = {**row.probe, "forced": True, "n_tries": 0}
+        row = replace(row, previous_version=self._store.champion(), probe=probe)
+        return await self._let_in(row, "forced; waits for the engine to load and probe it")
 
     async def _approve(self, run_id: str) -> Promotion:
         async with self._lock:

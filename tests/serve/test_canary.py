@@ -291,6 +291,30 @@ def test_another_champion_ends_all_that_was_compared_with_the_one_before(console
     assert (ended.outcome, ended.version) == ("refused", row.version)
 
 
+def test_force_lets_in_what_waits_or_is_on_its_canary(console: Console) -> None:
+    console.passed("waits", console.status()["champion"])
+    waiting = console.promote("waits")
+    assert waiting["outcome"] == "waiting"
+    forced = console.promote("waits", force=True)
+    assert (forced["outcome"], forced["version"]) == ("live", waiting["version"])
+    row = begin(console, "answers some")
+    forced = console.promote("answers some", force=True)
+    assert (forced["outcome"], forced["promotion_id"]) == ("live", row.promotion_id)
+    assert console.status()["canary"] is None
+    # A version of a system prompt that a night tested, by the version's own name.
+    made = console.post("/admin/promotions", {"system_prompt": "Tested."}).json()["version"]
+    run_dir = console.server.settings.runs_dir / "prompt"
+    [fingerprint] = [one["fingerprint"] for one in console.http.get("/admin/versions").json()
+                     if one["version"] == made]  # fmt: skip
+    write_json(run_dir / "challenger.json", {"version": made, "settings_of": None})
+    write_json(run_dir / "verdict.json", {"outcome": "promote", "champion_version": row.version,
+                                          "challenger_fingerprint": fingerprint})  # fmt: skip
+    assert console.promote("prompt")["outcome"] == "waiting"
+    forced = console.post("/admin/promotions", {"version": made, "force": True}).json()
+    assert (forced["outcome"], forced["version"], forced["run_id"]) == ("live", made, "prompt")
+    assert chat(console, "anyone")["model"] == made
+
+
 @pytest.mark.slow
 def test_a_canary_whose_files_broke_is_taken_back_when_the_engine_comes_again(
     console: Console,
