@@ -56,29 +56,26 @@ def what_broke(run_dir: Path) -> Broken:
     verdict = read_json(path) if path.exists() else None
     slices = failed_slices(verdict) if verdict else {}
     after = read_scores(run_dir / "scores" / "challenger").items
-    before = {
-        role: read_scores(run_dir / "scores" / role).items
+    pairs = {
+        role: pairs_of(read_scores(run_dir / "scores" / role).items, after)
         for role in ROLES
         if (run_dir / "scores" / role / MANIFEST).exists()
     }
-    pairs = pairs_of(before.get("anchor", []), after)
-    not_learned = {(b.benchmark, b.item_id) for a, b in pairs if gain((a, b)) > -CHANGED}
-    broken = _broken(verdict, slices, before, after, not_learned)
-    if not broken.items:
-        return _broken(verdict, slices, before, after, set())
-    return broken
+    of_anchor = pairs.get("anchor", [])
+    not_learned = {(b.benchmark, b.item_id) for a, b in of_anchor if gain((a, b)) > -CHANGED}
+    broken = _broken(verdict, slices, pairs, not_learned)
+    return broken if broken.items else _broken(verdict, slices, pairs, set())
 
 
 def _broken(
     verdict: dict[str, Any] | None,
     slices: dict[str, set[str]],
-    before: dict[str, list[ItemScore]],
-    after: list[ItemScore],
+    pairs: dict[str, list[Pair]],
     not_learned: set[tuple[str, str]],
 ) -> Broken:
     found, n_not_learned = Broken("champion", [], False), 0
-    for role, earlier in before.items():
-        worse = _worse(pairs_of(earlier, after))
+    for role, of_role in pairs.items():
+        worse = _worse(of_role)
         left_out = not_learned if role != "anchor" else set()
         items = [item for item in worse if (item.benchmark, item.item_id) not in left_out]
         n_not_learned = max(n_not_learned, len(worse) - len(items))
