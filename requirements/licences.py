@@ -6,6 +6,9 @@ python requirements/licences.py --table    # how many packages have which
 
 It reads what the packages of the CPU lock, and the model's, say of themselves where they are
 installed. Others that are installed here (the GPU lock's own) are counted, not checked.
+
+``pip-licenses`` (5.5, tried) would not do instead: it compares spellings ("MIT", "MIT License"),
+splits no SPDX expression, and knows neither exceptions with a reason nor locks.
 """
 
 from __future__ import annotations
