@@ -343,7 +343,9 @@ class _Erasure:
         if weights_of(champion) in trained:
             live = [one.version for one in self.store.promotions() if one.outcome == "live"]
             back = next((v for v in reversed(live) if weights_of(v) not in trained), BASE_VERSION)
-            choices.append(f"pawl rollback {back}    (the newest champion not trained on them)")
+            choices.append(
+                f"pawl rollback --to {back}    (the newest champion not trained on them)"
+            )
         return choices
 
     def _told(self, caller: str) -> str:

@@ -268,7 +268,7 @@ def test_a_person_is_gone_from_every_byte(settings: Settings, store: Store) -> N
     assert {one["adapter"]: one["n_probe_positions_left"] for one in done["adapters"]} == {
         "pawl@1": 1, "run-1": 1,
     }  # fmt: skip
-    assert done["choices"][-1].startswith("pawl rollback base ")
+    assert done["choices"][-1].startswith("pawl rollback --to base ")
     assert done["subject_sha256"] == subject_hash(done["subject_salt"], ANN)
     tombstone = read_json(snapshot / "erased.json")
     assert (tombstone["content_sha256"], tombstone["asked_by"]) == (content, "the operator")
