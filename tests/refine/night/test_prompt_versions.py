@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
-from evals.runner import read_scores
+from evals.regression import Asking
+from evals.runner import read_scores, score
+from evals.suites import load
+from pawl.adapters import read_manifest
 from pawl.errors import PawlError
-from pawl.files import read_json
+from pawl.files import read_json, write_json
+from pawl.models import resolve_model
 from pawl.schemas import utc_now
+from refine.night.dry_run import dry_run
 from refine.night.nightly import run_night
-from tests.feedback.examples import make_completion
+from refine.night.state import newest_runs
+from tests.feedback.examples import make_completion, make_promotion
 from tests.refine.night.test_nightly import World, night_settings, worked
+from tests.refine.tiny import ask, says
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +106,39 @@ def test_without_answers_that_nobody_flagged_a_prompt_is_not_let_through(world: 
     if result.outcome == "not_enough_evidence":
         assert "nothing says that the rest is unharmed" in result.reason
     assert result.version is None
+
+
+def test_what_a_night_trains_keeps_the_champions_prompt(world: World) -> None:
+    world.complain(40)
+    for n in range(4):  # of another base's answers, at least one is learned from
+        asked = ask("coal", n)[0]["content"]
+        world.correct(f"old-{n}", asked, says("coal", "red"), says("coal", "black"), "sha256:old")
+    made = world.client.promote(system_prompt=PROMPT, temperature=0.2)
+    world.app.store.append_promotion(make_promotion(made.version, "live")).result()
+    assert any("keeps the system prompt" in line for line in dry_run(world.client, world.settings))
+    result = run_night(world.client, world.settings)
+    assert result.outcome != "no_run", result.reason
+    recipe = read_manifest(result.run_dir / "adapter").recipe
+    assert recipe["system_prompt"] == PROMPT
+    # Whether the base needs the corrections of another one was asked so, too.
+    again = score(
+        resolve_model(world.settings.model, cache_dir=world.settings.state_dir), None,
+        suite=load("everyday"), scores_dir=world.settings.scores_dir, benchmarks=False,
+        more_rows=result.run_dir / "recheck.jsonl", asking=Asking(PROMPT),
+    )  # fmt: skip
+    assert again.manifest["reused"] == ["holdout"]
+    champion, challenger = (scores(result.run_dir, role) for role in ("champion", "challenger"))
+    assert champion.keys() >= challenger.keys()
+    about = read_json(result.run_dir / "challenger.json")
+    assert about["settings_of"] == made.version
+    verdict = read_json(result.run_dir / "verdict.json")
+    assert verdict["champion_fingerprint"] == about["asked"]["champion"]["fingerprint"]
+    assert [one.detail.get("challenger") for one in newest_runs(world.settings.runs_dir)] == [None]
+    # Whatever the gate said, the server brings it in with the prompt.
+    write_json(result.run_dir / "verdict.json", verdict | {"outcome": "promote"})
+    moved = world.client.promote(result.run_id)
+    assert moved.outcome == "pending", moved.reason
+    kept = world.app.store.version_settings(moved.version)
+    assert kept is not None
+    assert (kept.weights, kept.system_prompt) == (moved.version, PROMPT)
+    assert kept.sampling == {"temperature": 0.2}
