@@ -1,6 +1,6 @@
 """A night on real feedback, gated on the real benchmarks.
 
-    python -m benchmarks.real_data [--items 200] [--max-length-tokens N] [--epochs N]
+    python -m benchmarks.real_data [--items 200] [--max-length-tokens N] [--epochs N] [--keep DIR]
 
 Imports the three files of ``../shared/feedback``, runs ``pawl nightly`` on them beside a serving
 engine, and gates on the real ARC, HellaSwag, MMLU and TruthfulQA with random items per benchmark
@@ -34,7 +34,10 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--max-length-tokens", type=int, help="longer rows are left out")
     parser.add_argument("--epochs", type=float, help="default: the settings'")
+    parser.add_argument("--keep", type=Path, help="a new folder for the report and its figures")
     args = parser.parse_args()
+    if args.keep and args.keep.exists():
+        sys.exit(f"--keep {args.keep} is there already: name a new folder.")
     if not SHARED.is_dir():
         sys.exit(f"{SHARED} is absent: nothing was measured on real data.")
     options = {
@@ -67,6 +70,9 @@ def main() -> None:
             missed.append("the night ended without a verdict")
         if not report.exists() or report.stat().st_size == 0:
             missed.append("the night left no report")
+        if args.keep:
+            ignored = shutil.ignore_patterns("adapter", "checkpoints", "placebos")
+            shutil.copytree(run_dir, args.keep, ignore=ignored)
     figures["verdict"] = verdict.get("outcome", "none").replace("_", " ")
     figures["reasons"] = " ".join(verdict.get("reasons", []))
     for row in verdict.get("benchmarks", []):

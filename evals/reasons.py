@@ -203,7 +203,11 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
         ]
     if holdout.passed:
         return []
-    text = f"No improvement on people's prompts was shown: {_moved(holdout)}"
+    text = (
+        f"No improvement on people's prompts was shown: {_moved(holdout)}. The mean score, in "
+        "which an answer that only became a little likelier counts a little, changed by "
+        f"{holdout.gain:+.3f}"
+    )
     if holdout.p_better > holdout.alpha:
         text += f"; better than the champion only with p = {_p(holdout.p_better)}"
     if holdout.p_placebo > holdout.alpha:
