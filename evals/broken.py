@@ -104,9 +104,10 @@ def failed_slices(verdict: dict[str, Any]) -> dict[str, set[str]]:
         }
         for role, key in ROLES.items()
     }
-    people = verdict.get("holdout")
-    if people and (people["p_worse"] <= alpha or (people["looked"] and people["gain"] <= 0)):
-        failed["champion"] |= {HOLDOUT, CONTROLS}
+    if people := verdict.get("holdout"):
+        enough = people.get("enough", people["looked"])  # of older versions only those that looked
+        if people["p_worse"] <= alpha or (enough and people["gain"] <= 0):
+            failed["champion"] |= {HOLDOUT, CONTROLS}
     for row in verdict.get("kept") or ():
         if not row["passed"]:
             failed[KEPT_THAN[row["than"]]].add(KEPT)

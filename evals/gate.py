@@ -15,7 +15,8 @@ Four outcomes:
 - **no_verdict**: an item met an error. A blank is never scored as wrong.
 
 People's prompts are asked to decide only when all else is well and they could show something:
-then they have *looked*, which goes into the ledger, and are evidence no more.
+then they have *looked*, which goes into the ledger, and are evidence no more. Where they did not
+get better on balance they reject without a look: that lets nothing in, so it spends no alpha.
 
 A loss that is real but shown to lie within the margin is allowed, and said; the anchor keeps such
 losses from adding up over weeks.
@@ -200,9 +201,10 @@ def decide(
             "Benchmarks are asked without system prompts and say nothing of one, and no answers "
             "that nobody flagged were scored, so nothing says that the rest is unharmed."
         )
-    if holdout is not None and not against and not missing:
+    if holdout is not None:
         enough = holdout.n_conversations >= fewest_clusters(gate.alpha_people)
-        holdout = replace(holdout, looked=enough and len(placebos) >= 2)
+        enough = enough and len(placebos) >= 2
+        holdout = replace(holdout, enough=enough, looked=enough and not against and not missing)
     against += reasons.holdout_losses(holdout, gate)
     if against:
         return verdict("reject", against)

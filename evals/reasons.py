@@ -71,7 +71,8 @@ class HoldoutVerdict(Comparison):
 
     ``n_conversations`` counts the clusters of the flagged ones (``evals.evidence.clusters_of``).
     ``p_better`` and ``p_worse`` are sign-flip tests over clusters, ``p_placebo`` compares with
-    random changes of the same size. ``looked``: the prompts decided, and ``alpha`` was spent.
+    random changes of the same size. ``enough``: there were enough conversations and random changes
+    to decide by. ``looked``: the prompts decided, and ``alpha`` was spent.
     """
 
     n_conversations: int
@@ -91,6 +92,7 @@ class HoldoutVerdict(Comparison):
     alpha: float
     alpha_left: float  # for all later attempts, if this one does not promote
     n_decided_before: int
+    enough: bool = False
     looked: bool = False
 
 
@@ -118,13 +120,14 @@ def losses(rows: list[BenchmarkVerdict], gate: GateRules, than: str) -> list[str
 
 
 def holdout_losses(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str]:
-    """Why people's prompts speak against the challenger; empty when they do not."""
+    """Why people's prompts speak against the challenger; empty when they do not. That they did not
+    improve needs no look: what can only reject spends no alpha."""
     if holdout is None:
         return []
     if holdout.p_worse <= gate.alpha:
         return [f"People's prompts got worse: {_moved(holdout)} (p = {_p(holdout.p_worse)})."]
     changed = holdout.n_improved + holdout.n_worsened > 0
-    if holdout.looked and (holdout.gain < 0 or (changed and holdout.gain == 0)):
+    if holdout.enough and (holdout.gain < 0 or (changed and holdout.gain == 0)):
         return [f"People's prompts did not improve: {_moved(holdout)}."]
     return []
 

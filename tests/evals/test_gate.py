@@ -132,6 +132,24 @@ def test_no_better_on_a_holdout_that_could_have_shown_it_is_rejected(rules: Gate
     assert "People's prompts did not improve" in verdict.reasons[0]
 
 
+def test_no_better_is_rejected_without_a_look_where_benchmarks_say_too_little(
+    rules: GateRules,
+) -> None:
+    def few(rows: list[ItemScore]) -> list[ItemScore]:
+        return [row for row in rows if row.benchmark == "holdout" or int(row.item_id) < 100]
+
+    before = few(mended(champion(), 10))
+    after = change(change(before, "holdout", 3, 0.0), "holdout", 2, 1.0, keep=8)
+    after = change(change(after, "everyday_arc", 6, 0.0), "everyday_arc", 6, 1.0, keep=30)
+    verdict = decide(before, after, rules, None)
+    assert [row.passed for row in verdict.benchmarks] == [False, True, True]
+    assert verdict.outcome == "reject"
+    assert "People's prompts did not improve: 2 of 20" in verdict.reasons[0]
+    assert verdict.holdout is not None
+    assert not verdict.holdout.looked
+    assert verdict.prompts == {}
+
+
 def test_identical_is_rejected_and_named(rules: GateRules) -> None:
     verdict = decide(champion(), champion(), rules, None)
     assert verdict.outcome == "reject"
