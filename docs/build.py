@@ -26,13 +26,13 @@ LOADS = re.compile(
 )
 
 
-def sections() -> dict[str, list[Path]]:
-    """The pages below each heading of docs/index.md."""
-    found: dict[str, list[Path]] = {}
+def sections() -> dict[str, dict[Path, str]]:
+    """The pages below each heading of docs/index.md, with what they are called there."""
+    found: dict[str, dict[Path, str]] = {}
     for part in INDEX.read_text(encoding="utf-8").split("\n## ")[1:]:
         title, _, body = part.partition("\n")
-        links = re.findall(r"^- \[[^]]+\]\(([^)]+)\)", body, re.M)
-        found[title] = [(INDEX.parent / link).resolve() for link in links]
+        links = re.findall(r"^- \[([^]]+)\]\(([^)]+)\)", body, re.M)
+        found[title] = {(INDEX.parent / link).resolve(): label for label, link in links}
     listed = {page for pages in found.values() for page in pages} | {INDEX}
     if left_out := [page.name for page in INDEX.parent.glob("*.md") if page not in listed]:
         raise SystemExit(f"docs/index.md does not list {', '.join(left_out)}")
@@ -97,13 +97,14 @@ def write_source(source: Path) -> None:
         texts[place] = for_the_site(page, pages, targets, source, text)
     head, *parts = texts["index.md"].split("\n## ")
     for n, (title, listed) in enumerate(found.items()):
-        places = [place_of(page) for page in listed]
+        places = {place_of(page): label for page, label in listed.items()}
         if title == "Reference":
-            places += made
-            names = {place: text.partition("\n")[0] for place, text in made.items()}
-            parts[n] += "".join(f"- [{name[2:]}]({place})\n" for place, name in names.items())
+            names = {place: text.partition("\n")[0][2:] for place, text in made.items()}
+            places |= names
+            parts[n] += "".join(f"- [{name}]({place})\n" for place, name in names.items())
         texts[section_of(title)] = f"# {parts[n]}\n{toctree(places)}"
-    texts["index.md"] = "\n## ".join([head, *parts]) + toctree(map(section_of, found))
+    contents = {section_of(title): title for title in found}
+    texts["index.md"] = "\n## ".join([head, *parts]) + toctree(contents)
     for place, text in texts.items():
         path = source / place
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +115,10 @@ def section_of(title: str) -> str:
     return f"section-{title.lower().replace(' ', '-')}.md"
 
 
-def toctree(places: Iterable[str]) -> str:
-    return "\n".join(["```{toctree}", ":hidden:", "", *places, "```", ""])
+def toctree(places: dict[str, str]) -> str:
+    """The menu of a page: titles by places."""
+    lines = [f"{title} <{place}>" for place, title in places.items()]
+    return "\n".join(["```{toctree}", ":hidden:", "", *lines, "```", ""])
 
 
 def loads_of_others(site: Path) -> list[str]:

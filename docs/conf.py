@@ -9,6 +9,7 @@ extensions = ["myst_parser"]
 myst_enable_extensions = ["attrs_inline"]  # ids of settings in tables
 myst_heading_anchors = 4
 nitpicky = True
+smartquotes = False  # "--set" stays what is typed
 highlight_language = "none"
 suppress_warnings = ["misc.highlighting_failure"]  # "..." in JSON stands for what is left out
 html_title = f"Pawl {version}"

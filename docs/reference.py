@@ -155,7 +155,7 @@ def commands_page() -> str:
 
 def options_of(params: list[click.Parameter], context: click.Context) -> list[str]:
     rows = [found for one in params if (found := one.get_help_record(context))]
-    lines = ["| option | |", "| --- | --- |"]
+    lines = ["| option | meaning |", "| --- | --- |"]
     lines += [f"| `{cell(option, code=True)}` | {cell(text)} |" for option, text in rows]
     return lines if rows else []
 
@@ -206,7 +206,7 @@ def routes_page(openapi: dict[str, Any]) -> str:
                 "",
             ]
             if fields := route.get("parameters"):
-                lines += ["| parameter | | |", "| --- | --- | --- |"]
+                lines += ["| parameter | in | may be |", "| --- | --- | --- |"]
                 lines += [
                     f"| `{one['name']}` | {one['in']}{', required' if one.get('required') else ''} "
                     f"| {words_of(one['schema'])} |"
@@ -239,7 +239,7 @@ def bodies_page(openapi: dict[str, Any]) -> str:
         lines += ["", f"## {name}", "", plain(schema.get("description", "")), ""]
         required = schema.get("required", [])
         if fields := schema.get("properties"):
-            lines += ["| field | | |", "| --- | --- | --- |"]
+            lines += ["| field | may be | meaning |", "| --- | --- | --- |"]
         else:
             lines.append(words_of(schema))
         for field, about in (fields or {}).items():
@@ -254,7 +254,7 @@ def metrics_page() -> str:
     metrics = Metrics()
     lines = ["# Metrics", "", "What `GET /metrics` shows, in Prometheus' text form; "
              "it takes a key of the role user where the server asks for one.", "",
-             "| metric | kind | labels | |", "| --- | --- | --- | --- |"]  # fmt: skip
+             "| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]  # fmt: skip
     of = metrics.registry._collector_to_names
     for collector in dict.fromkeys(metrics.registry._names_to_collectors.values()):
         [family] = collector.collect()

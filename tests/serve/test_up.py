@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -63,6 +64,36 @@ def refused(*arguments: object) -> str:
                           timeout=60, check=False)  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stderr
+
+
+def test_the_tutorials_commands_do_what_it_says(tmp_path: Path, model_dir: Path) -> None:
+    """All that it marks as ``sh``; make and the demo are not among them."""
+    page = (REPOSITORY / "docs/tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)
+    pawl = tmp_path / ".venv" / "bin" / "pawl"
+    pawl.parent.mkdir(parents=True)
+    pawl.write_text(f'#!/bin/sh\nexec {sys.executable} -m pawl.cli --set model={model_dir} "$@"\n')
+    pawl.chmod(0o755)
+    path = blocks[0].splitlines()[0]
+    said = []
+    with up(tmp_path / ".pawl", model_dir):
+        url = url_of(tmp_path / ".pawl")
+        eventually(lambda: state_of(url) == "ready", "the engine is ready", 60)
+        for block in blocks:
+            script = f"{path}\n{block}".replace("http://127.0.0.1:8000", url)
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, text=True, timeout=120,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, script + done.stdout + done.stderr
+            said.append(done.stdout.replace('": "', '":"'))
+    status, asked, night, promoted, again, back = said
+    assert "champion  base" in status
+    assert '"model":"base"' in asked
+    assert "method: none" in night
+    assert "base -> pawl@1  live" in promoted
+    assert '"model":"pawl@1"' in again
+    assert re.search("pawl@1 .*friendly", back)
 
 
 def test_it_answers_shows_a_page_and_stops_cleanly(tmp_path: Path, model_dir: Path) -> None:
