@@ -101,18 +101,17 @@ class ChatPage:
         who = [ui.page, ui.rater]
         ask = [*who, ui.version, ui.known]
         both = [*ui.drawn, *ui.feedback_form]
+        asked = [*both, ui.taken]
         reasons = [ui.categories, ui.correction, ui.comment]
         # Else what is pressed while an earlier event is open is lost.
         often = {**common, "trigger_mode": "multiple"}
-        sent = ui.question.submit(
-            self._send, [ui.question, *who, ui.version], [*both, ui.taken], **often
-        )
-        ui.question.stop(self._stop, [ui.question, ui.page], ui.drawn, **common)
-        ui.chat.retry(self._ask_again, ask, both, **common)
-        ui.chat.edit(self._ask_again, ask, both, **common)
+        sent = ui.question.submit(self._send, [ui.question, *who, ui.version], asked, **often)
+        ui.question.stop(self._stop, [ui.question, ui.page], [*ui.drawn, ui.taken], **common)
+        ui.chat.retry(self._ask_again, ask, asked, **common)
+        ui.chat.edit(self._ask_again, ask, asked, **common)
         ui.variant.change(self._show_variant, [ui.variant, *who], both, **often)
         ui.new.click(self._start_over, who, both, **often)
-        shown = ui.go.click(self._resume, who, [*both, ui.taken], **often)
+        shown = ui.go.click(self._resume, who, asked, **often)
         ui.private.input(self._set_learning, [ui.private, *who], ui.private, **often)
         ui.version.input(
             self._choose_version, [ui.version, *who], [ui.version, ui.settings], **often
@@ -129,14 +128,14 @@ class ChatPage:
             **{**common, "trigger_mode": "always_last"},
         )  # fmt: skip
         ui.start_from.click(self._start_from, [ui.page], [ui.correction, ui.difference], **common)
-        ui.leave_out.click(self._leave_out, ask, both, **common)
+        ui.leave_out.click(self._leave_out, ask, asked, **common)
         ui.new_with.click(self._start_over_with, who, both, **common)
         ui.close.click(self._close, [ui.page], both, **common)
         self.blocks.unload(self._leave)
         identified = self.blocks.load(
             self._identify, [ui.rater], [ui.rater, ui.categories, ui.meanings, ui.who], **common
         )
-        identified.then(self._resume, who, [*both, ui.taken], **common)
+        identified.then(self._resume, who, asked, **common)
         identified.then(self._said_back.draw, who, ui.said_back, **common)
         ui.said_back_command.change(
             self._said_back.command, [ui.said_back_command, *who], ui.said_back, **often
@@ -295,15 +294,13 @@ class ChatPage:
             return
         if page.form_turn and not (page.form_turn.marked_bad or has_reasons(page.form_turn)):
             page.open_form(None)  # nothing is typed in it
-        conversation, turn, is_told = page.conversation, None, False
         async for parts in self._ask(page, rater_id, model, text, len(page.turns), request, held):
-            turn = turn or conversation.turns[-1]
-            yield [*parts, gr.skip() if is_told else self._taken(conversation, turn)]
-            is_told = is_told or not turn.held
+            yield parts
 
     def _taken(self, conversation: Conversation, turn: Turn | None, is_again: bool = False) -> Any:
         """What page.js empties the message box by once the turn is asked, wherever the message
-        stands by now; after the page was loaded anew it may not know that it was asked."""
+        stands by now; after the page was loaded anew it may not know that it was asked. And what
+        messages.js forgets an edited question by, or shows it again where another was asked."""
         if turn is None or turn.held:
             return gr.skip()
         return self._list.taken(conversation.conversation_id, turn.question, is_again)
@@ -327,7 +324,10 @@ class ChatPage:
         if (not held and self._is_too_early(engine, then)) or not (
             await self._is_current(page, rater_id, at, request)
         ):
-            yield [*drawn(page), *KEEP_FORM]  # the page may show an edited question by now
+            conversation = page.conversation
+            turn = conversation.turns[-1] if conversation.turns else None
+            taken = self._taken(conversation, turn, is_again=True)
+            yield [*drawn(page), *KEEP_FORM, taken]  # the page may show an edited question by now
             return
         question = own_text(str(event.value)) if is_edited else page.turns[at].question
         async for parts in self._ask(page, rater_id, model, question, at, request, held):
@@ -357,11 +357,14 @@ class ChatPage:
     ) -> AsyncIterator[list[Any]]:  # fmt: skip
         if page.form_turn in page.turns[at:]:
             page.open_form(None)
-        version = page.version(model)
-        await page.conversation.ask(self._api(request, rater_id), version, question, at, held,
-                                     self._sides.beside(page.conversation, version))  # fmt: skip
+        version, conversation = page.version(model), page.conversation
+        is_again, is_told = at < len(page.turns), False
+        turn = await conversation.ask(self._api(request, rater_id), version, question, at, held,
+                                      self._sides.beside(conversation, version))  # fmt: skip
         async for parts in self._frames(page, request):
-            yield parts
+            taken = gr.skip() if is_told else self._taken(conversation, turn, is_again)
+            yield [*parts, taken]
+            is_told = not turn.held
 
     async def _frames(self, page: OpenPage, request: gr.Request) -> AsyncIterator[list[Any]]:
         """The page as the answer comes, until it is over."""
@@ -414,10 +417,11 @@ class ChatPage:
                 conversation.take_back()
             if stood and asked not in (stood[0].question, text):
                 edited = asked
-        parts = drawn(page)
+        parts, taken = drawn(page), gr.skip()
         if edited:
             parts[1]["value"] = f"{edited}\n\n{text}".rstrip()
-        return parts
+            taken = self._list.taken(conversation.conversation_id, edited, is_again=True)
+        return [*parts, taken]
 
     async def _leave(self, request: gr.Request) -> None:
         """The page was closed, or its connection was cut."""
@@ -528,7 +532,7 @@ class ChatPage:
             or not await self._is_current(page, rater_id, at, request)
             or not page.conversation.is_full
         ):
-            yield [*drawn(page), *KEEP_FORM]
+            yield [*drawn(page), *KEEP_FORM, gr.skip()]
             return
         page.conversation.leave_out_oldest()
         question = page.turns[at].question

@@ -35,13 +35,43 @@
     event.preventDefault();
   });
 
-  // Edited: the box holds the text; it is handed over as HTML, which Gradio draws at once.
-  const buttons = (box) => box.closest(".message-row")?.nextElementSibling?.querySelectorAll("button");
-  addEventListener("click", (event) => {
-    const row = event.target.closest?.(".message-buttons")?.previousElementSibling;
-    const box = row?.querySelector("textarea.edit-textarea");
-    if (box) fill(box, own(box.value));
+  // Edited: the box holds the text; it is handed over as HTML, which Gradio draws at once. What is
+  // typed there is kept in this tab's session storage under the conversation's name until the edit is
+  // cancelled or the server says (#pawl-taken) that it is asked. Where the server says so of another
+  // question, the page was loaded anew or the edit was refused: the box is opened again.
+  const edits = all + " textarea.edit-textarea";
+  const chat = () => new URL(location.href).searchParams.get("chat");
+  const rows = () => [...document.querySelectorAll(all + " .message-row.user-row")];
+  const buttons = (row) => [...row?.nextElementSibling?.querySelectorAll("button") ?? []];
+  const key = (of) => "pawl-edit-" + of;
+  let heard = null, reopened = null, isLeaving = false;
+  addEventListener("input", ({ target }) => {
+    if (!target.matches?.(edits) || target.value.startsWith(begin)) return;
+    const edit = { at: rows().indexOf(target.closest(".message-row")), text: target.value };
+    sessionStorage.setItem(key(chat()), JSON.stringify(edit));
   }, true);
+  addEventListener("click", ({ target }) => {
+    const row = target.closest?.(".message-buttons")?.previousElementSibling;
+    const box = row?.querySelector("textarea.edit-textarea");
+    if (!box) return;
+    if (buttons(row)[1]?.contains(target) && !isLeaving) sessionStorage.removeItem(key(chat()));
+    fill(box, own(box.value));
+  }, true);
+  addEventListener("pawl-shown", () => {  // Gradio would show the box over another one's question
+    reopened = null, isLeaving = true;
+    buttons(document.querySelector(edits)?.closest(".message-row"))[1]?.click();
+    isLeaving = false;
+  });
+  const showEdit = () => {
+    const reply = document.querySelector("#pawl-taken [data-reply]")?.dataset.reply;
+    if (reply && reply !== heard) {
+      heard = reply;
+      const { taken, of } = JSON.parse(reply), edit = JSON.parse(sessionStorage.getItem(key(of)));
+      if (edit?.text === taken) sessionStorage.removeItem(key(of));
+      else if (of === chat() && !document.querySelector(edits)) reopened = edit;
+    }
+    if (reopened && !document.querySelector(edits)) buttons(rows()[reopened.at]).at(-1)?.click();
+  };
   addEventListener("keydown", (event) => {
     const box = event.target.closest?.("textarea.edit-textarea");
     if (!box || event.isComposing) return;
@@ -49,7 +79,7 @@
     if (!isSent && event.key !== "Escape") return;
     event.preventDefault();
     event.stopPropagation();
-    buttons(box)?.[isSent ? 0 : 1]?.click();
+    buttons(box.closest(".message-row"))[isSent ? 0 : 1]?.click();
   }, true);
 
   // A thought that is opened while it comes is drawn anew with each word.
@@ -59,9 +89,11 @@
     if (thought) isOpen = !thought.open;
   }, true);
   new MutationObserver(() => {
-    for (const box of document.querySelectorAll(all + " textarea.edit-textarea")) {
+    showEdit();
+    for (const box of document.querySelectorAll(edits)) {
       if (!box.value.startsWith(begin)) continue;
-      fill(box, source(box.value));
+      fill(box, reopened?.text ?? source(box.value));
+      reopened = null;
       box.focus();
       box.setAttribute("aria-label", pawlText("scripts.edit_message"));
     }

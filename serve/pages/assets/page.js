@@ -128,9 +128,9 @@
   // -- which conversation is shown
 
   const isBegun = () => find("#pawl-chat [data-testid=user]") || form();
+  const changeShown = () => { shown = chat(), dispatchEvent(new Event("pawl-shown")); };
   const show = () => {  // what the address names by now
-    shown = chat();
-    along = null;
+    changeShown(), along = null;
     takeDraft();
     if (box("#pawl-question")?.value && !left.get("#pawl-question")) fill("#pawl-question", "");
     fillWhatIsThere();
@@ -148,7 +148,7 @@
     rename(isBegun() || sent !== null);  // a message may be on its way
     put("form", null);
     along = isAlong ? shown : null;
-    shown = chat();
+    changeShown();
     draft = null, left = new Map();
     toggleSide(false);
   };
@@ -375,7 +375,7 @@
     if ("file" in reply) return download(reply);
     if (!("deleted" in reply)) return;
     if (reply.deleted === null) sessionStorage.clear();
-    else sessionStorage.removeItem(key(reply.deleted));
+    else for (const kind of ["draft", "edit"]) sessionStorage.removeItem(`pawl-${kind}-${reply.deleted}`);
     if (reply.deleted !== null && reply.deleted !== shown) return;
     const text = reply.deleted && box(question)?.value;  // not sent: it is no part of what goes
     rename();

@@ -224,3 +224,39 @@ def test_between_variants_by_mouse_and_by_keyboard(
     Variants(other).button("Later variant").click()
     expect(other.page.locator(".pawl-saved")).to_contain_text(["Three."])
     assert not other.complaints
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_what_is_edited_outlives_a_reload_and_stays_in_its_conversation(
+    server: Composed, tab: Tab
+) -> None:
+    before, chat = ids(server), tab.page.locator("#pawl-chat")
+    edited, questions = chat.locator("textarea"), chat.locator("[data-testid=user]")
+    tab.ask("one")
+    tab.ask("three")
+    chat.get_by_role("button", name="Edit").first.click()
+    edited.fill("edited")
+    tab.reload()
+    expect(edited).to_have_value("edited")
+    tab.button("New chat").click()
+    expect(tab.answers).to_have_count(0)
+    tab.ask("other")
+    expect(questions).to_have_text(["other"])  # Gradio would show it as being edited
+    tab.page.go_back()
+    expect(edited).to_have_value("edited")
+    expect(questions).to_have_text(["three"])
+    chat.get_by_role("button", name="Submit").click()
+    expect(tab.answers).to_have_text(["pawl@1 heard 6 characters."])
+    expect(tab.button("Send")).to_be_visible()
+    tab.reload()
+    expect(questions).to_have_text(["edited"])
+    expect(edited).to_have_count(0)
+    chat.get_by_role("button", name="Edit").click()
+    edited.fill("cancelled")
+    edited.press("Escape")
+    tab.reload()
+    expect(questions).to_have_text(["edited"])
+    expect(edited).to_have_count(0)
+    rows = recorded(server, 4, *before)
+    assert [row.messages[-1]["content"] for row in rows] == ["one", "three", "other", "edited"]
