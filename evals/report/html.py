@@ -64,6 +64,7 @@ def render(report: dict[str, Any]) -> str:
         verdict=report["verdict"],
         complaints=report["complaints"],
         left_out=_left_out(report),
+        to_know=_to_know(report),
         changes={k: v for k, v in report["changes"].items() if v["n_broke"] or v["n_improved"]},
         probe=[(k, v) for k, v in probe.items() if not isinstance(v, list | dict)],
         recipe=_flat((report["adapter"] or {}) | report["recipe"]) if report["recipe"] else [],
@@ -122,6 +123,25 @@ def _title(report: dict[str, Any]) -> tuple[str, str]:
         case {"outcome": "refused"}:
             return "Passed the gate, refused by the server", "bad"
     return TITLES[report["outcome"]]
+
+
+def _to_know(report: dict[str, Any]) -> list[str]:
+    """What an operator should know beside the verdict's reasons, and can do about it."""
+    texts = []
+    plan = report["plan"] or {}
+    for stage in (report["recipe"] or {}).get("stages", ()):
+        n_steps, n_planned = stage.get("n_steps", 0), stage.get("max_steps", 0)
+        if stage.get("stopped_because") == "out of time" and n_steps < n_planned / 2:
+            texts.append(
+                f"The {stage['kind'].upper()} training came to {n_steps:,} of {n_planned:,} steps: "
+                f"its {plan.get('max_minutes', 0):g} minutes were over. The challenger learned "
+                "little, and another one like it would too. More minutes (train.max_minutes), a "
+                "faster machine or shorter rows (train.max_length_tokens) help."
+            )
+    if report["outcome"] in ("reject", "not_enough_evidence", "no_verdict"):
+        champion = (report["verdict"] or {}).get("champion_version")
+        texts.append(f"The champion{f', {champion},' if champion else ''} answers as before.")
+    return texts
 
 
 def _left_out(report: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 BLUE, ORANGE, RED, GREY, INK = "#1f6f8b", "#d9822b", "#b3261e", "#9aa5b1", "#1f2933"
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # screen readers would say it
 
 
 def forest(rows: list[dict[str, Any]], *, label: str) -> str:
@@ -71,8 +72,10 @@ def curves(shown: list[dict[str, Any]], *, label: str) -> str:
         for side, style, color in (("train", "-", BLUE), ("validation", "o", ORANGE)):
             if curve[side]:
                 steps, values = zip(*curve[side], strict=True)
-                axes.plot(steps, values, style, color=color, linewidth=1.4, markersize=4,
+                shape = style if len(steps) > 1 else "o"
+                axes.plot(steps, values, shape, color=color, linewidth=1.4, markersize=4,
                           label=side)  # fmt: skip
+        axes.set_xlabel("step", fontsize=8)
         if i == 0 and curve["validation"]:
             axes.legend(frameon=False, fontsize=8)
     return _svg(figure, label)
@@ -142,7 +145,7 @@ def _svg(figure: Any, label: str) -> str:
 
     out = io.StringIO()
     with rc_context({"svg.hashsalt": "pawl"}):  # the same figures give the same file
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+        figure.savefig(out, format="svg", metadata=NO_METADATA, transparent=True)
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'<svg ([^>]*?)width="[^"]*pt"', r"<svg \1", text, count=1)

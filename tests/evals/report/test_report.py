@@ -265,13 +265,16 @@ def test_left_out_holdout_rows_are_counted_where_people_look(tmp_path: Path) -> 
     assert "left out: 3 longer than the model's context, 1 refused by the model's" in page.text
 
 
-def test_how_much_was_replayed_is_said(tmp_path: Path) -> None:
+def test_how_much_was_replayed_and_how_little_was_learned_is_said(tmp_path: Path) -> None:
     make_run(tmp_path / "run", scores_of(300, 1), scores_of(300, 10))
     rows = {"sft": {"train": 1200, "validation": 30, "replay": 64}}
-    adapter = {"base_model": "tiny", "recipe": {"rows": rows}}
+    stage = {"kind": "sft", "n_steps": 5, "max_steps": 180, "stopped_because": "out of time"}
+    adapter = {"base_model": "tiny", "recipe": {"rows": rows, "stages": [stage]}}
     write_json(tmp_path / "run" / "adapter" / "manifest.json", adapter)
-    _, page = report(tmp_path / "run", plan={"method": "sft", "reason": "many rows"})
+    plan = {"method": "sft", "reason": "many rows", "max_minutes": 20.0}
+    _, page = report(tmp_path / "run", plan=plan)
     assert "SFT: 1,200 rows to train on, 30 to validate; 64 of them replay" in page.text
+    assert "The SFT training came to 5 of 180 steps: its 20 minutes were over." in page.text
 
 
 def test_how_a_training_went_is_plotted_over_its_steps(tmp_path: Path) -> None:
