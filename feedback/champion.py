@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pawl.errors import PawlError
 from pawl.schemas import Promotion
 
 BASE_VERSION = "base"
@@ -34,3 +35,36 @@ def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
         else:
             stack.append(row.version)
     return stack
+
+
+def rollback_target(promotions: Sequence[Promotion], to: str | None) -> str:
+    """The version that a rollback goes to: the champion before this one, or ``to``. Pure.
+
+    Raises:
+        PawlError: there is nothing to go back to, or ``to`` is the champion or never was.
+    """
+    stack = champion_stack(promotions)
+    if to is None and len(stack) == 1:
+        raise PawlError(
+            "there is nothing to roll back to",
+            "the base is the champion",
+            "See 'pawl history'",
+            code="no_earlier_champion",
+        )
+    target = to or stack[-2]
+    if target == stack[-1]:
+        raise PawlError(
+            f"{target} is the champion already",
+            do="See 'pawl history'",
+            code="already_champion",
+            param="to",
+        )
+    if target not in {BASE_VERSION, *(row.version for row in promotions if row.outcome == "live")}:
+        raise PawlError(
+            f"{target} was never champion",
+            "a rollback goes to one that was",
+            "See 'pawl history'",
+            code="unknown_version",
+            param="to",
+        )
+    return target

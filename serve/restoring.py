@@ -1,0 +1,78 @@
+"""Makes a fresh engine ready: the champion and the one before it, a canary, what was pending."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from feedback.champion import BASE_VERSION, champion_stack
+from pawl.errors import PawlError
+from pawl.schemas import Promotion
+from serve.promotion_steps import MOST_TRIES, Steps, begin, stale
+
+_log = logging.getLogger("pawl.promotion")
+
+
+async def make_ready(steps: Steps) -> list[Promotion]:
+    """See ``Promoter.finish_pending``; for one who holds the lock."""
+    finished = await _restore(steps)
+    steps.offer_made()
+    if steps.canary is not None and (problem := await _bring_back(steps, steps.canary)):
+        finished.append(await steps.take_back(steps.canary, problem))
+    for row in steps.history():
+        if row.outcome != "pending":
+            continue
+        champion = steps.store.champion()
+        if row.previous_version != champion and not row.probe.get("forced"):
+            finished.append(await steps.record(row, "refused", stale(row, champion)))
+        else:
+            finished.append(await steps.go_live(replace(row, previous_version=champion)))
+    return finished
+
+
+async def _bring_back(steps: Steps, canary: Promotion) -> str:
+    """Bring a canary into a fresh engine; why it can't answer there, or nothing."""
+    if canary.previous_version != steps.store.champion():
+        return stale(canary, steps.store.champion())
+    result = await steps.loader.bring_in(canary.version, canary.previous_version)
+    if result.outcome != "failed":
+        steps.offer(canary.version)
+    elif await steps.loader.base_answers():
+        return result.reason
+    return ""  # also where the engine went away: its next start tries again
+
+
+async def _restore(steps: Steps) -> list[Promotion]:
+    """Bring the champion into a fresh engine, or the first before it whose files are whole."""
+    stack = champion_stack(steps.store.promotions())
+    champion, reason = stack[-1], ""
+    while stack[-1] != BASE_VERSION and (broken := await steps.loader.broken(stack[-1])):
+        await steps.withdraw(stack[-1])
+        _log.error("%s can't be served: %s", stack[-1], broken)
+        reason = reason or f"{champion} can't be served: {broken}"
+        stack.pop()
+    if stack[-1] != BASE_VERSION:
+        for _ in range(MOST_TRIES):
+            result = await steps.loader.bring_in(stack[-1], BASE_VERSION)
+            if result.outcome != "failed":
+                break
+        else:  # the engine's fault or a setting's, so no reason to dethrone it for good
+            await steps.withdraw(stack[-1])
+            raise PawlError(
+                f"{stack[-1]} could not be brought in",
+                result.reason,
+                "It is tried again when the engine is back; 'pawl rollback' goes to another",
+                retryable=True,
+                code="champion_not_loaded",
+            )
+        steps.offer(stack[-1])
+    moved = []
+    if stack[-1] != champion:
+        moved.append(await steps.flip(begin("rollback", stack[-1], champion), reason))
+    if len(stack) > 2:  # the one to go back to, so that going back is quick
+        result = await steps.loader.bring_in(stack[-2], BASE_VERSION)
+        if result.outcome != "failed":
+            steps.offer(stack[-2])
+        else:
+            _log.warning("%s can't be rolled back to: %s", stack[-2], result.reason)
+    return moved
