@@ -221,9 +221,10 @@ def run_stage(
             watch.first_validation = _numbers(trainer.evaluate())
         output = trainer.train(resume_from_checkpoint=str(interrupted[0]) if interrupted else None)
         seconds = saved.clock.seconds - watch.began
-        # It closed its log; the best checkpoint's evaluation stands there already.
-        trainer.remove_callback(to_tensorboard)
-        best = trainer.evaluate() if has_validation else {}
+        trainer.remove_callback(to_tensorboard)  # it closed its log
+        best = _best_evaluation(trainer.state) if keeps_best else None
+        if best is None:
+            best = trainer.evaluate() if has_validation else {}
     state = trainer.state
     model.set_adapter("default")
     if "ref" in model.peft_config:
@@ -242,6 +243,16 @@ def run_stage(
         watch.n_resumed,
         round(seconds, 3),
     )
+
+
+def _best_evaluation(state: Any) -> dict[str, Any] | None:
+    """What the best checkpoint's evaluation said, whose weights were loaded at the end; None
+    where none was."""
+    if state.best_model_checkpoint is None:
+        return None
+    looks = (row for row in state.log_history if row["step"] == state.best_global_step)
+    best = next(row for row in looks if "eval_loss" in row)
+    return {name: value for name, value in best.items() if name != "step"}
 
 
 def _trainer(

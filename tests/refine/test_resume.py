@@ -55,6 +55,17 @@ def whole(
     return request.param, task
 
 
+def test_validation_is_asked_once_of_each_model(whole: tuple[str, train.Job]) -> None:
+    method, task = whole
+    looks = [event for event in steps_of(task) if "eval_loss" in event]
+    steps = [event["step"] for event in looks]
+    assert steps[0] == 0
+    assert len(steps) == len(set(steps)) > 1
+    best = read_manifest(task.out_dir).recipe["stages"][0]["best_validation"]
+    losses = [event["eval_loss"] for event in looks[1:]]
+    assert best["eval_loss"] == (losses[-1] if method == "sft" else min(losses))
+
+
 def test_killed_at_a_random_step(
     whole: tuple[str, train.Job], world_model: Path, tmp_path: Path
 ) -> None:
