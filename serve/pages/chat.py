@@ -217,11 +217,8 @@ class ChatPage:
         turn = conversation.turns[-1] if conversation.turns else None
         yield [*drawn_and_form(page), self._taken(conversation, turn, is_again=True)]
         if turn is not None and conversation.busy:
-            is_told = not turn.held
-            async for parts in self._frames(page, request):
-                taken = gr.skip() if is_told else self._taken(conversation, turn, is_again=True)
-                yield [*parts, taken]
-                is_told = not turn.held
+            async for parts in self._answer(page, turn, request, is_again=True):
+                yield parts
 
     async def _catch_up(
         self, page: OpenPage, rater_id: str | None, shown: str, request: gr.Request
@@ -300,10 +297,14 @@ class ChatPage:
     def _taken(self, conversation: Conversation, turn: Turn | None, is_again: bool = False) -> Any:
         """What page.js empties the message box by once the turn is asked, wherever the message
         stands by now; after the page was loaded anew it may not know that it was asked. And what
-        messages.js forgets an edited question by, or shows it again where another was asked."""
-        if turn is None or turn.held:
+        messages.js forgets an edited question by, or shows it again where another was asked.
+        Before the answer is over nothing is recorded: the scripts keep it until then."""
+        if turn is not None and turn.held:
             return gr.skip()
-        return self._list.taken(conversation.conversation_id, turn.question, is_again)
+        text = turn.question if turn else ""
+        return self._list.taken(
+            conversation.conversation_id, text, is_again, is_over=not conversation.busy
+        )
 
     async def _ask_again(
         self,
@@ -358,13 +359,24 @@ class ChatPage:
         if page.form_turn in page.turns[at:]:
             page.open_form(None)
         version, conversation = page.version(model), page.conversation
-        is_again, is_told = at < len(page.turns), False
+        is_again = at < len(page.turns)
         turn = await conversation.ask(self._api(request, rater_id), version, question, at, held,
                                       self._sides.beside(conversation, version))  # fmt: skip
+        async for parts in self._answer(page, turn, request, is_again):
+            yield parts
+
+    async def _answer(
+        self, page: OpenPage, turn: Turn, request: gr.Request, is_again: bool
+    ) -> AsyncIterator[list[Any]]:
+        """The page as the answer comes, and when its question is asked and when the answer is over
+        what ``_taken`` says."""
+        conversation, taken = page.conversation, gr.skip()
+        told: tuple[bool, bool] | None = None
         async for parts in self._frames(page, request):
-            taken = gr.skip() if is_told else self._taken(conversation, turn, is_again)
+            state = (bool(turn.held), conversation.busy)
+            if state != told:
+                told, taken = state, self._taken(conversation, turn, is_again)
             yield [*parts, taken]
-            is_told = not turn.held
 
     async def _frames(self, page: OpenPage, request: gr.Request) -> AsyncIterator[list[Any]]:
         """The page as the answer comes, until it is over."""
@@ -420,7 +432,8 @@ class ChatPage:
         parts, taken = drawn(page), gr.skip()
         if edited:
             parts[1]["value"] = f"{edited}\n\n{text}".rstrip()
-            taken = self._list.taken(conversation.conversation_id, edited, is_again=True)
+            chat = conversation.conversation_id
+            taken = self._list.taken(chat, edited, is_again=True, is_over=True)
         return [*parts, taken]
 
     async def _leave(self, request: gr.Request) -> None:

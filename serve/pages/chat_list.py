@@ -146,9 +146,10 @@ class ChatList:
         drawn = await self.draw(page, rater_id, request)
         return [drawn, self.reply(reply) if reply else gr.skip()]
 
-    def taken(self, conversation_id: str, text: str, is_again: bool) -> str:
-        """What tells ``page.js`` that a message is asked, and so no draft any more."""
-        return self.reply({"taken": text, "of": conversation_id, "again": is_again})
+    def taken(self, conversation_id: str, text: str, is_again: bool, is_over: bool) -> str:
+        """What tells ``page.js`` that a message is asked, and whether its answer is over."""
+        of = {"of": conversation_id, "again": is_again, "over": is_over}
+        return self.reply({"taken": text, **of})
 
     def reply(self, value: dict[str, Any]) -> str:
         """What a script of the page's reads, once."""

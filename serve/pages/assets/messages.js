@@ -37,8 +37,8 @@
 
   // Edited: the box holds the text; it is handed over as HTML, which Gradio draws at once. What is
   // typed there is kept in this tab's session storage under the conversation's name until the edit is
-  // cancelled or the server says (#pawl-taken) that it is asked. Where the server says so of another
-  // question, the page was loaded anew or the edit was refused: the box is opened again.
+  // cancelled or the server says (#pawl-taken) that it is answered. Where the server says that another
+  // question was asked, the page was loaded anew or the edit was refused: the box is opened again.
   const edits = all + " textarea.edit-textarea";
   const chat = () => new URL(location.href).searchParams.get("chat");
   const rows = () => [...document.querySelectorAll(all + " .message-row.user-row")];
@@ -66,8 +66,9 @@
     const reply = document.querySelector("#pawl-taken [data-reply]")?.dataset.reply;
     if (reply && reply !== heard) {
       heard = reply;
-      const { taken, of } = JSON.parse(reply), edit = JSON.parse(sessionStorage.getItem(key(of)));
-      if (edit?.text === taken) sessionStorage.removeItem(key(of));
+      const { taken, of, over } = JSON.parse(reply);
+      const edit = JSON.parse(sessionStorage.getItem(key(of)));
+      if (edit?.text === taken) over && sessionStorage.removeItem(key(of));
       else if (of === chat() && !document.querySelector(edits)) reopened = edit;
     }
     if (reopened && !document.querySelector(edits)) buttons(rows()[reopened.at]).at(-1)?.click();

@@ -8,11 +8,13 @@
 //   the draft    what is typed and not sent or saved, in this tab's session storage under that
 //                name, whenever the conversation or the page is left. A form that was open is named
 //                in the address (&form=) until it is open again, with the text that was in it.
-//                A message is a draft until the server says in #pawl-taken that it is asked
+//                A message is a draft until the server says in #pawl-taken that it is asked, and
+//                comes back where the server was killed before the answer was over
 //   commands     what is pressed in the list goes to the server as JSON in #pawl-command; the reply
 //                stands in #pawl-reply
 //
-// Gradio comes back from a lost connection by loading the page anew.
+// Gradio comes back from a lost connection by loading the page anew. Over 400 lines because which
+// conversation is shown, what is typed in it and the list change together.
 (() => {
   const find = (place) => document.querySelector(place);
   const chat = () => new URL(location.href).searchParams.get("chat");
@@ -102,8 +104,25 @@
   };
   let along = null;  // the conversation from which what is typed came along to a new one
   const question = places[0];
-  const taken = ({ taken: text, of, again }) => {
-    if (again && !draft?.isSent) return;  // perhaps the same is typed once more
+  // Until its answer is over, a message that was asked is kept too: a server that was killed meanwhile
+  // does not know of it.
+  const waitFor = ({ taken: text, of, again, over }) => {
+    const at = "pawl-asked-" + of, asked = JSON.parse(sessionStorage.getItem(at));
+    const isToldBefore = asked?.text === text;
+    if (asked && (over || !isToldBefore)) sessionStorage.removeItem(at);
+    if (asked && again && !isToldBefore && of === shown && asked.who === person()) {
+      draft ??= { typed: ["", "", ""], form: null, isSent: false, who: person() };
+      const typed = left.get(question) ?? box(question)?.value;
+      draft.typed[0] = [asked.text, typed].filter(Boolean).join("\n\n");
+      left.set(question, draft.typed[0]);
+      fillWhatIsThere();
+    }
+    if (!again && !over) sessionStorage.setItem(at, JSON.stringify({ text, who: person() }));
+    return isToldBefore && over && !again;
+  };
+  const taken = (reply) => {
+    const { taken: text, of, again } = reply;
+    if (waitFor(reply) || (again && !draft?.isSent)) return;  // perhaps the same is typed once more
     const stored = JSON.parse(sessionStorage.getItem(key(of)));
     if (stored?.typed[0] === text) {
       stored.typed[0] = "";
@@ -375,7 +394,8 @@
     if ("file" in reply) return download(reply);
     if (!("deleted" in reply)) return;
     if (reply.deleted === null) sessionStorage.clear();
-    else for (const kind of ["draft", "edit"]) sessionStorage.removeItem(`pawl-${kind}-${reply.deleted}`);
+    else for (const kind of ["draft", "edit", "asked"])
+      sessionStorage.removeItem(`pawl-${kind}-${reply.deleted}`);
     if (reply.deleted !== null && reply.deleted !== shown) return;
     const text = reply.deleted && box(question)?.value;  // not sent: it is no part of what goes
     rename();

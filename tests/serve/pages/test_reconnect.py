@@ -145,6 +145,11 @@ def test_after_a_restart_the_next_turn_knows_the_conversation(
         form.get_by_label("What it should have said").fill("Better.")
         tab.button("Save feedback").click()
         expect(form).to_be_hidden()
+        if how == "kill":
+            tab.box.fill("hold midway")
+            tab.box.press("Enter")
+            expect(tab.answers.last).to_have_text("base heard")
+            expect(tab.box).to_have_value("")
         getattr(child, how)()
         child.wait(30)
     expect(tab.page.get_by_text(LOST)).to_be_visible()
@@ -154,6 +159,7 @@ def test_after_a_restart_the_next_turn_knows_the_conversation(
         expect(tab.thumb("Disliked", 0)).to_be_visible()
         expect(tab.page.locator(".pawl-saved")).to_contain_text("It should have said: Better.")
         expect(tab.page.locator(".pawl-notice")).to_be_hidden()
+        expect(tab.box).to_have_value("hold midway" if how == "kill" else "")
         tab.ask("after")
         for at in (1, 0):
             tab.thumb("Like", at).click()
