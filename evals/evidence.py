@@ -209,14 +209,14 @@ def power(n_prompts: int, improvement: float, alpha: float, *, broken: float = 0
 
 def power_in_words(n_prompts: int, alpha: float, improvement: float = 0.3) -> str:
     """What a night could show, said before it: "With 23 held-out prompts an improvement of 30
-    points would be seen with probability 0.60; 40 would do." """
+    points would be seen with probability 0.60; 40 prompts would do." """
     needed = prompts_needed(improvement, alpha)
     chance = power(n_prompts, improvement, alpha)
     text = (
         f"With {n_prompts} held-out prompts an improvement of {improvement * 100:.0f} points would "
         f"be seen with probability {chance:.2f}"
     )
-    return f"{text}; {needed} would do." if n_prompts < needed else f"{text}."
+    return f"{text}; {needed} prompts would do." if n_prompts < needed else f"{text}."
 
 
 def prompts_needed(improvement: float, alpha: float, *, wanted: float = 0.8) -> int:

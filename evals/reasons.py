@@ -136,9 +136,10 @@ def kept_losses(kept: list[KeptVerdict]) -> list[str]:
     """A sentence for each comparison in which too many fixed prompts are broken again."""
     return [
         f"{len(row.broken)} of {row.n} prompts that an earlier promotion fixed are worse than with "
-        f"{row.than} ({row.n_fixed} are better), {row.n_allowed} may be: "
+        f"{row.than}, at most {row.n_allowed} more than are better may be ({row.n_fixed} are). "
+        "Worse: "
         + "; ".join(f'"{text[:80]}"' for text in row.broken[:5])
-        + "."
+        + ("." if len(row.broken) <= 5 else f"; and {len(row.broken) - 5} more.")
         for row in kept
         if not row.passed
     ]

@@ -94,7 +94,7 @@ def judge(
     if near > max(twice, min(FARTHEST, gap / 2)):
         return ProbeResult("failed", f"something else answers in its place: {measured}", distances)
     if gap >= twice and near < gap / 2:
-        return ProbeResult("live", f"it answers as it was trained to: {measured}", distances)
+        return ProbeResult("live", f"It answers as it was trained to: {measured}.", distances)
     return ProbeResult(
         "indistinguishable", f"it answers like the base or the champion: {measured}", distances
     )

@@ -97,4 +97,4 @@ def test_power_is_that_of_the_sign_test() -> None:
     assert power(40, 0.3, 0.0083) == pytest.approx(simulated, abs=0.03)
     needed = prompts_needed(0.3, 0.0083)
     assert power(needed, 0.3, 0.0083) >= 0.8 > power(needed - 3, 0.3, 0.0083)
-    assert f"; {needed} would do." in power_in_words(12, 0.0083)
+    assert f"; {needed} prompts would do." in power_in_words(12, 0.0083)

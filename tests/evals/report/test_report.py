@@ -172,7 +172,7 @@ def test_a_promotion_says_what_was_added_improved_and_broke_and_how_to_go_back(
         "pawl rollback",
         "back to pawl@3",
         "9 of 12 held-out questions got better",
-        "2 exact duplicate",
+        "2: exact duplicate",
         "dpo",
         "everyday_arc: 2 broke, 0 improved of 400",
         "What is 1?",

@@ -151,7 +151,7 @@ def test_search_name_and_pin(tab: Tab, chats: Chats) -> None:
     search.fill("RIVERS")
     expect(chats.titles).to_have_text(["about rivers"])
     search.fill("nowhere")
-    expect(tab.page.locator("#pawl-list")).to_contain_text("Nothing was found.")
+    expect(tab.page.locator("#pawl-list")).to_contain_text("Nothing was found in your")
     search.fill("")
     expect(chats.titles).to_have_count(3)
     # By keyboard alone: the menu, a new title, Escape.
