@@ -70,13 +70,17 @@ class SideBySide:
         except PawlError as err:
             warn(say("warnings.choice", why=told(err)))
             return KEEP
-        turn = next((one for one in page.turns if one.completion_id == choice.of), None)
+        turn = next((one for one in page.turns if choice.of in _ids(one)), None)
         if turn is None or not turn.is_comparable or page.conversation.busy:
             return drawn_and_form(page)
         if turn in self._choosing:  # pressed twice, or on two pages
             return KEEP
         # Copies: while it is saved another page may ask on, which settles the turn.
         first, second = (replace(one) for one in turn.sides)
+        # Read back, answers of the same moment may change places: the page shows them as drawn.
+        is_turned = turn.completion_id != choice.of
+        if is_turned:
+            first, second = second, first
         chosen, lost = (second, first) if choice.side == "second" else (first, second)
         if choice.side in ("first", "second"):
             said: list[tuple[Turn, dict[str, Any]]] = [
@@ -99,8 +103,13 @@ class SideBySide:
             one.feedback = known.get(one.completion_id, one.feedback)
         names = say("sides.names", first=first.version, second=second.version)
         if turn.other is not None:
-            turn.keep(turn.sides[choice.side == "second"])
+            turn.keep(turn.sides[(choice.side == "second") != is_turned])
         turn.compared = f"{say(f'sides.{choice.side}')}: {names}"
         if choice.side == "bad":
             page.open_form(turn)
         return drawn_and_form(page) if choice.side == "bad" else [*drawn(page), *KEEP_FORM]
+
+
+def _ids(turn: Turn) -> set[str | None]:
+    """Of the answers that are drawn."""
+    return {one.completion_id for one in (turn, turn.other) if one is not None}

@@ -123,6 +123,16 @@ def test_two_answers_that_are_read_back_are_chosen_from_on_a_page_that_shows_the
     assert [one.other for one in again.turns] == [None]  # chosen already
     (said,) = server.store.current_feedback([str(first), str(second)])
     assert said.preferred_over == first
+    # Answers of one moment may be read back in the other order: what is pressed is what was drawn.
+    before = asked(server, "which now?", "base")
+    (turn,) = before.turns
+    assert turn.other is not None
+    drawn = [str(one.completion_id) for one in reversed(turn.sides)]
+    of = str(turn.other.completion_id)
+    (now,) = asyncio.run(choose({"of": of, "side": "first"}, before.conversation_id)).turns
+    assert (now.completion_id, now.other) == (drawn[0], None)
+    (said,) = server.store.current_feedback(drawn)
+    assert said.preferred_over == drawn[1]
 
 
 @pytest.mark.browser
