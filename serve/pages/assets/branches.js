@@ -5,11 +5,10 @@
   const all = "#pawl-chat .pawl-variants button";
   let pressed = null;
   addEventListener("click", (event) => {  // page.js asks first about what is typed in the form
-    const button = event.target.closest?.(all), box = document.querySelector("#pawl-variant textarea");
-    if (!button || !box) return;
+    const button = event.target.closest?.(all);
+    if (!button) return;
     pressed = button;
-    box.value = `${button.value} ${Math.random()}`;
-    box.dispatchEvent(new Event("input", { bubbles: true }));
+    pawlFill("#pawl-variant", `${button.value} ${Math.random()}`);
   });
   new MutationObserver(() => {
     if (!pressed || pressed.isConnected) return;

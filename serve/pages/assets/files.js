@@ -3,10 +3,6 @@
 (() => {
   const find = (place) => document.querySelector(place);
   const box = (place) => find(place + " textarea");
-  const fill = (area, text) => {
-    area.value = text;
-    area.dispatchEvent(new Event("input", { bubbles: true }));
-  };
   const waiting = [];  // files to be read
   let chat = null;  // the conversation in which the one that is being read was chosen
   const shown = () => new URL(location.href).searchParams.get("chat");
@@ -19,8 +15,7 @@
     const file = waiting.shift(), reader = new FileReader();
     chat = shown();
     say(pawlText("scripts.reading", { name: file.name }));
-    const give = (content) => fill(box("#pawl-command"), JSON.stringify(
-      { do: "attach", name: file.name, content, n: Math.random() }));
+    const give = (content) => pawlSend("#pawl-command", { do: "attach", name: file.name, content });
     reader.onload = () => give(reader.result.replace(/^[^,]*,/, ""));
     reader.onerror = () => {
       chat = null;
@@ -82,7 +77,7 @@
     else {
       say(reply.attached ? pawlText("scripts.attached") : "");
       if (reply.attached) {
-        fill(area, `${reply.attached}\n\n${area.value}`);
+        pawlFill("#pawl-question", `${reply.attached}\n\n${area.value}`);
         area.focus();
         area.setSelectionRange(area.value.length, area.value.length);
         area.scrollTop = area.scrollHeight;

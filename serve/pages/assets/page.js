@@ -11,7 +11,7 @@
 //                A message is a draft until the server says in #pawl-taken that it is asked, and
 //                comes back where the server was killed before the answer was over
 //   commands     what is pressed in the list goes to the server as JSON in #pawl-command; the reply
-//                stands in #pawl-reply
+//                stands in #pawl-reply. The other scripts have boxes of their own (pawlSend)
 //
 // Gradio comes back from a lost connection by loading the page anew. Over 400 lines because which
 // conversation is shown, what is typed in it and the list change together.
@@ -40,7 +40,7 @@
   const form = () => find("#pawl-form [class*=pawl-about-]")
     ?.className.match(/pawl-about-(\S+)/)?.[1] ?? null;
   const key = (name) => "pawl-draft-" + name;
-  const fill = (place, text) => {
+  const fill = window.pawlFill = (place, text) => {
     box(place).value = text;
     box(place).dispatchEvent(new Event("input", { bubbles: true }));
   };
@@ -179,10 +179,9 @@
     find("#pawl-chats")?.setAttribute("aria-expanded", String(isOpen));
     if (isOpen) find("#pawl-search input, #pawl-search textarea")?.focus();
   };
-  const send = (command) => {
-    box("#pawl-command").value = JSON.stringify({ ...command, n: Math.random() });
-    box("#pawl-command").dispatchEvent(new Event("input", { bubbles: true }));
-  };
+  window.pawlSend = (place, command) =>
+    fill(place, JSON.stringify({ ...command, n: Math.random() }));  // the same is heard again
+  const send = (command) => pawlSend("#pawl-command", command);
   // Resolves to whether the button was pressed; with a word, only after it was typed.
   const confirmed = (text, yes, word) => new Promise((resolve) => {
     const dialog = document.createElement("dialog");

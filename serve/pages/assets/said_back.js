@@ -7,10 +7,8 @@
     if (!button) return;
     before = button.closest(".pawl-said-back");
     open = [...before.querySelectorAll("details[open] button[data-id]")].map((one) => one.dataset.id);
-    const box = find("#pawl-said-back-command :is(input, textarea)");
     const { do: what, id } = button.dataset;
-    box.value = JSON.stringify({ do: what, completion_id: id ?? "", n: Math.random() });
-    box.dispatchEvent(new Event("input", { bubbles: true }));
+    pawlSend("#pawl-said-back-command", { do: what, completion_id: id ?? "" });
   });
   new MutationObserver(() => {
     if (!before || before.isConnected) return;

@@ -7,11 +7,7 @@
   const find = (place) => document.querySelector(place);
   const chat = () => new URL(location.href).searchParams.get("chat");
   const person = () => find(".pawl-who a")?.textContent ?? null;
-  const send = (command) => {
-    const box = find("#pawl-settings-command textarea");
-    box.value = JSON.stringify({ ...command, n: Math.random() });
-    box.dispatchEvent(new Event("input", { bubbles: true }));
-  };
+  const send = (command) => pawlSend("#pawl-settings-command", command);
   const said = (key) => pawlText(key).replace(/[&<"]/g, (one) => `&#${one.charCodeAt(0)};`);
   const MARKUP = `<form novalidate>
     <h2 id="pawl-settings-title">${said("scripts.settings_title")}</h2>

@@ -3,12 +3,10 @@
   addEventListener("click", (event) => {
     const button = event.target.closest?.("#pawl-chat .pawl-choices button");
     if (!button) return;
-    const box = document.querySelector("#pawl-sides-command :is(input, textarea)");
     const after = (element, begin) =>
       [...element.classList].find((one) => one.startsWith(begin))?.slice(begin.length) ?? "";
     const side = after(button, "pawl-side-"), of = after(button.parentElement, "pawl-of-");
-    box.value = JSON.stringify({ side, of, n: Math.random() });
-    box.dispatchEvent(new Event("input", { bubbles: true }));
+    pawlSend("#pawl-sides-command", { side, of });
     document.querySelector("#pawl-question :is(input, textarea)")?.focus();
   });
 })();
