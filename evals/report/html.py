@@ -138,9 +138,8 @@ def _to_know(report: dict[str, Any]) -> list[str]:
                 "little, and another one like it would too. More minutes (train.max_minutes), a "
                 "faster machine or shorter rows (train.max_length_tokens) help."
             )
-    if report["outcome"] in ("reject", "not_enough_evidence", "no_verdict"):
-        champion = (report["verdict"] or {}).get("champion_version")
-        texts.append(f"The champion{f', {champion},' if champion else ''} answers as before.")
+    if report["verdict"] and not report["promotion"]:
+        texts.append(report["how_to_go_back"])
     return texts
 
 
