@@ -20,6 +20,8 @@ get better on balance they reject without a look: that lets nothing in, so it sp
 
 A loss that is real but shown to lie within the margin is allowed, and said; the anchor keeps such
 losses from adding up over weeks.
+
+Over 400 lines because the rules of a verdict and what they compare are read in one place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A person's rows taken out of the files of a state folder: snapshots, runs, scores, exports, logs.
 
 Each function may be called again after a kill: what is done already is found done.
+
+Over 400 lines because every kind of file that holds texts of people is emptied here.
 """
 
 from __future__ import annotations

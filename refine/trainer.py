@@ -13,6 +13,8 @@ is not pulled back to the base.
 Memory. A pass keeps its activations for the way back, so it holds a bounded number of tokens; a
 row that is longer by itself is trained with gradient checkpointing. Logits are made at labelled
 positions only; replay has a label everywhere, so its passes hold fewer tokens.
+
+Over 400 lines because a stage, from its data to its last evaluation, is read in one place.
 """
 
 from __future__ import annotations

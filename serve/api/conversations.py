@@ -4,6 +4,8 @@ what is asked with, erase; and of their presets.
 Each answers to whoever took part, by the rater that the request names as everywhere. What waits
 for the store is done beside little other of the same caller's; changes come out of the quota of
 feedback.
+
+Over 400 lines because what people may do with their conversations is in one place.
 """
 
 from __future__ import annotations

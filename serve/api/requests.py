@@ -4,6 +4,8 @@ The bounds are vLLM 0.32's (``vllm/sampling_params.py``, ``vllm/entrypoints/open
 what passes here is neither refused by the engine, but for what it alone knows (the length of a
 prompt in tokens, the size of the vocabulary), nor can it harm it. What happens to every other
 field is in ``serve.api.fields``.
+
+Over 400 lines because every field of a completion call is in one place, a few lines each.
 """
 
 from __future__ import annotations

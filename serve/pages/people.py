@@ -4,6 +4,8 @@ Each action is a call of an /admin route with the session's token, so the routes
 and the audit log has who did it. What takes something away, or gives the role administrator, is
 asked twice: the first press makes a ``Pending``, which a second one carries out, if it is still the
 one that the browser shows.
+
+Over 400 lines because the parts of the page and their handlers are read together.
 """
 
 from __future__ import annotations

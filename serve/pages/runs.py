@@ -4,6 +4,8 @@ Each handler changes the ``OpenRuns`` of its session and draws it anew; of what 
 is sent which changed, so that what somebody reads or has opened stays while a night goes on. Every
 action is a call of the route that the command line calls, with the session's token: so the audit
 log has it under who is signed in.
+
+Over 400 lines because the parts of the page and their handlers are read together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Reviewers' decisions: kept, undone, counted in curation; what the queue shows, in which order."""
+"""Reviewers' decisions: kept, undone, counted in curation; what the queue shows, in which order.
+
+Over 400 lines: the rules of decisions, of two reviewers and of the queue, on one store.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Versions of a system prompt and sampling: made, asked, promoted, rolled back, recorded."""
+"""Versions of a system prompt and sampling: made, asked, promoted, rolled back, recorded.
+
+Over 400 lines: making, serving and moving such versions, on one server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The list of conversations: found again, named, pinned, kept from learning, exported, deleted."""
+"""The list of conversations: found again, named, pinned, kept from learning, exported, deleted.
+
+Over 400 lines: the list and the address change the same page, on one server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The review page in a real browser: who may open it, and a reviewer at work with keys alone."""
+"""The review page in a real browser: who may open it, and a reviewer at work with keys alone.
+
+Over 400 lines: one queue, worked through by mouse, by keys and by two reviewers.
+"""
 
 from __future__ import annotations
 
