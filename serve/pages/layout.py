@@ -6,6 +6,7 @@ This module imports Gradio at its top, which takes seconds: import it only to bu
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,14 +64,31 @@ def theme() -> Any:
     )
 
 
+# Gradio keeps the blocks under construction in globals of the process.
+_UNDER_CONSTRUCTION = threading.Lock()
+
+
 class PageBlocks(gr.Blocks):
     """Blocks with texts of several languages, of which a busy browser draws every frame of a
     handler that yields several, and the last only once.
+
+    Two threads of one process build them one after the other.
 
     Gradio sends a frame as its difference from the one before, and the browser changes that one in
     place, perhaps before it drew it: what a skip follows would be lost. And when a handler ends,
     Gradio sends its last frame once more, over what another event drew meanwhile.
     """
+
+    def __enter__(self) -> PageBlocks:
+        _UNDER_CONSTRUCTION.acquire()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        try:
+            super().__exit__(*args)
+        finally:
+            _UNDER_CONSTRUCTION.release()
 
     def handle_streaming_diffs(
         self, block_fn: Any, data: list[Any], session_hash: str | None, run: str | None,

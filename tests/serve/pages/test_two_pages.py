@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -259,3 +260,18 @@ def test_not_learning_is_noted_of_the_conversation_that_was_shown(server: Compos
         assert (private.learn, page.conversation.learn) == (False, True)
 
     run(work())
+
+
+def test_two_threads_that_build_pages_at_once_do_not_mix_their_components() -> None:
+    from serve.pages.chat import ChatPage
+    from serve.pages.runs import RunsPage
+
+    def kinds(page: type[ChatPage | RunsPage]) -> list[type]:
+        async def build() -> list[type]:  # Gradio leaves loops open where none runs
+            return [type(one) for one in page().blocks.blocks.values()]
+
+        return asyncio.run(build())
+
+    alone = [kinds(ChatPage), kinds(RunsPage)]
+    with ThreadPoolExecutor(2) as threads:
+        assert [*threads.map(kinds, (ChatPage, RunsPage) * 3)] == alone * 3
