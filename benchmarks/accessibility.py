@@ -9,8 +9,9 @@ chosen, a flag that is said back, a message that waits for the engine; a flagged
 the reasons of a rejection, the model's alternatives, what a search finds, one's own decisions; the
 dashboard with its tables closed and open; the people page, and as it asks whether to do something;
 a night with its curves and log, the question before a rollback; versions, two of them compared; the
-page that asks for a key, the account, the page of the API. Missed by a finding that is moderate or
-worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``, fetched on first
+page that asks for a key, the account, the page of the API. In German: the chat empty, an answer,
+the feedback form, the settings, the page that asks for a key. Missed by a finding that is moderate
+or worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``, fetched on first
 use; a browser is needed. The pictures are for a person to look at.
 """
 
@@ -143,6 +144,44 @@ VERSIONS_STATES: States = {
 
 def _is_there(tab: Tab) -> None:
     expect(tab.page.get_by_role("heading").first).to_be_visible()
+
+
+def _answered_in_german(tab: Tab) -> None:
+    tab.page.locator("#pawl-question textarea").fill(ANSWER)
+    tab.page.keyboard.press("Enter")
+    expect(tab.page.locator("#pawl-chat .pawl-under")).to_be_visible()
+
+
+def _flagged_in_german(tab: Tab) -> None:
+    tab.page.locator("#pawl-chat [data-own=Dislike]").click()
+    expect(tab.page.locator("#pawl-correction")).to_be_visible()
+
+
+def _settings_in_german(tab: Tab) -> None:
+    tab.page.locator("#pawl-settings").click()
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
+
+
+GERMAN_STATES: States = {
+    "german": lambda tab: expect(tab.page.locator("#pawl-question textarea")).to_be_visible(),
+    "german-answer": _answered_in_german, "german-flagged": _flagged_in_german,
+    "german-settings": _settings_in_german,
+}  # fmt: skip
+
+
+def look_in_german(
+    context: BrowserContext, url: str, axe: str, name: str, pictures: Path | None
+) -> tuple[set[str], list[str]]:
+    """The same of the chat and of the page that asks for a key, in a German browser."""
+    tab = Tab(context.new_page())
+    tab.watch()
+    found: set[str] = set()
+    signing_in: States = {"german-sign-in": _is_there}
+    for place, states in (("", GERMAN_STATES), ("dashboard/", signing_in)):
+        tab.page.goto(f"{url}/{place}")
+        expect(tab.page.locator("html")).to_have_attribute("lang", "de")
+        found |= _look_at(tab, states, axe, name, pictures)
+    return found, [text for text in tab.complaints if not LEAVING.search(text)]
 
 
 SMALL_PAGES = ("account", "docs")  # and where a key is asked for
@@ -292,6 +331,13 @@ def main() -> None:
                 )
                 found, complaints = found | more, complaints + others
                 context.close()
+                context = browser.new_context(
+                    viewport={"width": width, "height": height}, has_touch=width < 500,
+                    color_scheme="dark" if scheme == "dark" else "light", locale="de-DE",
+                )  # fmt: skip
+                more, others = look_in_german(context, url, axe, name, args.pictures)
+                found, complaints = found | more, complaints + others
+                context.close()
                 figures[f"{width} pixels, {scheme}"] = ", ".join(sorted(found)) or "nothing"
                 missed += [f"{name}: {text}" for text in (*sorted(found), *complaints)]
         browser.close()
@@ -300,8 +346,9 @@ def main() -> None:
         other.states,
         *(states for _, states in BOARDS.values()),
         *PLACES.values(),
+        GERMAN_STATES,
     )
-    n_states = sum(map(len, every)) + len(SMALL_PAGES) + 1
+    n_states = sum(map(len, every)) + len(SMALL_PAGES) + 2
     finish("accessibility", "The pages by axe-core", figures, missed=missed,
            note=f"{n_states} states; critical, serious and moderate findings.",
            keep=not args.no_record)  # fmt: skip

@@ -466,9 +466,13 @@ class ChatPage:
         try:
             await self._open(page, rater_id, request)
             conversation = page.conversation  # another one may be shown before this is noted
-            path = f"/v1/conversations/{conversation.conversation_id}"
-            await self._api(request, rater_id).post(path, {"learn": not is_private})
-            conversation.learn = not is_private
+            before, conversation.learn = conversation.learn, not is_private  # goes for a message
+            path = f"/v1/conversations/{conversation.conversation_id}"  # sent meanwhile too
+            try:
+                await self._api(request, rater_id).post(path, {"learn": not is_private})
+            except PawlError:
+                conversation.learn = before
+                raise
         except PawlError as err:
             warn(say("warnings.not_noted", why=told(err)))
         return gr.update(value=not page.conversation.learn)

@@ -135,14 +135,18 @@ async def _cancel_the_rest() -> None:
 
 
 @contextmanager
-def own_process(state_dir: Path, model_dir: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """``pawl up`` in a process of its own, ready; killed at the end."""
+def own_process(
+    state_dir: Path, model_dir: Path, port: int, seconds: float = 60
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``pawl up`` in a process of its own, ready within ``seconds``; killed at the end."""
     command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir)]
     with subprocess.Popen(
         [*command, str(port)], cwd=REPOSITORY, stdout=subprocess.DEVNULL
     ) as child:
         try:
-            eventually(lambda: _ready(port) or child.poll() is not None, "the server is ready")
+            eventually(
+                lambda: _ready(port) or child.poll() is not None, "the server is ready", seconds
+            )
             assert child.poll() is None
             yield child
         finally:
