@@ -8,6 +8,7 @@ Keys are read from memory, since every request asks for one; what is there chang
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -141,3 +142,17 @@ class Access:
                 [search, limit, offset],
             ).fetchall()
         return [AuditEntry(*row[:-1]) for row in reversed(rows)]
+
+    def ended(self, actions: Collection[str]) -> list[tuple[AuditEntry, str]]:
+        """The entries of these actions that came to their end, and when each did, in the order in
+        which they began."""
+        with self._database.reading() as cursor:
+            rows = cursor.execute(
+                "SELECT audit_id, arg_min(created_at, seq), arg_min(caller, seq),"
+                " arg_min(address, seq), arg_min(action, seq), arg_min(target, seq),"
+                " arg_max(outcome, seq), arg_min(request_id, seq), arg_max(created_at, seq)"
+                " FROM audit WHERE action IN (SELECT unnest(?::VARCHAR[]))"
+                " GROUP BY audit_id HAVING count(*) > 1 ORDER BY min(seq)",
+                [list(actions)],
+            ).fetchall()
+        return [(AuditEntry(*row[:-1]), row[-1]) for row in rows]

@@ -93,6 +93,33 @@ def moved(promotion: Mapping[str, Any]) -> str:
     return f"{words} {promotion['reason']}".strip()
 
 
+def move_line(move: Mapping[str, Any]) -> str:
+    """What happened to a version, when and by whom, in one line.
+
+    Args:
+        move: one of ``moves`` of ``GET /admin/runs/{run_id}`` or ``GET /admin/versions``.
+    """
+    version, before, outcome = move["version"], move["previous_version"], move["outcome"]
+    if move["kind"] == "rollback":
+        words = f"rolled back from {before} to {version}"
+        words = words if outcome == "live" else f"not {words}: refused"
+    else:
+        words = {
+            "live": f"{version} promoted in place of {before}",
+            "made": f"{version} made",
+            "waiting": f"{version} waits for approval",
+            "canary": f"{version} answers a share of the conversations beside {before}",
+            "pending": f"{version} waits for the engine",
+            "indistinguishable": f"{version} not promoted, it answers like {before}",
+            "refused": f"{version} refused",
+        }[outcome]
+    line = f"{move['at'][:16].replace('T', ' ')} UTC: {words}"
+    if move["by"]:
+        line += f", by {move['by']}"
+    needs_reason = outcome in ("refused", "indistinguishable") or not move["by"]
+    return f"{line} ({move['reason']})" if needs_reason and move["reason"] else line
+
+
 def rehearsed(drill: Mapping[str, Any]) -> list[str]:
     """What a rehearsed rollback showed, as lines.
 

@@ -1224,8 +1224,25 @@ class Run(Answer):
     )
 
 
+class Move(Answer):
+    """A step of a promotion or a rollback, and who asked for it."""
+
+    at: str
+    kind: Literal["promote", "rollback"]
+    version: str
+    previous_version: str
+    outcome: PromotionOutcome
+    run_id: str | None
+    reason: str
+    by: str | None = Field(
+        description="an account, a key, `the operator's key`, `the nightly job`, or `Pawl itself`; "
+        "null: not recorded"
+    )
+
+
 class RunWithVerdict(Run):
     verdict: dict[str, Any] | None
+    moves: list[Move] = Field([], description="of the versions that came of it, oldest first")
 
 
 class Status(Answer):
@@ -1276,6 +1293,7 @@ class VersionSummary(Answer):
     sampling: dict[str, Any] = Field({}, description="where a request says nothing")
     made_by: str | None = Field(None, description="who made it of a system prompt and sampling")
     fingerprint: str | None = Field(None, description="of base, adapter, prompt and sampling")
+    moves: list[Move] = Field([], description="that brought it in or out, oldest first")
 
 
 class FlagVerdict(Answer):

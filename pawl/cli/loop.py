@@ -21,7 +21,7 @@ from pawl.files import read_json
 from pawl.jobs import end_with_parent
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
-from pawl.runs import seconds_since, standing
+from pawl.runs import move_line, seconds_since, standing
 from pawl.schedule import SCHEDULE_LOG, Event, Schedule, ScheduleLog
 from pawl.server import running_server
 
@@ -167,13 +167,15 @@ def runs_command(ctx: click.Context) -> None:
 @click.argument("run")
 @click.pass_context
 def show_command(ctx: click.Context, run: str) -> None:
-    """One run: its steps, its verdict, and where its report lies."""
+    """One run: who moved its version when, its steps, its verdict, and where its report lies."""
     from refine.night.nightly import describe_step
 
     settings = settings_of(ctx)
     client = connect(settings, only_reads=True)
     found = client.get(f"/admin/runs/{path_of(run)}")
     echo(_line(found))
+    for move in found["moves"]:
+        echo(f"  {one_line(move_line(move))}")
     for step, figures in ((found.get("detail") or {}).get("steps") or {}).items():
         echo(f"  {one_line(describe_step(step, figures))}")
     if progress := found.get("progress"):

@@ -15,7 +15,7 @@ from pawl.cli.connect import connect, settings_of
 from pawl.cli.output import echo, one_line
 from pawl.errors import PawlError
 from pawl.files import read_regular
-from pawl.runs import moved, rehearsed
+from pawl.runs import move_line, moved, rehearsed
 
 MOST_SHOWN = 300  # characters of a text
 MOST_PROMPT_BYTES = 1_000_000
@@ -156,7 +156,8 @@ def history_command(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The server's answer as it came.")
 @click.pass_context
 def versions_command(ctx: click.Context, as_json: bool) -> None:
-    """Every version, the newest first: how it stands, what made it, what it is asked with."""
+    """Every version, the newest first: how it stands, what made it, what it is asked with; below
+    it what moved it, when and by whom."""
     versions = connect(settings_of(ctx), only_reads=True).get("/admin/versions")
     if as_json:
         echo(json.dumps(versions, indent=2))
@@ -170,6 +171,8 @@ def versions_command(ctx: click.Context, as_json: bool) -> None:
             if row["system_prompt"]:
                 words.append(f"system prompt: {shortened(row['system_prompt'])}")
         echo(one_line("  ".join(filter(None, words))).rstrip())
+        for move in row["moves"]:
+            echo(f"          {one_line(move_line(move))}")
 
 
 def shortened(text: str) -> str:

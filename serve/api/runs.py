@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 from pydantic import TypeAdapter, ValidationError
 
+from feedback.moves import moves_about, moves_of
 from pawl.curves import read_curves
 from pawl.errors import PawlError
 from pawl.files import is_locked, open_regular, read_regular
@@ -83,11 +84,16 @@ def run_routes(settings: Settings, store: Store, promoter: Promoter) -> APIRoute
 
     @router.get("/{run_id}")
     def show_run(run_id: str) -> RunWithVerdict:
-        """Latest state of one run, with its verdict."""
+        """Latest state of one run, with its verdict, and what moved the versions that came of
+        it."""
         run = known(run_id)
-        moves = {row.run_id: row for row in promoter.history()}
-        progress = progress_of(settings, run)
-        return RunWithVerdict(**run, promotion=moves.get(run_id), progress=progress)
+        promotions = [row for row in promoter.history() if row.run_id == run_id]
+        return RunWithVerdict(
+            **run,
+            promotion=promotions[-1] if promotions else None,
+            progress=progress_of(settings, run),
+            moves=moves_about(moves_of(store), {row.version for row in promotions}),
+        )
 
     @router.get("/{run_id}/report", response_class=HTMLResponse)
     def show_report(run_id: str) -> HTMLResponse:

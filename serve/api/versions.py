@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from feedback.champion import BASE_VERSION, champion_stack
 from feedback.lineage import brought_in, counts_of, flags, trained_versions
+from feedback.moves import moves_about, moves_of
 from pawl.errors import PawlError
 from pawl.schemas import (
     FlagOutcome,
@@ -31,10 +32,10 @@ def version_routes(store: Store) -> APIRouter:
 
     @router.get("")
     def list_versions() -> list[VersionSummary]:
-        """Every version, the newest first, `base` last: its state, and what its gate found of
-        people's flags."""
-        moves, champion = store.promotions(), store.champion()
-        stack = champion_stack(moves)
+        """Every version, the newest first, `base` last: its state, what its gate found of people's
+        flags, and what moved it, when and by whom."""
+        moves, champion = moves_of(store), store.champion()
+        stack = champion_stack(store.promotions())
         known = {one.version: one for one in trained_versions(store)}
         snapshots = {version: one.snapshot_id for version, one in known.items()}
         counts = counts_of(store, list(known.values()))
@@ -49,12 +50,14 @@ def version_routes(store: Store) -> APIRouter:
                 reason=row.reason,
                 snapshot_id=snapshots.get(row.version) or None,
                 counts=counts.get(row.version, VersionCounts()),
+                moves=moves_about(moves, [row.version]),
                 **_asked_with(settings.get(row.version)),
             )
             for row in reversed(brought_in(store))
         ]
         state: VersionState = "champion" if champion == BASE_VERSION else "base"
-        return [*found, VersionSummary(version=BASE_VERSION, state=state)]
+        of_base = moves_about(moves, [BASE_VERSION])
+        return [*found, VersionSummary(version=BASE_VERSION, state=state, moves=of_base)]
 
     @router.get("/flags")
     def list_flags(

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from feedback.categories import DEFAULT_CATEGORIES
+from pawl.runs import move_line
 from pawl.settings import PageSettings
 from serve.pages import ASSETS
 from serve.pages.conversation import Turn
@@ -72,6 +73,7 @@ _environment.filters |= {
     "flat": _flat,
     "one_line": _one_line,
     "category": category_name,
+    "move": move_line,
     "own": lambda text: Markup(own_html(text)),
     "drawn": lambda text: drawn(text),
     "changes": _changes,

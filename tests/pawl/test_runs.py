@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pawl.runs import duration, seconds_since, standing
+from pawl.runs import duration, move_line, seconds_since, standing
 
 NOW = datetime(2026, 5, 3, 2, 30, tzinfo=UTC)
 
@@ -43,3 +43,15 @@ def test_what_ended_a_night() -> None:
 
 def test_a_time_that_is_none_is_now() -> None:
     assert seconds_since("tomorrow") == seconds_since("2026-05-03") == 0.0
+
+
+def test_a_move_says_what_happened_when_and_by_whom() -> None:
+    move = {"at": "2026-05-03T02:17:09.000000Z", "kind": "promote", "version": "pawl@3",
+            "previous_version": "pawl@2", "outcome": "live", "run_id": "r", "reason": "Probed.",
+            "by": "the nightly job"}  # fmt: skip
+    when = "2026-05-03 02:17 UTC:"
+    assert move_line(move) == f"{when} pawl@3 promoted in place of pawl@2, by the nightly job"
+    refused = {**move, "outcome": "refused", "by": "olga"}
+    assert move_line(refused) == f"{when} pawl@3 refused, by olga (Probed.)"
+    back = {**move, "kind": "rollback", "version": "pawl@1", "previous_version": "pawl@3"}
+    assert move_line({**back, "by": None}) == f"{when} rolled back from pawl@3 to pawl@1 (Probed.)"

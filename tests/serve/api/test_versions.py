@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from pawl.cli import cli
+from pawl.client import Pawl
+from pawl.files import write_json
+from pawl.runs import move_line
 from pawl.settings import Settings
 from tests.serve.console import Console
 from tests.serve.pages.composed import composed
@@ -47,6 +53,35 @@ def test_each_version_has_its_state_and_its_flags(console: Console) -> None:
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_version")
     for wrong in ({"version": "../x"}, {"outcome": "odd"}, {"limit": 0}):
         assert console.http.get("/admin/versions/flags", params=wrong).status_code == 400
+
+
+def test_each_move_says_when_and_by_whom_on_the_pages_and_in_the_terminal(
+    console: Console,
+) -> None:
+    settings = console.server.settings
+    write_json(settings.server_file, {"url": console.server.url, "pid": os.getpid()})
+    key = console.post("/admin/keys", {"name": "olga", "role": "administrator"}).json()["key"]
+    olga = Pawl(console.server.url, key)
+
+    def lines(*command: str) -> list[str]:
+        line = ["--state-dir", str(settings.state_dir), *command]
+        return [one.strip() for one in CliRunner().invoke(cli, line).output.splitlines()]
+
+    flagged_night(console, "run-3", console.status()["champion"], trained=["mug"], tested={})
+    as_nights_do = {"run_dir": str(settings.runs_dir / "run-3"), "run_id": "run-3"}
+    by_night = console.post("/admin/promotions", as_nights_do).json()
+    version, before = by_night["version"], by_night["previous_version"]
+    olga.rollback()
+    olga.rollback(version)
+    console.post("/admin/rollback").raise_for_status()
+    told = [f"{version} promoted in place of {before}, by the nightly job",
+            f"rolled back from {version} to {before}, by olga",
+            f"rolled back from {before} to {version}, by olga",
+            f"rolled back from {version} to {before}, by the operator's key"]  # fmt: skip
+    shown = [move_line(one.model_dump()) for one in olga.run("run-3").moves]
+    assert [line.partition(" UTC: ")[2] for line in shown] == told
+    assert set(shown) <= set(lines("show", "run-3"))
+    assert set(shown) <= set(lines("versions"))
 
 
 def test_two_versions_answer_prompts_of_ones_own(console: Console) -> None:

@@ -64,6 +64,13 @@ def test_a_question_that_is_answered_twice_is_done_once(console: Console) -> Non
     assert opened(console, act).startswith("pawl@2 answers now (before: pawl@3)")
     assert console.status()["champion"] == "pawl@2"
 
+    async def look(runs: Any, page: Any, request: Any) -> str:
+        return str(runs._values(page)[3])
+
+    detail = opened(console, look)
+    assert "UTC: pawl@3 promoted in place of pawl@2, by the operator&#39;s key</li>" in detail
+    assert "UTC: rolled back from pawl@3 to pawl@2, by the operator&#39;s key</li>" in detail
+
 
 def test_what_is_not_on_offer_is_not_asked(console: Console) -> None:
     async def act(runs: Any, page: Any, request: Any) -> Any:
