@@ -86,6 +86,7 @@ class Queue:
         skipped: bool = False,
         first: str = "",
         only: ReviewFilter = EVERYTHING,
+        answer: str = "",
     ) -> ReviewQueue:
         """What waits for a reviewer, or with ``skipped`` what they left to others.
 
@@ -94,7 +95,10 @@ class Queue:
             first: the item that comes first whatever its priority, by the id of one of its answers
                 (``ReviewItem.item_id``), and is in it whatever ``only`` says.
             only: items of which an answer meets these conditions.
+            answer: as ``first``, and if this answer does not wait, it comes first all the same,
+                alone and not counted.
         """
+        first = first or answer
         n_reviewers = self._settings.review.reviewers
         decided = self._store.reviews.decided()
         own = {
@@ -125,6 +129,10 @@ class Queue:
             self._item(group, answers, priority, decided, reviewer, n_reviewers)
             for priority, group, answers in found[:limit]
         ]
+        named = {_id(one) for _, _, chosen in found[:1] for one in chosen}
+        if answer and answer not in named and (alone := self._alone(answer)) is not None:
+            of_it = self._item(alone, alone.answers, 0.0, decided, reviewer, n_reviewers)
+            items = [of_it.model_copy(update={"waits": False}), *items][:limit]
         n_open, n_skipped = (n_other, n_waiting) if skipped else (n_waiting, n_other)
         n_decided = sum(decision != "skip" for decision in own.values())
         return ReviewQueue(
@@ -192,6 +200,19 @@ class Queue:
             said = [mark for one in together for mark in marks.get(_key(one), ())]
             groups.append(_weighed(together, said, treatments))
         return groups
+
+    def _alone(self, item_id: str) -> Group | None:
+        """An answer whatever was said or decided of it; None where there is none to look at."""
+        completion_id, _, choice = item_id.rpartition(":")
+        if not (choice.isdecimal() and len(choice) < 4):
+            return None
+        answer = self._store.get_completion(completion_id, int(choice))
+        kept_out = self._store.conversations.unlearned()
+        if answer is None or (answer.conversation_id, answer.rater_id) in kept_out:
+            return None
+        marks = self._store.reviews.marks([_key(answer)]).get(_key(answer), [])
+        treatments = {one.key: one.treatment for one in self._store.categories()}
+        return _weighed([answer], marks, treatments)
 
     def _item(
         self,

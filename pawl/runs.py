@@ -74,6 +74,21 @@ def standing(run: Mapping[str, Any], now: datetime | None = None) -> str:
     return f"{words}: {reason}" if reason else words
 
 
+def apart_from_verdict(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run for ``standing`` where its verdict is said beside it: without what the verdict says.
+
+    Args:
+        run: as ``GET /admin/runs/{run_id}`` answers it.
+    """
+    verdict, detail = run.get("verdict") or {}, dict(run.get("detail") or {})
+    said = " ".join(verdict.get("reasons") or ())
+    if detail.get("outcome") == verdict.get("outcome"):
+        detail.pop("outcome", None)
+    if said and str(detail.get("reason") or "").startswith(said):  # what follows is the promotion's
+        detail["reason"] = str(detail["reason"])[len(said) :].strip()
+    return {**run, "detail": detail}
+
+
 def moved(promotion: Mapping[str, Any]) -> str:
     """What became of a move of the champion, in one line.
 

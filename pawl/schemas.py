@@ -824,6 +824,9 @@ class ReviewItem(Answer):
     """Answers to nearly the same prompt that say nearly the same; the first is shown."""
 
     item_id: str
+    waits: bool = Field(
+        True, description="for this reviewer; else it is here since `answer` asked for it"
+    )
     answers: list[ReviewPart] = Field(description="those that wait for this reviewer")
     messages: list[Message] = Field(description="the first one's prompt")
     completion: str
@@ -1208,6 +1211,40 @@ class LogOfRun(Answer):
     name: str = Field(description="its path in the state folder")
     text: str = Field(description="the newest lines")
     is_cut: bool = Field(description="there are older ones")
+
+
+class SuspectItem(Answer):
+    benchmark: str
+    item_id: str
+    prompt: str
+
+
+class Suspect(Answer):
+    """A training row whose gradient points against what got worse; texts are cut."""
+
+    rank: int
+    score: float = Field(description="-1 (it helps) to 1")
+    row_id: str
+    kind: str
+    rater_id: str | None
+    prompt: str = Field(description="its last message")
+    answer: str = Field(description="that is learned")
+    item: SuspectItem = Field(description="that it makes worse the most")
+    answer_id: str | None = Field(
+        None, description="of the recorded answer it comes from, for `/admin/reviews?answer=`"
+    )
+
+
+class SuspectsOfRun(Answer):
+    """The rows of a night that promoted nothing by their influence on what got worse."""
+
+    note: str = Field("", description="why none were ranked")
+    than: str = Field("", description="base or champion, which answers the items better")
+    slices: dict[str, int] = Field({}, description="how many items got worse, by benchmark")
+    n_items: int = Field(0, description="that rows were compared with")
+    n_rows: int = Field(0, description="that were trained")
+    n_compared: int = 0
+    rows: list[Suspect] = []
 
 
 class Run(Answer):

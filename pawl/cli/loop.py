@@ -21,7 +21,7 @@ from pawl.files import read_json
 from pawl.jobs import end_with_parent
 from pawl.logs import configure_logging
 from pawl.models import resolve_model
-from pawl.runs import move_line, seconds_since, standing
+from pawl.runs import apart_from_verdict, move_line, seconds_since, standing
 from pawl.schedule import SCHEDULE_LOG, Event, Schedule, ScheduleLog
 from pawl.server import running_server
 
@@ -173,7 +173,9 @@ def show_command(ctx: click.Context, run: str) -> None:
     settings = settings_of(ctx)
     client = connect(settings, only_reads=True)
     found = client.get(f"/admin/runs/{path_of(run)}")
-    echo(_line(found))
+    run_dir = settings.runs_dir / found["run_id"]
+    has_verdict = (run_dir / "verdict.json").exists()  # which is told below, once
+    echo(_line(apart_from_verdict(found) if has_verdict else found))
     for move in found["moves"]:
         echo(f"  {one_line(move_line(move))}")
     for step, figures in ((found.get("detail") or {}).get("steps") or {}).items():
@@ -181,8 +183,7 @@ def show_command(ctx: click.Context, run: str) -> None:
     if progress := found.get("progress"):
         took = {"seconds": seconds_since(progress["began_at"])}
         echo(f"  {one_line(describe_step(progress['step'], took))}  runs")
-    run_dir = settings.runs_dir / found["run_id"]
-    if (run_dir / "verdict.json").exists():
+    if has_verdict:
         verdict = read_json(run_dir / "verdict.json")
         echo(f"verdict: {one_line(verdict['outcome'].replace('_', ' '))}")
         for reason in verdict["reasons"]:

@@ -79,15 +79,17 @@ def review_routes(
         limit: Annotated[int, Query(ge=0, le=100)] = 10,
         skipped: bool = False,
         first: Annotated[str, Query(max_length=1000)] = "",
+        answer: Annotated[str, Query(max_length=1000)] = "",
         *,
         only: Filter,
     ) -> ReviewQueue:
         """Flagged answers that wait for this reviewer, the most useful first; `skipped`: those
-        that they left to others; `first`: an item to begin with. Of those: `search` (words of the
+        that they left to others; `first`: an item to begin with; `answer`: the same, also where
+        nobody flagged it or it was decided. Of those: `search` (words of the
         prompt's last message, the answer, comments, corrections, or an id), `category`, `version`,
         `rater` (who said something of it, or a part of the name), `since` and `until` (days on
         which it was answered, UTC)."""
-        return queue.of(caller_of(request.scope).name, limit, skipped, first, only)
+        return queue.of(caller_of(request.scope).name, limit, skipped, first, only, answer)
 
     @router.get("/decisions")
     def show_decisions(

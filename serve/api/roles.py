@@ -85,6 +85,7 @@ RULES: dict[str, Rule] = {
     "GET /admin/runs/{run_id}/curves": _ADMINISTRATOR,
     "GET /admin/runs/{run_id}/logs": _ADMINISTRATOR,
     "GET /admin/runs/{run_id}/report": _ADMINISTRATOR,  # holds people's prompts
+    "GET /admin/runs/{run_id}/suspects": _ADMINISTRATOR,  # holds people's prompts
     "GET /admin/status": _ADMINISTRATOR,  # holds the settings
     "GET /admin/versions": _ADMINISTRATOR,
     "GET /admin/versions/flags": _ADMINISTRATOR,  # holds people's prompts

@@ -29,6 +29,7 @@ from pawl.schemas import (
     ScoresRequest,
     StoredScores,
     StoredVerdict,
+    SuspectsOfRun,
     Verdict,
 )
 from pawl.settings import Settings
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 MOST_SCORES_BYTES = 1_000_000_000  # of one folder's items; an item takes some 200
 MOST_REPORT_BYTES = 20_000_000  # one is some 200 kB
+MOST_SUSPECTS_BYTES = 10_000_000  # a twentieth of a night's rows, at most 2 kB each
 MOST_LOG_BYTES = 100_000  # that are shown of a log
 NIGHTLY_LOG = "nightly.log"  # of all nights; a line names its run
 LOGS = ("train/train.log", "influence.log")  # in a run's folder
@@ -118,6 +120,30 @@ def run_routes(settings: Settings, store: Store, promoter: Promoter) -> APIRoute
         found = [_tail(settings.logs_dir / NIGHTLY_LOG, f"logs/{NIGHTLY_LOG}", run_id)]
         found += [_tail(folder / name, f"runs/{run_id}/{name}") for name in LOGS]
         return [one for one in found if one is not None and one.text]
+
+    @router.get("/{run_id}/suspects")
+    def show_suspects(run_id: str) -> SuspectsOfRun:
+        """The rows that a night which promoted nothing suspects, each with the answer that it comes
+        from; none where they were not ranked."""
+        try:
+            raw = read_regular(folder_of(run_id) / "suspects.json", MOST_SUSPECTS_BYTES)
+            found = SuspectsOfRun.model_validate_json(raw)
+        except (OSError, ValidationError):
+            return SuspectsOfRun()
+        rows = {row.row_id: (row.model_extra or {}).get("feedback_id") for row in found.rows}
+        answers = {
+            feedback_id: f"{completion_id}:{choice_index}"
+            for feedback_id, completion_id, choice_index in store.read(
+                "SELECT feedback_id, completion_id, choice_index FROM feedback"
+                " WHERE feedback_id IN (SELECT unnest(?::VARCHAR[]))",
+                [[one for one in rows.values() if isinstance(one, str)]],
+            )
+        }
+        told = [
+            row.model_copy(update={"answer_id": answers.get(rows[row.row_id])})
+            for row in found.rows
+        ]
+        return found.model_copy(update={"rows": told})
 
     @router.post("", response_model_exclude_unset=True)
     def add_run(body: RunState) -> RunState:

@@ -202,11 +202,16 @@ def _difference(answer: str, correction: str, language: str) -> str:
     )
     if not correction.strip() or len(before) * len(after) > MOST_COMPARED:
         return ""
-    parts = []
+    parts: list[tuple[str, str, str]] = []
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     for kind, i, j, k, m in matcher.get_opcodes():
         gone, come = "".join(before[i:j]), "".join(after[k:m])
-        parts += [(kind, gone, come)]
+        # Blanks and points that stay between two changes are no reason to read in pieces.
+        if len(parts) > 1 and kind != "equal" and not re.search(r"\w", parts[-1][1]):
+            same = parts.pop()[1]
+            _, gone_before, come_before = parts.pop()
+            gone, come = f"{gone_before}{same}{gone}", f"{come_before}{same}{come}"
+        parts.append((kind, gone, come))
     return str(_html.difference(parts))
 
 

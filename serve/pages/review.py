@@ -24,6 +24,7 @@ from serve.pages.layout import PageBlocks, plain
 from serve.pages.markdown import LATEX_DELIMITERS
 from serve.pages.rendering import category_name, difference, html_parts, without_thought
 from serve.pages.review_filters import ANY, ReviewFilters, query_of
+from serve.pages.review_words import about, done, holds, opened_by_link, why_now
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3
@@ -165,6 +166,7 @@ class ReviewPage:
             **{**common, "trigger_mode": "always_last"},
         )  # fmt: skip
         on(self.later, self._show_skipped, [self.page])
+        self.together.input(self._say_together, [self.page, self.together], [self.counts], **common)
         self.timer.tick(self._look, [self.page], self.drawn, **common)
         choices = [self.filters.category, self.filters.version]
         begun = [*self.drawn, self.who, self.guidelines, *choices]
@@ -186,7 +188,10 @@ class ReviewPage:
     # -- handlers
 
     async def _begin(self, page: OpenReview, request: gr.Request) -> list[Any]:
-        await self._fetch(page, request)
+        named = str(request.query_params.get("answer", ""))[:1000]
+        await self._fetch(page, request, answer=named)
+        if named and page.queue:
+            page.notice = opened_by_link(page.item, named)
         await self._read_categories(page, request)
         who = str(_html.who(caller_of(request.request.scope).name))
         guidelines = page.queue.get("guidelines", "")
@@ -208,6 +213,13 @@ class ReviewPage:
     async def _skip(
         self, page: OpenReview, shown: str, together: bool, request: gr.Request
     ) -> list[Any]:
+        item = page.item
+        if item is not None and item["item_id"] == shown and not item["waits"]:
+            async with page.deciding:  # nothing to leave to others, and no decision to cover
+                page.close()
+                page.notice = f"Left as it is: {about(item)}"
+                await self._fetch(page, request)
+                return self._drawn(page, fresh=True)
         return await self._decide(page, shown, together, request, decision="skip")
 
     def _rejecting(self, reason: str) -> Any:
@@ -261,6 +273,8 @@ class ReviewPage:
                 page.form = ""  # what is shown was erased: on to the next
             else:
                 page.close()
+                reason = REASONS.get(body.get("reason") or "", "")
+                page.notice = done(item, answers, body["decision"], reason)
             await self._fetch(page, request)
             return self._drawn(page, fresh=True)
 
@@ -273,8 +287,13 @@ class ReviewPage:
                 page.notice = str(err)
                 return self._kept(counts=str(_html.counts(page)))
             page.close()
-            await self._fetch(page, request, first=undone[0])
-            page.notice = "Undone: this item waits again."
+            shown = f"{undone[0]['completion_id']}:{undone[0]['choice_index']}"
+            await self._fetch(page, request, answer=shown)
+            if page.item is not None and holds(page.item, shown):
+                again = "it waits again" if page.item["waits"] else "it does not wait for you"
+                page.notice = f"Undone, {again}: {about(page.item)}"
+            else:
+                page.notice = "Undone."
             return self._drawn(page, fresh=True)
 
     async def _open_editor(self, page: OpenReview, shown: str, request: gr.Request) -> list[Any]:
@@ -296,6 +315,11 @@ class ReviewPage:
     def _close(self, page: OpenReview) -> list[Any]:
         page.close()
         return self._drawn(page)
+
+    def _say_together(self, page: OpenReview, together: bool) -> str:
+        others = "the near-duplicates too" if together else "this one alone"
+        page.notice = f"The next decision is about {others}."
+        return str(_html.counts(page))
 
     async def _suggest(
         self, page: OpenReview, shown: str, request: gr.Request
@@ -386,8 +410,8 @@ class ReviewPage:
             ids = [one["completion_id"] for one in (page.item or {}).get("answers", ())]
             waits = undone[0]["completion_id"] in ids
             page.notice = (
-                "Taken back: this item waits again."
-                if waits
+                f"Taken back, it waits again: {about(page.item)}"
+                if page.item is not None and waits
                 else (
                     "Taken back. It doesn't wait for you: you skipped it before, or others decided."
                 )
@@ -406,12 +430,19 @@ class ReviewPage:
             page.categories = [row["key"] for row in known]
 
     async def _fetch(
-        self, page: OpenReview, request: gr.Request, first: dict[str, Any] | None = None
+        self,
+        page: OpenReview,
+        request: gr.Request,
+        first: dict[str, Any] | None = None,
+        answer: str = "",
     ) -> None:
+        """Read the queue; ``first``: what it begins with if it waits, ``answer``: in any case."""
         api = api_of(request)
         query = {"limit": "1", "skipped": str(page.skipped).lower(), **page.query}
         if first is not None:
             query["first"] = f"{first['completion_id']}:{first['choice_index']}"
+        if answer:
+            query["answer"] = answer
         page.alternatives, page.picked, page.drafted = {}, None, ""
         try:
             page.queue = await api.get(QUEUE, **query)
@@ -446,7 +477,7 @@ class ReviewPage:
         return [
             str(_html.counts(page)),
             item["item_id"] if item else "",
-            str(_html.item(item, REASONS)) if item else str(_html.nothing(page)),
+            str(_html.item(item, REASONS, why_now(item))) if item else str(_html.nothing(page)),
             gr.update(
                 visible=n_answers > 1, label=f"Decide all {n_answers} near-duplicates together",
                 **({"value": True} if fresh else {}),

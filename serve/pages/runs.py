@@ -20,7 +20,7 @@ import gradio as gr
 
 from feedback.champion import champion_stack
 from pawl.errors import PawlError
-from pawl.runs import moved, rehearsed, standing
+from pawl.runs import apart_from_verdict, moved, rehearsed, standing
 from pawl.schemas import Promotion
 from serve.api.auth import caller_of
 from serve.pages.api import Api
@@ -74,6 +74,7 @@ class OpenRuns:
     has_more: bool = False
     chosen: str = ""
     run: dict[str, Any] = field(default_factory=dict)
+    suspects: dict[str, Any] = field(default_factory=dict)
     report: str = ""
     curves: list[dict[str, Any]] = field(default_factory=list)
     logs: list[dict[str, Any]] = field(default_factory=list)
@@ -118,6 +119,9 @@ class RunsPage:
             gr.Markdown("# Runs", elem_classes="op-title")
             self.who = plain("op-who")
         self.state = plain("runs-state")
+        # What concerns the version that answers, whichever night is chosen, stands beside it.
+        with gr.Row(elem_id="runs-live"):
+            live = _buttons({"back": "Roll back", "drill": "Rehearse a rollback"})
         with gr.Row(elem_id="runs-body"):
             with gr.Column(scale=1, min_width=260, elem_id="runs-side"):
                 self.nights = gr.Radio([], label="Nights, newest first", elem_id="runs-nights")
@@ -137,17 +141,9 @@ class RunsPage:
                     self.yes = gr.Button("Yes", variant="primary", size="sm", elem_id="op-yes")
                     self.no = gr.Button("No, leave it as it is", size="sm", elem_id="op-no")
             self.notice = plain("op-notice")
-            with gr.Row(elem_id="op-actions"):
-                self.buttons = {
-                    name: gr.Button(text, size="sm", min_width=110, visible=False)
-                    for name, text in (
-                        ("approve", "Approve"),
-                        ("reject", "Reject"),
-                        ("promote", "Promote"),
-                        ("back", "Roll back"),
-                        ("drill", "Rehearse a rollback"),
-                    )
-                }
+            with gr.Row(elem_id="runs-night"):
+                night = _buttons({"approve": "Approve", "reject": "Reject", "promote": "Promote"})
+        self.buttons = {**night, **live}
         self.drawn = [
             self.state, self.nights, self.more, self.detail, self.report_part, self.report,
             self.curve_part, self.curves, self.log_part, self.logs, self.ask, self.question,
@@ -267,12 +263,13 @@ class RunsPage:
         await self._read_chosen(page, api)
 
     async def _read_chosen(self, page: OpenRuns, api: Api) -> None:
-        page.run, page.report, page.curves, page.logs = {}, "", [], []
+        page.run, page.suspects, page.report, page.curves, page.logs = {}, {}, "", [], []
         if not page.chosen:
             return
         path = f"{RUNS}/{_part(page.chosen)}"
         try:
             page.run = await api.get(path)
+            page.suspects = await api.get(f"{path}/suspects")
             page.curves = await api.get(f"{path}/curves")
             page.logs = await api.get(f"{path}/logs")
             page.report = await api.text(f"{path}/report")
@@ -291,7 +288,7 @@ class RunsPage:
             str(_html.state(page)),
             {"choices": choices, "value": known, "visible": bool(choices)},
             {"visible": page.has_more},
-            str(_html.detail(page.run, standing(page.run)) if page.run else _html.nothing(page)),
+            str(_detail(page) if page.run else _html.nothing(page)),
             {"visible": bool(page.report)},
             str(_html.report(page.chosen, report)) if page.report else "",
             {"visible": bool(page.curves)},
@@ -315,6 +312,18 @@ class RunsPage:
                 page.sent[n] = value
                 updates.append(gr.update(**value) if isinstance(value, dict) else value)
         return updates
+
+
+def _buttons(texts: dict[str, str]) -> dict[str, gr.Button]:
+    """A button for each action, shown where it can be done (``OpenRuns.actions``)."""
+    return {
+        name: gr.Button(text, size="sm", min_width=110, visible=False, elem_classes="op-action")
+        for name, text in texts.items()
+    }
+
+
+def _detail(page: OpenRuns) -> str:
+    return str(_html.detail(page.run, standing(apart_from_verdict(page.run)), page.suspects))
 
 
 async def _done(api: Api, asked: Asked) -> str:

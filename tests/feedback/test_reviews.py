@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,33 @@ def test_the_queue_is_searched_and_filtered(store: Store, settings: Settings) ->
     assert found(search="which", category="tone", version="base") == set()
     told = queue.of("rita", 1, first=f"{hill.completion_id}:0", only=ReviewFilter(search="lake"))
     assert told.items[0].item_id == f"{hill.completion_id}:0"  # asked for by its id
+
+
+def test_an_answer_is_looked_at_by_its_address_whether_it_waits_or_not(
+    store: Store, settings: Settings
+) -> None:
+    waits = flagged(store, "Which river is it?")
+    decided = flagged(store, "Which hill is it?", "It is the Brocken.")
+    plain = answered(store, messages=[{"role": "user", "content": "Which lake is it?"}])
+    kept_out = flagged(store, "Which sea is it?", "The Baltic.")
+    review(store, "sam", decided, "accept")
+    note = store.conversations.note(kept_out.conversation_id, kept_out.rater_id)
+    store.conversations.keep(replace(note, learn=False)).result()
+    queue = Queue(store, settings)
+
+    def shown(answer: str) -> tuple[str, bool]:
+        told = queue.of("rita", 1, answer=answer)
+        assert (told.n_open, told.n_found, len(told.items)) == (1, 1, 1)
+        return told.items[0].item_id, told.items[0].waits
+
+    one, two, three = (f"{row.completion_id}:0" for row in (waits, decided, plain))
+    assert shown(one) == (one, True)
+    assert shown(two) == (two, False)
+    assert shown(three) == (three, False)
+    [seen] = queue.of("rita", 1, answer=two).items
+    assert [found.reviewer for found in seen.decisions] == ["sam"]
+    for unknown in (f"{kept_out.completion_id}:0", "none:0", "none", f"none:{'9' * 50}"):
+        assert shown(unknown) == (one, True)
 
 
 def test_one_s_own_decisions_are_listed_and_an_older_one_is_taken_back(

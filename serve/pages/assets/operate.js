@@ -14,12 +14,12 @@
   });
   let opener = null, isOpen = false;
   addEventListener("click", (event) => {
-    opener = event.target.closest?.("#op-actions button") ?? opener;
+    opener = event.target.closest?.(".op-action") ?? opener;
   }, true);
   const look = () => {
     const question = visible(".op-asked");
     if (question && !isOpen) question.focus();
-    if (!question && isOpen) (opener?.offsetParent ? opener : visible("#op-actions button"))?.focus();
+    if (!question && isOpen) (opener?.offsetParent ? opener : visible(".op-action"))?.focus();
     isOpen = question !== null;
   };
   new MutationObserver(() => requestAnimationFrame(look)).observe(document.documentElement,

@@ -137,6 +137,7 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("GET", "/admin/runs/{run_id}/report", run_id="r")
     assert call("GET", "/admin/runs/{run_id}/curves", run_id="r")
     call("GET", "/admin/runs/{run_id}/logs", run_id="r")
+    call("GET", "/admin/runs/{run_id}/suspects", run_id="r")
     # A key that is added is asked for from then on; tests/serve/api/test_keys.py adds some.
     call("POST", "/admin/keys", {"name": "a/b", "role": "user"}, status=400)
     call("POST", "/admin/keys/{name}/revoke", {}, status=404, name="nobody")

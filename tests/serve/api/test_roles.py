@@ -69,6 +69,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "GET /admin/runs/{run_id}/curves": ("/admin/runs/nope/curves", None, 404),
     "GET /admin/runs/{run_id}/logs": ("/admin/runs/nope/logs", None, 404),
     "GET /admin/runs/{run_id}/report": ("/admin/runs/nope/report", None, 404),
+    "GET /admin/runs/{run_id}/suspects": ("/admin/runs/nope/suspects", None, 404),
     "GET /admin/accounts": ("/admin/accounts", None, 200),
     "GET /admin/audit": ("/admin/audit", None, 200),
     "GET /admin/erasures": ("/admin/erasures", None, 200),

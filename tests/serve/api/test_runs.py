@@ -16,8 +16,10 @@ from pawl.files import hold_lock, write_json
 from pawl.runs import PROGRESS
 from pawl.schemas import RunProgress, utc_now
 from pawl.settings import Settings
+from tests.feedback.examples import make_completion, make_feedback
 from tests.serve.console import Console
 from tests.serve.pages.composed import composed
+from tests.serve.pages.nights import rejected_night
 
 RUN = "run-20260503-021700-abcd"
 
@@ -71,9 +73,27 @@ def test_report_curves_and_logs(console: Console) -> None:
     assert training["name"] == f"runs/{RUN}/train/train.log"
 
 
+def test_suspects_lead_to_the_answers_that_they_come_from(console: Console) -> None:
+    store = console.server.store
+    store.append_completion(make_completion(completion_id="c-1", choice_index=2)).result()
+    store.append_feedback(make_feedback("c-1", feedback_id="fb-1", choice_index=2)).result()
+    assert get(console, "run-5/suspects").status_code == 404
+    folder(console, "run-5")
+    assert get(console, "run-5/suspects").json()["rows"] == []
+    rejected_night(console, "run-5", ["Worse."], ["fb-1", None, "fb-erased"])
+    found = get(console, "run-5/suspects").json()
+    assert [row["answer_id"] for row in found["rows"]] == ["c-1:2", None, None]
+    assert (found["n_compared"], found["rows"][0]["item"]["benchmark"]) == (80, "people")
+    path = console.server.settings.runs_dir / "run-5" / "suspects.json"
+    write_json(path, {"note": "No item got worse."})
+    assert get(console, "run-5/suspects").json()["note"] == "No item got worse."
+    path.write_text("{")
+    assert get(console, "run-5/suspects").json()["rows"] == []
+
+
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2fstate", "%2e%2e%2f%2e%2e%2fetc", "a%00b"])
 def test_no_name_leads_out_of_the_folder(console: Console, name: str) -> None:
-    for part in ("report", "curves", "logs"):
+    for part in ("report", "curves", "logs", "suspects"):
         assert get(console, f"{name}/{part}").status_code in (400, 404)
 
 
@@ -82,9 +102,12 @@ def test_what_is_a_link_is_not_followed(console: Console, tmp_path: Path) -> Non
     linked = folder(console, "run-linked")
     (linked / "report.html").symlink_to(tmp_path / "report.html")
     assert get(console, "run-linked/report").status_code == 404
+    (tmp_path / "suspects.json").write_text('{"note": "secret"}')
+    (linked / "suspects.json").symlink_to(tmp_path / "suspects.json")
+    assert get(console, "run-linked/suspects").json()["note"] == ""
     console.post("/admin/runs", {"run_id": "run-away", "status": "plan"}).raise_for_status()
     (console.server.settings.runs_dir / "run-away").symlink_to(tmp_path)
-    for part in ("report", "curves", "logs"):
+    for part in ("report", "curves", "logs", "suspects"):
         assert get(console, f"run-away/{part}").status_code == 404
 
 

@@ -38,6 +38,34 @@ def night(console: Console, run_id: str, champion: str = "base", **detail: Any) 
     write_report(folder)
 
 
+def rejected_night(
+    console: Console,
+    run_id: str,
+    reasons: Sequence[str],
+    suspected: Sequence[str | None],
+    **told: Any,
+) -> None:
+    """A night that the gate rejected, with the rows that it suspects.
+
+    Args:
+        suspected: the feedback that each row is made of, None of an imported one.
+        told: in place of what each row says.
+    """
+    reason = " ".join(reasons)
+    detail = {"outcome": "reject", "reason": reason, "snapshot_id": "s1", "steps": STEPS}
+    console.post("/admin/runs", {"run_id": run_id, "status": "finished", "detail": detail})
+    console.post(f"/admin/runs/{run_id}/verdict", {"outcome": "reject", "reasons": list(reasons)})
+    rows = [
+        {"rank": n, "score": 0.5, "row_id": f"row-{n}", "kind": "sft", "rater_id": "troll",
+         "feedback_id": feedback_id, "prompt": f"Where is {n}?", "answer": f"At {n}.",
+         "item": {"benchmark": "people", "item_id": "i", "prompt": "Where is it?"}, **told}
+        for n, feedback_id in enumerate(suspected, 1)
+    ]  # fmt: skip
+    found = {"than": "champion", "slices": {"people": 2}, "n_items": 2, "n_rows": 90,
+             "n_compared": 80, "rows": rows}  # fmt: skip
+    write_json(console.server.settings.runs_dir / run_id / "suspects.json", found)
+
+
 def flagged_night(
     console: Console, run_id: str, champion: str, trained: Sequence[str], tested: dict[str, str]
 ) -> None:

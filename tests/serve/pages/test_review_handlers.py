@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from html import unescape
 from typing import Any, TypeVar
 
 import pytest
@@ -25,13 +26,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
         yield running
 
 
-def opened(server: Composed, act: Callable[[Any, Any, Any], Awaitable[T]]) -> T:
+def opened(server: Composed, act: Callable[[Any, Any, Any], Awaitable[T]], query: bytes = b"") -> T:
     """What ``act`` answers of a page, its session and a request, once the page has an item."""
 
     async def call() -> T:
         from serve.pages.review import OpenReview, ReviewPage
 
-        request = request_of(server, Caller("admin.key", Role.ADMINISTRATOR))
+        request = request_of(server, Caller("admin.key", Role.ADMINISTRATOR), query)
         review, page = ReviewPage(), OpenReview()
         await review._begin(page, request)
         assert page.item is not None
@@ -123,3 +124,72 @@ def test_who_takes_a_decision_back_on_what_they_skipped_before_is_told_that_it_d
 
     flag(server, 31)
     opened(server, take_back)
+
+
+def test_each_key_says_what_it_has_done_to_which_question(server: Composed) -> None:
+    for n in range(40, 44):
+        flag(server, n)
+
+    async def work(review: Any, page: Any, request: Any) -> None:
+        def about() -> tuple[Any, str, bool, Any]:
+            return page, page.item["item_id"], True, request
+
+        def says(words: str, question: str) -> None:
+            assert page.notice == f"{words}: “{question}”. Undo: U"
+            assert page.notice in unescape(review._drawn(page)[0])
+
+        for act, words in (
+            (review._accept, "Accepted"),
+            (review._rejecting("unclear"), "Rejected, it can't be judged"),
+            (review._skip, "Skipped, left to others"),
+        ):
+            question = page.item["answers"][0]["prompt"]
+            await act(*about())
+            says(words, question)
+        question = page.item["answers"][0]["prompt"]
+        await review._save(*about()[:3], "It is here.", [], request)
+        says("Corrected", question)
+        await review._undo(page, request)
+        assert page.notice == f"Undone, it waits again: “{question}”"
+        assert page.item["answers"][0]["prompt"] == question
+        assert "this one alone" in review._say_together(page, False)
+
+    opened(server, work)
+
+
+def test_a_link_opens_an_answer_that_does_not_wait_and_a_skip_leaves_it_as_it_was(
+    server: Composed,
+) -> None:
+    theirs = f"{flag(server, 50)}:0"
+    flag(server, 51)
+
+    async def look(review: Any, page: Any, request: Any) -> Any:
+        assert page.item["item_id"] == theirs
+        item = review._drawn(page)[review.drawn.index(review.item)]
+        return page.notice, item
+
+    async def accept(review: Any, page: Any, request: Any) -> None:
+        await review._accept(page, theirs, True, request)
+        assert page.item["item_id"] != theirs
+
+    async def skip(review: Any, page: Any, request: Any) -> str:
+        await review._skip(page, theirs, True, request)
+        assert page.item["item_id"] != theirs
+        return str(page.notice)
+
+    link = f"answer={theirs}".encode()
+    notice, item = opened(server, look, link)
+    assert notice == "Opened by a link."
+    assert "Why now: 1 person flagged it." in item
+    opened(server, accept, link)
+    notice, item = opened(server, look, link)
+    assert "does not wait for you" in notice
+    assert "Here because a link led to it." in item
+    assert opened(server, skip, link).startswith("Left as it is")
+    [stands] = server.store.reviews.current(completion_id=theirs.removesuffix(":0"))
+    assert stands.decision == "accept"
+
+    async def told(review: Any, page: Any, request: Any) -> str:
+        return str(page.notice)
+
+    assert "is not here" in opened(server, told, b"answer=none:0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from html import unescape
 from typing import Any, TypeVar
 
 import pytest
@@ -12,7 +13,8 @@ from pawl.schemas import Caller, Role
 from pawl.settings import Settings
 from tests.serve.console import Console
 from tests.serve.pages.composed import composed, request_of
-from tests.serve.pages.nights import night
+from tests.serve.pages.nights import night, rejected_night
+from tests.serve.pages.test_review import flag
 
 pytestmark = pytest.mark.slow  # Gradio takes seconds to import
 T = TypeVar("T")
@@ -119,6 +121,37 @@ def test_the_older_nights_are_shown_when_they_are_asked_for(console: Console) ->
         assert (len(page.runs), page.has_more) == (64, False)
 
     opened(console, act)
+
+
+def test_of_a_rejected_night_the_verdict_stands_once_and_under_it_the_suspects(
+    console: Console,
+) -> None:
+    answer = flag(console.server, 1)
+    [said] = console.server.store.feedback_history(answer)
+    reasons = ["Prompts of people got worse.", "3 of 4 broke."]
+    hostile = "<img src=x>\n\n# no heading"
+    rejected_night(console, "run-bad", reasons, [said.feedback_id, *[None] * 6], prompt=hostile)
+
+    async def act(runs: Any, page: Any, request: Any) -> str:
+        return str(runs._values(page)[3])
+
+    detail = opened(console, act, b"run=run-bad")
+    assert '<p class="op-text">finished</p>' in detail
+    for reason in reasons:
+        assert detail.count(reason) == 1
+    verdict, _, below = detail.partition("<h3>Rows under suspicion</h3>")
+    assert "<h3>Verdict: rejected</h3>" in verdict
+    link = f'href="../review/?answer={answer}%3A0"'
+    assert link in unescape(below.partition("<details>")[0])
+    assert (below.count("<li value="), below.partition("<details>")[0].count("<li value=")) == (
+        7,
+        5,
+    )
+    assert "2 more</summary>" in below
+    assert "pawl curate --explain row-7" in below
+    assert below.index("2 more</summary>") < below.index("<h3>Steps</h3>")
+    assert "<img" not in detail
+    assert "\n\n" not in detail
 
 
 def test_a_curve_fills_its_box() -> None:

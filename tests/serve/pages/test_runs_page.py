@@ -98,7 +98,7 @@ def test_each_action_is_asked_twice_and_logged(console: Console, browser: Browse
     tab = opened(browser, console)
     page, keys = tab.page, tab.page.keyboard
     detail, notice = page.locator("#runs-detail"), page.locator(".op-notice")
-    expect(detail).to_contain_text("waiting")
+    expect(detail).to_contain_text("UTC: pawl@1 waits for approval, by the operator's key")
     expect(page.locator(".runs-state")).to_contain_text("waits: approve or reject it")
     picture(page, "runs-waiting")
     page.get_by_role("button", name="Approve").press("Enter")
@@ -185,7 +185,7 @@ def test_a_night_with_its_report_curves_and_log(
         path = Path(PICTURES) / f"report-{width}-{scheme}.png"
         page.locator(".runs-frame").screenshot(path=path)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for one in page.locator("#op-actions button:visible").all():
+    for one in page.locator(".op-action:visible").all():
         box = one.bounding_box()
         assert box is not None
         assert box["height"] >= 44

@@ -238,7 +238,7 @@ def test_parts_of_the_page_are_drawn_in_german() -> None:
         engine = {"state": "starting", "detail": "loading the weights", "progress_fraction": 0.5}
         assert "Das Modell wird geladen." in rendering.banner(engine)
         assert "die Gewichte werden geladen" in rendering.banner(engine)
-        assert "Geändert:" in rendering.difference("one two", "one three")
+        assert "Was sich ändert" in rendering.difference("one two", "one three")
         models = {"data": [{"id": "pawl", "version": "pawl@3"}]}
         assert rendering.version_choices(models, "pawl@1") == [
             ("pawl (jetzt pawl@3)", "pawl"), ("pawl@1 (nicht geladen)", "pawl@1"),
@@ -258,7 +258,7 @@ def test_parts_of_the_page_are_drawn_in_german() -> None:
         assert "länger, als das Modell lesen kann" in refused[1]["content"][0]["text"]
     finally:
         speak(ENGLISH)
-    assert "Changed:" in rendering.difference("one two", "one three")
+    assert "What changes" in rendering.difference("one two", "one three")
 
 
 def test_a_third_language_is_one_file_more(tmp_path: Path) -> None:
