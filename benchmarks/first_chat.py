@@ -58,7 +58,7 @@ def bare_engine(command: Sequence[str], log_path: Path) -> Iterator[str]:
     """
     port = command[command.index("--port") + 1]
     with log_path.open("ab") as log:
-        child = subprocess.Popen(command, env={**os.environ, **engine_environment("")},
+        child = subprocess.Popen(command, env={**os.environ, **engine_environment(Settings(), "")},
                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                  start_new_session=True)  # fmt: skip
     try:

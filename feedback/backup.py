@@ -41,7 +41,7 @@ _CHUNK_BYTES = 1_000_000
 # What another start makes again, what belongs to processes, and what has a copy of its own.
 _LEFT_OUT = ("engine", "logs", "models", "server.json", "engine.json", "weight-hashes.json",
              "benchmark-items.npz")  # fmt: skip
-_LEFT_OUT_STARTS = (DATABASE, "backup-", "salvage-", ".")
+_LEFT_OUT_STARTS = (DATABASE, "backup-", "engine-", "salvage-", ".")
 _LEFT_OUT_ENDS = (".lock", ".tmp", ".unfinished")
 _SECRETS = {
     DATABASE: "what people asked and said; hashes of passwords and keys",

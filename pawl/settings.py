@@ -71,11 +71,18 @@ class EngineSettings(BaseModel):
     )
     max_lora_rank: int = Field(16, ge=1, le=512, description="vLLM takes no rank above 512")
     max_concurrent_requests: int = Field(
-        64, ge=1, description="answers generated at once; more requests wait (see limits)"
+        64, ge=1, description="answers that an engine generates at once; more wait (see limits)"
     )
     kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the KV cache, GiB")
     gpu_memory_fraction: float = Field(
         0.85, gt=0, lt=1, description="GPU only: of its memory, for weights and KV cache"
+    )
+    replicas: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="engines that share the requests, each with the whole model: on a GPU of its "
+        "own where there are as many, else with its share of the cores",
     )
     start_timeout_seconds: float = Field(
         600, gt=0, description="a start that takes longer has failed"
@@ -89,6 +96,11 @@ class EngineSettings(BaseModel):
     tool_call_parser: str = Field(
         "auto", description="vLLM's, for the base's calls of tools; auto: by its chat template"
     )
+
+    @property
+    def n_places(self) -> int:
+        """Answers generated at once, by all replicas."""
+        return self.max_concurrent_requests * self.replicas
 
     @property
     def n_reserved_places(self) -> int:

@@ -69,7 +69,7 @@ class Connections:
 
     def __init__(self, settings: Settings, metrics: Metrics, n_files: int) -> None:
         """``n_files``: that the process may have open."""
-        room = n_files - N_OWN_FILES - 2 * settings.engine.max_concurrent_requests
+        room = n_files - N_OWN_FILES - 2 * settings.engine.n_places
         self.most = max(16, min(settings.limits.max_connections, room))
         self._limits = settings.limits
         self._metrics = metrics

@@ -1,9 +1,10 @@
-"""Adapters in and out of the running engine: checked on disk, loaded, probed, unloaded."""
+"""Adapters in and out of the running engine and its replicas: checked, loaded, probed, unloaded."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from feedback.champion import BASE_VERSION
@@ -15,9 +16,11 @@ from serve.engine.probe import ProbeResult, judge, read_live
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from serve.engine.replicas import AnyEngine
     from serve.engine.supervisor import Engine
 
 _log = logging.getLogger("pawl.promotion")
+_BEST_FIRST = ("live", "indistinguishable", "failed")
 
 
 class Loader:
@@ -31,21 +34,26 @@ class Loader:
     """
 
     def __init__(
-        self, settings: Settings, base: BaseModel, engine: Engine | None, store: Store
+        self, settings: Settings, base: BaseModel, engine: AnyEngine | None, store: Store
     ) -> None:
         self._settings = settings
         self._base = base
-        self._engine = engine
+        self._replicas = engine.replicas if engine is not None else ()
         self._store = store
 
     @property
     def is_ready(self) -> bool:
-        return self._engine is not None and self._engine.is_ready
+        return bool(self.living)
+
+    @property
+    def living(self) -> list[Engine]:
+        """The replicas that answer, those among them that take no requests yet."""
+        return [one for one in self._replicas if one.is_ready]
 
     @property
     def loaded(self) -> frozenset[str]:
-        """Adapters that the engine holds, each under the version that it came with."""
-        return frozenset(self._engine.loaded) if self._engine else frozenset()
+        """Adapters that a replica holds, each under the version that it came with."""
+        return frozenset().union(*(one.loaded for one in self._replicas))
 
     async def broken(self, version: str) -> str:
         """Why a version can't be served with this base; empty when it can."""
@@ -62,47 +70,75 @@ class Loader:
             return str(err)
         return ""
 
-    async def bring_in(self, version: str, champion: str) -> ProbeResult:
+    async def bring_in(
+        self, version: str, champion: str, *, on: Engine | None = None
+    ) -> ProbeResult:
         """Load a version's weights (unless they are) and probe them, against the champion's too
-        where the engine holds those; every failure is a ``failed`` result."""
-        engine = self._engine
-        assert engine is not None
-        weights, rival = self._store.weights_of(version), self._store.weights_of(champion)
-        adapter_dir = self._settings.adapters_dir / weights
+        where the engine holds those; every failure is a ``failed`` result.
+
+        On each replica that lives, or one alone, and the worst result counts. One that goes away
+        meanwhile is left out where others answer: it loads what they serve before it is back.
+        """
         if broken := await self.broken(version):
             return ProbeResult("failed", broken)
+        weights, rival = self._store.weights_of(version), self._store.weights_of(champion)
+        # Where none lives any more, the first says so.
+        engines = [on] if on is not None else self.living or list(self._replicas[:1])
+        lives = [one.activity for one in engines]
+        results = await asyncio.gather(
+            *(self._bring_into(engine, weights, rival) for engine in engines)
+        )
+        if len(engines) > 1:
+            there = [
+                result
+                for result, engine, life in zip(results, engines, lives, strict=True)
+                if result.outcome != "failed"
+                or (engine.activity is life and await _answers(engine))
+            ]
+            results = there or results
+        return max(results, key=lambda one: _BEST_FIRST.index(one.outcome))
+
+    async def _bring_into(self, engine: Engine, weights: str, rival: str) -> ProbeResult:
+        where = f"replica {engine.number}: " if len(self._replicas) > 1 else ""
         if weights == BASE_VERSION:
-            if await self.base_answers():
+            if await _answers(engine):
                 return ProbeResult("live", "the base answers, which needs no probe")
-            return ProbeResult("failed", "the base does not answer")
+            return ProbeResult("failed", f"{where}the base does not answer")
+        adapter_dir = self._settings.adapters_dir / weights
         try:
             if weights not in engine.loaded:
                 await engine.load_adapter(weights, adapter_dir)
             recorded = read_probe(adapter_dir)
             prefixes = [one.prefix_ids for one in recorded]
             has_rival = rival != weights and rival in engine.loaded
-            return judge(
+            result = judge(
                 recorded,
                 await read_live(engine, weights, prefixes),
                 await read_live(engine, BASE_VERSION, prefixes),
                 await read_live(engine, rival, prefixes) if has_rival else None,
             )
         except (PawlError, OSError) as err:
-            return ProbeResult("failed", str(err))
+            return ProbeResult("failed", f"{where}{err}")
+        if result.outcome == "failed":
+            return replace(result, reason=f"{where}{result.reason}")
+        return result
 
-    async def unload(self, weights: str) -> None:
-        """Take an adapter out of the engine. Its folder stays: the engine may read it again."""
-        if self._engine is None or weights not in self._engine.loaded:
-            return
-        try:
-            await self._engine.unload_adapter(weights)
-        except (PawlError, OSError) as err:  # it only holds memory that a restart frees
-            _log.warning("%s could not be unloaded: %s", weights, err)
+    async def unload(self, weights: str, *, on: Engine | None = None) -> None:
+        """Take an adapter out of every replica, or of one. Its folder stays: the engine may read
+        it again."""
+        for engine in self._replicas if on is None else [on]:
+            try:
+                await engine.unload_adapter(weights)
+            except (PawlError, OSError) as err:  # it only holds memory that a restart frees
+                _log.warning("%s could not be unloaded: %s", weights, err)
 
     async def base_answers(self) -> bool:
         """Whether a failure was the adapter's: an engine that died answers nothing at all."""
-        assert self._engine is not None
-        try:
-            return bool(await read_live(self._engine, BASE_VERSION, [[1]]))
-        except PawlError:
-            return False
+        return any(await asyncio.gather(*map(_answers, self.living)))
+
+
+async def _answers(engine: Engine) -> bool:
+    try:
+        return bool(await read_live(engine, BASE_VERSION, [[1]]))
+    except PawlError:
+        return False

@@ -44,6 +44,7 @@ from serve.version_settings import keep_settings, made_of, settings_of
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from serve.engine.replicas import AnyEngine
     from serve.engine.supervisor import Engine
 
 
@@ -63,7 +64,7 @@ class Promoter:
         settings: Settings,
         base: BaseModel,
         store: Store,
-        engine: Engine | None,
+        engine: AnyEngine | None,
         drained: Callable[[str], Awaitable[None]],
     ) -> None:
         self._settings = settings
@@ -161,8 +162,9 @@ class Promoter:
         """Why a version can't be served; empty when it can, and for the base."""
         return "" if version == BASE_VERSION else await self._steps.loader.broken(version)
 
-    async def finish_pending(self) -> list[Promotion]:
+    async def finish_pending(self, engine: Engine | None = None) -> list[Promotion]:
         """Make a fresh engine ready: load and probe the champion, then carry on what was pending.
+        A replica (``engine``) that comes to others loads and probes what they serve.
 
         To be called whenever the engine has (re)started. A champion whose folder is broken is
         rolled back, with the reason, to the first before it that is whole. One that is whole stays
@@ -172,7 +174,7 @@ class Promoter:
             PawlError: the champion is whole but could not be loaded or answers wrongly; pending
                 promotions wait on.
         """
-        return await self._steps.unbroken(self._finish_pending())
+        return await self._steps.unbroken(self._finish_pending(engine))
 
     def check_champion(self) -> None:
         """Make sure that these settings serve the champion. Raises PawlError: they don't."""
@@ -364,9 +366,9 @@ class Promoter:
             await self._steps.let_go(target)
             return await self._steps.record(row, "refused", result.reason)
 
-    async def _finish_pending(self) -> list[Promotion]:
+    async def _finish_pending(self, engine: Engine | None) -> list[Promotion]:
         async with self._steps.lock:
             self._steps.forget_unloaded()
             sweep(self._settings.adapters_dir)
             self.check_champion()
-            return await make_ready(self._steps)
+            return await make_ready(self._steps, engine)

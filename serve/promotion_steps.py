@@ -23,6 +23,8 @@ from serve.loading import Loader
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from serve.engine.supervisor import Engine
+    from serve.engine.watchdog import Activity
 
 MOST_TRIES = 2  # of a promotion during which the engine goes away, and of bringing a champion in
 UNDER_WAY = ("waiting", "pending", "canary")
@@ -55,6 +57,8 @@ class Steps:
         self._offered: set[str] = set()
         self._borrowed: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Replicas that were brought to what is offered, each in the life that it then had.
+        self.prepared: dict[Engine, Activity] = {}
 
     @property
     def offered(self) -> frozenset[str]:
@@ -70,6 +74,13 @@ class Steps:
         """The promotion of this run that has not come to its end."""
         rows = (row for row in self.history() if row.run_id == run_id and run_id is not None)
         return next((row for row in rows if row.outcome in UNDER_WAY), None)
+
+    def serves_beside(self, engine: Engine) -> bool:
+        """Whether another replica serves the champion, so that this one has only to join it."""
+        others = (one for one in self.loader.living if one is not engine)
+        return self.store.champion() in (BASE_VERSION, *self.offered) and any(
+            self.prepared.get(one) is one.activity for one in others
+        )
 
     # ---- a move ----
 

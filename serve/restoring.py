@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from feedback.champion import BASE_VERSION, champion_stack
 from pawl.errors import PawlError
 from pawl.schemas import Promotion
 from serve.promotion_steps import MOST_TRIES, Steps, begin, stale
 
+if TYPE_CHECKING:
+    from serve.engine.supervisor import Engine
+
 _log = logging.getLogger("pawl.promotion")
 
 
-async def make_ready(steps: Steps) -> list[Promotion]:
+async def make_ready(steps: Steps, engine: Engine | None = None) -> list[Promotion]:
     """See ``Promoter.finish_pending``; for one who holds the lock."""
-    finished = await _restore(steps)
-    steps.offer_made()
-    if steps.canary is not None and (problem := await _bring_back(steps, steps.canary)):
-        finished.append(await steps.take_back(steps.canary, problem))
+    finished: list[Promotion] = []
+    if engine is not None and steps.serves_beside(engine):
+        await _join(steps, engine)
+    else:
+        finished = await _restore(steps, engine)
+        steps.offer_made()
+        if steps.canary is not None and (problem := await _bring_back(steps, engine)):
+            finished.append(await steps.take_back(steps.canary, problem))
+    if engine is not None:
+        steps.prepared[engine] = engine.activity
     for row in steps.history():
         if row.outcome != "pending":
             continue
@@ -30,11 +40,28 @@ async def make_ready(steps: Steps) -> list[Promotion]:
     return finished
 
 
-async def _bring_back(steps: Steps, canary: Promotion) -> str:
-    """Bring a canary into a fresh engine; why it can't answer there, or nothing."""
+async def _join(steps: Steps, engine: Engine) -> None:
+    """Bring a fresh replica to what the others serve. It takes no requests for what it lacks."""
+    weights_of = steps.store.weights_of
+    champion = weights_of(steps.store.champion())
+    missing = {weights_of(one) for one in steps.offered} - {BASE_VERSION}
+    for weights in sorted(missing, key=lambda one: one != champion):
+        for _ in range(MOST_TRIES):
+            result = await steps.loader.bring_in(weights, BASE_VERSION, on=engine)
+            if result.outcome != "failed":
+                break
+        else:
+            await steps.loader.unload(weights, on=engine)
+            _log.error("%s answers elsewhere, but not here: %s", weights, result.reason)
+
+
+async def _bring_back(steps: Steps, engine: Engine | None) -> str:
+    """Bring the canary into a fresh engine; why it can't answer there, or nothing."""
+    canary = steps.canary
+    assert canary is not None
     if canary.previous_version != steps.store.champion():
         return stale(canary, steps.store.champion())
-    result = await steps.loader.bring_in(canary.version, canary.previous_version)
+    result = await steps.loader.bring_in(canary.version, canary.previous_version, on=engine)
     if result.outcome != "failed":
         steps.offer(canary.version)
     elif await steps.loader.base_answers():
@@ -42,7 +69,7 @@ async def _bring_back(steps: Steps, canary: Promotion) -> str:
     return ""  # also where the engine went away: its next start tries again
 
 
-async def _restore(steps: Steps) -> list[Promotion]:
+async def _restore(steps: Steps, engine: Engine | None) -> list[Promotion]:
     """Bring the champion into a fresh engine, or the first before it whose files are whole."""
     stack = champion_stack(steps.store.promotions())
     champion, reason = stack[-1], ""
@@ -53,7 +80,7 @@ async def _restore(steps: Steps) -> list[Promotion]:
         stack.pop()
     if stack[-1] != BASE_VERSION:
         for _ in range(MOST_TRIES):
-            result = await steps.loader.bring_in(stack[-1], BASE_VERSION)
+            result = await steps.loader.bring_in(stack[-1], BASE_VERSION, on=engine)
             if result.outcome != "failed":
                 break
         else:  # the engine's fault or a setting's, so no reason to dethrone it for good
@@ -70,7 +97,7 @@ async def _restore(steps: Steps) -> list[Promotion]:
     if stack[-1] != champion:
         moved.append(await steps.flip(begin("rollback", stack[-1], champion), reason))
     if len(stack) > 2:  # the one to go back to, so that going back is quick
-        result = await steps.loader.bring_in(stack[-2], BASE_VERSION)
+        result = await steps.loader.bring_in(stack[-2], BASE_VERSION, on=engine)
         if result.outcome != "failed":
             steps.offer(stack[-2])
         else:

@@ -43,7 +43,8 @@ from serve.connections import (
     raise_file_limit,
 )
 from serve.engine.launch import vllm_command
-from serve.engine.supervisor import CommandMaker, Engine
+from serve.engine.replicas import AnyEngine, make_engine
+from serve.engine.supervisor import CommandMaker
 from serve.nights import Nights
 from serve.webhook import Notifier, Webhook
 
@@ -167,7 +168,7 @@ async def _serve(
 ) -> None:
     from serve.api.app import build_app
 
-    engine = Engine(settings, base, command=command)
+    engine = make_engine(settings, base, command=command)
     app = build_app(settings, engine, base=base, store=store)
     try:
         app.promoter.check_champion()
@@ -277,17 +278,17 @@ def stop_on_signals(server: Server, say: Callable[[str], None] = lambda line: No
 async def _bound_logs(settings: Settings) -> None:
     """Keep the logs small that others write: the engine, and who redirects our output."""
     while True:
-        for name in ("engine.log", "server.log"):
+        for file in [*settings.logs_dir.glob("engine*.log"), settings.logs_dir / "server.log"]:
             try:
-                await asyncio.to_thread(cut_log, settings.logs_dir / name)
+                await asyncio.to_thread(cut_log, file)
             except OSError as err:
-                _log.warning("%s can't be put aside: %s", name, err)
+                _log.warning("%s can't be put aside: %s", file.name, err)
             except Exception:  # a fault of ours must show, and the logs stay small
-                _log.exception("%s can't be put aside", name)
+                _log.exception("%s can't be put aside", file.name)
         await asyncio.sleep(LOG_SECONDS)
 
 
-async def _tell(engine: Engine, url: str, say: Callable[[str], None]) -> None:
+async def _tell(engine: AnyEngine, url: str, say: Callable[[str], None]) -> None:
     """Say once that the engine is ready, or why it is not."""
     try:
         await engine.wait_ready()

@@ -61,7 +61,7 @@ from serve.promotion import Promoter
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.api.admission import Admission
-    from serve.engine.supervisor import Engine
+    from serve.engine.replicas import AnyEngine
 
 _log = logging.getLogger("pawl.admin")
 
@@ -70,7 +70,7 @@ def admin_routes(
     settings: Settings,
     base: BaseModel,
     store: Store,
-    engine: Engine | None,
+    engine: AnyEngine | None,
     promoter: Promoter,
     admission: Admission,
 ) -> APIRouter:
@@ -252,7 +252,7 @@ def admin_routes(
     return router
 
 
-def ready(engine: Engine | None) -> Engine:
+def ready(engine: AnyEngine | None) -> AnyEngine:
     """The engine. Raises PawlError: there is none, or it is not ready."""
     if engine is None:
         raise engine_off()

@@ -1,9 +1,10 @@
 """Who may go to the engine, and when: quotas, and a bounded queue that is fair between callers.
 
-The engine has ``n_places``, one for each answer that it generates. When none is free, requests
-wait, and the next place goes to the caller who has had the fewest tokens (start-time fair
-queueing, Goyal et al. 1996: prompt and ``max_tokens`` are charged at the start, and corrected by
-what was used at the end). So a caller's share does not grow with the number of its requests.
+The engine has ``n_places``, one for each answer that it generates; its replicas have theirs
+together. When none is free, requests wait, and the next place goes to the caller who has had the
+fewest tokens (start-time fair queueing, Goyal et al. 1996: prompt and ``max_tokens`` are charged at
+the start, and corrected by what was used at the end). So a caller's share does not grow with the
+number of its requests.
 
 A streaming engine can't slow one stream down for another, so places are kept free beforehand:
 
@@ -109,6 +110,7 @@ class Admission:
         engine: its number of places.
         limits: bounds of the queue, and the quotas.
         clock: seconds; tests give their own.
+        n_engines: how many there are now with the engine's number of places each.
     """
 
     def __init__(
@@ -116,15 +118,16 @@ class Admission:
         engine: EngineSettings | None = None,
         limits: LimitSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        n_engines: Callable[[], int] = lambda: 1,
     ) -> None:
         engine = engine or EngineSettings()
-        self.n_places = engine.max_concurrent_requests
-        self.n_reserved = engine.n_reserved_places
+        self._n_engines = n_engines
+        self._n_places_each = engine.max_concurrent_requests
+        self._n_reserved_each = engine.n_reserved_places
         self.n_held = 0
         self.n_waiting = 0
         self.turn = 0.0  # tokens that the caller had whose request was last let in
         self._limits = limits or LimitSettings()
-        self._share = max(1, int(self.n_places * self._limits.caller_share))
         self._clock = clock
         self._callers: dict[str, Caller] = {}  # the one seen last stands last
         self._backlogged: dict[str, Caller] = {}
@@ -132,6 +135,18 @@ class Admission:
         self._n_busy = 0  # callers with requests
         self._mean_seconds = 1.0  # that a place is held
         self._tidied_at = clock()
+
+    @property
+    def n_places(self) -> int:
+        return self._n_places_each * self._n_engines()
+
+    @property
+    def n_reserved(self) -> int:
+        return self._n_reserved_each * self._n_engines()
+
+    @property
+    def _share(self) -> int:
+        return max(1, int(self.n_places * self._limits.caller_share))
 
     @contextlib.asynccontextmanager
     async def place(
@@ -218,10 +233,10 @@ class Admission:
         now = self._clock()
         self._tidy(now)
         caller = self._caller(name, now, is_ours)
-        if n_answers > self.n_places:
+        if n_answers > self._n_places_each:
             raise PawlError(
                 f"the request asks for {n_answers} answers",
-                f"the engine gives at most {self.n_places} at once (prompts times n)",
+                f"the engine gives at most {self._n_places_each} at once (prompts times n)",
                 "Send fewer prompts, or a smaller n",
                 code="invalid_value",
             )

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from feedback.store import Store
-    from serve.engine.supervisor import Engine
+    from serve.engine.replicas import AnyEngine
     from serve.promotion import Promoter
 
 _log = logging.getLogger("pawl.access")
@@ -80,7 +80,7 @@ class PawlApp(FastAPI):
     """The application and the parts it is made of. ``close`` ends what it opened."""
 
     store: Store
-    engine: Engine | None
+    engine: AnyEngine | None
     gateway: Gateway
     promoter: Promoter
     authenticator: Authenticator
@@ -103,7 +103,7 @@ class PawlApp(FastAPI):
 
 def build_app(
     settings: Settings,
-    engine: Engine | None,
+    engine: AnyEngine | None,
     *,
     base: BaseModel | None = None,
     store: Store | None = None,
@@ -138,7 +138,8 @@ def build_app(
     in_flight, metrics = InFlight(), Metrics()
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
     limit = settings.engine.max_request_bytes
-    admission = Admission(settings.engine, settings.limits)
+    n_engines = (lambda: max(1, engine.n_serving)) if engine is not None else (lambda: 1)
+    admission = Admission(settings.engine, settings.limits, n_engines=n_engines)
     gateway = Gateway(
         store, engine, base, in_flight, metrics, lambda: promoter.offered, limit, admission,
         settings.limits.keep_alive_seconds, settings.limits.start_wait_seconds,
@@ -152,7 +153,8 @@ def build_app(
     app = make_app(settings, gateway, admin, runs, versions, *more)
     app.store, app.engine, app.gateway, app.promoter = store, engine, gateway, promoter
     if engine is not None:
-        engine.on_ready = promoter.finish_pending
+        for one in engine.replicas:
+            one.on_ready = partial(promoter.finish_pending, one)
     if engine is not None if pages is None else pages:
         from serve.api.accounts import SignIn
         from serve.pages.mount import mount_pages

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from feedback.store import Store
+    from serve.engine.replicas import AnyEngine
     from serve.engine.supervisor import Engine
     from serve.engine.watchdog import Activity
 
@@ -83,7 +84,7 @@ class Gateway:
     """Answers completion requests."""
 
     store: Store  # names the champion and keeps what was answered
-    engine: Engine | None  # None in a process that serves no answers (command-line verbs)
+    engine: AnyEngine | None  # None in a process that serves no answers (command-line verbs)
     base: BaseModel
     in_flight: InFlight
     metrics: Metrics
@@ -156,7 +157,8 @@ class Gateway:
             return None
         start = self.engine.n_restarts
         if start not in self.lengths:
-            status, text = await self.engine.request("GET", "/v1/models", seconds=5)
+            with self.engine.routed(BASE_VERSION, "") as engine:
+                status, text = await engine.request("GET", "/v1/models", seconds=5)
             cards = json.loads(text)["data"] if status == 200 else []
             found = (card["max_model_len"] for card in cards if card["id"] == BASE_VERSION)
             self.lengths.update((start, length) for length in found)
@@ -245,7 +247,7 @@ class Gateway:
         self.metrics.seconds.labels(exchange.version).observe(time.monotonic() - began)
 
     async def _answer(
-        self, exchange: Exchange, engine: Engine, scope: Scope, receive: Receive, send: Send
+        self, exchange: Exchange, engine: AnyEngine, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Run the relay and watch the client at the same time."""
         work = asyncio.create_task(self._relay(exchange, engine, scope, receive, send))
@@ -269,7 +271,7 @@ class Gateway:
             self.metrics.requests.labels(exchange.version, label).inc()
 
     async def _relay(
-        self, exchange: Exchange, engine: Engine, scope: Scope, receive: Receive, send: Send
+        self, exchange: Exchange, engine: AnyEngine, scope: Scope, receive: Receive, send: Send
     ) -> Status:
         """Wait for the engine, ask it, pass its answer on, record it, and only then end it."""
         stream, keeping_alive = exchange.request.stream, None
@@ -282,12 +284,15 @@ class Gateway:
                 self.metrics.queue_seconds.observe(place.waited_seconds)
                 counted = exchange.version
                 await self._until_ready(engine, exchange)
+                weights = self.store.weights_of(exchange.version)
                 with contextlib.ExitStack() as around:
                     if exchange.version != counted:
-                        weights = self.store.weights_of(exchange.version)
                         around.enter_context(self.in_flight.running(weights))
                     around.enter_context(span("engine", queue_seconds=place.waited_seconds))
-                    body = await self._ask(exchange, engine, send, place)
+                    replica = around.enter_context(
+                        engine.routed(weights, exchange.conversation_id, exchange.n_rows)
+                    )
+                    body = await self._ask(exchange, replica, send, place)
             with span("record"):
                 await self._record(exchange, "complete")
         except PawlError as error:
@@ -304,7 +309,8 @@ class Gateway:
         finally:
             if keeping_alive is not None:
                 keeping_alive.cancel()
-        if failure.code == "engine_lost":  # it is started again: as long as the last time
+        is_only_one = len(engine.replicas) == 1
+        if failure.code == "engine_lost" and is_only_one:  # its start takes as long as the last
             failure.retry_after_seconds = engine.start_seconds or failure.retry_after_seconds
         self._count_overload(failure)
         if exchange.asked and not exchange.recorded:
@@ -340,7 +346,7 @@ class Gateway:
         if error.code in ("overloaded", "rate_limit_exceeded"):
             self.metrics.refusals.labels(error.code).inc()
 
-    async def _until_ready(self, engine: Engine, exchange: Exchange) -> None:
+    async def _until_ready(self, engine: AnyEngine, exchange: Exchange) -> None:
         """Wait for an engine that starts. Where it came back without the version that was to
         answer (a canary that was taken back), the one that answers now takes its place.
 
@@ -350,6 +356,8 @@ class Gateway:
         weights = self.store.weights_of(exchange.version)
         if engine.state == "ready" and weights in (BASE_VERSION, *engine.loaded):
             return
+        if engine.state != "ready" and not self.start_wait_seconds:
+            raise engine_starting(engine)  # it died while the request waited for its turn
         try:
             await engine.wait_ready(self.start_wait_seconds or None)
         except PawlError:

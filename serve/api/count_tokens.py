@@ -62,13 +62,12 @@ async def count_tokens(
     served, _ = gateway.as_served(request, version)
     prompt = {name: value for name, value in served.for_engine().items()
               if name in ("messages", "tools", "chat_template_kwargs")}  # fmt: skip
+    weights = gateway.store.weights_of(version)
     async with gateway.admission.place(caller, 1, sent_tokens(n_bytes)) as place:
-        status, text = await engine.request(
-            "POST",
-            "/tokenize",
-            {**prompt, "model": gateway.store.weights_of(version)},
-            seconds=COUNT_SECONDS,
-        )
+        with engine.routed(weights, caller) as replica:
+            status, text = await replica.request(
+                "POST", "/tokenize", {**prompt, "model": weights}, seconds=COUNT_SECONDS
+            )
         if status == 200:
             n_tokens = place.n_used_tokens = int(json.loads(text)["count"])
             return n_tokens, ignored

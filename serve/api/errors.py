@@ -20,7 +20,7 @@ from pawl.logs import request_id
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from serve.engine.supervisor import Engine
+    from serve.engine.replicas import AnyEngine
 
 _log = logging.getLogger("pawl.gateway")
 RETRY_AFTER_SECONDS = 2  # where nothing is known
@@ -95,7 +95,7 @@ def error_response(error: PawlError, path: str = "") -> JSONResponse:
     return JSONResponse(error_body(error, path), status_code=status, headers=headers)
 
 
-def engine_starting(engine: Engine) -> PawlError:
+def engine_starting(engine: AnyEngine) -> PawlError:
     """The engine starts, or has failed. To be tried again when it should be ready, by its last
     start and how far it is."""
     error, whole = engine.unavailable(), engine.start_seconds or START_SECONDS

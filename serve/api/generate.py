@@ -21,7 +21,7 @@ from serve.api.errors import engine_lost, refusal
 
 if TYPE_CHECKING:
     from serve.api.admission import Admission
-    from serve.engine.supervisor import Engine
+    from serve.engine.replicas import AnyEngine
 
 N_STREAMS = 16  # at once
 CALLER = "the server's own replay"  # so people who chat meanwhile have their share
@@ -31,7 +31,7 @@ GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0
 
 
 async def generate(
-    engine: Engine, prompts: Sequence[list[Message]], max_tokens: int, admission: Admission,
+    engine: AnyEngine, prompts: Sequence[list[Message]], max_tokens: int, admission: Admission,
     *, model: str = BASE_VERSION, sampling: Mapping[str, float] = GREEDY,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Let the base, or a version that is loaded, answer each prompt; the answers in the order of
@@ -51,7 +51,10 @@ async def generate(
     async def answer(messages: list[Message]) -> dict[str, Any]:
         body = {"model": model, "messages": messages, "max_tokens": max_tokens, **sampling}
         async with streams, admission.place(CALLER, 1, max_tokens, is_ours=True):
-            status, text = await engine.request("POST", "/v1/chat/completions", body, seconds=None)
+            with engine.routed(model, json.dumps(messages[:1])) as replica:
+                status, text = await replica.request(
+                    "POST", "/v1/chat/completions", body, seconds=None
+                )
         if status in (400, 422):
             return {"text": "", "is_finished": False}
         if not status:

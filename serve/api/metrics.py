@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,16 +19,17 @@ from pawl.errors import PawlError
 
 if TYPE_CHECKING:
     from feedback.store import Store
-    from serve.engine.supervisor import Engine
+    from serve.engine.replicas import AnyEngine
 
 ENGINE_SECONDS = 2.0  # for its metrics
 FRESH_SECONDS = 1.0  # for which they are not asked for again: it streams answers meanwhile
+_KV_CACHE = "vllm:kv_cache_usage_perc"
 OF_ENGINE = {
     "vllm:num_requests_running": ("pawl_engine_requests_running", "Answers under way in it."),
     "vllm:num_requests_waiting": ("pawl_engine_requests_waiting", "Requests in its own queue."),
-    "vllm:kv_cache_usage_perc": (
+    _KV_CACHE: (
         "pawl_engine_kv_cache_fraction",
-        "Of its KV cache in use, 0 to 1.",
+        "Of its KV cache in use, 0 to 1; of the fullest replica.",
     ),
 }
 _COUNTED = {"pawl_requests": "status", "pawl_refusals": "code"}
@@ -126,6 +127,11 @@ class Metrics:
         self.engine_ready = Gauge(
             "pawl_engine_ready", "1 while the engine answers.", registry=self.registry
         )
+        self.replicas_ready = Gauge(
+            "pawl_engine_replicas_ready",
+            "Replicas of the engine that answer.",
+            registry=self.registry,
+        )
         self.http_requests = Counter(
             "pawl_http_requests",
             "Requests to routes of the API by HTTP status; 499: the client hung up.",
@@ -137,9 +143,9 @@ class Metrics:
                         registry=self.registry)
             for name, (ours, about) in OF_ENGINE.items()
         }  # fmt: skip
-        self._take("")
+        self._take(())
 
-    async def ask(self, store: Store, engine: Engine | None) -> None:
+    async def ask(self, store: Store, engine: AnyEngine | None) -> None:
         """Take over what the store and the engine say of themselves."""
         try:
             self.store_memory.set(await asyncio.to_thread(store.memory_bytes))
@@ -148,23 +154,29 @@ class Metrics:
         if engine is not None:
             await self._ask_engine(engine)
 
-    async def _ask_engine(self, engine: Engine) -> None:
+    async def _ask_engine(self, engine: AnyEngine) -> None:
         self.engine_restarts.set(engine.n_restarts)
         self.engine_ready.set(engine.state == "ready")
-        if engine.state == "ready":
+        serving = [one for one in engine.replicas if one.state == "ready"]
+        self.replicas_ready.set(len(serving))
+        if serving:
             async with self._asking:  # whoever comes meanwhile has what the first is told
                 if time.monotonic() < self._asked_at + FRESH_SECONDS:
                     return
-                _, text = await engine.request("GET", "/metrics", seconds=ENGINE_SECONDS)
+                answers = await asyncio.gather(
+                    *(one.request("GET", "/metrics", seconds=ENGINE_SECONDS) for one in serving)
+                )
                 self._asked_at = time.monotonic()
-                self._take(text)
+                self._take([text for _, text in answers])
         else:
-            self._take("")
+            self._take(())
 
-    def _take(self, text: str) -> None:
+    def _take(self, texts: Sequence[str]) -> None:
+        """What each replica that answers says of itself."""
         for name, gauge in self._of_engine.items():
-            found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-            gauge.set(sum(map(float, found)) if found else math.nan)
+            line = re.compile(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
+            found = [sum(map(float, values)) for text in texts if (values := line.findall(text))]
+            gauge.set((max if name == _KV_CACHE else sum)(found) if found else math.nan)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from feedback.store import Store
     from pawl.settings import Settings
     from serve.api.admission import Admission
-    from serve.engine.supervisor import Engine
+    from serve.engine.replicas import AnyEngine
 
 
 _Words = Annotated[str, Query(max_length=300)]
@@ -61,7 +61,7 @@ Filter = Annotated[ReviewFilter, Depends(_filter)]
 def review_routes(
     settings: Settings,
     store: Store,
-    engine: Engine | None,
+    engine: AnyEngine | None,
     offered: Callable[[], Collection[str]],
     admission: Admission,
 ) -> APIRouter:

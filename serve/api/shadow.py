@@ -21,16 +21,20 @@ from serve.promotion import Promoter
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.api.admission import Admission
-    from serve.engine.supervisor import Engine
+    from serve.engine.replicas import AnyEngine
 
 LIMIT_SECONDS = 540.0  # less than clients wait, so that they hear why
 _N_LETTERS = 3  # of a piece that is compared
 
 
 async def shadow(
-    engine: Engine, promoter: Promoter, store: Store, admission: Admission, request: ShadowRequest,
+    engine: AnyEngine,
+    promoter: Promoter,
+    store: Store,
+    admission: Admission,
+    request: ShadowRequest,
     limit_seconds: float = LIMIT_SECONDS,
-) -> Shadow:  # fmt: skip
+) -> Shadow:
     """Let both answer; the differences, the largest first.
 
     Raises:
@@ -52,7 +56,11 @@ async def shadow(
 
 
 async def _shadow(
-    engine: Engine, promoter: Promoter, store: Store, admission: Admission, request: ShadowRequest
+    engine: AnyEngine,
+    promoter: Promoter,
+    store: Store,
+    admission: Admission,
+    request: ShadowRequest,
 ) -> Shadow:
     asked: list[tuple[str | None, list[Message]]]
     if request.prompts is not None:

@@ -20,7 +20,7 @@ from pawl.jobs import (
 )
 from pawl.logs import cut_log
 from pawl.models import BaseModel
-from pawl.settings import Settings
+from pawl.settings import EngineSettings, Settings
 
 # llguidance compiles a schema in milliseconds, within bounds of its own, where xgrammar took 165 s
 # for an enum of 1 MB; serve.api.structured checks every schema with the same library. Blanks
@@ -39,7 +39,9 @@ N_TAIL_LINES = 25
 NO_REASON = "its log does not say why"
 
 
-MANY_CORES = 8  # from which on vLLM's own processes and threads are left as they are
+# From which on vLLM's own processes and threads are left as they are: it binds its worker's threads
+# to cores, and leaves one.
+MANY_CORES = 8
 MOST_SOCKET_FOLDER = 70  # bytes: a socket's path has at most 107, its name takes 37
 
 
@@ -78,7 +80,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         command += ["--enforce-eager", "--kv-cache-memory-bytes", str(kv_bytes)]
         # Without it the base answers as an adapter once all slots were used: see that module.
         command += ["--worker-extension-cls", "serve.engine.cpu_lora.WorkerExtension"]
-        if n_cores() < MANY_CORES:
+        if _shares_cores(engine):
             # The worker in the core's process. vLLM's own choice, two processes, has the core wait
             # for the worker in a busy loop: on 2 cores that takes one of them.
             command += ["--distributed-executor-backend",
@@ -101,9 +103,19 @@ def _write_defaults(settings: Settings, model: BaseModel) -> Path:
     return folder
 
 
-def engine_environment(key: str) -> dict[str, str]:
+def _shares_cores(engine: EngineSettings) -> bool:
+    """Whether vLLM's own choice of processes and threads, each bound to a core, would not do."""
+    return n_cores() < MANY_CORES or engine.replicas > 1
+
+
+def engine_environment(settings: Settings, key: str, number: int = 1) -> dict[str, str]:
     """What the child's environment needs beyond ours. Under /v1, where it answers and takes
-    adapters, vLLM will want ``key`` as a bearer token, whatever our environment says."""
+    adapters, vLLM will want ``key`` as a bearer token, whatever our environment says.
+
+    Args:
+        number: of the replica, where there are several: each has its share of the cores, or a GPU.
+    """
+    n_replicas = settings.engine.replicas
     values = {
         "VLLM_API_KEY": key,  # not on the command line, which everybody can read
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
@@ -118,8 +130,8 @@ def engine_environment(key: str) -> dict[str, str]:
     if len(tempfile.gettempdir()) > MOST_SOCKET_FOLDER and os.access("/tmp", os.W_OK | os.X_OK):
         values["VLLM_RPC_BASE_PATH"] = "/tmp"  # sockets of vLLM's processes to each other
     if runs_on_cpu():
-        n = n_cores()
-        if n < MANY_CORES:  # else vLLM binds its worker's threads to cores, and leaves one
+        n = max(1, n_cores() // n_replicas)
+        if _shares_cores(settings.engine):
             values |= thread_environment(n if n <= 2 else n - 1)
             # Between two products of a step threads wait awake (about 250 us): asleep they cost a
             # third of the tokens.
@@ -130,7 +142,18 @@ def engine_environment(key: str) -> dict[str, str]:
         values["TORCHDYNAMO_DISABLE"] = "1"
         # so that the engine finds serve.engine.cpu_lora wherever it is started from
         values |= {k: v for k, v in child_environment().items() if k == "PYTHONPATH"}
+    elif n_replicas > 1 and (gpus := _gpus()):
+        values["CUDA_VISIBLE_DEVICES"] = gpus[(number - 1) % len(gpus)]
     return values
+
+
+def _gpus() -> list[str]:
+    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [one.strip() for one in allowed.split(",") if one.strip()]
+    n_gpus = sum(one.name[6:].isdecimal() for one in Path("/dev").glob("nvidia*"))
+    return [str(n) for n in range(n_gpus)]
 
 
 _EXCEPTION = re.compile(r"(^|[\s.])\w*(Error|Exception)(:|$)|[Ee]rror: |Value error,")

@@ -15,7 +15,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +53,7 @@ class Engine:
         command: makes the command line; a test gives one that starts something smaller.
         backoff_seconds: how long to wait before the first restart, the second, and so on; the
             last one holds for the rest.
+        number: from 1 on, where there are several (``serve.engine.replicas``).
     """
 
     def __init__(
@@ -62,8 +63,11 @@ class Engine:
         *,
         command: CommandMaker = vllm_command,
         backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+        number: int = 1,
     ) -> None:
         self.model = model
+        self.number = number
+        self._name = "engine" if number == 1 else f"engine-{number}"  # of its files
         # Awaited after every start, before the state is ``ready``: loads the adapters again.
         self.on_ready: Callable[[], Awaitable[object]] | None = None
         self.state: State = "off"
@@ -75,7 +79,7 @@ class Engine:
         self.activity = Activity()  # of its present life
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
         self.start_seconds: float | None = None
-        self.log_path = settings.logs_dir / "engine.log"
+        self.log_path = settings.logs_dir / f"{self._name}.log"
         self.base_url = ""
         # Without it every user of this machine could ask vLLM behind the gateway's back.
         self._key = secrets.token_hex(16)
@@ -90,6 +94,21 @@ class Engine:
         self._changed = asyncio.Event()
 
     # -- what others ask of it
+
+    @property
+    def replicas(self) -> tuple[Engine, ...]:
+        """Itself: one is what several are, but for their number."""
+        return (self,)
+
+    @property
+    def n_serving(self) -> int:
+        """Engines that share the requests; a single one has them all, whatever its state."""
+        return 1
+
+    @contextlib.contextmanager
+    def routed(self, weights: str, key: str, n_answers: int = 1) -> Iterator[Engine]:
+        """Itself: see ``Replicas.routed``."""
+        yield self
 
     @property
     def pid(self) -> int | None:
@@ -135,7 +154,7 @@ class Engine:
         if self._task is not None:
             raise RuntimeError("this engine was started before")
         self._set("starting", "starting", 0.0)
-        self._task = asyncio.create_task(self._supervise(), name="engine")
+        self._task = asyncio.create_task(self._supervise(), name=self._name)
 
     async def wait_ready(self, timeout_seconds: float | None = None) -> None:
         """Wait until it is ready. Raises PawlError: it failed, or did not come up in time."""
@@ -204,7 +223,8 @@ class Engine:
         n_failures = n_fruitless = 0
         ever_ready = False
         try:
-            await asyncio.to_thread(session.reap_left_over, self._process_file)
+            for process_file in self._left_files():
+                await asyncio.to_thread(session.reap_left_over, process_file)
             while True:
                 ready_at, self.activity = None, Activity()
                 try:
@@ -265,7 +285,7 @@ class Engine:
             sys.executable, "-S", session.__file__, str(self.log_path), *self.command,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **engine_environment(self._key)},
+            env={**os.environ, **engine_environment(self._settings, self._key, self.number)},
         )  # fmt: skip
         session.note_process(self._process_file, process.pid)
         deadline = began + self._settings.engine.start_timeout_seconds
@@ -300,7 +320,8 @@ class Engine:
         """Let nobody wait for an engine that is dead or stuck: what is under way fails now."""
         self.is_ready = False
         self.loaded.clear()
-        _log.error("%s; %s", reason, self._engine_log.reason() or NO_REASON)
+        cause = self._engine_log.reason() or NO_REASON
+        _log.error("%s: %s; %s", self._name, reason, cause)
         self._set("restarting", f"{reason}; it starts again", 0.0)
         self.activity.end()
 
@@ -348,12 +369,24 @@ class Engine:
 
     @property
     def _process_file(self) -> Path:
-        return self._settings.state_dir / "engine.json"
+        return self._settings.state_dir / f"{self._name}.json"
+
+    def _left_files(self) -> list[Path]:
+        """Of earlier engines that this one looks after: its own, and the first those of replicas
+        that there are no more."""
+        files = [self._process_file]
+        if self.number == 1:
+            n_replicas = self._settings.engine.replicas
+            present = {f"engine-{n}.json" for n in range(2, n_replicas + 1)}
+            others = self._settings.state_dir.glob("engine-*.json")
+            files += [one for one in others if one.name not in present]
+        return files
 
     def _set(self, state: State, detail: str, progress_fraction: float) -> None:
         if state != self.state:
             died = state in ("restarting", "failed")
-            _log.log(logging.WARNING if died else logging.INFO, "engine %s: %s", state, detail)
+            level = logging.WARNING if died else logging.INFO
+            _log.log(level, "%s %s: %s", self._name, state, detail)
         self.state, self.detail = state, detail
         self.progress_fraction = progress_fraction
         self._changed.set()

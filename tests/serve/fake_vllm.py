@@ -1,7 +1,8 @@
 """A small working engine that speaks vLLM's protocol, for tests and for the proxy's benchmark.
 
     python tests/serve/fake_vllm.py PORT [--fail] [--no-token] [--never-ready] [--with-child]
-                                    [--hold-none] [--speed PLACES STEP_SECONDS SECONDS_PER_ANSWER]
+                                    [--hold-none] [--letters]
+                                    [--speed PLACES STEP_SECONDS SECONDS_PER_ANSWER]
 
 What it says follows from the model's name and the prompt alone. The last message may be a command:
 
@@ -27,6 +28,9 @@ with: ``{"heard": PROMPT}``.
 
 With ``--hold-none`` it answers what it would hold.
 
+With ``--letters`` an answer is as many letters as it may have tokens, each that of the weights that
+are loaded then under the name (``letter_of``), "-" of none.
+
 With ``--speed`` it generates at most ``PLACES`` answers at once, first come, first served, and a
 token of each takes ``STEP_SECONDS`` and ``SECONDS_PER_ANSWER`` for each answer that is generated
 then. (vLLM with SmolLM2-135M on 2 cores: about 0.03 and 0.002.)
@@ -44,6 +48,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +79,7 @@ class FakeVllm:
         self.n_dropped = 0
         self.n_tokens = 0
         self.is_frozen = False
+        self.has_letters = "--letters" in sys.argv
         places, self.step_seconds, self.seconds_per_answer = 1_000_000, 0.0, 0.0
         if "--speed" in sys.argv:
             speed = sys.argv[sys.argv.index("--speed") + 1 :]
@@ -182,6 +188,8 @@ class FakeVllm:
             return self.probed(body["model"], prompt)
         n = body.get("n", 1)
         words = self.words(body["model"], prompt if isinstance(prompt, str) else str(prompt[0]))
+        if self.has_letters:
+            words = ["-"] * body.get("max_tokens", 1)
         is_longer = str(prompt).startswith("longer") and len(body.get("messages", ())) > 5
         if prompt == "too long" or is_longer:
             return error(
@@ -239,7 +247,11 @@ class FakeVllm:
                                      b'.", "code": 500}}\n\ndata: [DONE]\n\n')  # fmt: skip
                 return response
             await self.token()
-            last = "stop" if i == len(words) - 1 else None
+            end = "length" if self.has_letters else "stop"
+            last = end if i == len(words) - 1 else None
+            if self.has_letters:
+                folder = self.adapters.get(body["model"])
+                word = letter_of(Path(folder)) if folder else "-"
             for index in range(n):
                 said_now = {"delta": {"content": word}} if chat else {"text": word}
                 await event([{"index": index, "finish_reason": last, **said_now}])
@@ -321,6 +333,13 @@ class FakeVllm:
         if prompt.startswith("sign "):
             return [prompt.removeprefix("sign "), f"\n\n{model}"]
         return [f"{model} ", "heard ", f"{len(prompt)} ", "characters", "."]
+
+
+def letter_of(adapter_dir: Path) -> str:
+    """A letter that follows from an adapter's weights."""
+    return chr(
+        0x4E00 + zlib.crc32((adapter_dir / "adapter_model.safetensors").read_bytes()) % 20000
+    )
 
 
 def error(status: int, message: str) -> web.Response:

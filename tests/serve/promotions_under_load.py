@@ -126,7 +126,7 @@ async def move_about(
             elif n % ROLLBACK_EVERY == 0 and champion != "base":
                 moved = await call("/admin/rollback", {})
             else:
-                others = [one for one in MARKERS if one != moves.markers.get(champion)]
+                others = [one for one in adapters if one != moves.markers.get(champion)]
                 marker = others[n % len(others)]
                 approved_run(settings.runs_dir, f"run-{n}", adapters[marker], champion)
                 moved = await call("/admin/promotions", {"run_dir": f"run-{n}"})
@@ -149,7 +149,7 @@ def check(load: Load, moves: Moves, settings: Settings) -> list[str]:
         for completion_id, (version, text) in load.answers.items():
             letters = set(text)
             if version == "base":
-                if len(letters) == 1 and letters <= set(MARKERS):
+                if len(letters) == 1 and letters <= set(moves.markers.values()):
                     faults.append(f"{completion_id}: the base answered like an adapter")
             elif letters != {moves.markers.get(version)}:
                 faults.append(f"{completion_id}: {version} answered {text!r}")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from feedback.store import Store
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import Settings, load_settings
 from serve.api.in_flight import InFlight
-from serve.engine.supervisor import Engine
+from serve.engine.replicas import make_engine
 from serve.promotion import Promoter
 from tests.adapters_for_tests import light_adapter, light_base
 
@@ -23,12 +26,13 @@ REPOSITORY = TOY_ENGINE.parents[2]
 
 @dataclass
 class World:
-    """What a test acts on. ``engine`` is None in a process without a server."""
+    """What a test acts on. ``engine`` is None in a process without a server, else one engine or its
+    replicas."""
 
     settings: Settings
     base: BaseModel
     store: Store
-    engine: Engine | None
+    engine: Any
     in_flight: InFlight
     promoter: Promoter
 
@@ -38,42 +42,51 @@ class World:
         return light_adapter(folder, self.base, seed=seed, strength=strength)
 
 
-def toy_settings(tmp_path: Path) -> Settings:
+def toy_settings(tmp_path: Path, n_replicas: int = 1) -> Settings:
     model_dir = tmp_path / "base"
     if not model_dir.exists():
         light_base(model_dir)
-    return load_settings({"state_dir": tmp_path / "state", "model": str(model_dir)})
+    return load_settings({"state_dir": tmp_path / "state", "model": str(model_dir),
+                          "engine": {"replicas": n_replicas}})  # fmt: skip
 
 
 @asynccontextmanager
 async def toy_world(
-    tmp_path: Path, *options: str, with_engine: bool = True
+    tmp_path: Path,
+    *options: str,
+    with_engine: bool = True,
+    n_replicas: int = 1,
+    odd: Sequence[str] = (),
 ) -> AsyncIterator[World]:
-    """Start it; ``options`` are the toy engine's. The same ``tmp_path`` finds the same store."""
-    settings = toy_settings(tmp_path)
+    """Start it; ``options`` are the toy engine's, ``odd`` those of the second one that is started.
+    The same ``tmp_path`` finds the same store."""
+    settings = toy_settings(tmp_path, n_replicas)
+    started = itertools.count(1)
     base = resolve_model(settings.model, cache_dir=tmp_path)
     store = Store.open(settings.database_path)
     in_flight = InFlight()
-    engine = None
+    engine: Any = None
     if with_engine:
-        engine = Engine(
+        engine = make_engine(
             settings,
             base,
             command=lambda settings, model, port: [
                 sys.executable,
                 "-c",
-                f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
-                f"sys.argv[1:] = {[str(port), *options]!r}; "
+                f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); sys.argv[1:] = "
+                f"{[str(port), *options, *(odd if next(started) == 2 else ())]!r}; "
                 "from tests.serve.toy_engine import main; main()",
             ],
         )
     promoter = Promoter(settings, base, store, engine, in_flight.drained)
     if engine is not None:
-        engine.on_ready = promoter.finish_pending
+        for one in engine.replicas:
+            one.on_ready = partial(promoter.finish_pending, one)
     try:
         if engine is not None:
             await engine.start()
-            await engine.wait_ready(30)
+            for one in engine.replicas:
+                await one.wait_ready(30)
         yield World(settings, base, store, engine, in_flight, promoter)
     finally:
         await promoter.close()

@@ -16,6 +16,10 @@ class Engine:
 
     n_restarts, state, n_asked = 0, "ready", 0
 
+    @property
+    def replicas(self) -> tuple[Engine, ...]:
+        return (self,)
+
     async def request(self, method: str, path: str, *, seconds: float) -> tuple[int, str]:
         self.n_asked += 1
         await asyncio.sleep(0)

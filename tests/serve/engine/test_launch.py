@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pawl.engine_support import runs_on_cpu
 from pawl.jobs import n_cores
 from pawl.settings import Settings
-from serve.engine.launch import MANY_CORES, reason_in_log, vllm_command
+from serve.engine.launch import MANY_CORES, engine_environment, reason_in_log, vllm_command
 from tests.serve.live import FAKE_BASE, FAKE_TOOL_BASE, REPOSITORY
 
 
@@ -67,11 +68,28 @@ def test_the_command_keeps_to_loopback_and_rounds_the_rank_up(tmp_path: Path) ->
     assert "--enable-auto-tool-choice --tool-call-parser hermes" in text
 
 
+def test_replicas_share_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(state_dir=tmp_path, engine={"replicas": 3})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-a")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = [engine_environment(settings, "key", number) for number in (1, 2, 3)]
+    if runs_on_cpu():
+        n_threads = {int(one["OMP_NUM_THREADS"]) for one in found}
+        assert len(n_threads) == 1
+        assert 1 <= n_threads.pop() <= max(1, n_cores() // 3)
+        assert "UniProcExecutor" in " ".join(vllm_command(settings, FAKE_BASE, 1234))
+    else:
+        assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == ["5", "GPU-a", "5"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert "CUDA_VISIBLE_DEVICES" not in engine_environment(settings, "key", 1)
+
+
 def test_sockets_lie_in_a_short_folder(tmp_path: Path) -> None:
     """A socket's path has 107 bytes at most, whatever the temporary folder is called."""
     code = (
+        "from pawl.settings import Settings\n"
         "from serve.engine.launch import engine_environment\n"
-        "print(engine_environment('key').get('VLLM_RPC_BASE_PATH'))"
+        "print(engine_environment(Settings(), 'key').get('VLLM_RPC_BASE_PATH'))"
     )
     long = tmp_path / ("t" * 100)
     long.mkdir()

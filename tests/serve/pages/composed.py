@@ -21,7 +21,8 @@ from pawl.server import api_key_of
 from pawl.settings import PageSettings, Settings
 from serve.api.app import build_app
 from serve.api.auth import CALLER
-from serve.engine.supervisor import CommandMaker, Engine
+from serve.engine.replicas import make_engine
+from serve.engine.supervisor import CommandMaker
 from serve.up import Server, listen
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.serve.live import REPOSITORY, Operator, eventually, fake_command
@@ -55,7 +56,7 @@ class Composed:
     ) -> None:
         self.settings, self.base = settings, base
         self.store = Store.open(settings.database_path)
-        self.engine = Engine(settings, base, command=command)
+        self.engine: Any = make_engine(settings, base, command=command)
         self.app = build_app(settings, self.engine, base=base, store=self.store, pages=pages)
         self.url = ""
         self.loop = asyncio.new_event_loop()

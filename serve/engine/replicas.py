@@ -1,0 +1,207 @@
+"""Several engines with the same model behind one gateway, each supervised as a single one is.
+
+A request goes to a replica that holds the weights that are to answer, so whatever a replica lacks
+is never asked of it. Of those it goes to the conversation's own, whose cache has its prefix:
+rendezvous hashing (Thaler and Ravishankar 1998) with bounded loads (Mirrokni et al. 2018), which
+goes on to the conversation's next replica where one has ``MOST_OF_MEAN`` times the mean load and
+``SLACK`` answers more. A replica that joins or leaves moves only the conversations that it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from feedback.champion import BASE_VERSION
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.settings import Settings
+from serve.engine.launch import vllm_command
+from serve.engine.supervisor import BACKOFF_SECONDS, CommandMaker, Engine, State
+
+MOST_OF_MEAN = 1.25
+SLACK = 2.0  # answers; two in a batch cost less than a long prompt that is read again
+_BEST_FIRST: tuple[State, ...] = ("ready", "starting", "restarting", "failed", "off")
+
+
+class Replicas:
+    """``engine.replicas`` engines; what they have in common with one is asked in the same way.
+
+    Args:
+        settings: how many, and what each has.
+        model: the base model of all.
+        command: makes each command line.
+        backoff_seconds: see ``Engine``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: BaseModel,
+        *,
+        command: CommandMaker = vllm_command,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+    ) -> None:
+        self.replicas = tuple(
+            Engine(settings, model, command=command, backoff_seconds=backoff_seconds, number=n)
+            for n in range(1, settings.engine.replicas + 1)
+        )
+        self._n_answers: Counter[int] = Counter()  # under way, by the replica's number
+
+    # -- which one answers
+
+    @contextlib.contextmanager
+    def routed(self, weights: str, key: str, n_answers: int = 1) -> Iterator[Engine]:
+        """The replica that answers a request, which counts as its load while the block runs.
+
+        Args:
+            weights: that are to answer.
+            key: what stays the same where a prefix does: the conversation.
+            n_answers: that the request asks for.
+
+        Raises:
+            PawlError: no replica that is ready holds these weights.
+        """
+        chosen = self._choose(weights, key)
+        self._n_answers[chosen.number] += n_answers
+        try:
+            yield chosen
+        finally:
+            self._n_answers[chosen.number] -= n_answers
+
+    def _choose(self, weights: str, key: str) -> Engine:
+        holders = [one for one in self._serving if weights == BASE_VERSION or weights in one.loaded]
+        if not holders:
+            if not self._serving:
+                raise self.unavailable()
+            raise PawlError(
+                f"no replica of the engine holds {weights}",
+                "those that did went away",
+                "Ask again in a few seconds",
+                retryable=True,
+                code="engine_lost",
+            )
+        loads = {one.number: self._n_answers[one.number] for one in holders}
+        most = MOST_OF_MEAN * sum(loads.values()) / len(holders) + SLACK
+        holders.sort(key=lambda one: _weight(key, one.number))
+        return next(one for one in holders if loads[one.number] <= most)
+
+    # -- what is asked of one engine, too
+
+    @property
+    def _serving(self) -> list[Engine]:
+        """Those that take requests: their adapters are in."""
+        return [one for one in self.replicas if one.state == "ready"]
+
+    @property
+    def _best(self) -> Engine:
+        """The one that is nearest to answering."""
+        return min(
+            self.replicas, key=lambda one: (_BEST_FIRST.index(one.state), -one.progress_fraction)
+        )
+
+    @property
+    def n_serving(self) -> int:
+        return len(self._serving)
+
+    @property
+    def state(self) -> State:
+        """The best of them: ``ready`` where one answers."""
+        return self._best.state
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self._serving)
+
+    @property
+    def detail(self) -> str:
+        """How many answer, and what is the matter with the others."""
+        serving = self._serving
+        if not serving:
+            return self._best.detail
+        everywhere = self.loaded
+        told = [
+            f"replica {one.number} is {one.state}: {one.detail}"
+            for one in self.replicas
+            if one not in serving
+        ]
+        told += [
+            f"replica {one.number} lacks {', '.join(sorted(lacking))}"
+            for one in serving
+            if (lacking := everywhere - one.loaded.keys())
+        ]
+        return "; ".join([f"{len(serving)} of {len(self.replicas)} replicas answer", *told])
+
+    @property
+    def progress_fraction(self) -> float:
+        return self._best.progress_fraction
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """Adapters that one of them holds."""
+        return frozenset().union(*(one.loaded for one in self.replicas))
+
+    @property
+    def n_restarts(self) -> int:
+        return sum(one.n_restarts for one in self.replicas)
+
+    @property
+    def start_seconds(self) -> float | None:
+        return self._best.start_seconds
+
+    @property
+    def pid(self) -> int | None:
+        return self._best.pid
+
+    @property
+    def command(self) -> list[str]:
+        return self._best.command
+
+    def unavailable(self) -> PawlError:
+        """Why a request can't be answered now, for people."""
+        return self._best.unavailable()
+
+    async def start(self) -> None:
+        """Begin to start all of them, and return."""
+        for one in self.replicas:
+            await one.start()
+
+    async def wait_ready(self, timeout_seconds: float | None = None) -> None:
+        """Wait until one is ready. Raises PawlError: none came up."""
+        waiting = {asyncio.create_task(one.wait_ready(timeout_seconds)) for one in self.replicas}
+        problem: BaseException | None = None
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                problems = [task.exception() for task in done]
+                if None in problems:
+                    return
+                problem = problems[0]
+        finally:
+            for task in waiting:
+                task.cancel()
+        raise problem or self.unavailable()
+
+    async def stop(self) -> None:
+        """End all of them and everything that they started."""
+        await asyncio.gather(*(one.stop() for one in self.replicas))
+
+
+AnyEngine: TypeAlias = Engine | Replicas
+
+
+def make_engine(
+    settings: Settings, model: BaseModel, *, command: CommandMaker = vllm_command
+) -> AnyEngine:
+    """One engine, or as many as ``engine.replicas`` says."""
+    kind = Engine if settings.engine.replicas == 1 else Replicas
+    return kind(settings, model, command=command)
+
+
+def _weight(key: str, number: int) -> bytes:
+    """Of a replica for a key: each order of the replicas is as likely as any other."""
+    return hashlib.blake2b(f"{number} {key}".encode(), digest_size=8).digest()

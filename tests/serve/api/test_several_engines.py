@@ -1,0 +1,102 @@
+"""Three engines behind one gateway: conversations, a death, promotions under load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from pawl.settings import Settings
+from serve.engine.supervisor import Engine
+from tests.adapters_for_tests import light_adapter
+from tests.serve.fake_vllm import letter_of
+from tests.serve.live import eventually, fake_command
+from tests.serve.pages.composed import Composed, composed
+from tests.serve.promotions_under_load import check, drive
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Composed]:
+    settings = Settings(state_dir=tmp_path / "state", engine={"replicas": 3})
+    with composed(settings, command=fake_command(), pages=False, wait=False) as running:
+        for one in running.engine.replicas:
+            running.call(one.wait_ready())
+        yield running
+
+
+def body(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "pawl", "messages": [{"role": "user", "content": text}], **more}
+
+
+def ask(server: Composed, text: str, conversation: str) -> httpx.Response:
+    headers = {"X-Pawl-Conversation": conversation}
+    url = f"{server.url}/v1/chat/completions"
+    return httpx.post(url, json=body(text), headers=headers, timeout=60)
+
+
+def asked(engine: Engine) -> list[str]:
+    """The last messages that an engine was asked."""
+    bodies = httpx.get(engine.base_url + "/seen").json()["bodies"]
+    return [one["messages"][-1]["content"] for one in bodies if "messages" in one]
+
+
+def test_a_conversation_stays_and_a_dead_engine_takes_its_answers_along_but_no_other(
+    server: Composed,
+) -> None:
+    for turn in range(3):
+        for conversation in range(12):
+            answer = ask(server, f"{conversation} {turn}", f"talk-{conversation}")
+            assert answer.status_code == 200, answer.text
+    replicas = server.engine.replicas
+    seen = [{text.split()[0] for text in asked(one)} for one in replicas]
+    assert sum(map(len, seen)) == 12  # no conversation was at two of them
+    assert all(seen)
+    metrics = httpx.get(server.url + "/metrics").text
+    assert "pawl_engine_replicas_ready 3.0" in metrics
+    assert "pawl_engine_requests_waiting 9.0" in metrics  # three of each
+    assert "pawl_engine_kv_cache_fraction 0.25" in metrics
+
+    victim = replicas[0]
+    conversation = f"talk-{min(seen[0])}"
+    with httpx.stream(
+        "POST", f"{server.url}/v1/chat/completions", json=body("hold midway", stream=True),
+        headers={"X-Pawl-Conversation": conversation}, timeout=60,
+    ) as stream:  # fmt: skip
+        lines = stream.iter_lines()
+        assert next(lines).startswith("data: ")
+        (child,) = psutil.Process(victim.pid).children()
+        os.kill(child.pid, signal.SIGKILL)
+        rest = [line for line in lines if line.startswith("data: ")]
+    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "engine_lost"
+    eventually(lambda: victim.state != "ready", "the death is seen")
+    assert ask(server, "and now?", conversation).status_code == 200
+    health = httpx.get(server.url + "/health").json()["engine"]
+    assert health["state"] == "ready"
+    assert "2 of 3 replicas answer; replica 1 is " in health["detail"]
+    eventually(lambda: victim.state == "ready", "it is back")
+    ask(server, "back", conversation)
+    assert asked(victim) == ["back"]
+    assert httpx.get(server.url + "/health").json()["engine"]["n_restarts"] == 1
+
+
+def test_promotions_on_three_engines_under_load_harm_no_answer(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", engine={"replicas": 3})
+    command = fake_command("--letters", "--speed", "64", "0.005", "0")
+    with composed(settings, command=command, pages=False) as server:
+        folders = [light_adapter(tmp_path / f"a{n}", server.base, seed=n) for n in range(3)]
+        adapters = {letter_of(folder): folder for folder in folders}
+        load, moves = asyncio.run(drive(server.url, settings, adapters, 6, 8))
+        assert server.engine.detail == "3 of 3 replicas answer"
+    assert check(load, moves, settings) == []
+    assert len({version for version, _ in load.answers.values()}) >= 4
+    assert load.n_across_a_move > 0

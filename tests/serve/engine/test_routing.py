@@ -1,0 +1,103 @@
+"""Which replica answers: the conversation's own, while it holds the weights and is not too busy."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pawl.errors import PawlError
+from pawl.settings import Settings
+from serve.engine.replicas import MOST_OF_MEAN, SLACK, Replicas, make_engine
+from serve.engine.supervisor import Engine
+from tests.serve.live import FAKE_BASE
+
+
+def ready(tmp_path: Path, n: int = 3) -> Replicas:
+    """Replicas that take requests, as far as routing can tell."""
+    replicas = Replicas(Settings(state_dir=tmp_path, engine={"replicas": n}), FAKE_BASE)
+    for one in replicas.replicas:
+        one.state = "ready"
+    return replicas
+
+
+def answers(replicas: Replicas, n_conversations: int, weights: str = "base") -> dict[str, int]:
+    """Which replica each conversation gets, one at a time."""
+    found = {}
+    for key in map(str, range(n_conversations)):
+        with replicas.routed(weights, key) as one:
+            found[key] = one.number
+    return found
+
+
+def test_one_engine_is_no_replica(tmp_path: Path) -> None:
+    engine = make_engine(Settings(state_dir=tmp_path), FAKE_BASE)
+    assert isinstance(engine, Engine)
+    with engine.routed("base", "a conversation") as one:
+        assert one is engine
+
+
+def test_a_conversation_keeps_its_replica_and_conversations_are_spread(tmp_path: Path) -> None:
+    replicas = ready(tmp_path)
+    first = answers(replicas, 600)
+    assert first == answers(replicas, 600)
+    assert all(150 < n < 250 for n in Counter(first.values()).values())
+    replicas.replicas[1].state = "restarting"
+    without = answers(replicas, 600)
+    assert {key for key in first if first[key] != without[key]} == {
+        key for key, number in first.items() if number == 2
+    }
+    assert set(without.values()) == {1, 3}
+
+
+def test_a_busy_replica_gives_its_conversation_away(tmp_path: Path) -> None:
+    replicas = ready(tmp_path)
+    with contextlib.ExitStack() as held:
+        numbers = [
+            held.enter_context(replicas.routed("base", "one conversation")).number
+            for _ in range(90)
+        ]
+        loads = Counter(numbers)
+        assert numbers[0] == numbers[1]  # while it is not much busier
+        assert set(loads) == {1, 2, 3}
+        assert max(loads.values()) <= MOST_OF_MEAN * 30 + SLACK + 1
+    with replicas.routed("base", "one conversation") as one:
+        assert one.number == numbers[0]
+
+
+def test_answers_of_one_request_count_each(tmp_path: Path) -> None:
+    replicas = ready(tmp_path, 2)
+    with replicas.routed("base", "a", 8) as first, replicas.routed("base", "a") as second:
+        assert first is not second
+
+
+def test_nobody_is_asked_for_what_it_does_not_hold(tmp_path: Path) -> None:
+    replicas = ready(tmp_path)
+    replicas.replicas[2].loaded["pawl@1"] = tmp_path
+    assert set(answers(replicas, 20, "pawl@1").values()) == {3}
+    assert replicas.detail == (
+        "3 of 3 replicas answer; replica 1 lacks pawl@1; replica 2 lacks pawl@1"
+    )
+    with pytest.raises(PawlError, match="no replica of the engine holds pawl@2"):
+        answers(replicas, 1, "pawl@2")
+    replicas.replicas[2].state = "starting"  # it holds the adapter, which is being probed
+    with pytest.raises(PawlError, match="no replica of the engine holds pawl@1"):
+        answers(replicas, 1, "pawl@1")
+
+
+def test_they_are_as_good_as_the_best_of_them(tmp_path: Path) -> None:
+    replicas = ready(tmp_path)
+    first, second, third = replicas.replicas
+    assert (replicas.state, replicas.detail) == ("ready", "3 of 3 replicas answer")
+    first.state, first.detail = "failed", "no room"
+    assert (replicas.state, replicas.n_serving) == ("ready", 2)
+    assert replicas.detail == "2 of 3 replicas answer; replica 1 is failed: no room"
+    second.state = third.state = "starting"
+    third.progress_fraction, third.detail = 0.9, "loading the weights"
+    assert (replicas.state, replicas.detail) == ("starting", "loading the weights")
+    second.state = third.state = "failed"
+    with pytest.raises(PawlError) as caught:
+        answers(replicas, 1)
+    assert caught.value.code == "engine_failed"
