@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount
@@ -104,6 +106,7 @@ class Pages:
     def __init__(self, root_path: str = "", page: PageSettings | None = None) -> None:
         self._root_path, self._page = root_path, page or PageSettings()
         self._built: dict[str, Built] = {}  # by the page's path
+        self._start = secrets.token_hex(8)
         self._problem: str | None = None
 
     def shapes(self, path: str) -> Mapping[int, EventShape]:
@@ -115,6 +118,12 @@ class Pages:
         speak(preferred(scope) if page in TRANSLATED else ENGLISH)
         built = self._built.get(page.path)
         if built is not None:
+            # The session of a page that another start of the server sent is not here: an event
+            # would find an empty one. The page's script loads the page anew.
+            if Headers(scope=scope).get("X-Pawl-Start", self._start) != self._start:
+                said = {"detail": "The server was started anew; this page is loaded again."}
+                await JSONResponse(said, 409)(scope, receive, send)
+                return
             is_page = inside == "/" and scope["method"] == "GET"
             app = in_language(built.app, language()) if is_page else built.app
             await app({**scope, "path": inside}, receive, send)
@@ -206,7 +215,8 @@ class Pages:
         root = "../" * path.count("/") or "./"
         links = _asset("navigation.js").replace("%ROOT%", root)
         texts = _asset("texts.js").replace("%TEXTS%", BROWSER_TEXTS)
-        scripts = (texts, _asset("session.js"), links, _asset(f"{name}.js"))
+        session = _asset("session.js").replace("%START%", self._start)
+        scripts = (texts, session, links, _asset(f"{name}.js"))
         head = _asset("icon.html") + "<script>{}</script>".format("\n".join(scripts))
         if path == CHAT.path:
             for at, kind in _INSTALLED.items():

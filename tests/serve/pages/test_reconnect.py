@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from feedback.store import Store
 from tests.adapters_for_tests import light_base
@@ -183,6 +183,34 @@ def test_after_a_restart_the_next_turn_knows_the_conversation(
         "Better.",
     )
     assert counts[second.completion_id].thumb == "up"
+
+
+def test_a_page_that_noticed_nothing_of_a_restart_sends_nothing_into_another_conversation(
+    server: Composed, browser: Browser
+) -> None:
+    before = ids(server)
+    context = browser.new_context()
+    tab = Tab(context.new_page())
+    tab.open(server.url)
+    tab.ask("one")
+
+    def of_an_earlier_start(route: Route) -> None:
+        route.continue_(headers={**route.request.headers, "x-pawl-start": "earlier"})
+
+    tab.page.evaluate("window.isOpen = true")
+    tab.page.route("**/queue/join*", of_an_earlier_start)
+    tab.box.fill("three")
+    with tab.page.expect_event("domcontentloaded"):
+        tab.box.press("Enter")
+    tab.page.unroute_all()
+    expect(tab.answers).to_have_text(["pawl@1 heard 3 characters."])
+    assert not tab.page.evaluate("window.isOpen")
+    expect(tab.box).to_have_value("three")
+    tab.box.press("Enter")
+    expect(tab.answers).to_have_text(["pawl@1 heard 3 characters.", "pawl@1 heard 5 characters."])
+    first, second = recorded(server, 2, *before)
+    assert first.conversation_id == second.conversation_id
+    context.close()
 
 
 def test_a_conversation_is_read_by_its_own_person_only(
