@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
         for _ in range(5):
             began = time.monotonic()
             box.fill("not in there")
-            expect(tab.page.locator("#pawl-list")).to_contain_text("Nothing was found.")
+            expect(tab.page.locator("#pawl-list")).to_contain_text("Nothing was found")
             typed.append(time.monotonic() - began)
             box.fill("")
             expect(tab.page.locator("#pawl-list li[data-id]").first).to_be_visible()
