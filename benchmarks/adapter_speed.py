@@ -26,8 +26,8 @@ from pawl.adapters import CONFIG, WEIGHTS
 from pawl.files import write_json
 from pawl.models import resolve_model
 from pawl.settings import load_settings
+from serve.engine.child import free_port
 from serve.engine.launch import vllm_command
-from serve.engine.supervisor import free_port
 
 STREAMS = (1, 8, 32)
 BAR = 0.8

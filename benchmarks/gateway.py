@@ -32,7 +32,7 @@ from benchmarks.measurements import finish
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
-from serve.engine.supervisor import free_port
+from serve.engine.child import free_port
 
 if TYPE_CHECKING:
     import aiohttp

@@ -84,6 +84,12 @@ class EngineSettings(BaseModel):
         description="engines that share the requests, each with the whole model: on a GPU of its "
         "own where there are as many, else with its share of the cores",
     )
+    ray_address: str | None = Field(
+        None,
+        min_length=1,
+        description="of a Ray cluster on whose nodes the engines run: auto, or HEAD:6379; None: on "
+        "this machine",
+    )
     start_timeout_seconds: float = Field(
         600, gt=0, description="a start that takes longer has failed"
     )

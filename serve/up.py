@@ -42,9 +42,9 @@ from serve.connections import (
     prepare,
     raise_file_limit,
 )
+from serve.engine.child import CommandMaker
 from serve.engine.launch import vllm_command
 from serve.engine.replicas import AnyEngine, make_engine
-from serve.engine.supervisor import CommandMaker
 from serve.nights import Nights
 from serve.webhook import Notifier, Webhook
 

@@ -50,6 +50,7 @@ from serve.api.errors import (
     error_body,
     refusal,
     respond_error,
+    unreachable_errors,
 )
 from serve.api.fields import ignored_header
 from serve.api.in_flight import InFlight
@@ -289,10 +290,7 @@ class Gateway:
                     if exchange.version != counted:
                         around.enter_context(self.in_flight.running(weights))
                     around.enter_context(span("engine", queue_seconds=place.waited_seconds))
-                    replica = around.enter_context(
-                        engine.routed(weights, exchange.conversation_id, exchange.n_rows)
-                    )
-                    body = await self._ask(exchange, replica, send, place)
+                    body = await self._ask_one(exchange, engine, weights, send, place)
             with span("record"):
                 await self._record(exchange, "complete")
         except PawlError as error:
@@ -373,6 +371,23 @@ class Gateway:
     def _prompt_hash(self, version: str, has_prompt: bool) -> str | None:
         settings = self.store.version_settings(version)
         return settings.system_prompt_sha256 if settings is not None and has_prompt else None
+
+    async def _ask_one(
+        self, exchange: Exchange, engine: AnyEngine, weights: str, send: Send, place: Place
+    ) -> bytes:
+        """Let a replica answer; another one where the first can't be reached, which has then begun
+        nothing."""
+        tried: set[int] = set()
+        while True:
+            with engine.routed(
+                weights, exchange.conversation_id, exchange.n_rows, tried
+            ) as replica:
+                try:
+                    return await self._ask(exchange, replica, send, place)
+                except unreachable_errors():
+                    if replica.number in tried or len(engine.replicas) == 1:
+                        raise
+                    tried.add(replica.number)
 
     async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
         """Let the engine answer; returns what is still to be sent, all or ``[DONE]``.

@@ -197,6 +197,13 @@ def connection_errors() -> tuple[type[Exception], ...]:
     return (aiohttp.ClientError, ConnectionError, TimeoutError, OSError, ValueError)
 
 
+def unreachable_errors() -> tuple[type[Exception], ...]:
+    """Those of ``connection_errors`` that came before anything was asked."""
+    import aiohttp
+
+    return (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
 def engine_off() -> PawlError:
     return PawlError(
         "no engine runs here",

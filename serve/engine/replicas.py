@@ -13,15 +13,17 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 from feedback.champion import BASE_VERSION
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
+from serve.engine.child import CommandMaker, Starter, start_local
 from serve.engine.launch import vllm_command
-from serve.engine.supervisor import BACKOFF_SECONDS, CommandMaker, Engine, State
+from serve.engine.nodes import RayNodes
+from serve.engine.supervisor import BACKOFF_SECONDS, Engine, State
 
 MOST_OF_MEAN = 1.25
 SLACK = 2.0  # answers; two in a batch cost less than a long prompt that is read again
@@ -35,7 +37,7 @@ class Replicas:
         settings: how many, and what each has.
         model: the base model of all.
         command: makes each command line.
-        backoff_seconds: see ``Engine``.
+        backoff_seconds, start: see ``Engine``.
     """
 
     def __init__(
@@ -45,9 +47,17 @@ class Replicas:
         *,
         command: CommandMaker = vllm_command,
         backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
+        start: Starter = start_local,
     ) -> None:
         self.replicas = tuple(
-            Engine(settings, model, command=command, backoff_seconds=backoff_seconds, number=n)
+            Engine(
+                settings,
+                model,
+                command=command,
+                backoff_seconds=backoff_seconds,
+                number=n,
+                start=start,
+            )
             for n in range(1, settings.engine.replicas + 1)
         )
         self._n_answers: Counter[int] = Counter()  # under way, by the replica's number
@@ -55,25 +65,28 @@ class Replicas:
     # -- which one answers
 
     @contextlib.contextmanager
-    def routed(self, weights: str, key: str, n_answers: int = 1) -> Iterator[Engine]:
+    def routed(
+        self, weights: str, key: str, n_answers: int = 1, avoid: Collection[int] = ()
+    ) -> Iterator[Engine]:
         """The replica that answers a request, which counts as its load while the block runs.
 
         Args:
             weights: that are to answer.
             key: what stays the same where a prefix does: the conversation.
             n_answers: that the request asks for.
+            avoid: numbers of replicas that were tried, where there are others.
 
         Raises:
             PawlError: no replica that is ready holds these weights.
         """
-        chosen = self._choose(weights, key)
+        chosen = self._choose(weights, key, avoid)
         self._n_answers[chosen.number] += n_answers
         try:
             yield chosen
         finally:
             self._n_answers[chosen.number] -= n_answers
 
-    def _choose(self, weights: str, key: str) -> Engine:
+    def _choose(self, weights: str, key: str, avoid: Collection[int]) -> Engine:
         holders = [one for one in self._serving if weights == BASE_VERSION or weights in one.loaded]
         if not holders:
             if not self._serving:
@@ -85,6 +98,7 @@ class Replicas:
                 retryable=True,
                 code="engine_lost",
             )
+        holders = [one for one in holders if one.number not in avoid] or holders
         loads = {one.number: self._n_answers[one.number] for one in holders}
         most = MOST_OF_MEAN * sum(loads.values()) / len(holders) + SLACK
         holders.sort(key=lambda one: _weight(key, one.number))
@@ -197,9 +211,11 @@ AnyEngine: TypeAlias = Engine | Replicas
 def make_engine(
     settings: Settings, model: BaseModel, *, command: CommandMaker = vllm_command
 ) -> AnyEngine:
-    """One engine, or as many as ``engine.replicas`` says."""
+    """One engine, or as many as ``engine.replicas`` says, on this machine or on a cluster's."""
     kind = Engine if settings.engine.replicas == 1 else Replicas
-    return kind(settings, model, command=command)
+    on_nodes = settings.engine.ray_address is not None
+    start: Starter = RayNodes(settings).start if on_nodes else start_local
+    return kind(settings, model, command=command, start=start)
 
 
 def _weight(key: str, number: int) -> bytes:

@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import shlex
-import socket
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,15 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
-from serve.engine import session
-from serve.engine.launch import NO_REASON, EngineLog, engine_environment, vllm_command
+from serve.engine.child import Child, CommandMaker, Start, Starter, start_local
+from serve.engine.launch import NO_REASON, EngineLog, vllm_command
 from serve.engine.watchdog import TOKEN_BODY, Activity, watch
 
 if TYPE_CHECKING:
     import aiohttp
 
 State = Literal["starting", "ready", "restarting", "failed", "off"]
-CommandMaker = Callable[[Settings, BaseModel, int], list[str]]
 
 # Of an engine that never worked, or that ends at its first request each time; another is tried for
 # ever.
@@ -54,6 +50,7 @@ class Engine:
         backoff_seconds: how long to wait before the first restart, the second, and so on; the
             last one holds for the rest.
         number: from 1 on, where there are several (``serve.engine.replicas``).
+        start: starts the process, on this machine or on another one.
     """
 
     def __init__(
@@ -64,10 +61,9 @@ class Engine:
         command: CommandMaker = vllm_command,
         backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
         number: int = 1,
+        start: Starter = start_local,
     ) -> None:
-        self.model = model
         self.number = number
-        self._name = "engine" if number == 1 else f"engine-{number}"  # of its files
         # Awaited after every start, before the state is ``ready``: loads the adapters again.
         self.on_ready: Callable[[], Awaitable[object]] | None = None
         self.state: State = "off"
@@ -79,15 +75,15 @@ class Engine:
         self.activity = Activity()  # of its present life
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
         self.start_seconds: float | None = None
-        self.log_path = settings.logs_dir / f"{self._name}.log"
         self.base_url = ""
-        # Without it every user of this machine could ask vLLM behind the gateway's back.
-        self._key = secrets.token_hex(16)
+        # Without the key every user of this machine could ask vLLM behind the gateway's back.
+        self._start = Start(settings, model, command, secrets.token_hex(16), number)
+        self.log_path = self._start.log_path
+        self._start_child = start
         self._settings = settings
-        self._make_command = command
         self._backoff = backoff_seconds
         self.command: list[str] = []
-        self._process: asyncio.subprocess.Process | None = None
+        self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._engine_log = EngineLog(self.log_path)
@@ -106,14 +102,16 @@ class Engine:
         return 1
 
     @contextlib.contextmanager
-    def routed(self, weights: str, key: str, n_answers: int = 1) -> Iterator[Engine]:
+    def routed(
+        self, weights: str, key: str, n_answers: int = 1, avoid: Collection[int] = ()
+    ) -> Iterator[Engine]:
         """Itself: see ``Replicas.routed``."""
         yield self
 
     @property
     def pid(self) -> int | None:
         """Process id of the child that holds the engine, None while there is none."""
-        return self._process.pid if self._process is not None else None
+        return self._child.pid if self._child is not None else None
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -125,7 +123,7 @@ class Engine:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 auto_decompress=False,
-                headers={"Authorization": f"Bearer {self._key}"},
+                headers={"Authorization": f"Bearer {self._start.key}"},
             )
         return self._session
 
@@ -154,7 +152,7 @@ class Engine:
         if self._task is not None:
             raise RuntimeError("this engine was started before")
         self._set("starting", "starting", 0.0)
-        self._task = asyncio.create_task(self._supervise(), name=self._name)
+        self._task = asyncio.create_task(self._supervise(), name=self._start.name)
 
     async def wait_ready(self, timeout_seconds: float | None = None) -> None:
         """Wait until it is ready. Raises PawlError: it failed, or did not come up in time."""
@@ -194,7 +192,9 @@ class Engine:
         """
         if not self.is_ready:
             raise self.unavailable()
-        await self._change_adapter("load", version, lora_path=str(adapter_dir.absolute()))
+        assert self._child is not None
+        path = await self._child.bring(adapter_dir)
+        await self._change_adapter("load", version, lora_path=str(path))
         self.loaded[version] = adapter_dir
 
     async def unload_adapter(self, version: str) -> None:
@@ -211,7 +211,7 @@ class Engine:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await self._end_process()
+        await self._end_child()
         if self._session is not None:
             await self._session.close()
         if self.state != "failed":
@@ -223,22 +223,22 @@ class Engine:
         n_failures = n_fruitless = 0
         ever_ready = False
         try:
-            for process_file in self._left_files():
-                await asyncio.to_thread(session.reap_left_over, process_file)
             while True:
                 ready_at, self.activity = None, Activity()
                 try:
-                    process = await self._launch()
+                    child = await self._launch()
                     ever_ready, ready_at = True, time.monotonic()
                     stuck_seconds = self._settings.engine.stuck_seconds
-                    reason = await watch(self.request, self.activity, process.wait(), stuck_seconds)
+                    reason = await watch(self.request, self.activity, child.wait(), stuck_seconds)
                     self._tell_people(reason)
                 except PawlError as error:
                     self.failure, reason = error, error.what
                 except OSError as error:  # a full disk, no room for another process
                     reason = f"the engine could not be started ({error})"
                     self.failure = PawlError(reason, retryable=True, code="engine_failed")
-                await self._end_process()
+                lost = self.failure is not None and self.failure.code == "node_lost"
+                lost |= self._child is not None and isinstance(self._child.ended, str)
+                await self._end_child()
                 self.loaded.clear()
                 lived = time.monotonic() - ready_at if ready_at is not None else 0.0
                 worked = lived > STEADY_SECONDS or self.activity.n_answered > 0
@@ -254,10 +254,15 @@ class Engine:
                     self._set("failed", f"{self.failure.what}: {self.failure.why}", 0.0)
                     return
                 # What never worked once has a lasting cause, a model that vLLM does not serve; but
-                # another program may have taken the port between our look and vLLM's.
-                if not ever_ready and (
-                    n_failures >= N_FAILURES_TO_GIVE_UP
-                    or "address already in use" not in self._engine_log.text().lower()
+                # another program may have taken the port between our look and vLLM's, or its
+                # machine have gone.
+                if (
+                    not ever_ready
+                    and not lost
+                    and (
+                        n_failures >= N_FAILURES_TO_GIVE_UP
+                        or "address already in use" not in self._engine_log.text().lower()
+                    )
                 ):
                     self.failure = self.failure or self._explain(reason)
                     self._set("failed", reason, 0.0)
@@ -273,27 +278,20 @@ class Engine:
             self._set("failed", str(self.failure), 0.0)
             raise
 
-    async def _launch(self) -> asyncio.subprocess.Process:
+    async def _launch(self) -> Child:
         """Start the child and wait until it answers and holds its adapters; returns it."""
-        began = time.monotonic()
         self.failure = None
-        port = free_port()
-        self.base_url = f"http://127.0.0.1:{port}"
-        self.command = self._make_command(self._settings, self.model, port)
         self._engine_log.begin()
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-S", session.__file__, str(self.log_path), *self.command,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **engine_environment(self._settings, self._key, self.number)},
-        )  # fmt: skip
-        session.note_process(self._process_file, process.pid)
+        child = self._child = await self._start_child(
+            self._start, lambda text: self._set(self.state, text, 0.0)
+        )
+        began = time.monotonic()
+        self.base_url, self.command = child.base_url, child.command
         deadline = began + self._settings.engine.start_timeout_seconds
         while not await self._answers():
-            if process.returncode is not None:
-                raise self._explain(
-                    f"the engine ended with exit code {process.returncode} while it started"
-                )
+            if (ended := child.ended) is not None:
+                code = f"the engine ended with exit code {ended}"
+                raise self._explain(f"{ended if isinstance(ended, str) else code} while it started")
             if time.monotonic() > deadline:
                 raise self._explain(
                     "the engine was not ready after "
@@ -314,33 +312,22 @@ class Engine:
                 _log.exception("the adapters could not be loaded")
         self.start_seconds = time.monotonic() - began
         self._set("ready", "ready", 1.0)
-        return process
+        return child
 
     def _tell_people(self, reason: str) -> None:
         """Let nobody wait for an engine that is dead or stuck: what is under way fails now."""
         self.is_ready = False
         self.loaded.clear()
         cause = self._engine_log.reason() or NO_REASON
-        _log.error("%s: %s; %s", self._name, reason, cause)
+        _log.error("%s: %s; %s", self._start.name, reason, cause)
         self._set("restarting", f"{reason}; it starts again", 0.0)
         self.activity.end()
 
-    async def _end_process(self) -> None:
-        """Close the pipe to ``session.py``: it ends all that it started, and then itself."""
-        process, self._process = self._process, None
+    async def _end_child(self) -> None:
+        child, self._child = self._child, None
         self.is_ready = False
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 3 * session.GRACE_SECONDS)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-        await asyncio.to_thread(session.end_session, process.pid)
-        self._process_file.unlink(missing_ok=True)
+        if child is not None:
+            await child.end()
 
     async def _answers(self) -> bool:
         return (await self.request("GET", "/health", seconds=HEALTH_SECONDS))[0] == 200
@@ -367,26 +354,11 @@ class Engine:
 
     # -- what it says about itself
 
-    @property
-    def _process_file(self) -> Path:
-        return self._settings.state_dir / f"{self._name}.json"
-
-    def _left_files(self) -> list[Path]:
-        """Of earlier engines that this one looks after: its own, and the first those of replicas
-        that there are no more."""
-        files = [self._process_file]
-        if self.number == 1:
-            n_replicas = self._settings.engine.replicas
-            present = {f"engine-{n}.json" for n in range(2, n_replicas + 1)}
-            others = self._settings.state_dir.glob("engine-*.json")
-            files += [one for one in others if one.name not in present]
-        return files
-
     def _set(self, state: State, detail: str, progress_fraction: float) -> None:
         if state != self.state:
             died = state in ("restarting", "failed")
             level = logging.WARNING if died else logging.INFO
-            _log.log(level, "%s %s: %s", self._name, state, detail)
+            _log.log(level, "%s %s: %s", self._start.name, state, detail)
         self.state, self.detail = state, detail
         self.progress_fraction = progress_fraction
         self._changed.set()
@@ -401,10 +373,3 @@ class Engine:
             retryable=True,
             code="engine_failed",
         )
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

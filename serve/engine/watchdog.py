@@ -61,7 +61,7 @@ class Activity:
 
 
 async def watch(
-    request: Request, activity: Activity, ended: Awaitable[int], stuck_seconds: float
+    request: Request, activity: Activity, ended: Awaitable[int | str], stuck_seconds: float
 ) -> str:
     """Wait until the engine has ended, or nothing was generated for ``stuck_seconds`` though it
     was asked to; returns what happened.
@@ -69,7 +69,7 @@ async def watch(
     Args:
         request: asks the engine.
         activity: counts what comes out of it.
-        ended: its exit code, once it has ended.
+        ended: its exit code, or what happened to it in words, once it has ended.
         stuck_seconds: counted in steps of a look, so that a pause of this process (a suspended
             machine) is not taken for one of the engine.
     """
@@ -82,7 +82,10 @@ async def watch(
             began = time.monotonic()
             await asyncio.wait({exit_code}, timeout=look_seconds)
             if exit_code.done():
-                return f"the engine ended with {_in_words(exit_code.result())}"
+                result = exit_code.result()
+                if isinstance(result, str):
+                    return result
+                return f"the engine ended with {_in_words(result)}"
             if activity.n_signs != n_signs:
                 n_signs, silent_seconds = activity.n_signs, 0.0
                 continue

@@ -1,7 +1,7 @@
 """A small working engine that speaks vLLM's protocol, for tests and for the proxy's benchmark.
 
-    python tests/serve/fake_vllm.py PORT [--fail] [--no-token] [--never-ready] [--with-child]
-                                    [--hold-none] [--letters]
+    python tests/serve/fake_vllm.py PORT [--host HOST] [--fail] [--no-token] [--never-ready]
+                                    [--with-child] [--hold-none] [--letters]
                                     [--speed PLACES STEP_SECONDS SECONDS_PER_ANSWER]
 
 What it says follows from the model's name and the prompt alone. The last message may be a command:
@@ -360,7 +360,8 @@ def main(arguments: list[str]) -> None:
                           "signal.SIGTERM, signal.SIG_IGN); signal.pause()"])  # fmt: skip
     if "--never-ready" in arguments:
         asyncio.run(asyncio.Event().wait())
-    web.run_app(FakeVllm().app(), host="127.0.0.1", port=int(arguments[0]), print=None,
+    host = arguments[arguments.index("--host") + 1] if "--host" in arguments else "127.0.0.1"
+    web.run_app(FakeVllm().app(), host=host, port=int(arguments[0]), print=None,
                 handler_cancellation=True, handle_signals=False)  # fmt: skip
 
 

@@ -27,7 +27,8 @@ from serve.api.app import make_app
 from serve.api.completions import Gateway
 from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
-from serve.engine.supervisor import CommandMaker, Engine
+from serve.engine.child import CommandMaker
+from serve.engine.supervisor import Engine
 from serve.up import Server, listen
 
 T = TypeVar("T")
@@ -40,7 +41,8 @@ def fake_command(*more: str) -> CommandMaker:
     """Starts ``fake_vllm`` in vLLM's place."""
 
     def command(settings: Settings, model: BaseModel, port: int) -> list[str]:
-        return [sys.executable, str(REPOSITORY / "tests/serve/fake_vllm.py"), str(port), *more]
+        return [sys.executable, str(REPOSITORY / "tests/serve/fake_vllm.py"), str(port),
+                "--host", "127.0.0.1", *more]  # fmt: skip
 
     return command
 

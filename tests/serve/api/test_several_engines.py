@@ -87,6 +87,9 @@ def test_a_conversation_stays_and_a_dead_engine_takes_its_answers_along_but_no_o
     ask(server, "back", conversation)
     assert asked(victim) == ["back"]
     assert httpx.get(server.url + "/health").json()["engine"]["n_restarts"] == 1
+    victim.base_url = "http://127.0.0.1:9"  # nobody listens there: its machine went away just now
+    assert ask(server, "who is there?", conversation).status_code == 200
+    assert "who is there?" in [*asked(replicas[1]), *asked(replicas[2])]
 
 
 def test_promotions_on_three_engines_under_load_harm_no_answer(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from pawl.server import api_key_of
 from pawl.settings import PageSettings, Settings
 from serve.api.app import build_app
 from serve.api.auth import CALLER
+from serve.engine.child import CommandMaker
 from serve.engine.replicas import make_engine
-from serve.engine.supervisor import CommandMaker
 from serve.up import Server, listen
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.serve.live import REPOSITORY, Operator, eventually, fake_command

@@ -1,0 +1,332 @@
+"""Engines on the nodes of a Ray cluster: an actor on a node runs the unmodified engine there.
+
+The gateway's supervisor watches it as it does one of its own machine, and asks it directly, by HTTP
+and with the engine's key: Ray starts it, says when its node is lost, and carries adapters. Those go
+through Ray's object store to a folder of the node named by their content's hash. A node holds as
+many replicas as it has GPUs, or one. Where none has room, a replica waits for one that joins.
+
+An actor ends when the gateway does, or its node's Ray; the engine's session ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pawl.adapters import FILES, MANIFEST, read_manifest
+from pawl.errors import PawlError
+from pawl.files import PRIVATE, sha256_file, write_atomic
+from pawl.logs import FILE_BYTES
+from pawl.models import BaseModel, resolve_model
+from pawl.settings import EngineSettings, Settings
+from serve.engine.child import Child, CommandMaker, LocalChild, Start, start_local
+
+WAIT_SECONDS = 2.0  # between two looks for a node
+LOG_SECONDS = 0.5  # between two looks at a log
+END_SECONDS = 15.0  # for an engine to end
+CONNECT_SECONDS = 5.0
+N_KEPT = 4  # adapters that stay in the object store: champion, challenger, previous, canary
+MOST_LOG_BYTES = 1_000_000  # of one look
+_log = logging.getLogger("pawl.engine")
+
+
+class NodeActor:
+    """Runs on a node; holds one engine.
+
+    Args:
+        folder: of the node, for the engine's log and adapters.
+        engine: its settings.
+    """
+
+    def __init__(self, folder: str, engine: EngineSettings) -> None:
+        os.environ.pop("OMP_NUM_THREADS", None)  # Ray's 1, which is not the engine's
+        home = Path(folder).expanduser()
+        home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        # The node is the replica's alone, or a GPU of it, which Ray has chosen.
+        alone = engine.model_copy(update={"replicas": 1})
+        self._settings = Settings.model_construct(state_dir=home, engine=alone)
+        self._child: LocalChild | None = None
+        self._log_path, self._n_logged = Path(), 0
+
+    async def start(
+        self, model: BaseModel, command: CommandMaker, key: str, number: int, host: str
+    ) -> tuple[str, list[str], int]:
+        """Start the engine; its address, its command and its process id.
+
+        Raises:
+            PawlError: the base is not on this node, or another one is.
+        """
+        model = await asyncio.to_thread(self._model, model)
+        start = Start(self._settings, model, command, key, number)
+        self._log_path = start.log_path
+        start.log_path.parent.mkdir(parents=True, exist_ok=True)
+        start.log_path.write_bytes(b"")
+        self._child = await start_local(start, host=host)
+        return self._child.base_url, self._child.command, self._child.pid
+
+    def _model(self, wanted: BaseModel) -> BaseModel:
+        if wanted.model_dir.exists():
+            return wanted
+        found = resolve_model(wanted.name, cache_dir=self._settings.state_dir)
+        if found.fingerprint != wanted.fingerprint:
+            raise PawlError(
+                f"{wanted.name} is another base on {socket.gethostname()}",
+                f"{found.fingerprint[:19]} is not {wanted.fingerprint[:19]}",
+                f"Put {wanted.model_dir} of the server on that node, under the same path",
+                code="other_base",
+            )
+        return replace(wanted, model_dir=found.model_dir)
+
+    async def wait(self) -> int:
+        """The engine's exit code, once it has ended."""
+        assert self._child is not None
+        return await self._child.wait()
+
+    async def end(self) -> None:
+        if self._child is not None:
+            await self._child.end()
+
+    async def log(self) -> bytes:
+        """What the engine has written since the last call, up to a bound."""
+        with self._log_path.open("rb") as file:
+            file.seek(self._n_logged)
+            data = file.read(MOST_LOG_BYTES)
+        self._n_logged += len(data)
+        if self._n_logged > FILE_BYTES and len(data) < MOST_LOG_BYTES:
+            os.truncate(self._log_path, 0)
+            self._n_logged = 0
+        return data
+
+    async def keep(self, name: str, files: dict[str, bytes] | None) -> str | None:
+        """The folder of an adapter that is here, or was sent (``files``); None: send it.
+
+        Raises:
+            PawlError: it did not arrive as it was sent.
+        """
+        return await asyncio.to_thread(self._keep, name, files)
+
+    def _keep(self, name: str, files: dict[str, bytes] | None) -> str | None:
+        folder = self._settings.state_dir / "adapters" / name
+        if not (folder / MANIFEST).exists():
+            if files is None:
+                return None
+            folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            for file in FILES:  # the manifest last
+                write_atomic(folder / file, files[file])
+        hashes = {**read_manifest(folder).files_sha256, MANIFEST: f"{name}"}
+        for file, expected in hashes.items():
+            if sha256_file(folder / file) != expected:
+                (folder / MANIFEST).unlink()
+                raise PawlError(
+                    f"{file} of an adapter is damaged on {socket.gethostname()}",
+                    "its hash is not the one that was sent",
+                    "It is sent again the next time",
+                    retryable=True,
+                    code="adapter_not_loaded",
+                )
+        return str(folder)
+
+
+class RayNodes:
+    """Starts engines on the nodes of one cluster; ``start`` is a ``Starter``.
+
+    Args:
+        settings: the cluster's address, the engine's settings, and the state folder, whose name
+            keeps several servers apart on a node.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ray: Any = None
+        self._connecting = asyncio.Lock()
+        self._node_of: dict[int, str] = {}  # by replica
+        self._kept: dict[str, Any] = {}  # adapters in the object store, the newest last
+
+    async def start(self, start: Start, say: Callable[[str], None]) -> Child:
+        """See ``Starter``. Waits for a node that has room."""
+        async with self._connecting:
+            await self._connected(say)
+        ray = self._ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._node_of.pop(start.number, None)
+        while (node := await self._node(start.number)) is None:
+            say("waiting for a node of the Ray cluster")
+            await asyncio.sleep(WAIT_SECONDS)
+        host = node["NodeManagerAddress"]
+        _log.info("%s starts on node %s", start.name, host)
+        affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        options = {"num_cpus": 0, "num_gpus": 1 if _n_gpus(node) else 0, "max_restarts": 0,
+                   "scheduling_strategy": affinity}  # fmt: skip
+        actor = ray.remote(NodeActor).options(**options).remote(
+            self._folder(start.number), self._settings.engine
+        )  # fmt: skip
+        try:
+            # No settings but the engine's go to a node: others hold secrets.
+            answer = await actor.start.remote(
+                start.model, start.command, start.key, start.number, host
+            )
+        except ray.exceptions.RayTaskError as error:
+            ray.kill(actor)
+            raise error.cause if isinstance(error.cause, PawlError) else PawlError(
+                f"{start.name} could not be started on node {host}", str(error.cause),
+                retryable=True, code="engine_failed",
+            ) from error  # fmt: skip
+        except ray.exceptions.RayError as error:
+            raise PawlError(
+                f"node {host} was lost", type(error).__name__, retryable=True, code="node_lost"
+            ) from error
+        except BaseException:
+            ray.kill(actor)
+            raise
+        return _RayChild(self, ray, actor, start, node, *answer)
+
+    async def _connected(self, say: Callable[[str], None]) -> None:
+        """Return once this machine is a living node of the cluster."""
+        if self._ray is not None and not await asyncio.to_thread(self._is_node):
+            await asyncio.to_thread(self._ray.shutdown)
+            self._ray = None
+            self._kept.clear()
+        while self._ray is None:
+            say("connecting to the Ray cluster")
+            try:
+                self._ray = await asyncio.to_thread(self._connect)
+            except ConnectionError as error:
+                say(f"no Ray cluster answers at {self._settings.engine.ray_address}: {error}")
+                await asyncio.sleep(WAIT_SECONDS)
+
+    def _is_node(self) -> bool:
+        own = self._ray.get_runtime_context().get_node_id()
+        return any(one["NodeID"] == own and one["Alive"] for one in self._ray.nodes())
+
+    def _connect(self) -> Any:
+        """Not in the main thread, where Ray would take SIGTERM for itself.
+
+        Raises:
+            ConnectionError: nothing answers there, or this machine is no node of it.
+            PawlError: Ray is not installed.
+        """
+        # Without a head for a minute Ray would end this process.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(7 * 86_400))
+        try:
+            import ray
+        except ImportError as error:
+            raise PawlError(
+                "engine.ray_address is set, and Ray is not installed",
+                str(error),
+                "pip install 'pawl-chat[ray]', here and on each node",
+                code="engine_failed",
+            ) from error
+        address = str(self._settings.engine.ray_address)
+        host, _, port = address.rpartition(":")
+        try:
+            if port.isdecimal():  # Ray itself would try for minutes, and could not be stopped
+                socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+            if not ray.is_initialized():
+                ray.init(address, namespace="pawl", log_to_driver=False, configure_logging=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConnectionError(str(error).split("\n")[0]) from error
+        return ray
+
+    async def _node(self, number: int) -> dict[str, Any] | None:
+        """A living node with room, which is the replica's from now on."""
+        nodes = [one for one in await asyncio.to_thread(self._ray.nodes) if one["Alive"]]
+        if any(map(_n_gpus, nodes)):
+            nodes = [one for one in nodes if _n_gpus(one)]
+        used = Counter(self._node_of.values())
+        free = [one for one in nodes if used[one["NodeID"]] < max(1, _n_gpus(one))]
+        if not free:
+            return None
+        node: dict[str, Any] = min(free, key=lambda one: (used[one["NodeID"]], one["NodeID"]))
+        self._node_of[number] = node["NodeID"]
+        return node
+
+    def _folder(self, number: int) -> str:
+        """Of a replica on its node; the same each time, so that adapters are still there."""
+        name = f"{socket.gethostname()}:{self._settings.state_dir}"
+        server = hashlib.sha256(name.encode()).hexdigest()[:12]
+        return str(Path("~/.cache/pawl/replicas") / f"{server}-{number}")
+
+    async def bring(self, actor: Any, adapter_dir: Path) -> Path:
+        """Bring an adapter to an actor's node."""
+        name = await asyncio.to_thread(sha256_file, adapter_dir / MANIFEST)
+        path = await actor.keep.remote(name, None)
+        if path is None:
+            if name not in self._kept:
+                files = {file: (adapter_dir / file).read_bytes() for file in FILES}
+                self._kept[name] = await asyncio.to_thread(self._ray.put, files)
+                while len(self._kept) > N_KEPT:
+                    del self._kept[next(iter(self._kept))]
+            path = await actor.keep.remote(name, self._kept[name])
+        return Path(path)
+
+
+class _RayChild:
+    """See ``Child``."""
+
+    def __init__(
+        self, nodes: RayNodes, ray: Any, actor: Any, start: Start, node: dict[str, Any],
+        base_url: str, command: list[str], pid: int,
+    ) -> None:  # fmt: skip
+        self.base_url, self.command, self.pid = base_url, command, pid
+        self.ended: int | str | None = None
+        self._nodes, self._ray, self._actor = nodes, ray, actor
+        self._node_id, self._host = node["NodeID"], node["NodeManagerAddress"]
+        self._log_path = start.log_path
+        self._waiting = asyncio.create_task(self._wait())
+        self._following = asyncio.create_task(self._follow_log())
+
+    async def _wait(self) -> int | str:
+        try:
+            code = int(await self._actor.wait.remote())
+            await self._bring_log()
+            self.ended = code
+        except self._ray.exceptions.RayError:
+            self.ended = f"node {self._host} was lost"
+        return self.ended
+
+    async def _follow_log(self) -> None:
+        """Bring the engine's log here, where people look for it."""
+        while True:
+            await self._bring_log()
+            await asyncio.sleep(LOG_SECONDS)
+
+    async def _bring_log(self) -> None:
+        if data := await self._actor.log.remote():
+            with self._log_path.open("ab") as file:
+                file.write(data)
+
+    async def wait(self) -> int | str:
+        return await asyncio.shield(self._waiting)
+
+    async def end(self) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError, TimeoutError):
+            await asyncio.wait_for(self._actor.end.remote(), END_SECONDS)
+        self._ray.kill(self._actor)
+        for task in (self._waiting, self._following):
+            task.cancel()
+        await asyncio.gather(self._waiting, self._following, return_exceptions=True)
+
+    async def bring(self, adapter_dir: Path) -> Path:
+        try:
+            return await self._nodes.bring(self._actor, adapter_dir)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            raise PawlError(
+                f"node {self._host} was lost", type(error).__name__, retryable=True,
+                code="adapter_not_loaded",
+            ) from error  # fmt: skip
+
+
+def _n_gpus(node: dict[str, Any]) -> int:
+    return int(node["Resources"].get("GPU", 0))

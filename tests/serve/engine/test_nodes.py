@@ -1,0 +1,154 @@
+"""Engines on the nodes of a Ray cluster: three nodes on this machine, and one of them is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from pawl.adapters import MANIFEST
+from pawl.errors import PawlError
+from pawl.files import sha256_file
+from pawl.settings import EngineSettings, Settings
+from serve.engine.nodes import NodeActor
+from tests.adapters_for_tests import light_adapter, light_base
+from tests.serve.live import Operator, eventually
+from tests.serve.pages.composed import Composed, composed
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+CHAT = "/v1/chat/completions"
+
+
+def node(host: str) -> dict[str, Any]:
+    return {"num_cpus": 1, "node_ip_address": host, "include_dashboard": False}
+
+
+@pytest.fixture
+def ray() -> Any:
+    reason = "engines on nodes are not tested: pip install 'pawl-chat[ray]'"
+    return pytest.importorskip("ray", reason=reason)
+
+
+@pytest.fixture
+def cluster(ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head and two more nodes."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where nodes keep adapters
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_DEDUP_LOGS", "0")
+    # Not 127.0.0.1, in whose place Ray takes the machine's own address.
+    running = Cluster(initialize_head=True, head_node_args=node("127.0.0.2"))
+    try:
+        for host in ("127.0.0.3", "127.0.0.4"):
+            running.add_node(**node(host))
+        yield running
+    finally:
+        ray.shutdown()
+        running.shutdown()
+
+
+@pytest.fixture
+def server(cluster: Any, tmp_path: Path) -> Iterator[Composed]:
+    engine = {"replicas": 3, "ray_address": cluster.address}
+    settings = Settings(state_dir=tmp_path / "state", engine=engine)
+    with composed(settings, pages=False, wait=False) as running:
+        eventually(lambda: running.engine.n_serving == 3, "three replicas answer", 120)
+        yield running
+
+
+def promote(server: Composed, tmp_path: Path, seed: int) -> dict[str, Any]:
+    folder = light_adapter(tmp_path / f"a{seed}", server.base, seed=seed)
+    answer = httpx.post(
+        f"{server.url}/admin/promotions", json={"adapter_dir": str(folder), "force": True},
+        auth=Operator(server.settings.state_dir), timeout=120,
+    )  # fmt: skip
+    return dict(answer.raise_for_status().json())
+
+
+def ask(server: Composed, text: str, conversation: str) -> httpx.Response:
+    body = {"model": "pawl", "messages": [{"role": "user", "content": text}]}
+    headers = {"X-Pawl-Conversation": conversation}
+    return httpx.post(server.url + CHAT, json=body, headers=headers, timeout=60)
+
+
+def test_a_node_that_is_lost_is_a_replica_that_is_lost(
+    cluster: Any, server: Composed, tmp_path: Path
+) -> None:
+    replicas = server.engine.replicas
+    nodes = {one._child._node_id for one in replicas}
+    assert len(nodes) == 3
+    moved = promote(server, tmp_path, 1)
+    assert moved["outcome"] == "live", moved
+    name = sha256_file(server.settings.adapters_dir / "pawl@1" / MANIFEST)
+    kept = list((tmp_path / "home" / ".cache" / "pawl" / "replicas").glob(f"*/adapters/{name}"))
+    assert len(kept) == 3
+    for n in range(12):
+        answer = ask(server, f"{n}", f"talk-{n}")
+        assert answer.json()["model"] == "pawl@1", answer.text
+    log = server.settings.logs_dir / "engine-2.log"
+    assert "Resolved architecture: FakeForCausalLM" in log.read_text("utf-8")
+
+    victim = next(one for one in replicas if one._child._node_id != cluster.head_node.node_id)
+    lost = next(one for one in cluster.worker_nodes if one.node_id == victim._child._node_id)
+    engine = psutil.Process(victim.pid)
+    body = {"model": "pawl", "stream": True,
+            "messages": [{"role": "user", "content": "hold midway"}]}  # fmt: skip
+    headers = {"X-Pawl-Conversation": own(server, victim)}
+    with httpx.stream("POST", server.url + CHAT, json=body, headers=headers, timeout=120) as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("data: ")
+        cluster.remove_node(lost, allow_graceful=False)
+        rest = [line for line in lines if line.startswith("data: ")]
+    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "engine_lost"
+    eventually(lambda: victim.state != "ready", "the loss is seen")
+    eventually(lambda: not engine.is_running(), "nothing of it is left")
+    for n in range(12):
+        assert ask(server, "still there?", f"talk-{n}").status_code == 200
+    moved = promote(server, tmp_path, 2)
+    assert moved["outcome"] == "live", moved
+    eventually(lambda: "waiting for a node" in server.engine.detail, "it waits for a node")
+    cluster.add_node(**node("127.0.0.5"))
+    eventually(lambda: server.engine.n_serving == 3, "it is back on another node", 120)
+    assert set(victim.loaded) == {"pawl@1", "pawl@2"}
+    assert server.engine.detail == "3 of 3 replicas answer"
+
+
+def own(server: Composed, replica: Any) -> str:
+    """A conversation of a replica."""
+    for n in range(1000):
+        with server.engine.routed("pawl@1", f"own-{n}") as one:
+            if one is replica:
+                return f"own-{n}"
+    raise AssertionError("none of a thousand")
+
+
+def test_what_arrives_damaged_is_refused_and_sent_again(tmp_path: Path) -> None:
+    adapter = light_adapter(tmp_path / "a", light_base(tmp_path / "base"))
+    files = {one.name: one.read_bytes() for one in adapter.iterdir()}
+    name = sha256_file(adapter / MANIFEST)
+    actor = NodeActor(str(tmp_path / "node"), EngineSettings())
+    assert actor._keep(name, None) is None
+    with pytest.raises(PawlError, match="damaged"):
+        actor._keep(name, {**files, "adapter_model.safetensors": b"half"})
+    assert actor._keep(name, None) is None
+    path = actor._keep(name, files)
+    assert path is not None
+    assert Path(path).name == name
+    assert actor._keep(name, None) == path
+
+
+def test_it_waits_for_a_cluster_that_is_not_there_yet(ray: Any, tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", engine={"ray_address": "127.0.0.1:9"})
+    with composed(settings, pages=False, wait=False) as server:
+        eventually(
+            lambda: "no Ray cluster answers at 127.0.0.1:9" in server.engine.detail, "it says so"
+        )
+        answer = ask(server, "hello", "talk")
+        assert answer.status_code == 503
+        assert "no Ray cluster answers" in answer.text
