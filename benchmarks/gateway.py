@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import random
 import statistics
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,7 @@ class Upstream:
 
     base_url: str
     state: str = "ready"
+    n_serving: int = 1
     start_seconds: float | None = None
     loaded: frozenset[str] = frozenset()
     activity: Any = None
@@ -99,6 +101,14 @@ class Upstream:
                 connector=aiohttp.TCPConnector(limit=0), auto_decompress=False
             )
         return self._session
+
+    @property
+    def replicas(self) -> tuple[Upstream]:
+        return (self,)
+
+    @contextlib.contextmanager
+    def routed(self, *_: Any, **__: Any) -> Iterator[Upstream]:
+        yield self
 
     def unavailable(self) -> PawlError:
         return PawlError("never")
