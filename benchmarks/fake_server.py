@@ -25,6 +25,7 @@ def fake_server(
     options: Sequence[str] = (),
     settings: Mapping[str, object] | None = None,
     n_files: int | None = None,
+    model_dir: Path | None = None,
 ) -> Iterator[str]:
     """Start it, wait until its engine is ready; the address. Its state is in ``folder/state``.
 
@@ -33,10 +34,11 @@ def fake_server(
         options: of the engine (``tests/serve/fake_vllm.py``).
         settings: by their full keys: ``{"engine.max_concurrent_requests": 16}``.
         n_files: that the server may have open.
+        model_dir: its base; None: one is made.
     """
     from tests import tiny_bases
 
-    model_dir, state_dir = tiny_bases.plain(folder / "model"), folder / "state"
+    model_dir, state_dir = model_dir or tiny_bases.plain(folder / "model"), folder / "state"
     command = [sys.executable, "-m", "tests.serve.run_up", str(state_dir), str(model_dir), "0"]
     named = {
         f"PAWL_{key.upper().replace('.', '__')}": str(value)
