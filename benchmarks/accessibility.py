@@ -8,11 +8,12 @@ of settings, a full conversation, an answer that is waited for; two answers to c
 chosen, a flag that is said back, a message that waits for the engine; a flagged answer, its editor,
 the reasons of a rejection, the model's alternatives, what a search finds, one's own decisions; the
 dashboard with its tables closed and open; the people page, and as it asks whether to do something;
-a night with its curves and log, the question before a rollback; versions, two of them compared; the
-page that asks for a key, the account, the page of the API. In German: the chat empty, an answer,
-the feedback form, the settings, the page that asks for a key. Missed by a finding that is moderate
-or worse. axe-core (MPL-2.0) is the file in the wheel of ``axe-playwright-python``, fetched on first
-use; a browser is needed. The pictures are for a person to look at.
+a night with its curves and log, the question before a rollback, the suspects of a rejected one;
+versions, two of them compared; the page that asks for a key, the account, the page of the API. In
+German: the chat empty, an answer, the feedback form, the settings, the page that asks for a key.
+Missed by a finding that is moderate or worse. axe-core (MPL-2.0) is the file in the wheel of
+``axe-playwright-python``, fetched on first use; a browser is needed. The pictures are for a person
+to look at.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from pawl.settings import Settings
 from tests.feedback.examples import make_completion, make_feedback, wait_all
 from tests.serve.console import Console
 from tests.serve.pages.composed import Composed, composed
-from tests.serve.pages.nights import flagged_night
+from tests.serve.pages.nights import flagged_night, rejected_night
 from tests.serve.pages.tab import LEAVING, Tab
 
 PINS = Path(__file__).parent / "axe.txt"
@@ -126,6 +127,13 @@ def _asked_back(tab: Tab) -> None:
     expect(tab.page.locator(".op-asked")).to_be_focused()
 
 
+def _suspected(tab: Tab) -> None:
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_label(re.compile("rejected")).check()
+    expect(tab.page.get_by_role("heading", name="Rows under suspicion")).to_be_visible()
+    tab.page.get_by_text("2 more").click()
+
+
 def _compared(tab: Tab) -> None:
     tab.page.get_by_label(re.compile("Prompts, up to 20")).fill("first\n---\nsecond")
     tab.page.get_by_role("button", name="Compare").click()
@@ -134,7 +142,7 @@ def _compared(tab: Tab) -> None:
 
 RUNS_STATES: States = {
     "runs": lambda tab: expect(tab.page.locator(".runs-frame")).to_be_visible(),
-    "parts": _parts, "asked-back": _asked_back,
+    "parts": _parts, "asked-back": _asked_back, "suspected": _suspected,
 }  # fmt: skip
 VERSIONS_STATES: States = {
     "versions": lambda tab: expect(tab.page.locator(".versions-flag").first).to_be_visible(),
@@ -231,12 +239,15 @@ def _flag(server: Composed) -> None:
 
 @contextmanager
 def operated(folder: Path) -> Iterator[Console]:
-    """A server on which two nights were promoted, an answer waits for review, and one was
-    decided."""
+    """A server on which a night was rejected and two were promoted, an answer waits for review, and
+    one was decided."""
     with composed(Settings(state_dir=folder / "operated")) as server:
         wait_until_built(server)
         _flag(server)
         console = Console(server)
+        said = server.store.feedback_history()[0]
+        reasons = ["People's prompts got worse.", "3 of 4 broke."]
+        rejected_night(console, "run-0", reasons, [said.feedback_id, *[None] * 6])
         flagged_night(console, "run-1", "base", ["cup"], {"lamp": "fixed"})
         console.promote("run-1")
         flagged_night(console, "run-2", "pawl@1", ["cup", "lamp"], {"oven": "broken"})

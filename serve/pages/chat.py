@@ -74,7 +74,9 @@ class ChatPage:
         )
         self._watched: dict[str, set[Conversation]] = {}  # by session, while answers come
         self._list = ChatList(
-            lambda rater, request: self._api(request, self._rater(rater, request)), self._deleted
+            lambda rater, request: self._api(request, self._rater(rater, request)),
+            self._deleted,
+            lambda request: self._watched.get(request.session_hash or "", ()),
         )
         self._said_back = SaidBack(
             lambda rater, request: self._api(request, self._rater(rater, request))
@@ -105,13 +107,13 @@ class ChatPage:
         reasons = [ui.categories, ui.correction, ui.comment]
         # Else what is pressed while an earlier event is open is lost.
         often = {**common, "trigger_mode": "multiple"}
-        sent = ui.question.submit(self._send, [ui.question, *who, ui.version], asked, **often)
+        ui.question.submit(self._send, [ui.question, *who, ui.version], asked, **often)
         ui.question.stop(self._stop, [ui.question, ui.page], [*ui.drawn, ui.taken], **common)
         ui.chat.retry(self._ask_again, ask, asked, **common)
         ui.chat.edit(self._ask_again, ask, asked, **common)
         ui.variant.change(self._show_variant, [ui.variant, *who], both, **often)
         ui.new.click(self._start_over, who, both, **often)
-        shown = ui.go.click(self._resume, who, asked, **often)
+        ui.go.click(self._resume, who, asked, **often)
         ui.private.input(self._set_learning, [ui.private, *who], ui.private, **often)
         ui.version.input(
             self._choose_version, [ui.version, *who], [ui.version, ui.settings], **often
@@ -141,10 +143,10 @@ class ChatPage:
             self._said_back.command, [ui.said_back_command, *who], ui.said_back, **often
         )
         ui.sides_command.change(self._sides.choose, [ui.sides_command, *who], both, **often)
-        # The newest is drawn, whatever is under way.
+        # The newest is drawn, whatever is under way: as a message is asked, as it is answered.
         newest = {**common, "trigger_mode": "always_last"}
-        for event in (identified, sent, shown):
-            event.then(self._list.draw, who, ui.chats, **newest)
+        identified.then(self._list.draw, who, ui.chats, **newest)
+        ui.taken.change(self._list.draw, who, ui.chats, **newest)
         ui.search.change(self._list.search, [ui.search, *who], ui.chats, **newest)
         ui.command.change(self._list.command, [ui.command, *who], [ui.chats, ui.reply], **often)
         gr.on(

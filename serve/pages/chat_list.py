@@ -8,7 +8,7 @@ page.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
@@ -16,9 +16,11 @@ from uuid import uuid4
 import gradio as gr
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from feedback.conversations import cut
 from pawl.errors import PawlError
+from pawl.schemas import utc_now
 from serve.pages.api import Api
-from serve.pages.conversation import OpenPage
+from serve.pages.conversation import Conversation, OpenPage
 from serve.pages.files import block_of
 from serve.pages.layout import inform, warn
 from serve.pages.rendering import html_parts
@@ -86,14 +88,16 @@ class ChatList:
     Args:
         api_of: one person's calls, as the page makes them.
         forget: called with rater and conversation (None: all) that were deleted.
+        answering: the conversations whose answers this session waits for.
     """
 
     def __init__(
         self,
         api_of: Callable[[str | None, gr.Request], Api],
         forget: Callable[[str | None, str | None, gr.Request], Awaitable[None]],
+        answering: Callable[[gr.Request], Collection[Conversation]],
     ) -> None:
-        self._api_of, self._forget = api_of, forget
+        self._api_of, self._forget, self._answering = api_of, forget, answering
         self._html: Any = html_parts("chats.html")
 
     async def draw(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
@@ -113,6 +117,11 @@ class ChatList:
         except PawlError as err:
             warn(say("warnings.list", why=told(err)))
             return gr.skip()
+        known = {row["conversation_id"] for row in rows}
+        coming = [] if page.search else _coming(self._answering(request), page.conversation)
+        coming = [row for row in coming if row["conversation_id"] not in known]
+        n_pinned, n_found = sum(row["pinned"] for row in rows), n_found + len(coming)
+        rows = [*rows[:n_pinned], *coming, *rows[n_pinned:]]
         html = str(self._html.chats(rows, n_found, page.search, MOST_LISTED))
         if html == page.listed:
             return gr.skip()
@@ -181,6 +190,22 @@ class ChatList:
         else:
             await api.post(path, {"pinned": command.pinned})
         return {}
+
+
+def _coming(answering: Collection[Conversation], shown: Conversation) -> list[dict[str, Any]]:
+    """Conversations whose answer comes, as the list has them, the one that is shown first: they are
+    recorded with their answer. One that was refused is none of them any more."""
+    found = [one for one in answering if one.busy and one.conversation_id.startswith(IDS)]
+    return [
+        {
+            "conversation_id": one.conversation_id,
+            "title": cut(one.turns[0].question),
+            "updated_at": f"{utc_now()[:13]}:00:00Z",  # the same for an hour: else drawn anew
+            "pinned": False,
+            "learn": one.learn,
+        }
+        for one in sorted(found, key=lambda one: (one is not shown, one.conversation_id))
+    ]
 
 
 def _shown(page: OpenPage, conversation_id: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from serve.pages.layout import PageBlocks, plain
 from serve.pages.markdown import LATEX_DELIMITERS
 from serve.pages.rendering import category_name, difference, html_parts, without_thought
 from serve.pages.review_filters import ANY, ReviewFilters, query_of
-from serve.pages.review_words import about, done, holds, opened_by_link, why_now
+from serve.pages.review_words import about, done, holds, offered, opened_by_link, why_now
 
 QUEUE = "/admin/reviews"
 N_ALTERNATIVES = 3
@@ -339,7 +339,7 @@ class ReviewPage:
         except PawlError as err:
             found, notice = {}, f"The model wrote nothing: {err}"
         else:
-            notice = "" if found["texts"] else "The model says the same again, or finds no end."
+            notice = offered(found["texts"])
         if page.item is not item:  # decided meanwhile
             yield self._kept()
             return
@@ -354,6 +354,7 @@ class ReviewPage:
             if page.item is None or page.item["item_id"] != shown or n >= len(texts):
                 return self._kept()
             page.form, page.picked, page.drafted = "editor", texts[n], ""
+            page.notice = f"Answer {n + 1} is in the editor: Ctrl+Enter saves it as the correction."
             return self._drawn(page)
 
         return pick

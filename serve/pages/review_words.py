@@ -32,6 +32,14 @@ def about(item: Mapping[str, Any]) -> str:
     return f"“{plain_line(item['answers'][0]['prompt'], MOST_CHARACTERS)}”"
 
 
+def offered(texts: Sequence[str]) -> str:
+    """What came of asking the model again."""
+    if not texts:
+        return "The model says the same again, or finds no end."
+    keys = "1" if len(texts) == 1 else f"1 to {len(texts)}"
+    return f"The model's other answers stand below: {keys} puts one into the editor."
+
+
 def opened_by_link(item: Mapping[str, Any] | None, named: str) -> str:
     """What is said where the page's address names an answer."""
     if item is None or not holds(item, named):

@@ -329,3 +329,47 @@ def test_asking_again_waits_for_the_engine_and_the_earlier_answer_stays(server: 
     ((_, reply),) = later.handle("_list.command", json.dumps(export), page, RATER)
     assert turn.completion_id in reply
     assert "and four" not in reply
+
+
+def test_a_conversation_is_listed_while_its_first_answer_comes_and_not_once_it_was_refused(
+    server: Composed,
+) -> None:
+    async def call() -> None:
+        import gradio as gr
+        from starlette.requests import Request
+
+        from serve.pages.chat import ChatPage
+
+        chat, url = ChatPage(), urlsplit(server.url)
+
+        def request(n: int, session: str = "session") -> Any:
+            scope = {"type": "http", "headers": [], "server": (url.hostname, url.port),
+                     "query_string": f"chat=chat-{n:032x}".encode(), CALLER: ANONYMOUS}  # fmt: skip
+            return gr.Request(Request(scope), session_hash=session)
+
+        async def listed(n: int, page: OpenPage, session: str = "session") -> bool:
+            page.listed = ""
+            html = str(await chat._list.draw(page, RATER, request(n, session)))
+            assert html.count(f"chat-{n:032x}") in (0, 2)  # an item and its link
+            return f"chat-{n:032x}" in html
+
+        page = OpenPage()
+        sending = chat._send("hold midway", page, RATER, "pawl", request(71))
+        async for _ in sending:
+            if page.turns and page.turns[0].answer == "base heard ":
+                break
+        assert await listed(71, page)
+        assert await listed(71, OpenPage())  # as another conversation is shown meanwhile
+        assert not await listed(71, OpenPage(search="ships"))
+        assert not await listed(71, OpenPage(), "somebody else's")
+        await page.conversation.stop()
+        async for _ in sending:
+            pass
+        assert await listed(71, page)  # what came of it is recorded
+        page = OpenPage(Conversation(f"chat-{72:032x}", settings={"model": "pawl@99"}), opened=True)
+        async for _ in chat._send("one", page, RATER, "pawl@99", request(72)):
+            pass
+        assert page.turns[0].state == "failed"
+        assert not await listed(72, page)
+
+    asyncio.run(call())

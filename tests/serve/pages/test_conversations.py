@@ -130,7 +130,8 @@ def test_an_answer_goes_on_while_another_conversation_is_shown(
     tab.box.press("Enter")
     expect(tab.answers).to_have_text(["pawl@1 heard"])
     busy = tab.page.url
-    chats.titles.first.click()
+    expect(chats.titles).to_have_text(["hold midway", "first question"])  # before it is recorded
+    chats.titles.nth(1).click()
     expect(tab.answers).to_have_text(["pawl@1 heard 14 characters."])
     expect(tab.button("Send")).to_be_visible()
     tab.ask("more of it")
@@ -141,6 +142,15 @@ def test_an_answer_goes_on_while_another_conversation_is_shown(
     expect(tab.small_print).to_have_text(["pawl@1 · stopped"])
     rows = recorded(server, 3, *before)
     assert sorted(len(row.messages) for row in rows) == [1, 1, 3]
+    expect(chats.titles).to_have_text(["hold midway", "first question"])
+    tab.button("New chat").click()
+    expect(tab.answers).to_have_count(0)
+    tab.box.fill("too long")
+    tab.box.press("Enter")
+    expect(tab.small_print).to_have_count(1)
+    expect(tab.button("Send")).to_be_visible()
+    expect(chats.titles).to_have_text(["hold midway", "first question"])  # it was refused
+    tab.complaints.clear()
 
 
 def test_search_name_and_pin(tab: Tab, chats: Chats) -> None:

@@ -124,8 +124,10 @@ def test_every_action_by_its_key(server: Composed, browser: Browser) -> None:
         return str(item.get_attribute("data-item")).removesuffix(":0")
 
     first = shown()
+    said = page.get_by_role("status").filter(has_text="waiting")
     keys.press("a")
     waiting(page, 4)
+    expect(said).to_contain_text(re.compile(r"Accepted: “Where is the .*”\. Undo: U"))
     [accepted] = server.store.reviews.current(completion_id=first)
     assert (accepted.decision, accepted.reviewer) == ("accept", "rita")
     assert accepted.categories == ["incorrect"]
@@ -160,15 +162,17 @@ def test_every_action_by_its_key(server: Composed, browser: Browser) -> None:
     waiting(page, 2)
     [rejected] = server.store.reviews.current(completion_id=third)
     assert (rejected.decision, rejected.reason) == ("reject", "unclear")
+    expect(said).to_contain_text("Rejected, it can't be judged: “Where is the")
 
     fourth = shown()
     keys.press("s")
     waiting(page, 1)
     expect(page.locator(".review-counts")).to_contain_text("1 skipped")
+    expect(said).to_contain_text("Skipped, left to others: “Where is the")
     keys.press("u")
     waiting(page, 2)
     assert shown() == fourth
-    expect(page.locator(".review-counts")).to_contain_text("Undone")
+    expect(page.locator(".review-counts")).to_contain_text("Undone, it waits again: “Where is")
     keys.press("u")
     waiting(page, 3)
     assert shown() == third

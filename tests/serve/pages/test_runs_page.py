@@ -18,10 +18,10 @@ from pawl.settings import Settings
 from serve.api.passwords import Passwords
 from tests.serve.console import Console
 from tests.serve.pages.composed import composed
-from tests.serve.pages.nights import night
+from tests.serve.pages.nights import night, rejected_night
 from tests.serve.pages.tab import Tab
 from tests.serve.pages.test_people import GOOD, sign_in
-from tests.serve.pages.test_review import HOSTILE
+from tests.serve.pages.test_review import HOSTILE, flag
 
 pytestmark = pytest.mark.browser
 PICTURES = os.environ.get("PICTURES")  # a folder to keep pictures of the page in, for people
@@ -193,6 +193,48 @@ def test_a_night_with_its_report_curves_and_log(
     # The frame's own complaints: what its policy and its sandbox kept from being done.
     tab.complaints[:] = [text for text in tab.complaints if not re.search(
         "violates|sandboxed", text)]  # fmt: skip
+    over(tab)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_a_suspect_is_looked_at_and_decided(
+    console: Console, browser: Browser, width: int, scheme: str
+) -> None:
+    answer, run_id = flag(console.server, width, completion=HOSTILE), f"run-bad-{scheme}"
+    [said] = console.server.store.feedback_history(answer)
+    reasons = ["People's prompts got worse.", "3 of 4 broke."]
+    rejected_night(console, run_id, reasons, [said.feedback_id, *[None] * 6])
+    tab = opened(
+        browser, console, f"?run={run_id}", color_scheme=scheme,
+        viewport={"width": width, "height": 844},
+    )  # fmt: skip
+    page = tab.page
+    detail = page.locator("#runs-detail")
+    expect(detail.get_by_text("3 of 4 broke.")).to_have_count(1)
+    expect(detail.get_by_role("listitem").filter(has_text="At 7.")).to_be_hidden()
+    detail.get_by_text("2 more").click()
+    expect(detail.get_by_role("listitem").filter(has_text="At 7.")).to_be_visible()
+    picture(page, f"runs-suspects-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    detail.get_by_role("link", name="Look at suspect 1 and decide").click()
+    item = page.locator(".review-item")
+    expect(item).to_have_attribute("data-item", f"{answer}:0", timeout=240_000)
+    expect(page.get_by_role("status").filter(has_text="waiting")).to_contain_text("by a link")
+    picture(page, f"review-by-link-{width}-{scheme}")
+    page.keyboard.press("r")
+    page.get_by_role("button", name="Nobody meant it").click()
+    said_of_it = page.get_by_role("status").filter(has_text="waiting")
+    expect(said_of_it).to_contain_text("Rejected, nobody meant it: “Where is the")
+    [done] = console.server.store.reviews.current(completion_id=answer)
+    assert (done.reviewer, done.reason) == ("olga", "not_meant")
+    page.reload()  # the address names it still
+    expect(page.get_by_role("status").filter(has_text="waiting")).to_contain_text(
+        "does not wait for you", timeout=240_000
+    )
+    expect(item).to_contain_text("olga rejected the flag: Nobody meant it")
+    page.keyboard.press("s")
+    expect(page.get_by_role("status").filter(has_text="waiting")).to_contain_text("Left as it is")
+    assert console.server.store.reviews.current(completion_id=answer) == [done]
     over(tab)
 
 

@@ -82,6 +82,9 @@ def test_flags_and_the_versions_that_fixed_them(
     page = tab.page
     row = page.get_by_role("row", name=re.compile("^pawl@1 "))
     expect(row).to_contain_text("was champion; a rollback goes to it")
+    expect(row).to_contain_text("UTC: pawl@2 promoted in place of pawl@1, by the operator's key")
+    row.get_by_text("1 earlier change of pawl@1").click()
+    expect(row).to_contain_text("UTC: pawl@1 promoted in place of base, by the operator's key")
     lamp = page.get_by_role("article", name="Flag fb-lamp")
     expect(lamp.locator("li")).to_have_text([
         "flagged 2026-05-03, answered by base", "pawl@1: fixed", "learned from since pawl@2",
