@@ -362,7 +362,7 @@ def test_search_filters_and_one_s_own_decisions_by_keys(server: Composed, browse
     keys.press("o")
     waiting(page, 4)
     expect(item.locator(".review-answer strong")).to_have_text("lantern")
-    expect(counts).to_contain_text("Taken back: this item waits again")
+    expect(counts).to_contain_text("Taken back, it waits again: “Where is the")
     expect(item).to_be_focused()
     expect(decisions).to_have_count(n_before - 1)
     for n in (3, 2, 1, 0):
