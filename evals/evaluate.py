@@ -67,6 +67,7 @@ def evaluate(
         seed=seed,
         data_dir=gate.data_dir,
         on_event=on_event,
+        ray_address=gate.ray_address,
     )
     table = []
     for benchmark in chosen.benchmarks:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.bias import content_hash as bias_hash
+from evals.cluster import score_on_nodes
 from evals.regression import (
     UNPROMPTED,
     Asking,
@@ -63,6 +64,7 @@ def score(
     n_threads: int | None = None,
     beside_engine: bool = False,
     on_event: OnEvent | None = None,
+    ray_address: str | None = None,
 ) -> Scores:
     """Score a model, with an adapter or without, or take the scores of an earlier night.
 
@@ -87,6 +89,7 @@ def score(
         n_threads: None: 2 beside an engine, else OMP_NUM_THREADS or all cores.
         beside_engine: low priority, so that the server stays quick.
         on_event: called with the child's events (``evals/score.py`` shows them).
+        ray_address: of a cluster on whose nodes it is scored (``evals.cluster``); None: here.
 
     Raises:
         PawlError: the child failed; ``retryable`` when scoring again may succeed.
@@ -124,43 +127,54 @@ def score(
     missing = [part for part, folder in parts.items() if not _finished(folder)]
     if missing:
         scores_dir.mkdir(parents=True, exist_ok=True)
-        arguments = [
-            "--model", str(model.model_dir), "--model-fingerprint", model.fingerprint,
-            "--suite", str(suite.folder), "--seed", str(seed),
-            "--cache-dir", str(scores_dir.absolute() / "datasets"),
-        ]  # fmt: skip
-        arguments += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
-        arguments += ["--items-per-benchmark", str(n_items)] if n_items else []
-        arguments += ["--data-dir", str(data_dir.absolute())] if data_dir else []
-        arguments += ["--watch", str(watch.absolute())] if watch else []
-        arguments += ["--skip-benchmarks"] if "benchmarks" not in missing else []
-        arguments += ["--bias"] if bias and "benchmarks" in missing else []
-        if "holdout" in missing:
-            arguments += ["--holdout", str(snapshot_dir.absolute())] if snapshot_dir else []
-            arguments += ["--more-rows", str(more_rows.absolute())] if more_rows else []
-            arguments += ["--matchers", ",".join(matchers)] if matchers else []
-            if placebos and placebo_of:
-                whole = placebo_of if placebo_of == BASE else Path(placebo_of).absolute()
-                arguments += ["--placebo-of", str(whole)]
-            arguments += ["--n-placebos", str(n_placebos)] if placebos else []
-        with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as work:
-            out = Path(work).absolute() / "out"
+
+        def arguments(of: Sequence[str], asking_file: Path) -> list[str]:
+            """Of a child that scores these parts."""
+            named = [
+                "--model", str(model.model_dir), "--model-fingerprint", model.fingerprint,
+                "--suite", str(suite.folder), "--seed", str(seed),
+            ]  # fmt: skip
+            named += ["--adapter", str(adapter_dir.absolute())] if adapter_dir else []
+            named += ["--items-per-benchmark", str(n_items)] if n_items else []
+            named += ["--data-dir", str(data_dir.absolute())] if data_dir else []
+            named += ["--watch", str(watch.absolute())] if watch else []
+            named += ["--skip-benchmarks"] if "benchmarks" not in of else []
+            named += ["--bias"] if bias and "benchmarks" in of else []
+            if "holdout" in of:
+                named += ["--holdout", str(snapshot_dir.absolute())] if snapshot_dir else []
+                named += ["--more-rows", str(more_rows.absolute())] if more_rows else []
+                named += ["--matchers", ",".join(matchers)] if matchers else []
+                if placebos and placebo_of:
+                    whole = placebo_of if placebo_of == BASE else Path(placebo_of).absolute()
+                    named += ["--placebo-of", str(whole)]
+                named += ["--n-placebos", str(n_placebos)] if placebos else []
+            return named + (["--asking", str(asking_file)] if asked else [])
+
+        with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as name:
+            work = Path(name).absolute()
+            asking_file = work / "asking.json"
             if asked:
-                write_json(Path(work) / "asking.json", asked)
-                arguments += ["--asking", str(Path(work).absolute() / "asking.json")]
-            run_job(
-                "evals.score",
-                [*arguments, "--out", str(out)],
-                name="scoring",
-                log_path=scores_dir / "scoring.log",
-                n_threads=n_threads,
-                beside_engine=beside_engine,
-                on_event=on_event,
-            )
-            fresh = read_scores(out)
-        for part in missing:
-            items = [i for i in fresh.items if is_of_people(i.benchmark) == (part == "holdout")]
-            write_scores(parts[part], items, fresh.manifest)
+                write_json(asking_file, asked)
+            if ray_address is not None:
+                jobs = {part: arguments([part], asking_file) for part in missing}
+                outs = score_on_nodes(ray_address, jobs, work, n_threads, on_event)
+            else:
+                out = work / "out"
+                run_job(
+                    "evals.score",
+                    [*arguments(missing, asking_file), "--out", str(out),
+                     "--cache-dir", str(scores_dir.absolute() / "datasets")],
+                    name="scoring",
+                    log_path=scores_dir / "scoring.log",
+                    n_threads=n_threads,
+                    beside_engine=beside_engine,
+                    on_event=on_event,
+                )  # fmt: skip
+                outs = dict.fromkeys(missing, out)
+            for part, folder in outs.items():
+                fresh = read_scores(folder)
+                items = [i for i in fresh.items if is_of_people(i.benchmark) == (part == "holdout")]
+                write_scores(parts[part], items, fresh.manifest)
     found = {part: read_scores(folder) for part, folder in parts.items()}
     manifests = {part: scores.manifest for part, scores in found.items()}
     manifest = {
@@ -174,8 +188,8 @@ def score(
         "n_truncated": manifests.get("benchmarks", {}).get("n_truncated", 0),
         "n_holdout_left_out": manifests.get("holdout", {}).get("n_holdout_left_out", {}),
         "matcher_problems": manifests.get("holdout", {}).get("matcher_problems", {}),
-        # What was missing was scored by one child, whose manifest every new part holds.
-        "seconds": manifests[missing[0]]["seconds"]["total"] if missing else 0.0,
+        # What was missing was scored by one child, whose manifest every new part holds, or at once.
+        "seconds": max((manifests[part]["seconds"]["total"] for part in missing), default=0.0),
         "reused": [part for part in parts if part not in missing],
         "parts": manifests,
     }

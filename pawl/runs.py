@@ -21,6 +21,7 @@ STAGE_WORDS = {
     "kto validation": "KTO, the loss of validation rows",
     "dpo reference": "DPO, what the reference model says to all rows",
     "influence": "comparing the rows' gradients with those of what broke",
+    "nodes": "scoring on the cluster's nodes",
     "probe": "recording what the adapter says, to recognise it when it is live",
 }
 

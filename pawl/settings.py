@@ -307,6 +307,12 @@ class GateSettings(BaseModel):
         0.03, ge=0.03, lt=1, description="allowed loss on each benchmark of the bias audit"
     )
 
+    ray_address: str | None = Field(
+        None,
+        min_length=1,
+        description="of a Ray cluster on whose nodes models are scored: auto, or HEAD:6379; None: "
+        "on this machine",
+    )
     suspects_minutes: float = Field(
         5.0,
         ge=0,

@@ -68,6 +68,7 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
                 asking=Asking(system_prompt),
                 beside_engine=night.beside_engine,
                 on_event=night.progress("recheck"),
+                ray_address=night.settings.gate.ray_address,
             )
         except PawlError as err:
             if err.code == OUT_OF_TIME:

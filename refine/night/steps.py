@@ -415,6 +415,7 @@ def score_role(role: str, night: Night) -> Result:
             out_dir=out_dir,
             beside_engine=night.beside_engine,
             on_event=night.progress(f"score {role}"),
+            ray_address=gate.ray_address,
         )
     )
     night.client.post(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.adapters import FILES, MANIFEST, read_manifest
+from pawl.cluster import connect
 from pawl.errors import PawlError
 from pawl.files import PRIVATE, sha256_file, write_atomic
 from pawl.logs import FILE_BYTES
@@ -33,7 +34,6 @@ from serve.engine.child import Child, CommandMaker, LocalChild, Start, start_loc
 WAIT_SECONDS = 2.0  # between two looks for a node
 LOG_SECONDS = 0.5  # between two looks at a log
 END_SECONDS = 15.0  # for an engine to end
-CONNECT_SECONDS = 5.0
 N_KEPT = 4  # adapters that stay in the object store: champion, challenger, previous, canary
 MOST_LOG_BYTES = 1_000_000  # of one look
 _log = logging.getLogger("pawl.engine")
@@ -196,46 +196,18 @@ class RayNodes:
             await asyncio.to_thread(self._ray.shutdown)
             self._ray = None
             self._kept.clear()
+        address = str(self._settings.engine.ray_address)
         while self._ray is None:
             say("connecting to the Ray cluster")
             try:
-                self._ray = await asyncio.to_thread(self._connect)
+                self._ray = await asyncio.to_thread(connect, address)
             except ConnectionError as error:
-                say(f"no Ray cluster answers at {self._settings.engine.ray_address}: {error}")
+                say(f"no Ray cluster answers at {address}: {error}")
                 await asyncio.sleep(WAIT_SECONDS)
 
     def _is_node(self) -> bool:
         own = self._ray.get_runtime_context().get_node_id()
         return any(one["NodeID"] == own and one["Alive"] for one in self._ray.nodes())
-
-    def _connect(self) -> Any:
-        """Not in the main thread, where Ray would take SIGTERM for itself.
-
-        Raises:
-            ConnectionError: nothing answers there, or this machine is no node of it.
-            PawlError: Ray is not installed.
-        """
-        # Without a head for a minute Ray would end this process.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(7 * 86_400))
-        try:
-            import ray
-        except ImportError as error:
-            raise PawlError(
-                "engine.ray_address is set, and Ray is not installed",
-                str(error),
-                "pip install 'pawl-chat[ray]', here and on each node",
-                code="engine_failed",
-            ) from error
-        address = str(self._settings.engine.ray_address)
-        host, _, port = address.rpartition(":")
-        try:
-            if port.isdecimal():  # Ray itself would try for minutes, and could not be stopped
-                socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-            if not ray.is_initialized():
-                ray.init(address, namespace="pawl", log_to_driver=False, configure_logging=False)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ConnectionError(str(error).split("\n")[0]) from error
-        return ray
 
     async def _node(self, number: int) -> dict[str, Any] | None:
         """A living node with room, which is the replica's from now on."""

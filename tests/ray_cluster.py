@@ -1,0 +1,37 @@
+"""A Ray cluster of several nodes on this machine, each with a loopback address of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REASON = "clusters are not tested: pip install 'pawl-chat[ray]'"
+
+
+def node(host: str, n_cores: int = 1) -> dict[str, Any]:
+    # Not 127.0.0.1, in whose place Ray takes the machine's own address.
+    return {"num_cpus": n_cores, "node_ip_address": host, "include_dashboard": False}
+
+
+@contextmanager
+def ray_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, head_cores: int = 1
+) -> Iterator[Any]:
+    """A head at 127.0.0.2 and two more nodes, until the block ends; skips where Ray is not."""
+    ray = pytest.importorskip("ray", reason=REASON)
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where nodes keep adapters
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    running = Cluster(initialize_head=True, head_node_args=node("127.0.0.2", head_cores))
+    try:
+        for host in ("127.0.0.3", "127.0.0.4"):
+            running.add_node(**node(host))
+        yield running
+    finally:
+        ray.shutdown()
+        running.shutdown()
