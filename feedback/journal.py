@@ -2,7 +2,7 @@
 
 A commit of DuckDB takes several times as long as appending to a file, so answers and feedback are
 acknowledged once they are here, and DuckDB gets them in batches (``feedback.writer``). After each
-batch that DuckDB has committed, and synced to its WAL, the file is emptied. One frame is one
+batch that DuckDB has committed, and synced to its WAL, the file is begun anew. One frame is one
 append, of the rows that were acknowledged together:
 
     "PWJ1"  length of the payload (u32)  CRC-32 of length and payload (u32)  payload
@@ -13,6 +13,10 @@ append, of the rows that were acknowledged together:
 ``store`` is the store's own id, ``last`` the number of the frame's newest row, ``after`` that of
 the frame before it. The table ``journal`` holds the last frame that DuckDB has; it changes in the
 transaction that brings the rows, so that a row is brought once, wherever a kill falls.
+
+The file keeps its size, and new frames are written over those that DuckDB has: a sync that need
+not say where a file ends takes a third of the time. Zeros stand, or older frames, behind the newest
+one; numbers only grow, so that an older one is known.
 
 A start reads the frames after that one. A frame at the end that was never finished is what a kill
 leaves. One that is broken before others, one that is missing, and an end before what was
@@ -43,6 +47,7 @@ _MAGIC = b"PWJ1"
 _SIZES = struct.Struct("<II")  # length of the payload, CRC-32
 _HEAD_BYTES = len(_MAGIC) + _SIZES.size
 _MOST_FRAME_BYTES = 2**30
+_GROWS_BYTES = 2**18  # at a time: what 170 answers take
 _ROOM_BYTES = 1_000_000  # of disk, beside what DuckDB needs for the rows that it lacks
 _REPLAY_ROWS = 8192  # of one transaction: 100,000 rows take 4 s on one busy core
 
@@ -79,7 +84,8 @@ class Journal:
         self._last = last
         self._file = -1
         self._end = 0  # of what is acknowledged
-        self._is_dirty = True  # there may be bytes beyond the end
+        self._size = 0  # of the file
+        self._is_dirty = True  # there may be bytes beyond the end that are no older frames
         self._open()
 
     def append(self, columns: Mapping[str, list[str]], rows: Mapping[str, list[Row]]) -> int:
@@ -102,14 +108,18 @@ class Journal:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         self._mend()
         disk = os.statvfs(self._path.parent)
-        if disk.f_bavail * disk.f_frsize < 2 * (self._end + len(frame)) + _ROOM_BYTES:
+        room = _GROWS_BYTES + _ROOM_BYTES
+        if disk.f_bavail * disk.f_frsize < 2 * (self._end + len(frame)) + room:
             # DuckDB could not take the rows out of it.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._is_dirty = True
         try:
-            written = 0
-            while written < len(frame):
-                written += os.pwrite(self._file, frame[written:], self._end + written)
+            n_lacking = self._end + len(frame) - self._size
+            if n_lacking > 0:
+                n_more = -(-n_lacking // _GROWS_BYTES) * _GROWS_BYTES
+                self._write(bytes(n_more), self._size)
+                self._size += n_more
+            self._write(frame, self._end)
             os.fdatasync(self._file)
         except OSError:
             with suppress(OSError):
@@ -120,6 +130,11 @@ class Journal:
         self._last = last
         return len(frame)
 
+    def _write(self, data: bytes, place: int) -> None:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self._file, data[written:], place + written)
+
     def is_there(self) -> bool:
         """Whether a start would find it: False when somebody took it away while it was open."""
         try:
@@ -129,12 +144,18 @@ class Journal:
         mine = os.fstat(self._file)
         return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)
 
-    def empty(self) -> None:
-        """Forget all of it: the database has committed it. Makes the file anew where it is gone."""
-        if not self.is_there():
+    def empty(self, *, wipe: bool = False) -> None:
+        """Begin anew: the database has committed all of it. Makes the file anew where it is gone.
+
+        Args:
+            wipe: leave no byte of it.
+        """
+        is_gone = not self.is_there()
+        self._end = 0
+        self._is_dirty |= wipe or is_gone
+        if is_gone:
             self._let_go()
             self._open()
-        self._end, self._is_dirty = 0, True
         self._mend()
 
     def close(self) -> None:
@@ -156,27 +177,32 @@ class Journal:
         self._mend()
 
     def _mend(self) -> None:
-        """Cut off what an append that failed has left beyond the end."""
+        """Cut off what stands beyond the end: an append that failed has left it."""
         if self._is_dirty:
             os.ftruncate(self._file, self._end)
+            self._size = self._end
             self._is_dirty = False
 
 
-def read_frames(raw: bytes) -> Iterator[Frame]:
-    """The frames of a journal up to its end, or to a frame that was never finished.
+def read_frames(raw: bytes, applied: int = 0) -> Iterator[Frame]:
+    """The frames of a journal up to its end: zeros, a frame that was never finished, or older ones.
+
+    Args:
+        applied: the newest row that the database has from the journal.
 
     Raises:
-        Damaged: a broken frame, or anything else, stands before whole ones.
+        Damaged: a broken frame, or anything else, stands before newer ones.
     """
-    place = 0
+    place = newest = 0
     while place < len(raw):
         frame, end = _frame_at(raw, place)
-        if frame is None:
-            if any(True for _ in find_frames(raw, place + 1)):
+        if frame is None or frame.last <= newest:
+            known = max(newest, applied)
+            if any(later.last > known for later in find_frames(raw, place + 1)):
                 raise Damaged(f"its .journal file was changed at byte {place:,}")
             return
         yield frame
-        place = end
+        place, newest = end, frame.last
 
 
 def find_frames(raw: bytes, place: int = 0) -> Iterator[Frame]:
@@ -207,7 +233,7 @@ def replay(connection: DuckDBPyConnection, database: Path, acknowledged: int) ->
         return 0
     store, applied = state
     missing, last = [], applied
-    for frame in read_frames(raw):
+    for frame in read_frames(raw, applied):
         if frame.store != store:
             raise Damaged("its .journal file belongs to another store")
         if frame.last <= last:

@@ -139,7 +139,8 @@ class GroupWriter:
 
     @contextmanager
     def paused(self, *, caught_up: bool = True) -> Iterator[None]:
-        """Nothing is written until the block ends; what is queued waits. The journal is empty.
+        """Nothing is written until the block ends; what is queued waits. The journal is empty, down
+        to its last byte.
 
         Args:
             caught_up: False: whatever is in the journal stays there.
@@ -148,8 +149,13 @@ class GroupWriter:
             PawlError: the database can't take what is in the journal.
         """
         with self._writing:
-            if caught_up and (failure := self._apply()):
-                raise failure
+            if caught_up:
+                if failure := self._apply():
+                    raise failure
+                try:
+                    self._journal.empty(wipe=True)
+                except OSError as err:
+                    raise store_failed(err, "the store's journal can't be emptied") from err
             self._drop_connection()
             yield
 
