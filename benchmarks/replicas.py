@@ -1,6 +1,6 @@
 """Three engines behind one server: promotions under load, one that is killed, and what three give.
 
-    python -m benchmarks.replicas [--moves 20] [--streams 16] [--seconds 20] [--no-record]
+    python -m benchmarks.replicas [--moves 20] [--streams 16] [--seconds 20] [--nodes] [--no-record]
 
 Before the tests' small engine, which takes as long for a token as a model would that generates for
 several at once (a sleep: 50 ms, and 5 ms more for each answer beside it), so that the figures are
@@ -12,6 +12,9 @@ those of the gateway and not of the cores.
   event, each whole answer has its row, and the others answer on.
 - three: tokens a second of 48 streams on three replicas, against 16 on one. Rounds of both are
   interleaved; the median counts.
+
+With ``--nodes``, where Ray is installed, instead: the replicas run on the three nodes of a cluster
+on this machine; all processes of one node are killed in the midst of streams, then another joins.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -66,11 +70,12 @@ class Streams:
 
 @contextmanager
 def server(
-    folder: Path, n_replicas: int, *options: str
+    folder: Path, n_replicas: int, *options: str, ray_address: str | None = None
 ) -> Iterator[tuple[str, Settings, BaseModel]]:
     """A server with all its replicas ready: address, settings, base."""
     base = light_base(folder / "base")
-    named = {"engine.replicas": n_replicas}
+    named: dict[str, object] = {"engine.replicas": n_replicas}
+    named |= {"engine.ray_address": ray_address} if ray_address else {}
     with fake_server(folder, options, named, model_dir=base.model_dir) as url:
         wait_for(url, n_replicas)
         yield url, Settings(state_dir=folder / "state", model=str(base.model_dir)), base
@@ -155,26 +160,70 @@ def measure_kill(
 ) -> tuple[dict[str, object], list[str]]:
     with server(folder, N_REPLICAS, *SPEED) as (url, settings, _):
 
-        async def run() -> tuple[Streams, float, float]:
-            loading = asyncio.create_task(load(url, n_streams, seconds))
-            await asyncio.sleep(seconds / 4)
+        def kill() -> None:
             leader = int(read_json(settings.state_dir / "engine-2.json")["pid"])
-            (process,) = members(leader, spare=leader)[:1]
-            os.kill(process, signal.SIGKILL)
-            killed_at = time.monotonic()
-            await asyncio.to_thread(wait_for, url, N_REPLICAS - 1)  # its death is seen
-            await asyncio.to_thread(wait_for, url, N_REPLICAS)
-            back_seconds = time.monotonic() - killed_at
-            return await loading, killed_at, back_seconds
+            os.kill(members(leader, spare=leader)[0], signal.SIGKILL)
 
-        streams, killed_at, back_seconds = asyncio.run(run())
+        found = under_load(url, n_streams, seconds, kill)
+    return judged("kill -9 of one of 3", settings, *found)
+
+
+def measure_node(
+    folder: Path, n_streams: int, seconds: float
+) -> tuple[dict[str, object], list[str]]:
+    from ray.cluster_utils import Cluster
+
+    from tests.ray_cluster import node
+
+    os.environ |= {"HOME": str(folder / "home"), "RAY_USAGE_STATS_ENABLED": "0"}
+    cluster = Cluster(initialize_head=True, head_node_args=node("127.0.0.2"))
+    try:
+        lost = cluster.add_node(**node("127.0.0.3"))
+        cluster.add_node(**node("127.0.0.4"))
+        with server(folder, N_REPLICAS, *SPEED, ray_address=cluster.address) as (url, settings, _):
+
+            def kill() -> None:
+                cluster.remove_node(lost, allow_graceful=False)
+
+            def join() -> None:
+                cluster.add_node(**node("127.0.0.5"))
+
+            found = under_load(url, n_streams, seconds, kill, join)
+    finally:
+        cluster.shutdown()
+    return judged("one of 3 nodes killed, another one joins", settings, *found)
+
+
+def under_load(
+    url: str,
+    n_streams: int,
+    seconds: float,
+    kill: Callable[[], None],
+    mend: Callable[[], object] = lambda: None,
+) -> tuple[Streams, float, float]:
+    """Kill under load; how the streams ended, when that was, and how long until all answer."""
+    with ThreadPoolExecutor(1) as pool:  # Ray's nodes are started and ended by the main thread
+        loading = pool.submit(lambda: asyncio.run(load(url, n_streams, seconds)))
+        time.sleep(seconds / 4)
+        killed_at = time.monotonic()
+        kill()
+        wait_for(url, N_REPLICAS - 1)  # its death is seen
+        mend()
+        wait_for(url, N_REPLICAS)
+        back_seconds = time.monotonic() - killed_at
+        return loading.result(), killed_at, back_seconds
+
+
+def judged(
+    what: str, settings: Settings, streams: Streams, killed_at: float, back_seconds: float
+) -> tuple[dict[str, object], list[str]]:
     with Store.open(settings.database_path) as store:
         lost = [one for one in streams.whole if store.get_completion(one) is None]
     times = [at for at in streams.tokens_at if killed_at - 1 < at < killed_at + 5]
     silence = max(after - before for before, after in pairwise(times))
     ends = dict(streams.ends)
     figures: dict[str, object] = {
-        "kill -9 of one of 3": ", ".join(f"{n} {end}" for end, n in sorted(ends.items())),
+        what: ", ".join(f"{n} {end}" for end, n in sorted(ends.items())),
         "acknowledged answers without a row": len(lost),
         "longest time without a token of anybody": f"{silence:.2f} s",
         "all three answer again after": f"{back_seconds:.1f} s",
@@ -214,10 +263,20 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=20)
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20, help="of a load")
+    parser.add_argument("--nodes", action="store_true", help="on a Ray cluster, one node killed")
     parser.add_argument("--no-record", action="store_true")
     args = parser.parse_args()
-    figures: dict[str, object] = {}
-    missed: list[str] = []
+    note = (
+        "Before the tests' small engine: a token takes 50 ms, and 5 ms more for each answer beside "
+        "it, by sleeping. Clients and server share the machine."
+    )
+    if args.nodes:
+        with tempfile.TemporaryDirectory() as name:
+            figures, missed = measure_node(Path(name), args.streams, args.seconds)
+        finish("nodes", "Engines on three nodes, one of them killed", figures, missed=missed,
+               note=note, keep=not args.no_record)  # fmt: skip
+        return
+    figures, missed = {}, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("moves", "kill", "throughput/one", "throughput/three"):
@@ -229,10 +288,6 @@ def main() -> None:
         ):
             figures |= found
             missed += short
-    note = (
-        "Before the tests' small engine: a token takes 50 ms, and 5 ms more for each answer beside "
-        "it, by sleeping. Clients and server share the machine."
-    )
     finish("replicas", "Three engines behind one server", figures, missed=missed, note=note,
            keep=not args.no_record)  # fmt: skip
 
