@@ -72,4 +72,4 @@ def why_now(item: Mapping[str, Any]) -> str:
         told.append("reviewers disagree")
     if not any(one["categories"] or one["correction"] or one["comment"] for one in bad):
         told.append("nobody said what is wrong")
-    return f"Why now: {', '.join(told)}."
+    return f"Why now: {', '.join(told)}. First comes what is severe, repeated or in doubt."

@@ -280,7 +280,7 @@ class RunsPage:
     def _values(self, page: OpenRuns) -> list[Any]:
         """What ``drawn`` shows."""
         can, asked = page.actions, page.asked
-        choices = [(_label(run), run["run_id"]) for run in page.runs]
+        choices = [(_label(run, page.stack), run["run_id"]) for run in page.runs]
         known = page.chosen if page.chosen in [run["run_id"] for run in page.runs] else None
         is_long = len(page.report) > MOST_REPORT
         report = "" if is_long else page.report.replace("<head>", f"<head>{REPORT_POLICY}", 1)
@@ -373,16 +373,21 @@ def _sign(status: dict[str, Any], runs: Sequence[dict[str, Any]]) -> tuple[Any, 
     )
 
 
-def _label(run: dict[str, Any]) -> str:
-    """A night in the list: when it began, and what became of it."""
+def _label(run: dict[str, Any], stack: Sequence[str]) -> str:
+    """A night in the list: when it began, and what became of it.
+
+    Args:
+        stack: the champion and the versions that rollbacks go to.
+    """
     detail, promotion = run.get("detail") or {}, run.get("promotion") or {}
     if run.get("progress"):
         word = "runs now"
     elif run["status"] == "finished":
         outcome = str(detail.get("outcome") or "finished")
         word = MOVES.get(promotion.get("outcome", ""), WORDS.get(outcome, outcome))
-        if promotion.get("version"):
-            word = f"{promotion['version']} {word}"
+        if version := promotion.get("version"):
+            is_gone = promotion["outcome"] == "live" and version not in stack
+            word = f"{version} rolled back" if is_gone else f"{version} {word}"
     elif run["status"] in ("failed", "given_up"):
         word = run["status"].replace("_", " ")
     else:

@@ -66,10 +66,13 @@ def test_a_question_that_is_answered_twice_is_done_once(console: Console) -> Non
     assert opened(console, act).startswith("pawl@2 answers now (before: pawl@3)")
     assert console.status()["champion"] == "pawl@2"
 
-    async def look(runs: Any, page: Any, request: Any) -> str:
-        return str(runs._values(page)[3])
+    async def look(runs: Any, page: Any, request: Any) -> tuple[str, list[str]]:
+        values = runs._values(page)
+        return str(values[3]), [label for label, _ in values[1]["choices"]]
 
-    detail = opened(console, look)
+    detail, nights = opened(console, look)
+    words = ["pawl@3 rolled back", "pawl@2 promoted", "pawl@1 promoted"]
+    assert [label.partition(" · ")[2] for label in nights] == words
     assert "UTC: pawl@3 promoted in place of pawl@2, by the operator&#39;s key</li>" in detail
     assert "UTC: rolled back from pawl@3 to pawl@2, by the operator&#39;s key</li>" in detail
 
