@@ -1,6 +1,7 @@
 # make up      install what is missing, then serve: prints the address, Ctrl-C stops
 # make check   install what is missing, then lint and every test that is quick: no engine, no browser
 # make test    make check, then the tests that start vLLM, drive a browser or train
+# make cluster the tests that need a Ray cluster, in an environment of their own (240 MB, build/ray)
 # make demo    people correct what the model invents; a night later it knows better
 # make bars    speed and endurance, each a command; the figures go to docs/measurements.md
 # make lint    ruff, mypy, import-linter, licences of what is installed
@@ -15,7 +16,7 @@ PYTEST := $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 BARS ?= first_chat gateway adapter_speed scoring demo night real_data kills journal frozen overload half_open targets fuzz tools clients forget matching curation noise gate influence review schedule resume search mixture dashboard accessibility hostile_texts conversations interruptions replicas use_cases
 
-.PHONY: up test check lint style demo docs bars install browser clean
+.PHONY: up test check cluster lint style demo docs bars install browser clean
 .DEFAULT_GOAL := up
 
 install:
@@ -51,6 +52,15 @@ browser:
 test: check browser
 	$(PYTEST) -m "slow and not engine and not browser" $(ARGS)
 	$(PYTEST) -m "engine or browser" $(ARGS)
+
+# Ray beside what the project's own environment has, which stays as it is.
+RAY := build/ray
+cluster: install
+	@test -x $(RAY)/bin/python || { $(PYTHON) -m venv $(RAY) && \
+	  $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > $$($(RAY)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pawl.pth; }
+	@$(RAY)/bin/python -m pip install --quiet --no-deps -r requirements/ray.txt
+	PYTHONPATH=$(CURDIR) $(RAY)/bin/python -m pytest tests/serve/engine/test_nodes.py tests/evals/test_cluster.py $(ARGS)
 
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)

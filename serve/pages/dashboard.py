@@ -104,6 +104,7 @@ def now(health: dict[str, Any], load: Load) -> str:
     rows = [
         ("Champion", health["champion"], "" if health["champion_served"] else "not loaded"),
         ("Engine", engine["state"], f"{engine['n_restarts']} restarts"),
+        *([("Replicas", engine["detail"], "")] if "replicas answer" in engine["detail"] else []),
         ("Answering", f"{held:.0f}", f"{values.get('pawl_queue_length', 0):.0f} wait"),
         ("In the engine", _whole(values.get("pawl_engine_requests_running")),
          f"{_whole(values.get('pawl_engine_requests_waiting'))} wait there"),
