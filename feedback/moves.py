@@ -65,11 +65,12 @@ def _request_of(row: Promotion, requests: Sequence[tuple[AuditEntry, str]]) -> A
 
 
 def _who(entry: AuditEntry) -> str:
+    if entry.caller not in SERVER_CALLERS:  # whatever it sent, it was not a night
+        return entry.caller
     try:
         target = json.loads(entry.target)
     except ValueError:  # it was cut
         target = {}
-    # A night names its run beside the folder (refine.night.steps), and nobody else does.
-    if entry.action == "promote" and {"run_dir", "run_id"} <= target.keys():
-        return NIGHT
-    return OPERATOR if entry.caller in SERVER_CALLERS else entry.caller
+    # A night names its run beside the folder (refine.night.steps), and no command does.
+    is_night = entry.action == "promote" and {"run_dir", "run_id"} <= target.keys()
+    return NIGHT if is_night else OPERATOR

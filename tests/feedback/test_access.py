@@ -94,6 +94,9 @@ def test_moves_have_who_asked_for_them(store: Store) -> None:
     asked(4, "mallory", "roll back", "{}", "409 no_earlier_champion")  # at the same time
     moved(2, 4, 5, "live")
     moved(3, 5, 0, "refused")  # of a request whose end was not recorded
+    night_like = '{"run_dir": "/runs/r", "run_id": "r"}'
+    asked(6, "mallory", "promote", night_like, "200 refused pawl@4")
+    moved(4, 6, 2, "refused")
     moves = moves_of(store)
     assert [(one.at[8:10], one.version, one.outcome, one.by) for one in moves] == [
         ("01", "pawl@1", "canary", "the nightly job"),
@@ -101,6 +104,7 @@ def test_moves_have_who_asked_for_them(store: Store) -> None:
         ("03", "base", "live", "olga"),
         ("04", "pawl@2", "live", "the operator's key"),
         ("05", "pawl@3", "refused", None),
+        ("06", "pawl@4", "refused", "mallory"),
     ]
     assert [one.at[8:10] for one in moves_about(moves, ["pawl@1"])] == ["01", "02", "03"]
     assert [one.at[8:10] for one in moves_about(moves, ["base"])] == ["02", "03", "04"]
