@@ -64,6 +64,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         "--max-num-seqs", str(n_sequences),
         "--structured-outputs-config", STRUCTURED_OUTPUTS,
         "--disable-uvicorn-access-log",
+        "--middleware", "serve.engine.key.KeyRequired",
     ]  # fmt: skip
     if model.check.tools.parser is not None:
         command += ["--enable-auto-tool-choice", "--tool-call-parser", model.check.tools.parser]
@@ -109,8 +110,8 @@ def _shares_cores(engine: EngineSettings) -> bool:
 
 
 def engine_environment(settings: Settings, key: str, number: int = 1) -> dict[str, str]:
-    """What the child's environment needs beyond ours. Under /v1, where it answers and takes
-    adapters, vLLM will want ``key`` as a bearer token, whatever our environment says.
+    """What the child's environment needs beyond ours. Whoever asks the engine for an answer or
+    brings an adapter needs ``key`` as a bearer token, whatever our environment says.
 
     Args:
         number: of the replica, where there are several: each has its share of the cores, or a GPU.
@@ -127,6 +128,8 @@ def engine_environment(settings: Settings, key: str, number: int = 1) -> dict[st
         "PYTHONUNBUFFERED": "1",
     }
     values |= user_environment()
+    # so that it finds serve.engine.key and cpu_lora wherever it is started from
+    values |= {k: v for k, v in child_environment().items() if k == "PYTHONPATH"}
     if len(tempfile.gettempdir()) > MOST_SOCKET_FOLDER and os.access("/tmp", os.W_OK | os.X_OK):
         values["VLLM_RPC_BASE_PATH"] = "/tmp"  # sockets of vLLM's processes to each other
     if runs_on_cpu():
@@ -140,8 +143,6 @@ def engine_environment(settings: Settings, key: str, number: int = 1) -> dict[st
         # vLLM compiles its log-probability kernel on first use: 18 s in which nobody is answered,
         # and the engine's death where there is no C++ compiler.
         values["TORCHDYNAMO_DISABLE"] = "1"
-        # so that the engine finds serve.engine.cpu_lora wherever it is started from
-        values |= {k: v for k, v in child_environment().items() if k == "PYTHONPATH"}
     elif n_replicas > 1 and (gpus := _gpus()):
         values["CUDA_VISIBLE_DEVICES"] = gpus[(number - 1) % len(gpus)]
     return values

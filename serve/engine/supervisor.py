@@ -76,7 +76,7 @@ class Engine:
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
         self.start_seconds: float | None = None
         self.base_url = ""
-        # Without the key every user of this machine could ask vLLM behind the gateway's back.
+        # Without the key whoever reaches its port could ask vLLM behind the gateway's back.
         self._start = Start(settings, model, command, secrets.token_hex(16), number)
         self.log_path = self._start.log_path
         self._start_child = start

@@ -60,7 +60,7 @@ def test_base_and_two_adapters_answer_side_by_side_each_in_its_own_words(real: L
 def test_vllm_takes_requests_of_its_gateway_only(real: Live) -> None:
     chat = {"model": "base", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
     lora = {"lora_name": "evil", "lora_path": "/nowhere"}
-    for path, body in ((CHAT, chat), ("/v1/load_lora_adapter", lora)):
+    for path, body in ((CHAT, chat), ("/v1/load_lora_adapter", lora), ("/invocations", chat)):
         for headers in ({}, {"Authorization": "Bearer guess"}):
             url = real.engine.base_url + path
             assert httpx.post(url, json=body, headers=headers, timeout=60).status_code == 401

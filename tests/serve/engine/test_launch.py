@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from pawl.engine_support import runs_on_cpu
 from pawl.jobs import n_cores
 from pawl.settings import Settings
+from serve.engine.key import KeyRequired
 from serve.engine.launch import MANY_CORES, engine_environment, reason_in_log, vllm_command
 from tests.serve.live import FAKE_BASE, FAKE_TOOL_BASE, REPOSITORY
 
@@ -66,6 +73,19 @@ def test_the_command_keeps_to_loopback_and_rounds_the_rank_up(tmp_path: Path) ->
     assert ("UniProcExecutor" in text) == (n_cores() < MANY_CORES)
     text = " ".join(vllm_command(settings, FAKE_TOOL_BASE, 1234))
     assert "--enable-auto-tool-choice --tool-call-parser hermes" in text
+
+
+def test_the_engine_is_asked_with_its_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("told")
+
+    monkeypatch.setenv("VLLM_API_KEY", "key")
+    routes = [Route(path, told, methods=["GET", "POST"]) for path in ("/invocations", "/metrics")]
+    client = TestClient(Starlette(routes=routes, middleware=[Middleware(KeyRequired)]))
+    for headers in ({}, {"Authorization": "Bearer guess"}, {"Authorization": b"Bearer \xff"}):
+        assert client.post("/invocations", headers=headers).status_code == 401
+    assert client.post("/invocations", headers={"Authorization": "Bearer key"}).text == "told"
+    assert client.get("/metrics").text == "told"
 
 
 def test_replicas_share_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
