@@ -292,10 +292,12 @@ def drawn(page: OpenPage) -> list[Any]:
     """The conversation, and the input with its button: Send, or Stop while an answer comes."""
     busy, page.drawn = page.conversation.busy, page.conversation.state
     page.n_drawn += 1
+    # Somebody may have checked the box of a page that was just loaded: it is laid out unchecked.
+    is_as_laid_out = page.n_drawn == 1 and page.conversation.learn
     return [
         gr.update(value=messages(page.turns, busy), feedback_value=thumbs(page.turns)),
         gr.update(submit_btn=not busy and say("page.send"), stop_btn=busy and say("page.stop")),
-        gr.update(value=not page.conversation.learn),
+        gr.skip() if is_as_laid_out else gr.update(value=not page.conversation.learn),
         gr.update(visible=page.conversation.is_full),
         *drawn_settings(page),
         str(page.n_drawn),
