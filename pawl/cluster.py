@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 from pawl.errors import PawlError
 
@@ -32,7 +32,7 @@ def connect(address: str) -> Any:
         import ray
     except ImportError as error:
         raise PawlError(
-            "a Ray cluster is set, and Ray is not installed",
+            "Ray is not installed, and an address of a Ray cluster is set",
             str(error),
             "pip install 'pawl-chat[ray]', here and on each node",
             code="engine_failed",
@@ -49,6 +49,25 @@ def connect(address: str) -> Any:
     except (OSError, RuntimeError, ValueError) as error:
         raise ConnectionError(str(error).split("\n")[0]) from error
     return ray
+
+
+def head_of(ray: Any) -> Literal["there", "away", "another"]:
+    """Whether the head that this process is connected to is there.
+
+    To be asked before a call of Ray's: where the head is away they wait for it and can't be
+    stopped, and where another cluster's is at its address (a head that was started again) they end
+    this process.
+    """
+    from ray._raylet import GcsClient
+
+    address = ray.get_runtime_context().gcs_address
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError:
+        return "away"
+    own = ray._private.worker.global_worker.gcs_client.cluster_id
+    return "there" if GcsClient(address=address).cluster_id == own else "another"
 
 
 def _init(ray: Any, address: str) -> None:

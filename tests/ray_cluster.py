@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,29 @@ import pytest
 REASON = "clusters are not tested: pip install 'pawl-chat[ray]'"
 
 
-def node(host: str, n_cores: int = 1) -> dict[str, Any]:
+def node(host: str, n_cores: int = 1, **more: Any) -> dict[str, Any]:
     # Not 127.0.0.1, in whose place Ray takes the machine's own address.
-    return {"num_cpus": n_cores, "node_ip_address": host, "include_dashboard": False}
+    return {"num_cpus": n_cores, "node_ip_address": host, "include_dashboard": False, **more}
 
 
 @contextmanager
 def ray_cluster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, head_cores: int = 1
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    head_cores: int = 1,
+    others: Sequence[str] = ("127.0.0.3", "127.0.0.4"),
+    **head: Any,
 ) -> Iterator[Any]:
-    """A head at 127.0.0.2 and two more nodes, until the block ends; skips where Ray is not."""
+    """A head at 127.0.0.2 and more nodes, until the block ends; skips where Ray is not."""
     ray = pytest.importorskip("ray", reason=REASON)
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where nodes keep adapters
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    running = Cluster(initialize_head=True, head_node_args=node("127.0.0.2", head_cores))
+    running = Cluster(initialize_head=True, head_node_args=node("127.0.0.2", head_cores, **head))
     try:
-        for host in ("127.0.0.3", "127.0.0.4"):
+        for host in others:
             running.add_node(**node(host))
         yield running
     finally:

@@ -11,7 +11,6 @@ An actor ends when the gateway does, or its node's Ray; the engine's session end
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.adapters import FILES, MANIFEST, read_manifest
-from pawl.cluster import connect
+from pawl.cluster import connect, head_of
 from pawl.errors import PawlError
 from pawl.files import PRIVATE, sha256_file, write_atomic
 from pawl.logs import FILE_BYTES
@@ -153,15 +152,17 @@ class RayNodes:
 
     async def start(self, start: Start, say: Callable[[str], None]) -> Child:
         """See ``Starter``. Waits for a node that has room."""
-        async with self._connecting:
-            await self._connected(say)
+        self._node_of.pop(start.number, None)
+        while True:
+            async with self._connecting:
+                await self._connected(say)
+                if (node := await self._node(start.number)) is not None:
+                    break
+            say("waiting for a node of the Ray cluster")
+            await asyncio.sleep(WAIT_SECONDS)
         ray = self._ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._node_of.pop(start.number, None)
-        while (node := await self._node(start.number)) is None:
-            say("waiting for a node of the Ray cluster")
-            await asyncio.sleep(WAIT_SECONDS)
         host = node["NodeManagerAddress"]
         _log.info("%s starts on node %s", start.name, host)
         affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -192,7 +193,15 @@ class RayNodes:
 
     async def _connected(self, say: Callable[[str], None]) -> None:
         """Return once this machine is a living node of the cluster."""
-        if self._ray is not None and not await asyncio.to_thread(self._is_node):
+        head = None
+        while (
+            self._ray is not None
+            and (head := await asyncio.to_thread(head_of, self._ray)) == "away"
+        ):
+            say("waiting for the head of the Ray cluster")
+            await asyncio.sleep(WAIT_SECONDS)
+        if head == "another" or (head and not await asyncio.to_thread(self._is_node)):
+            _log.warning("this is no node of the Ray cluster any more: it connects again")
             await asyncio.to_thread(self._ray.shutdown)
             self._ray = None
             self._kept.clear()
@@ -253,7 +262,7 @@ class _RayChild:
         self.ended: int | str | None = None
         self._nodes, self._ray, self._actor = nodes, ray, actor
         self._node_id, self._host = node["NodeID"], node["NodeManagerAddress"]
-        self._log_path = start.log_path
+        self._name, self._log_path = start.name, start.log_path
         self._waiting = asyncio.create_task(self._wait())
         self._following = asyncio.create_task(self._follow_log())
 
@@ -281,9 +290,12 @@ class _RayChild:
         return await asyncio.shield(self._waiting)
 
     async def end(self) -> None:
-        with contextlib.suppress(self._ray.exceptions.RayError, TimeoutError):
-            await asyncio.wait_for(self._actor.end.remote(), END_SECONDS)
-        self._ray.kill(self._actor)
+        try:
+            if not isinstance(self.ended, str):
+                await asyncio.wait_for(self._actor.end.remote(), END_SECONDS)
+            self._ray.kill(self._actor)
+        except Exception as error:  # its node, its cluster or the connection went away
+            _log.warning("%s on node %s was left to Ray: %r", self._name, self._host, error)
         for task in (self._waiting, self._following):
             task.cancel()
         await asyncio.gather(self._waiting, self._following, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,41 @@ def test_what_arrives_damaged_is_refused_and_sent_again(tmp_path: Path) -> None:
     assert path is not None
     assert Path(path).name == name
     assert actor._keep(name, None) == path
+
+
+def test_a_head_that_is_started_again_is_another_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    """Ray itself would end the server at its next question."""
+    head = {"gcs_server_port": free_port, "others": ()}
+    settings = Settings(
+        state_dir=tmp_path / "state", engine={"ray_address": f"127.0.0.2:{free_port}"}
+    )
+    with (
+        ray_cluster(tmp_path, monkeypatch, **head) as first,
+        composed(settings, pages=False) as server,
+    ):
+        for processes in first.head_node.all_processes.values():
+            for one in processes:
+                one.process.kill()
+        assert ask(server, "is anybody there?", "talk").status_code == 200
+        with ray_cluster(tmp_path, monkeypatch, **head):
+            engine = server.engine
+            psutil.Process(engine.pid).children()[0].kill()
+            eventually(lambda: engine.n_restarts == 1 and engine.state == "ready", "it is back", 90)
+            assert ask(server, "and now?", "talk").status_code == 200
+            server.call(engine.stop())
+
+
+def test_without_ray_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    settings = Settings(state_dir=tmp_path / "state", engine={"ray_address": "auto"})
+    with composed(settings, pages=False, wait=False) as server:
+        eventually(lambda: server.engine.state == "failed", "it has failed")
+        assert "Ray is not installed" in server.engine.detail
+        assert "pip install 'pawl-chat[ray]'" in str(server.engine.failure)
 
 
 def test_it_waits_for_a_cluster_that_is_not_there_yet(tmp_path: Path) -> None:
