@@ -1035,6 +1035,9 @@ class Shadow(Answer):
 class Health(Answer):
     status: str = "ok"
     champion: str
+    champion_since: str | None = Field(
+        description="when it went live, UTC; null: nothing was ever promoted"
+    )
     champion_served: bool
     engine: EngineHealth
 

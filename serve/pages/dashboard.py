@@ -102,13 +102,13 @@ def now(health: dict[str, Any], load: Load) -> str:
     refused = sum(load.counts.get("pawl_refusals", {}).values())
     requests = load.counts.get("pawl_requests", {})
     rows = [
-        ("Champion", health["champion"], "" if health["champion_served"] else "not loaded"),
+        ("Version that answers", health["champion"], _since(health)),
         ("Engine", engine["state"], f"{engine['n_restarts']} restarts"),
         *([("Replicas", engine["detail"], "")] if "replicas answer" in engine["detail"] else []),
         ("Answering", f"{held:.0f}", f"{values.get('pawl_queue_length', 0):.0f} wait"),
         ("In the engine", _whole(values.get("pawl_engine_requests_running")),
          f"{_whole(values.get('pawl_engine_requests_waiting'))} wait there"),
-        ("KV cache in use", "?" if cache is None else f"{100 * cache:.0f} %", ""),
+        ("Engine's cache in use", "?" if cache is None else f"{100 * cache:.0f} %", ""),
         ("Wait for the engine", *_median(load, "pawl_queue_seconds")),
         ("First token", *_median(load, "pawl_first_token_seconds")),
         ("Whole answer", *_median(load, "pawl_request_seconds")),
@@ -118,13 +118,20 @@ def now(health: dict[str, Any], load: Load) -> str:
     return str(_html.tiles("Now, and since the server began", rows))
 
 
+def _since(health: dict[str, Any]) -> str:
+    if not health["champion_served"]:
+        return "not loaded"
+    since = health["champion_since"]
+    return f"since {since[:16].replace('T', ' ')} UTC" if since else "nothing was promoted yet"
+
+
 def _whole(value: float | None) -> str:
     return "?" if value is None else f"{value:.0f}"
 
 
 def _median(load: Load, name: str) -> tuple[str, str]:
     found = load.quantiles.get(name)
-    return (f"{found[0]:.2f} s", f"95 %: {found[1]:.2f} s") if found else ("none yet", "")
+    return (f"{found[0]:.2f} s", f"95 of 100: {found[1]:.2f} s") if found else ("none yet", "")
 
 
 def tiles(found: dict[str, Any], waiting: list[str]) -> str:

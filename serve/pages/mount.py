@@ -216,7 +216,7 @@ class Pages:
         links = _asset("navigation.js").replace("%ROOT%", root)
         texts = _asset("texts.js").replace("%TEXTS%", BROWSER_TEXTS)
         session = _asset("session.js").replace("%START%", self._start)
-        scripts = (texts, session, links, _asset(f"{name}.js"))
+        scripts = (texts, session, _asset("look.js"), links, _asset(f"{name}.js"))
         head = _asset("icon.html") + "<script>{}</script>".format("\n".join(scripts))
         if path == CHAT.path:
             for at, kind in _INSTALLED.items():

@@ -1,29 +1,9 @@
-// Keys, focus, and the switch between light and dark.
+// Keys, focus, and the language.
 (() => {
   const find = (place) => document.querySelector(place);
   const form = () => find("#pawl-form [class*=pawl-about-]");
 
   find("link[rel=manifest]")?.setAttribute("href", "manifest.json");  // also below a path
-
-  // Light or dark: the system's, until the switch is pressed.
-  const look = () => localStorage.getItem("pawl-look");
-  const dress = () => {
-    const isDark = look() ? look() === "dark" : document.body.classList.contains("dark");
-    document.body.classList.toggle("dark", isDark);
-    document.documentElement.style.colorScheme = isDark ? "dark" : "light";
-  };
-  const begin = () => {
-    dress();
-    new MutationObserver(dress).observe(document.body, { attributeFilter: ["class"] });
-  };
-  if (document.body) begin();  // Gradio puts the head's scripts in when it has begun
-  else addEventListener("DOMContentLoaded", begin);
-  addEventListener("click", (event) => {
-    if (!event.target.closest?.("#pawl-look")) return;
-    const isDark = document.body.classList.contains("dark");
-    localStorage.setItem("pawl-look", isDark ? "light" : "dark");
-    dress();
-  });
 
   // The language: the server keeps a choice in a cookie and leads back here.
   addEventListener("click", (event) => {

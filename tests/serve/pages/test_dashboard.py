@@ -59,6 +59,20 @@ def opened(browser: Browser, server: Composed, **context: Any) -> Tab:
     return tab
 
 
+def test_the_look_that_was_chosen_on_the_chat_page_goes_for_this_one(
+    server: Composed, browser: Browser
+) -> None:
+    page, white = opened(browser, server, color_scheme="dark").page, "rgb(255, 255, 255)"
+    links = page.locator("#pawl-nav")
+    expect(links).not_to_have_css("background-color", white)
+    page.goto(server.url)
+    page.get_by_role("button", name="Light or dark").click()
+    page.goto(f"{server.url}/dashboard")
+    expect(page.locator("body")).not_to_contain_class("dark")
+    expect(links).to_have_css("background-color", white)
+    page.context.close()
+
+
 def saved(page: Page, name: str, folder: Path) -> list[list[str]]:
     """The rows of a panel's file."""
     panel = page.locator(f"#panel-{name}")
@@ -80,7 +94,9 @@ def test_figures_tables_and_files(server: Composed, browser: Browser, tmp_path: 
     expect(came).to_contain_text("300")
     expect(came).to_contain_text(re.compile(r"2 up, 6 down"))
     expect(page.get_by_label("What waits")).to_contain_text(re.compile(r"Flags for a reviewer\s*6"))
-    expect(page.get_by_label("Now, and since the server began")).to_contain_text("ready")
+    now = page.get_by_label("Now, and since the server began")
+    expect(now).to_contain_text("ready")
+    expect(now).to_contain_text("nothing was promoted yet")
     picture(page, "dashboard")
     [head, *rows] = saved(page, "versions", tmp_path)
     assert head[:4] == ["version", "answers", "people", "flagged"]
