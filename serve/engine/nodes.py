@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import shutil
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from serve.engine.child import Child, CommandMaker, LocalChild, Start, start_loc
 WAIT_SECONDS = 2.0  # between two looks for a node
 LOG_SECONDS = 0.5  # between two looks at a log
 END_SECONDS = 15.0  # for an engine to end
+N_ON_NODE = 16  # adapters that stay on a node, those used last
 N_KEPT = 4  # adapters that stay in the object store: champion, challenger, previous, canary
 MOST_LOG_BYTES = 1_000_000  # of one look
 _log = logging.getLogger("pawl.engine")
@@ -132,6 +134,12 @@ class NodeActor:
                     retryable=True,
                     code="adapter_not_loaded",
                 )
+        os.utime(folder / MANIFEST)
+        manifests = folder.parent.glob(f"*/{MANIFEST}")
+        oldest_last = sorted(manifests, key=lambda one: one.stat().st_mtime_ns, reverse=True)
+        n_kept = max(N_ON_NODE, 2 * self._settings.engine.max_loras)  # vLLM may read one again
+        for one in oldest_last[n_kept:]:
+            shutil.rmtree(one.parent)
         return str(folder)
 
 

@@ -16,7 +16,7 @@ from pawl.adapters import MANIFEST
 from pawl.errors import PawlError
 from pawl.files import sha256_file
 from pawl.settings import EngineSettings, Settings
-from serve.engine.nodes import NodeActor
+from serve.engine.nodes import N_ON_NODE, NodeActor
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.ray_cluster import REASON, node, ray_cluster
 from tests.serve.live import Operator, eventually
@@ -120,6 +120,12 @@ def test_what_arrives_damaged_is_refused_and_sent_again(tmp_path: Path) -> None:
     assert path is not None
     assert Path(path).name == name
     assert actor._keep(name, None) == path
+    for seed in range(2, N_ON_NODE + 3):
+        other = light_adapter(tmp_path / f"a{seed}", light_base(tmp_path / "base"), seed=seed)
+        files = {one.name: one.read_bytes() for one in other.iterdir()}
+        assert actor._keep(sha256_file(other / MANIFEST), files)
+        assert actor._keep(name, None) == path  # it is in use
+    assert len(list(Path(path).parent.iterdir())) == N_ON_NODE
 
 
 def test_a_head_that_is_started_again_is_another_cluster(
