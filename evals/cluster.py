@@ -1,27 +1,32 @@
 """Scoring on the nodes of a Ray cluster: each part is a task, done again where its node is lost.
 
 A task is the scoring child with the same arguments, so its scores are those of one machine. What
-the arguments name is sent with it, but for the base and ``gate.data_dir``, which lie under the same
-path on each node.
+the arguments name is sent with it, but for ``gate.data_dir`` and the base, which lie under the same
+path on each node; that it is the same base is checked.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 from evals.score import BASE, ITEMS, MANIFEST
-from pawl.cluster import connect
+from pawl.cluster import check_same_base, connect
 from pawl.errors import PawlError
-from pawl.files import write_atomic
+from pawl.files import PRIVATE, hold_lock, is_locked, write_atomic
 from pawl.jobs import THREADS_BESIDE_ENGINE, OnEvent, run_job
 
 LOOK_SECONDS = 2.0
 N_RETRIES = 3  # of a task whose node is lost
-_SENT = ("--adapter", "--asking", "--holdout", "--more-rows", "--placebo-of", "--suite", "--watch")
+CACHE = Path("~/.cache/pawl")  # of a node: the hashes of its base's files, what tasks work with
+WATCH = "--watch"
+_SENT = ("--adapter", "--asking", "--holdout", "--more-rows", "--placebo-of", "--suite", WATCH)
 _THERE = ("--model", "--data-dir")
 Files = dict[str, bytes]  # of a folder, by path; of a file alone, under ""
 
@@ -81,21 +86,12 @@ def score_on_nodes(
 
 
 def _score(arguments: list[str], sent: dict[str, Files], n_threads: int) -> Files:
-    """On a node: the finished folder. Raises PawlError: as ``run_job``, or a folder is not here."""
-    with tempfile.TemporaryDirectory(prefix="pawl-scoring-") as name:
-        work = Path(name)
-        for place, flag in enumerate(arguments[:-1]):
-            value = arguments[place + 1]
-            if flag in sent:
-                arguments[place + 1] = str(work / flag.strip("-"))
-                _unpack(sent[flag], work / flag.strip("-"))
-            elif flag in _THERE and not Path(value).exists():
-                raise PawlError(
-                    f"{value} is not on {socket.gethostname()}",
-                    "the base and the benchmarks' data lie under the same path on each node",
-                    "Copy it there, or share the folder",
-                    code="scoring_died",
-                )
+    """On a node: the finished folder. Raises PawlError: as ``run_job``, or the base or the data are
+    not here."""
+    with _work_folder() as work:
+        arguments = _placed(arguments, sent, work)
+        named = dict(pairwise(arguments))
+        check_same_base(Path(named["--model"]), named["--model-fingerprint"], CACHE.expanduser())
         run_job(
             "evals.score", [*arguments, "--out", str(work / "out")],
             name="scoring", log_path=work / "scoring.log", n_threads=n_threads,
@@ -103,13 +99,54 @@ def _score(arguments: list[str], sent: dict[str, Files], n_threads: int) -> File
         return {one: (work / "out" / one).read_bytes() for one in (ITEMS, MANIFEST)}
 
 
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A folder of a node until the block ends. Those that killed tasks left, with what people asked
+    in them, go first."""
+    folder = CACHE.expanduser() / "scoring"
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    for lock in folder.glob("*/lock"):
+        if not is_locked(lock):
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        lock = Path(name) / "lock"
+        with hold_lock(lock, "a scoring begins", "Start it again", wait_seconds=LOOK_SECONDS):
+            yield Path(name)
+
+
+def _placed(arguments: Sequence[str], sent: Mapping[str, Files], work: Path) -> list[str]:
+    """On a node: the arguments with what was sent, which is written under ``work``."""
+    for name, files in sent.items():
+        _unpack(files, work / name.strip("-"))
+    placed = list(arguments)
+    for place, (flag, value) in enumerate(pairwise(arguments), 1):
+        if flag in sent:
+            placed[place] = str(work / flag.strip("-"))
+        elif flag in _THERE and not Path(value).exists():
+            raise PawlError(
+                f"{value} is not on {socket.gethostname()}",
+                "the base and the benchmarks' data lie under the same path on each node",
+                "Copy it there, or share the folder",
+                code="scoring_died",
+            )
+    return placed
+
+
 def _packed(arguments: Sequence[str]) -> dict[str, Files]:
-    """What has to be sent with these arguments, by flag."""
-    return {
+    """What has to be sent with these arguments: by flag, and what such a file names."""
+    sent = {
         flag: _files(Path(value))
         for flag, value in pairwise(arguments)
         if flag in _SENT and value != BASE
     }
+    if WATCH in sent:
+        watch = json.loads(sent[WATCH][""])
+        folder = Path(arguments[arguments.index(WATCH) + 1]).parent
+        for n, reference in enumerate(watch["references"]):
+            sent[f"scores-{n}"] = _files(folder / reference["items"])
+            reference["items"] = f"scores-{n}"
+        sent[WATCH] = {"": json.dumps(watch).encode()}
+    return sent
 
 
 def _files(path: Path) -> Files:

@@ -258,11 +258,11 @@ def _run_tasks(scorer: Any, loaded: Any, drawn: Iterable[dict[str, list[int]]]) 
 
 def read_watch(path: Path, n_benchmarks: int) -> Watch:
     """What ``--watch`` names: ``{"alpha", "references": [{"items", "margin", "margins"}]}``, where
-    ``items`` is the path of a model's scores."""
+    ``items`` is the path of a model's scores, from the file's own folder on."""
     value = read_json(path)
     references = []
     for one in value["references"]:
-        with Path(one["items"]).open(encoding="utf-8") as file:
+        with (path.parent / one["items"]).open(encoding="utf-8") as file:
             items = [ItemScore(**json.loads(line)) for line in file]
         scores = {(item.benchmark, item.item_id): item.score for item in items}
         references.append(Reference(scores, one["margin"], one["margins"]))

@@ -1,4 +1,5 @@
-"""The connection to a Ray cluster, for engines and scoring that run on its nodes.
+"""The connection to a Ray cluster, for engines and scoring that run on its nodes, and whether a
+node has the base.
 
 This machine has to be one of the nodes. Ray is an extra, imported here alone.
 """
@@ -9,9 +10,11 @@ import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal
 
 from pawl.errors import PawlError
+from pawl.models import resolve_model
 
 CONNECT_SECONDS = 5.0
 
@@ -68,6 +71,32 @@ def head_of(ray: Any) -> Literal["there", "away", "another"]:
         return "away"
     own = ray._private.worker.global_worker.gcs_client.cluster_id
     return "there" if GcsClient(address=address).cluster_id == own else "another"
+
+
+def check_same_base(model_dir: Path, fingerprint: str, cache_dir: Path) -> None:
+    """Make sure that a folder of this node holds the base that the server has there.
+
+    Args:
+        fingerprint: the base's.
+        cache_dir: remembers the hashes of large files.
+
+    Raises:
+        PawlError: it holds another one.
+    """
+    if fingerprint.startswith("sha256:"):  # a path of the hub's or a GGUF file's says which it is
+        found = resolve_model(str(model_dir), cache_dir=cache_dir).fingerprint
+        if found != fingerprint:
+            raise other_base(model_dir, found, fingerprint)
+
+
+def other_base(model_dir: Path, found: str, expected: str) -> PawlError:
+    """Of a node whose base is not the server's, by their fingerprints."""
+    return PawlError(
+        f"the base is another one on {socket.gethostname()}",
+        f"{found[:19]} is not {expected[:19]}",
+        f"Put {model_dir} of the server on that node, under the same path",
+        code="other_base",
+    )
 
 
 def _init(ray: Any, address: str) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.adapters import FILES, MANIFEST, read_manifest
-from pawl.cluster import connect, head_of
+from pawl.cluster import check_same_base, connect, head_of, other_base
 from pawl.errors import PawlError
 from pawl.files import PRIVATE, sha256_file, write_atomic
 from pawl.logs import FILE_BYTES
@@ -75,16 +75,13 @@ class NodeActor:
         return self._child.base_url, self._child.command, self._child.pid
 
     def _model(self, wanted: BaseModel) -> BaseModel:
+        cache_dir = self._settings.state_dir
         if wanted.model_dir.exists():
+            check_same_base(wanted.model_dir, wanted.fingerprint, cache_dir)
             return wanted
-        found = resolve_model(wanted.name, cache_dir=self._settings.state_dir)
+        found = resolve_model(wanted.name, cache_dir=cache_dir)
         if found.fingerprint != wanted.fingerprint:
-            raise PawlError(
-                f"{wanted.name} is another base on {socket.gethostname()}",
-                f"{found.fingerprint[:19]} is not {wanted.fingerprint[:19]}",
-                f"Put {wanted.model_dir} of the server on that node, under the same path",
-                code="other_base",
-            )
+            raise other_base(wanted.model_dir, found.fingerprint, wanted.fingerprint)
         return replace(wanted, model_dir=found.model_dir)
 
     async def wait(self) -> int:
@@ -123,17 +120,19 @@ class NodeActor:
             folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             for file in FILES:  # the manifest last
                 write_atomic(folder / file, files[file])
-        hashes = {**read_manifest(folder).files_sha256, MANIFEST: f"{name}"}
-        for file, expected in hashes.items():
-            if sha256_file(folder / file) != expected:
-                (folder / MANIFEST).unlink()
-                raise PawlError(
-                    f"{file} of an adapter is damaged on {socket.gethostname()}",
-                    "its hash is not the one that was sent",
-                    "It is sent again the next time",
-                    retryable=True,
-                    code="adapter_not_loaded",
-                )
+        damaged = None if _has(folder, MANIFEST, name) else MANIFEST
+        if damaged is None:
+            hashes = read_manifest(folder).files_sha256
+            damaged = next((one for one in hashes if not _has(folder, one, hashes[one])), None)
+        if damaged is not None:
+            (folder / MANIFEST).unlink()
+            raise PawlError(
+                f"{damaged} of an adapter is damaged on {socket.gethostname()}",
+                "its hash is not the one that was sent",
+                "It is sent again the next time",
+                retryable=True,
+                code="adapter_not_loaded",
+            )
         os.utime(folder / MANIFEST)
         manifests = folder.parent.glob(f"*/{MANIFEST}")
         oldest_last = sorted(manifests, key=lambda one: one.stat().st_mtime_ns, reverse=True)
@@ -173,6 +172,7 @@ class RayNodes:
 
         host = node["NodeManagerAddress"]
         _log.info("%s starts on node %s", start.name, host)
+        say(f"starting on node {host}")
         affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         options = {"num_cpus": 0, "num_gpus": 1 if _n_gpus(node) else 0, "max_restarts": 0,
                    "scheduling_strategy": affinity}  # fmt: skip
@@ -251,12 +251,14 @@ class RayNodes:
         path = await actor.keep.remote(name, None)
         if path is None:
             if name not in self._kept:
-                files = {file: (adapter_dir / file).read_bytes() for file in FILES}
-                self._kept[name] = await asyncio.to_thread(self._ray.put, files)
+                self._kept[name] = await asyncio.to_thread(self._put, adapter_dir)
                 while len(self._kept) > N_KEPT:
                     del self._kept[next(iter(self._kept))]
             path = await actor.keep.remote(name, self._kept[name])
         return Path(path)
+
+    def _put(self, adapter_dir: Path) -> Any:
+        return self._ray.put({file: (adapter_dir / file).read_bytes() for file in FILES})
 
 
 class _RayChild:
@@ -318,6 +320,10 @@ class _RayChild:
                 f"node {self._host} was lost", type(error).__name__, retryable=True,
                 code="adapter_not_loaded",
             ) from error  # fmt: skip
+
+
+def _has(folder: Path, file: str, sha256: str) -> bool:
+    return (folder / file).is_file() and sha256_file(folder / file) == sha256
 
 
 def _n_gpus(node: dict[str, Any]) -> int:

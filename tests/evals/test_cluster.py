@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,13 +12,16 @@ from typing import Any
 import psutil
 import pytest
 
-from evals.cluster import score_on_nodes
+from evals.cluster import _packed, _placed, _work_folder, score_on_nodes
 from evals.runner import score
+from evals.score import ITEMS, read_watch, write_scores
 from evals.suites import Suite
 from pawl.errors import PawlError
-from pawl.models import BaseModel
+from pawl.files import write_json
+from pawl.models import BaseModel, resolve_model
+from pawl.schemas import ItemScore
 from tests.ray_cluster import REASON, ray_cluster
-from tests.serve.live import eventually
+from tests.serve.live import REPOSITORY, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -35,6 +41,7 @@ def test_scores_of_a_cluster_that_loses_a_node_are_those_of_one_machine(
     model: BaseModel, adapter_dir: Path, suite: Suite, snapshot_dir: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    model = resolve_model(str(model.model_dir), cache_dir=tmp_path)  # nodes check its fingerprint
     what: dict[str, Any] = {"suite": suite, "n_items": 20, "snapshot_dir": snapshot_dir,
                             "n_threads": 1, "placebo_of": "base", "n_placebos": 2}  # fmt: skip
     with ray_cluster(tmp_path, monkeypatch, head_cores=0) as cluster, ThreadPoolExecutor(1) as pool:
@@ -57,3 +64,37 @@ def test_a_cluster_that_is_not_there_is_worth_another_try(tmp_path: Path) -> Non
     with pytest.raises(PawlError, match=r"no Ray cluster answers at 127\.0\.0\.1:9") as caught:
         score_on_nodes("127.0.0.1:9", {"holdout": []}, tmp_path)
     assert caught.value.retryable
+
+
+def test_a_node_is_sent_the_scores_that_a_watch_names(tmp_path: Path) -> None:
+    server, node = tmp_path / "server", tmp_path / "node"
+    items = [ItemScore("arc", f"{n}", n / 10, f"{n}") for n in range(5)]
+    (server / "champion").mkdir(parents=True)
+    write_scores(server / "champion", items, {})
+    reference = {"items": str(server / "champion" / ITEMS), "margin": 0.1, "margins": {}}
+    write_json(server / "watch.json", {"alpha": 0.05, "references": [reference]})
+    arguments = ["--seed", "0", "--watch", str(server / "watch.json")]
+    expected, sent = read_watch(server / "watch.json", 3), _packed(arguments)
+    shutil.rmtree(server)  # which a node does not have
+    placed = _placed(arguments, sent, node)
+    assert placed[:3] == arguments[:3]
+    assert read_watch(Path(placed[3]), 3) == expected
+
+
+def test_what_a_killed_task_left_on_a_node_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = (
+        "import os\nfrom evals.cluster import _work_folder\n"
+        "with _work_folder() as work:\n"
+        "    (work / 'holdout').write_text('a prompt')\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -9
+    (left,) = (tmp_path / ".cache" / "pawl" / "scoring").iterdir()
+    with _work_folder() as first, _work_folder() as second:
+        assert not left.exists()
+        assert first.exists()
+        assert second.exists()
+    assert list(left.parent.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from evals.cluster import _score
 from pawl.adapters import MANIFEST
 from pawl.errors import PawlError
 from pawl.files import sha256_file
@@ -116,16 +118,37 @@ def test_what_arrives_damaged_is_refused_and_sent_again(tmp_path: Path) -> None:
     with pytest.raises(PawlError, match="damaged"):
         actor._keep(name, {**files, "adapter_model.safetensors": b"half"})
     assert actor._keep(name, None) is None
-    path = actor._keep(name, files)
-    assert path is not None
-    assert Path(path).name == name
-    assert actor._keep(name, None) == path
+    for spoil in (MANIFEST, "adapter_config.json"):
+        path = actor._keep(name, files)
+        assert path is not None
+        assert Path(path).name == name
+        assert actor._keep(name, None) == path
+        (Path(path) / spoil).write_text("half" if spoil == MANIFEST else "")
+        with pytest.raises(PawlError, match="damaged"):
+            actor._keep(name, None)
+    Path(path, "adapter_config.json").unlink()  # by who tidies up there
+    assert actor._keep(name, files) == path
     for seed in range(2, N_ON_NODE + 3):
         other = light_adapter(tmp_path / f"a{seed}", light_base(tmp_path / "base"), seed=seed)
-        files = {one.name: one.read_bytes() for one in other.iterdir()}
-        assert actor._keep(sha256_file(other / MANIFEST), files)
+        sent = {one.name: one.read_bytes() for one in other.iterdir()}
+        assert actor._keep(sha256_file(other / MANIFEST), sent)
         assert actor._keep(name, None) == path  # it is in use
     assert len(list(Path(path).parent.iterdir())) == N_ON_NODE
+
+
+def test_a_node_with_another_base_under_the_same_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    here = light_base(tmp_path / "base")
+    there = replace(here, model_dir=light_base(tmp_path / "other", seed=1).model_dir)
+    actor = NodeActor(str(tmp_path / "node"), EngineSettings())
+    assert actor._model(here) == here
+    with pytest.raises(PawlError, match="the base is another one"):
+        actor._model(there)
+    arguments = ["--model", str(there.model_dir), "--model-fingerprint", there.fingerprint]
+    with pytest.raises(PawlError, match="the base is another one"):
+        _score(arguments, {}, 1)
 
 
 def test_a_head_that_is_started_again_is_another_cluster(
