@@ -43,7 +43,7 @@ from serve.pages.layout import (
     warn,
 )
 from serve.pages.markdown import own_text
-from serve.pages.rendering import has_reasons
+from serve.pages.rendering import is_more_than_a_thumb
 from serve.pages.said_back import SaidBack
 from serve.pages.side_by_side import SideBySide
 from serve.pages.sign_in import token_of
@@ -291,7 +291,7 @@ class ChatPage:
             return
         if page.conversation.busy or page.conversation is was_busy:  # pressed twice, or too early
             return
-        if page.form_turn and not (page.form_turn.marked_bad or has_reasons(page.form_turn)):
+        if page.form_turn and not is_more_than_a_thumb(page.form_turn):
             page.open_form(None)  # nothing is typed in it
         async for parts in self._ask(page, rater_id, model, text, len(page.turns), request, held):
             yield parts
@@ -572,18 +572,23 @@ class ChatPage:
     async def _thumb(
         self, page: OpenPage, rater_id: str | None, event: gr.LikeData, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
-        """A pressed thumb is saved at once; pressing the lit one takes back all that was said."""
-        turn, saved, at = None, False, _turn_index(event.index)
+        """A pressed thumb is saved at once. Pressing the lit one opens the form on what was said,
+        or takes it back where that is a thumb up alone."""
+        turn, saved, opened, at = None, False, False, _turn_index(event.index)
         if await self._is_current(page, self._rater(rater_id, request), at, request):
             turn = page.turns[at]
             self._sides.settle(turn)
-            thumb = {"thumb": "up" if event.liked else "down"}
-            feedback = {"retract": True} if event.liked == "" else thumb
-            form_turn = None if "retract" in feedback else turn
-            saved = await self._rate(page, turn, feedback, rater_id, request, form_turn)
-        if not saved:  # the browser has lit it by now
+            if event.liked == "" and is_more_than_a_thumb(turn):
+                page.open_form(turn)
+                opened = True
+            elif event.liked == "":
+                saved = await self._rate(page, turn, {"retract": True}, rater_id, request, None)
+            else:
+                thumb = {"thumb": "up" if event.liked else "down"}
+                saved = await self._rate(page, turn, thumb, rater_id, request, turn)
+        if not saved:  # the browser has changed it by now
             yield [gr.update(feedback_value=rendering.thumbs(page.turns, unset=turn)), *KEEP[1:]]
-        yield [*drawn(page), *(form(page) if saved else KEEP_FORM)]
+        yield [*drawn(page), *(form(page) if saved or opened else KEEP_FORM)]
 
     async def _save(
         self,

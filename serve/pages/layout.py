@@ -22,7 +22,7 @@ from serve.pages.rendering import (
     about,
     attach,
     difference,
-    has_reasons,
+    is_more_than_a_thumb,
     languages,
     messages,
     suggested,
@@ -324,7 +324,7 @@ def form(page: OpenPage) -> list[Any]:
     turn = page.form_turn
     if turn is None or turn.feedback is None:
         return [gr.update(visible=False), *[gr.skip()] * 7]
-    shown = turn.marked_bad or has_reasons(turn)
+    shown = is_more_than_a_thumb(turn)
     return [
         gr.update(visible=True),
         about(turn),

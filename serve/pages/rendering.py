@@ -170,6 +170,11 @@ def has_reasons(turn: Turn) -> bool:
     return bool(feedback.get("categories") or feedback.get("correction"))
 
 
+def is_more_than_a_thumb(turn: Turn) -> bool:
+    """Whether there is something to say, or said already, beside the thumb."""
+    return turn.marked_bad or has_reasons(turn) or bool((turn.feedback or {}).get("comment"))
+
+
 def about(turn: Turn) -> str:
     """The heading of the feedback form: what is saved already, and of which answer."""
     return str(_html.about(turn, FORM_CLASS, has_reasons(turn)))

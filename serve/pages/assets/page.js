@@ -219,6 +219,7 @@
     event.preventDefault();
     event.stopImmediatePropagation();
     if (!await confirmed(pawlText("scripts.not_saved"), pawlText("scripts.discard"))) return;
+    document.body.classList.remove("pawl-typed");  // the same form may be filled anew
     isAgreed = true;
     button.click();
     isAgreed = false;

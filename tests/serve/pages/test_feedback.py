@@ -54,15 +54,31 @@ def test_a_flag_with_categories_comment_and_correction_is_stored_and_taken_back(
     assert stored["rater_id"] == row.rater_id
     assert re.fullmatch("page-[0-9a-f]{32}", row.rater_id)
 
+    expect(shown).to_contain_text("Press the lit thumb to change it or take it back.")
     tab.thumb("Disliked").click()
+    correction = form.get_by_label("What it should have said")
+    expect(correction).to_have_value("It is <b>four</b>.\n\n# really")
+    expect(form.get_by_label("verbose")).to_be_checked()
+    expect(tab.thumb("Disliked")).to_be_visible()
+    form.get_by_label("verbose").uncheck()
+    form.get_by_label("Comment").fill("two")
+    tab.button("Save feedback").click()
+    expect(form).to_be_hidden()
+    (stored,) = feedback(server, row.completion_id)
+    assert (stored["categories"], stored["comment"]) == (["incorrect"], "two")
+
+    tab.thumb("Disliked").click()
+    expect(form.get_by_label("Comment")).to_have_value("two")
+    tab.button("Take back").click()
     expect(shown).to_have_text("Your feedback was taken back.")
     expect(tab.thumb("Dislike")).to_be_visible()
     assert feedback(server, row.completion_id) == []
     history = server.store.feedback_history(row.completion_id)
-    assert [(given.thumb, given.retracted) for given in history] == [
-        ("down", False),
-        ("down", False),
-        (None, True),
+    assert [(given.thumb, given.comment, given.retracted) for given in history] == [
+        ("down", None, False),
+        ("down", "two & two", False),
+        ("down", "two", False),
+        (None, None, True),
     ]
 
 
@@ -114,10 +130,11 @@ class Rater:
         self.check()
 
     def press(self, at: int, thumb: str) -> None:
-        """Press a thumb; the lit one takes everything back."""
+        """Press a thumb; a lit thumb up alone is taken back, else the form opens."""
         if self.ratings[at].thumb == thumb:
             self.tab.thumb({"up": "Liked", "down": "Disliked"}[thumb], at).click()
-            self.ratings[at] = Rating()
+            if self.ratings[at] == Rating("up"):
+                self.ratings[at] = Rating()
         else:
             self.tab.thumb({"up": "Like", "down": "Dislike"}[thumb], at).click()
             self.ratings[at].thumb = thumb
@@ -195,11 +212,13 @@ def test_six_turns_rated_in_mixed_order_show_what_the_store_counts(
     rater.press(5, "down")
     rater.save("Lisbon.", (), 5)
     rater.press(4, "up")
-    rater.press(3, "down")  # taken back, with its categories
+    rater.press(3, "down")  # the form opens on its categories
+    rater.take_back(3)
     rater.press(3, "down")
     rater.press(1, "up")
     rater.save("", (), 1)  # emptied in the form, under the thumb up
     rater.press(5, "down")
+    rater.take_back(5)
     rater.press(0, "up")
     assert rater.ratings == [
         Rating("up"), Rating("up"), Rating(), Rating("down"), Rating("up"), Rating(),
@@ -272,7 +291,14 @@ def test_by_keyboard_a_thumb_is_reached_and_pressed(server: Composed, tab: Tab) 
     tab.page.keyboard.press("Escape")
     expect(form).to_be_hidden()
     expect(tab.thumb("Disliked", 0)).to_be_focused()
-    tab.page.keyboard.press("Enter")  # taken back
+    tab.page.keyboard.press("Enter")  # opens it again
+    expect(form.locator("[tabindex='-1']")).to_be_focused()
+    expect(tab.thumb("Disliked", 0)).to_be_visible()
+    for _ in range(40):
+        tab.page.keyboard.press("Tab")
+        if tab.page.evaluate("document.activeElement.textContent.trim()") == "Take back":
+            break
+    tab.page.keyboard.press("Enter")
     expect(tab.thumb("Dislike", 0)).to_be_visible()
     expect(tab.page.locator(".pawl-saved")).to_have_text("Your feedback was taken back.")
     expect(form).to_be_hidden()
