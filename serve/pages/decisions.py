@@ -45,7 +45,7 @@ class Decisions:
     def __init__(self, reasons: dict[str, str]) -> None:
         self._reasons = reasons
         self.page = gr.State(OpenDecisions())
-        with gr.Accordion("What you decided [D]", open=False, elem_id="review-decided") as part:
+        with gr.Accordion("What you decided", open=False, elem_id="review-decided") as part:
             self.part = part
             self.said = gr.Markdown(sanitize_html=False, latex_delimiters=[])
             self.chosen = gr.Radio([], label="Newest first", elem_id="review-decisions")
@@ -54,7 +54,7 @@ class Decisions:
                 sanitize_html=False, latex_delimiters=LATEX_DELIMITERS, elem_id="review-decision"
             )
             self.reopen = gr.Button(
-                "Take it back and decide again [O]", visible=False, size="sm",
+                "Take it back and decide again", visible=False, size="sm",
                 elem_classes=["review-key-o"],
             )  # fmt: skip
         self.drawn = [self.said, self.chosen, self.more, self.detail, self.reopen]

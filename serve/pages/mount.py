@@ -41,7 +41,7 @@ log = logging.getLogger("pawl.pages")
 # More of the chat page, and of the review page, which draws messages too.
 _STYLES = {
     CHAT.path: ("messages", "behaviour", "chats", "settings", "said_back", "sides"),
-    REVIEW.path: ("messages",),
+    REVIEW.path: ("messages", "review_phone"),
 }
 _SCRIPTS = {
     CHAT.path: (

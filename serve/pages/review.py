@@ -59,6 +59,8 @@ class OpenReview:
     picked: str | None = None
     drafted: str = ""
     notice: str = ""
+    done: str = ""  # the notice of the last decision: it comes with a button that undoes it
+    who: str = ""
     categories: list[str] = field(default_factory=list)  # keys, as they were read last
     # One decision or undo at a time: the next waits, and is about what is shown then or nothing.
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -103,6 +105,7 @@ class ReviewPage:
             self.suggest = _button("Suggest", "g")
             self.skip = _button("Skip", "s")
             self.undo = _button("Undo", "u")
+            plain("review-meaning", str(_html.meaning()))
         self.together = gr.Checkbox(
             True, label="Decide near-duplicates together", visible=False, elem_id="review-together"
         )
@@ -188,12 +191,13 @@ class ReviewPage:
     # -- handlers
 
     async def _begin(self, page: OpenReview, request: gr.Request) -> list[Any]:
+        page.who = caller_of(request.request.scope).name
         named = str(request.query_params.get("answer", ""))[:1000]
         await self._fetch(page, request, answer=named)
         if named and page.queue:
             page.notice = opened_by_link(page.item, named)
         await self._read_categories(page, request)
-        who = str(_html.who(caller_of(request.request.scope).name))
+        who = str(_html.who(page.who))
         guidelines = page.queue.get("guidelines", "")
         shown = str(_html.guidelines(guidelines)) if guidelines else ""
         return [*self._drawn(page, fresh=True), who, shown, *self._choices(page)]
@@ -274,7 +278,7 @@ class ReviewPage:
             else:
                 page.close()
                 reason = REASONS.get(body.get("reason") or "", "")
-                page.notice = done(item, answers, body["decision"], reason)
+                page.notice = page.done = done(item, answers, body["decision"], reason)
             await self._fetch(page, request)
             return self._drawn(page, fresh=True)
 
@@ -354,7 +358,7 @@ class ReviewPage:
             if page.item is None or page.item["item_id"] != shown or n >= len(texts):
                 return self._kept()
             page.form, page.picked, page.drafted = "editor", texts[n], ""
-            page.notice = f"Answer {n + 1} is in the editor: Ctrl+Enter saves it as the correction."
+            page.notice = f"Answer {n + 1} is in the editor: save it as the correction."
             return self._drawn(page)
 
         return pick
@@ -478,7 +482,10 @@ class ReviewPage:
         return [
             str(_html.counts(page)),
             item["item_id"] if item else "",
-            str(_html.item(item, REASONS, why_now(item))) if item else str(_html.nothing(page)),
+            str(
+                _html.item(item, REASONS, why_now(item, page.who), page.who)
+                if item else _html.nothing(page)
+            ),
             gr.update(
                 visible=n_answers > 1, label=f"Decide all {n_answers} near-duplicates together",
                 **({"value": True} if fresh else {}),
@@ -511,9 +518,9 @@ def _drawn_texts(name: str) -> gr.Markdown:
 
 
 def _button(text: str, key: str, variant: Any = "secondary") -> gr.Button:
-    shown = key if len(key) > 1 else key.upper()
+    """Its key is shown by ``assets/review_phone.css``, where there is a keyboard."""
     return gr.Button(
-        f"{text} [{shown}]", variant=variant, size="sm", min_width=80,
+        text, variant=variant, size="sm", min_width=80,
         elem_classes=[f"review-key-{key.replace('+', '-').lower()}"],
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ class ReviewFilters:
     """The components, laid out once, folded away until asked for."""
 
     def __init__(self) -> None:
-        with gr.Accordion("Search and filters [F]", open=False, elem_id="review-filters"):
+        with gr.Accordion("Search and filters", open=False, elem_id="review-filters"):
             with gr.Row():
                 self.search = _box("Words, or an id", min_width=220)
                 self.category = _choice("Category")

@@ -24,7 +24,7 @@ def done(
     words = DONE.get(decision) or f"Rejected, {reason[:1].lower()}{reason[1:]}"
     others = len(answers) - 1
     also = f" and {others} near-duplicate{'s' if others > 1 else ''}" if others else ""
-    return f"{words}: {about(item)}{also}. Undo: U"
+    return f"{words}: {about(item)}{also}."
 
 
 def about(item: Mapping[str, Any]) -> str:
@@ -36,8 +36,7 @@ def offered(texts: Sequence[str]) -> str:
     """What came of asking the model again."""
     if not texts:
         return "The model says the same again, or finds no end."
-    keys = "1" if len(texts) == 1 else f"1 to {len(texts)}"
-    return f"The model's other answers stand below: {keys} puts one into the editor."
+    return "The model's other answers stand below: take one to put it into the editor."
 
 
 def opened_by_link(item: Mapping[str, Any] | None, named: str) -> str:
@@ -54,8 +53,12 @@ def holds(item: Mapping[str, Any], named: str) -> bool:
     return named in [f"{one['completion_id']}:{one['choice_index']}" for one in item["answers"]]
 
 
-def why_now(item: Mapping[str, Any]) -> str:
-    """Why an item comes where it comes in the queue, by what ``feedback.review_queue`` counts."""
+def why_now(item: Mapping[str, Any], me: str = "") -> str:
+    """Why an item comes where it comes in the queue, by what ``feedback.review_queue`` counts.
+
+    Args:
+        me: who looks at it; a flag of theirs is said to be.
+    """
     if not item["waits"]:
         return "Here because a link led to it."
     bad = [one for one in item["marks"]
@@ -72,4 +75,5 @@ def why_now(item: Mapping[str, Any]) -> str:
         told.append("reviewers disagree")
     if not any(one["categories"] or one["correction"] or one["comment"] for one in bad):
         told.append("nobody said what is wrong")
-    return f"Why now: {', '.join(told)}. First comes what is severe, repeated or in doubt."
+    own = "Your own flag. " if me in [one["rater_id"] for one in bad] else ""
+    return f"{own}Why now: {', '.join(told)}. First comes what is severe, repeated or in doubt."

@@ -41,6 +41,9 @@
     event.preventDefault();
     button.click();
   });
+  addEventListener("click", (event) => {  // in the notice of what was decided
+    if (event.target.closest?.(".review-undo")) document.querySelector(".review-key-u")?.click();
+  });
   let item = null, form = null;
   const look = () => {
     const wanted = going && find(going);
@@ -55,6 +58,9 @@
     if (open && open !== form) {
       open.focus();
       box?.setSelectionRange(box.value.length, box.value.length);
+      // On a narrow screen its buttons are always in sight, and tell nothing of where it is.
+      if (matchMedia("(max-width: 40rem)").matches)
+        (box ?? find("#review-offered"))?.scrollIntoView({ block: "center" });
     } else if (shown && (now !== item || (form && !open))) {
       shown.focus({ preventScroll: now === item });
       if (now !== item) scrollTo(0, 0);

@@ -31,6 +31,9 @@ HOSTILE = (
     "<img src=x onerror=alert(1)><style>body{display:none}</style>\n\n# no heading\n\n"
     "<div class='review-item' data-item='x'>a<b and c>d</div> ![x](https://example.com/p.png)"
 )
+TARGETS = "button, a, input:not([type=checkbox], [type=radio]), textarea, #review-decisions label"
+TOO_SMALL = """(one) => one.offsetParent !== null
+    && Math.min(one.getBoundingClientRect().width, one.getBoundingClientRect().height) < 43.9"""
 HOSTILE_NAME = "\n\n[Show](javascript:alert(1))\n\n"
 
 
@@ -127,7 +130,7 @@ def test_every_action_by_its_key(server: Composed, browser: Browser) -> None:
     said = page.get_by_role("status").filter(has_text="waiting")
     keys.press("a")
     waiting(page, 4)
-    expect(said).to_contain_text(re.compile(r"Accepted: “Where is the .*”\. Undo: U"))
+    expect(said).to_contain_text(re.compile(r"Accepted: “Where is the .*”\.Undo"))
     [accepted] = server.store.reviews.current(completion_id=first)
     assert (accepted.decision, accepted.reviewer) == ("accept", "rita")
     assert accepted.categories == ["incorrect"]
@@ -408,6 +411,55 @@ def test_near_duplicates_on_a_phone_in_the_dark(server: Composed, browser: Brows
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     picture(page, "review-phone-decided")
     assert len({one.batch_id for one in made}) == 1
+    page.context.close()
+
+
+def test_a_phone_keeps_the_decisions_in_sight_and_its_targets_are_wide_enough(
+    server: Composed, browser: Browser
+) -> None:
+    for n in range(90, 94):
+        flag(server, n, completion="They say that it is behind the door. " * 60)
+    wait_all([server.store.append_feedback(
+        make_feedback(flag(server, 94), rater_id="rita", thumb="down")
+    )])  # fmt: skip
+    tab = opened(browser, server, "rita", viewport={"width": 390, "height": 844}, has_touch=True,
+                 is_mobile=True)  # fmt: skip
+    page = tab.page
+    waiting(page, 5)
+    expect(page.locator(".review-first").first).to_contain_text("Your own flag.")  # two flagged it
+    expect(page.locator("#review-help")).to_be_hidden()
+    accept = page.get_by_role("button", name="Accept", exact=True)
+    accept.tap()
+    waiting(page, 4)
+    page.locator(".review-notice").get_by_role("button", name="Undo", exact=True).tap()
+    waiting(page, 5)
+    accept.tap()
+    waiting(page, 4)
+    expect(page.locator(".review-first").first).not_to_contain_text("Your own flag.")
+    expect(page.locator("#review-actions")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".review-meaning")).to_be_in_viewport(ratio=1)
+    page.get_by_role("button", name="Correct", exact=True).tap()
+    expect(page.get_by_label("What it should have said")).to_be_in_viewport(ratio=1)
+    expect(accept).to_be_hidden()
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.get_by_role("button", name="Save correction")).to_be_in_viewport(ratio=1)
+    page.get_by_role("button", name="Back", exact=True).tap()
+    for n in (3, 2, 1, 0):
+        accept.tap()
+        waiting(page, n)
+    expect(page.locator(".review-item")).to_contain_text("Nothing waits for you")
+    expect(accept).to_be_hidden()
+    for part in ("Search and filters", "What you decided", "Categories"):
+        page.get_by_role("button", name=part).tap()
+    rows = page.locator("#review-decisions label")
+    expect(rows.first).to_be_visible()
+    assert page.evaluate(f"[...document.querySelectorAll('{TARGETS}')].filter({TOO_SMALL})"
+                         ".map((one) => one.innerText || one.name || one.type)") == []  # fmt: skip
+    heights = rows.evaluate_all(
+        "(all) => all.map((one) => [one, one.querySelector('span')]"
+        ".map((part) => part.getBoundingClientRect().height))"
+    )
+    assert all(text <= row for row, text in heights), heights
     page.context.close()
 
 

@@ -135,7 +135,8 @@ def test_each_key_says_what_it_has_done_to_which_question(server: Composed) -> N
             return page, page.item["item_id"], True, request
 
         def says(words: str, question: str) -> None:
-            assert page.notice == f"{words}: “{question}”. Undo: U"
+            assert page.notice == f"{words}: “{question}”."
+            assert page.notice == page.done
             assert page.notice in unescape(review._drawn(page)[0])
 
         for act, words in (
