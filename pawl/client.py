@@ -297,9 +297,10 @@ class ChatStream:
 
 
 class ChatReader:
-    """A streamed answer: its bytes in, its text out."""
+    """A streamed answer: its bytes in, its text out, and how it ended, once it has."""
 
     def __init__(self) -> None:
+        self.finish_reason: str | None = None
         self._parser = EventParser()
         self._is_done = False
 
@@ -312,6 +313,8 @@ class ChatReader:
             event = json.loads(data)
             if "error" in event:
                 raise _error(event, can_retry=True)
+            for one in event["choices"]:
+                self.finish_reason = one.get("finish_reason") or self.finish_reason
             yield from filter(None, (one["delta"].get("content") for one in event["choices"]))
 
     def end(self) -> None:

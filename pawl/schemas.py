@@ -1085,6 +1085,9 @@ class ConversationMessage(Answer):
     choice_index: int | None = None
     version: str | None = None
     status: str | None = None
+    finish_reason: str | None = Field(
+        None, description='how it ended; "length": at the most tokens that it may have'
+    )
     feedback: Feedback | None = None
     variant: int | None = Field(
         None, description="of a question that was asked again or edited: which it is, from 1"

@@ -304,6 +304,7 @@ def read_conversation(
         if (row := entry.row) is not None:
             known = {"completion_id": row.completion_id, "choice_index": row.choice_index,
                      "version": row.version, "status": row.status,
+                     "finish_reason": row.finish_reason,
                      "feedback": feedback.get((row.completion_id, row.choice_index))}  # fmt: skip
         if entry.variant is not None:
             known |= {"variant": entry.variant, "n_variants": entry.n_variants}

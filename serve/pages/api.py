@@ -21,6 +21,13 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """The last thing that an answer says which came whole."""
+
+    is_cut: bool  # at the most tokens that it may have
+
+
+@dataclass(frozen=True, slots=True)
 class Api:
     """One person's calls in one conversation. Each raises PawlError with the server's own words.
 
@@ -75,8 +82,8 @@ class Api:
         messages: list[dict[str, str]],
         conversation_id: str,
         sampling: dict[str, Any] | None = None,
-    ) -> AsyncIterator[Begun | str]:
-        """Ask for an answer: first a ``Begun``, then its text piece by piece.
+    ) -> AsyncIterator[Begun | str | Ended]:
+        """Ask for an answer: first a ``Begun``, then its text piece by piece, then an ``Ended``.
 
         Closing the iterator (or cancelling the task that reads it) closes the connection, which
         is how the gateway learns that nobody waits any more.
@@ -101,3 +108,4 @@ class Api:
                         for text in reader.feed(chunk):
                             yield text
                     reader.end()
+                    yield Ended(reader.finish_reason == "length")

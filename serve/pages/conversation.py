@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pawl.errors import PawlError
-from serve.pages.api import Api, Begun
+from serve.pages.api import Api, Begun, Ended
 from serve.pages.texts import OwnError, engine_says, say, told
 
 log = logging.getLogger("pawl.pages")
@@ -47,6 +47,7 @@ class Turn:
     version: str = ""
     state: Literal["waiting", "streaming", "complete", "stopped", "failed"] = "waiting"
     held: str = ""  # why the engine could not be asked yet; it stays where it never was
+    is_cut: bool = False  # at the most tokens that it may have
     error: str = ""
     error_code: str = ""
     feedback: dict[str, Any] | None = None  # what counts in the store; None: nothing
@@ -102,7 +103,7 @@ class Turn:
 
     def take(self, side: Turn) -> None:
         """Hold that answer."""
-        for name in ("answer", "completion_id", "version", "state", "error", "error_code",
+        for name in ("answer", "completion_id", "version", "state", "is_cut", "error", "error_code",
                      "feedback", "taken_back"):  # fmt: skip
             setattr(self, name, getattr(side, name))
 
@@ -395,6 +396,8 @@ class Conversation:
                 if isinstance(piece, Begun):
                     turn.completion_id, turn.version = piece.completion_id, piece.version
                     turn.state, turn.held = "streaming", ""
+                elif isinstance(piece, Ended):
+                    turn.is_cut = piece.is_cut
                 else:
                     turn.answer += piece
         finally:
@@ -448,6 +451,7 @@ def _turns_of(messages: list[dict[str, Any]]) -> list[Turn]:
             turn.completion_id = message.get("completion_id")
             turn.version = message.get("version", "")
             turn.state = _STATES[message.get("status", "complete")]
+            turn.is_cut = message.get("finish_reason") == "length"
             turn.error = say("answer.broke_off") if turn.state == "failed" else ""
             turn.feedback = message.get("feedback")
         elif message["role"] == "tool" and turns:

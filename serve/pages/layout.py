@@ -181,14 +181,20 @@ class Layout:
             # gr.HTML would need unsafe-eval. The sanitiser would take the form; names are escaped.
             self.who = gr.Markdown(visible=False, sanitize_html=False, elem_id="pawl-who")
         with gr.Column(elem_id="pawl-side"):
-            self.search = gr.Textbox(
-                label=mark("page.search_label"),
-                show_label=False,
-                container=False,
-                max_lines=1,
-                placeholder=mark("page.search"),
-                elem_id="pawl-search",
-            )
+            gr.Button(mark("form.close"), size="sm", min_width=70, elem_id="pawl-side-close")
+            with gr.Row(elem_id="pawl-find"):
+                self.search = gr.Textbox(
+                    label=mark("page.search_label"),
+                    show_label=False,
+                    container=False,
+                    max_lines=1,
+                    min_width=60,
+                    placeholder=mark("page.search"),
+                    elem_id="pawl-search",
+                )
+                gr.Button(
+                    mark("page.clear_search"), size="sm", min_width=44, elem_id="pawl-search-clear"
+                )
             self.chats = gr.Markdown(
                 "<div></div>", sanitize_html=False, latex_delimiters=[], elem_id="pawl-list"
             )
@@ -214,8 +220,6 @@ class Layout:
         with gr.Column(visible=False, elem_id="pawl-form") as self.form:
             self.about = gr.Markdown(latex_delimiters=[])
             with gr.Column(elem_id="pawl-why") as self.why:
-                self.categories = gr.CheckboxGroup([], label=mark("form.categories"))
-                self.meanings = gr.Markdown(latex_delimiters=[])
                 self.correction = gr.Textbox(
                     label=mark("form.correction"),
                     lines=2,
@@ -229,6 +233,8 @@ class Layout:
                 self.comment = gr.Textbox(
                     label=mark("form.comment"), lines=1, max_lines=6, elem_id="pawl-comment"
                 )
+                self.categories = gr.CheckboxGroup([], label=mark("form.categories"))
+                self.meanings = gr.Markdown(latex_delimiters=[])
             with gr.Row(elem_id="pawl-buttons"):
                 self.save = gr.Button(
                     mark("form.save"),

@@ -21,6 +21,7 @@ What it says follows from the model's name and the prompt alone. The last messag
     core ends      two words, then the same as an event of the stream
     call A B       calls of the tools A and B, if any tools are offered
     say TEXT       the text
+    cut TEXT       the text, cut at the length limit
     sign TEXT      the text, and after an empty line the model's name
 
 With ``tool_choice`` required or a name it calls the first tool, or that one. What a tool is called
@@ -247,7 +248,8 @@ class FakeVllm:
                                      b'.", "code": 500}}\n\ndata: [DONE]\n\n')  # fmt: skip
                 return response
             await self.token()
-            end = "length" if self.has_letters else "stop"
+            is_cut = self.has_letters or str(prompt).startswith("cut ")
+            end = "length" if is_cut else "stop"
             last = end if i == len(words) - 1 else None
             if self.has_letters:
                 folder = self.adapters.get(body["model"])
@@ -328,8 +330,8 @@ class FakeVllm:
     def words(model: str, prompt: str) -> list[str]:
         if prompt.startswith("count "):
             return [f"{i} " for i in range(int(prompt.split()[1]))]
-        if prompt.startswith("say "):
-            return re.findall(r"\s*\S+|\s+", prompt.removeprefix("say ")) or [""]
+        if prompt.startswith(("say ", "cut ")):
+            return re.findall(r"\s*\S+|\s+", prompt[4:]) or [""]
         if prompt.startswith("sign "):
             return [prompt.removeprefix("sign "), f"\n\n{model}"]
         return [f"{model} ", "heard ", f"{len(prompt)} ", "characters", "."]

@@ -169,11 +169,19 @@
     along = isAlong ? shown : null;
     changeShown();
     draft = null, left = new Map();
+    clearSearch();
     toggleSide(false);
   };
 
   // -- the list
 
+  const clearSearch = () => {
+    const search = find("#pawl-search :is(input, textarea)");
+    if (!search?.value) return search;
+    search.value = "";
+    search.dispatchEvent(new Event("input", { bubbles: true }));
+    return search;
+  };
   const toggleSide = (isOpen) => {
     document.body.classList.toggle("pawl-side-open", isOpen);
     find("#pawl-chats")?.setAttribute("aria-expanded", String(isOpen));
@@ -253,7 +261,9 @@
     link.replaceWith(input);
     naming = { id: item.dataset.id, input };
     input.focus();
-    if (typed === undefined) input.select();
+    if (typed !== undefined) return;
+    input.setSelectionRange(0, title.length, "backward");
+    requestAnimationFrame(() => { input.scrollLeft = 0; });  // its beginning shows
   };
   const does = {
     more: () => send({ do: "more" }),
@@ -288,6 +298,11 @@
     if (target.closest("#pawl-new-with")) return newChat(false);
     if (target.closest("#pawl-chats"))
       return toggleSide(!document.body.classList.contains("pawl-side-open"));
+    if (target.closest("#pawl-search-clear")) return clearSearch()?.focus();
+    if (target.closest("#pawl-side-close")) {
+      toggleSide(false);
+      return find("#pawl-chats").focus();
+    }
     if (target.closest("#pawl-erase")) return erase();
     const suggestion = target.closest("#pawl-suggestions button");
     if (suggestion) {
@@ -299,10 +314,11 @@
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
       event.preventDefault();
       const id = link.closest("li").dataset.id;
-      if (id === shown) return toggleSide(false);
+      if (id === shown) return clearSearch(), toggleSide(false);
       keepDraft();
       put("form", null);
       put("chat", id, true);
+      clearSearch();
       return show();
     }
     const button = target.closest("#pawl-list button[data-do]"), item = button?.closest("li");
@@ -365,12 +381,15 @@
     if (named && !naming.input.isConnected) retitle(named, null, naming.input.value);
     list.dataset.done = "1";
   };
+  let titled = null;  // the conversation that the document's title names
   const mark = (list) => {
     for (const link of list.querySelectorAll("a")) {
       const isShown = link.closest("li").dataset.id === shown;
       if (isShown) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
+      if (isShown) document.title = `${link.textContent} · Pawl`, titled = shown;
     }
+    if (titled !== shown) document.title = "Pawl";  // it is new, or a search leaves it out
     list.dataset.shown = shown;
   };
   const download = (reply) => {

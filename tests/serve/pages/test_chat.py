@@ -73,6 +73,14 @@ def test_a_message_sent_in_the_moment_in_which_the_answer_is_over_is_answered(ta
     expect(tab.small_print).to_have_count(2)
 
 
+def test_an_answer_cut_at_the_length_limit_says_so(tab: Tab) -> None:
+    tab.ask("cut one two")
+    expect(tab.answers).to_have_text(["one two"])
+    expect(tab.small_print).to_have_text(["pawl@1 · cut at the length limit"])
+    tab.reload()
+    expect(tab.small_print).to_have_text(["pawl@1 · cut at the length limit"])
+
+
 def test_pressed_twice_a_message_is_asked_once_and_the_next_waits_in_the_box(
     server: Composed, tab: Tab
 ) -> None:
@@ -178,7 +186,7 @@ def test_a_closed_tab_hangs_up(server: Composed, context: BrowserContext) -> Non
 def test_another_version_can_be_asked(server: Composed, tab: Tab) -> None:
     before = ids(server)
     version = tab.page.get_by_label("Version that answers")
-    expect(version).to_have_value("pawl (now pawl@1)")
+    expect(version).to_have_value("now pawl@1 (pawl)")
     version.click()
     expect(tab.page.get_by_role("option")).to_have_text(
         [re.compile("pawl .now pawl@1."), re.compile("base"), re.compile("pawl@1")]

@@ -91,7 +91,7 @@ def test_a_conversation_is_asked_with_its_settings_wherever_it_is_shown(
     elsewhere.field("Version").select_option("pawl")
     elsewhere.use()
     expect(dialog.opener).to_have_text("Settings: temperature 0.2, at most 50 tokens")
-    expect(version).to_have_value("pawl (now pawl@1)")
+    expect(version).to_have_value("now pawl@1 (pawl)")
     version.click()
     page.get_by_role("option", name=re.compile("^pawl@1")).click()
     expect(other.page.get_by_label("Version that answers")).to_have_value("pawl@1")
@@ -103,7 +103,7 @@ def test_a_conversation_is_asked_with_its_settings_wherever_it_is_shown(
 
     tab.button("New chat").click()
     expect(dialog.opener).to_have_text("Settings")
-    expect(version).to_have_value("pawl (now pawl@1)")
+    expect(version).to_have_value("now pawl@1 (pawl)")
     page.go_back()
     expect(dialog.opener).to_have_text("Settings: temperature 0.2, at most 50 tokens")
     expect(version).to_have_value("pawl@1")

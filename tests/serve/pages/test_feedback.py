@@ -314,6 +314,16 @@ def test_on_a_phone_each_thumb_is_its_own_answers(server: Composed, browser: Bro
         tab.ask(question)
     tab.thumb("Dislike", 1).tap()
     form = tab.page.locator("#pawl-form")
+    bar = tab.page.locator("#pawl-buttons").bounding_box()
+    for label in ("What it should have said", "Comment"):
+        field = form.get_by_label(label).bounding_box()
+        assert field["y"] + field["height"] <= bar["y"], label  # above the fold
+    form.evaluate("form => form.scrollTo(0, form.scrollHeight)")
+    last, bar = (
+        form.locator("#pawl-why summary").bounding_box(),
+        (tab.page.locator("#pawl-buttons").bounding_box()),
+    )
+    assert last["y"] + last["height"] <= bar["y"]
     form.get_by_label("What it should have said").fill("Madrid.")
     tab.button("Save feedback").tap()
     expect(form).to_be_hidden()

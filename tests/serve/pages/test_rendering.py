@@ -100,7 +100,7 @@ def test_hostile_texts_are_text(server: Composed, tab: Tab) -> None:
     n_controls, covered = tab.page.evaluate(COVERED)
     assert n_controls > 60 * 4
     assert covered == []
-    assert tab.page.evaluate("[window.hacked, document.title]") == [None, "Pawl"]
+    assert tab.page.evaluate("[window.hacked, /(^| · )Pawl$/.test(document.title)]") == [None, True]
 
     for at in (1, 17, 41, 57):  # their beginnings are the form's headings
         tab.thumb("Like", at).click()

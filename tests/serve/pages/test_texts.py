@@ -192,7 +192,7 @@ def test_a_script_holds_no_text_of_one_language() -> None:
         for text in re.findall(r"""["'`]([^"'`\n]*)["'`]""", source):
             words = re.sub(r"\$\{[^}]*\}", "", text)
             assert not re.search(r"\b[A-Z][a-z]+ [a-z]+|^[A-Z][a-z]+$", words) or re.fullmatch(
-                r"Enter|Escape|Event|Like|Files|ArrowUp|ArrowDown", words
+                r"Enter|Escape|Event|Like|Files|Pawl|ArrowUp|ArrowDown", words
             ), (path.name, text)
 
 
@@ -241,7 +241,7 @@ def test_parts_of_the_page_are_drawn_in_german() -> None:
         assert "Was sich ändert" in rendering.difference("one two", "one three")
         models = {"data": [{"id": "pawl", "version": "pawl@3"}]}
         assert rendering.version_choices(models, "pawl@1") == [
-            ("pawl (jetzt pawl@3)", "pawl"), ("pawl@1 (nicht geladen)", "pawl@1"),
+            ("jetzt pawl@3 (pawl)", "pawl"), ("pawl@1 (nicht geladen)", "pawl@1"),
         ]  # fmt: skip
         assert label({"temperature": 0.5}) == "Einstellungen: Temperatur 0.5"
         rows = [{"key": "tone", "definition": "Never shout.", "example": TONE.example}]
