@@ -8,6 +8,12 @@
   addEventListener("submit", (event) => {
     isLeaving ||= event.target.getAttribute("action") === "sign-out";
   }, true);
+  const loadAgain = () => {  // not for ever where the page comes from a cache or another server
+    const last = Number(sessionStorage.getItem("pawl-loaded-again"));
+    if (Date.now() - last < 10_000) return;
+    sessionStorage.setItem("pawl-loaded-again", Date.now());
+    location.reload();
+  };
   window.fetch = async (...args) => {
     const [url, options] = args;
     const isEvent = String(url).includes("/queue/join") && options;
@@ -17,8 +23,9 @@
       args[1] = {...options, headers};
     }
     const answer = await ask(...args);
-    const isUnknown = answer.status === 401 || (isEvent && answer.status === 409);
-    if (isUnknown && !isLeaving) location.reload();
+    if (isLeaving) return answer;
+    if (answer.status === 401) location.reload();
+    if (isEvent && answer.status === 409) loadAgain();
     return answer;
   };
 })();
