@@ -47,7 +47,6 @@ class Turn:
     version: str = ""
     state: Literal["waiting", "streaming", "complete", "stopped", "failed"] = "waiting"
     held: str = ""  # why the engine could not be asked yet; it stays where it never was
-    is_cut: bool = False  # at the most tokens that it may have
     error: str = ""
     error_code: str = ""
     feedback: dict[str, Any] | None = None  # what counts in the store; None: nothing
@@ -60,6 +59,7 @@ class Turn:
     other: Turn | None = None  # a second answer beside it, until one of them is chosen
     is_second: bool = False  # whether the second answer is drawn first
     compared: str = ""  # what came of the comparison
+    is_cut: bool = False  # at the most tokens that it may have
 
     @property
     def sides(self) -> tuple[Turn, Turn]:
