@@ -81,6 +81,15 @@ def waiting(page: Page, n: int) -> None:
     expect(page.locator(".review-counts")).to_contain_text(f"{n} waiting")
 
 
+def too_small(page: Page) -> list[str]:
+    """What is narrower or lower than a finger wants."""
+    small: list[str] = page.evaluate(
+        f"[...document.querySelectorAll('{TARGETS}')].filter({TOO_SMALL})"
+        ".map((one) => one.innerText || one.name || one.type)"
+    )
+    return small
+
+
 def picture(page: Page, name: str) -> None:
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
@@ -453,13 +462,15 @@ def test_a_phone_keeps_the_decisions_in_sight_and_its_targets_are_wide_enough(
         page.get_by_role("button", name=part).tap()
     rows = page.locator("#review-decisions label")
     expect(rows.first).to_be_visible()
-    assert page.evaluate(f"[...document.querySelectorAll('{TARGETS}')].filter({TOO_SMALL})"
-                         ".map((one) => one.innerText || one.name || one.type)") == []  # fmt: skip
+    assert too_small(page) == []
     heights = rows.evaluate_all(
         "(all) => all.map((one) => [one, one.querySelector('span')]"
         ".map((part) => part.getBoundingClientRect().height))"
     )
     assert all(text <= row for row, text in heights), heights
+    page.goto(f"{server.url}/account")
+    expect(page.get_by_role("link", name="Back to the chat")).to_be_visible()
+    assert too_small(page) == []
     page.context.close()
 
 
