@@ -161,7 +161,7 @@ def _answered_in_german(tab: Tab) -> None:
 
 
 def _flagged_in_german(tab: Tab) -> None:
-    tab.page.locator("#pawl-chat [data-own=Dislike]").click()
+    tab.page.get_by_role("button", name="Gefällt mir nicht", exact=True).click()
     expect(tab.page.locator("#pawl-correction")).to_be_visible()
 
 
