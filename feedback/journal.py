@@ -252,14 +252,16 @@ def replay(connection: DuckDBPyConnection, database: Path, acknowledged: int) ->
 
 def replay_whole(connection: DuckDBPyConnection, database: Path) -> None:
     """Bring in every frame that is whole, whatever is broken or missing between them
-    (``feedback.salvage``). Raises OSError, duckdb.Error."""
+    (``feedback.salvage``): older ones too, where the database has lost them again. Raises OSError,
+    duckdb.Error."""
     path = journal_path(database)
     state = read_state(connection)
     if state is None or not path.exists():
         return
     store, applied = state
     found = (frame for frame in find_frames(path.read_bytes()) if frame.store == store)
-    apply_frames(connection, [frame for frame in found if frame.last > applied])
+    missing = [frame for frame in found if frame.last > applied]  # the newest stand first
+    apply_frames(connection, sorted(missing, key=lambda frame: frame.last))
 
 
 def read_state(connection: DuckDBPyConnection) -> tuple[str, int] | None:

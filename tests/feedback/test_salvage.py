@@ -86,7 +86,8 @@ def zeros(path: Path, other: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path, Path], object], int, int]] = {
-    # what happened to the WAL; how many answers are salvaged at least and at most
+    # what happened to the WAL; how many answers are salvaged at least and at most, beside the last
+    # one, which is still in the journal
     "deleted": (lambda path, other: wal_path(path).unlink(), 30, 30),
     "emptied": (cut(0), 30, 30),
     "ten bytes left": (lambda path, other: os.truncate(wal_path(path), 10), 30, 30),
@@ -127,7 +128,7 @@ def test_a_spoilt_wal_is_refused_and_salvaged(
     assert result.kept is not None
     assert {one.name: one.read_bytes() for one in result.kept.iterdir()} == before
     n = n_answers(path)
-    assert least <= n <= most
+    assert least <= n <= most + 1
     assert result.n_lost == 50 - n
     assert salvage(path).kept is None  # whole now
 
