@@ -343,8 +343,12 @@ class Store:
         It is that of the newest move that went live. A pending one waits for an engine to probe it;
         a rollback without an engine is live at once, for its target has been live before.
         """
-        live = (row.version for row in reversed(self._promotions) if row.outcome == "live")
-        return next(live, BASE_VERSION)
+        move = self.live_move()
+        return BASE_VERSION if move is None else move.version
+
+    def live_move(self) -> Promotion | None:
+        """The newest move that went live; None: nothing was ever promoted. From memory."""
+        return next((row for row in reversed(self._promotions) if row.outcome == "live"), None)
 
     def promotions(self) -> list[Promotion]:
         """All moves of the champion pointer and all tries, oldest first. From memory."""

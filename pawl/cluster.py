@@ -40,10 +40,9 @@ def connect(address: str) -> Any:
             "pip install 'pawl-chat[ray]', here and on each node",
             code="engine_failed",
         ) from error
-    host, _, port = address.rpartition(":")
     try:
-        if port.isdecimal():  # Ray itself would try for minutes, and could not be stopped
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        if address.rpartition(":")[2].isdecimal():
+            _reach(address)  # Ray itself would try for minutes, and could not be stopped
         if threading.current_thread() is threading.main_thread():
             with ThreadPoolExecutor(1) as pool:  # in the main thread Ray takes SIGTERM for itself
                 pool.submit(_init, ray, address).result()
@@ -64,9 +63,8 @@ def head_of(ray: Any) -> Literal["there", "away", "another"]:
     from ray._raylet import GcsClient
 
     address = ray.get_runtime_context().gcs_address
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        _reach(address)
     except OSError:
         return "away"
     own = ray._private.worker.global_worker.gcs_client.cluster_id
@@ -97,6 +95,12 @@ def other_base(model_dir: Path, found: str, expected: str) -> PawlError:
         f"Put {model_dir} of the server on that node, under the same path",
         code="other_base",
     )
+
+
+def _reach(address: str) -> None:
+    """Raises OSError: nothing takes connections at ``HOST:PORT``."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _init(ray: Any, address: str) -> None:

@@ -300,11 +300,10 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
     @app.get("/health", tags=["server"])
     async def health() -> Health:
         """200 as long as this process answers; how the engine is stands in the body."""
-        champion, moves = gateway.store.champion(), gateway.store.promotions()
-        live = (move.created_at for move in reversed(moves) if move.outcome == "live")
+        champion, move = gateway.store.champion(), gateway.store.live_move()
         return Health(
             champion=champion,
-            champion_since=next(live, None),
+            champion_since=None if move is None else move.created_at,
             champion_served=champion == BASE_VERSION or champion in gateway.offered(),
             engine=EngineHealth.model_validate(engine or EngineHealth(), from_attributes=True),
         )

@@ -177,7 +177,7 @@ class Layout:
                 elem_id="pawl-version",
             )
             self.new = gr.Button(mark("page.new_chat"), size="sm", min_width=80, elem_id="pawl-new")
-            gr.Button("◐", size="sm", min_width=44, elem_id="pawl-look")  # page.js: light or dark
+            gr.Button("◐", size="sm", min_width=44, elem_id="pawl-look")  # look.js: light or dark
             # gr.HTML would need unsafe-eval. The sanitiser would take the form; names are escaped.
             self.who = gr.Markdown(visible=False, sanitize_html=False, elem_id="pawl-who")
         with gr.Column(elem_id="pawl-side"):
