@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -330,7 +331,8 @@ class ChatReader:
 
 
 class _InProcess(httpx.BaseTransport):
-    """Calls an ASGI application in an event loop of each call's own."""
+    """Calls an ASGI application in an event loop of each call's own, in another thread: a signal
+    that raises in the caller's, as the end of a night's time does, leaves no loop half closed."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -341,7 +343,8 @@ class _InProcess(httpx.BaseTransport):
             content = await response.aread()
             return httpx.Response(response.status_code, headers=response.headers, content=content)
 
-        return asyncio.run(call())
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, call()).result()
 
 
 def _chat_body(

@@ -195,7 +195,11 @@ class ChatList:
 def _coming(answering: Collection[Conversation], shown: Conversation) -> list[dict[str, Any]]:
     """Conversations whose answer comes, as the list has them, the one that is shown first: they are
     recorded with their answer. One that was refused is none of them any more."""
-    found = [one for one in answering if one.busy and one.conversation_id.startswith(IDS)]
+    found = [
+        one
+        for one in {*answering, shown}
+        if one.is_being_recorded and one.conversation_id.startswith(IDS)
+    ]
     return [
         {
             "conversation_id": one.conversation_id,

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import math
 import random
 import time
 import uuid
@@ -27,6 +28,7 @@ FRAME_SECONDS = 0.06  # the page is redrawn at most this often while an answer s
 # cut for a few seconds is back before.
 LEFT_SECONDS = 20.0
 HELD_SECONDS = 600.0  # that a question waits for an engine that is being started
+RECORDING_SECONDS = 30.0  # at most, after an answer was stopped
 LOOK_SECONDS = 0.5  # between two looks at it
 STARTING = ("starting", "restarting")  # states of an engine that will be ready
 LOST_SECONDS = 2.0  # until it is known that an engine ended
@@ -131,6 +133,7 @@ class Conversation:
     looked_at: float = 0.0  # of the monotonic clock: by a page that draws it now and then
     first_sent: int = 0  # the turn from which on the model is sent the conversation
     settings: dict[str, Any] = field(default_factory=dict)  # those of ChatSettings that are set
+    stopped_at: float = -math.inf  # of the monotonic clock: the last answer, while it came
 
     @classmethod
     def restored(cls, found: dict[str, Any]) -> Conversation:
@@ -172,6 +175,13 @@ class Conversation:
         return self.reader is not None and not self.reader.done()
 
     @property
+    def is_being_recorded(self) -> bool:
+        """Whether the store may not know yet of the last answer: it comes, or was stopped a moment
+        ago, which the gateway notices by the closed connection."""
+        is_late = time.monotonic() - self.stopped_at < RECORDING_SECONDS
+        return self.busy or (is_late and bool(self.turns and self.turns[-1].completion_id))
+
+    @property
     def state(self) -> tuple[Any, list[Any]]:
         """All that a page draws, to be compared with what was drawn: of the whole, and of each
         turn."""
@@ -199,6 +209,7 @@ class Conversation:
             reader.cancel()
             with suppress(asyncio.CancelledError):
                 await reader
+            self.stopped_at = time.monotonic()
 
     @property
     def is_held(self) -> bool:
