@@ -3,7 +3,8 @@
 The gateway's supervisor watches it as it does one of its own machine, and asks it directly, by HTTP
 and with the engine's key: Ray starts it, says when its node is lost, and carries adapters. Those go
 through Ray's object store to a folder of the node named by their content's hash. A node holds as
-many replicas as it has GPUs, or one. Where none has room, a replica waits for one that joins.
+many replicas as it has GPUs, or one; none where it has neither GPU nor core for others (``ray start
+--num-cpus=0``). Where none has room, a replica waits for one that joins.
 
 An actor ends when the gateway does, or its node's Ray; the engine's session ends with it.
 """
@@ -229,8 +230,9 @@ class RayNodes:
     async def _node(self, number: int) -> dict[str, Any] | None:
         """A living node with room, which is the replica's from now on."""
         nodes = [one for one in await asyncio.to_thread(self._ray.nodes) if one["Alive"]]
-        if any(map(_n_gpus, nodes)):
-            nodes = [one for one in nodes if _n_gpus(one)]
+        has_gpus = any(map(_n_gpus, nodes))
+        kind = "GPU" if has_gpus else "CPU"
+        nodes = [one for one in nodes if one["Resources"].get(kind, 0)]
         used = Counter(self._node_of.values())
         free = [one for one in nodes if used[one["NodeID"]] < max(1, _n_gpus(one))]
         if not free:
