@@ -979,6 +979,18 @@ class ModelList(Answer):
     data: list[ModelCard]
 
 
+class ReplicaHealth(Answer):
+    """``state`` as of ``EngineHealth``."""
+
+    number: int
+    state: str
+    detail: str
+    is_out: bool = Field(
+        description="it gets no new requests, and is off when its answers have ended"
+    )
+    n_answers: int = Field(description="under way")
+
+
 class EngineHealth(Answer):
     """``state``: off, starting, ready, restarting (it died and comes back), failed."""
 
@@ -987,6 +999,7 @@ class EngineHealth(Answer):
     progress_fraction: float = 0.0
     n_restarts: int = 0
     start_seconds: float | None = None
+    replicas: tuple[ReplicaHealth, ...] = ()
 
 
 class EngineStatus(EngineHealth):

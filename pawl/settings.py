@@ -84,6 +84,20 @@ class EngineSettings(BaseModel):
         description="engines that share the requests, each with the whole model: on a GPU of its "
         "own where there are as many, else with its share of the cores",
     )
+    max_replicas: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="up to so many are started while answers wait; None: as many as replicas",
+    )
+    scale_up_seconds: float = Field(
+        10, gt=0, description="an answer waits so long for a place: one replica more is started"
+    )
+    scale_down_seconds: float = Field(
+        900,
+        gt=0,
+        description="half the places of one replica fewer would have done for so long: it stops",
+    )
     ray_address: str | None = Field(
         None,
         min_length=1,
@@ -103,10 +117,24 @@ class EngineSettings(BaseModel):
         "auto", description="vLLM's, for the base's calls of tools; auto: by its chat template"
     )
 
+    @model_validator(mode="after")
+    def _check_replicas(self) -> EngineSettings:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(
+                f"max_replicas is {self.max_replicas}, and replicas {self.replicas}: at least as "
+                "many, or left out"
+            )
+        return self
+
+    @property
+    def most_replicas(self) -> int:
+        """That can be there at once."""
+        return self.max_replicas or self.replicas
+
     @property
     def n_places(self) -> int:
-        """Answers generated at once, by all replicas."""
-        return self.max_concurrent_requests * self.replicas
+        """Answers generated at once, by all replicas that there can be."""
+        return self.max_concurrent_requests * self.most_replicas
 
     @property
     def n_reserved_places(self) -> int:

@@ -47,8 +47,9 @@ class Loader:
 
     @property
     def living(self) -> list[Engine]:
-        """The replicas that answer, those among them that take no requests yet."""
-        return [one for one in self._replicas if one.is_ready]
+        """The replicas that answer, those among them that take no requests yet; none that was
+        taken out."""
+        return [one for one in self._replicas if one.is_ready and not one.is_out]
 
     @property
     def loaded(self) -> frozenset[str]:
@@ -118,10 +119,16 @@ class Loader:
                 await read_live(engine, rival, prefixes) if has_rival else None,
             )
         except (PawlError, OSError) as err:
-            return ProbeResult("failed", f"{where}{err}")
+            return ProbeResult("failed", f"{where}{err}{self._way_out(engine)}")
         if result.outcome == "failed":
-            return replace(result, reason=f"{where}{result.reason}")
+            return replace(result, reason=f"{where}{result.reason}{self._way_out(engine)}")
         return result
+
+    def _way_out(self, engine: Engine) -> str:
+        """What to do where one of several answers wrongly and so holds up a move of all."""
+        if len(self.living) < 2:
+            return ""
+        return f" (if it alone is at fault: 'pawl engines drain {engine.number}', then again)"
 
     async def unload(self, weights: str, *, on: Engine | None = None) -> None:
         """Take an adapter out of every replica, or of one. Its folder stays: the engine may read

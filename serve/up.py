@@ -44,8 +44,9 @@ from serve.connections import (
 )
 from serve.engine.child import CommandMaker
 from serve.engine.launch import vllm_command
-from serve.engine.replicas import AnyEngine, make_engine
+from serve.engine.replicas import AnyEngine, Replicas, make_engine
 from serve.nights import Nights
+from serve.scaling import Scaling
 from serve.webhook import Notifier, Webhook
 
 if TYPE_CHECKING:
@@ -195,6 +196,8 @@ async def _serve(
             await engine.start()
             canary = Canary(settings, store, app.promoter)
             beside = [_tell(engine, url, say), _bound_logs(settings), canary.run()]
+            if isinstance(engine, Replicas) and settings.engine.max_replicas is not None:
+                beside.append(Scaling(settings.engine, engine, app.gateway.admission).run())
             if settings.webhook.url is not None:
                 webhook = Webhook(settings.webhook, store, settings.state_dir, app.state.metrics)
                 beside.append(webhook.run())

@@ -24,6 +24,7 @@ FLAGS = "pawl.flags"  # where click's context keeps what every command takes
 COMMANDS = {  # module of pawl.cli that holds the click command, and its help in one line
     "up": ("serving", "Serve: the gateway, the pages and the vLLM engine, until Ctrl-C."),
     "status": ("serving", "Which version answers; the engine, the last night and the store."),
+    "engines": ("serving", "The engine's replicas: list, drain, return."),
     "doctor": ("doctor", "What this machine has, what is missing, what to type."),
     "settings": ("serving", "Every setting with its value now."),
     "plugins": ("plugins", "Parts that other packages bring, and which of them are used."),

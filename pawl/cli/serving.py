@@ -1,8 +1,9 @@
-"""``pawl up``, ``pawl status``, ``pawl settings``."""
+"""pawl up, pawl status, pawl engines, pawl settings."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from pawl.runs import standing
 from pawl.settings import origins
 
 COMPLAINT_DAYS, MOST_COMPLAINTS = 30, 3
+DRAIN_LOOK_SECONDS = 0.5
 
 
 @click.command("up")
@@ -74,6 +76,55 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     for name, n in status["counts"].items():
         echo(f"{name:<22}{n:>9,}")
     _tell_complaints(client)
+
+
+@click.group("engines")
+def engines_command() -> None:
+    """The engine's replicas: list them, take one out, bring it back."""
+
+
+@engines_command.command("list")
+@click.pass_context
+def engines_list_command(ctx: click.Context) -> None:
+    """How each is, and how many answers it writes."""
+    for one in _replicas(connect(settings_of(ctx), only_reads=True)):
+        _tell_replica(one)
+
+
+@engines_command.command("drain")
+@click.argument("number", type=click.IntRange(1))
+@click.option("--no-wait", is_flag=True, help="Don't wait until it has stopped.")
+@click.pass_context
+def engines_drain_command(ctx: click.Context, number: int, no_wait: bool) -> None:
+    """Take replica NUMBER out: new answers go to others, those under way end, then it stops."""
+    client = connect(settings_of(ctx))
+    replica = client.post(f"/admin/replicas/{number}/drain", {})
+    while not no_wait and replica["is_out"] and replica["state"] != "off":
+        time.sleep(DRAIN_LOOK_SECONDS)
+        replica = _replicas(client)[number - 1]
+    _tell_replica(replica)
+
+
+@engines_command.command("return")
+@click.argument("number", type=click.IntRange(1))
+@click.pass_context
+def engines_return_command(ctx: click.Context, number: int) -> None:
+    """Bring replica NUMBER back; it loads what the others serve before it answers."""
+    _tell_replica(connect(settings_of(ctx)).post(f"/admin/replicas/{number}/return", {}))
+
+
+def _replicas(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get("/admin/status")["engine"]["replicas"]
+    if not found:
+        raise PawlError("there is no engine", "no server runs", "Start one with 'pawl up'")
+    return found
+
+
+def _tell_replica(one: dict[str, Any]) -> None:
+    state = one["state"]
+    if one["is_out"]:
+        state = "out" if state == "off" else "draining"
+    echo(f"{one['number']:>3}  {state:<11}{one['n_answers']:>4} answers  {one_line(one['detail'])}")
 
 
 def _tell_complaints(client: Client) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request
 
@@ -35,6 +35,7 @@ from pawl.schemas import (
     NoFields,
     Promotion,
     PromotionRequest,
+    ReplicaHealth,
     RollbackRequest,
     Shadow,
     ShadowRequest,
@@ -61,7 +62,7 @@ from serve.promotion import Promoter
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.api.admission import Admission
-    from serve.engine.replicas import AnyEngine
+    from serve.engine.replicas import AnyEngine, Replicas
 
 _log = logging.getLogger("pawl.admin")
 
@@ -122,6 +123,18 @@ def admin_routes(
         """Rehearse a rollback and the way back in the engine; the champion stays."""
         ready(engine)
         return await drill(promoter, store)
+
+    @router.post("/replicas/{number}/drain")
+    async def drain_replica(number: int, body: NoFields) -> ReplicaHealth:
+        """Take a replica out: others get new requests, and it stops when its answers have ended.
+        Answers at once."""
+        return ReplicaHealth.model_validate(several(engine).drain(number), from_attributes=True)
+
+    @router.post("/replicas/{number}/return")
+    async def bring_back_replica(number: int, body: NoFields) -> ReplicaHealth:
+        """Bring a replica back, which starts where it has stopped."""
+        found = await several(engine).bring_back(number)
+        return ReplicaHealth.model_validate(found, from_attributes=True)
 
     @router.post("/shadow")
     async def compare(body: ShadowRequest) -> Shadow:
@@ -259,6 +272,20 @@ def ready(engine: AnyEngine | None) -> AnyEngine:
     if not engine.is_ready:
         raise engine.unavailable()
     return engine
+
+
+def several(engine: AnyEngine | None) -> Replicas:
+    """The replicas. Raises PawlError: there is no engine, or only one."""
+    if engine is None:
+        raise engine_off()
+    if len(engine.replicas) == 1:
+        raise PawlError(
+            "the one engine can't be taken out",
+            "the server has no other",
+            "Set engine.replicas, or stop the server",
+            code="last_replica",
+        )
+    return cast("Replicas", engine)
 
 
 def _told(of: Key | Account) -> dict[str, Any]:

@@ -148,6 +148,17 @@ class Admission:
     def _share(self) -> int:
         return max(1, int(self.n_places * self._limits.caller_share))
 
+    @property
+    def longest_wait_seconds(self) -> float:
+        """Of the requests that wait because all places are taken; 0 where some are free."""
+        if self.n_held < self.n_places or not self._backlogged:
+            return 0.0
+        return self._clock() - min(one.waiting[0].came_at for one in self._backlogged.values())
+
+    def look(self) -> None:
+        """To be called where there may be more engines than before."""
+        self._let_in()
+
     @contextlib.asynccontextmanager
     async def place(
         self, name: str, n_answers: int, n_tokens: int, *, is_ours: bool = False

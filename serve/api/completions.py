@@ -357,7 +357,7 @@ class Gateway:
         if engine.state != "ready" and not self.start_wait_seconds:
             raise engine_starting(engine)  # it died while the request waited for its turn
         try:
-            await engine.wait_ready(self.start_wait_seconds or None)
+            await engine.wait_ready(self.start_wait_seconds or None, weights)
         except PawlError:
             raise engine_starting(engine) from None
         if exchange.version == BASE_VERSION or exchange.version in self.offered():

@@ -132,6 +132,11 @@ class Metrics:
             "Replicas of the engine that answer.",
             registry=self.registry,
         )
+        self.replicas_out = Gauge(
+            "pawl_engine_replicas_out",
+            "Replicas that were taken out, or that load has not called for.",
+            registry=self.registry,
+        )
         self.http_requests = Counter(
             "pawl_http_requests",
             "Requests to routes of the API by HTTP status; 499: the client hung up.",
@@ -158,7 +163,8 @@ class Metrics:
         self.engine_restarts.set(engine.n_restarts)
         self.engine_ready.set(engine.state == "ready")
         serving = [one for one in engine.replicas if one.state == "ready"]
-        self.replicas_ready.set(len(serving))
+        self.replicas_ready.set(sum(one.is_serving for one in serving))
+        self.replicas_out.set(sum(one.is_out for one in engine.replicas))
         if serving:
             async with self._asking:  # whoever comes meanwhile has what the first is told
                 if time.monotonic() < self._asked_at + FRESH_SECONDS:

@@ -45,6 +45,8 @@ ALSO: dict[str, tuple[int, ...]] = {
     "POST /admin/import": (404,),
     "POST /admin/keys": (409,),
     "POST /admin/promotions": (404, 409),
+    "POST /admin/replicas/{number}/drain": (404, 409),
+    "POST /admin/replicas/{number}/return": (404, 409),
     "POST /admin/retention": (409, 507),
     "POST /admin/reviews": (404, 507),
     "POST /admin/reviews/alternatives": (404, 502),

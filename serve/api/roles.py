@@ -103,6 +103,8 @@ RULES: dict[str, Rule] = {
     "POST /admin/keys": _audited("add key"),
     "POST /admin/keys/{name}/revoke": _audited("revoke key"),
     "POST /admin/promotions": _audited("promote"),
+    "POST /admin/replicas/{number}/drain": _audited("take out replica"),
+    "POST /admin/replicas/{number}/return": _audited("bring back replica"),
     "POST /admin/retention": _audited("retention"),
     "POST /admin/rollback": _audited("roll back"),
     "POST /admin/runs": _ADMINISTRATOR,

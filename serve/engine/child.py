@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,8 +65,9 @@ class Child(Protocol):
     async def end(self) -> None:
         """End it and all that it started; takes a few seconds at most."""
 
-    async def bring(self, adapter_dir: Path) -> Path:
-        """Where the engine finds an adapter of ours."""
+    async def bring(self, adapter_dir: Path, held: Sequence[Path]) -> Path:
+        """Where the engine finds an adapter of ours. ``held``: those that it holds, whose files
+        stay, since vLLM may read them again."""
 
 
 # Starts one; the second argument takes a word on what it waits for. Raises PawlError, OSError.
@@ -102,7 +103,7 @@ class LocalChild:
         await asyncio.to_thread(session.end_session, self.pid)
         self._note.unlink(missing_ok=True)
 
-    async def bring(self, adapter_dir: Path) -> Path:
+    async def bring(self, adapter_dir: Path, held: Sequence[Path]) -> Path:
         return adapter_dir.absolute()
 
 
@@ -139,7 +140,7 @@ def _left_files(start: Start) -> list[Path]:
     folder = start.settings.state_dir
     files = [folder / f"{start.name}.json"]
     if start.number == 1:
-        present = {f"engine-{n}.json" for n in range(2, start.settings.engine.replicas + 1)}
+        present = {f"engine-{n}.json" for n in range(2, start.settings.engine.most_replicas + 1)}
         files += [one for one in folder.glob("engine-*.json") if one.name not in present]
     return files
 

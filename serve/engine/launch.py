@@ -106,7 +106,7 @@ def _write_defaults(settings: Settings, model: BaseModel) -> Path:
 
 def _shares_cores(engine: EngineSettings) -> bool:
     """Whether vLLM's own choice of processes and threads, each bound to a core, would not do."""
-    return n_cores() < MANY_CORES or engine.replicas > 1
+    return n_cores() < MANY_CORES or engine.most_replicas > 1
 
 
 def engine_environment(settings: Settings, key: str, number: int = 1) -> dict[str, str]:
@@ -116,7 +116,7 @@ def engine_environment(settings: Settings, key: str, number: int = 1) -> dict[st
     Args:
         number: of the replica, where there are several: each has its share of the cores, or a GPU.
     """
-    n_replicas = settings.engine.replicas
+    n_replicas = settings.engine.most_replicas
     values = {
         "VLLM_API_KEY": key,  # not on the command line, which everybody can read
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",

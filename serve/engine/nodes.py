@@ -12,13 +12,14 @@ An actor ends when the gateway does, or its node's Ray; the engine's session end
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class NodeActor:
         home = Path(folder).expanduser()
         home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         # The node is the replica's alone, or a GPU of it, which Ray has chosen.
-        alone = engine.model_copy(update={"replicas": 1})
+        alone = engine.model_copy(update={"replicas": 1, "max_replicas": None})
         self._settings = Settings.model_construct(state_dir=home, engine=alone)
         self._child: LocalChild | None = None
         self._log_path, self._n_logged = Path(), 0
@@ -105,15 +106,20 @@ class NodeActor:
             self._n_logged = 0
         return data
 
-    async def keep(self, name: str, files: dict[str, bytes] | None) -> str | None:
-        """The folder of an adapter that is here, or was sent (``files``); None: send it.
+    async def keep(
+        self, name: str, files: dict[str, bytes] | None, held: Sequence[str] = ()
+    ) -> str | None:
+        """The folder of an adapter that is here, or was sent (``files``); None: send it. Those that
+        the engine holds (``held``) stay.
 
         Raises:
             PawlError: it did not arrive as it was sent.
         """
-        return await asyncio.to_thread(self._keep, name, files)
+        return await asyncio.to_thread(self._keep, name, files, held)
 
-    def _keep(self, name: str, files: dict[str, bytes] | None) -> str | None:
+    def _keep(
+        self, name: str, files: dict[str, bytes] | None, held: Sequence[str] = ()
+    ) -> str | None:
         folder = self._settings.state_dir / "adapters" / name
         if not (folder / MANIFEST).exists():
             if files is None:
@@ -134,12 +140,14 @@ class NodeActor:
                 retryable=True,
                 code="adapter_not_loaded",
             )
-        os.utime(folder / MANIFEST)
+        for one in (*held, name):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(folder.parent / one / MANIFEST)
         manifests = folder.parent.glob(f"*/{MANIFEST}")
         oldest_last = sorted(manifests, key=lambda one: one.stat().st_mtime_ns, reverse=True)
         n_kept = max(N_ON_NODE, 2 * self._settings.engine.max_loras)  # vLLM may read one again
-        for one in oldest_last[n_kept:]:
-            shutil.rmtree(one.parent)
+        for manifest in oldest_last[n_kept:]:
+            shutil.rmtree(manifest.parent)
         return str(folder)
 
 
@@ -247,16 +255,17 @@ class RayNodes:
         server = hashlib.sha256(name.encode()).hexdigest()[:12]
         return str(Path("~/.cache/pawl/replicas") / f"{server}-{number}")
 
-    async def bring(self, actor: Any, adapter_dir: Path) -> Path:
-        """Bring an adapter to an actor's node."""
-        name = await asyncio.to_thread(sha256_file, adapter_dir / MANIFEST)
-        path = await actor.keep.remote(name, None)
+    async def bring(self, actor: Any, adapter_dir: Path, held: Sequence[Path]) -> Path:
+        """Bring an adapter to an actor's node, beside those that its engine holds."""
+        name = await asyncio.to_thread(_name_of, adapter_dir)
+        stays = await asyncio.to_thread(lambda: [_name_of(one) for one in held if one.exists()])
+        path = await actor.keep.remote(name, None, stays)
         if path is None:
             if name not in self._kept:
                 self._kept[name] = await asyncio.to_thread(self._put, adapter_dir)
                 while len(self._kept) > N_KEPT:
                     del self._kept[next(iter(self._kept))]
-            path = await actor.keep.remote(name, self._kept[name])
+            path = await actor.keep.remote(name, self._kept[name], stays)
         return Path(path)
 
     def _put(self, adapter_dir: Path) -> Any:
@@ -312,9 +321,9 @@ class _RayChild:
             task.cancel()
         await asyncio.gather(self._waiting, self._following, return_exceptions=True)
 
-    async def bring(self, adapter_dir: Path) -> Path:
+    async def bring(self, adapter_dir: Path, held: Sequence[Path]) -> Path:
         try:
-            return await self._nodes.bring(self._actor, adapter_dir)
+            return await self._nodes.bring(self._actor, adapter_dir, held)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
@@ -322,6 +331,11 @@ class _RayChild:
                 f"node {self._host} was lost", type(error).__name__, retryable=True,
                 code="adapter_not_loaded",
             ) from error  # fmt: skip
+
+
+def _name_of(adapter_dir: Path) -> str:
+    """Of an adapter's content."""
+    return sha256_file(adapter_dir / MANIFEST)
 
 
 def _has(folder: Path, file: str, sha256: str) -> bool:

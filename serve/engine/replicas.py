@@ -5,6 +5,10 @@ is never asked of it. Of those it goes to the conversation's own, whose cache ha
 rendezvous hashing (Thaler and Ravishankar 1998) with bounded loads (Mirrokni et al. 2018), which
 goes on to the conversation's next replica where one has ``MOST_OF_MEAN`` times the mean load and
 ``SLACK`` answers more. A replica that joins or leaves moves only the conversations that it has.
+
+One can be taken out: it gets no new requests, and stops when its answers have ended. Those beyond
+``engine.replicas``, up to ``engine.max_replicas``, are out until load brings them in
+(``serve.scaling``).
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
@@ -26,6 +29,7 @@ from serve.engine.nodes import RayNodes
 from serve.engine.supervisor import BACKOFF_SECONDS, Engine, State
 
 MOST_OF_MEAN = 1.25
+NOT_NEEDED = "not needed now"
 SLACK = 2.0  # answers; two in a batch cost less than a long prompt that is read again
 _BEST_FIRST: tuple[State, ...] = ("ready", "starting", "restarting", "failed", "off")
 
@@ -58,9 +62,11 @@ class Replicas:
                 number=n,
                 start=start,
             )
-            for n in range(1, settings.engine.replicas + 1)
+            for n in range(1, settings.engine.most_replicas + 1)
         )
-        self._n_answers: Counter[int] = Counter()  # under way, by the replica's number
+        for one in self.replicas[settings.engine.replicas :]:
+            one.is_out, one.detail = True, NOT_NEEDED
+        self._draining: set[asyncio.Task[None]] = set()
 
     # -- which one answers
 
@@ -80,14 +86,11 @@ class Replicas:
             PawlError: no replica that is ready holds these weights.
         """
         chosen = self._choose(weights, key, avoid)
-        self._n_answers[chosen.number] += n_answers
-        try:
+        with chosen.routed(weights, key, n_answers):
             yield chosen
-        finally:
-            self._n_answers[chosen.number] -= n_answers
 
     def _choose(self, weights: str, key: str, avoid: Collection[int]) -> Engine:
-        holders = [one for one in self._serving if weights == BASE_VERSION or weights in one.loaded]
+        holders = self._holders(weights)
         if not holders:
             if not self._serving:
                 raise self.unavailable()
@@ -99,23 +102,77 @@ class Replicas:
                 code="engine_lost",
             )
         holders = [one for one in holders if one.number not in avoid] or holders
-        loads = {one.number: self._n_answers[one.number] for one in holders}
+        loads = {one.number: one.n_answers for one in holders}
         most = MOST_OF_MEAN * sum(loads.values()) / len(holders) + SLACK
         holders.sort(key=lambda one: _weight(key, one.number))
         return next(one for one in holders if loads[one.number] <= most)
+
+    def _holders(self, weights: str) -> list[Engine]:
+        return [one for one in self._serving if weights == BASE_VERSION or weights in one.loaded]
+
+    # -- taken out, and in again
+
+    def drain(self, number: int, why: str = "taken out") -> Engine:
+        """Take a replica out: from now on others get new requests, and it stops when its answers
+        have ended. Returns at once.
+
+        Raises:
+            PawlError: there is no such replica, or no other one takes requests.
+        """
+        replica = self._numbered(number)
+        if not replica.is_out:
+            if not any(one is not replica for one in self._serving):
+                raise PawlError(
+                    f"replica {number} can't be taken out",
+                    "no other one takes requests",
+                    "Wait until another one is ready ('pawl engines list')",
+                    code="last_replica",
+                )
+            replica.is_out = True
+            task = asyncio.create_task(replica.drain(why))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+        return replica
+
+    async def bring_back(self, number: int) -> Engine:
+        """Let a replica take requests again; one that has stopped starts, and loads what the
+        others serve before it answers.
+
+        Raises:
+            PawlError: there is no such replica.
+        """
+        replica = self._numbered(number)
+        if replica.is_out:
+            await replica.bring_back()
+        return replica
+
+    def _numbered(self, number: int) -> Engine:
+        if not 1 <= number <= len(self.replicas):
+            raise PawlError(
+                f"there is no replica {number}",
+                f"they have the numbers 1 to {len(self.replicas)}",
+                "See 'pawl engines list'",
+                code="not_found",
+            )
+        return self.replicas[number - 1]
+
+    @property
+    def _wanted(self) -> list[Engine]:
+        """Those that were not taken out; all, where none is left."""
+        return [one for one in self.replicas if not one.is_out] or list(self.replicas)
 
     # -- what is asked of one engine, too
 
     @property
     def _serving(self) -> list[Engine]:
         """Those that take requests: their adapters are in."""
-        return [one for one in self.replicas if one.state == "ready"]
+        return [one for one in self.replicas if one.is_serving]
 
     @property
     def _best(self) -> Engine:
         """The one that is nearest to answering."""
         return min(
-            self.replicas, key=lambda one: (_BEST_FIRST.index(one.state), -one.progress_fraction)
+            self._wanted, key=lambda one: (_BEST_FIRST.index(one.state), -one.progress_fraction)
         )
 
     @property
@@ -140,15 +197,22 @@ class Replicas:
         everywhere = self.loaded
         told = [
             f"replica {one.number} is {one.state}: {one.detail}"
-            for one in self.replicas
+            for one in self._wanted
             if one not in serving
+        ]
+        told += [
+            f"replica {one.number} is taken out, {one.n_answers} answers end"
+            if one.state != "off"
+            else f"replica {one.number} is {one.detail}"
+            for one in self.replicas
+            if one.is_out
         ]
         told += [
             f"replica {one.number} lacks {', '.join(sorted(lacking))}"
             for one in serving
             if (lacking := everywhere - one.loaded.keys())
         ]
-        return "; ".join([f"{len(serving)} of {len(self.replicas)} replicas answer", *told])
+        return "; ".join([f"{len(serving)} of {len(self._wanted)} replicas answer", *told])
 
     @property
     def progress_fraction(self) -> float:
@@ -156,8 +220,8 @@ class Replicas:
 
     @property
     def loaded(self) -> frozenset[str]:
-        """Adapters that one of them holds."""
-        return frozenset().union(*(one.loaded for one in self.replicas))
+        """Adapters that one of them holds that takes requests."""
+        return frozenset().union(*(one.loaded for one in self._serving))
 
     @property
     def n_restarts(self) -> int:
@@ -181,20 +245,28 @@ class Replicas:
 
     async def start(self) -> None:
         """Begin to start all of them, and return."""
-        for one in self.replicas:
+        for one in self._wanted:
             await one.start()
 
-    async def wait_ready(self, timeout_seconds: float | None = None) -> None:
-        """Wait until one is ready. Raises PawlError: none came up."""
-        waiting = {asyncio.create_task(one.wait_ready(timeout_seconds)) for one in self.replicas}
+    async def wait_ready(
+        self, timeout_seconds: float | None = None, weights: str = BASE_VERSION
+    ) -> None:
+        """Wait until one is ready that holds these weights, or all are that can be.
+
+        Raises:
+            PawlError: none came up.
+        """
+        waiting = {asyncio.create_task(one.wait_ready(timeout_seconds)) for one in self._wanted}
         problem: BaseException | None = None
         try:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                problems = [task.exception() for task in done]
-                if None in problems:
+                problems = [found for task in done if (found := task.exception())]
+                problem = problems[0] if problems else problem
+                if self._holders(weights):
                     return
-                problem = problems[0]
+            if self._serving:
+                return
         finally:
             for task in waiting:
                 task.cancel()
@@ -202,6 +274,8 @@ class Replicas:
 
     async def stop(self) -> None:
         """End all of them and everything that they started."""
+        for task in self._draining:
+            task.cancel()
         await asyncio.gather(*(one.stop() for one in self.replicas))
 
 
@@ -211,8 +285,8 @@ AnyEngine: TypeAlias = Engine | Replicas
 def make_engine(
     settings: Settings, model: BaseModel, *, command: CommandMaker = vllm_command
 ) -> AnyEngine:
-    """One engine, or as many as ``engine.replicas`` says, on this machine or on a cluster's."""
-    kind = Engine if settings.engine.replicas == 1 else Replicas
+    """One engine, or as many as the settings say, on this machine or on a cluster's."""
+    kind = Engine if settings.engine.most_replicas == 1 else Replicas
     on_nodes = settings.engine.ray_address is not None
     start: Starter = RayNodes(settings).start if on_nodes else start_local
     return kind(settings, model, command=command, start=start)

@@ -2,6 +2,7 @@
 
 States: ``off`` (not started, or stopped), ``starting``, ``ready``, ``restarting`` (it died and
 comes back), ``failed`` (given up; ``failure`` says why, with the command and the log's tail).
+Over 400 lines, as all that changes the state is one class.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from feedback.champion import BASE_VERSION
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
@@ -74,6 +76,8 @@ class Engine:
         self.loaded: dict[str, Path] = {}
         self.activity = Activity()  # of its present life
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
+        self.is_out = False  # it was taken out: it gets no new requests (``Replicas.drain``)
+        self.n_answers = 0  # under way
         self.start_seconds: float | None = None
         self.base_url = ""
         # Without the key whoever reaches its port could ask vLLM behind the gateway's back.
@@ -97,6 +101,11 @@ class Engine:
         return (self,)
 
     @property
+    def is_serving(self) -> bool:
+        """Whether it takes requests: its adapters are in, and it was not taken out."""
+        return self.state == "ready" and not self.is_out
+
+    @property
     def n_serving(self) -> int:
         """Engines that share the requests; a single one has them all, whatever its state."""
         return 1
@@ -106,7 +115,11 @@ class Engine:
         self, weights: str, key: str, n_answers: int = 1, avoid: Collection[int] = ()
     ) -> Iterator[Engine]:
         """Itself: see ``Replicas.routed``."""
-        yield self
+        self.n_answers += n_answers
+        try:
+            yield self
+        finally:
+            self.n_answers -= n_answers
 
     @property
     def pid(self) -> int | None:
@@ -154,8 +167,14 @@ class Engine:
         self._set("starting", "starting", 0.0)
         self._task = asyncio.create_task(self._supervise(), name=self._start.name)
 
-    async def wait_ready(self, timeout_seconds: float | None = None) -> None:
-        """Wait until it is ready. Raises PawlError: it failed, or did not come up in time."""
+    async def wait_ready(
+        self, timeout_seconds: float | None = None, weights: str = BASE_VERSION
+    ) -> None:
+        """Wait until it is ready; it holds then what it can.
+
+        Raises:
+            PawlError: it failed, or did not come up in time.
+        """
         limit = timeout_seconds or self._settings.engine.start_timeout_seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
@@ -193,7 +212,7 @@ class Engine:
         if not self.is_ready:
             raise self.unavailable()
         assert self._child is not None
-        path = await self._child.bring(adapter_dir)
+        path = await self._child.bring(adapter_dir, list(self.loaded.values()))
         await self._change_adapter("load", version, lora_path=str(path))
         self.loaded[version] = adapter_dir
 
@@ -205,13 +224,31 @@ class Engine:
             await self._change_adapter("unload", version)
         self.loaded.pop(version, None)
 
+    async def drain(self, why: str) -> None:
+        """Take no new requests, and stop once the answers under way have ended; ``bring_back``
+        ends the wait for them, or starts it again."""
+        self.is_out = True
+        while self.n_answers and self.is_out:  # noqa: ASYNC110 - either may end it
+            await asyncio.sleep(POLL_SECONDS)
+        if self.is_out:
+            await self.stop()
+            self._set("off", why, 0.0)
+
+    async def bring_back(self) -> None:
+        self.is_out = False
+        if self._task is None or self._task.done():
+            self._task = None
+            await self.start()
+
     async def stop(self) -> None:
         """End the child and everything it started; takes a few seconds at most."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+            self._task = None
         await self._end_child()
+        self.loaded.clear()
         if self._session is not None:
             await self._session.close()
         if self.state != "failed":

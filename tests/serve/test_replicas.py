@@ -70,9 +70,17 @@ def test_what_one_replica_can_not_serve_moves_none(tmp_path: Path, fault: str, w
             assert moved.outcome == "refused"
             assert f"replica {odd.number}: " in moved.reason
             assert words in moved.reason
+            assert f"'pawl engines drain {odd.number}'" in moved.reason
             assert world.store.champion() == "pawl@1"
             assert held(world) == [{"pawl@1"}] * 3
-            assert (await world.promoter.promote(force(world, 3))).outcome == "live"
+            world.engine.drain(odd.number)
+            moved = await world.promoter.promote(force(world, 3))
+            assert moved.outcome == "live", moved.reason
+            assert "pawl@3" not in odd.loaded
+            await until(lambda: odd.state == "off")
+            await world.engine.bring_back(odd.number)
+            await until(lambda: odd.is_serving)
+            assert set(odd.loaded) == {"pawl@1", "pawl@3"}
 
     run(test())
 

@@ -114,6 +114,8 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("GET", "/metrics")
     call("GET", "/admin/status")
     moved = call("POST", "/admin/promotions", {"adapter_dir": str(adapter), "force": True})
+    call("POST", "/admin/replicas/{number}/drain", {}, status=409, number="1")
+    call("POST", "/admin/replicas/{number}/return", {}, status=409, number="1")
     assert call("POST", "/admin/drill", {})["back"]["version"] == "base"
     call("POST", "/admin/shadow", {"a": "base", "b": moved["version"], "last": 5, "max_tokens": 3})
     call("GET", "/admin/versions")

@@ -95,6 +95,8 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /admin/keys": ("/admin/keys", {"name": "a/b", "role": "user"}, 400),
     "POST /admin/keys/{name}/revoke": ("/admin/keys/nobody/revoke", {}, 404),
     "POST /admin/promotions": ("/admin/promotions", {"adapter_dir": "/nowhere"}, 400),
+    "POST /admin/replicas/{number}/drain": ("/admin/replicas/1/drain", {}, 409),
+    "POST /admin/replicas/{number}/return": ("/admin/replicas/1/return", {}, 409),
     "POST /admin/retention": ("/admin/retention", {}, 200),
     "POST /admin/rollback": ("/admin/rollback", {}, 409),
     "POST /admin/runs": ("/admin/runs", {"run_id": "r", "status": "training"}, 200),

@@ -135,6 +135,11 @@ def test_what_arrives_damaged_is_refused_and_sent_again(tmp_path: Path) -> None:
         assert actor._keep(sha256_file(other / MANIFEST), sent)
         assert actor._keep(name, None) == path  # it is in use
     assert len(list(Path(path).parent.iterdir())) == N_ON_NODE
+    for seed in range(2, N_ON_NODE + 3):  # it is loaded, and the others come and go
+        other = tmp_path / f"a{seed}"
+        sent = {one.name: one.read_bytes() for one in other.iterdir()}
+        assert actor._keep(sha256_file(other / MANIFEST), sent, [name])
+    assert Path(path, MANIFEST).exists()
 
 
 def test_a_node_with_another_base_under_the_same_path_is_refused(

@@ -82,7 +82,9 @@ def test_nobody_is_asked_for_what_it_does_not_hold(tmp_path: Path) -> None:
     )
     with pytest.raises(PawlError, match="no replica of the engine holds pawl@2"):
         answers(replicas, 1, "pawl@2")
+    assert replicas.loaded == {"pawl@1"}
     replicas.replicas[2].state = "starting"  # it holds the adapter, which is being probed
+    assert replicas.loaded == frozenset()
     with pytest.raises(PawlError, match="no replica of the engine holds pawl@1"):
         answers(replicas, 1, "pawl@1")
 
@@ -101,3 +103,30 @@ def test_they_are_as_good_as_the_best_of_them(tmp_path: Path) -> None:
     with pytest.raises(PawlError) as caught:
         answers(replicas, 1)
     assert caught.value.code == "engine_failed"
+
+
+def test_who_is_out_gets_nothing_and_is_not_counted(tmp_path: Path) -> None:
+    replicas = ready(tmp_path)
+    replicas.replicas[1].is_out = True
+    assert set(answers(replicas, 60).values()) == {1, 3}
+    assert replicas.n_serving == 2
+    assert replicas.detail == "2 of 2 replicas answer; replica 2 is taken out, 0 answers end"
+    replicas.replicas[0].state = "restarting"
+    with pytest.raises(PawlError, match="no other one takes requests") as caught:
+        replicas.drain(3)
+    assert caught.value.code == "last_replica"
+    with pytest.raises(PawlError, match="there is no replica 4"):
+        replicas.drain(4)
+
+
+def test_those_beyond_the_fixed_number_wait_for_load(tmp_path: Path) -> None:
+    engine = {"replicas": 1, "max_replicas": 3}
+    replicas = make_engine(Settings(state_dir=tmp_path, engine=engine), FAKE_BASE)
+    assert isinstance(replicas, Replicas)
+    replicas.replicas[0].state = "ready"
+    assert set(answers(replicas, 20).values()) == {1}
+    assert replicas.detail == (
+        "1 of 1 replicas answer; replica 2 is not needed now; replica 3 is not needed now"
+    )
+    with pytest.raises(ValueError, match="max_replicas is 2, and replicas 3"):
+        Settings(state_dir=tmp_path, engine={"replicas": 3, "max_replicas": 2})
