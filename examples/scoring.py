@@ -5,8 +5,7 @@
     facts     share of answers that say what the right one says (evals/matching.py); ROUGE-L
     rouge     ROUGE-L, ROUGE-1, ROUGE-2 (rouge-score)
     fields    share of fields whose value is exactly right; of records; of answers that are JSON
-    tone      share of answers in the house's tone, as a classifier of scikit-learn finds that was
-              fitted on the training rows; chrF against the written answer
+    tone      share of answers that have all ``signs`` of the house's tone, and chrF
     chrf      chrF of the corpus (sacrebleu)
 
 The interval of a gain is the percentile bootstrap over test rows, paired (scipy).
@@ -167,24 +166,11 @@ def _record(answer: str) -> dict[str, Any]:
 
 
 def _tone(case: UseCase, answers: list[str]) -> Scores:
-    tone = tone_classifier(case.train)
-    each = [float(yes) for yes in tone.predict(answers)]
+    signs = [re.compile(sign) for sign in case.description.signs.values()]
+    each = [float(all(sign.search(answer) for sign in signs)) for answer in answers]
     expected = [row.answer for row in case.test]
     figures = {"in the house's tone": mean(each, alpha=ALPHA), "chrF": chrf(expected, answers)}
     return Scores(figures, _mean_of(each))
-
-
-def tone_classifier(rows: Sequence[Row]) -> Any:
-    """Tells texts as they came (False) from answers in the house's tone (True): logistic regression
-    on words and pairs of words."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    texts = [row.text for row in rows] + [row.answer for row in rows]
-    is_house = [False] * len(rows) + [True] * len(rows)
-    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[!?.,]")
-    return make_pipeline(words, LogisticRegression(C=10.0)).fit(texts, is_house)
 
 
 def _chrf(case: UseCase, answers: list[str]) -> Scores:

@@ -10,6 +10,7 @@ A prompt is the instruction with the row's text in it, as one message of a user.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -47,6 +48,9 @@ class Description(BaseModel):
     metric: Metric = Field(description="how answers are scored: examples/scoring.py")
     instruction: str = Field(description="the prompt; {text} stands for a row's text")
     labels: tuple[str, ...] = Field((), description="of metric labels")
+    signs: dict[str, str] = Field(
+        {}, description="of metric tone: regular expressions that an answer in it matches, by name"
+    )
     n_few_shot: int = Field(4, ge=1, description="rows of train.jsonl in the few-shot prompt")
     max_new_tokens: int = Field(64, ge=1)
     train: dict[str, Any] = Field({}, description="settings of train, as in pawl.toml")
@@ -57,6 +61,13 @@ class Description(BaseModel):
             raise ValueError("instruction must hold {text} once")
         if bool(self.labels) != (self.metric == "labels"):
             raise ValueError("labels belong to metric labels, which needs them")
+        if bool(self.signs) != (self.metric == "tone"):
+            raise ValueError("signs belong to metric tone, which needs them")
+        for name, sign in self.signs.items():
+            try:
+                re.compile(sign)
+            except re.error as err:
+                raise ValueError(f"signs: {name!r} is no regular expression: {err}") from None
         return self
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from examples.__main__ import main
 from examples.runner import CHOICE, FEW_SHOT, PROMPT, TUNED
-from examples.scoring import gain, label_in, score, tone_classifier, topic_and_keywords
+from examples.scoring import gain, label_in, score, topic_and_keywords
 from examples.use_case import HERE, Row, UseCase, load, names
 from pawl.errors import PawlError
 from tests.refine.tiny import ASKED, COLOURS, shared_world_model
@@ -32,7 +32,7 @@ def test_data_are_well_formed_and_splits_share_nothing(name: str) -> None:
             row.text == row.text.strip() and row.answer == row.answer.strip() for row in part
         )
     perfect = score(case, [row.answer for row in case.test])
-    assert perfect.figures[perfect.main].value >= 0.95  # a tone is judged by a classifier
+    assert perfect.figures[perfect.main].value >= 0.95  # some rows lack a sign of the tone
     empty = score(case, [""] * len(case.test))
     assert empty.figures[empty.main].value <= 0.05
 
@@ -80,6 +80,10 @@ def test_what_is_no_use_case_says_so(tmp_path: Path) -> None:
         load(str(own(tmp_path, [ROW], [OTHER], metric="labels")))
     with pytest.raises(PawlError, match=r"must hold \{text\} once"):
         load(str(own(tmp_path, [ROW], [OTHER], instruction="Say it.")))
+    with pytest.raises(PawlError, match="signs belong to metric tone"):
+        load(str(own(tmp_path, [ROW], [OTHER], metric="tone")))
+    with pytest.raises(PawlError, match="'we' is no regular expression: missing"):
+        load(str(own(tmp_path, [ROW], [OTHER], metric="tone", signs={"we": "(we"})))
     folder = own(tmp_path, [ROW], [OTHER])
     (folder / "test.jsonl").write_text('{"text": "What?"}\n', "utf-8")
     with pytest.raises(PawlError, match=r"test.jsonl line 1 is no row.*answer"):
@@ -148,11 +152,19 @@ def test_fields_count_when_they_are_exactly_right_and_none_is_too_many() -> None
     assert 0 <= rise.lower < rise.value < rise.upper <= 1
 
 
-def test_the_classifier_of_tone_knows_texts_that_it_was_not_fitted_on() -> None:
-    case = load("tone")
-    tone = tone_classifier(case.train)
-    assert sum(tone.predict([row.text for row in case.test])) <= 3
-    assert sum(tone.predict([row.answer for row in case.test])) >= len(case.test) - 3
+def test_a_tone_is_known_by_its_signs() -> None:
+    said = [
+        "We are sorry about the crack. Could you send us a photo?",
+        "globe arrived cracked, send photos",
+        "Dear [Customer Name], we are sorry about the crack.",
+        "I am sorry about our globe. Send it back.",
+        "We are sorry. We are so sorry. We are very sorry. We will call.",
+    ]
+    case = of("tone", [Row(text="globe arrived cracked", answer=said[0])] * len(said))
+    found = score(case, said)
+    assert found.figures["in the house's tone"].value == 1 / len(said)
+    notes = load("tone")
+    assert score(notes, [row.text for row in notes.test]).figures[found.main].value == 0
 
 
 def macro_f1(output: str, arm: str) -> float:
