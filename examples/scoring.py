@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from evals.forms import json_value
 from evals.matching import match
 from evals.metrics import Classification, Interval, chrf, classification, mean, rouge
-from examples.use_case import Row, UseCase
+from examples.use_case import UseCase
 
 N_RESAMPLES = 1000
 ALPHA = 0.05
