@@ -46,7 +46,7 @@ _NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", 
 # Whose a row is; of others' rows this is not looked at, since a client's id may be their name.
 _CALLER = {"accounts": "name", "keys": "name", "sessions": "account"}
 # Of everybody: nothing in them is a person's.
-_EVERYBODYS = ("facts", "categories", "version_numbers")
+_EVERYBODYS = ("facts", "categories", "version_numbers", "gateway_frames")
 _MOST_SYSTEM_PROMPTS = 20
 _MADE_HERE = re.compile(r"(?:(?:conv|chat|fb|req)-)?[0-9a-f]{24,32}")
 

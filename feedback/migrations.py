@@ -223,6 +223,14 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE completions ADD COLUMN system_prompt_sha256 VARCHAR",
         ),
     ),
+    Migration(
+        18,
+        "how far other gateways' journals were brought in",
+        (
+            """CREATE TABLE gateway_frames (
+            seq BIGINT NOT NULL, gateway_id VARCHAR NOT NULL, last BIGINT NOT NULL)""",
+        ),
+    ),
 )
 
 

@@ -146,6 +146,28 @@ class Store:
             return dropped
         return self._append("completions", [row_of(completion)])
 
+    def append_shipped(
+        self, gateway_id: str, last: int, completions: Sequence[Completion]
+    ) -> Future[None]:
+        """Record answers from another gateway's journal, up to its row ``last``, all or none of
+        them; not those whose person was forgotten meanwhile."""
+        kept = [
+            row_of(one)
+            for one in completions
+            if not self.forgotten.holds(one.created_at, one.rater_id)
+        ]
+        rows: dict[str, list[Row]] = {"completions": kept} if kept else {}
+        return self._writer.submit(Write({**rows, "gateway_frames": [(gateway_id, last)]}))
+
+    def shipped_until(self, gateway_id: str) -> int:
+        """The newest row of a gateway's journal that was recorded, 0: none. Waits for what was
+        appended before."""
+        self.flush()
+        [(last,)] = self.read(
+            "SELECT coalesce(max(last), 0) FROM gateway_frames WHERE gateway_id = ?", [gateway_id]
+        )
+        return int(last)
+
     def append_feedback(self, feedback: Feedback) -> Future[Feedback]:
         """Record what a person said; resolves to the stored row.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_WRITES = 1024  # of one transaction; bounds how long the first of them waits
 _GATHER_SECONDS = 0.001
-_JOURNALED = frozenset({"completions", "feedback"})
+_JOURNALED = frozenset({"completions", "feedback", "gateway_frames"})
 _APPLY_SECONDS = 0.5  # that rows wait in the journal
 _RETRY_SECONDS = 5.0  # where DuckDB could not take them
 _MOST_BYTES = 8_000_000  # that wait in the journal; then DuckDB must take them first

@@ -750,6 +750,37 @@ class ExportRequest(Body):
     format: str = Field(description="a format of feedback.formats")
 
 
+class AnswerEnd(Body):
+    """How an answer ended that another gateway asked the engine for."""
+
+    completion_id: str
+    status: Literal["complete", "cancelled", "error"]
+    is_recorded: bool = Field(description="it has rows in that gateway's journal")
+    n_prompt_tokens: int | None = None
+    n_completion_tokens: int | None = None
+    n_pieces: int = Field(0, description="of text that came")
+    first_token_seconds: float | None = None
+
+
+class ShippedFrame(Body):
+    """Answers that were acknowledged together."""
+
+    last: int = Field(ge=1, description="number of its newest row in that journal")
+    rows: list[list[Any]] = Field(description="in the order of columns")
+
+
+class Shipment(Body):
+    """What another gateway tells the server that has the store; with nothing in it, that it is
+    there."""
+
+    url: str = Field("", description="where it listens")
+    is_local: bool = Field(False, description="on the server's machine: it reaches its engines")
+    columns: list[str] = Field([], description="of the frames' rows")
+    frames: list[ShippedFrame] = Field([], description="of its journal, in order")
+    ended: list[AnswerEnd] = []
+    is_over: bool = Field(False, description="nothing more will come under this id")
+
+
 # -- answers of the server
 
 
@@ -1466,6 +1497,23 @@ class Explanation(Answer):
     rows: list[dict[str, Any]] = Field(description="what is learned or tested of it")
     left_out: list[dict[str, Any]] = Field(description="what is not, with the rule and its figures")
     snapshots: list[str] = Field(description="of a row: the recorded ones that hold it")
+
+
+class Shipped(Answer):
+    """The answer to a shipment: all of it is on disk."""
+
+    ticket: str = Field(description="what that gateway's requests bring, so that it is known")
+    is_open: bool = Field(description="requests are taken without a key")
+
+
+class GatewayInfo(Answer):
+    """Another gateway, as the server that has the store sees it."""
+
+    gateway_id: str
+    url: str
+    is_local: bool
+    heard_seconds: float = Field(description="ago")
+    n_answers: int = Field(description="under way")
 
 
 class KeyInfo(Answer):

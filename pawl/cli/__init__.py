@@ -23,6 +23,7 @@ from pawl.errors import PawlError
 FLAGS = "pawl.flags"  # where click's context keeps what every command takes
 COMMANDS = {  # module of pawl.cli that holds the click command, and its help in one line
     "up": ("serving", "Serve: the gateway, the pages and the vLLM engine, until Ctrl-C."),
+    "gateway": ("serving", "Serve: another gateway before a running server's store and engines."),
     "status": ("serving", "Which version answers; the engine, the last night and the store."),
     "engines": ("serving", "The engine's replicas: list, drain, return."),
     "doctor": ("doctor", "What this machine has, what is missing, what to type."),

@@ -1,4 +1,4 @@
-"""pawl up, pawl status, pawl engines, pawl settings."""
+"""pawl up, pawl gateway, pawl status, pawl engines, pawl settings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from pawl.cli.output import echo, one_line
 from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.runs import standing
+from pawl.server import ADMIN_KEY_FILE, api_key_of, running_server
 from pawl.settings import origins
 
 COMPLAINT_DAYS, MOST_COMPLAINTS = 30, 3
 DRAIN_LOOK_SECONDS = 0.5
+GATEWAY_PORT = 8001  # beside a server at its own
 
 
 @click.command("up")
@@ -42,6 +44,42 @@ def up_command(
     from serve.up import run_server
 
     run_server(settings, echo, arguments=group_arguments(ctx))
+
+
+@click.command("gateway")
+@click.argument("server_url", required=False)
+@click.option("--host", help="Address to listen on (127.0.0.1).")
+@click.option("--port", type=int, help=f"Port ({GATEWAY_PORT}); 0 takes a free one.")
+@click.pass_context
+def gateway_command(
+    ctx: click.Context, server_url: str | None, host: str | None, port: int | None
+) -> None:
+    """Serve: another gateway before the store and the engines of the server at SERVER_URL, until
+    Ctrl-C. Without SERVER_URL it is the one that runs on the state folder.
+
+    It asks with the key of the state folder, or with api_key (PAWL_API_KEY), which is then an
+    administrator's key of that server.
+    """
+    where = {"host": host, "port": GATEWAY_PORT if port is None else port}
+    settings = settings_of(ctx, where)
+    server = running_server(settings) if server_url is None else None
+    if server_url is None and server is None:
+        raise PawlError(
+            f"no server runs on {settings.state_dir}",
+            "a gateway needs one that has the store",
+            "Start it with 'pawl up', or name another: pawl gateway http://HOST:PORT",
+        )
+    key = api_key_of(settings)
+    if key is None:
+        raise PawlError(
+            "there is no key for the server",
+            f"neither api_key is set, nor can {settings.state_dir / ADMIN_KEY_FILE} be read",
+            "Set PAWL_API_KEY to an administrator's key ('pawl keys add NAME --role "
+            "administrator' on the server)",
+        )
+    from serve.gateway import run_gateway
+
+    run_gateway(settings, server_url or (server.url if server else ""), key, echo)
 
 
 @click.command("status")

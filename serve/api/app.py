@@ -176,6 +176,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     from serve.api.answered_differently import answered_differently_routes
     from serve.api.conversations import conversation_routes
     from serve.api.feedback import feedback_routes
+    from serve.api.gateways import gateway_routes
 
     store: Any = gateway.store
     local = is_loopback(settings.host)
@@ -214,7 +215,9 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     _add_server_routes(app, gateway)
     conversations = conversation_routes(store, gateway.admission, settings, gateway.base)
     said_back = answered_differently_routes(store, gateway.admission)
-    for router in (feedback_routes(store, gateway.admission), said_back, conversations, *more):
+    feedback = feedback_routes(store, gateway.admission, gateway.gateways)
+    others = gateway_routes(store, gateway.gateways, lambda: authenticator.is_open)
+    for router in (feedback, said_back, conversations, others, *more):
         app.include_router(router)
     guard(app.routes, audit, gateway.admission)
     app.traces, app.audit, app.authenticator, app.fronts = traces, audit, authenticator, fronts

@@ -53,6 +53,7 @@ from serve.api.errors import (
     unreachable_errors,
 )
 from serve.api.fields import ignored_header
+from serve.api.gateways import CARRIED, TICKET, Gateways, RemoteGateway, grant_of
 from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
 from serve.api.recording import (
@@ -62,7 +63,13 @@ from serve.api.recording import (
     conversation_of,
     rater_of,
 )
-from serve.api.requests import CompletionRequest, parse_request, with_settings
+from serve.api.requests import (
+    ChatRequest,
+    CompletionRequest,
+    TextRequest,
+    parse_request,
+    with_settings,
+)
 from serve.api.tracing import span, trace_headers
 
 if TYPE_CHECKING:
@@ -100,6 +107,7 @@ class Gateway:
     readers: Readers = field(default_factory=Readers)
     canary: Callable[[], Promotion | None] = lambda: None  # answers a share of the conversations
     lengths: dict[int, int] = field(default_factory=dict)  # of the context, by start of the engine
+    gateways: Gateways = field(default_factory=Gateways)  # which answer beside this one
 
     # -- which version answers
 
@@ -234,6 +242,7 @@ class Gateway:
                 caller=share_of(scope, key, rater_id),
                 n_sent_tokens=sent_tokens(len(raw)),
                 n_expected_tokens=expected_tokens(request, len(raw), self.base.max_length_tokens),
+                asked_by=self._remote(scope, self.engine),
             )  # fmt: skip
             if not is_charged:
                 self.admission.charge_request(exchange.caller)
@@ -244,13 +253,20 @@ class Gateway:
             await respond_error(error, scope, receive, send)
             return
         with self.in_flight.running(self.store.weights_of(version)):
-            await self._answer(exchange, self.engine, scope, receive, send)
+            await self.answer(exchange, self.engine, scope, receive, send)
         self.metrics.seconds.labels(exchange.version).observe(time.monotonic() - began)
 
-    async def _answer(
+    def _remote(self, scope: Scope, engine: AnyEngine) -> RemoteGateway | None:
+        """The gateway that a request came by, where it can ask the engine itself."""
+        path, ticket = scope["path"], Headers(scope=scope).get(TICKET)
+        if ticket is None or path not in (ChatRequest.path, TextRequest.path):
+            return None
+        return self.gateways.holder(ticket, [one.base_url for one in engine.replicas])
+
+    async def answer(
         self, exchange: Exchange, engine: AnyEngine, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Run the relay and watch the client at the same time."""
+    ) -> Status:
+        """Run the relay and watch the client at the same time; how it ended."""
         work = asyncio.create_task(self._relay(exchange, engine, scope, receive, send))
         gone = asyncio.create_task(_hung_up(receive))
         status: Status = "error"
@@ -270,6 +286,7 @@ class Gateway:
             is_refused = status == "error" and not exchange.asked
             label = "refused" if is_refused else status
             self.metrics.requests.labels(exchange.version, label).inc()
+        return status
 
     async def _relay(
         self, exchange: Exchange, engine: AnyEngine, scope: Scope, receive: Receive, send: Send
@@ -291,6 +308,9 @@ class Gateway:
                         around.enter_context(self.in_flight.running(weights))
                     around.enter_context(span("engine", queue_seconds=place.waited_seconds))
                     body = await self._ask_one(exchange, engine, weights, send, place)
+            if exchange.asked_by is not None:
+                await send({"type": "http.response.body", "body": body})
+                return exchange.ended_as
             with span("record"):
                 await self._record(exchange, "complete")
         except PawlError as error:
@@ -383,11 +403,36 @@ class Gateway:
                 weights, exchange.conversation_id, exchange.n_rows, tried
             ) as replica:
                 try:
+                    if exchange.asked_by is not None:
+                        return await self._hand_over(
+                            exchange, exchange.asked_by, replica, send, place
+                        )
                     return await self._ask(exchange, replica, send, place)
                 except unreachable_errors():
                     if replica.number in tried or len(engine.replicas) == 1:
                         raise
                     tried.add(replica.number)
+
+    async def _hand_over(
+        self, exchange: Exchange, remote: RemoteGateway, engine: Engine, send: Send, place: Place
+    ) -> bytes:
+        """Let the gateway that the request came by ask the engine and record what it answers; wait
+        until it says how that ended. Its place, and the weights, are held as long."""
+        exchange.asked = exchange.recorded = True
+        exchange.first_token_seconds = 0.0  # it sends a stream's comments from here on
+        grant = grant_of(exchange, engine, self.store.weights_of(exchange.version))
+        await _begin_stream(exchange, send)
+        engine.activity.n_asked += 1
+        with remote.answering(exchange.completion_id) as answering:
+            await _send_more(send, event(json.dumps({"grant": grant}).encode()))
+            async with engine.activity.under_way():
+                ended = await answering
+        exchange.take_end(ended)
+        place.n_used_tokens = exchange.n_used_tokens or 0
+        engine.activity.n_signs += ended.n_pieces
+        engine.activity.n_answered += ended.status == "complete"
+        self._count(exchange)
+        return b""
 
     async def _ask(self, exchange: Exchange, engine: Engine, send: Send, place: Place) -> bytes:
         """Let the engine answer; returns what is still to be sent, all or ``[DONE]``.
@@ -468,19 +513,23 @@ class Gateway:
     async def _record(self, exchange: Exchange, status: Status) -> None:
         """Commit what came. Raises PawlError: it could not be committed."""
         exchange.recorded = True
+        self._count(exchange)
+        if not self.record:
+            return
+        try:
+            rows = exchange.rows("error" if exchange.answer.error else status)
+            await commit(self.store, rows)
+        except PawlError as error:
+            self.metrics.recording_failures.inc()
+            _log.error("%s: %s", exchange.completion_id, error)
+            raise
+
+    def _count(self, exchange: Exchange) -> None:
         answer, version = exchange.answer, exchange.version
         self.metrics.tokens.labels(version, "prompt").inc(answer.n_prompt_tokens or 0)
         self.metrics.tokens.labels(version, "completion").inc(answer.n_completion_tokens or 0)
         if exchange.first_token_seconds is not None:
             self.metrics.first_token_seconds.labels(version).observe(exchange.first_token_seconds)
-        if not self.record:
-            return
-        try:
-            await commit(self.store, exchange.rows("error" if answer.error else status))
-        except PawlError as error:
-            self.metrics.recording_failures.inc()
-            _log.error("%s: %s", exchange.completion_id, error)
-            raise
 
 
 def is_slow(raw: bytes) -> bool:
@@ -537,6 +586,8 @@ def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
         (b"x-pawl-version", exchange.version.encode()),
         (b"x-pawl-base", base.encode()),
     ]
+    if exchange.asked_by is not None:
+        headers.append((CARRIED.encode(), b"1"))
     if ignored := exchange.request.ignored:
         headers.append((b"x-pawl-ignored", ignored_header(ignored).encode()))
     return headers

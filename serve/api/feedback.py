@@ -33,12 +33,13 @@ from serve.api.quotas import Turns
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.api.admission import Admission
+    from serve.api.gateways import Gateways
 
 AT_ONCE = 4  # requests of a caller; all have 40 threads
 T = TypeVar("T")
 
 
-def feedback_routes(store: Store, admission: Admission) -> APIRouter:
+def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> APIRouter:
     router = APIRouter(route_class=JsonRoute, tags=["feedback"])
     turns = Turns(AT_ONCE)
 
@@ -53,6 +54,7 @@ def feedback_routes(store: Store, admission: Admission) -> APIRouter:
         rater_id = rater_named_by(request, body.user)
         source = "chat_page" if headers.get("x-pawl-source") == "chat_page" else "api"
         admission.charge_feedback(share_named_by(request), 1)
+        await gateways.arrived(body.completion_id, body.preferred_over)
         feedback, duplicate = await in_turn(
             request, partial(submit_feedback, store, body, rater_id, source, caller.sees)
         )
@@ -66,6 +68,9 @@ def feedback_routes(store: Store, admission: Admission) -> APIRouter:
         caller = caller_of(request.scope)
         sent = [(one, rater_named_by(request, one.user)) for one in body.feedback]
         admission.charge_feedback(share_named_by(request), len(sent))
+        await gateways.arrived(
+            *(name for one in body.feedback for name in (one.completion_id, one.preferred_over))
+        )
         results = []
         for result in await in_turn(
             request, partial(submit_feedbacks, store, sent, "api", caller.sees)
@@ -88,6 +93,7 @@ def feedback_routes(store: Store, admission: Admission) -> APIRouter:
         """What counts now on one completion: one row a person. A user's key gets what was said
         under it, on what was asked under it."""
         caller = caller_of(request.scope)
+        await gateways.arrived(completion_id)
 
         def read() -> list[Feedback]:
             completion = store.get_completion(completion_id)

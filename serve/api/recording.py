@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from pawl.schemas import PLAIN_ROLES, Caller, Completion, Message
+from pawl.schemas import PLAIN_ROLES, AnswerEnd, Caller, Completion, Message
 from pawl.server import SERVER_CALLERS
 from serve.api.requests import CompletionRequest
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from serve.api.gateways import RemoteGateway
 
 COMMIT_TIMEOUT_SECONDS = 30.0
 MAX_ID_CHARACTERS = 200
@@ -114,6 +115,15 @@ class Exchange:
     caller: str = ""  # whose share of the engine it comes out of
     n_expected_tokens: int = 0
     n_sent_tokens: int = 0  # of them the prompt's, by its size
+    asked_by: RemoteGateway | None = None  # which asks the engine, and records what it answers
+    ended_as: Status = "complete"  # there
+
+    def take_end(self, ended: AnswerEnd) -> None:
+        """Note how another gateway's answer ended."""
+        self.answer.n_prompt_tokens = ended.n_prompt_tokens
+        self.answer.n_completion_tokens = ended.n_completion_tokens
+        self.answer.n_pieces = ended.n_pieces
+        self.first_token_seconds, self.ended_as = ended.first_token_seconds, ended.status
 
     @property
     def n_rows(self) -> int:

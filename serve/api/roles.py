@@ -79,6 +79,7 @@ RULES: dict[str, Rule] = {
     "GET /admin/accounts": _ADMINISTRATOR,
     "GET /admin/audit": _ADMINISTRATOR,
     "GET /admin/erasures": _ADMINISTRATOR,
+    "GET /admin/gateways": _ADMINISTRATOR,
     "GET /admin/explain": _ADMINISTRATOR,  # names raters, holds what they asked
     "GET /admin/keys": _ADMINISTRATOR,
     "GET /admin/quotas": _ADMINISTRATOR,
@@ -98,6 +99,7 @@ RULES: dict[str, Rule] = {
     "POST /admin/erasures": _audited("erase"),
     "POST /admin/erasures/preview": _ADMINISTRATOR,
     "POST /admin/export": _audited("export"),
+    "POST /admin/gateways/{gateway_id}": _ADMINISTRATOR,  # once a second and more
     "POST /admin/generate": _ADMINISTRATOR,
     "POST /admin/import": _audited("import"),
     "POST /admin/keys": _audited("add key"),

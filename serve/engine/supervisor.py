@@ -127,6 +127,11 @@ class Engine:
         return self._child.pid if self._child is not None else None
 
     @property
+    def key(self) -> str:
+        """What whoever asks it has to send as a bearer token."""
+        return self._start.key
+
+    @property
     def session(self) -> aiohttp.ClientSession:
         """The HTTP client to the engine, which takes no others; made on first use."""
         import aiohttp

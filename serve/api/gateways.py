@@ -1,0 +1,307 @@
+"""Other gateways before this store: what they bring, and which answers they have under way.
+
+Another gateway (``serve.gateway``) passes each request on to the server that owns the store. Who
+may ask, quotas, the queue and the version are decided here as for any request. Where that gateway
+can reach the engine, a chat or a completion is not answered but granted: it gets what to ask the
+engine, and the request stays open as long as it answers. So a place in the engine, and the weights
+that answer, are held by a connection, and are free again where that breaks.
+
+What it records comes from its journal, in order. A frame is known by the gateway's id and the
+number of its newest row; the store has the newest number in the transaction that brings the rows,
+so that what is sent again after a lost reply brings nothing twice. Used from the event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Path, Request
+from pydantic import ValidationError
+
+from feedback.tables import columns_of, record_from
+from pawl.errors import PawlError
+from pawl.schemas import (
+    AnswerEnd,
+    Completion,
+    GatewayInfo,
+    Shipment,
+    Shipped,
+    ShippedFrame,
+)
+from serve.api.auth import is_loopback
+from serve.api.bodies import LARGE_BYTES, JsonRoute, read_body
+from serve.api.errors import validation_error
+from serve.api.tracing import trace_headers
+
+if TYPE_CHECKING:
+    from feedback.store import Store
+    from serve.api.recording import Exchange
+    from serve.engine.supervisor import Engine
+
+TICKET = "x-pawl-gateway"  # header of a request that another gateway passes on
+CARRIED = "x-pawl-carried"  # header of an answer that holds a grant
+MOST_SHIPMENT_BYTES = 64 * 2**20
+SILENT_SECONDS = 10.0  # then a gateway's answers hold no place any more
+ARRIVAL_SECONDS = 10.0  # that feedback waits for its answer to come from another gateway
+MOST_COMING = 100_000
+COLUMNS = columns_of(Completion)
+GatewayId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+_log = logging.getLogger("pawl.gateways")
+
+
+@dataclass(eq=False)
+class RemoteGateway:
+    """One other gateway, in one life of its process."""
+
+    gateway_id: str
+    coming: dict[str, asyncio.Future[None]]  # of all gateways
+    url: str = ""
+    is_local: bool = False
+    ticket: str = field(default_factory=lambda: secrets.token_hex(32))
+    heard_at: float = 0.0
+    last: int | None = None  # newest row of its journal that is in the store; None: not known
+    receiving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    silence: asyncio.TimerHandle | None = None
+    _ends: dict[str, asyncio.Future[AnswerEnd]] = field(default_factory=dict)
+    _mine: dict[str, None] = field(default_factory=dict)  # of ``coming``
+
+    @property
+    def n_answers(self) -> int:
+        return len(self._ends)
+
+    @contextlib.contextmanager
+    def answering(self, completion_id: str) -> Iterator[asyncio.Future[AnswerEnd]]:
+        """An answer that this gateway asks the engine for; resolves once it says how it ended, or
+        was silent for too long."""
+        loop = asyncio.get_running_loop()
+        self._ends[completion_id] = loop.create_future()
+        if len(self.coming) >= MOST_COMING:  # of gateways that never came back
+            self.coming.pop(next(iter(self.coming)))
+        self.coming[completion_id] = loop.create_future()
+        self._mine[completion_id] = None
+        try:
+            yield self._ends[completion_id]
+        finally:
+            del self._ends[completion_id]
+
+    def hear(self) -> None:
+        """It is there."""
+        self.heard_at = time.monotonic()
+        if self.silence is not None:
+            self.silence.cancel()
+        self.silence = asyncio.get_running_loop().call_later(SILENT_SECONDS, self._let_go)
+
+    def end(self, ended: AnswerEnd) -> None:
+        future = self._ends.get(ended.completion_id)
+        if future is not None and not future.done():
+            future.set_result(ended)
+        if not ended.is_recorded:
+            self.came(ended.completion_id)
+
+    def came(self, completion_id: str) -> None:
+        """An answer is in the store, or never will be."""
+        self._mine.pop(completion_id, None)
+        future = self.coming.pop(completion_id, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def leave(self) -> None:
+        """Nothing more will come."""
+        self._let_go()
+        for completion_id in list(self._mine):
+            self.came(completion_id)
+
+    def _let_go(self) -> None:
+        if self._ends:
+            _log.warning("gateway %s is silent: %d answers of it hold no place any more",
+                         self.gateway_id, len(self._ends))  # fmt: skip
+        for completion_id, future in self._ends.items():
+            if not future.done():
+                lost = AnswerEnd(completion_id=completion_id, status="cancelled", is_recorded=True)
+                future.set_result(lost)
+
+
+class Gateways:
+    """All others that were heard since this server began."""
+
+    def __init__(self) -> None:
+        self._coming: dict[str, asyncio.Future[None]] = {}
+        self._known: dict[str, RemoteGateway] = {}
+        self._tickets: dict[str, RemoteGateway] = {}
+
+    def holder(self, ticket: str, engine_urls: Sequence[str]) -> RemoteGateway | None:
+        """Whose ticket it is. None: nobody's, as after a start of this server, or of one that
+        can't reach these engines."""
+        gateway = self._tickets.get(ticket)
+        if gateway is None or gateway.is_local:
+            return gateway
+        hosts = [urlsplit(url).hostname or "" for url in engine_urls]
+        return None if any(map(is_loopback, hosts)) else gateway
+
+    async def arrived(self, *completion_ids: str | None) -> None:
+        """Wait until answers that other gateways have under way are in the store.
+
+        Raises:
+            PawlError: one is not, after ``ARRIVAL_SECONDS`` (``answer_on_its_way``).
+        """
+        waiting = [self._coming[one] for one in completion_ids if one in self._coming]
+        if not waiting:
+            return
+        _, missing = await asyncio.wait(waiting, timeout=ARRIVAL_SECONDS)
+        if missing:
+            raise PawlError(
+                "the answer has not come from its gateway yet",
+                "it is still being generated, or that gateway can't be reached; what was "
+                "acknowledged is in its journal",
+                "Send it again later",
+                retryable=True,
+                code="answer_on_its_way",
+                param="completion_id",
+            )
+
+    async def take(self, store: Store, gateway_id: str, shipment: Shipment) -> str:
+        """Keep what a gateway sends; its ticket.
+
+        Raises:
+            PawlError: it has other columns (``other_version``), a row is none, or the store can't
+                take them; nothing of the frames was kept then.
+        """
+        gateway = self._known.get(gateway_id)
+        if gateway is None:
+            gateway = self._known[gateway_id] = RemoteGateway(gateway_id, self._coming)
+            self._tickets[gateway.ticket] = gateway
+            _log.info("gateway %s at %s is there", gateway_id, shipment.url or "an older journal")
+        gateway.url, gateway.is_local = shipment.url, shipment.is_local
+        gateway.hear()
+        if shipment.frames:
+            if shipment.columns != COLUMNS:
+                raise PawlError(
+                    "this gateway's rows have other columns than the store's",
+                    "it is another version of Pawl than this server",
+                    "Install the same version on both; its journal is kept until then",
+                    code="other_version",
+                )
+            await self._keep(store, gateway, shipment.frames)
+        for ended in shipment.ended:
+            gateway.end(ended)
+        if shipment.is_over:
+            self._forget(gateway)
+        return gateway.ticket
+
+    async def _keep(
+        self, store: Store, gateway: RemoteGateway, frames: Sequence[ShippedFrame]
+    ) -> None:
+        async with gateway.receiving:  # a repeat may come while the first is written
+            if gateway.last is None:
+                gateway.last = await asyncio.to_thread(store.shipped_until, gateway.gateway_id)
+            new = [frame for frame in frames if frame.last > gateway.last]
+            if new:
+                rows = [_read(row) for frame in new for row in frame.rows]
+                last, gateway.last = new[-1].last, None  # not known, until it is done
+                await asyncio.wrap_future(store.append_shipped(gateway.gateway_id, last, rows))
+                gateway.last = last
+        for frame in frames:
+            for row in frame.rows:
+                gateway.came(str(row[0]))
+
+    def _forget(self, gateway: RemoteGateway) -> None:
+        gateway.leave()
+        if gateway.silence is not None:
+            gateway.silence.cancel()
+        self._known.pop(gateway.gateway_id, None)
+        self._tickets.pop(gateway.ticket, None)
+        _log.info("gateway %s has left, with all of its journal here", gateway.gateway_id)
+
+    def listed(self) -> list[GatewayInfo]:
+        now = time.monotonic()
+        return [
+            GatewayInfo(
+                gateway_id=one.gateway_id, url=one.url, is_local=one.is_local,
+                heard_seconds=now - one.heard_at, n_answers=one.n_answers,
+            )
+            for one in self._known.values()
+        ]  # fmt: skip
+
+
+def gateway_routes(store: Store, gateways: Gateways, is_open: Callable[[], bool]) -> APIRouter:
+    router = APIRouter(route_class=JsonRoute, tags=["gateways"])
+    about = {"content": {"application/json": {"schema": Shipment.model_json_schema()}}}
+
+    @router.get("/admin/gateways")
+    async def list_gateways() -> list[GatewayInfo]:
+        """The other gateways that were heard since this server began."""
+        return gateways.listed()
+
+    @router.post("/admin/gateways/{gateway_id}", openapi_extra={"requestBody": about})
+    async def take_shipment(request: Request, gateway_id: GatewayId) -> Shipped:
+        """Keep what another gateway recorded, once, however often it is sent; and hear that it is
+        there."""
+        raw = await read_body(request, MOST_SHIPMENT_BYTES)
+
+        def read() -> Shipment:
+            try:
+                return Shipment.model_validate_json(raw or b"{}")
+            except ValidationError as error:
+                raise validation_error(error.errors(include_url=False), {}, Shipment) from None
+
+        shipment = await asyncio.to_thread(read) if len(raw) > LARGE_BYTES else read()
+        ticket = await gateways.take(store, gateway_id, shipment)
+        return Shipped(ticket=ticket, is_open=is_open())
+
+    return router
+
+
+def grant_of(exchange: Exchange, engine: Engine, weights: str) -> dict[str, Any]:
+    """What another gateway needs to ask the engine and to record what comes (``Handed``)."""
+    request, base = exchange.request, exchange.base
+    return {
+        "engine": {
+            "url": engine.base_url,
+            "headers": {"Authorization": f"Bearer {engine.key}", **trace_headers()},
+        },
+        "exchange": {
+            "completion_id": exchange.completion_id,
+            "conversation_id": exchange.conversation_id,
+            "rater_id": exchange.rater_id,
+            "request_id": exchange.request_id,
+            "created_at": exchange.created_at,
+            "version": exchange.version,
+            "system_prompt_sha256": exchange.system_prompt_sha256,
+            "n_sent_tokens": exchange.n_sent_tokens,
+        },
+        "waited_seconds": time.monotonic() - exchange.began,
+        "weights": weights,
+        "base": [base.name, base.fingerprint, base.max_length_tokens],
+        "request": {
+            "model": request.model,
+            "path": request.path,
+            "id_prefix": request.id_prefix,
+            "prompt_field": request.prompt_field,
+            "stream": request.stream,
+            "include_usage": request.include_usage,
+            "n": request.n,
+            "stop_token_ids": request.stop_token_ids,
+            "ignored": request.ignored,
+            "sent_prompts": exchange.sent.prompts(),
+            "fields": request.sampling(),
+            "body": request.for_engine(),
+        },
+    }
+
+
+def _read(row: list[Any]) -> Completion:
+    try:
+        return record_from(Completion, tuple(row))
+    except (TypeError, ValueError) as error:
+        raise PawlError(
+            "a row of the shipment is no answer", str(error), "Look at that gateway's log",
+            code="invalid_value",
+        ) from None  # fmt: skip

@@ -1,0 +1,380 @@
+"""A gateway's own journal, and its way to the server that has the store.
+
+An answer is acknowledged once it is in the journal here (``feedback.journal``; a file for each life
+of the process), as on the server it is once it is in the server's. Frames are sent in order, again
+and again until the server has said that they are on its disk; then the file begins anew. What a
+killed gateway left is sent by the next one that starts on the same folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from feedback.journal import Damaged, Journal, journal_path, read_frames
+from feedback.tables import Row, row_of
+from pawl.errors import PawlError
+from pawl.files import hold_lock, make_private
+from pawl.schemas import AnswerEnd, Completion, Shipped
+from serve.api.auth import is_loopback
+from serve.api.gateways import COLUMNS
+
+if TYPE_CHECKING:
+    import aiohttp
+
+BEAT_SECONDS = 1.0  # between two signs of life
+ASK_SECONDS = 5.0  # for the answer to one; the server takes a gateway for gone after 10
+RETRY_SECONDS = 0.5
+GATHER_SECONDS = 0.01  # for answers that end at nearly the same time: one shipment for them
+BYTES_PER_SECOND = 1_000_000  # that a shipment is sent with at least
+MOST_AT_ONCE_BYTES = 1_000_000  # of frames in one shipment; a single one may be larger
+MOST_FRAME_BYTES = 1_000_000  # of rows that are acknowledged together, beyond the first
+WIPE_SECONDS = 1.0  # at most so often: older frames stand in the file until then
+LOOK_SECONDS = 30.0  # between two looks for journals that others left
+FLUSH_SECONDS = 10.0  # that a request waits for what was acknowledged before it
+_JOURNAL_COLUMNS = {"completions": ["seq", *COLUMNS]}
+_log = logging.getLogger("pawl.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Rows that were acknowledged together; ``last`` is the number of the newest."""
+
+    last: int
+    rows: list[Row]
+    n_bytes: int
+
+
+class Outbox:
+    """The journal of one life of a gateway: rows go in from any thread, and out in order.
+
+    Args:
+        folder: where journals lie; each is locked while its gateway lives.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        make_private(folder)
+        self.gateway_id = uuid.uuid4().hex
+        self._path = folder / self.gateway_id
+        self._lock_path = self._path.with_suffix(".lock")
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(hold_lock(self._lock_path, "it is another gateway's", ""))
+        self._journal = Journal(self._path, self.gateway_id, 0)
+        self._queue: queue.SimpleQueue[tuple[Row, Future[None]] | float | None] = (
+            queue.SimpleQueue()
+        )
+        self._guard = threading.Lock()
+        self._waiting: deque[Frame] = deque()
+        self.last = self.last_sent = 0
+        self._is_wiped, self._wiped_at = True, 0.0
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    # What ``serve.api.recording.commit`` asks of a store.
+    def append_completion(self, completion: Completion) -> Future[None]:
+        """Record one answer; resolves once it is on disk here. Raises through the future:
+        PawlError."""
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()
+        self._queue.put((row_of(completion), future))
+        return future
+
+    def next_frames(self) -> list[Frame]:
+        """The oldest that were not sent yet, in order; about ``MOST_AT_ONCE_BYTES`` of them."""
+        frames: list[Frame] = []
+        n_bytes = 0
+        with self._guard:
+            for frame in self._waiting:
+                n_bytes += frame.n_bytes
+                if frames and n_bytes > MOST_AT_ONCE_BYTES:
+                    break
+                frames.append(frame)
+        return frames
+
+    def sent(self, last: int) -> None:
+        """The server has all up to this row on its disk."""
+        with self._guard:
+            while self._waiting and self._waiting[0].last <= last:
+                self._waiting.popleft()
+            self.last_sent = last
+            is_empty = not self._waiting
+        if is_empty:
+            self._queue.put(time.monotonic())
+
+    @property
+    def n_waiting(self) -> int:
+        with self._guard:
+            return sum(len(frame.rows) for frame in self._waiting)
+
+    def close(self) -> None:
+        """Stop; the file goes where all of it was sent."""
+        self._queue.put(None)
+        self._thread.join()
+        with contextlib.suppress(OSError):
+            self._journal.close()
+        self._lock.close()
+        if not journal_path(self._path).exists():
+            self._lock_path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        left: tuple[Row, Future[None]] | float | None = None
+        while True:
+            item = left if left is not None else self._queue.get()
+            left = None
+            if item is None:
+                return
+            if isinstance(item, float):
+                self._empty()
+                continue
+            batch, n_bytes = [item], 0
+            with contextlib.suppress(queue.Empty):
+                while n_bytes < MOST_FRAME_BYTES:
+                    more = self._queue.get_nowait()
+                    if not isinstance(more, tuple):
+                        if more is None:
+                            self._queue.put(None)
+                        left = None if more is None else more
+                        break
+                    batch.append(more)
+                    n_bytes += sum(len(value) for value in more[0] if isinstance(value, str))
+            self._append(batch)
+
+    def _append(self, batch: Sequence[tuple[Row, Future[None]]]) -> None:
+        rows = [(seq, *row) for seq, (row, _) in enumerate(batch, self.last + 1)]
+        self._is_wiped = False
+        try:
+            if not self._journal.is_there():
+                raise OSError(f"{journal_path(self._path)} was taken away")
+            n_bytes = self._journal.append(_JOURNAL_COLUMNS, {"completions": rows})
+        except UnicodeEncodeError as error:  # one row that can't be written fails alone
+            if len(batch) > 1:
+                for one in batch:
+                    self._append([one])
+                return
+            _fail(batch, error)
+        except Exception as error:
+            _log.exception("the journal can't take %d answers", len(batch))
+            _fail(batch, error)
+        else:
+            with self._guard:
+                self._waiting.append(Frame(rows[-1][0], [row for row, _ in batch], n_bytes))
+                self.last = rows[-1][0]
+            for _, future in batch:
+                future.set_result(None)
+
+    def _empty(self) -> None:
+        """Begin the file anew where all of it was sent. Nothing of people's texts stays in it for
+        long: it is wiped, though not at each time."""
+        if self._waiting or self._is_wiped:
+            return
+        self._is_wiped = time.monotonic() - self._wiped_at >= WIPE_SECONDS
+        try:
+            self._journal.empty(wipe=self._is_wiped)
+        except OSError as error:  # the server knows what is in it, if it is sent again
+            _log.warning("the journal could not be emptied: %s", error)
+        if self._is_wiped:
+            self._wiped_at = time.monotonic()
+
+
+def _fail(batch: Sequence[tuple[Row, Future[None]]], error: Exception) -> None:
+    for _, future in batch:
+        future.set_exception(
+            PawlError("the gateway's journal can't take it", str(error), code="not_recorded")
+        )
+
+
+class Shipper:
+    """Brings what is in an outbox to the server, and tells it that the gateway is there.
+
+    Args:
+        owner_url: of the server that has the store.
+        key: an administrator's there.
+        outbox: this gateway's.
+        session: to ask with.
+        url: where this gateway listens, for people.
+    """
+
+    def __init__(
+        self, owner_url: str, key: str, outbox: Outbox, session: aiohttp.ClientSession, url: str
+    ) -> None:
+        self._owner_url, self._key, self.outbox = owner_url, key, outbox
+        self._session, self._url = session, url
+        self._is_local = is_loopback(urlsplit(owner_url).hostname or "")
+        self.ticket: str | None = None  # None: the server was not reached lately
+        self.problem = "the server was not asked yet"
+        self.down = asyncio.Event()  # while it is not reached
+        self.down.set()
+        self.is_open = False
+        self._ended: list[AnswerEnd] = []
+        self._wake, self._progress = asyncio.Event(), asyncio.Event()
+        self._looked_at = -LOOK_SECONDS
+
+    def ended(self, end: AnswerEnd) -> None:
+        """Tell the server how an answer ended, with what was recorded of it."""
+        self._ended.append(end)
+        self._wake.set()
+
+    async def flushed(self) -> None:
+        """Wait until all that was recorded before is in the store.
+
+        Raises:
+            PawlError: it is not within ``FLUSH_SECONDS``; it stays in the journal.
+        """
+        last = self.outbox.last
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                while self.outbox.last_sent < last:
+                    self._wake.set()
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            raise owner_unreachable(self.problem) from None
+
+    async def first_contact(self) -> None:
+        """Raises PawlError: the server does not take this gateway. Unreachable is no error."""
+        with contextlib.suppress(Unreachable):
+            await self._send(self.outbox.gateway_id, [], [])
+
+    async def run(self) -> None:
+        """Send, until cancelled."""
+        while True:
+            frames, ended = self.outbox.next_frames(), self._ended
+            self._ended = []
+            self._wake.clear()
+            try:
+                await self._send(self.outbox.gateway_id, frames, ended)
+            except (Unreachable, PawlError) as error:
+                if self.ticket is not None:
+                    _log.warning("%s", error)
+                self.ticket, self.problem = None, str(error)
+                self.down.set()
+                self._ended = ended + self._ended
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except Exception:  # a fault of ours must show, and what is recorded be sent
+                _log.exception("what is recorded could not be sent")
+                self.ticket, self._ended = None, ended + self._ended
+                self.down.set()
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if frames:
+                self.outbox.sent(frames[-1].last)
+                self._progress.set()
+                continue
+            self.outbox.sent(self.outbox.last_sent)  # wipes it, after the last answer of many
+            if time.monotonic() - self._looked_at > LOOK_SECONDS:
+                self._looked_at = time.monotonic()
+                await self._send_what_others_left()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), BEAT_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def leave(self) -> None:
+        """Send what is left and say that nothing more will come. What can't be sent stays in the
+        journal, for the next start."""
+        with contextlib.suppress(Unreachable, PawlError):
+            while frames := self.outbox.next_frames():
+                await self._send(self.outbox.gateway_id, frames, self._ended)
+                self.outbox.sent(frames[-1].last)
+            await self._send(self.outbox.gateway_id, [], self._ended, is_over=True)
+
+    async def _send_what_others_left(self) -> None:
+        folder = self.outbox._path.parent
+        for path in sorted(folder.glob("*.journal")):
+            try:
+                with hold_lock(path.with_suffix(".lock"), "it is a living gateway's", ""):
+                    await self._send_file(path)
+                    path.unlink()
+                    path.with_suffix(".lock").unlink(missing_ok=True)
+            except Damaged as error:
+                _log.error("%s was not sent: %s", path, error)
+            except (Unreachable, PawlError, FileNotFoundError) as error:
+                _log.debug("%s is left as it is: %s", path, error)
+
+    async def _send_file(self, path: Path) -> None:
+        """Send all frames of a journal whose gateway has ended."""
+        found = list(read_frames(await asyncio.to_thread(path.read_bytes)))
+        for frame in found:
+            table = frame.tables["completions"]
+            rows = [tuple(row[1:]) for row in table["rows"]]
+            await self._send(path.stem, [Frame(frame.last, rows, 0)], [])
+        await self._send(path.stem, [], [], is_over=True)
+        n_rows = sum(len(frame.tables["completions"]["rows"]) for frame in found)
+        _log.info("sent %d answers that gateway %s had left", n_rows, path.stem)
+
+    async def _send(
+        self, gateway_id: str, frames: Sequence[Frame], ended: Sequence[AnswerEnd],
+        *, is_over: bool = False,
+    ) -> None:  # fmt: skip
+        """Raises Unreachable; PawlError: the server refused it."""
+        import aiohttp
+
+        is_own = gateway_id == self.outbox.gateway_id
+        value: dict[str, Any] = {
+            "url": self._url if is_own else "",
+            "is_local": self._is_local,
+            "columns": COLUMNS,
+            "frames": [{"last": frame.last, "rows": frame.rows} for frame in frames],
+            "ended": [end.model_dump() for end in ended],
+            "is_over": is_over,
+        }
+        data = json.dumps(value, ensure_ascii=False).encode()
+        try:
+            async with self._session.post(
+                f"{self._owner_url}/admin/gateways/{gateway_id}",
+                data=data,
+                headers={"Authorization": f"Bearer {self._key}"},
+                timeout=aiohttp.ClientTimeout(total=ASK_SECONDS + len(data) / BYTES_PER_SECOND),
+            ) as answer:
+                raw = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{type(error).__name__} {error}".strip()) from None
+        if answer.status != 200:
+            raise _refused(self._owner_url, answer.status, raw)
+        shipped = Shipped.model_validate_json(raw)
+        if is_own:
+            self.ticket, self.is_open, self.problem = shipped.ticket, shipped.is_open, ""
+            self.down.clear()
+
+
+class Unreachable(Exception):
+    """The server was not reached, or its answer did not come."""
+
+
+def owner_unreachable(why: str) -> PawlError:
+    return PawlError(
+        "the server that has the store can't be reached",
+        why,
+        "Ask again in a few seconds; answers that were acknowledged are kept, and are sent to it",
+        retryable=True,
+        code="owner_unreachable",
+    )
+
+
+def _refused(url: str, status: int, raw: bytes) -> PawlError:
+    try:
+        error = json.loads(raw)["error"]
+        why, code, retryable = str(error["message"]), str(error["code"]), bool(error["retryable"])
+    except (ValueError, KeyError, TypeError):
+        why, code, retryable = raw[:300].decode(errors="replace"), "owner_refused", True
+    return PawlError(
+        f"the server at {url} does not take this gateway (HTTP {status})",
+        why,
+        "Give the gateway an administrator's key of that server, by PAWL_API_KEY or api_key, and "
+        "the same version of Pawl",
+        code=code,
+        retryable=retryable,
+    )
