@@ -18,6 +18,7 @@ import contextlib
 import json
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -197,7 +198,8 @@ class GatewayApp:
             "problem": shipper.problem or None,
             "n_unsent": shipper.outbox.n_waiting,
         }
-        return JSONResponse(content, status_code=200 if is_up else 503)
+        headers = {"X-Request-Id": uuid.uuid4().hex}
+        return JSONResponse(content, 200 if is_up else 503, headers)
 
     async def _ask(self, scope: Scope, client: _Client, send: Send, more: dict[str, str]) -> None:
         """Ask the server; pass its answer on, or give the one that it grants."""
@@ -321,8 +323,9 @@ class GatewayApp:
         )  # fmt: skip
         engine = grant["engine"]
         return exchange, GrantedEngine(
-            engine["url"], _With(self._session, engine["headers"]), grant["weights"]
-        )
+            engine["url"], _With(self._session, engine["headers"]), grant["weights"],
+            start_seconds=engine["start_seconds"],
+        )  # fmt: skip
 
 
 async def _watch(parser: EventParser, chunks: AsyncIterator[bytes], activity: Activity) -> None:

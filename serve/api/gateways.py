@@ -265,6 +265,7 @@ def grant_of(exchange: Exchange, engine: Engine, weights: str) -> dict[str, Any]
     return {
         "engine": {
             "url": engine.base_url,
+            "start_seconds": engine.start_seconds,
             "headers": {"Authorization": f"Bearer {engine.key}", **trace_headers()},
         },
         "exchange": {

@@ -36,17 +36,25 @@ class GatewayProcess:
         )
         assert self.child.stdout is not None
         line = self.child.stdout.readline()
-        assert "This gateway is at " in line, line
+        if "This gateway is at " not in line:
+            self._ended()
+            raise RuntimeError(f"pawl gateway ended: {line or 'see stderr'}")
         self.url = line.split()[4].rstrip(",")
 
     def kill(self) -> None:
         self.child.kill()
-        self.child.wait()
+        self._ended()
 
     def stop(self) -> int:
         """As Ctrl-C; its exit code."""
         self.child.terminate()
-        return self.child.wait(60)
+        return self._ended()
+
+    def _ended(self) -> int:
+        code = self.child.wait(60)
+        assert self.child.stdout is not None
+        self.child.stdout.close()
+        return code
 
 
 @contextmanager

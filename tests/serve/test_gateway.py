@@ -1,0 +1,184 @@
+"""Several gateways before one store: asked by turns, cut off, killed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from pawl.server import api_key_of
+from pawl.settings import Settings
+from tests.serve.gateways import GatewayProcess, beside
+from tests.serve.live import Live, Operator, eventually, fake_command, live, promotion
+from tests.serve.pages.composed import Cable
+
+pytestmark = pytest.mark.slow
+CHAT, FEEDBACK = "/v1/chat/completions", "/v1/feedback"
+SLOWLY = ("--speed", "100", "0.02", "0")
+
+
+def body(content: str, **more: object) -> dict[str, object]:
+    return {"model": "pawl", "messages": [{"role": "user", "content": content}], **more}
+
+
+class Asked:
+    """Three ways to one store: ``urls``, of which the first is the server's own."""
+
+    def __init__(self, server: Live, settings: Settings, gateways: list[GatewayProcess]) -> None:
+        self.server, self.settings = server, settings
+        self.urls = [server.url, *(one.url for one in gateways)]
+        self.http = httpx.Client(timeout=60, auth=Operator(settings.state_dir))
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    settings = Settings(
+        state_dir=tmp_path_factory.mktemp("state"), limits={"requests_per_minute": 30}
+    )
+    with live(settings, command=fake_command(*SLOWLY)) as server:
+        server.call(server.engine.load_adapter("pawl@1", Path("/adapters/pawl@1")))
+        with (
+            beside(server.url, settings) as first,
+            beside(server.url, settings) as second,
+        ):
+            one = Asked(server, settings, [first, second])
+            with one.http:
+                yield one
+
+
+def test_feedback_through_any_gateway_finds_an_answer_of_another(asked: Asked) -> None:
+    for n, url in enumerate(asked.urls * 2):
+        to = asked.urls[(n + 1) % 3]
+        headers = {"X-Pawl-Rater": "ann"}
+        sent = body("count 3", stream=n % 2 == 0, seed=n)
+        answer = asked.http.post(url + CHAT, json=sent, headers=headers)
+        completion_id = answer.headers["X-Pawl-Completion-Id"]
+        feedback = {"completion_id": completion_id, "thumb": "down"}
+        stored = asked.http.post(to + FEEDBACK, json=feedback, headers=headers)
+        assert stored.status_code == 200, stored.text
+        [row] = asked.server.store.completions(completion_ids=[completion_id])
+        assert (row.rater_id, row.status, row.version) == ("ann", "complete", "base")
+        assert row.sampling == {"seed": n}
+        assert row.request_id == answer.headers["X-Request-Id"]
+        assert row.n_completion_tokens == 3
+    listed = asked.http.get(asked.urls[1] + "/admin/gateways").json()
+    assert {one["url"] for one in listed} == set(asked.urls[1:])
+    frames = asked.server.store.read("SELECT count(DISTINCT gateway_id) FROM gateway_frames")
+    assert frames == [(2,)]  # both recorded answers of their own
+
+
+def test_a_move_holds_for_all_and_an_answer_keeps_its_version(asked: Asked) -> None:
+    store, in_flight = asked.server.store, asked.server.in_flight
+    began = threading.Event()
+
+    def read_slowly() -> str:
+        with asked.http.stream("POST", asked.urls[1] + CHAT, json=body("count 60", stream=True),
+                               headers={"X-Pawl-Rater": "ben"}) as answer:  # fmt: skip
+            text = ""
+            for line in answer.iter_lines():
+                if line.startswith("data: {"):
+                    event = json.loads(line.removeprefix("data: "))
+                    assert event["model"] == "base"
+                    text += event["choices"][0]["delta"]["content"]
+                    began.set()
+        return text
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_slowly)
+        assert began.wait(60)
+        store.append_promotion(promotion("pawl@1")).result()
+        for url in asked.urls:
+            answer = asked.http.post(url + CHAT, json=body("count 1"),
+                                     headers={"X-Pawl-Rater": "ben"})  # fmt: skip
+            assert answer.headers["X-Pawl-Version"] == answer.json()["model"] == "pawl@1"
+        assert in_flight.counts["base"] == 1  # so its weights would not be unloaded
+        assert len(reading.result(60).split()) == 60
+    eventually(lambda: not in_flight.counts["base"], "its weights are free")
+    store.append_promotion(promotion("base", "pawl@1")).result()
+
+
+def test_a_quota_is_one_for_all_gateways(asked: Asked) -> None:
+    headers = {"X-Pawl-Rater": "carol"}
+    answers = [asked.http.post(asked.urls[n % 3] + CHAT, json=body("count 1"), headers=headers)
+               for n in range(40)]  # fmt: skip
+    n_given = sum(one.status_code == 200 for one in answers)
+    assert 30 <= n_given < 40
+    assert {one.status_code for one in answers} == {200, 429}
+    refused = [asked.http.post(url + CHAT, json=body("count 1"), headers=headers)
+               for url in asked.urls]  # fmt: skip
+    assert 429 in {one.status_code for one in refused}
+    assert all("Retry-After" in one.headers for one in refused if one.status_code == 429)
+
+
+def test_who_hangs_up_frees_the_engine_and_what_came_is_recorded(asked: Asked) -> None:
+    with asked.http.stream("POST", asked.urls[2] + CHAT, json=body("hold midway", stream=True),
+                           headers={"X-Pawl-Rater": "dora"}) as answer:  # fmt: skip
+        completion_id = answer.headers["X-Pawl-Completion-Id"]
+        next(answer.iter_lines())
+        eventually(lambda: asked.server.gateway.admission.n_held == 1, "it holds a place")
+    [row] = asked.server.rows(completion_id)
+    assert (row.status, row.version) == ("cancelled", "base")
+    eventually(lambda: not asked.server.seen()["n_running"], "the engine dropped it")
+    eventually(lambda: not asked.server.gateway.admission.n_held, "its place is free")
+
+
+def test_pages_and_admin_routes_are_the_servers(asked: Asked) -> None:
+    paths = ("/v1/models", "/openapi.json", "/nowhere", "/v1/feedback/categories", "/metrics")
+    for path in paths:
+        theirs, ours = (asked.http.get(url + path) for url in asked.urls[:2])
+        assert theirs.status_code == ours.status_code
+        if path != "/metrics":
+            assert theirs.content == ours.content
+    operator = Operator(asked.settings.state_dir)
+    added = httpx.post(asked.urls[1] + "/admin/gateways/short", json={}, auth=operator)
+    assert added.status_code == 400
+    assert httpx.get(asked.urls[1] + "/admin/gateways").status_code == 401
+
+
+def test_cut_off_it_ends_what_it_began_and_a_kill_loses_none_of_it(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "server")
+    with live(settings, command=fake_command(*SLOWLY)) as server:
+        key = api_key_of(settings)
+        cable = Cable(urlsplit(server.url).port or 0)
+        url, state_dir = f"http://127.0.0.1:{cable.port}", tmp_path / "gateway"
+        one = GatewayProcess(url, state_dir, key)
+        try:
+            with httpx.stream("POST", one.url + CHAT, json=body("count 100", stream=True),
+                              timeout=60) as answer:  # fmt: skip
+                completion_id = answer.headers["X-Pawl-Completion-Id"]
+                lines = answer.iter_lines()
+                next(lines)
+                cable.cut()
+                rest = [line for line in lines if line]
+            assert rest[-1] == "data: [DONE]"
+            eventually(lambda: httpx.get(one.url + "/health").status_code == 503, "it is cut off")
+            refused = httpx.post(one.url + CHAT, json=body("count 1"))
+            assert refused.status_code == 503
+            assert refused.json()["error"]["code"] == "owner_unreachable"
+            assert httpx.get(one.url + "/health").json()["n_unsent"] == 1
+            one.kill()
+            assert server.store.completions(completion_ids=[completion_id]) == []
+            cable.mend()
+            one = GatewayProcess(url, state_dir, key)
+            [row] = server.rows(completion_id)
+            assert (row.status, len(row.completion.split())) == ("complete", 100)
+            assert httpx.post(one.url + CHAT, json=body("count 1")).status_code == 200
+        finally:
+            assert one.stop() == 0
+        assert list((state_dir / "gateways").iterdir()) == []
+        assert len(server.store.completions()) == 2
+
+
+def test_a_gateway_without_a_right_key_does_not_start(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "server", api_key="sesame")
+    with (
+        live(settings, wait=False) as server,
+        pytest.raises(RuntimeError, match="pawl gateway ended"),
+    ):
+        GatewayProcess(server.url, tmp_path / "gateway", "no-such-key")
