@@ -111,6 +111,9 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     echo(f"base      {status['base']['name']}")
     echo(f"engine    {engine['state']}  {one_line(engine.get('detail') or '')}".rstrip())
     echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")
+    for one in _gateways(client):
+        echo(f"gateway   {one['url'] or one['gateway_id']}  {one['n_answers']} answers under way, "
+             f"heard {one['heard_seconds']:.0f} s ago")  # fmt: skip
     for name, n in status["counts"].items():
         echo(f"{name:<22}{n:>9,}")
     _tell_complaints(client)
@@ -163,6 +166,15 @@ def _tell_replica(one: dict[str, Any]) -> None:
     if one["is_out"]:
         state = "out" if state == "off" else "draining"
     echo(f"{one['number']:>3}  {state:<11}{one['n_answers']:>4} answers  {one_line(one['detail'])}")
+
+
+def _gateways(client: Client) -> list[dict[str, Any]]:
+    try:
+        return list(client.get("/admin/gateways"))
+    except PawlError as err:
+        if err.code != "not_found":  # a server of an earlier version
+            raise
+        return []
 
 
 def _tell_complaints(client: Client) -> None:

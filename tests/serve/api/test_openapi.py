@@ -149,6 +149,9 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/accounts/{name}/remove", {}, status=404, name="nobody")
     assert call("GET", "/admin/accounts") == []
     assert call("GET", "/admin/audit")
+    call("POST", "/admin/gateways/{gateway_id}", {}, gateway_id="0" * 32)
+    call("POST", "/admin/gateways/{gateway_id}", {}, status=400, gateway_id="x")
+    assert call("GET", "/admin/gateways")
     assert call("GET", "/admin/dashboard?days=3")["total"]["n_answers"]
     call("GET", "/admin/quotas")
     call("POST", "/admin/snapshots", {})

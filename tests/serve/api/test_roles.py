@@ -73,6 +73,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "GET /admin/accounts": ("/admin/accounts", None, 200),
     "GET /admin/audit": ("/admin/audit", None, 200),
     "GET /admin/erasures": ("/admin/erasures", None, 200),
+    "GET /admin/gateways": ("/admin/gateways", None, 200),
     "GET /admin/explain": ("/admin/explain?id=nothing", None, 404),
     "GET /admin/keys": ("/admin/keys", None, 200),
     "GET /admin/quotas": ("/admin/quotas", None, 200),
@@ -88,6 +89,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /admin/erasures": ("/admin/erasures", {"user": "nobody"}, 404),
     "POST /admin/erasures/preview": ("/admin/erasures/preview", {"user": "nobody"}, 404),
     "POST /admin/export": ("/admin/export", {"path": "/nowhere/x", "format": "nope"}, 400),
+    "POST /admin/gateways/{gateway_id}": (f"/admin/gateways/{'0' * 32}", {}, 200),
     "POST /admin/generate": (
         "/admin/generate", {"prompts": [HELLO["messages"]], "max_tokens": 3}, 200,
     ),
