@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from benchmarks.gateways import FAULTS, rounds
 from pawl.server import api_key_of
 from pawl.settings import Settings
 from tests.serve.gateways import GatewayProcess, beside
@@ -173,6 +174,14 @@ def test_cut_off_it_ends_what_it_began_and_a_kill_loses_none_of_it(tmp_path: Pat
             assert one.stop() == 0
         assert list((state_dir / "gateways").iterdir()) == []
         assert len(server.store.completions()) == 2
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_whichever_side_ends_what_was_acknowledged_is_kept_once(tmp_path: Path, what: str) -> None:
+    """One round of the benchmark, whose cut is by a proxy here."""
+    figures, missed = rounds(tmp_path / "house", what, 1, seed=1, cuts=False)
+    assert missed == [], figures
+    assert not figures[f"{what}, 1 times: acknowledged answers, feedback"].startswith("0,")
 
 
 def test_a_gateway_without_a_right_key_does_not_start(tmp_path: Path) -> None:

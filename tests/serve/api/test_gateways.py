@@ -6,14 +6,19 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
+import httpx
 import pytest
 
 from feedback.store import Store
 from feedback.tables import row_of
 from pawl.errors import PawlError
 from pawl.schemas import AnswerEnd, Completion, Shipment, ShippedFrame
+from pawl.settings import Settings
 from serve.api import gateways as module
 from serve.api.gateways import COLUMNS, Gateways
+from serve.gateway import GatewayApp
+from serve.shipping import Outbox, Shipper
 from tests.feedback.examples import make_completion
 
 ONE, OTHER = "1" * 32, "2" * 32
@@ -123,6 +128,27 @@ def test_feedback_waits_for_an_answer_that_is_on_its_way(
 
     with Store.open(tmp_path / "pawl.duckdb") as store:
         asyncio.run(ask(store))
+
+
+def test_a_gateway_for_others_serves_nobody_while_its_server_asks_for_no_key(
+    tmp_path: Path,
+) -> None:
+    async def ask() -> None:
+        outbox = Outbox(tmp_path / "gateways")
+        async with aiohttp.ClientSession() as session:
+            shipper = Shipper("http://127.0.0.1:1", "key", outbox, session, "")
+            app = GatewayApp(Settings(host="0.0.0.0"), "http://127.0.0.1:1", shipper, session)
+            transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://g") as http:
+                assert (await http.get("/v1/models")).status_code == 503
+                shipper.down.clear()
+                shipper.is_open = True
+                refused = await http.get("/v1/models")
+                assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+        outbox.close()
+        assert list((tmp_path / "gateways").iterdir()) == []
+
+    asyncio.run(ask())
 
 
 def test_a_gateway_that_is_silent_holds_no_place(

@@ -166,11 +166,11 @@ class Cable:
     """Carries bytes between a port of its own and a server, until it is cut.
 
     Args:
-        port: the server's.
+        port, host: the server's.
     """
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._target = host, port
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -200,7 +200,7 @@ class Cable:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            there_reader, there_writer = await asyncio.open_connection(*self._target)
         except OSError:  # no server there: the browser's connection ends too
             writer.close()
             return
