@@ -37,6 +37,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
@@ -160,7 +161,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _health(url: str) -> dict[str, object]:
+def _health(url: str) -> dict[str, Any]:
     try:
         return dict(httpx.get(url + "/health", timeout=5).json())
     except (httpx.HTTPError, ValueError):
