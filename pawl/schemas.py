@@ -773,6 +773,7 @@ class Shipment(Body):
     """What another gateway tells the server that has the store; with nothing in it, that it is
     there."""
 
+    version: str = Field("", description="of Pawl; has to be the server's")
     url: str = Field("", description="where it listens")
     is_local: bool = Field(False, description="on the server's machine: it reaches its engines")
     columns: list[str] = Field([], description="of the frames' rows")

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from feedback.journal import Damaged, Journal, journal_path, read_frames
 from feedback.tables import Row, row_of
+from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import hold_lock, make_private
 from pawl.schemas import AnswerEnd, Completion, Shipped
@@ -324,6 +325,7 @@ class Shipper:
 
         is_own = gateway_id == self.outbox.gateway_id
         value: dict[str, Any] = {
+            "version": __version__,
             "url": self._url if is_own else "",
             "is_local": self._is_local,
             "columns": COLUMNS,

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Path, Request
 from pydantic import ValidationError
 
+import pawl
 from feedback.tables import columns_of, record_from
 from pawl.errors import PawlError
 from pawl.schemas import (
@@ -171,9 +172,18 @@ class Gateways:
         """Keep what a gateway sends; its ticket.
 
         Raises:
-            PawlError: it has other columns (``other_version``), a row is none, or the store can't
+            PawlError: it is another version (``other_version``), a row is none, or the store can't
                 take them; nothing of the frames was kept then.
         """
+        if shipment.version != pawl.__version__ or (
+            shipment.frames and shipment.columns != COLUMNS
+        ):
+            raise PawlError(
+                f"this gateway is version {shipment.version or 'unknown'} of Pawl",
+                f"the server with the store is version {pawl.__version__}",
+                "Install the same on both; what is in its journal is kept until then",
+                code="other_version",
+            )
         gateway = self._known.get(gateway_id)
         if gateway is None:
             gateway = self._known[gateway_id] = RemoteGateway(gateway_id, self._coming)
@@ -182,13 +192,6 @@ class Gateways:
         gateway.url, gateway.is_local = shipment.url, shipment.is_local
         gateway.hear()
         if shipment.frames:
-            if shipment.columns != COLUMNS:
-                raise PawlError(
-                    "this gateway's rows have other columns than the store's",
-                    "it is another version of Pawl than this server",
-                    "Install the same version on both; its journal is kept until then",
-                    code="other_version",
-                )
             await self._keep(store, gateway, shipment.frames)
         for ended in shipment.ended:
             gateway.end(ended)

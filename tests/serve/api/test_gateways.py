@@ -12,6 +12,7 @@ import pytest
 
 from feedback.store import Store
 from feedback.tables import row_of
+from pawl import __version__
 from pawl.errors import PawlError
 from pawl.schemas import AnswerEnd, Completion, Shipment, ShippedFrame
 from pawl.settings import Settings
@@ -27,6 +28,7 @@ ONE, OTHER = "1" * 32, "2" * 32
 def shipment(*frames: tuple[int, list[Completion]]) -> Shipment:
     """``frames``: each with the number of its newest row."""
     return Shipment(
+        version=__version__,
         columns=COLUMNS,
         frames=[
             ShippedFrame(last=last, rows=[list(row_of(one)) for one in rows])
@@ -70,9 +72,12 @@ def test_what_is_refused_keeps_nothing_and_may_come_again(tmp_path: Path) -> Non
 
     async def send(store: Store) -> None:
         gateways = Gateways()
-        older = Shipment(columns=COLUMNS[1:], frames=shipment((1, [good])).frames)
-        with pytest.raises(PawlError, match="another version of Pawl"):
-            await gateways.take(store, ONE, older)
+        for older in (
+            Shipment(version="0.0.1"),
+            Shipment(version=__version__, columns=COLUMNS[1:], frames=shipment((1, [good])).frames),
+        ):
+            with pytest.raises(PawlError, match="Install the same on both"):
+                await gateways.take(store, ONE, older)
         broken = shipment((2, [good, replace(odd, total_seconds="soon")]))  # type: ignore[arg-type]
         with pytest.raises(PawlError):
             await gateways.take(store, ONE, broken)
@@ -102,13 +107,13 @@ def test_feedback_waits_for_an_answer_that_is_on_its_way(
 ) -> None:
     async def ask(store: Store) -> None:
         gateways = Gateways()
-        ticket = await gateways.take(store, ONE, Shipment(is_local=True))
+        ticket = await gateways.take(store, ONE, Shipment(version=__version__, is_local=True))
         gateway = gateways.holder(ticket, ["http://127.0.0.1:1"])
         assert gateway is not None
         with gateway.answering("c1") as ending:
             waiting = asyncio.create_task(gateways.arrived("c1", None, "never asked for"))
             end = AnswerEnd(completion_id="c1", status="complete", is_recorded=True)
-            await gateways.take(store, ONE, Shipment(ended=[end]))
+            await gateways.take(store, ONE, Shipment(version=__version__, ended=[end]))
             assert (await ending).status == "complete"
         assert not waiting.done()  # it is recorded there, but not here yet
         await gateways.take(store, ONE, shipment((1, answers(1))))
@@ -120,9 +125,9 @@ def test_feedback_waits_for_an_answer_that_is_on_its_way(
             await gateways.arrived("c2")
         assert raised.value.retryable
         refused = AnswerEnd(completion_id="c2", status="error", is_recorded=False)
-        await gateways.take(store, ONE, Shipment(ended=[refused]))
+        await gateways.take(store, ONE, Shipment(version=__version__, ended=[refused]))
         await gateways.arrived("c2")
-        await gateways.take(store, ONE, Shipment(is_over=True))
+        await gateways.take(store, ONE, Shipment(version=__version__, is_over=True))
         await gateways.arrived("c3")
         assert gateways.holder(ticket, []) is None
 
@@ -158,7 +163,7 @@ def test_a_gateway_that_is_silent_holds_no_place(
 
     async def ask(store: Store) -> None:
         gateways = Gateways()
-        ticket = await gateways.take(store, ONE, Shipment())
+        ticket = await gateways.take(store, ONE, Shipment(version=__version__))
         assert gateways.holder(ticket, ["http://127.0.0.1:1"]) is None  # not its own loopback
         gateway = gateways.holder(ticket, ["http://10.0.0.7:8000"])
         assert gateway is not None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from pawl import __version__
 from pawl.schemas import ItemScore
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.bars.place import CHAT, FEEDBACK, TEXT, Place, chat
@@ -149,7 +150,7 @@ def test_every_route_is_described_and_answers_as_described(running: Place) -> No
     call("POST", "/admin/accounts/{name}/remove", {}, status=404, name="nobody")
     assert call("GET", "/admin/accounts") == []
     assert call("GET", "/admin/audit")
-    call("POST", "/admin/gateways/{gateway_id}", {}, gateway_id="0" * 32)
+    call("POST", "/admin/gateways/{gateway_id}", {"version": __version__}, gateway_id="0" * 32)
     call("POST", "/admin/gateways/{gateway_id}", {}, status=400, gateway_id="x")
     assert call("GET", "/admin/gateways")
     assert call("GET", "/admin/dashboard?days=3")["total"]["n_answers"]

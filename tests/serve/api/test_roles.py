@@ -89,7 +89,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
     "POST /admin/erasures": ("/admin/erasures", {"user": "nobody"}, 404),
     "POST /admin/erasures/preview": ("/admin/erasures/preview", {"user": "nobody"}, 404),
     "POST /admin/export": ("/admin/export", {"path": "/nowhere/x", "format": "nope"}, 400),
-    "POST /admin/gateways/{gateway_id}": (f"/admin/gateways/{'0' * 32}", {}, 200),
+    "POST /admin/gateways/{gateway_id}": (f"/admin/gateways/{'0' * 32}", {}, 409),
     "POST /admin/generate": (
         "/admin/generate", {"prompts": [HELLO["messages"]], "max_tokens": 3}, 200,
     ),
