@@ -46,6 +46,14 @@ SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret", "judge", "judg
 BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday", "bias")  # whatever lies in the folder
 
 
+# Of the first versions, before anything was released.
+RENAMED = {
+    "engine.max_prompt_bytes": "engine.max_request_bytes",
+    "gate.margin_mini": "gate.margin",
+    "gate.margin_official": "gate.margin",
+}
+
+
 def _listed(value: Any) -> Any:
     """``a,b`` as well as ``["a", "b"]``."""
     if not isinstance(value, str):
@@ -893,7 +901,7 @@ def load_settings(
             key = ".".join(str(part) for part in fault["loc"])
             why = fault["msg"].removeprefix("Value error, ")
             if fault["type"] == "extra_forbidden":
-                problems.append(f"{key}: no such setting")
+                problems.append(f"{key}: {_unknown(key)}")
             elif not key:  # about several at once; the input is all of them, the key included
                 problems.append(why)
             elif key in SECRETS:  # not said back
@@ -976,6 +984,10 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _unknown(key: str) -> str:
+    return f"it is called {RENAMED[key]} now" if key in RENAMED else "no such setting"
+
+
 def _unknown_environment() -> list[str]:
     """Variables that begin with PAWL_ and name no setting (pydantic-settings ignores those)."""
     known = set()
@@ -984,7 +996,7 @@ def _unknown_environment() -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             known |= {f"PAWL_{name}__{sub}".upper() for sub in field.annotation.model_fields}
     return [
-        f"{key}: no such setting"
+        f"{key}: {_unknown(key.removeprefix('PAWL_').lower().replace('__', '.'))}"
         for key in os.environ
         if key.upper().startswith("PAWL_") and key.upper() not in known
     ]
