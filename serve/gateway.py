@@ -135,7 +135,8 @@ class GatewayApp:
     """The ASGI application.
 
     Args:
-        settings: where it listens, and how often a waiting stream gets a comment.
+        settings: where it listens, below which path, and how often a waiting stream gets a
+            comment.
         owner_url: of the server that has the store.
         shipper: brings there what is recorded.
         session: to ask it, and engines, with.
@@ -146,7 +147,7 @@ class GatewayApp:
     ) -> None:
         self.state = SimpleNamespace(metrics=Metrics())
         self._owner_url, self._shipper, self._session = owner_url, shipper, session
-        self._is_local = is_loopback(settings.host)
+        self._is_local, self._root_path = is_loopback(settings.host), settings.api.root_path
         self._recorded = _Recorded(shipper.outbox)
         self._gateway = Gateway(
             cast(Any, self._recorded), None, cast(Any, None), InFlight(),
@@ -158,6 +159,8 @@ class GatewayApp:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")
         path = scope["path"]
+        if self._root_path and path.startswith(f"{self._root_path}/"):
+            path = path[len(self._root_path) :]
         if path == "/health":
             await self._health()(scope, receive, send)
             return

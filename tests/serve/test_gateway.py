@@ -176,6 +176,17 @@ def test_cut_off_it_ends_what_it_began_and_a_kill_loses_none_of_it(tmp_path: Pat
         assert len(server.store.completions()) == 2
 
 
+def test_below_a_path_it_answers_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAWL_API__ROOT_PATH", "/pawl")
+    settings = Settings(state_dir=tmp_path)
+    with live(settings) as server, beside(server.url, settings) as one:
+        for path in ("/pawl", ""):  # as proxies pass it on
+            answer = httpx.post(one.url + path + CHAT, json=body("count 2"))
+            server.rows(answer.headers["X-Pawl-Completion-Id"])
+        assert httpx.get(one.url + "/pawl/health").json()["n_unsent"] == 0
+        assert server.store.read("SELECT max(last) FROM gateway_frames") == [(2,)]
+
+
 @pytest.mark.parametrize("what", FAULTS)
 def test_whichever_side_ends_what_was_acknowledged_is_kept_once(tmp_path: Path, what: str) -> None:
     """One round of the benchmark, whose cut is by a proxy here."""
