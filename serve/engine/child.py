@@ -62,6 +62,9 @@ class Child(Protocol):
     async def wait(self) -> int | str:
         """``ended``, once it has."""
 
+    async def leaving(self) -> None:
+        """Return when its machine is about to go."""
+
     async def end(self) -> None:
         """End it and all that it started; takes a few seconds at most."""
 
@@ -89,6 +92,9 @@ class LocalChild:
 
     async def wait(self) -> int:
         return await self._process.wait()
+
+    async def leaving(self) -> None:
+        await asyncio.Event().wait()  # this machine: then nobody is left to act on it
 
     async def end(self) -> None:
         """Close the pipe to ``session.py``: it ends all that it started, and then itself."""

@@ -6,7 +6,9 @@ through Ray's object store to a folder of the node named by their content's hash
 many replicas as it has GPUs, or one; none where it has neither GPU nor core for others (``ray start
 --num-cpus=0``). Where none has room, a replica waits for one that joins.
 
-An actor ends when the gateway does, or its node's Ray; the engine's session ends with it.
+An actor ends when the gateway does, or its node's Ray; the engine's session ends with it. Where a
+node is about to go, a file ``leaving`` beside an engine's adapters says so (Kubernetes' preStop):
+the engine ends with its last answer, and starts on another node.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ LOG_SECONDS = 0.5  # between two looks at a log
 END_SECONDS = 15.0  # for an engine to end
 N_ON_NODE = 16  # adapters that stay on a node, those used last
 N_KEPT = 4  # adapters that stay in the object store: champion, challenger, previous, canary
+LEAVING = "leaving"  # a file that says so
 MOST_LOG_BYTES = 1_000_000  # of one look
 _log = logging.getLogger("pawl.engine")
 
@@ -54,6 +57,7 @@ class NodeActor:
         os.environ.pop("OMP_NUM_THREADS", None)  # Ray's 1, which is not the engine's
         home = Path(folder).expanduser()
         home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        (home / LEAVING).unlink(missing_ok=True)  # of an earlier one
         # The node is the replica's alone, or a GPU of it, which Ray has chosen.
         alone = engine.model_copy(update={"replicas": 1, "max_replicas": None})
         self._settings = Settings.model_construct(state_dir=home, engine=alone)
@@ -94,6 +98,10 @@ class NodeActor:
     async def end(self) -> None:
         if self._child is not None:
             await self._child.end()
+
+    async def is_leaving(self) -> bool:
+        """Whether this node is about to go."""
+        return (self._settings.state_dir / LEAVING).exists()
 
     async def log(self) -> bytes:
         """What the engine has written since the last call, up to a bound."""
@@ -164,6 +172,7 @@ class RayNodes:
         self._ray: Any = None
         self._connecting = asyncio.Lock()
         self._node_of: dict[int, str] = {}  # by replica
+        self.leaving: set[str] = set()  # nodes that are about to go
         self._kept: dict[str, Any] = {}  # adapters in the object store, the newest last
 
     async def start(self, start: Start, say: Callable[[str], None]) -> Child:
@@ -241,6 +250,7 @@ class RayNodes:
         has_gpus = any(map(_n_gpus, nodes))
         kind = "GPU" if has_gpus else "CPU"
         nodes = [one for one in nodes if one["Resources"].get(kind, 0)]
+        nodes = [one for one in nodes if one["NodeID"] not in self.leaving]
         used = Counter(self._node_of.values())
         free = [one for one in nodes if used[one["NodeID"]] < max(1, _n_gpus(one))]
         if not free:
@@ -284,6 +294,7 @@ class _RayChild:
         self._nodes, self._ray, self._actor = nodes, ray, actor
         self._node_id, self._host = node["NodeID"], node["NodeManagerAddress"]
         self._name, self._log_path = start.name, start.log_path
+        self._leaves = asyncio.Event()
         self._waiting = asyncio.create_task(self._wait())
         self._following = asyncio.create_task(self._follow_log())
 
@@ -297,9 +308,12 @@ class _RayChild:
         return self.ended
 
     async def _follow_log(self) -> None:
-        """Bring the engine's log here, where people look for it."""
+        """Bring the engine's log here, where people look for it; and see whether its node goes."""
         while True:
             await self._bring_log()
+            if not self._leaves.is_set() and await self._actor.is_leaving.remote():
+                self._nodes.leaving.add(self._node_id)
+                self._leaves.set()
             await asyncio.sleep(LOG_SECONDS)
 
     async def _bring_log(self) -> None:
@@ -309,6 +323,9 @@ class _RayChild:
 
     async def wait(self) -> int | str:
         return await asyncio.shield(self._waiting)
+
+    async def leaving(self) -> None:
+        await self._leaves.wait()
 
     async def end(self) -> None:
         try:

@@ -77,6 +77,7 @@ class Engine:
         self.activity = Activity()  # of its present life
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
         self.is_out = False  # it was taken out: it gets no new requests (``Replicas.drain``)
+        self.is_leaving = False  # its machine is about to go: others get new requests
         self.n_answers = 0  # under way
         self.start_seconds: float | None = None
         self.base_url = ""
@@ -103,7 +104,7 @@ class Engine:
     @property
     def is_serving(self) -> bool:
         """Whether it takes requests: its adapters are in, and it was not taken out."""
-        return self.state == "ready" and not self.is_out
+        return self.state == "ready" and not self.is_out and not self.is_leaving
 
     @property
     def n_serving(self) -> int:
@@ -266,12 +267,13 @@ class Engine:
         ever_ready = False
         try:
             while True:
-                ready_at, self.activity = None, Activity()
+                ready_at, self.activity, self.is_leaving = None, Activity(), False
                 try:
                     child = await self._launch()
                     ever_ready, ready_at = True, time.monotonic()
                     stuck_seconds = self._settings.engine.stuck_seconds
-                    reason = await watch(self.request, self.activity, child.wait(), stuck_seconds)
+                    ended = self._ended(child)
+                    reason = await watch(self.request, self.activity, ended, stuck_seconds)
                     self._tell_people(reason)
                 except PawlError as error:
                     self.failure, reason = error, error.what
@@ -364,6 +366,23 @@ class Engine:
         _log.error("%s: %s; %s", self._start.name, reason, cause)
         self._set("restarting", f"{reason}; it starts again", 0.0)
         self.activity.end()
+
+    async def _ended(self, child: Child) -> int | str:
+        """How the child ended. Where its machine is about to go, others get what comes, and it has
+        ended with its last answer."""
+        waiting, leaving = asyncio.create_task(child.wait()), asyncio.create_task(child.leaving())
+        try:
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                self.is_leaving = True
+                self.detail = "its node is about to go; its answers end"
+                _log.info("%s: %s", self._start.name, self.detail)
+                while self.n_answers and not waiting.done():  # noqa: ASYNC110 - either may end it
+                    await asyncio.sleep(POLL_SECONDS)
+            return waiting.result() if waiting.done() else "its node is about to go"
+        finally:
+            waiting.cancel()
+            leaving.cancel()
 
     async def _end_child(self) -> None:
         child, self._child = self._child, None

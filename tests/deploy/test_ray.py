@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,8 +15,10 @@ import pytest
 import yaml
 
 from pawl.settings import load_settings
+from serve.engine.nodes import LEAVING
 from tests.conftest import REPOSITORY
 from tests.deploy.test_files import DEPLOY, DOCKERFILE, documents
+from tests.serve.live import eventually
 
 RAY = DEPLOY / "kubernetes/ray"
 SCHEMA = yaml.safe_load((REPOSITORY / "tests/deploy/ray_schema.yaml").read_text("utf-8"))
@@ -151,6 +156,22 @@ def test_pawl_finds_the_cluster_and_as_many_workers_as_replicas(
     [raylet] = workers["template"]["spec"]["containers"][0]["ports"]
     assert workers["rayStartParams"]["node-manager-port"] == str(raylet["containerPort"])
     assert f"--node-manager-port={node['livenessProbe']['tcpSocket']['port']}" in node["args"]
+
+
+def test_a_worker_that_goes_waits_until_its_engines_have_ended(tmp_path: Path) -> None:
+    [worker] = cluster()["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    command = worker["lifecycle"]["preStop"]["exec"]["command"]
+    place = {"env": {**os.environ, "HOME": str(tmp_path)}, "timeout": 30, "check": True}
+    subprocess.run(command, **place)  # it never had an engine
+    folder = tmp_path / ".cache/pawl/replicas/abc-2"
+    folder.mkdir(parents=True)
+    (folder / "engine-2.json").touch()
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(subprocess.run, command, **place)
+        eventually((folder / LEAVING).exists, "it says so")
+        assert not going.done()
+        (folder / "engine-2.json").unlink()
+        assert going.result().returncode == 0
 
 
 def test_ray_is_one_version() -> None:

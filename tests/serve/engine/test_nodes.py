@@ -18,7 +18,7 @@ from pawl.adapters import MANIFEST
 from pawl.errors import PawlError
 from pawl.files import sha256_file
 from pawl.settings import EngineSettings, Settings
-from serve.engine.nodes import N_ON_NODE, NodeActor
+from serve.engine.nodes import LEAVING, N_ON_NODE, NodeActor
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.ray_cluster import REASON, node, ray_cluster
 from tests.serve.live import Operator, eventually
@@ -99,6 +99,32 @@ def test_a_node_that_is_lost_is_a_replica_that_is_lost(
     eventually(lambda: server.engine.n_serving == 3, "it is back on another node", 120)
     assert set(victim.loaded) == {"pawl@1", "pawl@2"}
     assert server.engine.detail == "3 of 3 replicas answer"
+
+
+def test_a_node_that_is_about_to_go_ends_with_its_last_answer(
+    cluster: Any, server: Composed, tmp_path: Path
+) -> None:
+    assert promote(server, tmp_path, 1)["outcome"] == "live"
+    goes = server.engine.replicas[1]
+    node_id = goes._child._node_id
+    body = {"model": "pawl", "stream": True, "messages": [{"role": "user", "content": "count 20"}]}
+    headers = {"X-Pawl-Conversation": own(server, goes)}
+    [note] = (tmp_path / "home/.cache/pawl/replicas").glob("*/engine-2.json")
+    with httpx.stream("POST", server.url + CHAT, json=body, headers=headers, timeout=120) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        (note.parent / LEAVING).touch()
+        rest = [line for line in lines if line]
+    assert rest[-1] == "data: [DONE]"
+    eventually(lambda: "waiting for a node" in server.engine.detail, "it has no place to go")
+    assert not note.exists()
+    assert server.engine.n_serving == 2
+    for n in range(12):
+        assert ask(server, "still there?", f"talk-{n}").status_code == 200
+    cluster.add_node(**node("127.0.0.5"))
+    eventually(lambda: server.engine.n_serving == 3, "it is on another node", 120)
+    assert goes._child._node_id != node_id
+    assert set(goes.loaded) == {"pawl@1"}
 
 
 def own(server: Composed, replica: Any) -> str:
