@@ -47,7 +47,7 @@ MOST_MORE, MOST_SLOWER, SPARE_FILES = 0.05, 1.25, 2  # bars
 N_TALKERS, N_TURNS, N_TOKENS, THINK_SECONDS = 4, 6, 24, 2.0
 THUMB_EVERY, CORRECT_EVERY = 3, 9
 LOOK_SECONDS = 10.0
-NIGHT = ["--force", "--set", "train.max_minutes=3", "--set", "gate.n_items_per_benchmark=20"]
+NIGHT = ["--set", "train.max_minutes=3", "--set", "gate.n_items_per_benchmark=20"]
 PAGES = ("/dashboard/", "/review/", "/runs/", "/versions/", "/people/")
 
 
