@@ -26,9 +26,10 @@ import os
 import signal
 import statistics
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,11 +71,15 @@ class Streams:
 
 @contextmanager
 def server(
-    folder: Path, n_replicas: int, *options: str, ray_address: str | None = None
+    folder: Path,
+    n_replicas: int,
+    *options: str,
+    ray_address: str | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> Iterator[tuple[str, Settings, BaseModel]]:
     """A server with all its replicas ready: address, settings, base."""
     base = light_base(folder / "base")
-    named: dict[str, object] = {"engine.replicas": n_replicas}
+    named: dict[str, object] = {"engine.replicas": n_replicas, **(more or {})}
     named |= {"engine.ray_address": ray_address} if ray_address else {}
     with fake_server(folder, options, named, model_dir=base.model_dir) as url:
         wait_for(url, n_replicas)
@@ -91,11 +96,12 @@ def wait_for(url: str, n_replicas: int) -> None:
 
 
 async def stream_on(
-    session: aiohttp.ClientSession, url: str, name: str, until: float, streams: Streams
-) -> None:
+    session: aiohttp.ClientSession, url: str, name: str, until: float, streams: Streams,
+    stop: threading.Event,
+) -> None:  # fmt: skip
     """One conversation after the other."""
     n = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until and not stop.is_set():
         n += 1
         body = {"model": "pawl", "stream": True, "max_tokens": N_TOKENS,
                 "messages": [{"role": "user", "content": f"count {N_TOKENS}"}]}  # fmt: skip
@@ -121,14 +127,17 @@ async def stream_on(
             streams.ends[end] += 1
 
 
-async def load(url: str, n_streams: int, seconds: float) -> Streams:
-    streams, until = Streams(), time.monotonic() + seconds
+async def load(
+    url: str, n_streams: int, seconds: float, stop: threading.Event | None = None
+) -> Streams:
+    """Streams without pause for so long, or until ``stop`` is set."""
+    streams, until, stop = Streams(), time.monotonic() + seconds, stop or threading.Event()
     timeout = aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=timeout
     ) as session:
         await asyncio.gather(
-            *(stream_on(session, url, f"s{n}", until, streams) for n in range(n_streams))
+            *(stream_on(session, url, f"s{n}", until, streams, stop) for n in range(n_streams))
         )
     return streams
 
