@@ -8,27 +8,29 @@ path on each node; that it is the same base is checked.
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from evals.score import BASE, ITEMS, MANIFEST
-from pawl.cluster import check_same_base, connect
+from pawl.cluster import (
+    CACHE,
+    LOOK_SECONDS,
+    N_RETRIES,
+    Files,
+    check_same_base,
+    check_there,
+    connect,
+    read_files,
+    work_folder,
+    write_files,
+)
 from pawl.errors import PawlError
-from pawl.files import PRIVATE, hold_lock, is_locked, write_atomic
 from pawl.jobs import THREADS_BESIDE_ENGINE, OnEvent, run_job
 
-LOOK_SECONDS = 2.0
-N_RETRIES = 3  # of a task whose node is lost
-CACHE = Path("~/.cache/pawl")  # of a node: the hashes of its base's files, what tasks work with
 WATCH = "--watch"
 _SENT = ("--adapter", "--asking", "--holdout", "--more-rows", "--placebo-of", "--suite", WATCH)
 _THERE = ("--model", "--data-dir")
-Files = dict[str, bytes]  # of a folder, by path; of a file alone, under ""
 
 
 def score_on_nodes(
@@ -60,8 +62,8 @@ def score_on_nodes(
     )
     n_threads = n_threads or THREADS_BESIDE_ENGINE
     running = [task.remote(list(one), _packed(one), n_threads) for one in parts.values()]
+    waiting = running
     try:
-        waiting = running
         while waiting:
             done, waiting = ray.wait(waiting, timeout=LOOK_SECONDS)
             if on_event:
@@ -76,19 +78,20 @@ def score_on_nodes(
     except ray.exceptions.RayError as error:
         raise _lost("scoring was lost with its node", type(error).__name__) from error
     finally:
-        for one in running:
+        # Not one that has ended: Ray ends this process where it is just taking note of that.
+        for one in waiting:
             ray.cancel(one, force=True)
     folders = {}
     for name, files in zip(parts, answers, strict=True):
         folders[name] = work / name
-        _unpack(files, folders[name])
+        write_files(files, folders[name])
     return folders
 
 
 def _score(arguments: list[str], sent: dict[str, Files], n_threads: int) -> Files:
     """On a node: the finished folder. Raises PawlError: as ``run_job``, or the base or the data are
     not here."""
-    with _work_folder() as work:
+    with work_folder("scoring") as work:
         arguments = _placed(arguments, sent, work)
         named = dict(pairwise(arguments))
         check_same_base(Path(named["--model"]), named["--model-fingerprint"], CACHE.expanduser())
@@ -99,43 +102,23 @@ def _score(arguments: list[str], sent: dict[str, Files], n_threads: int) -> File
         return {one: (work / "out" / one).read_bytes() for one in (ITEMS, MANIFEST)}
 
 
-@contextmanager
-def _work_folder() -> Iterator[Path]:
-    """A folder of a node until the block ends. Those that killed tasks left, with what people asked
-    in them, go first."""
-    folder = CACHE.expanduser() / "scoring"
-    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-    for lock in folder.glob("*/lock"):
-        if not is_locked(lock):
-            shutil.rmtree(lock.parent, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        lock = Path(name) / "lock"
-        with hold_lock(lock, "a scoring begins", "Start it again", wait_seconds=LOOK_SECONDS):
-            yield Path(name)
-
-
 def _placed(arguments: Sequence[str], sent: Mapping[str, Files], work: Path) -> list[str]:
     """On a node: the arguments with what was sent, which is written under ``work``."""
     for name, files in sent.items():
-        _unpack(files, work / name.strip("-"))
+        write_files(files, work / name.strip("-"))
     placed = list(arguments)
     for place, (flag, value) in enumerate(pairwise(arguments), 1):
         if flag in sent:
             placed[place] = str(work / flag.strip("-"))
-        elif flag in _THERE and not Path(value).exists():
-            raise PawlError(
-                f"{value} is not on {socket.gethostname()}",
-                "the base and the benchmarks' data lie under the same path on each node",
-                "Copy it there, or share the folder",
-                code="scoring_died",
-            )
+        elif flag in _THERE:
+            check_there(Path(value), "scoring_died")
     return placed
 
 
 def _packed(arguments: Sequence[str]) -> dict[str, Files]:
     """What has to be sent with these arguments: by flag, and what such a file names."""
     sent = {
-        flag: _files(Path(value))
+        flag: read_files(Path(value))
         for flag, value in pairwise(arguments)
         if flag in _SENT and value != BASE
     }
@@ -143,25 +126,10 @@ def _packed(arguments: Sequence[str]) -> dict[str, Files]:
         watch = json.loads(sent[WATCH][""])
         folder = Path(arguments[arguments.index(WATCH) + 1]).parent
         for n, reference in enumerate(watch["references"]):
-            sent[f"scores-{n}"] = _files(folder / reference["items"])
+            sent[f"scores-{n}"] = read_files(folder / reference["items"])
             reference["items"] = f"scores-{n}"
         sent[WATCH] = {"": json.dumps(watch).encode()}
     return sent
-
-
-def _files(path: Path) -> Files:
-    if path.is_file():
-        return {"": path.read_bytes()}
-    found = (one for one in path.rglob("*") if one.is_file())
-    return {str(one.relative_to(path)): one.read_bytes() for one in found}
-
-
-def _unpack(files: Files, path: Path) -> None:
-    """Write a file, or a folder with its manifest last."""
-    for name in sorted(files, key=lambda one: one == MANIFEST):
-        target = path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, files[name])
 
 
 def _lost(what: str, why: str) -> PawlError:

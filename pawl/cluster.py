@@ -1,5 +1,5 @@
-"""The connection to a Ray cluster, for engines and scoring that run on its nodes, and whether a
-node has the base.
+"""The connection to a Ray cluster, for engines, scoring and training that run on its nodes; what a
+node has of its own, and what is sent to it.
 
 This machine has to be one of the nodes. Ray is an extra, imported here alone.
 """
@@ -7,16 +7,26 @@ This machine has to be one of the nodes. Ray is an extra, imported here alone.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pawl.adapters import MANIFEST
 from pawl.errors import PawlError
+from pawl.files import PRIVATE, hold_lock, is_locked, write_atomic
 from pawl.models import resolve_model
 
 CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 2.0  # between two looks at what runs on nodes
+N_RETRIES = 3  # of work whose node is lost
+CACHE = Path("~/.cache/pawl")  # of a node: the hashes of its base's files, what tasks work with
+Files = dict[str, bytes]  # of a folder, by path; of a file alone, under ""
 
 
 def connect(address: str) -> Any:
@@ -85,6 +95,56 @@ def check_same_base(model_dir: Path, fingerprint: str, cache_dir: Path) -> None:
         found = resolve_model(str(model_dir), cache_dir=cache_dir).fingerprint
         if found != fingerprint:
             raise other_base(model_dir, found, fingerprint)
+
+
+def own_host() -> str:
+    """The address of the node on which this task runs."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return next(str(one["NodeManagerAddress"]) for one in ray.nodes() if one["NodeID"] == own)
+
+
+def check_there(path: Path, code: str) -> None:
+    """Raises PawlError, with ``code``: a node lacks what lies under the same path on each."""
+    if not path.exists():
+        raise PawlError(
+            f"{path} is not on {socket.gethostname()}",
+            "the base and the benchmarks' data lie under the same path on each node",
+            "Copy it there, or share the folder",
+            code=code,
+        )
+
+
+@contextmanager
+def work_folder(kind: str) -> Iterator[Path]:
+    """A folder of a node until the block ends. Those that killed tasks of this kind left, with what
+    people asked in them, go first."""
+    folder = CACHE.expanduser() / kind
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    for lock in folder.glob("*/lock"):
+        if not is_locked(lock):
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        lock = Path(name) / "lock"
+        with hold_lock(lock, f"{kind} begins", "Start it again", wait_seconds=LOOK_SECONDS):
+            yield Path(name)
+
+
+def read_files(path: Path) -> Files:
+    """What is sent of a file or a folder."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    found = (one for one in path.rglob("*") if one.is_file())
+    return {str(one.relative_to(path)): one.read_bytes() for one in found}
+
+
+def write_files(files: Files, path: Path) -> None:
+    """Write a file, or a folder with its manifest last."""
+    for name in sorted(files, key=lambda one: one == MANIFEST):
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, files[name])
 
 
 def other_base(model_dir: Path, found: str, expected: str) -> PawlError:

@@ -257,6 +257,15 @@ class TrainSettings(BaseModel):
         None, ge=1, description="None: 2 beside an engine, else all cores"
     )
     seed: int = Field(0, description="of everything random in a training")
+    ray_address: str | None = Field(
+        None,
+        min_length=1,
+        description="of a Ray cluster on a node of which it trains: auto, or HEAD:6379; None: on "
+        "this machine",
+    )
+    n_workers: int = Field(
+        1, ge=1, le=64, description="nodes of ray_address that share a training of SFT"
+    )
 
     @field_validator("augment")
     @classmethod
@@ -276,6 +285,15 @@ class TrainSettings(BaseModel):
         if shares and abs(total - 1) > 0.001:
             raise ValueError(f"the shares make {total:g}, not 1")
         return value
+
+    @model_validator(mode="after")
+    def _workers_have_a_cluster(self) -> Self:
+        if self.n_workers > 1 and self.ray_address is None:
+            raise ValueError(
+                f"train.n_workers = {self.n_workers} needs train.ray_address, on whose nodes they "
+                "work: set it, or leave train.n_workers at 1"
+            )
+        return self
 
     @property
     def shares(self) -> dict[str, float]:
@@ -826,6 +844,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"train.lora_rank = {self.train.lora_rank} is above engine.max_lora_rank = "
                 f"{self.engine.max_lora_rank}, so the engine could not load what a night trains"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trackers_are_where_it_trains(self) -> Self:
+        if self.train.ray_address is not None and self.monitoring.report_to:
+            raise ValueError(
+                f"monitoring.report_to = {', '.join(self.monitoring.report_to)} writes where a "
+                "training runs, which train.ray_address puts on another machine: leave one out"
             )
         return self
 

@@ -81,7 +81,13 @@ def train_alone(
             .weighing(client)
             .reporting_to(settings.monitoring.report_to, settings.state_dir / "monitoring")
         )
-        manifest = train(job, beside_engine=beside_engine, on_event=on_event)
+        manifest = train(
+            job,
+            beside_engine=beside_engine,
+            on_event=on_event,
+            ray_address=settings.train.ray_address,
+            n_workers=settings.train.n_workers,
+        )
         for work_dir in settings.runs_dir.glob("train-*/train"):  # others are given up now
             discard(work_dir)
         write_report(run_dir)
@@ -191,6 +197,7 @@ def search_alone(
     sampler: Sampler = "tpe",
     over: Sequence[str] = (),
     n_trials: int | None = None,
+    n_at_once: int = 1,
     snapshot_id: str | None = None,
     say: Say = lambda line: None,
     on_event: Callable[[Event], None] | None = None,
@@ -202,6 +209,7 @@ def search_alone(
         minutes: for this call.
         over: names of settings of ``train``; none: all but ``BY_NAME``, of a grid ``GRID_OVER``.
         n_trials: of all calls; None: what time allows. 1 cross-validates the settings as they are.
+        n_at_once: recipes that are tried at once, on the nodes of ``train.ray_address``.
         snapshot_id: which one; None: a new one, of the feedback as it is now.
 
     Returns:
@@ -211,6 +219,12 @@ def search_alone(
         PawlError: a night is running, ``over`` names something else, the rows are too few for the
             folds, or the time was over before one recipe was tried.
     """
+    if n_at_once > 1 and settings.train.ray_address is None:
+        raise PawlError(
+            f"{n_at_once} recipes can't be tried at once",
+            "one training keeps this machine busy, and train.ray_address names no cluster",
+            "Set it, or leave --at-once out",
+        )
     with hold_lock(settings.state_dir / "nightly.lock", "a night is running", "Wait for it to end"):
         work = prepare(client, settings, snapshot_id, say)
         held_out_kind(work.plan)  # refused before anything is made
@@ -239,7 +253,10 @@ def search_alone(
         say(f"in {folder}{again}")
         beside_engine = work.fill_replay(client, settings, most_replay(work.plan, dimensions), say)
         train_job = work.job_in(folder, settings).weighing(client)
-        job = SearchJob(folder, train_job, dimensions, n_folds, sampler, 60 * minutes, n_trials)
+        job = SearchJob(
+            folder, train_job, dimensions, n_folds, sampler, 60 * minutes, n_trials,
+            settings.train.ray_address, n_at_once,
+        )  # fmt: skip
         path = folder / "job.json"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, TypeAdapter(SearchJob).dump_json(job, indent=2))

@@ -240,7 +240,7 @@ class StageCheckpoints:
 def _best_of(path: Path) -> Path | None:
     """The checkpoint of the best loss so far, on which a whole one counts."""
     best = read_json(path / "trainer_state.json")["best_model_checkpoint"]
-    return Path(best) if best else None
+    return path.with_name(Path(best).name) if best else None
 
 
 def discard(work_dir: Path) -> bool:
@@ -297,6 +297,9 @@ def saving(saved: StageCheckpoints) -> Any:
     class Saving(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             saved.saved_at = saved.clock.seconds
+            if state.best_model_checkpoint:  # written in another folder, maybe on another machine
+                name = Path(state.best_model_checkpoint).name
+                state.best_model_checkpoint = str(saved.folder / name)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.epoch % 1 and saved.is_due():  # the epoch's last: below, evaluated

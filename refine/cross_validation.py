@@ -9,32 +9,42 @@ The loss of a row is that of ``refine/held_out.py``. ``drift`` is what a recipe 
 KL(base || model) in nats a token on ``N_DRIFT_PROMPTS`` everyday prompts, with the base's own
 answers, that no training replays. A recipe's score is its
 loss plus ``DRIFT_WEIGHT`` times its drift, the trade that SFT's own loss makes with replay.
+
+    python -m refine.cross_validation FOLDER/fold.json
+
+works one fold and leaves ``FOLDER/result.json``, on a node of a cluster (``refine/cluster.py``).
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pawl.chat_template import load_tokenizer
 from pawl.errors import PawlError
-from pawl.files import read_json
+from pawl.files import read_json, write_json
+from pawl.jobs import OnEvent, run_child
 from pawl.schemas import Message, TrainingRow, asked_with
 from refine import replay
 from refine.datasets import encoder_of
 from refine.held_out import Answers, encode_answers, loss_of
 from refine.planner import ROW_KINDS, Plan
 from refine.sft import REPLAY_WEIGHT, on_general_text
-from refine.train import MAX_LENGTH_TOKENS, Job, run, trained_rows
+from refine.train import MAX_LENGTH_TOKENS, Job, prepare_process, run, trained_rows
 from refine.weights import load, load_base
 
 DRIFT_WEIGHT = REPLAY_WEIGHT
 N_DRIFT_PROMPTS = 32
+RESULT = "result.json"
 
 
 class OutOfTime(Exception):
@@ -322,3 +332,41 @@ def _base(job: Job, dtype: Any = None) -> Any:
 def read_result(path: Path) -> FoldResult:
     """The result that ``as_json`` wrote."""
     return FoldResult(**read_json(path))
+
+
+# ---- one fold in a process of its own ----
+
+
+@dataclass(frozen=True, slots=True)
+class FoldJob:
+    """One fold of a plan: see ``Folds`` and its call."""
+
+    train: Job
+    n_folds: int
+    most_replay: int
+    plan: Plan
+    fold: int
+    seconds: float
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Work the fold of the command line; 1 after an error that a user can mend."""
+    parser = argparse.ArgumentParser(prog="python -m refine.cross_validation", description=__doc__)
+    parser.add_argument("job", type=Path)
+    return run_child(parser, _run_arguments, arguments)
+
+
+def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
+    started = time.monotonic()
+    prepare_process()
+    job = TypeAdapter(FoldJob).validate_json(args.job.read_bytes())
+    folds = Folds(job.train, job.n_folds, job.most_replay)
+    try:
+        result = folds(job.plan, job.fold, job.seconds - (time.monotonic() - started))
+    except OutOfTime:
+        result = FoldResult([], 0.0, 0, job.seconds, is_whole=False)
+    write_json(args.job.with_name(RESULT), result.as_json())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

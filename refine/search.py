@@ -31,9 +31,12 @@ import itertools
 import math
 import random
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -69,7 +72,8 @@ STUDY, RESULT, BEST, FOLDS, PAGE = "study.log", "result.json", "best.toml", "fol
 @dataclass(frozen=True, slots=True)
 class SearchJob:
     """``train``: the training of the settings as they are, on the whole snapshot. ``seconds`` and
-    ``n_trials`` bound this call; what earlier ones tried counts towards ``n_trials``."""
+    ``n_trials`` bound this call; what earlier ones tried counts towards ``n_trials``. Folds are
+    worked on the nodes of ``ray_address``, of ``n_at_once`` recipes at once; None: here."""
 
     folder: Path
     train: Job
@@ -78,6 +82,8 @@ class SearchJob:
     sampler: Sampler
     seconds: float
     n_trials: int | None = None
+    ray_address: str | None = None
+    n_at_once: int = 1
 
 
 class Evaluate(Protocol):
@@ -103,6 +109,8 @@ class Search:
     ) -> None:
         self._job, self._evaluate, self._report, self._clock = job, evaluate, report, clock
         self._started = clock() if started is None else started
+        self._reporting = threading.Lock()
+        self._is_given_up = False
         self._default: Params = {one.name: one.default for one in job.dimensions}
         self._folds_dir = job.folder / FOLDS
         self._folds_dir.mkdir(parents=True, exist_ok=True)
@@ -117,22 +125,69 @@ class Search:
         Raises:
             PawlError: the time was over before one recipe was tried on all folds.
         """
+        with suppress(OutOfTime):
+            if self._job.n_at_once == 1:
+                while self._begins():
+                    self._study.sampler = self._sampler(self._n_tried())
+                    self._study.optimize(
+                        self._objective, n_trials=1, callbacks=[self._report_trial]
+                    )
+            else:
+                self._try_at_once()
+        return self._write_result()
+
+    def _begins(self, n_running: int = 0) -> bool:
+        """Whether another recipe is to be tried, beside those that are."""
         from optuna.trial import TrialState
 
-        while True:
-            tried = self._trials(TrialState.COMPLETE, TrialState.PRUNED)
-            waiting = self._trials(TrialState.WAITING)
-            is_grid_done = self._job.sampler == "grid" and not waiting
-            if len(tried) >= (self._job.n_trials or math.inf) or is_grid_done:
-                break
-            if tried and not self._has_time():
-                break
-            self._study.sampler = self._sampler(len(tried))
+        n_tried = self._n_tried()
+        is_grid_done = self._job.sampler == "grid" and not self._trials(TrialState.WAITING)
+        if n_tried + n_running >= (self._job.n_trials or math.inf) or is_grid_done:
+            return False
+        return not n_tried or self._has_time()
+
+    def _n_tried(self) -> int:
+        from optuna.trial import TrialState
+
+        return len(self._trials(TrialState.COMPLETE, TrialState.PRUNED))
+
+    def _try_at_once(self) -> None:
+        """Recipes are drawn one after the other, and each is tried in a thread of its own."""
+        n_drawn = self._n_tried()
+        running: set[Future[None]] = set()
+        with ThreadPoolExecutor(self._job.n_at_once) as pool:
             try:
-                self._study.optimize(self._objective, n_trials=1, callbacks=[self._report_trial])
-            except OutOfTime:
-                break
-        return self._write_result()
+                while True:
+                    while len(running) < self._job.n_at_once and self._begins(len(running)):
+                        self._study.sampler = self._sampler(n_drawn)
+                        trial = self._study.ask()
+                        self._suggest(trial)
+                        running.add(pool.submit(self._try, trial))
+                        n_drawn += 1
+                    if not running:
+                        return
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for one in done:
+                        one.result()
+            except BaseException:
+                self._is_given_up = True  # the others end before their next fold
+                raise
+
+    def _try(self, trial: Any) -> None:
+        """As ``Study.optimize``."""
+        from optuna import TrialPruned
+        from optuna.trial import TrialState
+
+        try:
+            score = self._objective(trial)
+        except TrialPruned:
+            ended = self._study.tell(trial, state=TrialState.PRUNED)
+        except BaseException:
+            self._study.tell(trial, state=TrialState.FAIL)
+            raise
+        else:
+            ended = self._study.tell(trial, score)
+        self._report_trial(self._study, ended)
 
     def _open(self) -> Any:
         """The study, with what an interrupted call left queued again."""
@@ -232,8 +287,10 @@ class Search:
         results: list[FoldResult] = []
         n_folds = self._job.n_folds
         for fold in range(n_folds):
+            if self._is_given_up:
+                raise OutOfTime
             left = self._seconds_left()
-            self._report(
+            self._say(
                 {"stage": "fold", "trial": trial.number, "fold": fold, "n_folds": n_folds,
                  "seconds_left": round(left), "fraction": round(1 - left / self._job.seconds, 4)}
             )  # fmt: skip
@@ -292,7 +349,11 @@ class Search:
     def _report_trial(self, study: Any, trial: Any) -> None:
         best = self._best()
         number = None if best is None else best.number
-        self._report({"stage": "trial", **_row(trial), "best": number})
+        self._say({"stage": "trial", **_row(trial), "best": number})
+
+    def _say(self, event: dict[str, Any]) -> None:
+        with self._reporting:
+            self._report(event)
 
     def _best(self) -> Any:
         """The complete trial with the lowest score, or None."""
@@ -418,7 +479,11 @@ def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
     job = TypeAdapter(SearchJob).validate_json(args.job.read_bytes())
     with hold_lock(job.folder / "search.lock", f"{job.folder} is in use", "Wait for it to end"):
         n_replay = most_replay(job.train.plan, job.dimensions)
-        folds = Folds(job.train, job.n_folds, n_replay)
+        folds: Evaluate = Folds(job.train, job.n_folds, n_replay)
+        if job.ray_address is not None:
+            from refine.cluster import FoldsOnNodes
+
+            folds = FoldsOnNodes(job.ray_address, job.train, job.n_folds, n_replay, folds.groups)
         result = Search(job, folds, report, started=started).run()
         write_atomic(job.folder / PAGE, render(result))
 

@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refine.workers import ALONE, Workers
+
 LEARNED = 0.9
 COOL_EPOCHS = 1.0
 PATIENCE_EPOCHS = 2
@@ -57,6 +59,18 @@ def split_batch(
             part = []
         part.append(i)
     yield trimmed()
+
+
+def share_of(batch: dict[str, Any], workers: Workers) -> dict[str, Any] | None:
+    """A worker's rows of a batch; None where it has none. Those of like length go round."""
+    if workers.size == 1:
+        return batch
+    lengths = batch["attention_mask"].sum(1)
+    order = sorted(
+        range(len(lengths)), key=lambda i: (bool(batch["is_replay"][i]), int(lengths[i]))
+    )
+    mine = order[workers.rank :: workers.size]
+    return {key: value[mine] for key, value in batch.items()} if mine else None
 
 
 def collator(pad_token_id: int) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
@@ -181,7 +195,11 @@ def scored(model: Any, rows: dict[str, Any], smoothing: float) -> Scored:
 
 
 def answer_trainer(
-    pass_tokens: int, replay_pass_tokens: int, sampler: EpochSampler, smoothing: float = 0.0
+    pass_tokens: int,
+    replay_pass_tokens: int,
+    sampler: EpochSampler,
+    smoothing: float = 0.0,
+    workers: Workers = ALONE,
 ) -> Any:
     """The class; a function, since TRL is imported in the training child alone.
 
@@ -190,6 +208,7 @@ def answer_trainer(
         replay_pass_tokens: the same for replay, whose logits are kept at every position.
         sampler: which rows an epoch goes over.
         smoothing: of the labels of written answers, in training.
+        workers: that share each batch.
     """
     import torch
     from trl import SFTTrainer
@@ -239,10 +258,32 @@ def answer_trainer(
             self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
         ) -> Any:
             loss = torch.zeros((), device=self.args.device)
-            for part in split_batch(inputs, pass_tokens, replay_pass_tokens):
-                loss += super().training_step(model, part, num_items_in_batch)
-                self.n_tokens += int(part["attention_mask"].sum())
+            before = self._counts()
+            if (mine := share_of(inputs, workers)) is not None:
+                for part in split_batch(mine, pass_tokens, replay_pass_tokens):
+                    loss += super().training_step(model, part, num_items_in_batch)
+            self.n_tokens += int(inputs["attention_mask"].sum())
+            if workers.size > 1:
+                self._sum(loss, before)
             return loss
+
+        def _counts(self) -> list[float]:
+            """What training counts of the rows that it has seen."""
+            return [*self.tallies.get(True, (0.0, 0, 0)), self.n_taught, self.n_exact]
+
+        def _sum(self, loss: Any, before: list[float]) -> None:
+            """Make loss, counts and gradients of a worker's rows those of the whole batch."""
+            learning = [p for p in self.model.parameters() if p.requires_grad]
+            for parameter in learning:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            seen = torch.tensor(before, dtype=torch.float64)
+            more = torch.tensor(self._counts(), dtype=torch.float64) - seen
+            workers.sum([more])
+            workers.sum([loss, *(p.grad for p in learning)])
+            nats, n_right, n_tokens, n_taught, n_exact = (seen + more).tolist()
+            self.tallies[True] = (nats, int(n_right), int(n_tokens))
+            self.n_taught, self.n_exact = int(n_taught), int(n_exact)
 
         def compute_loss(
             self,

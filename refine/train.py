@@ -1,6 +1,7 @@
 """The training child: loads the base, trains what a plan says of it, writes the adapter.
 
     python -m refine.train WORK/job.json
+    python -m refine.train WORK/job.json --rank 1 --n-workers 2 --host HOST --meeting HOST:PORT
 
 ``train`` starts it. It reads a frozen snapshot and leaves a finished adapter
 folder behind, or none: the folder is made in ``work_dir`` and renamed when its manifest is written.
@@ -13,6 +14,9 @@ A killed training goes on from its checkpoint (``refine/checkpoints.py``). Its e
     {"stage": "sft", "step": 12, "loss": 1.93, ...}
     {"stage": "sft", "saved_step": 12, "seconds": 0.2, "bytes": 61000000}
     {"stage": "sft", "note": "goes on from step 12"}
+    {"stage": "workers", "meeting": "10.0.0.2:41234"}     of the first of several workers
+
+Over 400 lines because a training is read in one place, from its job to the finished adapter.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ from refine.monitoring import STEPS, Reporting, set_environment
 from refine.planner import KINDS, REPLAY_EPOCHS, Plan, n_layers_of
 from refine.recipe import header, make_recipe
 from refine.weights import as_lora, base_to_train, begin, load, tidy_config
+from refine.workers import ALONE, Together, Workers
 
 log = logging.getLogger("pawl.training")
 
@@ -132,7 +137,12 @@ class Job:
 
 
 def train(
-    job: Job, *, beside_engine: bool = False, on_event: OnEvent | None = None
+    job: Job,
+    *,
+    beside_engine: bool = False,
+    on_event: OnEvent | None = None,
+    ray_address: str | None = None,
+    n_workers: int = 1,
 ) -> AdapterManifest:
     """Train in a child process, or read the manifest of an adapter that is finished already.
 
@@ -140,11 +150,22 @@ def train(
         beside_engine: low priority, and 2 threads if the plan says nothing, so that the server
             stays quick.
         on_event: called with every event of the child.
+        ray_address: of a cluster on whose node the child runs (``refine.cluster``); None: here.
+        n_workers: there, which share SFT's batches.
 
     Raises:
         PawlError: the child failed; ``retryable`` when training again may succeed.
     """
-    if not (job.out_dir / MANIFEST).exists():
+    if (job.out_dir / MANIFEST).exists():
+        pass
+    elif ray_address is not None:
+        from refine.cluster import train_on_nodes
+
+        train_on_nodes(
+            ray_address, job,
+            n_workers=n_workers, beside_engine=beside_engine, on_event=on_event,
+        )  # fmt: skip
+    else:
         run_job(
             "refine.train",
             [str(write_job(job))],
@@ -168,6 +189,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job of the command line; 1 after an error that a user can mend."""
     parser = argparse.ArgumentParser(prog="python -m refine.train", description=__doc__)
     parser.add_argument("job", type=Path)
+    parser.add_argument("--rank", type=int, default=0, help="of several workers, from 0")
+    parser.add_argument("--n-workers", type=int, default=1, help="that train together")
+    parser.add_argument("--host", help="this worker's address")
+    parser.add_argument("--meeting", help="HOST:PORT that the first worker said")
     return run_child(parser, _run_arguments, arguments)
 
 
@@ -177,11 +202,21 @@ def _run_arguments(args: argparse.Namespace, report: OnEvent) -> None:
     if job.report_dir is not None:
         set_environment(job.report_to, job.report_dir)
     with hold_lock(job.work_dir / "train.lock", f"{job.work_dir} is in use", "Wait for it to end"):
-        run(job, report)
+        workers = ALONE
+        if args.n_workers > 1:
+            workers = Together(
+                args.rank, args.n_workers, args.host, args.meeting,
+                lambda where: report({"stage": "workers", "meeting": where}),
+            )  # fmt: skip
+        run(job, report, workers)
 
 
-def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
+def run(
+    job: Job, report: OnEvent = lambda event: None, workers: Workers = ALONE
+) -> AdapterManifest:
     """Train and leave ``job.out_dir`` finished; ``report`` takes the progress.
+
+    Of several workers each leaves one, in its own ``job``'s folders; the first one's counts.
 
     Raises:
         PawlError: the plan says not to train, the rows or the model can't be trained on, or the
@@ -275,14 +310,16 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             folders[stage.kind],
             belongs_to(whole_header, [stage_rows.train, stage_rows.validation], device),
             clock,
-            job.checkpoint_seconds,
+            job.checkpoint_seconds if workers.rank == 0 else math.inf,
             partial(_note, report, stage.kind),
         )
         done = saved.done()
+        workers.check_same("rows or code", [saved.belongs_to, done])
         if done is None:
             for later in job.plan.stages[i + 1 :]:
                 shutil.rmtree(folders[later.kind], ignore_errors=True)
             interrupted = saved.newest()
+            workers.check_same("checkpoints", interrupted and interrupted[0].name)
             if interrupted is not None:
                 saved.note(f"goes on from {interrupted[0].name.replace('checkpoint-', 'step ')}")
                 n_log_bytes = interrupted[1].n_log_bytes
@@ -297,7 +334,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
             )
             result = trainer.run_stage(
                 stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report, reporting,
-                saved, interrupted, general,
+                saved, interrupted, general, workers,
             )  # fmt: skip
             n_log_bytes = (job.work_dir / STEPS).stat().st_size
             done = {"stage": result.as_json(), "seconds": clock.seconds, "n_log_bytes": n_log_bytes}
@@ -344,7 +381,7 @@ def run(job: Job, report: OnEvent = lambda event: None) -> AdapterManifest:
         results,
         clock.seconds,
         torch,
-        {"domain": domain, "served": served},
+        {"domain": domain, "served": served, "workers": _recipe_of(workers)},
     )
     manifest = write_manifest(
         unfinished, base_model=job.base_name, base_fingerprint=job.base_fingerprint, recipe=recipe
@@ -375,6 +412,10 @@ def prepare_process() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # TRL's SFT with a fused head takes one GPU, not several.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
+def _recipe_of(workers: Workers) -> dict[str, Any]:
+    return {"n_workers": workers.size} if workers.size > 1 else {}
 
 
 def _note(report: OnEvent, stage: str, sentence: str) -> None:

@@ -40,6 +40,7 @@ from refine.sft import COUNTERS as SFT_COUNTERS
 from refine.sft import EpochSampler, answer_trainer, collator, on_general_text
 from refine.trainer_plugin import configured
 from refine.weighted import weighted
+from refine.workers import ALONE, Workers
 
 WARMUP_STEPS = 10
 # Of DPO's time for what the reference says to all rows, before the first step. A step takes about
@@ -107,6 +108,7 @@ def run_stage(
     saved: StageCheckpoints,
     interrupted: tuple[Path, Progress] | None = None,
     general: Sequence[list[int]] = (),
+    workers: Workers = ALONE,
 ) -> StageResult:
     """Train ``model`` (a PeftModel) in place, up to the plan's ``max_minutes`` on the clock of
     ``saved``; from ``interrupted`` on, a checkpoint of it.
@@ -115,6 +117,10 @@ def run_stage(
     "step": 3, "loss": 0.61, "rewards/margins": 0.2, ...}``, of validation ``{"eval_loss": ...}``,
     after each epoch what the training costs on ``general``, token ids that it does not see
     (``refine.sft.on_general_text``).
+
+    Args:
+        workers: that train SFT together; DPO and KTO are trained alone, since what KTO estimates
+            and DPO's SFT term hang on which rows a pass has.
 
     Raises:
         PawlError: the loss became NaN or infinite, or of the snapshot no row was left to train on.
@@ -144,7 +150,10 @@ def run_stage(
     sampler = EpochSampler(
         [bool(row.get("is_replay")) for row in train_rows], REPLAY_EPOCHS, plan.seed
     )
-    trainer_class, arguments = _trainer(stage, plan, rows, max_tokens, max_replay_tokens, sampler)
+    assert is_sft or workers.size == 1
+    trainer_class, arguments = _trainer(
+        stage, plan, rows, max_tokens, max_replay_tokens, sampler, workers
+    )
     if arguments.get("precompute_ref_log_probs"):
         seconds = 60 * plan.max_minutes - saved.clock.seconds
         fits = reference_seconds(model, tokenizer, rows.train) < REFERENCE_SHARE * seconds
@@ -196,7 +205,7 @@ def run_stage(
     log.add_text(f"recipe/{stage.kind}", reporting.as_text)
     to_tensorboard = TensorBoardCallback(log)
     begun = interrupted[1] if interrupted else None
-    watch = _watch(stage, plan, report, work_dir / STEPS, saved, begun, general)
+    watch = _watch(stage, plan, report, work_dir / STEPS, saved, begun, general, workers)
     callbacks = [watch, to_tensorboard, saving(saved)]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
@@ -264,6 +273,7 @@ def _trainer(
     max_tokens: int,
     max_replay_tokens: int,
     sampler: EpochSampler,
+    workers: Workers,
 ) -> tuple[Any, dict[str, Any]]:
     """The trainer's class, and the arguments that only it has."""
     if stage.kind == "sft":
@@ -271,7 +281,9 @@ def _trainer(
 
         # Smoothed labels need the logits of all tokens, as replay does.
         most = min(max_tokens, max_replay_tokens) if plan.label_smoothing else max_tokens
-        trainer_class = answer_trainer(most, max_replay_tokens, sampler, plan.label_smoothing)
+        trainer_class = answer_trainer(
+            most, max_replay_tokens, sampler, plan.label_smoothing, workers
+        )
         return trainer_class, {
             "config_class": SFTConfig,
             "neftune_noise_alpha": plan.neftune_alpha or None,
@@ -408,6 +420,7 @@ def _watch(
     saved: StageCheckpoints,
     begun: Progress | None,
     general: Sequence[list[int]],
+    workers: Workers,
 ) -> Any:
     """A callback that reports progress and ends training: when the corrections are learned, when
     the time is over, at the first loss that is no number. It goes on from ``begun``, and says how
@@ -491,13 +504,16 @@ def _watch(
             seconds_a_step = (clock.seconds - self.began) / state.global_step
             max_seconds = max(1.0, 60 * plan.max_minutes - self.began)
             seconds = (state.global_step + cool_steps) * seconds_a_step  # if it stops after these
-            if seconds > max_seconds:
+            is_late, is_in_time = workers.first(
+                [seconds > max_seconds, seconds < IN_TIME * max_seconds]
+            )
+            if is_late:
                 self.stopped_because = self.stopped_because or OUT_OF_TIME
                 if is_sft:
                     self.trainer.begin_to_stop()
                 else:
                     control.should_training_stop = True
-            elif self.stopped_because == OUT_OF_TIME and seconds < IN_TIME * max_seconds:
+            elif self.stopped_because == OUT_OF_TIME and is_in_time:
                 self.stopped_because = ""  # the machine was busy for a while
                 self.trainer.stop_step = None
             if is_sft and self.trainer.stop_step is not None:

@@ -40,6 +40,8 @@ def train_command(ctx: click.Context, snapshot: str | None, as_json: bool) -> No
               help="Settings of train that are searched. Default: all.")  # fmt: skip
 @click.option("--trials", "n_trials", type=click.IntRange(min=1),
               help="Most recipes; 1 cross-validates the settings as they are.")  # fmt: skip
+@click.option("--at-once", "n_at_once", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Recipes tried at once, on the nodes of train.ray_address.")  # fmt: skip
 @click.option("--snapshot", help="A snapshot's id. Default: a new one, of the feedback so far.")
 @click.option("--train", "then_train", is_flag=True,
               help="Then train on all rows with the best recipe, as 'pawl train'.")  # fmt: skip

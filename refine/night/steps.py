@@ -331,7 +331,7 @@ def replay(night: Night) -> Result:
 
 
 def train_challenger(night: Night) -> Result:
-    """Train in a child process, and check what it left."""
+    """Train in a child process, here or on a cluster, and check what it left."""
     settings = night.settings
     job = Job.in_run(
         night.run.run_dir,
@@ -343,7 +343,13 @@ def train_challenger(night: Night) -> Result:
         night.compared[1].system_prompt,
     ).reporting_to(night.settings.monitoring.report_to, night.settings.state_dir / "monitoring")
     job = job.weighing(night.client)
-    train(job, beside_engine=night.beside_engine, on_event=night.progress("train"))
+    train(
+        job,
+        beside_engine=night.beside_engine,
+        on_event=night.progress("train"),
+        ray_address=settings.train.ray_address,
+        n_workers=settings.train.n_workers,
+    )
     manifest = validate_adapter(
         job.out_dir, base=night.base, max_rank=night.settings.engine.max_lora_rank
     )

@@ -12,10 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
-from evals.cluster import _packed, _placed, _work_folder, score_on_nodes
+from evals.cluster import _packed, _placed, score_on_nodes
 from evals.runner import score
 from evals.score import ITEMS, read_watch, write_scores
 from evals.suites import Suite
+from pawl.cluster import work_folder
 from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.models import BaseModel, resolve_model
@@ -86,14 +87,14 @@ def test_what_a_killed_task_left_on_a_node_goes_with_the_next(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     code = (
-        "import os\nfrom evals.cluster import _work_folder\n"
-        "with _work_folder() as work:\n"
+        "import os\nfrom pawl.cluster import work_folder\n"
+        "with work_folder('scoring') as work:\n"
         "    (work / 'holdout').write_text('a prompt')\n"
         "    os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -9
     (left,) = (tmp_path / ".cache" / "pawl" / "scoring").iterdir()
-    with _work_folder() as first, _work_folder() as second:
+    with work_folder("scoring") as first, work_folder("scoring") as second:
         assert not left.exists()
         assert first.exists()
         assert second.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,42 @@ def test_an_interrupted_search_goes_on_as_if_it_was_not(tmp_path: Path) -> None:
     third = Landscape()
     assert tried(search(folder, third)) == tried(whole)
     assert third.asked == []
+
+
+def test_recipes_are_tried_at_once(tmp_path: Path) -> None:
+    class AtOnce(Landscape):
+        """The first folds end once three are under way; a kill comes with the fifth."""
+
+        meeting = threading.Barrier(3, timeout=60)
+        working = threading.Lock()
+
+        def __call__(self, plan: Plan, fold: int, seconds: float) -> FoldResult:
+            if len(self.asked) < 3 and self._interrupt_at:
+                self.meeting.wait()
+            with self.working:
+                return super().__call__(plan, fold, seconds)
+
+    killed = AtOnce(interrupt_at=5)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, killed, n_at_once=3)
+    rest = AtOnce()
+    result = search(tmp_path, rest, n_at_once=3)
+    assert len(result["trials"]) == 12
+    points = [tuple(row["params"].values()) for row in result["trials"]]
+    assert points[0] == (1e-3, 16)
+    assert len(set(points)) > 10
+    assert {row["state"] for row in result["trials"]} == {"complete", "pruned"}
+    assert result["best"]["score"] < result["default"]["score"]
+    folds = [*killed.asked, *rest.asked]
+    assert len(folds) == len(set(folds))
+    grid = search(tmp_path / "grid", AtOnce(), sampler="grid", n_trials=None, n_at_once=3)
+    alone = search(tmp_path / "alone", Landscape(), sampler="grid", n_trials=None)
+    assert sorted(map(str, (row["params"] for row in grid["trials"]))) == sorted(
+        map(str, (row["params"] for row in alone["trials"]))
+    )
+    assert grid["best"]["params"] == alone["best"]["params"]
+    with pytest.raises(PawlError, match="--minutes"):
+        search(tmp_path / "short", AtOnce(), seconds=2.5 * FOLD_SECONDS, n_at_once=3)
 
 
 def test_the_time_is_kept_and_more_time_goes_on(tmp_path: Path) -> None:

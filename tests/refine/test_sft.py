@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 
 from refine.sft import EpochSampler, answer_trainer, collator, split_batch
+from refine.workers import ALONE, Workers
 
 pytestmark = pytest.mark.slow
+
+
+class Share(Workers):
+    """One of two workers that does not meet the other: its gradient is that of its rows."""
+
+    size = 2
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
 
 
 def batch_of(lengths: list[int]) -> dict[str, Any]:
@@ -62,6 +72,13 @@ def test_gradients_of_the_parts_are_those_of_the_batch(
     assert whole.keys() == parts.keys()
     for name, gradient in whole.items():
         assert torch.allclose(gradient, parts[name], rtol=1e-3, atol=1e-6), name
+    shares = [
+        _gradients(untrained_model, tmp_path / f"share {n}", 12, workers=Share(n)) for n in range(2)
+    ]
+    for name, gradient in whole.items():
+        difference = gradient - shares[0][name] - shares[1][name]
+        assert difference.norm() <= 1e-5 * gradient.norm(), name
+        assert not torch.allclose(gradient, shares[0][name]) or not gradient.any(), name
     nothing, double = (
         _gradients(untrained_model, tmp_path / f"weight {n}", 1000, n) for n in (0.0, 2.0)
     )
@@ -72,7 +89,11 @@ def test_gradients_of_the_parts_are_those_of_the_batch(
 
 
 def _gradients(
-    model_dir: Path, folder: Path, pass_tokens: int, weight: float = 1.0
+    model_dir: Path,
+    folder: Path,
+    pass_tokens: int,
+    weight: float = 1.0,
+    workers: Workers = ALONE,
 ) -> dict[str, Any]:
     """Of one step over rows of several lengths, written answers with this weight."""
     import torch
@@ -112,12 +133,13 @@ def _gradients(
         remove_unused_columns=False,
     )  # fmt: skip
     sampler = EpochSampler([False] * len(rows), 1, seed=0)
-    trainer = answer_trainer(pass_tokens, pass_tokens, sampler)(
+    trainer = answer_trainer(pass_tokens, pass_tokens, sampler, workers=workers)(
         model=model, args=config, processing_class=tokenizer, callbacks=[Keep()],
         train_dataset=Dataset.from_list(rows), data_collator=collator(tokenizer.pad_token_id),
     )  # fmt: skip
     trainer.train()
-    assert trainer.n_taught == 2
+    assert trainer.n_taught == (2 if workers.size == 1 else 1)
+    assert trainer.n_tokens == sum(len(row["input_ids"]) for row in rows)
     return found
 
 
