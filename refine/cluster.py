@@ -11,6 +11,8 @@ here or there.
 A plain task for each attempt rather than Ray Train: that trains in Ray's process, not in a child of
 its own, and keeps checkpoints where all nodes reach a shared folder or S3, which nothing else in
 Pawl needs.
+
+Over 400 lines because what a node does and what is made of it here are read side by side.
 """
 
 from __future__ import annotations
