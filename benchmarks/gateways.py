@@ -46,6 +46,7 @@ import psutil
 from benchmarks.fake_server import REPOSITORY, START_SECONDS
 from benchmarks.measurements import finish
 from feedback.store import Store
+from pawl.schemas import Promotion, utc_now
 from pawl.server import api_key_of
 from pawl.settings import Settings
 from tests.adapters_for_tests import light_adapter, light_base
@@ -72,9 +73,27 @@ class Seen:
     feedback: set[str] = field(default_factory=set)
     ends: Counter[str] = field(default_factory=Counter)
     whole_at: list[float] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
     champion: str = "base"  # by the last move that was acknowledged
+    move_id: str = ""  # of that
     n_moves: int = 0
+    # Answers of another version than that: it, the move, and when the answer began.
+    odd: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def faults(self, moves: list[Promotion]) -> list[str]:
+        """Those that no later move explains: what was under way when the server was killed is
+        carried on by its start, and acknowledged to nobody.
+
+        Args:
+            moves: of the store, as they were recorded.
+        """
+        live = [one for one in moves if one.outcome == "live"]
+        found = []
+        for version, move_id, at in self.odd:
+            [since] = [n for n, one in enumerate(live) if one.promotion_id == move_id]
+            later = live[since + 1 :]
+            if not any(one.version == version and one.created_at <= at for one in later):
+                found.append(f"{version} answered after the move to {live[since].version}")
+        return found
 
 
 class House:
@@ -194,7 +213,7 @@ async def chat_on(
                     end = (await answer.json())["error"]["code"]
                 version = answer.headers.get("X-Pawl-Version", champion)
                 if champion != MOVING and version != champion == seen.champion:
-                    seen.faults.append(f"{version} answered after the move to {champion}")
+                    seen.odd.append((version, seen.move_id, utc_now()))
                 async for line in answer.content:
                     if line.startswith(b'data: {"error"'):
                         end = json.loads(line[6:])["error"]["code"]
@@ -241,6 +260,7 @@ async def move_on(
                 moved = await answer.json()
                 if answer.status == 200 and moved["outcome"] == "live":
                     seen.champion, seen.n_moves = moved["version"], seen.n_moves + 1
+                    seen.move_id = moved["promotion_id"]
         for _ in range(10):
             if not stop.is_set():
                 await asyncio.sleep(0.1)
@@ -312,20 +332,21 @@ def rounds(
     with Store.open(house.settings.database_path) as store:
         n_answers = Counter(one.completion_id for one in store.completions())
         n_feedback = Counter(one.feedback_id for one in store.feedback_history())
+        faults = seen.faults(store.promotions())
     lost = [one for one in seen.answers if not n_answers[one]]
     lost += [one for one in seen.feedback if not n_feedback[one]]
     twice = [one for one, n in (n_answers + n_feedback).items() if n > 1]
     n_unknown = seen.ends["feedback completion_not_found"]
     missed = [f"{what}: {len(lost)} lost"] if lost else []
     missed += [f"{what}: {len(twice)} twice"] if twice else []
-    missed += [f"{what}: {len(seen.faults)} of a version that was replaced"] if seen.faults else []
+    missed += [f"{what}: {len(faults)} of a version that was replaced"] if faults else []
     missed += [f"{what}: journals left {left}"] if left else []
     key = f"{what}, {n_rounds} times"
     figures: dict[str, object] = {
         f"{key}: acknowledged answers, feedback": f"{len(seen.answers):,}, {len(seen.feedback):,}",
         f"{key}: lost, twice": f"{len(lost)}, {len(twice)}",
         f"{key}: moves of the champion, answers of a version replaced before they were asked": (
-            f"{seen.n_moves}, {len(seen.faults)}"
+            f"{seen.n_moves}, {len(faults)}"
         ),
         f"{key}: feedback on an acknowledged answer that was told it is unknown": n_unknown,
         f"{key}: all is well again after": f"{statistics.median(back):.1f} s (median), "
@@ -333,7 +354,7 @@ def rounds(
     }
     if what == "the connection":
         figures[f"{key}: answers that ended well 0.5 to 2 s after the cut"] = during
-    for fault in seen.faults[:5]:
+    for fault in faults[:5]:
         print(f"fault: {fault}")
     return figures, missed
 

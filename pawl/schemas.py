@@ -775,7 +775,7 @@ class Shipment(Body):
 
     version: str = Field("", description="of Pawl; has to be the server's")
     url: str = Field("", description="where it listens")
-    is_local: bool = Field(False, description="on the server's machine: it reaches its engines")
+    network: str = Field("", description="what its loopback is known by; empty: not known")
     columns: list[str] = Field([], description="of the frames' rows")
     frames: list[ShippedFrame] = Field([], description="of its journal, in order")
     ended: list[AnswerEnd] = []

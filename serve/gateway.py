@@ -9,6 +9,8 @@ quota hold for all gateways at once, without leases.
 
 Without that server nothing new is begun (503, ``owner_unreachable``): its engines end with it, too.
 Answers under way go on where the engine does, and are recorded.
+
+Over 400 lines: the whole way of a request through this process.
 """
 
 from __future__ import annotations
@@ -19,10 +21,9 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -35,10 +36,9 @@ from pawl import __version__
 from pawl.errors import PawlError
 from pawl.logs import configure_logging
 from pawl.models import BaseModel
-from pawl.schemas import AnswerEnd, Completion, Message
+from pawl.schemas import AnswerEnd, Message
 from pawl.settings import Settings
 from pawl.sse import EventParser
-from serve.api.admission import Place
 from serve.api.auth import is_loopback
 from serve.api.completions import Gateway
 from serve.api.errors import error_response
@@ -48,6 +48,7 @@ from serve.api.metrics import Metrics
 from serve.api.recording import Exchange
 from serve.api.requests import ChatRequest, TextRequest
 from serve.engine.watchdog import Activity
+from serve.granted import Granted, GrantedEngine, GrantedRequest, Recorded, With
 from serve.shipping import Outbox, Shipper, owner_unreachable
 from serve.up import Server, listen, stop_on_signals
 
@@ -148,10 +149,10 @@ class GatewayApp:
         self.state = SimpleNamespace(metrics=Metrics())
         self._owner_url, self._shipper, self._session = owner_url, shipper, session
         self._is_local, self._root_path = is_loopback(settings.host), settings.api.root_path
-        self._recorded = _Recorded(shipper.outbox)
+        self._recorded = Recorded(shipper.outbox)
         self._gateway = Gateway(
             cast(Any, self._recorded), None, cast(Any, None), InFlight(),
-            self.state.metrics, lambda: (), 0, cast(Any, _Granted()),
+            self.state.metrics, lambda: (), 0, cast(Any, Granted()),
             settings.limits.keep_alive_seconds,
         )  # fmt: skip
 
@@ -326,7 +327,7 @@ class GatewayApp:
         )  # fmt: skip
         engine = grant["engine"]
         return exchange, GrantedEngine(
-            engine["url"], _With(self._session, engine["headers"]), grant["weights"],
+            engine["url"], With(self._session, engine["headers"]), grant["weights"],
             start_seconds=engine["start_seconds"],
         )  # fmt: skip
 
@@ -407,104 +408,3 @@ class _Begun:
             self.it = True
             message = {**message, "headers": [*message["headers"], *self.more]}
         await self.to(message)
-
-
-# What ``serve.api.completions`` asks for, where all of it was decided elsewhere.
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """Its store: takes answers, and knows the weights of the versions that were granted."""
-
-    outbox: Outbox
-    weights: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-
-    def append_completion(self, completion: Completion) -> Future[None]:
-        self.taken.add(completion.completion_id)
-        return self.outbox.append_completion(completion)
-
-    def has_taken(self, completion_id: str) -> bool:
-        """Whether rows of it are in the journal; to be asked once, at its end."""
-        is_taken = completion_id in self.taken
-        self.taken.discard(completion_id)
-        return is_taken
-
-    def weights_of(self, version: str) -> str:
-        return self.weights[version]
-
-
-class _Granted:
-    """Its admission: the place is held on the server."""
-
-    @contextlib.asynccontextmanager
-    async def place(self, name: str, n_answers: int, n_tokens: int) -> AsyncIterator[Place]:
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        yield Place(cast(Any, None), n_answers, n_tokens, granted, 0.0, state="held")
-
-
-@dataclass(frozen=True, slots=True)
-class GrantedRequest:
-    """A request, as the server has read it."""
-
-    model: str
-    path: str
-    id_prefix: str
-    prompt_field: str
-    stream: bool
-    include_usage: bool
-    n: int
-    stop_token_ids: list[int] | None
-    ignored: list[str]
-    sent_prompts: list[list[Message]]
-    fields: dict[str, Any]
-    body: dict[str, Any]
-
-    def prompts(self) -> list[list[Message]]:
-        return self.sent_prompts
-
-    def sampling(self) -> dict[str, Any]:
-        return self.fields
-
-    def for_engine(self) -> dict[str, Any]:
-        return self.body
-
-
-@dataclass(frozen=True, slots=True)
-class _With:
-    """An HTTP client that sends these headers too."""
-
-    session: aiohttp.ClientSession
-    headers: dict[str, str]
-
-    def post(
-        self, url: str, *, data: bytes, headers: dict[str, str]
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self.session.post(url, data=data, headers={**headers, **self.headers})
-
-
-@dataclass(eq=False, slots=True)
-class GrantedEngine:
-    """The engine that was granted, for one answer."""
-
-    base_url: str
-    session: _With
-    weights: str
-    number: int = 1
-    state: str = "ready"
-    start_seconds: float | None = None
-    activity: Activity = field(default_factory=Activity)
-
-    @property
-    def replicas(self) -> tuple[GrantedEngine, ...]:
-        return (self,)
-
-    @property
-    def loaded(self) -> Collection[str]:
-        return (self.weights,)
-
-    @contextmanager
-    def routed(
-        self, weights: str, key: str, n_answers: int = 1, avoid: Collection[int] = ()
-    ) -> Iterator[GrantedEngine]:
-        yield self

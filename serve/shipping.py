@@ -22,7 +22,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from feedback.journal import Damaged, Journal, journal_path, read_frames
 from feedback.tables import Row, row_of
@@ -30,8 +29,7 @@ from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import hold_lock, make_private
 from pawl.schemas import AnswerEnd, Completion, Shipped
-from serve.api.auth import is_loopback
-from serve.api.gateways import COLUMNS
+from serve.api.gateways import COLUMNS, network_here
 
 if TYPE_CHECKING:
     import aiohttp
@@ -150,7 +148,7 @@ class Outbox:
                         left = None if more is None else more
                         break
                     batch.append(more)
-                    n_bytes += sum(len(value) for value in more[0] if isinstance(value, str))
+                    n_bytes += _size(more[0])
             self._append(batch)
 
     def _append(self, batch: Sequence[tuple[Row, Future[None]]]) -> None:
@@ -190,6 +188,11 @@ class Outbox:
             self._wiped_at = time.monotonic()
 
 
+def _size(row: Row) -> int:
+    """About how many bytes it takes."""
+    return sum(len(value) for value in row if isinstance(value, str))
+
+
 def _fail(batch: Sequence[tuple[Row, Future[None]]], error: Exception) -> None:
     for _, future in batch:
         future.set_exception(
@@ -213,7 +216,6 @@ class Shipper:
     ) -> None:
         self._owner_url, self._key, self.outbox = owner_url, key, outbox
         self._session, self._url = session, url
-        self._is_local = is_loopback(urlsplit(owner_url).hostname or "")
         self.ticket: str | None = None  # None: the server was not reached lately
         self.problem = "the server was not asked yet"
         self.down = asyncio.Event()  # while it is not reached
@@ -251,6 +253,7 @@ class Shipper:
 
     async def run(self) -> None:
         """Send, until cancelled."""
+        adopting = asyncio.create_task(asyncio.sleep(0))  # may take long: beats go on beside it
         while True:
             frames, ended = self.outbox.next_frames(), self._ended
             self._ended = []
@@ -276,9 +279,9 @@ class Shipper:
                 self._progress.set()
                 continue
             self.outbox.sent(self.outbox.last_sent)  # wipes it, after the last answer of many
-            if time.monotonic() - self._looked_at > LOOK_SECONDS:
+            if adopting.done() and time.monotonic() - self._looked_at > LOOK_SECONDS:
                 self._looked_at = time.monotonic()
-                await self._send_what_others_left()
+                adopting = asyncio.create_task(self._send_what_others_left())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), BEAT_SECONDS)
                 await asyncio.sleep(GATHER_SECONDS)
@@ -302,18 +305,23 @@ class Shipper:
                     path.with_suffix(".lock").unlink(missing_ok=True)
             except Damaged as error:
                 _log.error("%s was not sent: %s", path, error)
-            except (Unreachable, PawlError, FileNotFoundError) as error:
+            except (Unreachable, PawlError, OSError) as error:
                 _log.debug("%s is left as it is: %s", path, error)
 
     async def _send_file(self, path: Path) -> None:
         """Send all frames of a journal whose gateway has ended."""
         found = list(read_frames(await asyncio.to_thread(path.read_bytes)))
+        frames: list[Frame] = []
+        n_rows = n_bytes = 0
         for frame in found:
-            table = frame.tables["completions"]
-            rows = [tuple(row[1:]) for row in table["rows"]]
-            await self._send(path.stem, [Frame(frame.last, rows, 0)], [])
-        await self._send(path.stem, [], [], is_over=True)
-        n_rows = sum(len(frame.tables["completions"]["rows"]) for frame in found)
+            rows: list[Row] = [tuple(row[1:]) for row in frame.tables["completions"]["rows"]]
+            size = sum(map(_size, rows))
+            if frames and n_bytes + size > MOST_AT_ONCE_BYTES:
+                await self._send(path.stem, frames, [])
+                n_bytes, frames = 0, []
+            frames.append(Frame(frame.last, rows, size))
+            n_rows, n_bytes = n_rows + len(rows), n_bytes + size
+        await self._send(path.stem, frames, [], is_over=True)
         _log.info("sent %d answers that gateway %s had left", n_rows, path.stem)
 
     async def _send(
@@ -327,7 +335,7 @@ class Shipper:
         value: dict[str, Any] = {
             "version": __version__,
             "url": self._url if is_own else "",
-            "is_local": self._is_local,
+            "network": network_here(),
             "columns": COLUMNS,
             "frames": [{"last": frame.last, "rows": frame.rows} for frame in frames],
             "ended": [end.model_dump() for end in ended],

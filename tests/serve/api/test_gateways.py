@@ -17,7 +17,7 @@ from pawl.errors import PawlError
 from pawl.schemas import AnswerEnd, Completion, Shipment, ShippedFrame
 from pawl.settings import Settings
 from serve.api import gateways as module
-from serve.api.gateways import COLUMNS, Gateways
+from serve.api.gateways import COLUMNS, Gateways, network_here
 from serve.gateway import GatewayApp
 from serve.shipping import Outbox, Shipper
 from tests.feedback.examples import make_completion
@@ -107,7 +107,9 @@ def test_feedback_waits_for_an_answer_that_is_on_its_way(
 ) -> None:
     async def ask(store: Store) -> None:
         gateways = Gateways()
-        ticket = await gateways.take(store, ONE, Shipment(version=__version__, is_local=True))
+        ticket = await gateways.take(
+            store, ONE, Shipment(version=__version__, network=network_here())
+        )
         gateway = gateways.holder(ticket, ["http://127.0.0.1:1"])
         assert gateway is not None
         with gateway.answering("c1") as ending:
