@@ -20,6 +20,7 @@ _log = logging.getLogger("pawl.promotion")
 async def make_ready(steps: Steps, engine: Engine | None = None) -> list[Promotion]:
     """See ``Promoter.finish_pending``; for one who holds the lock."""
     finished: list[Promotion] = []
+    live_before = {row.promotion_id for row in steps.history() if row.outcome == "live"}
     if engine is not None and steps.serves_beside(engine):
         await _join(steps, engine)
     else:
@@ -29,12 +30,16 @@ async def make_ready(steps: Steps, engine: Engine | None = None) -> list[Promoti
             finished.append(await steps.take_back(steps.canary, problem))
     if engine is not None:
         steps.prepared[engine] = engine.activity
-    for row in steps.history():
+    history = steps.history()
+    for n, row in enumerate(history, 1):
         if row.outcome != "pending":
             continue
         champion = steps.store.champion()
         if row.previous_version != champion and not row.probe.get("forced"):
             finished.append(await steps.record(row, "refused", stale(row, champion)))
+        elif any(later.promotion_id in live_before for later in history[n:]):
+            reason = f"{champion} was chosen after it"  # by a rollback before the engine was back
+            finished.append(await steps.record(row, "refused", reason))
         else:
             finished.append(await steps.go_live(replace(row, previous_version=champion)))
     return finished

@@ -449,6 +449,24 @@ def test_a_pending_promotion_is_refused_when_the_champion_has_changed(tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_pending_promotion_does_not_undo_a_rollback_that_came_after_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with toy_world(tmp_path) as world:
+            await world.promoter.promote(force(world.adapter("one", 1)))
+        async with toy_world(tmp_path, with_engine=False) as world:
+            waits = await world.promoter.promote(force(world.adapter("two", 2)))
+            assert waits.outcome == "pending"
+            assert (await world.promoter.rollback()).version == "base"
+        async with toy_world(tmp_path) as world:
+            _, second, back = world.promoter.history()
+            assert (second.outcome, back.outcome) == ("refused", "live")
+            assert second.reason == "base was chosen after it"
+            assert world.store.champion() == "base"
+
+    run(test())
+
+
+@pytest.mark.slow
 def test_without_an_engine_a_rollback_moves_the_pointer(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path) as world:
