@@ -23,11 +23,11 @@ from functools import wraps
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
 
 FEW_TOKENS = 64
 # A slot in use by a batch, and its rows of it; None: all.
 Groups = list[tuple[int, torch.Tensor | None]]
+Slots = list[tuple[torch.Tensor | None, torch.Tensor]]  # each slot's matrices
 
 
 class WorkerExtension:
@@ -43,27 +43,41 @@ def groups_of(slots: torch.Tensor) -> Groups:
 
 
 def add_product(
-    y: torch.Tensor, x: torch.Tensor, groups: Groups, a: Any, b: torch.Tensor, scale: float = 1.0
+    y: torch.Tensor, x: torch.Tensor, groups: Groups, slots: Slots, scale: float = 1.0
 ) -> None:
-    """``y[rows] += scale * x[rows] @ a[slot].T @ b[slot].T``, in place.
+    """``y[rows] += scale * x[rows] @ a @ b`` with each slot's ``a`` and ``b``, in place.
 
     Args:
         y, x: of shape (tokens, outputs) and (tokens, inputs).
-        a: of shape (slots, 1, rank, inputs); None: x is that product already.
-        b: of shape (slots, 1, outputs, rank).
+        slots: a of shape (inputs, rank), None where x is that product already; b of shape
+            (rank, outputs).
     """
     for slot, rows in groups:
+        a, b = slots[slot]
         part = x if rows is None else x[rows]
         # Rounded as bfloat16 products are, so that an answer does not hang on who else is answered.
         dtype = torch.float32 if part.shape[0] <= FEW_TOKENS else x.dtype
         if a is not None:
-            part = linear(part.to(dtype), a[slot, 0].to(dtype)).to(x.dtype)
-        change = linear(part.to(dtype), b[slot, 0].to(dtype))[:, : y.shape[1]].to(y.dtype)
-        target = y[:, : change.shape[1]]
+            part = torch.mm(part.to(dtype), a.to(dtype)).to(x.dtype)
+        change = torch.mm(part.to(dtype), b.to(dtype)).to(y.dtype)
+        target = y if change.shape[1] == y.shape[1] else y[:, : change.shape[1]]
         if rows is None:
             target.add_(change, alpha=scale)
         else:
             target.index_add_(0, rows, change, alpha=scale)
+
+
+def slots_of(a: Any, b: torch.Tensor, n_outputs: int | None = None) -> Slots:
+    """What ``add_product`` takes, as views of vLLM's matrices, up to ``n_outputs``.
+
+    Args:
+        a: of shape (slots, 1, rank, inputs); None: there is none.
+        b: of shape (slots, 1, outputs, rank).
+    """
+    return [
+        (None if a is None else a[slot, 0].T, b[slot, 0, :n_outputs].T)
+        for slot in range(b.shape[0])
+    ]
 
 
 def fuse(layer: Any) -> None:
@@ -78,7 +92,7 @@ def fuse(layer: Any) -> None:
     layer.lora_b_stacked = tuple(
         part[..., i * rank : (i + 1) * rank] for i, part in enumerate(b.split(n_outputs, dim=2))
     )
-    layer.lora_a_stacked[0].whole, layer.lora_b_stacked[0].whole = a, b
+    layer.lora_a_stacked[0].slots = slots_of(a, b)  # made once: views take longer than a product
 
 
 def _slots(b: torch.Tensor) -> set[int]:
@@ -99,17 +113,19 @@ def speed_up(punica: Any) -> None:
     def add_lora_linear(
         self: Any, y: Any, x: Any, a: Any, b: Any, scale: float, *_: Any, **__: Any
     ) -> None:
-        whole_a, whole_b = a[0].whole, b[0].whole
         y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-        add_product(y, x, self.groups, whole_a, whole_b, scale)
+        add_product(y, x, self.groups, a[0].slots, scale)
 
     def add_lora_embedding(self: Any, y: Any, x: Any, b: Any, **_: Any) -> None:
         groups = [one for one in self.groups if one[0] in _slots(b)]
-        add_product(y, x, groups, None, b)
+        if groups:
+            add_product(y, x, groups, slots_of(None, b))
 
     def add_lora_logits(self: Any, y: Any, x: Any, a: Any, b: Any, scale: float, **_: Any) -> None:
         groups = [one for one in self.sampled if one[0] in _slots(b)]
-        add_product(y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1]), groups, a, b, scale)
+        if groups:
+            y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
+            add_product(y, x, groups, slots_of(a, b, y.shape[1]), scale)
 
     punica.update_metadata = update
     punica.groups = punica.sampled = ()
