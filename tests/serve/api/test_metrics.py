@@ -15,6 +15,7 @@ class Engine:
     """Ready, and slow to answer."""
 
     n_restarts, state, n_asked = 0, "ready", 0
+    is_serving, is_out = True, False
 
     @property
     def replicas(self) -> tuple[Engine, ...]:
