@@ -19,7 +19,6 @@ Over 400 lines because an erasing is read in one place, from its plan to its cer
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import secrets
@@ -37,6 +36,7 @@ from feedback.champion import BASE_VERSION
 from feedback.conversations import ALIVE
 from feedback.erased_files import UNFINISHED, Decode, Theirs
 from feedback.erased_rows import Selection, changes_of, names_of, read_theirs
+from feedback.forgotten import subject_hash
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
 from pawl import __version__
@@ -216,6 +216,7 @@ class _Erasure:
 
     def _run(self, ids: set[str]) -> dict[str, Any]:
         settings, plan = self.settings, self.plan
+        names = sorted(ids)
         self._step("plan")
         self._save()
         with self.store.rewriter.database.reading() as cursor:
@@ -248,6 +249,7 @@ class _Erasure:
         self._step("certificate")
         certificate = self._finish({
             **found,
+            "names_sha256": [subject_hash(plan["salt"], name) for name in names],
             "searched": asdict(searched),
             "store": {
                 "tables": tables,
@@ -420,10 +422,12 @@ def certificates(state_dir: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in paths if not path.name.endswith(UNFINISHED)]
 
 
-def subject_hash(salt: str, user: str) -> str:
-    """What a certificate has instead of the name: whoever knows the name can tell that it is
-    theirs."""
-    return hashlib.sha256(f"{salt}:{user}".encode("utf-8", "surrogatepass")).hexdigest()
+def recall(store: Store, state_dir: Path) -> None:
+    """Let a store that was opened know whom earlier erasings forgot: another gateway may bring what
+    began before. An earlier version's certificate knows the one name that was asked for."""
+    for one in certificates(state_dir):
+        hashes = one.get("names_sha256", [one["subject_sha256"]])
+        store.forgotten.recall(one["finished_at"], one["subject_salt"], hashes)
 
 
 def _backups(state_dir: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""Whom erasings forgot since the store was opened: what began before a certificate is kept no more.
+"""Whom erasings forgot: what began before a certificate is kept no more.
 
 An answer is recorded when it ends, which may be after its person was forgotten. What is under way
-lives in the process that has the store open, so this does too: in memory, as salted hashes.
+in the process that has the store open is known in memory, as salted hashes. What another gateway
+recorded may come after a start as well: certificates say, by hashes of their own, who it was.
 """
 
 from __future__ import annotations
@@ -20,6 +21,16 @@ class Forgotten:
     def __init__(self) -> None:
         self._salt = secrets.token_bytes(16)
         self._until: dict[bytes, str] = {}
+        self._earlier: list[tuple[str, str, frozenset[str]]] = []
+
+    def recall(self, until: str, salt: str, hashes: Iterable[str]) -> None:
+        """Take over from a certificate of an earlier process.
+
+        Args:
+            until: the certificate's time, as ``utc_now``.
+            salt, hashes: ``subject_hash`` of each name.
+        """
+        self._earlier.append((until, salt, frozenset(hashes)))
 
     @contextmanager
     def erasing(self, ids: set[str]) -> Iterator[None]:
@@ -46,18 +57,29 @@ class Forgotten:
 
     def holds(self, begun_at: str, *ids: str | None) -> bool:
         """Whether one of them was forgotten after ``begun_at``."""
-        if not self._until:
+        earlier = [one for one in self._earlier if begun_at < one[0]]
+        if not self._until and not earlier:
             return False
-        digests = (digest for one in ids for digest in self._of(one))
-        return any(begun_at < self._until.get(digest, "") for digest in digests)
-
-    def _of(self, one: str | None) -> Iterator[bytes]:
-        if one is not None:
-            yield self._digest(one)
-            key, slash, _ = one.partition("/")
-            if slash:
-                yield self._digest(key + slash)
+        names = [name for one in ids for name in _names_of(one)]
+        return any(begun_at < self._until.get(self._digest(name), "") for name in names) or any(
+            subject_hash(salt, name) in hashes for _, salt, hashes in earlier for name in names
+        )
 
     def _digest(self, one: str) -> bytes:
         text = one.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._salt, digest_size=16).digest()
+
+
+def subject_hash(salt: str, user: str) -> str:
+    """What a certificate has instead of the name: whoever knows the name can tell that it is
+    theirs."""
+    return hashlib.sha256(f"{salt}:{user}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _names_of(one: str | None) -> Iterator[str]:
+    """What an id may have been forgotten as: itself, or all that begin with its key."""
+    if one is not None:
+        yield one
+        key, slash, _ = one.partition("/")
+        if slash:
+            yield key + slash

@@ -1505,6 +1505,9 @@ class Shipped(Answer):
 
     ticket: str = Field(description="what that gateway's requests bring, so that it is known")
     is_open: bool = Field(description="requests are taken without a key")
+    last: int | None = Field(
+        None, description="newest row of that journal that is here; None: not looked up"
+    )
 
 
 class GatewayInfo(Answer):
@@ -1575,7 +1578,8 @@ class ErasurePreview(Answer):
 
 
 class Erasure(Answer):
-    """The certificate. ``subject_sha256`` is of ``subject_salt:NAME``."""
+    """The certificate. ``subject_sha256`` is of ``subject_salt:NAME``, and so is each of
+    ``names_sha256``: all names of the person, with a slash at the end for all that begin so."""
 
     erasure_id: str
     asked_by: str
@@ -1583,6 +1587,7 @@ class Erasure(Answer):
     finished_at: str
     subject_salt: str
     subject_sha256: str
+    names_sha256: list[str] = []
     counts: dict[str, int]
     snapshots: list[dict[str, Any]]
     adapters: list[dict[str, Any]]

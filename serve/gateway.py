@@ -68,6 +68,7 @@ _ONE_HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
     "transfer-encoding", "upgrade", "date", TICKET, CARRIED,
 })  # fmt: skip
+_KEPT_OF_A_GRANT = (b"x-request-id", b"access-control-", b"vary")
 _log = logging.getLogger("pawl.gateway")
 
 
@@ -295,7 +296,8 @@ class GatewayApp:
         began.is_granted = True
         exchange, engine = self._read(value["grant"])
         exchange.begun = began.it
-        began.more = ((b"x-request-id", exchange.request_id.encode()),)
+        # The rest of the head is said here anew; that of an error has to have these, too.
+        began.more = tuple(pair for pair in head if pair[0].lower().startswith(_KEPT_OF_A_GRANT))
         watch = asyncio.create_task(_watch(parser, chunks, engine.activity))
         status: Any = "error"
         try:

@@ -4,6 +4,8 @@ An answer is acknowledged once it is in the journal here (``feedback.journal``; 
 of the process), as on the server it is once it is in the server's. Frames are sent in order, again
 and again until the server has said that they are on its disk; then the file begins anew. What a
 killed gateway left is sent by the next one that starts on the same folder.
+
+Over 400 lines: the journal, and what is sent of it, are one order of steps.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feedback.journal import Damaged, Journal, journal_path, read_frames
+from feedback.journal import Damaged, Journal, find_frames, journal_path
+from feedback.journal import Frame as JournalFrame
 from feedback.tables import Row, row_of
 from pawl import __version__
 from pawl.errors import PawlError
@@ -304,17 +307,36 @@ class Shipper:
                     path.unlink()
                     path.with_suffix(".lock").unlink(missing_ok=True)
             except Damaged as error:
-                _log.error("%s was not sent: %s", path, error)
+                aside = path.rename(path.with_suffix(".damaged"))
+                path.with_suffix(".lock").unlink(missing_ok=True)
+                _log.error("not all of %s was sent, and it is kept: %s", aside, error)
             except (Unreachable, PawlError, OSError) as error:
-                _log.debug("%s is left as it is: %s", path, error)
+                is_living = isinstance(error, PawlError) and error.code == "locked"
+                is_gone = isinstance(error, FileNotFoundError)  # it has just ended
+                _log.log(logging.DEBUG if is_living or is_gone else logging.WARNING,
+                         "%s is left as it is: %s", path, error)  # fmt: skip
 
     async def _send_file(self, path: Path) -> None:
-        """Send all frames of a journal whose gateway has ended."""
-        found = list(read_frames(await asyncio.to_thread(path.read_bytes)))
+        """Send all frames of a journal whose gateway has ended.
+
+        Its first frame may be one that a kill cut short, before older ones that were sent: what is
+        whole and newer than what the server has is sent.
+
+        Raises:
+            Damaged: rows are missing; the others were sent.
+            Unreachable, PawlError: of ``_send``.
+        """
+        known = (await self._send(path.stem, [], [])).last or 0
+        found = sorted(find_frames(await asyncio.to_thread(path.read_bytes)), key=lambda f: f.last)
         frames: list[Frame] = []
+        missing: list[str] = []
         n_rows = n_bytes = 0
         for frame in found:
-            rows: list[Row] = [tuple(row[1:]) for row in frame.tables["completions"]["rows"]]
+            if frame.last <= known:
+                continue
+            if frame.after > known:
+                missing.append(f"rows {known + 1:,} to {frame.after:,} can't be read")
+            rows, known = _rows_of(frame), frame.last
             size = sum(map(_size, rows))
             if frames and n_bytes + size > MOST_AT_ONCE_BYTES:
                 await self._send(path.stem, frames, [])
@@ -323,11 +345,13 @@ class Shipper:
             n_rows, n_bytes = n_rows + len(rows), n_bytes + size
         await self._send(path.stem, frames, [], is_over=True)
         _log.info("sent %d answers that gateway %s had left", n_rows, path.stem)
+        if missing:
+            raise Damaged("; ".join(missing))
 
     async def _send(
         self, gateway_id: str, frames: Sequence[Frame], ended: Sequence[AnswerEnd],
         *, is_over: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> Shipped:  # fmt: skip
         """Raises Unreachable; PawlError: the server refused it."""
         import aiohttp
 
@@ -358,6 +382,25 @@ class Shipper:
         if is_own:
             self.ticket, self.is_open, self.problem = shipped.ticket, shipped.is_open, ""
             self.down.clear()
+        return shipped
+
+
+def _rows_of(frame: JournalFrame) -> list[Row]:
+    """A frame's answers, with the columns of now: an earlier version may have written it. Raises
+    PawlError: a later one has."""
+    table = frame.tables["completions"]
+    places = {name: place for place, name in enumerate(table["columns"]) if name != "seq"}
+    if unknown := places.keys() - set(COLUMNS):
+        raise PawlError(
+            "a later version of Pawl wrote this journal",
+            f"it has {', '.join(sorted(unknown))}",
+            "Start a gateway of that version on its folder",
+            code="other_version",
+        )
+    return [
+        tuple(row[places[name]] if name in places else None for name in COLUMNS)
+        for row in table["rows"]
+    ]
 
 
 class Unreachable(Exception):

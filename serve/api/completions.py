@@ -428,7 +428,9 @@ class Gateway:
             async with engine.activity.under_way():
                 ended = await answering
         exchange.take_end(ended)
-        place.n_used_tokens = exchange.n_used_tokens or 0
+        place.n_used_tokens = exchange.n_used_tokens
+        if ended.status == "error" and place.n_used_tokens is None:
+            place.n_used_tokens = 0
         engine.activity.n_signs += ended.n_pieces
         engine.activity.n_answered += ended.status == "complete"
         self._count(exchange)

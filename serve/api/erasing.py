@@ -77,10 +77,14 @@ def erasing_routes(settings: Settings, base: BaseModel, store: Store) -> APIRout
 
 
 def carry_on(settings: Settings, base: BaseModel, store: Store) -> None:
-    """Finish an erasing that a kill interrupted; one that can't be finished does not keep a server
-    from starting, and is tried again by the next."""
+    """Know whom earlier erasings forgot, and finish one that a kill interrupted; one that can't be
+    finished does not keep a server from starting, and is tried again by the next."""
     from feedback import erasing
 
+    try:
+        erasing.recall(store, settings.state_dir)
+    except Exception:
+        _log.exception("a certificate can't be read: what other gateways bring of its person comes")
     try:
         erasing.carry_on(store, settings, decode=decoder(base))
     except Exception:

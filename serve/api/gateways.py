@@ -171,8 +171,11 @@ class Gateways:
                 param="completion_id",
             )
 
-    async def take(self, store: Store, gateway_id: str, shipment: Shipment) -> str:
-        """Keep what a gateway sends; its ticket.
+    async def take(
+        self, store: Store, gateway_id: str, shipment: Shipment
+    ) -> tuple[str, int | None]:
+        """Keep what a gateway sends; its ticket, and the newest row of its journal that is here
+        where that is known.
 
         Raises:
             PawlError: it is another version (``other_version``), a row is none, or the store can't
@@ -195,13 +198,13 @@ class Gateways:
         gateway.url = shipment.url
         gateway.is_local = bool(shipment.network) and shipment.network == network_here()
         gateway.hear()
-        if shipment.frames:
+        if shipment.frames or not shipment.url:  # who sends a journal that was left asks for both
             await self._keep(store, gateway, shipment.frames)
         for ended in shipment.ended:
             gateway.end(ended)
         if shipment.is_over:
             self._forget(gateway)
-        return gateway.ticket
+        return gateway.ticket, gateway.last
 
     async def _keep(
         self, store: Store, gateway: RemoteGateway, frames: Sequence[ShippedFrame]
@@ -273,8 +276,8 @@ def gateway_routes(store: Store, gateways: Gateways, is_open: Callable[[], bool]
                 raise validation_error(error.errors(include_url=False), {}, Shipment) from None
 
         shipment = await asyncio.to_thread(read) if len(raw) > LARGE_BYTES else read()
-        ticket = await gateways.take(store, gateway_id, shipment)
-        return Shipped(ticket=ticket, is_open=is_open())
+        ticket, last = await gateways.take(store, gateway_id, shipment)
+        return Shipped(ticket=ticket, is_open=is_open(), last=last)
 
     return router
 

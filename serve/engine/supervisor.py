@@ -77,6 +77,7 @@ class Engine:
         self.activity = Activity()  # of its present life
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
         self.is_out = False  # it was taken out: it gets no new requests (``Replicas.drain``)
+        self._moving = asyncio.Lock()  # held while it stops, or is started, to be out or back
         self.is_leaving = False  # its machine is about to go: others get new requests
         self.n_answers = 0  # under way
         self.start_seconds: float | None = None
@@ -236,15 +237,18 @@ class Engine:
         self.is_out = True
         while self.n_answers and self.is_out:  # noqa: ASYNC110 - either may end it
             await asyncio.sleep(POLL_SECONDS)
-        if self.is_out:
-            await self.stop()
-            self._set("off", why, 0.0)
+        async with self._moving:
+            if self.is_out:
+                await self.stop()
+                self._set("off", why, 0.0)
 
     async def bring_back(self) -> None:
+        """Take requests again; a stop that is under way ends first."""
         self.is_out = False
-        if self._task is None or self._task.done():
-            self._task = None
-            await self.start()
+        async with self._moving:
+            if not self.is_out and (self._task is None or self._task.done()):
+                self._task = None
+                await self.start()
 
     async def stop(self) -> None:
         """End the child and everything it started; takes a few seconds at most."""

@@ -43,6 +43,7 @@ from pawl.schemas import (
     utc_now,
 )
 from pawl.settings import Settings
+from serve.api.erasing import carry_on
 from tests.conftest import REPOSITORY
 from tests.feedback.examples import (
     SALT,
@@ -53,6 +54,7 @@ from tests.feedback.examples import (
     make_promotion,
     said,
 )
+from tests.serve.live import FAKE_BASE
 
 MARK = "zq7Marker"  # in everything that is the person's
 ANN = f"ann-{MARK}"
@@ -382,6 +384,13 @@ def test_what_is_under_way_while_its_person_is_forgotten_is_not_kept(
     assert traces(settings.state_dir) == []
     later = answered(store, rater_id=ANN)  # the person came back
     assert store.get_completion(later.completion_id) == later
+    store.close()
+    with Store.open(settings.database_path) as after_a_start:  # for another gateway's journal
+        carry_on(settings, FAKE_BASE, after_a_start)
+        bobs = make_completion(rater_id="bob", created_at=begun.created_at)
+        after_a_start.append_shipped("1" * 32, 2, [begun, bobs]).result(timeout=60)
+        assert after_a_start.get_completion(begun.completion_id) is None
+        assert after_a_start.get_completion(bobs.completion_id) == bobs
 
 
 def test_an_erasing_that_fails_forgets_nobody(settings: Settings, store: Store) -> None:

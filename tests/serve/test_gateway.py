@@ -22,6 +22,7 @@ from tests.serve.pages.composed import Cable
 
 pytestmark = pytest.mark.slow
 CHAT, FEEDBACK = "/v1/chat/completions", "/v1/feedback"
+APP = "https://app.example"
 SLOWLY = ("--speed", "100", "0.02", "0")
 
 
@@ -41,7 +42,9 @@ class Asked:
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     settings = Settings(
-        state_dir=tmp_path_factory.mktemp("state"), limits={"requests_per_minute": 30}
+        state_dir=tmp_path_factory.mktemp("state"),
+        limits={"requests_per_minute": 30},
+        api={"allowed_origins": (APP,)},
     )
     with live(settings, command=fake_command(*SLOWLY)) as server:
         server.call(server.engine.load_adapter("pawl@1", Path("/adapters/pawl@1")))
@@ -129,6 +132,30 @@ def test_who_hangs_up_frees_the_engine_and_what_came_is_recorded(asked: Asked) -
     assert (row.status, row.version) == ("cancelled", "base")
     eventually(lambda: not asked.server.seen()["n_running"], "the engine dropped it")
     eventually(lambda: not asked.server.gateway.admission.n_held, "its place is free")
+
+
+def test_a_page_of_a_named_origin_may_read_every_gateways_answers(asked: Asked) -> None:
+    names = {"access-control-allow-origin", "access-control-expose-headers", "vary"}
+    for sent in (body("count 1"), body("count 1", stream=True), body("long " * 2000)):
+        heads = []
+        for url in asked.urls:
+            answer = asked.http.post(url + CHAT, json=sent, headers={"Origin": APP})
+            heads.append({name: answer.headers.get(name) for name in names})
+        assert heads[0]["access-control-allow-origin"] == APP
+        assert heads[1:] == heads[:1] * 2
+
+
+def test_who_hangs_up_is_charged_by_any_gateway_as_by_the_server(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, limits={"tokens_per_minute": 300})
+    sent = body("hold first", max_tokens=400)  # more than the quota, which takes one on credit
+    with live(settings) as server, beside(server.url, settings) as one:
+        for url, rater in ((server.url, "eva"), (one.url, "finn")):
+            headers = {"X-Pawl-Rater": rater}
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(url + CHAT, json=sent, headers=headers, timeout=2)
+            eventually(lambda: not server.gateway.admission.n_held, "its place is free")
+            again = httpx.post(url + CHAT, json=body("count 1"), headers=headers, timeout=30)
+            assert again.status_code == 429, rater
 
 
 def test_pages_and_admin_routes_are_the_servers(asked: Asked) -> None:

@@ -10,17 +10,21 @@ import aiohttp
 import httpx
 import pytest
 
+from feedback.journal import Journal, journal_path
 from feedback.store import Store
 from feedback.tables import row_of
 from pawl import __version__
 from pawl.errors import PawlError
 from pawl.schemas import AnswerEnd, Completion, Shipment, ShippedFrame
+from pawl.server import api_key_of
 from pawl.settings import Settings
+from serve import shipping
 from serve.api import gateways as module
 from serve.api.gateways import COLUMNS, Gateways, network_here
 from serve.gateway import GatewayApp
 from serve.shipping import Outbox, Shipper
 from tests.feedback.examples import make_completion
+from tests.serve.live import Live, live
 
 ONE, OTHER = "1" * 32, "2" * 32
 
@@ -107,7 +111,7 @@ def test_feedback_waits_for_an_answer_that_is_on_its_way(
 ) -> None:
     async def ask(store: Store) -> None:
         gateways = Gateways()
-        ticket = await gateways.take(
+        ticket, _ = await gateways.take(
             store, ONE, Shipment(version=__version__, network=network_here())
         )
         gateway = gateways.holder(ticket, ["http://127.0.0.1:1"])
@@ -135,6 +139,52 @@ def test_feedback_waits_for_an_answer_that_is_on_its_way(
 
     with Store.open(tmp_path / "pawl.duckdb") as store:
         asyncio.run(ask(store))
+
+
+@pytest.mark.slow
+def test_journals_that_were_left_are_sent_whatever_version_or_kill_left_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(shipping, "BEAT_SECONDS", 0.05)
+    folder = tmp_path / "gateway"
+    rows = [(seq, *row_of(one)) for seq, one in enumerate(answers(3), 1)]
+
+    def leave(gateway_id: str, *, columns: list[str], broken: bool) -> Path:
+        """Three frames, of which a torn one may stand before the second."""
+        journal = Journal(folder / gateway_id, gateway_id, 0)
+        for row in rows:
+            written = {"completions": [row[: 1 + len(columns)]]}
+            journal.append({"completions": ["seq", *columns]}, written)
+        path = journal_path(folder / gateway_id)
+        if broken:
+            with path.open("r+b") as file:
+                file.write(b"PWJ1" + bytes(60))
+        return path
+
+    async def send(server: Live, settings: Settings) -> None:
+        outbox = Outbox(folder)
+        async with aiohttp.ClientSession() as session:
+            shipper = Shipper(server.url, api_key_of(settings) or "", outbox, session, server.url)
+            running = asyncio.create_task(shipper.run())
+            for gateway_id, columns, broken, n_kept in (
+                (ONE, COLUMNS[:-1], False, 3),  # of a version that had no system_prompt_sha256
+                (ONE, COLUMNS, True, 3),  # all of it had been sent, but for what a kill cut short
+                (OTHER, COLUMNS, True, 5),  # the server lost what it had: all that is whole comes
+            ):
+                path = leave(gateway_id, columns=columns, broken=broken)
+                async with asyncio.timeout(60):
+                    while path.exists():  # noqa: ASYNC110 - nobody tells when it goes
+                        await asyncio.sleep(0.05)
+                assert len(kept(server.store)) == n_kept
+            assert path.with_suffix(".damaged").exists()
+            running.cancel()
+        outbox.close()
+
+    folder.mkdir()
+    settings = Settings(state_dir=tmp_path / "server")
+    with live(settings, wait=False) as server:
+        asyncio.run(send(server, settings))
 
 
 def test_a_gateway_for_others_serves_nobody_while_its_server_asks_for_no_key(
@@ -165,7 +215,7 @@ def test_a_gateway_that_is_silent_holds_no_place(
 
     async def ask(store: Store) -> None:
         gateways = Gateways()
-        ticket = await gateways.take(store, ONE, Shipment(version=__version__))
+        ticket, _ = await gateways.take(store, ONE, Shipment(version=__version__))
         assert gateways.holder(ticket, ["http://127.0.0.1:1"]) is None  # not its own loopback
         gateway = gateways.holder(ticket, ["http://10.0.0.7:8000"])
         assert gateway is not None

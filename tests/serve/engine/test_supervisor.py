@@ -68,6 +68,25 @@ def test_it_starts_serves_adapters_and_stops_with_all_its_processes(tmp_path: Pa
     run(scenario())
 
 
+def test_who_is_brought_back_while_it_stops_starts_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = make(tmp_path)
+        await engine.start()
+        await engine.wait_ready()
+        pid = engine.pid
+        draining = asyncio.create_task(engine.drain("taken out"))
+        await until(lambda: engine.pid is None, "it is being stopped")
+        assert not draining.done()
+        await engine.bring_back()
+        await draining
+        await engine.wait_ready(20)
+        assert engine.is_serving
+        assert engine.pid not in (None, pid)
+        await engine.stop()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("victim", [0, 1], ids=["the keeper", "the engine"])
 def test_it_comes_back_after_a_kill_with_its_adapters(tmp_path: Path, victim: int) -> None:
     async def scenario() -> None:
