@@ -78,7 +78,6 @@ class Engine:
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
         self.is_out = False  # it was taken out: it gets no new requests (``Replicas.drain``)
         self._moving = asyncio.Lock()  # held while it stops, or is started, to be out or back
-        self.is_leaving = False  # its machine is about to go: others get new requests
         self.n_answers = 0  # under way
         self.start_seconds: float | None = None
         self.base_url = ""
@@ -105,7 +104,7 @@ class Engine:
     @property
     def is_serving(self) -> bool:
         """Whether it takes requests: its adapters are in, and it was not taken out."""
-        return self.state == "ready" and not self.is_out and not self.is_leaving
+        return self.state == "ready" and not self.is_out
 
     @property
     def n_serving(self) -> int:
@@ -271,7 +270,7 @@ class Engine:
         ever_ready = False
         try:
             while True:
-                ready_at, self.activity, self.is_leaving = None, Activity(), False
+                ready_at, self.activity = None, Activity()
                 try:
                     child = await self._launch()
                     ever_ready, ready_at = True, time.monotonic()
@@ -372,15 +371,13 @@ class Engine:
         self.activity.end()
 
     async def _ended(self, child: Child) -> int | str:
-        """How the child ended. Where its machine is about to go, others get what comes, and it has
-        ended with its last answer."""
+        """How the child ended. Where its machine is about to go, new requests wait or go to others,
+        and it has ended with its last answer."""
         waiting, leaving = asyncio.create_task(child.wait()), asyncio.create_task(child.leaving())
         try:
             await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
-                self.is_leaving = True
-                self.detail = "its node is about to go; its answers end"
-                _log.info("%s: %s", self._start.name, self.detail)
+                self._set("restarting", "its node is about to go; its answers end", 0.0)
                 while self.n_answers and not waiting.done():  # noqa: ASYNC110 - either may end it
                     await asyncio.sleep(POLL_SECONDS)
             return waiting.result() if waiting.done() else "its node is about to go"

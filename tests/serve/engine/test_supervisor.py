@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.settings import Settings
 from serve.engine import session as processes
+from serve.engine.child import Child, Start, start_local
 from serve.engine.session import reap_left_over
 from serve.engine.supervisor import Engine
 from tests.serve.live import FAKE_BASE, fake_command
@@ -81,6 +82,36 @@ def test_who_is_brought_back_while_it_stops_starts_again(tmp_path: Path) -> None
         await draining
         await engine.wait_ready(20)
         assert engine.is_serving
+        assert engine.pid not in (None, pid)
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_one_whose_machine_goes_gets_nothing_new_and_ends_with_its_last_answer(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        leaving = asyncio.Event()
+
+        async def start(start: Start, say: Callable[[str], None]) -> Child:
+            child = await start_local(start, say)
+            child.leaving = leaving.wait  # type: ignore[method-assign, assignment]
+            return child
+
+        engine = Engine(Settings(state_dir=tmp_path), FAKE_BASE, command=fake_command(),
+                        backoff_seconds=(0.05,), start=start)  # fmt: skip
+        await engine.start()
+        await engine.wait_ready()
+        pid = engine.pid
+        with engine.routed("base", "talk"):
+            leaving.set()
+            await until(lambda: engine.state != "ready", "new requests wait, or go to others")
+            assert not engine.is_serving
+            await asyncio.sleep(0.5)
+            assert engine.pid == pid  # for the answer that is under way
+        leaving.clear()
+        await engine.wait_ready(60)
         assert engine.pid not in (None, pid)
         await engine.stop()
 
