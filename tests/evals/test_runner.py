@@ -181,7 +181,8 @@ def test_a_killed_child_leaves_nothing_and_says_how_it_ended(
 
     def kill(event: dict[str, Any]) -> None:
         if event.get("stage") == "loading":
-            (child,) = psutil.Process().children()
+            children = psutil.Process().children()
+            (child,) = [one for one in children if "evals.score" in one.cmdline()]
             os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(PawlError, match="scoring ended with signal 9"):

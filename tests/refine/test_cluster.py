@@ -63,7 +63,9 @@ def test_what_came_back_is_enough_to_go_on_from(
             events.extend(written.events)
             steps = [event.get("saved_step", 0) for event in written.events]
             if is_killed and max(steps, default=0) >= 3:
-                [child] = psutil.Process().children()
+                [child] = [
+                    one for one in psutil.Process().children() if "refine.train" in one.cmdline()
+                ]
                 child.kill()
                 is_killed = False
 
