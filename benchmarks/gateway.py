@@ -122,7 +122,12 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
     from serve.api.in_flight import InFlight
     from serve.api.metrics import Metrics
     from serve.engine.watchdog import Activity
-    from serve.up import Server, listen, stop_on_signals
+    from serve.up import (
+        Server,
+        freeze_heap,
+        listen,
+        stop_on_signals,
+    )
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(state_dir=Path(folder))
@@ -136,6 +141,7 @@ def serve_pawl(port: int, upstream: str, recording: bool) -> None:
         async def serve() -> None:
             server = Server(make_app(settings, gateway), settings)
             stop_on_signals(server)
+            freeze_heap()
             with listen("127.0.0.1", port) as listener:
                 await server.serve(sockets=[listener])
             await engine.session.close()

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import gc
 import logging
 import math
 import os
@@ -128,6 +129,13 @@ def _share_arenas() -> None:
         ctypes.CDLL(None).mallopt(m_arena_max, N_ARENAS)
 
 
+def freeze_heap() -> None:
+    """What is there now stays: the collector's rounds through all of it, now and then, stopped
+    every answer for 0.1 s."""
+    gc.collect()
+    gc.freeze()
+
+
 def let_in(settings: Settings, store: Store, say: Callable[[str], None]) -> None:
     """Others than this machine can ask: see to it that somebody has a way in."""
     from serve.api.accounts import FIRST_NAME, first_administrator
@@ -156,6 +164,12 @@ def listen(host: str, port: int) -> socket.socket:
         raise PawlError(what, why, do) from error
     prepare(listener)
     return listener
+
+
+async def _settle(engine: AnyEngine) -> None:
+    with contextlib.suppress(PawlError):
+        await engine.wait_ready()  # the pages are built by then, too
+    freeze_heap()
 
 
 async def _serve(
@@ -195,7 +209,7 @@ async def _serve(
             say("The engine is starting; the page shows how far it is.")
             await engine.start()
             canary = Canary(settings, store, app.promoter)
-            beside = [_tell(engine, url, say), _bound_logs(settings), canary.run()]
+            beside = [_tell(engine, url, say), _bound_logs(settings), canary.run(), _settle(engine)]
             if isinstance(engine, Replicas) and settings.engine.max_replicas is not None:
                 beside.append(Scaling(settings.engine, engine, app.gateway.admission).run())
             if settings.webhook.url is not None:
