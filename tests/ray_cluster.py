@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 REASON = "clusters are not tested: pip install 'pawl-chat[ray]'"
@@ -40,3 +41,14 @@ def ray_cluster(
     finally:
         ray.shutdown()
         running.shutdown()
+
+
+def node_of(cluster: Any, module: str) -> Any:
+    """A node on which a child of this module runs."""
+    for process in psutil.process_iter(["cmdline"]):
+        if module in (process.info["cmdline"] or []):
+            above = {one.pid for one in process.parents()}
+            for one in cluster.worker_nodes:
+                if above & {info.process.pid for info in one.all_processes["raylet"]}:
+                    return one
+    return None

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from evals.cluster import _packed, _placed, score_on_nodes
@@ -21,21 +20,10 @@ from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import ItemScore
-from tests.ray_cluster import REASON, ray_cluster
+from tests.ray_cluster import REASON, node_of, ray_cluster
 from tests.serve.live import REPOSITORY, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-
-def node_of_a_task(cluster: Any) -> Any:
-    """The node on which a scoring child runs."""
-    for process in psutil.process_iter(["cmdline"]):
-        if "evals.score" in (process.info["cmdline"] or []):
-            above = {one.pid for one in process.parents()}
-            for one in cluster.worker_nodes:
-                if above & {info.process.pid for info in one.all_processes["raylet"]}:
-                    return one
-    return None
 
 
 def test_scores_of_a_cluster_that_loses_a_node_are_those_of_one_machine(
@@ -50,7 +38,7 @@ def test_scores_of_a_cluster_that_loses_a_node_are_those_of_one_machine(
             score, model, adapter_dir, scores_dir=tmp_path / "there", **what,
             ray_address=cluster.address,
         )  # fmt: skip
-        lost = eventually(lambda: node_of_a_task(cluster), "a part is being scored", 120)
+        lost = eventually(lambda: node_of(cluster, "evals.score"), "a part is being scored", 120)
         cluster.remove_node(lost, allow_graceful=False)
         scores = there.result(400)
     here = score(model, adapter_dir, scores_dir=tmp_path / "here", **what)

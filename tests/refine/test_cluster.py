@@ -22,7 +22,7 @@ from refine.cross_validation import Folds
 from refine.replay import answers_path
 from refine.search import Search, SearchJob
 from refine.search_space import space
-from tests.ray_cluster import REASON, ray_cluster
+from tests.ray_cluster import REASON, node_of, ray_cluster
 from tests.refine.interrupted import Event
 from tests.refine.test_resume import SHORT, make_job, outcome, steps_of
 from tests.refine.test_train import job
@@ -33,17 +33,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 # What was written is looked at once a second: it must not be done by then.
 LONG: dict[str, Any] = {"n_epochs": 20, "learning_rate": 2e-4}
-
-
-def node_of(cluster: Any, module: str) -> Any:
-    """A node on which a child of this module runs."""
-    for process in psutil.process_iter(["cmdline"]):
-        if module in (process.info["cmdline"] or []):
-            above = {one.pid for one in process.parents()}
-            for one in cluster.worker_nodes:
-                if above & {info.process.pid for info in one.all_processes["raylet"]}:
-                    return one
-    return None
 
 
 def test_what_came_back_is_enough_to_go_on_from(
