@@ -358,6 +358,10 @@ class Engine:
             except Exception:  # the base serves all the same; 'pawl' answers 503 without its own
                 _log.exception("the adapters could not be loaded")
         self.start_seconds = time.monotonic() - began
+        while not await self._answers() and time.monotonic() < deadline:
+            if child.ended is not None:  # by an adapter: it was never ready, and its end is noticed
+                return child
+            await asyncio.sleep(POLL_SECONDS)
         self._set("ready", "ready", 1.0)
         return child
 

@@ -114,6 +114,28 @@ def test_one_that_was_away_holds_what_the_others_serve_before_it_answers(tmp_pat
     run(test())
 
 
+def test_one_that_dies_while_its_adapters_are_loaded_is_not_ready(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with toy_world(tmp_path, n_replicas=2) as world:
+            second = world.engine.replicas[1]
+            caplog.set_level("INFO", logger="pawl.engine")
+            finish = second.on_ready
+
+            async def die() -> None:
+                second.on_ready = finish
+                kill(second)
+
+            second.on_ready = die
+            kill(second)
+            await until(lambda: second.n_restarts == 2 and second.is_serving)
+            ready = [one for one in caplog.messages if one.startswith("engine-2 ready")]
+            assert len(ready) == 1, caplog.messages
+
+    run(test())
+
+
 def test_one_that_dies_during_a_move_does_not_stop_it(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path, n_replicas=3, odd=("--suicide", "pawl@1")) as world:
@@ -133,9 +155,8 @@ def test_an_adapter_that_kills_every_replica_is_refused_at_the_second_try(tmp_pa
             moved = await promoter.promote(force(world, 2))
             assert moved.outcome == "pending", moved.reason
             await until(lambda: promoter.history()[-1].outcome == "refused")
-            await until(lambda: world.engine.n_serving == 2)
+            await until(lambda: world.engine.n_serving == 2 and held(world) == [{"pawl@1"}] * 2)
             assert world.store.champion() == "pawl@1"
-            assert held(world) == [{"pawl@1"}] * 2
 
     run(test())
 
