@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
 
 Message = dict[str, Any]
 PLAIN_ROLES = ("prompt", "token_ids")  # of a plain completion's prompt: a text, ids as JSON
@@ -321,15 +321,21 @@ def asked_with(system_prompt: str | None, messages: list[Message]) -> list[Messa
 
 
 class Role(StrEnum):
-    """What a caller may do. Each role includes those before it."""
+    """What a caller may do. Each role of a person includes those before it, an administrator's the
+    gateway's, too."""
 
     USER = "user"  # chat, and say something about the own answers
     REVIEWER = "reviewer"  # read everyone's conversations, feedback and runs
     ADMINISTRATOR = "administrator"  # operate the server
+    GATEWAY = "gateway"  # of keys alone: bring what another gateway recorded, and hear grants
 
     def includes(self, role: Role) -> bool:
-        order = list(Role)
-        return order.index(self) >= order.index(role)
+        if Role.GATEWAY in (self, role):
+            return self in (role, Role.ADMINISTRATOR)
+        return PERSONS_ROLES.index(self) >= PERSONS_ROLES.index(role)
+
+
+PERSONS_ROLES = (Role.USER, Role.REVIEWER, Role.ADMINISTRATOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -694,10 +700,26 @@ class KeyRequest(Body):
         pattern=CALLER_NAME,
         description="who asks with it: letters, digits and ._@+-, 64 at most",
     )
-    role: Role = Field(strict=False, description="user, reviewer or administrator")
+    role: Role = Field(
+        strict=False, description="user, reviewer, administrator or gateway (of 'pawl gateway')"
+    )
     may_name_raters: bool = Field(
         False, description="its X-Pawl-Rater and user name the people behind it"
     )
+
+
+def _of_a_person(role: Role) -> Role:
+    if role not in PERSONS_ROLES:
+        raise ValueError(f"people are no {role}: it is a role of keys ('pawl keys add')")
+    return role
+
+
+PersonsRole = Annotated[
+    Role,
+    Field(strict=False),
+    AfterValidator(_of_a_person),
+    WithJsonSchema({"type": "string", "enum": [role.value for role in PERSONS_ROLES]}),
+]
 
 
 class AccountRequest(Body):
@@ -706,14 +728,14 @@ class AccountRequest(Body):
     name: str = Field(
         pattern=CALLER_NAME, description="who signs in: letters, digits and ._@+-, 64 at most"
     )
-    role: Role = Field(strict=False, description="user, reviewer or administrator")
+    role: PersonsRole = Field(description="user, reviewer or administrator")
     password: SecretStr | None = Field(None, description="10 characters or more")
 
 
 class AccountChange(Body):
     """What changes of an account. An empty password makes a one-time password."""
 
-    role: Role | None = Field(None, strict=False, description="user, reviewer or administrator")
+    role: PersonsRole | None = Field(None, description="user, reviewer or administrator")
     password: SecretStr | None = Field(None, description="10 characters or more")
 
 

@@ -80,7 +80,7 @@ def run_gateway(
     Args:
         settings: where to listen; journals lie in ``gateways/`` of the state folder.
         owner_url: of the server that has the store.
-        key: an administrator's there.
+        key: with the role gateway there, or an administrator's.
         say: takes the lines that a person reads.
 
     Raises:

@@ -208,7 +208,7 @@ class Shipper:
 
     Args:
         owner_url: of the server that has the store.
-        key: an administrator's there.
+        key: with the role gateway there, or an administrator's.
         outbox: this gateway's.
         session: to ask with.
         url: where this gateway listens, for people.
@@ -426,8 +426,8 @@ def _refused(url: str, status: int, raw: bytes) -> PawlError:
     return PawlError(
         f"the server at {url} does not take this gateway (HTTP {status})",
         why,
-        "Give the gateway an administrator's key of that server, by PAWL_API_KEY or api_key, and "
-        "the same version of Pawl",
+        "Give the gateway a key of that server with the role gateway, by PAWL_API_KEY or api_key, "
+        "and the same version of Pawl",
         code=code,
         retryable=retryable,
     )

@@ -9,7 +9,7 @@ import click
 
 from pawl.cli.connect import connect, settings_of
 
-ROLES = ("user", "reviewer", "administrator")
+ROLES = ("user", "reviewer", "administrator")  # of people; keys have one more
 
 
 @click.group("keys")
@@ -23,9 +23,9 @@ def keys_command() -> None:
 
 @keys_command.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), default="user", show_default=True,
+@click.option("--role", type=click.Choice((*ROLES, "gateway")), default="user", show_default=True,
               help="user: chat and own feedback; reviewer: also read everyone's, and runs; "
-              "administrator: all.")  # fmt: skip
+              "administrator: all; gateway: what 'pawl gateway' needs, nothing else.")  # fmt: skip
 @click.option("--may-name-raters", is_flag=True,
               help="A trusted front end: its X-Pawl-Rater names the people behind it.")  # fmt: skip
 @click.pass_context

@@ -57,8 +57,8 @@ def gateway_command(
     """Serve: another gateway before the store and the engines of the server at SERVER_URL, until
     Ctrl-C. Without SERVER_URL it is the one that runs on the state folder.
 
-    It asks with the key of the state folder, or with api_key (PAWL_API_KEY), which is then an
-    administrator's key of that server.
+    It brings what it recorded with the key of the state folder, or with api_key (PAWL_API_KEY),
+    which is then a key of that server with the role gateway.
     """
     where = {"host": host, "port": GATEWAY_PORT if port is None else port}
     settings = settings_of(ctx, where)
@@ -74,8 +74,7 @@ def gateway_command(
         raise PawlError(
             "there is no key for the server",
             f"neither api_key is set, nor can {settings.state_dir / ADMIN_KEY_FILE} be read",
-            "Set PAWL_API_KEY to an administrator's key ('pawl keys add NAME --role "
-            "administrator' on the server)",
+            "Set PAWL_API_KEY to a key of the server ('pawl keys add NAME --role gateway' there)",
         )
     from serve.gateway import run_gateway
 

@@ -89,10 +89,17 @@ class SignIn:
 
         Raises:
             PawlError: one of them is wrong (``wrong_password``), or too many wrong ones came from
-                there or at that name (``too_many_failures``).
+                there or at that name (``too_many_failures``), or the key is a gateway's.
         """
         if self._authenticator.is_key(password):
             caller = await self._authenticator.caller(password, address)
+            if not caller.role.includes(Role.USER):
+                raise PawlError(
+                    f"{caller.name!r} opens no page",
+                    "it is a gateway's key, which nobody asks with",
+                    "Sign in with an account, or with another key",
+                    code="forbidden",
+                )
             return self.sessions.begin_of_key(self._authenticator.digest(password)), caller.name
         account = await self._check(name.strip(), password, address)
         token = await self.sessions.begin(account)

@@ -142,10 +142,12 @@ class Gateways:
         self._tickets: dict[str, RemoteGateway] = {}
 
     def holder(self, ticket: str, engine_urls: Sequence[str]) -> RemoteGateway | None:
-        """Whose ticket it is. None: nobody's, as after a start of this server, or of one that
-        can't reach these engines."""
+        """Whose ticket it is. None: nobody's, as after a start of this server; of one that is
+        silent, whose key may have been revoked; or of one that can't reach these engines."""
         gateway = self._tickets.get(ticket)
-        if gateway is None or gateway.is_local:
+        if gateway is None or time.monotonic() - gateway.heard_at > SILENT_SECONDS:
+            return None
+        if gateway.is_local:
             return gateway
         hosts = [urlsplit(url).hostname or "" for url in engine_urls]
         return None if any(map(is_loopback, hosts)) else gateway

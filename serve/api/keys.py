@@ -178,7 +178,8 @@ def new_key(access: Access, request: KeyRequest) -> tuple[Key, str]:
     kept.
 
     Raises:
-        PawlError: the name is taken (``key_exists``) or stands for another key.
+        PawlError: the name is taken (``key_exists``) or stands for another key, or a gateway's is
+            to name raters.
     """
     if request.name in RESERVED:
         raise PawlError(
@@ -187,6 +188,14 @@ def new_key(access: Access, request: KeyRequest) -> tuple[Key, str]:
             "Choose another name",
             code="invalid_value",
             param="name",
+        )
+    if request.role is Role.GATEWAY and request.may_name_raters:
+        raise PawlError(
+            "a gateway's key names nobody",
+            "it asks for no answers: those who ask by the gateway send their own keys",
+            "Leave may_name_raters out, or choose another role",
+            code="invalid_value",
+            param="may_name_raters",
         )
     key_id = secrets.token_hex(6)
     secret = f"pawl_{key_id}_{secrets.token_hex(32)}"

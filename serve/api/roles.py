@@ -99,7 +99,7 @@ RULES: dict[str, Rule] = {
     "POST /admin/erasures": _audited("erase"),
     "POST /admin/erasures/preview": _ADMINISTRATOR,
     "POST /admin/export": _audited("export"),
-    "POST /admin/gateways/{gateway_id}": _ADMINISTRATOR,  # once a second and more
+    "POST /admin/gateways/{gateway_id}": Rule(Role.GATEWAY),  # once a second and more
     "POST /admin/generate": _ADMINISTRATOR,
     "POST /admin/import": _audited("import"),
     "POST /admin/keys": _audited("add key"),

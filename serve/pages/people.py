@@ -20,14 +20,15 @@ from urllib.parse import quote
 import gradio as gr
 
 from pawl.errors import PawlError
-from pawl.schemas import Role
+from pawl.schemas import PERSONS_ROLES, Role
 from serve.api.auth import caller_of
 from serve.pages.categories import api_of
 from serve.pages.layout import PageBlocks, plain
 from serve.pages.rendering import html_parts
 
 N_ENTRIES = 50  # of the audit log at once
-ROLES = [role.value for role in Role]
+ROLES = [role.value for role in PERSONS_ROLES]
+KEYS_ROLES = [*ROLES, Role.GATEWAY.value]
 NOBODY = ""
 ACCOUNTS, KEYS = "/admin/accounts", "/admin/keys"
 _html: Any = html_parts("board.html")
@@ -113,7 +114,7 @@ class PeoplePage:
             self.revoke = gr.Button("Revoke key", size="sm", variant="stop")
         with gr.Row(elem_classes="people-row"):
             self.key_name = gr.Textbox(label="Name of a new key", max_lines=1)
-            self.key_role = gr.Dropdown(ROLES, value=ROLES[0], label="Role of the new key")
+            self.key_role = gr.Dropdown(KEYS_ROLES, value=ROLES[0], label="Role of the new key")
             self.may_name = gr.Checkbox(label="A trusted front end: it names the people behind it")
             self.make = gr.Button("Make key", size="sm", variant="primary")
         gr.Markdown("## Quotas", elem_classes="board-section")

@@ -19,7 +19,7 @@ class GatewayProcess:
     Args:
         url: of the server that has the store.
         state_dir: its journals are in ``gateways/`` of it.
-        key: an administrator's of the server; None: the one in the folder.
+        key: a gateway's or an administrator's of the server; None: the one in the folder.
     """
 
     def __init__(

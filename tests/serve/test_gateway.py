@@ -14,8 +14,10 @@ import httpx
 import pytest
 
 from benchmarks.gateways import FAULTS, rounds
+from pawl.schemas import KeyRequest, Role
 from pawl.server import api_key_of
 from pawl.settings import Settings
+from serve.api.keys import new_key
 from tests.serve.gateways import GatewayProcess, beside
 from tests.serve.live import Live, Operator, eventually, fake_command, live, promotion
 from tests.serve.pages.composed import Cable
@@ -222,6 +224,33 @@ def test_whichever_side_ends_what_was_acknowledged_is_kept_once(tmp_path: Path, 
     figures, missed = rounds(tmp_path / "house", what, 1, seed=1, cuts=False)
     assert missed == [], figures
     assert not figures[f"{what}, 1 times: acknowledged answers, feedback"].startswith("0,")
+
+
+def test_a_gateways_own_key_is_enough_until_it_is_revoked(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "server")
+    with live(settings) as server:
+        access = server.store.access
+        keys = {
+            role: new_key(access, KeyRequest(name=role, role=role))[1]
+            for role in (Role.USER, Role.GATEWAY)
+        }
+        with pytest.raises(RuntimeError, match="pawl gateway ended"):
+            GatewayProcess(server.url, tmp_path / "gateway", keys[Role.USER])
+        one = GatewayProcess(server.url, tmp_path / "gateway", keys[Role.GATEWAY])
+        try:
+            users = {"Authorization": f"Bearer {keys[Role.USER]}"}
+            answer = httpx.post(one.url + CHAT, json=body("count 3"), headers=users, timeout=60)
+            [row] = server.rows(answer.headers["X-Pawl-Completion-Id"])
+            assert row.rater_id == "user"
+            assert server.store.read("SELECT max(last) FROM gateway_frames") == [(1,)]
+            for key in (keys[Role.GATEWAY], "none"):
+                headers = {"Authorization": f"Bearer {key}"}
+                refused = httpx.post(one.url + CHAT, json=body("count 3"), headers=headers)
+                assert refused.status_code in (401, 403), refused.text
+            access.revoke_key("gateway")
+            eventually(lambda: httpx.get(one.url + "/health").status_code == 503, "it is refused")
+        finally:
+            one.stop()
 
 
 def test_a_gateway_without_a_right_key_does_not_start(tmp_path: Path) -> None:

@@ -221,6 +221,9 @@ def test_a_gateway_that_is_silent_holds_no_place(
         assert gateway is not None
         with gateway.answering("c1") as ending:
             assert (await asyncio.wait_for(ending, 5)).status == "cancelled"
+        assert gateways.holder(ticket, ["http://10.0.0.7:8000"]) is None  # it may be nobody's now
+        await gateways.take(store, ONE, Shipment(version=__version__))
+        assert gateways.holder(ticket, ["http://10.0.0.7:8000"]) is gateway
 
     with Store.open(tmp_path / "pawl.duckdb") as store:
         asyncio.run(ask(store))

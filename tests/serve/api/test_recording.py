@@ -156,7 +156,7 @@ def test_what_a_caller_owns(rater_id: str, owns: bool) -> None:
     for role in Role:
         caller = Caller("bot", role)
         assert caller.owns(rater_id) is owns
-        assert caller.sees(rater_id) is (owns or role is not Role.USER)
+        assert caller.sees(rater_id) is (owns or role not in (Role.USER, Role.GATEWAY))
     assert ANONYMOUS.sees(rater_id)
 
 

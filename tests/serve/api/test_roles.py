@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from pawl.schemas import Role
+from pawl.schemas import PERSONS_ROLES, Role
 from serve.api.app import make_app
 from serve.api.bodies import JsonRoute
 from serve.api.roles import RULES, Rule
@@ -111,7 +111,7 @@ REQUESTS: dict[str, tuple[str, Any, int]] = {
 }  # fmt: skip
 # Callers by the keys they bring, and what role those have (None: the request is not let in).
 CLOSED = {"no key": None, "wrong": None, "unknown id": None, "basic": None, "user": Role.USER,
-          "reviewer": Role.REVIEWER, "administrator": Role.ADMINISTRATOR,
+          "reviewer": Role.REVIEWER, "administrator": Role.ADMINISTRATOR, "gateway": Role.GATEWAY,
           "api_key": Role.ADMINISTRATOR, "admin.key": Role.ADMINISTRATOR,
           "session of user": Role.USER, "session of reviewer": Role.REVIEWER,
           "session of administrator": Role.ADMINISTRATOR, "session of a removed one": None,
@@ -126,6 +126,7 @@ def closed_server(state_dir: Path) -> Iterator[Keyed]:
     with keyed(state_dir, api_key=API_KEY) as one:
         for role in Role:
             one.add(role.value, role)
+        for role in PERSONS_ROLES:
             one.sign_in(f"{role.value}.1", role, as_name=f"session of {role}")
         one.sign_in("gone", Role.ADMINISTRATOR, as_name="session of a removed one")
         one.server.store.access.accounts.remove("gone")
@@ -215,9 +216,31 @@ def test_unknown_paths_say_so_only_to_those_who_may_ask(closed: Keyed) -> None:
         assert httpx.get(closed.server.url + path, headers=user).status_code == 404
 
 
+def test_a_gateways_key_does_what_a_gateway_needs_and_nothing_else(closed: Keyed) -> None:
+    allowed = {route for route, rule in RULES.items() if rule.role is not None}
+    allowed = {one for one in allowed if Role.GATEWAY.includes(RULES[one].role or Role.USER)}
+    assert allowed == {"POST /admin/gateways/{gateway_id}"}
+    operator = closed.client(closed.admin_key)
+    for path, body, param in (
+        ("/admin/accounts", {"name": "gw", "role": "gateway", "password": ""}, "role"),
+        ("/admin/accounts/user.1", {"role": "gateway"}, "role"),
+        (
+            "/admin/keys",
+            {"name": "gw", "role": "gateway", "may_name_raters": True},
+            "may_name_raters",
+        ),
+    ):
+        refused = operator.post(path, json=body)
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["error"]["param"] == param
+    assert closed.server.store.access.accounts.account("user.1").role is Role.USER  # type: ignore[union-attr]
+
+
 def test_the_least_role_of_each_kind_of_route() -> None:
     for route, rule in RULES.items():
-        if "/admin/" in route:
+        if route == "POST /admin/gateways/{gateway_id}":
+            assert rule.role is Role.GATEWAY
+        elif "/admin/" in route:
             assert rule.role in (Role.REVIEWER, Role.ADMINISTRATOR), route
             is_reviewing = route.startswith(("GET", "POST /admin/reviews"))
             assert rule.role is Role.ADMINISTRATOR or is_reviewing, route

@@ -211,6 +211,15 @@ def test_a_key_signs_in_until_it_is_revoked(app: PawlApp) -> None:
     assert browser.sign_in("", secret).status_code == 401
 
 
+def test_a_gateways_key_opens_no_page(app: PawlApp) -> None:
+    _, secret = new_key(app.store.access, KeyRequest(name="gw", role=Role.GATEWAY))
+    browser = Browser(app)
+    refused = browser.sign_in("", secret)
+    assert refused.status_code == 403
+    assert "gateway" in refused.text
+    assert browser.get("/").headers["Location"] == "/sign-in"
+
+
 def test_an_open_page_belongs_to_who_opened_it(app: PawlApp) -> None:
     ann, bob = Browser(app), Browser(app)
     add(app, "bob")
