@@ -211,18 +211,19 @@ def test_a_gateway_for_others_serves_nobody_while_its_server_asks_for_no_key(
 def test_a_gateway_that_is_silent_holds_no_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SILENT_SECONDS", 0.1)
-
     async def ask(store: Store) -> None:
-        gateways = Gateways()
-        ticket, _ = await gateways.take(store, ONE, Shipment(version=__version__))
+        gateways, here = Gateways(), Shipment(version=__version__)
+        ticket, _ = await gateways.take(store, ONE, here)
         assert gateways.holder(ticket, ["http://127.0.0.1:1"]) is None  # not its own loopback
         gateway = gateways.holder(ticket, ["http://10.0.0.7:8000"])
         assert gateway is not None
+        monkeypatch.setattr(module, "SILENT_SECONDS", 0.1)
+        await gateways.take(store, ONE, here)
         with gateway.answering("c1") as ending:
             assert (await asyncio.wait_for(ending, 5)).status == "cancelled"
         assert gateways.holder(ticket, ["http://10.0.0.7:8000"]) is None  # it may be nobody's now
-        await gateways.take(store, ONE, Shipment(version=__version__))
+        monkeypatch.setattr(module, "SILENT_SECONDS", 10.0)
+        await gateways.take(store, ONE, here)
         assert gateways.holder(ticket, ["http://10.0.0.7:8000"]) is gateway
 
     with Store.open(tmp_path / "pawl.duckdb") as store:
