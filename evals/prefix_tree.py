@@ -6,7 +6,9 @@ one sequence a row (as lm-eval's ``hf`` model does) all that is computed again a
 sequences, sorted, become the paths of a prefix tree that is laid out in one row; a token attends
 to its ancestors alone and stands at its own depth, so each path sees exactly what it would see in
 a row of its own. (The idea is tree attention, from speculative decoding: Miao et al. 2024,
-SpecInfer, arXiv 2305.09781.)
+SpecInfer, arXiv 2305.09781.) Attention is worked out for some neighbours at a time, over the tokens
+that these may see: a row of many short trees costs little more than they would one by one, and a
+long beginning is there once.
 
 Example: the sequences ``[5 6 7 8]`` and ``[5 6 9]`` become
 
@@ -17,11 +19,21 @@ Example: the sequences ``[5 6 7 8]`` and ``[5 6 9]`` become
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import AttentionInterface
+
+BLOCK_TOKENS = 64  # whose attention is worked out at once
+BLOCKWISE = "pawl_blockwise"  # the attention's name among transformers' own
+Block = tuple[int, int, torch.Tensor, torch.Tensor]  # see ``blocks_of``
 
 
 @dataclass(slots=True)
@@ -46,13 +58,19 @@ class Row:
         return mask
 
 
-def pack(sequences: Sequence[Sequence[int]], max_tokens: int) -> Iterator[Row]:
-    """Lay sequences out as prefix trees in rows of at most ``max_tokens`` tokens.
+def pack(
+    sequences: Sequence[Sequence[int]],
+    max_tokens: int,
+    n_read: Sequence[int] | None = None,
+    max_read: int = 0,
+) -> Iterator[Row]:
+    """Lay sequences out as prefix trees in rows of at most ``max_tokens`` tokens, of which
+    ``max_read`` at most are read if ``n_read`` says how many are of each sequence.
 
-    A sequence longer than ``max_tokens`` gets a row of its own. Every sequence is in one row.
+    A sequence longer than that gets a row of its own. Every sequence is in one row.
     """
     order = sorted(range(len(sequences)), key=lambda i: list(sequences[i]))
-    row = Row()
+    row, left = Row(), max_read
     last: list[int] = []
     last_path: list[int] = []
     for index in order:
@@ -62,9 +80,11 @@ def pack(sequences: Sequence[Sequence[int]], max_tokens: int) -> Iterator[Row]:
             if a != b:
                 break
             shared += 1
-        if row.ids and len(row.ids) + len(sequence) - shared > max_tokens:
+        read = n_read[index] if n_read else 0
+        if row.ids and (len(row.ids) + len(sequence) - shared > max_tokens or read > left):
             yield row
-            row, last_path, shared = Row(), [], 0
+            row, last_path, shared, left = Row(), [], 0, max_read
+        left -= read
         start = len(row.ids)
         row.ids += sequence[shared:]
         row.positions += range(shared, len(sequence))
@@ -78,12 +98,65 @@ def pack(sequences: Sequence[Sequence[int]], max_tokens: int) -> Iterator[Row]:
         yield row
 
 
+def blocks_of(bias: torch.Tensor) -> list[Block]:
+    """Runs of neighbours with what they see: (start, end, the tokens that any of start..end sees,
+    their part of ``bias``, which is 0 where a token sees another)."""
+    blocks = []
+    for start in range(0, len(bias), BLOCK_TOKENS):
+        rows = bias[start : start + BLOCK_TOKENS]
+        seen = (rows == 0).any(0).nonzero()[:, 0]
+        blocks.append((start, start + len(rows), seen, rows[:, seen]))
+    return blocks
+
+
+def _attend_blockwise(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    blocks: Sequence[Block] | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """As transformers' ``sdpa``; with ``blocks``, of shape (1, heads, tokens, dimension) each."""
+    if blocks is None:  # of a model that does not pass them on
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    parts = [
+        sdpa_attention_forward(
+            module, query[:, :, start:end], key[:, :, seen], value[:, :, seen], sees, **options
+        )[0]
+        for start, end, seen, sees in blocks
+    ]
+    return torch.cat(parts, dim=1), None
+
+
+AttentionInterface.register(BLOCKWISE, _attend_blockwise)
+AttentionMaskInterface.register(BLOCKWISE, sdpa_mask)
+
+
+@contextmanager
+def _blockwise(model: Any) -> Iterator[bool]:
+    """Attention by blocks, where the model's own is ``sdpa``: others may do more than that.
+    Yields whether it takes ``blocks``."""
+    before = model.config._attn_implementation
+    kinds = {one.kind for one in inspect.signature(model.forward).parameters.values()}
+    if before != "sdpa" or inspect.Parameter.VAR_KEYWORD not in kinds:
+        yield False
+        return
+    model.set_attn_implementation(BLOCKWISE)
+    try:
+        yield True
+    finally:
+        model.set_attn_implementation(before)
+
+
 @torch.no_grad()
 def continuation_logprobs(
     model: torch.nn.Module,
     requests: Sequence[tuple[list[int], list[int]]],
     *,
     max_tokens: int,
+    max_read: int = 512,
     on_row: Callable[[int], None] | None = None,
 ) -> list[tuple[float, bool]]:
     """Log-probability of each continuation after its context, and whether greedy would write it.
@@ -91,7 +164,9 @@ def continuation_logprobs(
     Args:
         model: a causal language model of transformers; takes 4-dimensional masks.
         requests: pairs of token ids, context and continuation, neither empty.
-        max_tokens: tokens of a row; attention costs its square.
+        max_tokens: tokens of a row; a row's mask takes 5 bytes for each pair of them.
+        max_read: tokens of a row whose logits are made: 4 bytes each for every word of the
+            vocabulary, twice.
         on_row: called with the number of requests done after every row.
 
     Returns:
@@ -104,9 +179,10 @@ def continuation_logprobs(
     of_sequence: dict[int, list[int]] = {}
     for request, sequence in enumerate(which):
         of_sequence.setdefault(sequence, []).append(request)
+    n_read = [max(len(requests[r][1]) for r in of_sequence[i]) for i in range(len(unique))]
     results: list[tuple[float, bool]] = [(float("nan"), False)] * len(requests)
     done = 0
-    for row in pack(list(unique), max_tokens):
+    for row in pack(list(unique), max_tokens, n_read, max_read):
         nodes: dict[int, int] = {}  # node -> line of the logits
         lines: list[tuple[int, list[int]]] = []
         for sequence, path in row.paths.items():
@@ -116,13 +192,15 @@ def continuation_logprobs(
         mask = torch.from_numpy(row.mask()).to(device)
         bias = torch.zeros(mask.shape, dtype=dtype, device=device)
         bias.masked_fill_(~mask, torch.finfo(dtype).min)
-        logits = model(
-            input_ids=torch.tensor([row.ids], device=device),
-            position_ids=torch.tensor([row.positions], device=device),
-            attention_mask=bias[None, None],
-            logits_to_keep=torch.tensor(list(nodes), device=device),
-            use_cache=False,
-        ).logits[0]
+        with _blockwise(model) as takes:
+            logits = model(
+                input_ids=torch.tensor([row.ids], device=device),
+                position_ids=torch.tensor([row.positions], device=device),
+                attention_mask=bias[None, None],
+                logits_to_keep=torch.tensor(list(nodes), device=device),
+                use_cache=False,
+                **({"blocks": blocks_of(bias)} if takes else {}),
+            ).logits[0]
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         greedy = logprobs.argmax(dim=-1)
         where = torch.tensor([n for _, line in lines for n in line], device=device)

@@ -115,7 +115,7 @@ def test_equal_results_are_equal() -> None:
     ("key", "instead"),
     [
         (("everyday_arc", 3), StockScore([-1.0, -2.0], {"acc": 0.0})),  # another score
-        (("everyday_arc", 3), StockScore([-1.0002, -2.0], {"acc": 1.0})),  # another log-probability
+        (("everyday_arc", 3), StockScore([-1.002, -2.0], {"acc": 1.0})),  # another log-probability
         (("everyday_truthfulqa_mc2", 7), StockScore([-2.0, -1.0], {"acc": 0.26})),
         (("everyday_arc", 3), None),  # not scored at all
     ],

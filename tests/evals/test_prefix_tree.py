@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from evals import prefix_tree
+from evals.harness import multiply_by_onednn
 from evals.prefix_tree import continuation_logprobs, pack
 from pawl.models import BaseModel
 
@@ -40,11 +43,16 @@ def random_sequences(seed: int, n: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("max_tokens", [1, 12, 40, 10_000])
-def test_every_path_spells_its_sequence_and_sees_nothing_else(max_tokens: int) -> None:
+@pytest.mark.parametrize("max_read", [1, 20, 10_000])
+def test_every_path_spells_its_sequence_and_sees_nothing_else(
+    max_tokens: int, max_read: int
+) -> None:
     sequences = random_sequences(0, 80)
+    n_read = [1 + len(one) // 2 for one in sequences]
     seen = []
-    for row in pack(sequences, max_tokens):
+    for row in pack(sequences, max_tokens, n_read, max_read):
         assert len(row.ids) <= max(max_tokens, max(map(len, sequences)))
+        assert sum(n_read[index] for index in row.paths) <= max_read or len(row.paths) == 1
         mask = row.mask()
         for index, path in row.paths.items():
             seen.append(index)
@@ -55,17 +63,33 @@ def test_every_path_spells_its_sequence_and_sees_nothing_else(max_tokens: int) -
     assert sorted(seen) == list(range(len(sequences)))
 
 
-def test_log_probabilities_equal_one_forward_pass_each(model: BaseModel) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_log_probabilities_equal_one_forward_pass_each(
+    model: BaseModel, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import LlamaForCausalLM
 
-    llama = LlamaForCausalLM.from_pretrained(model.model_dir).eval()
+    attend, lengths = prefix_tree.sdpa_attention_forward, []
+
+    def counted(module: Any, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        lengths.append(query.shape[2])
+        return attend(module, query, *rest, **options)
+
+    monkeypatch.setattr(prefix_tree, "sdpa_attention_forward", counted)
+    llama = LlamaForCausalLM.from_pretrained(model.model_dir, attn_implementation=attention).eval()
     rng = random.Random(1)
     requests = []
     for _ in range(30):
         context = [rng.randrange(250) for _ in range(rng.randint(1, 30))]
         for _ in range(4):
             requests.append((context, [rng.randrange(250) for _ in range(rng.randint(1, 6))]))
-    got = continuation_logprobs(llama, requests, max_tokens=64)
+    got = continuation_logprobs(llama, requests, max_tokens=200)
+    if attention == "sdpa":
+        assert max(lengths) == prefix_tree.BLOCK_TOKENS
+        assert len(lengths) % llama.config.num_hidden_layers == 0
+    else:
+        assert not lengths
+    assert llama.config._attn_implementation == attention
     n_greedy = 0
     for (context, continuation), (total, greedy) in zip(requests, got, strict=True):
         ids = torch.tensor([context + continuation])
@@ -77,3 +101,16 @@ def test_log_probabilities_equal_one_forward_pass_each(model: BaseModel) -> None
         n_greedy += greedy
     follow = [int(llama(torch.tensor([requests[0][0]])).logits[0, -1].argmax())]
     assert continuation_logprobs(llama, [(requests[0][0], follow)], max_tokens=64)[0][1]
+
+
+def test_float32_products_are_exact_whoever_multiplies() -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    try:
+        multiply_by_onednn()
+        random = torch.Generator().manual_seed(1)
+        a = torch.randn(300, 576, generator=random)
+        b = torch.randn(576, 1536, generator=random)
+        exact = a.double() @ b.double()
+        assert float((a @ b - exact).abs().max()) < 1e-4 * float(exact.std())
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
