@@ -88,6 +88,10 @@ class Journal:
         self._is_dirty = True  # there may be bytes beyond the end that are no older frames
         self._open()
 
+    def record_for(self, store: str) -> None:
+        """What is appended from now on is this store's."""
+        self._store = store
+
     def append(self, columns: Mapping[str, list[str]], rows: Mapping[str, list[Row]]) -> int:
         """Write rows and wait until they are on disk; the bytes written. Nothing of them is kept
         where this fails.

@@ -4,13 +4,15 @@ One process owns the file. Writes are queued to one thread that makes them durab
 answer with a ``concurrent.futures.Future`` that is resolved then (async callers:
 ``asyncio.wrap_future``): answers and feedback once they are in the journal, the rest after COMMIT.
 Reads run on their own cursors from any thread and see every row whose future was resolved.
-Nothing is edited or deleted here, what is newest counts; ``feedback.erasing`` is the one exception.
+Nothing is edited or deleted here, what is newest counts. Two exceptions: ``feedback.erasing``, and
+how far other gateways' journals were brought in (``forget_shipments``).
 
 Over 400 lines because every table's writing and reading is here, a few lines each.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import secrets
@@ -28,8 +30,9 @@ from feedback.champion import BASE_VERSION
 from feedback.changes import Change, changes_since
 from feedback.conversations import ALIVE, Conversations
 from feedback.current import current_feedback_sql
-from feedback.database import Database
+from feedback.database import Database, newest_row, store_failed
 from feedback.forgotten import Forgotten
+from feedback.journal import read_state
 from feedback.migrations import MIGRATIONS, Migration
 from feedback.reviews import Reviews
 from feedback.rewriting import Rewriter
@@ -69,6 +72,7 @@ from pawl.schemas import (
     utc_now,
 )
 
+MOST_GATEWAYS = 1_000  # lives of other gateways of which it is known how far they came
 _log = logging.getLogger("pawl.store")
 
 
@@ -81,6 +85,10 @@ class Store:
         with database.reading() as cursor:
             types = column_types(cursor)
             next_seq = 1 + newest_seq(cursor, types)
+            state = read_state(cursor)
+        assert state is not None  # migration 14
+        # What others may know it by; its copies have the same. Its own id is in its journal alone.
+        self.identity = hashlib.sha256(f"pawl store {state[0]}".encode()).hexdigest()
         rows = self.read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
         self._promotions = [record_from(Promotion, row) for row in rows]
         self._version_settings = {row.version: row for row in self.all_version_settings()}
@@ -150,23 +158,50 @@ class Store:
         self, gateway_id: str, last: int, completions: Sequence[Completion]
     ) -> Future[None]:
         """Record answers from another gateway's journal, up to its row ``last``, all or none of
-        them; not those whose person was forgotten meanwhile."""
+        them; not those that were forgotten meanwhile, or whose person was."""
         kept = [
             row_of(one)
             for one in completions
-            if not self.forgotten.holds(one.created_at, one.rater_id)
+            if not self.forgotten.holds(one.created_at, one.rater_id, one.completion_id)
         ]
         rows: dict[str, list[Row]] = {"completions": kept} if kept else {}
         return self._writer.submit(Write({**rows, "gateway_frames": [(gateway_id, last)]}))
 
     def shipped_until(self, gateway_id: str) -> int:
-        """The newest row of a gateway's journal that was recorded, 0: none. Waits for what was
-        appended before."""
+        """The newest row of a gateway's journal that was recorded; 0: none, or it was forgotten.
+        Waits for what was appended before."""
         self.flush()
         [(last,)] = self.read(
             "SELECT coalesce(max(last), 0) FROM gateway_frames WHERE gateway_id = ?", [gateway_id]
         )
         return int(last)
+
+    def recorded(self, completion_ids: Sequence[str]) -> set[tuple[str, int]]:
+        """Which choices of these answers are here, those of deleted conversations too."""
+        rows = self.read(
+            "SELECT completion_id, choice_index FROM completions"
+            " WHERE completion_id IN (SELECT unnest(?::VARCHAR[]))",
+            [list(completion_ids)],
+        )
+        return {(str(completion_id), int(choice)) for completion_id, choice in rows}
+
+    def forget_shipments(self) -> None:
+        """Forget how far gateways came, but for the newest row of each of the newest
+        ``MOST_GATEWAYS``. Raises PawlError: the store can't be written."""
+        import duckdb
+
+        with self._writer.paused():
+            try:
+                with self._database.writing() as cursor:
+                    # The newest row of the table stays: a start looks for the newest of all.
+                    cursor.execute(
+                        "DELETE FROM gateway_frames WHERE seq NOT IN (SELECT max(seq)"
+                        " FROM gateway_frames GROUP BY gateway_id ORDER BY max(seq) DESC LIMIT ?)",
+                        [MOST_GATEWAYS],
+                    )
+                    self._database.acknowledge(newest_row(cursor))
+            except duckdb.Error as err:
+                raise store_failed(err) from err
 
     def append_feedback(self, feedback: Feedback) -> Future[Feedback]:
         """Record what a person said; resolves to the stored row.

@@ -111,15 +111,7 @@ class GroupWriter:
             if not self._closed:
                 self._queue.put(write)
                 return write.future
-        write.future.set_exception(
-            PawlError(
-                "the store is closed",
-                "the server is stopping",
-                "Send it again when it is up",
-                retryable=True,
-                code="store_closed",
-            )
-        )
+        write.future.set_exception(_closed())
         return write.future
 
     def close(self) -> bool:
@@ -146,9 +138,11 @@ class GroupWriter:
             caught_up: False: whatever is in the journal stays there.
 
         Raises:
-            PawlError: the database can't take what is in the journal.
+            PawlError: the database can't take what is in the journal, or it was closed.
         """
         with self._writing:
+            if caught_up and self._closed:
+                raise _closed()
             if caught_up:
                 if failure := self._apply():
                     raise failure
@@ -452,6 +446,16 @@ class GroupWriter:
                 connection.close()
             except duckdb.Error:
                 return
+
+
+def _closed() -> PawlError:
+    return PawlError(
+        "the store is closed",
+        "the server is stopping",
+        "Send it again when it is up",
+        retryable=True,
+        code="store_closed",
+    )
 
 
 def _fail(batch: Sequence[Write], err: PawlError) -> None:

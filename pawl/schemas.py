@@ -798,6 +798,7 @@ class Shipment(Body):
     version: str = Field("", description="of Pawl; has to be the server's")
     url: str = Field("", description="where it listens")
     network: str = Field("", description="what its loopback is known by; empty: not known")
+    store: str = Field("", description="that the journal was recorded for; empty: not known")
     columns: list[str] = Field([], description="of the frames' rows")
     frames: list[ShippedFrame] = Field([], description="of its journal, in order")
     ended: list[AnswerEnd] = []
@@ -1527,6 +1528,7 @@ class Shipped(Answer):
 
     ticket: str = Field(description="what that gateway's requests bring, so that it is known")
     is_open: bool = Field(description="requests are taken without a key")
+    store: str = Field("", description="what this store is known by, to its copies too")
     last: int | None = Field(
         None, description="newest row of that journal that is here; None: not looked up"
     )

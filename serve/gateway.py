@@ -120,7 +120,8 @@ async def _serve(
         shipping = asyncio.create_task(shipper.run())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         _log.info("gateway %s at %s, version %s", outbox.gateway_id, url, __version__)
-        say(f"This gateway is at {url}, the server with the store at {owner_url}")
+        of = f", store {outbox.store[:12]}" if outbox.store else ""
+        say(f"This gateway is at {url}, the server with the store at {owner_url}{of}")
         if shipper.ticket is None:
             say(f"Not reached yet, and tried again: {shipper.problem}")
         await serving
@@ -183,7 +184,7 @@ class GatewayApp:
     def _check(self) -> None:
         """Raises PawlError: nothing can be asked of the server now."""
         if self._shipper.down.is_set():
-            raise owner_unreachable(self._shipper.problem)
+            raise owner_unreachable()
         if self._shipper.is_open and not self._is_local:
             raise PawlError(
                 "this gateway can be reached from other machines, and its server asks for no key",
@@ -194,14 +195,13 @@ class GatewayApp:
             )
 
     def _health(self) -> JSONResponse:
-        """200 where requests can be taken, for a balancer before several gateways."""
+        """200 where requests can be taken, for a balancer before several gateways. Anybody may ask:
+        neither the server's address is told nor this gateway's id, which is as good as a secret."""
         shipper, is_up = self._shipper, not self._shipper.down.is_set()
         content = {
             "status": "ok" if is_up else "owner_unreachable",
-            "gateway_id": shipper.outbox.gateway_id,
-            "owner": self._owner_url,
-            "problem": shipper.problem or None,
             "n_unsent": shipper.outbox.n_waiting,
+            "n_journals_of_other_stores": len(shipper.of_other_stores),
         }
         headers = {"X-Request-Id": uuid.uuid4().hex}
         return JSONResponse(content, 200 if is_up else 503, headers)
@@ -221,7 +221,7 @@ class GatewayApp:
             if work.done():
                 self._end(work, began)
             elif not gone.done():
-                raise owner_unreachable(self._shipper.problem)
+                raise owner_unreachable()
         finally:
             for task in (work, gone, down):
                 task.cancel()
@@ -233,10 +233,9 @@ class GatewayApp:
         try:
             work.result()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            why = f"{type(error).__name__} {error}".strip()
+            _log.warning("an answer of the server broke off: %s %s", type(error).__name__, error)
             if not began.it:
-                raise owner_unreachable(why) from None
-            _log.warning("an answer of the server broke off: %s", why)  # and so does the client's
+                raise owner_unreachable() from None
 
     async def _answer(
         self, scope: Scope, client: _Client, began: _Begun, more: dict[str, str]
@@ -289,8 +288,8 @@ class GatewayApp:
                 await began.start(200, head)
             await began.send({"type": "http.response.body", "body": chunk, "more_body": True})
         else:
-            if not began.it:
-                raise owner_unreachable("it ended its answer before it had begun")
+            if not began.it:  # it ended its answer before it had begun
+                raise owner_unreachable()
             await began.send({"type": "http.response.body", "body": b""})
             return
         began.is_granted = True

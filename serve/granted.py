@@ -28,17 +28,17 @@ class Recorded:
 
     outbox: Outbox
     weights: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
+    taken: dict[str, list[Future[None]]] = field(default_factory=dict)
 
     def append_completion(self, completion: Completion) -> Future[None]:
-        self.taken.add(completion.completion_id)
-        return self.outbox.append_completion(completion)
+        row = self.outbox.append_completion(completion)
+        self.taken.setdefault(completion.completion_id, []).append(row)
+        return row
 
     def has_taken(self, completion_id: str) -> bool:
-        """Whether rows of it are in the journal; to be asked once, at its end."""
-        is_taken = completion_id in self.taken
-        self.taken.discard(completion_id)
-        return is_taken
+        """Whether rows of it are in the journal, or may be yet; to be asked once, at its end."""
+        rows = self.taken.pop(completion_id, [])
+        return any(not row.done() or row.exception() is None for row in rows)
 
     def weights_of(self, version: str) -> str:
         return self.weights[version]

@@ -12,6 +12,7 @@ from serve.api.admission import Admission
 from serve.engine.replicas import NOT_NEEDED, Replicas
 
 LOOK_SECONDS = 1.0
+RESTART_SECONDS = 60.0  # that one which died, or can't start, keeps others from being started
 MOST_FILLED = 0.5  # of the places of one replica fewer, so that it is not missed at once
 _log = logging.getLogger("pawl.engine")
 
@@ -37,6 +38,7 @@ class Scaling:
         self._settings, self._replicas, self._admission = settings, replicas, admission
         self._clock = clock
         self._needed_at = clock()  # when all that serve were needed last
+        self._restarting: dict[int, float] = {}  # since when, by number
         # Those that it may start: out, and not by an operator.
         self._spare = {one.number for one in replicas.replicas if one.is_out}
 
@@ -54,6 +56,11 @@ class Scaling:
         self._admission.look()  # one may have become ready
         now, replicas = self._clock(), self._replicas
         self._spare &= {one.number for one in replicas.replicas if one.is_out}
+        for one in replicas.replicas:
+            if one.state == "restarting" and not one.is_out:
+                self._restarting.setdefault(one.number, now)
+            else:
+                self._restarting.pop(one.number, None)
         room_of_fewer = self._settings.max_concurrent_requests * (replicas.n_serving - 1)
         if self._admission.longest_wait_seconds > self._settings.scale_up_seconds:
             self._needed_at = now
@@ -66,7 +73,10 @@ class Scaling:
 
     async def _start_one(self) -> None:
         replicas = self._replicas.replicas
-        if any(one.state in ("starting", "restarting") and not one.is_out for one in replicas):
+        is_starting = any(one.state == "starting" and not one.is_out for one in replicas)
+        if is_starting or any(
+            self._clock() - since < RESTART_SECONDS for since in self._restarting.values()
+        ):
             return
         stopped = [n for n in sorted(self._spare) if replicas[n - 1].state != "ready"]
         if stopped:

@@ -5,6 +5,10 @@ of the process), as on the server it is once it is in the server's. Frames are s
 and again until the server has said that they are on its disk; then the file begins anew. What a
 killed gateway left is sent by the next one that starts on the same folder.
 
+Each frame names the store that it was recorded for, as that store's server told it at the first
+contact; a server that has another store refuses it. Frames of earlier versions name the gateway
+instead, and go to whichever server is asked.
+
 Over 400 lines: the journal, and what is sent of it, are one order of steps.
 """
 
@@ -81,6 +85,7 @@ class Outbox:
         self._guard = threading.Lock()
         self._waiting: deque[Frame] = deque()
         self.last = self.last_sent = 0
+        self.store = ""  # that this life records for; empty: not known yet
         self._is_wiped, self._wiped_at = True, 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -93,6 +98,11 @@ class Outbox:
         future.set_running_or_notify_cancel()
         self._queue.put((row_of(completion), future))
         return future
+
+    def record_for(self, store: str) -> None:
+        """All that this life records is for this store; to be told before anything is."""
+        self.store = store
+        self._journal.record_for(store)
 
     def next_frames(self) -> list[Frame]:
         """The oldest that were not sent yet, in order; about ``MOST_AT_ONCE_BYTES`` of them."""
@@ -227,6 +237,7 @@ class Shipper:
         self._ended: list[AnswerEnd] = []
         self._wake, self._progress = asyncio.Event(), asyncio.Event()
         self._looked_at = -LOOK_SECONDS
+        self.of_other_stores: set[Path] = set()  # journals that were left, and not taken
 
     def ended(self, end: AnswerEnd) -> None:
         """Tell the server how an answer ended, with what was recorded of it."""
@@ -247,7 +258,7 @@ class Shipper:
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
-            raise owner_unreachable(self.problem) from None
+            raise owner_unreachable() from None
 
     async def first_contact(self) -> None:
         """Raises PawlError: the server does not take this gateway. Unreachable is no error."""
@@ -264,8 +275,8 @@ class Shipper:
             try:
                 await self._send(self.outbox.gateway_id, frames, ended)
             except (Unreachable, PawlError) as error:
-                if self.ticket is not None:
-                    _log.warning("%s", error)
+                if str(error) != self.problem:  # also at the first try
+                    _log.warning("the server with the store: %s", error)
                 self.ticket, self.problem = None, str(error)
                 self.down.set()
                 self._ended = ended + self._ended
@@ -300,7 +311,7 @@ class Shipper:
 
     async def _send_what_others_left(self) -> None:
         folder = self.outbox._path.parent
-        for path in sorted(folder.glob("*.journal")):
+        for path in sorted(set(folder.glob("*.journal")) - self.of_other_stores):
             try:
                 with hold_lock(path.with_suffix(".lock"), "it is a living gateway's", ""):
                     await self._send_file(path)
@@ -311,7 +322,10 @@ class Shipper:
                 path.with_suffix(".lock").unlink(missing_ok=True)
                 _log.error("not all of %s was sent, and it is kept: %s", aside, error)
             except (Unreachable, PawlError, OSError) as error:
-                is_living = isinstance(error, PawlError) and error.code == "locked"
+                code = error.code if isinstance(error, PawlError) else ""
+                if code == "other_store":
+                    self.of_other_stores.add(path)
+                is_living = code == "locked"
                 is_gone = isinstance(error, FileNotFoundError)  # it has just ended
                 _log.log(logging.DEBUG if is_living or is_gone else logging.WARNING,
                          "%s is left as it is: %s", path, error)  # fmt: skip
@@ -326,8 +340,9 @@ class Shipper:
             Damaged: rows are missing; the others were sent.
             Unreachable, PawlError: of ``_send``.
         """
-        known = (await self._send(path.stem, [], [])).last or 0
         found = sorted(find_frames(await asyncio.to_thread(path.read_bytes)), key=lambda f: f.last)
+        store = next((frame.store for frame in found if frame.store != path.stem), "")
+        known = (await self._send(path.stem, [], [], store=store)).last or 0
         frames: list[Frame] = []
         missing: list[str] = []
         n_rows = n_bytes = 0
@@ -339,20 +354,22 @@ class Shipper:
             rows, known = _rows_of(frame), frame.last
             size = sum(map(_size, rows))
             if frames and n_bytes + size > MOST_AT_ONCE_BYTES:
-                await self._send(path.stem, frames, [])
+                await self._send(path.stem, frames, [], store=store)
                 n_bytes, frames = 0, []
             frames.append(Frame(frame.last, rows, size))
             n_rows, n_bytes = n_rows + len(rows), n_bytes + size
-        await self._send(path.stem, frames, [], is_over=True)
+        await self._send(path.stem, frames, [], is_over=True, store=store)
         _log.info("sent %d answers that gateway %s had left", n_rows, path.stem)
         if missing:
             raise Damaged("; ".join(missing))
 
     async def _send(
         self, gateway_id: str, frames: Sequence[Frame], ended: Sequence[AnswerEnd],
-        *, is_over: bool = False,
+        *, is_over: bool = False, store: str = "",
     ) -> Shipped:  # fmt: skip
-        """Raises Unreachable; PawlError: the server refused it."""
+        """``store``: that the frames of another gateway are for, where that is known.
+
+        Raises Unreachable; PawlError: the server refused it."""
         import aiohttp
 
         is_own = gateway_id == self.outbox.gateway_id
@@ -360,6 +377,7 @@ class Shipper:
             "version": __version__,
             "url": self._url if is_own else "",
             "network": network_here(),
+            "store": self.outbox.store if is_own else store,
             "columns": COLUMNS,
             "frames": [{"last": frame.last, "rows": frame.rows} for frame in frames],
             "ended": [end.model_dump() for end in ended],
@@ -380,6 +398,8 @@ class Shipper:
             raise _refused(self._owner_url, answer.status, raw)
         shipped = Shipped.model_validate_json(raw)
         if is_own:
+            if not self.outbox.store and shipped.store:
+                self.outbox.record_for(shipped.store)
             self.ticket, self.is_open, self.problem = shipped.ticket, shipped.is_open, ""
             self.down.clear()
         return shipped
@@ -407,10 +427,11 @@ class Unreachable(Exception):
     """The server was not reached, or its answer did not come."""
 
 
-def owner_unreachable(why: str) -> PawlError:
+def owner_unreachable() -> PawlError:
+    """What a client is told: not the server's address, which may be in the reason."""
     return PawlError(
         "the server that has the store can't be reached",
-        why,
+        "it does not answer this gateway, or refuses it; the gateway's log says why",
         "Ask again in a few seconds; answers that were acknowledged are kept, and are sent to it",
         retryable=True,
         code="owner_unreachable",
@@ -423,11 +444,11 @@ def _refused(url: str, status: int, raw: bytes) -> PawlError:
         why, code, retryable = str(error["message"]), str(error["code"]), bool(error["retryable"])
     except (ValueError, KeyError, TypeError):
         why, code, retryable = raw[:300].decode(errors="replace"), "owner_refused", True
+    do = "Give the gateway a key of that server with the role gateway, by PAWL_API_KEY or api_key"
     return PawlError(
         f"the server at {url} does not take this gateway (HTTP {status})",
         why,
-        "Give the gateway a key of that server with the role gateway, by PAWL_API_KEY or api_key, "
-        "and the same version of Pawl",
+        "" if code in ("other_store", "other_version") else do,
         code=code,
         retryable=retryable,
     )

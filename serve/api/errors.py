@@ -41,7 +41,7 @@ STATUS_BY_CODE = {
     "key_exists": 409, "last_administrator": 409, "last_replica": 409, "locked": 409,
     "night_runs": 409,
     "no_earlier_champion": 409, "nothing_to_undo": 409,
-    "not_let_through": 409, "not_waiting": 409, "other_version": 409,
+    "not_let_through": 409, "not_waiting": 409, "other_store": 409, "other_version": 409,
     "snapshot_changed": 409, "snapshot_erased": 409,
     "split_salt_changed": 409,
     "file_too_large": 413, "request_too_large": 413,

@@ -55,9 +55,12 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
         source = "chat_page" if headers.get("x-pawl-source") == "chat_page" else "api"
         admission.charge_feedback(share_named_by(request), 1)
         await gateways.arrived(body.completion_id, body.preferred_over)
-        feedback, duplicate = await in_turn(
-            request, partial(submit_feedback, store, body, rater_id, source, caller.sees)
-        )
+        try:
+            feedback, duplicate = await in_turn(
+                request, partial(submit_feedback, store, body, rater_id, source, caller.sees)
+            )
+        except PawlError as error:
+            raise gateways.explained(error, body.completion_id, body.preferred_over) from None
         return StoredFeedback(**feedback.as_json(), duplicate=duplicate)
 
     @router.post("/v1/feedback/batch")
@@ -72,9 +75,10 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
             *(name for one in body.feedback for name in (one.completion_id, one.preferred_over))
         )
         results = []
-        for result in await in_turn(
+        stored_ones = await in_turn(
             request, partial(submit_feedbacks, store, sent, "api", caller.sees)
-        ):
+        )
+        for one, result in zip(body.feedback, stored_ones, strict=True):
             if not isinstance(result, PawlError):
                 feedback, duplicate = result
                 stored = StoredFeedback(**feedback.as_json(), duplicate=duplicate)
@@ -82,7 +86,8 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
             elif status_of(result) >= 500:
                 raise result
             else:
-                results.append(FeedbackResult.model_validate(error_body(result)))
+                told = gateways.explained(result, one.completion_id, one.preferred_over)
+                results.append(FeedbackResult.model_validate(error_body(told)))
         n_stored = sum(one.feedback is not None for one in results)
         return FeedbackResults(
             results=results, n_stored=n_stored, n_refused=len(results) - n_stored
@@ -107,7 +112,11 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
                 )
             return store.current_feedback(completion_id)
 
-        return [row for row in await in_turn(request, read) if caller.sees(row.rater_id)]
+        try:
+            rows = await in_turn(request, read)
+        except PawlError as error:
+            raise gateways.explained(error, completion_id) from None
+        return [row for row in rows if caller.sees(row.rater_id)]
 
     @router.get("/v1/feedback/categories")
     async def list_categories(request: Request) -> list[Category]:

@@ -8,7 +8,14 @@ that answer, are held by a connection, and are free again where that breaks.
 
 What it records comes from its journal, in order. A frame is known by the gateway's id and the
 number of its newest row; the store has the newest number in the transaction that brings the rows,
-so that what is sent again after a lost reply brings nothing twice. Used from the event loop only.
+so that what is sent again after a lost reply brings nothing twice. Rows that were not granted in
+this life of the server are looked up by their ids: those of a journal whose numbers were forgotten,
+or that comes under another id, bring nothing twice either, and replace nothing.
+
+Who has a key of the role and knows a gateway's id can speak for it: ids are told to administrators
+alone. Used from the event loop only.
+
+Over 400 lines: what a gateway says, and what is known of it, are read together.
 """
 
 from __future__ import annotations
@@ -17,6 +24,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,10 +63,26 @@ CARRIED = "x-pawl-carried"  # header of an answer that holds a grant
 MOST_SHIPMENT_BYTES = 64 * 2**20
 SILENT_SECONDS = 10.0  # then a gateway's answers hold no place any more
 ARRIVAL_SECONDS = 10.0  # that feedback waits for its answer to come from another gateway
+LOST_SECONDS = 120.0  # after its end an answer that has not come is said not to be known
 MOST_COMING = 100_000
+MOST_KNOWN = 1_000  # gateways; beyond that the one that was heard longest ago is dropped
+FORGET_EVERY = 10_000  # shipments
 COLUMNS = columns_of(Completion)
 GatewayId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 _log = logging.getLogger("pawl.gateways")
+
+
+@dataclass(eq=False, slots=True)
+class Coming:
+    """An answer that a gateway was granted, and that is not in the store yet."""
+
+    gateway_id: str
+    arrived: asyncio.Future[None]
+    ended_at: float = math.inf  # when it was under way last
+
+    @property
+    def is_lost(self) -> bool:
+        return time.monotonic() - self.ended_at > LOST_SECONDS
 
 
 @dataclass(eq=False)
@@ -66,7 +90,7 @@ class RemoteGateway:
     """One other gateway, in one life of its process."""
 
     gateway_id: str
-    coming: dict[str, asyncio.Future[None]]  # of all gateways
+    coming: dict[str, Coming]  # of all gateways
     url: str = ""
     is_local: bool = False
     ticket: str = field(default_factory=lambda: secrets.token_hex(32))
@@ -75,7 +99,6 @@ class RemoteGateway:
     receiving: asyncio.Lock = field(default_factory=asyncio.Lock)
     silence: asyncio.TimerHandle | None = None
     _ends: dict[str, asyncio.Future[AnswerEnd]] = field(default_factory=dict)
-    _mine: dict[str, None] = field(default_factory=dict)  # of ``coming``
 
     @property
     def n_answers(self) -> int:
@@ -89,19 +112,24 @@ class RemoteGateway:
         self._ends[completion_id] = loop.create_future()
         if len(self.coming) >= MOST_COMING:  # of gateways that never came back
             self.coming.pop(next(iter(self.coming)))
-        self.coming[completion_id] = loop.create_future()
-        self._mine[completion_id] = None
+        coming = self.coming[completion_id] = Coming(self.gateway_id, loop.create_future())
         try:
             yield self._ends[completion_id]
         finally:
             del self._ends[completion_id]
+            coming.ended_at = time.monotonic()
+
+    def is_granted(self, completion_id: str) -> bool:
+        """Whether this gateway was to answer it, and nothing of it has come yet."""
+        coming = self.coming.get(completion_id)
+        return coming is not None and coming.gateway_id == self.gateway_id
 
     def hear(self) -> None:
         """It is there."""
         self.heard_at = time.monotonic()
         if self.silence is not None:
             self.silence.cancel()
-        self.silence = asyncio.get_running_loop().call_later(SILENT_SECONDS, self._let_go)
+        self.silence = asyncio.get_running_loop().call_later(SILENT_SECONDS, self.let_go)
 
     def end(self, ended: AnswerEnd) -> None:
         future = self._ends.get(ended.completion_id)
@@ -111,19 +139,19 @@ class RemoteGateway:
             self.came(ended.completion_id)
 
     def came(self, completion_id: str) -> None:
-        """An answer is in the store, or never will be."""
-        self._mine.pop(completion_id, None)
-        future = self.coming.pop(completion_id, None)
-        if future is not None and not future.done():
-            future.set_result(None)
+        """An answer is in the store, or never will be. Nothing, where another gateway has it."""
+        if self.is_granted(completion_id):
+            arrived = self.coming.pop(completion_id).arrived
+            if not arrived.done():
+                arrived.set_result(None)
 
     def leave(self) -> None:
         """Nothing more will come."""
-        self._let_go()
-        for completion_id in list(self._mine):
+        for completion_id in list(self.coming):
             self.came(completion_id)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Its answers hold no place any more."""
         if self._ends:
             _log.warning("gateway %s is silent: %d answers of it hold no place any more",
                          self.gateway_id, len(self._ends))  # fmt: skip
@@ -137,7 +165,9 @@ class Gateways:
     """All others that were heard since this server began."""
 
     def __init__(self) -> None:
-        self._coming: dict[str, asyncio.Future[None]] = {}
+        self._coming: dict[str, Coming] = {}
+        self._looking_up = asyncio.Lock()
+        self._n_kept = FORGET_EVERY  # shipments since the last look at what can be forgotten
         self._known: dict[str, RemoteGateway] = {}
         self._tickets: dict[str, RemoteGateway] = {}
 
@@ -153,12 +183,14 @@ class Gateways:
         return None if any(map(is_loopback, hosts)) else gateway
 
     async def arrived(self, *completion_ids: str | None) -> None:
-        """Wait until answers that other gateways have under way are in the store.
+        """Wait until answers that other gateways have under way are in the store; not for those
+        that ended ``LOST_SECONDS`` ago and have not come.
 
         Raises:
             PawlError: one is not, after ``ARRIVAL_SECONDS`` (``answer_on_its_way``).
         """
-        waiting = [self._coming[one] for one in completion_ids if one in self._coming]
+        found = [self._coming[one] for one in completion_ids if one and one in self._coming]
+        waiting = {one.arrived for one in found if not one.is_lost}
         if not waiting:
             return
         _, missing = await asyncio.wait(waiting, timeout=ARRIVAL_SECONDS)
@@ -173,6 +205,20 @@ class Gateways:
                 param="completion_id",
             )
 
+    def explained(self, error: PawlError, *completion_ids: str | None) -> PawlError:
+        """Why one of them is not known, where its gateway never brought it; else ``error``."""
+        coming = self._coming
+        lost = [one for one in completion_ids if one and one in coming and coming[one].is_lost]
+        if error.code != "completion_not_found" or not lost:
+            return error
+        return PawlError(
+            f"completion {lost[0]!r} never came from the gateway that answered it",
+            "that gateway was killed or cut off; what it acknowledged is in its journal",
+            "Start 'pawl gateway' on that gateway's state folder, then send it again",
+            code=error.code,
+            param=error.param,
+        )
+
     async def take(
         self, store: Store, gateway_id: str, shipment: Shipment
     ) -> tuple[str, int | None]:
@@ -180,8 +226,9 @@ class Gateways:
         where that is known.
 
         Raises:
-            PawlError: it is another version (``other_version``), a row is none, or the store can't
-                take them; nothing of the frames was kept then.
+            PawlError: it is another version (``other_version``), or was recorded for another store
+                (``other_store``), a row is none, or the store can't take them; nothing of the
+                frames was kept then.
         """
         if shipment.version != pawl.__version__ or (
             shipment.frames and shipment.columns != COLUMNS
@@ -192,10 +239,21 @@ class Gateways:
                 "Install the same on both; what is in its journal is kept until then",
                 code="other_version",
             )
+        if shipment.store not in ("", store.identity):
+            raise PawlError(
+                "this gateway's journal was recorded for another store",
+                f"it is for the store {shipment.store[:12]}, this server has {store.identity[:12]}",
+                "Start the gateway before the server of that store, once, and it is sent there; "
+                "one that is running and shall stay before this server: start it again. Where "
+                "that store is gone, delete the file from the gateway's folder gateways/",
+                code="other_store",
+            )
         gateway = self._known.get(gateway_id)
         if gateway is None:
-            gateway = self._known[gateway_id] = RemoteGateway(gateway_id, self._coming)
-            self._tickets[gateway.ticket] = gateway
+            gateway = RemoteGateway(gateway_id, self._coming)
+            if len(self._known) >= MOST_KNOWN:
+                self._drop(min(self._known.values(), key=lambda one: one.heard_at))
+            self._known[gateway_id] = self._tickets[gateway.ticket] = gateway
             _log.info("gateway %s at %s is there", gateway_id, shipment.url or "an older journal")
         gateway.url = shipment.url
         gateway.is_local = bool(shipment.network) and shipment.network == network_here()
@@ -218,19 +276,53 @@ class Gateways:
             if new:
                 rows = [_read(row) for frame in new for row in frame.rows]
                 last, gateway.last = new[-1].last, None  # not known, until it is done
-                await asyncio.wrap_future(store.append_shipped(gateway.gateway_id, last, rows))
+                async with contextlib.AsyncExitStack() as around:
+                    if not all(gateway.is_granted(row.completion_id) for row in rows):
+                        await around.enter_async_context(self._looking_up)
+                        rows = await self._only_new(store, gateway, rows)
+                    await asyncio.wrap_future(store.append_shipped(gateway.gateway_id, last, rows))
                 gateway.last = last
+                self._n_kept += 1
         for frame in frames:
             for row in frame.rows:
                 gateway.came(str(row[0]))
+        if frames and self._n_kept >= FORGET_EVERY:
+            self._n_kept = 0
+            try:
+                await asyncio.to_thread(store.forget_shipments)
+            except PawlError as error:  # what was sent is kept
+                _log.warning("how far gateways came is not forgotten: %s", error)
+
+    async def _only_new(
+        self, store: Store, gateway: RemoteGateway, rows: Sequence[Completion]
+    ) -> list[Completion]:
+        """Those that are not in the store, and that no other gateway has under way."""
+        seen = await asyncio.to_thread(store.recorded, [row.completion_id for row in rows])
+        kept = []
+        for row in rows:
+            coming, key = self._coming.get(row.completion_id), (row.completion_id, row.choice_index)
+            is_anothers = coming is not None and coming.gateway_id != gateway.gateway_id
+            if key not in seen and not is_anothers:
+                kept.append(row)
+            seen.add(key)
+        if len(kept) < len(rows):
+            _log.warning(
+                "%d of %d rows of gateway %s are not kept: they are here, or another gateway's",
+                len(rows) - len(kept), len(rows), gateway.gateway_id,
+            )  # fmt: skip
+        return kept
 
     def _forget(self, gateway: RemoteGateway) -> None:
+        self._drop(gateway)
         gateway.leave()
+        _log.info("gateway %s has left, with all of its journal here", gateway.gateway_id)
+
+    def _drop(self, gateway: RemoteGateway) -> None:
+        gateway.let_go()
         if gateway.silence is not None:
             gateway.silence.cancel()
         self._known.pop(gateway.gateway_id, None)
         self._tickets.pop(gateway.ticket, None)
-        _log.info("gateway %s has left, with all of its journal here", gateway.gateway_id)
 
     def listed(self) -> list[GatewayInfo]:
         now = time.monotonic()
@@ -279,7 +371,7 @@ def gateway_routes(store: Store, gateways: Gateways, is_open: Callable[[], bool]
 
         shipment = await asyncio.to_thread(read) if len(raw) > LARGE_BYTES else read()
         ticket, last = await gateways.take(store, gateway_id, shipment)
-        return Shipped(ticket=ticket, is_open=is_open(), last=last)
+        return Shipped(ticket=ticket, is_open=is_open(), store=store.identity, last=last)
 
     return router
 

@@ -207,6 +207,41 @@ def test_cut_off_it_ends_what_it_began_and_a_kill_loses_none_of_it(tmp_path: Pat
         assert len(server.store.completions()) == 2
 
 
+def test_another_store_at_the_servers_address_gets_nothing_of_the_first(tmp_path: Path) -> None:
+    first, second = (Settings(state_dir=tmp_path / name) for name in ("first", "second"))
+    with live(first, command=fake_command(*SLOWLY)) as server, live(second, wait=False) as other:
+        cable = Cable(urlsplit(server.url).port or 0)
+        url, state_dir = f"http://127.0.0.1:{cable.port}", tmp_path / "gateway"
+
+        def starts_before(at: Live, settings: Settings) -> GatewayProcess:
+            cable.cut()
+            cable._target = "127.0.0.1", urlsplit(at.url).port or 0
+            cable.mend()
+            return GatewayProcess(url, state_dir, api_key_of(settings))
+
+        def health() -> dict[str, object]:
+            return dict(httpx.get(one.url + "/health").json())
+
+        one = starts_before(server, first)
+        try:
+            with httpx.stream("POST", one.url + CHAT, json=body("count 60", stream=True),
+                              timeout=60) as answer:  # fmt: skip
+                completion_id = answer.headers["X-Pawl-Completion-Id"]
+                cable.cut()
+                assert [line for line in answer.iter_lines() if line][-1] == "data: [DONE]"
+            one.kill()
+            one = starts_before(other, second)
+            eventually(lambda: health()["n_journals_of_other_stores"] == 1, "it is left as it is")
+            assert httpx.get(one.url + "/v1/models").status_code == 200
+            assert one.stop() == 0
+            assert other.store.completions() == []
+            one = starts_before(server, first)
+            assert len(server.rows(completion_id)) == 1
+        finally:
+            one.stop()
+        assert list((state_dir / "gateways").iterdir()) == []
+
+
 def test_below_a_path_it_answers_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAWL_API__ROOT_PATH", "/pawl")
     settings = Settings(state_dir=tmp_path)

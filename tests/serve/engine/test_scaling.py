@@ -1,0 +1,51 @@
+"""When replicas by load are started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from pawl.errors import PawlError
+from pawl.models import BaseModel
+from pawl.settings import Settings
+from serve.api.admission import Admission
+from serve.engine.child import Child, Start
+from serve.engine.replicas import Replicas
+from serve.scaling import RESTART_SECONDS, Scaling
+
+
+def test_one_that_cannot_start_keeps_no_further_one_back_for_long(tmp_path: Path) -> None:
+    """As on a cluster whose node goes again and again."""
+    engine = {"replicas": 1, "max_replicas": 3, "max_concurrent_requests": 1}
+    settings = Settings(state_dir=tmp_path, engine=engine)
+    now = 0.0
+
+    async def lost(start: Start, say: Callable[[str], None]) -> Child:
+        raise PawlError("its node was lost", code="node_lost", retryable=True)
+
+    async def look_while_answers_wait() -> None:
+        nonlocal now
+        base = BaseModel("base", Path(), None, "", "", 512)
+        replicas = Replicas(settings, base, start=lost, backoff_seconds=(30.0,))
+        admission = Admission(settings.engine, clock=lambda: now)
+        scaling = Scaling(settings.engine, replicas, admission, clock=lambda: now)
+        _, second, third = replicas.replicas
+
+        async def ask() -> None:
+            async with admission.place("ann", 1, 10):
+                await asyncio.sleep(3600)
+
+        asking = [asyncio.create_task(ask()) for _ in range(2)]
+        await asyncio.sleep(0)
+        for seconds, out in ((0.0, 2), (100.0, 1), (1.0, 1), (RESTART_SECONDS - 2, 1), (2.0, 0)):
+            now += seconds
+            await scaling.look()
+            await asyncio.sleep(0.01)
+            assert [second.is_out, third.is_out].count(True) == out, now
+        assert second.state == "restarting"
+        for task in asking:
+            task.cancel()
+        await replicas.stop()
+
+    asyncio.run(look_while_answers_wait())
