@@ -100,6 +100,10 @@ def test_numbers_are_forgotten_and_a_repeat_that_comes_later_brings_nothing_twic
         asyncio.run(repeat(store))
         assert kept(store).count("c1") == kept(store).count("c2") == 1
         assert kept(store)[-1] == "c3"
+    files = set(tmp_path.iterdir())
+    with pytest.raises(PawlError, match="closed"):  # as one that a stop overtook
+        store.forget_shipments()
+    assert set(tmp_path.iterdir()) == files
 
 
 def test_a_gateway_replaces_no_answer_and_brings_none_of_anothers(tmp_path: Path) -> None:
