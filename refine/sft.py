@@ -32,6 +32,7 @@ PATIENCE_EPOCHS = 2
 REPLAY_WEIGHT = 4.0
 # What the trainer counts over epochs: a checkpoint has it (``refine/checkpoints.py``).
 COUNTERS = ("learned", "n_tokens", "n_taught", "n_exact", "most_learned", "n_stale", "stop_step")
+GENERAL_PASS_TOKENS = 512  # about; each takes 12 bytes for every word of the vocabulary
 MOST_NATS = 50.0  # a token, in a perplexity that is shown
 
 
@@ -115,17 +116,33 @@ def on_general_text(model: Any, rows: Sequence[list[int]]) -> dict[str, float]:
     """What a training costs elsewhere, in nats a token: ``drift`` is KL(base || model) and
     ``general_loss`` -log p of rows of token ids that no training sees; nothing without rows."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    nats = loss = 0.0
+    def log_probs(inputs: Any) -> Any:
+        return model(input_ids=inputs, use_cache=False).logits[:, :-1].float().log_softmax(-1)
+
     n_tokens = sum(len(ids) - 1 for ids in rows)
+    by_length = sorted(rows, key=len)
+    n_in_pass = math.ceil(len(rows) / max(1, math.ceil(n_tokens / GENERAL_PASS_TOKENS)))
+    nats = loss = 0.0
     is_training = model.training
     model.eval()
     with torch.no_grad():
-        for ids in rows:
-            inputs = torch.tensor([ids], device=model.device)
-            nats += float(divergence(model, inputs, torch.ones_like(inputs), inputs))
-            logits = model(input_ids=inputs, use_cache=False).logits[0, :-1].float()
-            loss += float(torch.nn.functional.cross_entropy(logits, inputs[0, 1:], reduction="sum"))
+        for start in range(0, len(rows), max(1, n_in_pass)):
+            some = by_length[start : start + n_in_pass]
+            # Padded on the right, which no token before it sees.
+            inputs = pad_sequence([torch.tensor(ids) for ids in some], batch_first=True)
+            inputs = inputs.to(model.device)
+            lengths = torch.tensor([len(ids) for ids in some], device=model.device)
+            is_there = torch.arange(1, inputs.shape[1], device=model.device) < lengths[:, None]
+            with model.disable_adapter():
+                of_base = log_probs(inputs)[is_there]
+            of_model = log_probs(inputs)[is_there]
+            nats += float(
+                torch.nn.functional.kl_div(of_model, of_base, log_target=True, reduction="sum")
+            )
+            labels = inputs[:, 1:][is_there]
+            loss += float(torch.nn.functional.nll_loss(of_model, labels, reduction="sum"))
     model.train(is_training)
     return {"drift": nats / n_tokens, "general_loss": loss / n_tokens} if n_tokens else {}
 

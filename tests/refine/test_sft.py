@@ -148,7 +148,7 @@ def test_divergence_is_nothing_at_the_base_and_grows_with_the_distance(world_mod
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from refine.sft import divergence
+    from refine.sft import divergence, on_general_text
 
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
@@ -180,3 +180,16 @@ def test_divergence_is_nothing_at_the_base_and_grows_with_the_distance(world_mod
     far.backward()
     assert any(weight.grad is not None and weight.grad.abs().sum() > 0
                for name, weight in model.named_parameters() if "lora_" in name)  # fmt: skip
+
+    # As the watch over everyday text has it, whose passes hold rows of several lengths.
+    rows = [[5, 6, 7, 8, 9], [5, 6, 7], list(range(5, 40))]
+    n_each = [len(row) - 1 for row in rows]
+    together = on_general_text(model, rows)
+    with torch.no_grad():
+        losses = [model(torch.tensor([row]), labels=torch.tensor([row])).loss for row in rows]
+    nats = sum(float(loss) * n for loss, n in zip(losses, n_each, strict=True))
+    assert together["general_loss"] == pytest.approx(nats / sum(n_each), rel=1e-4)
+    alone = sum(on_general_text(model, [row])["drift"] * (len(row) - 1) for row in rows)
+    assert together["drift"] == pytest.approx(alone / sum(n_each), rel=1e-3)
+    assert 6 * on_general_text(model, rows[:2])["drift"] == pytest.approx(by_hand, rel=1e-3)
+    assert on_general_text(model, []) == {}

@@ -1,0 +1,43 @@
+"""SFT as anyone would write it with TRL: python -m benchmarks.trl_stock ROWS MODEL OUT JSON
+
+``ROWS`` is JSON lines of ``prompt`` and ``completion``, each a list of messages; JSON has
+``n_epochs``, ``learning_rate``, ``rank``, ``alpha`` and ``seed``. All else is by default.
+Prints ``{"seconds": ...}``, of the training alone, and leaves the adapter in ``OUT``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def main(rows: Path, model: str, out: str, options: dict[str, float]) -> None:
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=out,
+            num_train_epochs=options["n_epochs"],
+            learning_rate=options["learning_rate"],
+            seed=int(options["seed"]),
+            save_strategy="no",
+            report_to="none",
+            use_cpu=not torch.cuda.is_available(),  # which it does not find out
+        ),
+        train_dataset=Dataset.from_list([json.loads(line) for line in rows.open(encoding="utf-8")]),
+        peft_config=LoraConfig(
+            r=int(options["rank"]), lora_alpha=options["alpha"], target_modules="all-linear"
+        ),
+    )
+    result = trainer.train()
+    trainer.save_model(out)
+    print(json.dumps({"seconds": result.metrics["train_runtime"]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
