@@ -130,7 +130,7 @@ def by_trl(prompts: Path, base: BaseModel, out_dir: Path, options: dict[str, flo
     """Train by ``benchmarks.trl_stock``; seconds of its steps."""
     command = [sys.executable, "-m", "benchmarks.trl_stock", str(prompts), str(base.model_dir),
                str(out_dir), json.dumps(options)]  # fmt: skip
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True,
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True,
                           env={**child_environment(), "HF_HUB_OFFLINE": "1"})  # fmt: skip
     seconds: float = json.loads(done.stdout.splitlines()[-1])["seconds"]
     return seconds
