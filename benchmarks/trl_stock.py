@@ -7,8 +7,8 @@ Prints ``{"seconds": ...}``, of the training alone, and leaves the adapter in ``
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 
@@ -40,4 +40,10 @@ def main(rows: Path, model: str, out: str, options: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("out")
+    parser.add_argument("options", type=json.loads)
+    args = parser.parse_args()
+    main(args.rows, args.model, args.out, args.options)
