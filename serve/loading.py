@@ -103,7 +103,7 @@ class Loader:
         where = f"replica {engine.number}: " if len(self._replicas) > 1 else ""
         if weights == BASE_VERSION:
             if await _answers(engine):
-                return ProbeResult("live", "the base answers, which needs no probe")
+                return ProbeResult("live", "the base's weights need no probe")
             return ProbeResult("failed", f"{where}the base does not answer")
         adapter_dir = self._settings.adapters_dir / weights
         try:

@@ -354,7 +354,7 @@ class Promoter:
             target = rollback_target(self._store.promotions(), to)
             row = begin("rollback", target, champion)
             if target == BASE_VERSION:
-                return await self._steps.flip(row, "the base needs no probe")
+                return await self._steps.flip(row, "the base's weights need no probe")
             if not self._steps.loader.is_ready:
                 return await self._steps.flip(
                     row, "no engine runs: the next start loads and probes it"

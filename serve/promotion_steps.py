@@ -114,7 +114,8 @@ class Steps:
                 row = replace(row, probe={**row.probe, "share": share})
                 reason = f"it answers {share * 100:g} % of conversations"
                 return await self.record(row, "canary", reason)
-            return await self.flip(row, result.reason)
+            reason = f"forced past the gate; {result.reason}" if forced else result.reason
+            return await self.flip(row, reason)
         if result.outcome == "indistinguishable" and forced:
             return await self.flip(row, f"forced, though {result.reason}")
         if n_tries < MOST_TRIES and not await self.loader.base_answers():
@@ -189,7 +190,7 @@ class Steps:
                 if version != BASE_VERSION:
                     result = await self.loader.bring_in(version, self.store.champion())
                 elif await self.loader.base_answers():
-                    result = ProbeResult("live", "the base needs no probe")
+                    result = ProbeResult("live", "the base's weights need no probe")
                 else:
                     result = ProbeResult("failed", "the base does not answer")
             yield result

@@ -42,7 +42,7 @@ def _format(default: str, about: str) -> Any:
     multiple=True,
     metavar="FIELD=COLUMN,...",
     help="Name the columns of a table or of records of no known format: prompt, system, "
-    "completion, chosen, rejected, label, rater, comment, categories.",
+    "completion, chosen, rejected, label, rater, comment, categories, task.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be added; add nothing.")
 @click.pass_context

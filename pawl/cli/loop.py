@@ -182,7 +182,7 @@ def show_command(ctx: click.Context, run: str) -> None:
         echo(f"  {one_line(describe_step(step, figures))}")
     if progress := found.get("progress"):
         took = {"seconds": seconds_since(progress["began_at"])}
-        echo(f"  {one_line(describe_step(progress['step'], took))}  runs")
+        echo(f"  {one_line(describe_step(progress['step'], took))}  so far")
     if has_verdict:
         verdict = read_json(run_dir / "verdict.json")
         echo(f"verdict: {one_line(verdict['outcome'].replace('_', ' '))}")

@@ -108,7 +108,9 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     for night in client.get("/admin/runs", {"limit": 1})[:1]:
         echo(one_line(f"night     {night['run_id']}  {standing(night)}"))
     echo(f"base      {status['base']['name']}")
-    echo(f"engine    {engine['state']}  {one_line(engine.get('detail') or '')}".rstrip())
+    more = engine.get("detail") or ""
+    more = one_line(more) if more != engine["state"] else ""
+    echo(f"engine    {engine['state']}  {more}".rstrip())
     echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")
     for one in _gateways(client):
         echo(f"gateway   {one['url'] or one['gateway_id']}  {one['n_answers']} answers under way, "

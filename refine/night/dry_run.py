@@ -47,9 +47,9 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
         f"snapshot {manifest['snapshot_id']}: {', '.join(counts) or 'no rows'}",
         f"method: {plan.method} ({plan.reason})",
         f"beside the held-out prompts: {found.n_controls} answers that nobody flagged "
-        f"({found.controls_per_flag:.3g} conversations are not flagged for each one that is), "
-        f"{found.n_kept} prompts that were fixed once; {found.n_decided_before} prompts have "
-        "decided before",
+        f"({found.controls_per_flag:.3g} unflagged conversations for each flagged one), "
+        f"{found.n_kept} prompts that were fixed once; {found.n_decided_before} prompts were "
+        "evidence in an earlier night",
         found.power,
         *(
             [f"the challenger keeps the system prompt and sampling of {champion}"]

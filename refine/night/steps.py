@@ -325,7 +325,9 @@ def replay(night: Night) -> Result:
             lambda fraction: on_event({"stage": "replay", "fraction": fraction}),
             has_system=night.base.check.supports_system,
         )
-        summary = f"{n_generated} answers generated, the rest kept from earlier nights"
+        kept = ", the rest kept from earlier nights"
+        has_kept = n_generated < night.current_plan.n_replay_rows
+        summary = f"{n_generated} answers generated{kept if has_kept else ''}"
     write_json(night.path("replay.json"), {"n_generated": n_generated})
     return Result(summary)
 
