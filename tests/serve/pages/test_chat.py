@@ -238,7 +238,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(server: Composed, browser:
     tab.open(server.url)
     tab.ask("count 80")
     tab.thumb("Dislike").click()
-    for what in (tab.button("Send"), tab.button("New chat"), tab.page.locator("#pawl-form")):
+    for what in (tab.page.locator("#pawl-form"), tab.button("Send"), tab.button("New chat")):
         expect(what).to_be_in_viewport(ratio=0.99)
     tab.button("Save feedback").scroll_into_view_if_needed()
     expect(tab.button("Save feedback")).to_be_in_viewport(ratio=0.99)
