@@ -98,6 +98,8 @@ def sft(base: BaseModel, work: Path, args: argparse.Namespace) -> None:
                 manifest = train(Job.in_run(run_dir, base, snapshot_dir, plan, work / "replay"))
                 [done] = manifest.recipe["stages"]
                 taken, n_tokens = done["seconds"], done["n_tokens"]
+                if done["n_steps"] < done["max_steps"]:
+                    sys.exit(f"nothing measured: it ended early ({done['stopped_because']})")
             else:
                 taken = by_trl(prompts, base, run_dir / "adapter", stock)
             seconds[arm].append(taken)

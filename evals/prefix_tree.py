@@ -20,6 +20,8 @@ Example: the sequences ``[5 6 7 8]`` and ``[5 6 9]`` become
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +36,7 @@ from transformers.modeling_utils import AttentionInterface
 BLOCK_TOKENS = 64  # whose attention is worked out at once
 BLOCKWISE = "pawl_blockwise"  # the attention's name among transformers' own
 Block = tuple[int, int, torch.Tensor, torch.Tensor]  # see ``blocks_of``
+_BY_NAME = re.compile(r"_attn_implementation\s*(?:==|!=|in\b|not in\b)")
 
 
 @dataclass(slots=True)
@@ -116,10 +119,17 @@ def _attend_blockwise(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     blocks: Sequence[Block] | None = None,
+    blocks_are_of: torch.Tensor | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """As transformers' ``sdpa``; with ``blocks``, of shape (1, heads, tokens, dimension) each."""
-    if blocks is None:  # of a model that does not pass them on
+    is_same = (
+        attention_mask is not None
+        and blocks_are_of is not None
+        and attention_mask.data_ptr() == blocks_are_of.data_ptr()
+    )
+    # A model may not pass them on, or have made another mask for a layer.
+    if blocks is None or not is_same:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     parts = [
         sdpa_attention_forward(
@@ -134,18 +144,25 @@ AttentionInterface.register(BLOCKWISE, _attend_blockwise)
 AttentionMaskInterface.register(BLOCKWISE, sdpa_mask)
 
 
+def _takes_blocks(kind: Any) -> bool:
+    """``kind``: a model's class. Not where it compares the attention's name: DeepSeek V3.2's chosen
+    tokens hang on that."""
+    kinds = {one.kind for one in inspect.signature(kind.forward).parameters.values()}
+    source = inspect.getsource(sys.modules[kind.__module__])
+    return inspect.Parameter.VAR_KEYWORD in kinds and not _BY_NAME.search(source)
+
+
 @contextmanager
 def _blockwise(model: Any) -> Iterator[bool]:
-    """Attention by blocks, where the model's own is ``sdpa``: others may do more than that.
+    """Attention by blocks, where the model's own is ``sdpa`` and nothing more hangs on that name.
     Yields whether it takes ``blocks``."""
     before = model.config._attn_implementation
-    kinds = {one.kind for one in inspect.signature(model.forward).parameters.values()}
-    if before != "sdpa" or inspect.Parameter.VAR_KEYWORD not in kinds:
+    if before != "sdpa" or not _takes_blocks(type(model)):
         yield False
         return
     model.set_attn_implementation(BLOCKWISE)
     try:
-        yield True
+        yield model.config._attn_implementation == BLOCKWISE
     finally:
         model.set_attn_implementation(before)
 
@@ -164,7 +181,7 @@ def continuation_logprobs(
     Args:
         model: a causal language model of transformers; takes 4-dimensional masks.
         requests: pairs of token ids, context and continuation, neither empty.
-        max_tokens: tokens of a row; a row's mask takes 5 bytes for each pair of them.
+        max_tokens: tokens of a row; a row's masks take 10 bytes for each pair of them.
         max_read: tokens of a row whose logits are made: 4 bytes each for every word of the
             vocabulary, twice.
         on_row: called with the number of requests done after every row.
@@ -182,39 +199,39 @@ def continuation_logprobs(
     n_read = [max(len(requests[r][1]) for r in of_sequence[i]) for i in range(len(unique))]
     results: list[tuple[float, bool]] = [(float("nan"), False)] * len(requests)
     done = 0
-    for row in pack(list(unique), max_tokens, n_read, max_read):
-        nodes: dict[int, int] = {}  # node -> line of the logits
-        lines: list[tuple[int, list[int]]] = []
-        for sequence, path in row.paths.items():
-            for request in of_sequence[sequence]:
-                wanted = path[-len(requests[request][1]) :]
-                lines.append((request, [nodes.setdefault(n, len(nodes)) for n in wanted]))
-        mask = torch.from_numpy(row.mask()).to(device)
-        bias = torch.zeros(mask.shape, dtype=dtype, device=device)
-        bias.masked_fill_(~mask, torch.finfo(dtype).min)
-        with _blockwise(model) as takes:
+    with _blockwise(model) as takes:
+        for row in pack(list(unique), max_tokens, n_read, max_read):
+            nodes: dict[int, int] = {}  # node -> line of the logits
+            lines: list[tuple[int, list[int]]] = []
+            for sequence, path in row.paths.items():
+                for request in of_sequence[sequence]:
+                    wanted = path[-len(requests[request][1]) :]
+                    lines.append((request, [nodes.setdefault(n, len(nodes)) for n in wanted]))
+            mask = torch.from_numpy(row.mask()).to(device)
+            bias = torch.zeros(mask.shape, dtype=dtype, device=device)
+            bias.masked_fill_(~mask, torch.finfo(dtype).min)
             logits = model(
                 input_ids=torch.tensor([row.ids], device=device),
                 position_ids=torch.tensor([row.positions], device=device),
                 attention_mask=bias[None, None],
                 logits_to_keep=torch.tensor(list(nodes), device=device),
                 use_cache=False,
-                **({"blocks": blocks_of(bias)} if takes else {}),
+                **({"blocks": blocks_of(bias), "blocks_are_of": bias} if takes else {}),
             ).logits[0]
-        logprobs = torch.log_softmax(logits.float(), dim=-1)
-        greedy = logprobs.argmax(dim=-1)
-        where = torch.tensor([n for _, line in lines for n in line], device=device)
-        tokens = torch.tensor(
-            [t for request, _ in lines for t in requests[request][1]], device=device
-        )
-        values = logprobs[where, tokens].double().cpu().numpy()
-        right = (greedy[where] == tokens).cpu().numpy()
-        at = 0
-        for request, line in lines:
-            part = slice(at, at + len(line))
-            results[request] = (float(values[part].sum()), bool(right[part].all()))
-            at += len(line)
-        done += len(lines)
-        if on_row:
-            on_row(done)
+            logprobs = torch.log_softmax(logits.float(), dim=-1)
+            greedy = logprobs.argmax(dim=-1)
+            where = torch.tensor([n for _, line in lines for n in line], device=device)
+            tokens = torch.tensor(
+                [t for request, _ in lines for t in requests[request][1]], device=device
+            )
+            values = logprobs[where, tokens].double().cpu().numpy()
+            right = (greedy[where] == tokens).cpu().numpy()
+            at = 0
+            for request, line in lines:
+                part = slice(at, at + len(line))
+                results[request] = (float(values[part].sum()), bool(right[part].all()))
+                at += len(line)
+            done += len(lines)
+            if on_row:
+                on_row(done)
     return results

@@ -32,7 +32,7 @@ PATIENCE_EPOCHS = 2
 REPLAY_WEIGHT = 4.0
 # What the trainer counts over epochs: a checkpoint has it (``refine/checkpoints.py``).
 COUNTERS = ("learned", "n_tokens", "n_taught", "n_exact", "most_learned", "n_stale", "stop_step")
-GENERAL_PASS_TOKENS = 512  # about; each takes 12 bytes for every word of the vocabulary
+GENERAL_PASS_TOKENS = 512  # each takes 20 bytes for every word of the vocabulary
 MOST_NATS = 50.0  # a token, in a perplexity that is shown
 
 
@@ -112,6 +112,18 @@ def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> 
     return torch.nn.functional.kl_div(log_probs(), of_base, log_target=True, reduction="sum")
 
 
+def in_passes(rows: Sequence[list[int]], max_tokens: int) -> Iterator[list[list[int]]]:
+    """Rows of like length together, of ``max_tokens`` tokens at most, padding included, or one."""
+    part: list[list[int]] = []
+    for row in sorted(rows, key=len):
+        if part and (len(part) + 1) * len(row) > max_tokens:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
+
+
 def on_general_text(model: Any, rows: Sequence[list[int]]) -> dict[str, float]:
     """What a training costs elsewhere, in nats a token: ``drift`` is KL(base || model) and
     ``general_loss`` -log p of rows of token ids that no training sees; nothing without rows."""
@@ -122,14 +134,11 @@ def on_general_text(model: Any, rows: Sequence[list[int]]) -> dict[str, float]:
         return model(input_ids=inputs, use_cache=False).logits[:, :-1].float().log_softmax(-1)
 
     n_tokens = sum(len(ids) - 1 for ids in rows)
-    by_length = sorted(rows, key=len)
-    n_in_pass = math.ceil(len(rows) / max(1, math.ceil(n_tokens / GENERAL_PASS_TOKENS)))
     nats = loss = 0.0
     is_training = model.training
     model.eval()
     with torch.no_grad():
-        for start in range(0, len(rows), max(1, n_in_pass)):
-            some = by_length[start : start + n_in_pass]
+        for some in in_passes(rows, GENERAL_PASS_TOKENS):
             # Padded on the right, which no token before it sees.
             inputs = pad_sequence([torch.tensor(ids) for ids in some], batch_first=True)
             inputs = inputs.to(model.device)

@@ -311,7 +311,9 @@ class Shipper:
 
     async def _send_what_others_left(self) -> None:
         folder = self.outbox._path.parent
-        for path in sorted(set(folder.glob("*.journal")) - self.of_other_stores):
+        there = set(folder.glob("*.journal"))
+        self.of_other_stores &= there
+        for path in sorted(there - self.of_other_stores):
             try:
                 with hold_lock(path.with_suffix(".lock"), "it is a living gateway's", ""):
                     await self._send_file(path)

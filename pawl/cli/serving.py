@@ -113,7 +113,8 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     echo(f"engine    {engine['state']}  {more}".rstrip())
     echo(f"address   {status.get('url') or 'no server is running; start it with: pawl up'}")
     for one in _gateways(client):
-        echo(f"gateway   {one['url'] or one['gateway_id']}  {one['n_answers']} answers under way, "
+        where = one_line(one["url"] or one["gateway_id"])
+        echo(f"gateway   {where}  {one['n_answers']} answers under way, "
              f"heard {one['heard_seconds']:.0f} s ago")  # fmt: skip
     for name, n in status["counts"].items():
         echo(f"{name:<22}{n:>9,}")

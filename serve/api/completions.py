@@ -418,6 +418,7 @@ class Gateway:
     ) -> bytes:
         """Let the gateway that the request came by ask the engine and record what it answers; wait
         until it says how that ended. Its place, and the weights, are held as long."""
+        remote.check_heard()  # it may have waited for long
         exchange.asked = exchange.recorded = True
         exchange.first_token_seconds = 0.0  # it sends a stream's comments from here on
         grant = grant_of(exchange, engine, self.store.weights_of(exchange.version))

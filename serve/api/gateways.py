@@ -104,6 +104,22 @@ class RemoteGateway:
     def n_answers(self) -> int:
         return len(self._ends)
 
+    @property
+    def is_silent(self) -> bool:
+        """Nothing was heard of it for so long that its key may be revoked; or it has left."""
+        return time.monotonic() - self.heard_at > SILENT_SECONDS
+
+    def check_heard(self) -> None:
+        """Raises PawlError: it is silent, and is granted nothing."""
+        if self.is_silent:
+            raise PawlError(
+                "the server hears nothing of this gateway any more",
+                f"for {SILENT_SECONDS:g} s: it was cut off, or its key was revoked",
+                "Send it again",
+                retryable=True,
+                code="owner_unreachable",
+            )
+
     @contextlib.contextmanager
     def answering(self, completion_id: str) -> Iterator[asyncio.Future[AnswerEnd]]:
         """An answer that this gateway asks the engine for; resolves once it says how it ended, or
@@ -175,7 +191,7 @@ class Gateways:
         """Whose ticket it is. None: nobody's, as after a start of this server; of one that is
         silent, whose key may have been revoked; or of one that can't reach these engines."""
         gateway = self._tickets.get(ticket)
-        if gateway is None or time.monotonic() - gateway.heard_at > SILENT_SECONDS:
+        if gateway is None or gateway.is_silent:
             return None
         if gateway.is_local:
             return gateway
@@ -252,7 +268,7 @@ class Gateways:
         if gateway is None:
             gateway = RemoteGateway(gateway_id, self._coming)
             if len(self._known) >= MOST_KNOWN:
-                self._drop(min(self._known.values(), key=lambda one: one.heard_at))
+                self._make_room()
             self._known[gateway_id] = self._tickets[gateway.ticket] = gateway
             _log.info("gateway %s at %s is there", gateway_id, shipment.url or "an older journal")
         gateway.url = shipment.url
@@ -277,7 +293,9 @@ class Gateways:
                 rows = [_read(row) for frame in new for row in frame.rows]
                 last, gateway.last = new[-1].last, None  # not known, until it is done
                 async with contextlib.AsyncExitStack() as around:
-                    if not all(gateway.is_granted(row.completion_id) for row in rows):
+                    keys = {(row.completion_id, row.choice_index) for row in rows}
+                    is_granted = all(gateway.is_granted(row.completion_id) for row in rows)
+                    if not is_granted or len(keys) < len(rows):
                         await around.enter_async_context(self._looking_up)
                         rows = await self._only_new(store, gateway, rows)
                     await asyncio.wrap_future(store.append_shipped(gateway.gateway_id, last, rows))
@@ -297,12 +315,15 @@ class Gateways:
         self, store: Store, gateway: RemoteGateway, rows: Sequence[Completion]
     ) -> list[Completion]:
         """Those that are not in the store, and that no other gateway has under way."""
-        seen = await asyncio.to_thread(store.recorded, [row.completion_id for row in rows])
+        ids = [row.completion_id for row in rows]
+        # Before the look: what is another's now and no more then, is seen by it.
+        coming = self._coming
+        others = {i for i in ids if i in coming and coming[i].gateway_id != gateway.gateway_id}
+        seen = await asyncio.to_thread(store.recorded, ids)
         kept = []
         for row in rows:
-            coming, key = self._coming.get(row.completion_id), (row.completion_id, row.choice_index)
-            is_anothers = coming is not None and coming.gateway_id != gateway.gateway_id
-            if key not in seen and not is_anothers:
+            key = (row.completion_id, row.choice_index)
+            if key not in seen and row.completion_id not in others:
                 kept.append(row)
             seen.add(key)
         if len(kept) < len(rows):
@@ -317,8 +338,26 @@ class Gateways:
         gateway.leave()
         _log.info("gateway %s has left, with all of its journal here", gateway.gateway_id)
 
+    def _make_room(self) -> None:
+        """Drop the gateway that was heard longest ago.
+
+        Raises:
+            PawlError: all of them are there (``overloaded``).
+        """
+        oldest = min(self._known.values(), key=lambda one: one.heard_at)
+        if not oldest.is_silent or oldest.receiving.locked():
+            raise PawlError(
+                f"this server hears {MOST_KNOWN:,} gateways already",
+                "it knows no more at once",
+                "Try again later",
+                retryable=True,
+                code="overloaded",
+            )
+        self._drop(oldest)
+
     def _drop(self, gateway: RemoteGateway) -> None:
         gateway.let_go()
+        gateway.heard_at = -math.inf
         if gateway.silence is not None:
             gateway.silence.cancel()
         self._known.pop(gateway.gateway_id, None)

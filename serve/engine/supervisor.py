@@ -358,7 +358,8 @@ class Engine:
             except Exception:  # the base serves all the same; 'pawl' answers 503 without its own
                 _log.exception("the adapters could not be loaded")
         self.start_seconds = time.monotonic() - began
-        while not await self._answers() and time.monotonic() < deadline:
+        until = time.monotonic() + 2 * HEALTH_SECONDS  # beyond that, ``watch`` says what it is
+        while not await self._answers() and time.monotonic() < until:
             if child.ended is not None:  # by an adapter: it was never ready, and its end is noticed
                 return child
             await asyncio.sleep(POLL_SECONDS)

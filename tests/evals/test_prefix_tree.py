@@ -103,6 +103,13 @@ def test_log_probabilities_equal_one_forward_pass_each(
     assert continuation_logprobs(llama, [(requests[0][0], follow)], max_tokens=64)[0][1]
 
 
+def test_a_model_that_asks_for_the_attentions_name_gets_no_other() -> None:
+    from transformers import DeepseekV32ForCausalLM, LlamaForCausalLM
+
+    assert prefix_tree._takes_blocks(LlamaForCausalLM)
+    assert not prefix_tree._takes_blocks(DeepseekV32ForCausalLM)
+
+
 def test_float32_products_are_exact_whoever_multiplies() -> None:
     before = torch.backends.mkldnn.matmul.fp32_precision
     try:

@@ -137,6 +137,36 @@ def test_a_gateway_replaces_no_answer_and_brings_none_of_anothers(tmp_path: Path
         asyncio.run(send(store))
 
 
+def test_living_gateways_make_no_room_for_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_KNOWN", 2)
+
+    async def test(store: Store) -> None:
+        gateways = Gateways()
+        first, _ = await gateways.take(store, ONE, shipment())
+        second, _ = await gateways.take(store, OTHER, shipment())
+        with pytest.raises(PawlError) as caught:
+            await gateways.take(store, "3" * 32, shipment())
+        assert (caught.value.code, caught.value.retryable) == ("overloaded", True)
+        one = gateways.holder(first, ["http://10.0.0.1:1"])
+        assert one is not None
+        assert gateways.holder(second, ["http://10.0.0.1:1"]) is not None
+        one.check_heard()
+        one.heard_at -= module.SILENT_SECONDS + 1  # as after a cut
+        with pytest.raises(PawlError, match="hears nothing"):
+            one.check_heard()
+        await gateways.take(store, "3" * 32, shipment())
+        assert gateways.holder(first, ["http://10.0.0.1:1"]) is None
+        assert [info.gateway_id for info in gateways.listed()] == [OTHER, "3" * 32]
+        twice = shipment((2, [*answers(1), *answers(1)]))
+        await gateways.take(store, OTHER, twice)
+        assert kept(store) == ["c1"]
+
+    with Store.open(tmp_path / "pawl.duckdb") as store:
+        asyncio.run(test(store))
+
+
 def test_what_was_recorded_for_another_store_is_refused(tmp_path: Path) -> None:
     [one] = answers(1)
 

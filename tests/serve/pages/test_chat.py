@@ -243,4 +243,8 @@ def test_a_phone_shows_all_without_scrolling_sideways(server: Composed, browser:
     tab.button("Save feedback").scroll_into_view_if_needed()
     expect(tab.button("Save feedback")).to_be_in_viewport(ratio=0.99)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+    tab.page.set_viewport_size({"width": 640, "height": 360})  # on its side
+    form = tab.page.locator("#pawl-form").bounding_box()
+    assert form is not None
+    assert form["height"] <= 0.6 * 360
     context.close()

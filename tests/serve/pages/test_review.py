@@ -484,6 +484,8 @@ def test_without_accounts_the_key_of_the_state_folder_opens_it(
         tab.open(server.url)
         tab.page.get_by_role("navigation", name="Pages").get_by_role("link", name="Review").click()
         expect(tab.page.get_by_text("admin.key")).to_be_visible()
+        way_back = tab.page.get_by_role("link", name="To the chat")
+        assert (way_back.get_attribute("href") or "").endswith("/")
         assert httpx.get(f"{server.url}/review/config").status_code == 401
         sign_in(tab.page, "", str(api_key_of(settings)))
         expect(tab.page.locator(".review-item")).to_contain_text("Nothing waits for you")
