@@ -34,9 +34,9 @@ from evals.gate import gate_rules
 from evals.runner import Scores, score
 from evals.score import write_scores
 from evals.suites import Suite, choose, load
-from pawl.files import write_json
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import GateSettings
+from refine.night.evidence import write_watch
 
 # Nats of an answer's sum. Two sums in float32, added in another order, were up to 2e-4 apart.
 TOLERANCE = 1e-3
@@ -158,13 +158,10 @@ class Bench:
 
     def _night(self, base: BaseModel, champion: Scores, folder: Path) -> None:
         """The adapter against what is known of the base, as far as the test needs."""
-        write_scores(folder / "champion", champion.items, {})
-        watch = folder / "watch.json"
-        rules = gate_rules(GateSettings(), self.suite)
-        reference = {"items": "champion/items.jsonl", "margin": rules.margin, "margins": {}}
-        write_json(watch, {"alpha": rules.alpha, "references": [reference]})
+        write_scores(folder / "scores" / "champion", champion.items, {})
+        watch = write_watch(folder, gate_rules(GateSettings(), self.suite), [])
         with self._timed("night"):
-            scores = self._score(base, self.adapter, folder / "scores", watch)
+            scores = self._score(base, self.adapter, folder / "kept", watch)
         self.n_night = len(scores.items)
 
     def _score(

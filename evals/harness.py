@@ -171,6 +171,7 @@ class Scorer(HFLM):
             problem = self._tree_problem(sample, batch_size)
             if problem:
                 log.warning("scoring one sequence a row: %s", problem)
+                torch.backends.mkldnn.matmul.fp32_precision = "ieee"
                 self.method = "one sequence a row"
         if self.method == "prefix tree":
             return continuation_logprobs(self.model, pairs, max_tokens=ROW_TOKENS, on_row=on_row)
@@ -196,11 +197,9 @@ class Scorer(HFLM):
         try:
             tree = continuation_logprobs(self.model, sample, max_tokens=ROW_TOKENS)
         except Exception as error:  # a model's own code may raise anything
-            torch.backends.mkldnn.matmul.fp32_precision = "ieee"
             return f"the model takes no such rows: {error!r}"
         for (a, _), (b, _) in zip(plain, tree, strict=True):
             # Both NaN: the weights are, both ways say so, and the verdict will too.
             if not (abs(a - b) <= SELF_CHECK_TOLERANCE or (math.isnan(a) and math.isnan(b))):
-                torch.backends.mkldnn.matmul.fp32_precision = "ieee"
                 return f"log-probabilities differ by {abs(a - b):.2g}"
         return ""

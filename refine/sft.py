@@ -96,8 +96,11 @@ def collator(pad_token_id: int) -> Callable[[list[dict[str, Any]]], dict[str, An
     return collate
 
 
-def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
-    """KL(base || model) in nats, summed over the labelled tokens; ``model`` is a PeftModel."""
+def log_probs_of_both(
+    model: Any, input_ids: Any, attention_mask: Any, labels: Any
+) -> tuple[Any, Any]:
+    """What the base and ``model``, a PeftModel, say at each labelled token: natural logarithms, of
+    shape [labelled tokens, vocabulary]. Only the model's have a gradient."""
     import torch
 
     def log_probs() -> Any:
@@ -109,51 +112,44 @@ def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> 
     with torch.no_grad(), model.disable_adapter():
         of_base = log_probs()
     model.train(is_training)
-    return torch.nn.functional.kl_div(log_probs(), of_base, log_target=True, reduction="sum")
+    return of_base, log_probs()
 
 
-def in_passes(rows: Sequence[list[int]], max_tokens: int) -> Iterator[list[list[int]]]:
-    """Rows of like length together, of ``max_tokens`` tokens at most, padding included, or one."""
-    part: list[list[int]] = []
-    for row in sorted(rows, key=len):
-        if part and (len(part) + 1) * len(row) > max_tokens:
-            yield part
-            part = []
-        part.append(row)
-    if part:
-        yield part
+def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
+    """KL(base || model) in nats, summed over the labelled tokens; ``model`` is a PeftModel."""
+    import torch
+
+    of_base, of_model = log_probs_of_both(model, input_ids, attention_mask, labels)
+    return torch.nn.functional.kl_div(of_model, of_base, log_target=True, reduction="sum")
 
 
 def on_general_text(model: Any, rows: Sequence[list[int]]) -> dict[str, float]:
     """What a training costs elsewhere, in nats a token: ``drift`` is KL(base || model) and
     ``general_loss`` -log p of rows of token ids that no training sees; nothing without rows."""
     import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    def log_probs(inputs: Any) -> Any:
-        return model(input_ids=inputs, use_cache=False).logits[:, :-1].float().log_softmax(-1)
 
     n_tokens = sum(len(ids) - 1 for ids in rows)
+    if not n_tokens:
+        return {}
+    batch = collator(0)([
+        {"input_ids": ids, "labels": ids, "is_taught": False, "is_replay": False} for ids in rows
+    ])  # fmt: skip
     nats = loss = 0.0
     is_training = model.training
     model.eval()
     with torch.no_grad():
-        for some in in_passes(rows, GENERAL_PASS_TOKENS):
-            # Padded on the right, which no token before it sees.
-            inputs = pad_sequence([torch.tensor(ids) for ids in some], batch_first=True)
-            inputs = inputs.to(model.device)
-            lengths = torch.tensor([len(ids) for ids in some], device=model.device)
-            is_there = torch.arange(1, inputs.shape[1], device=model.device) < lengths[:, None]
-            with model.disable_adapter():
-                of_base = log_probs(inputs)[is_there]
-            of_model = log_probs(inputs)[is_there]
+        for part in split_batch(batch, GENERAL_PASS_TOKENS, GENERAL_PASS_TOKENS):
+            inputs, mask, labels = (
+                part[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")
+            )
+            of_base, of_model = log_probs_of_both(model, inputs, mask, labels)
             nats += float(
                 torch.nn.functional.kl_div(of_model, of_base, log_target=True, reduction="sum")
             )
-            labels = inputs[:, 1:][is_there]
-            loss += float(torch.nn.functional.nll_loss(of_model, labels, reduction="sum"))
+            targets = labels[:, 1:][labels[:, 1:] != -100]
+            loss += float(torch.nn.functional.nll_loss(of_model, targets, reduction="sum"))
     model.train(is_training)
-    return {"drift": nats / n_tokens, "general_loss": loss / n_tokens} if n_tokens else {}
+    return {"drift": nats / n_tokens, "general_loss": loss / n_tokens}
 
 
 class EpochSampler:

@@ -148,7 +148,7 @@ def test_divergence_is_nothing_at_the_base_and_grows_with_the_distance(world_mod
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from refine.sft import divergence, in_passes, on_general_text
+    from refine.sft import divergence, on_general_text
 
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
@@ -191,7 +191,10 @@ def test_divergence_is_nothing_at_the_base_and_grows_with_the_distance(world_mod
     assert together["general_loss"] == pytest.approx(nats / sum(n_each), rel=1e-4)
     alone = sum(on_general_text(model, [row])["drift"] * (len(row) - 1) for row in rows)
     assert together["drift"] == pytest.approx(alone / sum(n_each), rel=1e-3)
-    assert [len(part) for part in in_passes(rows * 2, 40)] == [4, 1, 1]
-    assert [sum(map(len, part)) for part in in_passes(rows, 1)] == [3, 5, 35]
+    batch = batch_of([5, 3, 35] * 2)
+    batch["is_replay"][:] = False
+    assert [len(part["labels"]) for part in split_batch(batch, 40, 40)] == [4, 1, 1]
+    parts = split_batch(batch, 1, 1)
+    assert [int(part["attention_mask"].sum()) for part in parts] == [3, 3, 5, 5, 35, 35]
     assert 6 * on_general_text(model, rows[:2])["drift"] == pytest.approx(by_hand, rel=1e-3)
     assert on_general_text(model, []) == {}
