@@ -121,6 +121,7 @@ def test_one_that_dies_while_its_adapters_are_loaded_is_not_ready(
         async with toy_world(tmp_path, n_replicas=2) as world:
             second = world.engine.replicas[1]
             caplog.set_level("INFO", logger="pawl.engine")
+            caplog.clear()  # the first start is there where an earlier test set the level
             finish = second.on_ready
 
             async def die() -> None:

@@ -101,6 +101,8 @@ def test_too_few_new_rows_or_too_little_time_train_nothing(world: World) -> None
     assert (few.outcome, run_id in few.reason) == ("no_run", True)
 
 
+# A file that the end of the time meets while it is opened is closed without its ``with``.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_night_whose_time_is_over_is_carried_on(world: World) -> None:
     world.complain(20)
     with pytest.raises(PawlError) as stopped:
