@@ -96,37 +96,37 @@ def collator(pad_token_id: int) -> Callable[[list[dict[str, Any]]], dict[str, An
     return collate
 
 
-def log_probs_of_both(
-    model: Any, input_ids: Any, attention_mask: Any, labels: Any
-) -> tuple[Any, Any]:
-    """What the base and ``model``, a PeftModel, say at each labelled token: natural logarithms, of
-    shape [labelled tokens, vocabulary]. Only the model's have a gradient."""
+def logits_of_both(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> tuple[Any, Any]:
+    """What the base and ``model``, a PeftModel, say at each labelled token, of shape [labelled
+    tokens, vocabulary]. Only the model's have a gradient."""
     import torch
 
-    def log_probs() -> Any:
-        logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-        return logits[:, :-1][labels[:, 1:] != -100].float().log_softmax(-1)
+    def logits() -> Any:
+        of_all = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        return of_all[:, :-1][labels[:, 1:] != -100]
 
     is_training = model.training
     model.eval()  # a base with dropout says something else each time
     with torch.no_grad(), model.disable_adapter():
-        of_base = log_probs()
+        of_base = logits()
     model.train(is_training)
-    return of_base, log_probs()
+    return of_base, logits()
 
 
 def divergence(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> Any:
     """KL(base || model) in nats, summed over the labelled tokens; ``model`` is a PeftModel."""
-    import torch
+    from refine.lm_head import Divergence
 
-    of_base, of_model = log_probs_of_both(model, input_ids, attention_mask, labels)
-    return torch.nn.functional.kl_div(of_model, of_base, log_target=True, reduction="sum")
+    return Divergence.apply(*logits_of_both(model, input_ids, attention_mask, labels))
 
 
 def on_general_text(model: Any, rows: Sequence[list[int]]) -> dict[str, float]:
     """What a training costs elsewhere, in nats a token: ``drift`` is KL(base || model) and
     ``general_loss`` -log p of rows of token ids that no training sees; nothing without rows."""
     import torch
+    from torch.nn.functional import cross_entropy
+
+    from refine.lm_head import Divergence
 
     n_tokens = sum(len(ids) - 1 for ids in rows)
     if not n_tokens:
@@ -142,12 +142,10 @@ def on_general_text(model: Any, rows: Sequence[list[int]]) -> dict[str, float]:
             inputs, mask, labels = (
                 part[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")
             )
-            of_base, of_model = log_probs_of_both(model, inputs, mask, labels)
-            nats += float(
-                torch.nn.functional.kl_div(of_model, of_base, log_target=True, reduction="sum")
-            )
+            of_base, of_model = logits_of_both(model, inputs, mask, labels)
+            nats += float(Divergence.apply(of_base, of_model))
             targets = labels[:, 1:][labels[:, 1:] != -100]
-            loss += float(torch.nn.functional.nll_loss(of_model, targets, reduction="sum"))
+            loss += float(cross_entropy(of_model.float(), targets, reduction="sum"))
     model.train(is_training)
     return {"drift": nats / n_tokens, "general_loss": loss / n_tokens}
 

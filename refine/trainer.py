@@ -131,13 +131,15 @@ def run_stage(
     from transformers import EarlyStoppingCallback, PrinterCallback
     from transformers.integrations import TensorBoardCallback
 
+    from refine.lm_head import make_logits_where_labels_are
+
     if not any(row.split == "train" for row in rows.kept):
         raise PawlError(
             f"no rows are left for {stage.kind}",
             f"left out: {dict(rows.left_out)}",
             "Raise train.max_length_tokens, or gather more feedback",
         )
-    _score_labelled_positions_only()
+    make_logits_where_labels_are()
     if not torch.cuda.is_available() and rows.longest_tokens <= EAGER_TOKENS:
         model.get_base_model().set_attn_implementation("eager")
     is_sft = stage.kind == "sft"
@@ -379,19 +381,6 @@ def _pass_rows(stage: Stage, longest_tokens: int, max_tokens: int) -> int:
 def _longest_pass(stage: Stage, longest_tokens: int, pass_rows: int) -> int:
     """Tokens that a pass may have to keep: DPO's rows are two answers each."""
     return longest_tokens * {"sft": 1, "dpo": 2 * pass_rows, "kto": pass_rows}[stage.kind]
-
-
-def _score_labelled_positions_only() -> None:
-    """Let TRL's trainers make logits where there is a label.
-
-    TRL 1.16 does so on GPUs; elsewhere it scores every position of a padded batch, which on a CPU
-    takes as long as the rest of a small model, and gigabytes (``trl.trainer.utils``,
-    ``add_fused_lm_head``: ``compact``, for the sake of compilers that fix shapes).
-    """
-    from trl.trainer import utils
-
-    assert callable(utils._use_triton), "TRL changed: look for 'compact' in add_fused_lm_head"
-    utils._use_triton = lambda device: True
 
 
 def release_memory() -> None:

@@ -103,10 +103,10 @@ def _gradients(
     from trl import SFTConfig
 
     from refine.datasets import encode_answer
-    from refine.trainer import _score_labelled_positions_only
+    from refine.lm_head import make_logits_where_labels_are
     from tests.refine.tiny import ask, says
 
-    _score_labelled_positions_only()
+    make_logits_where_labels_are()
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
