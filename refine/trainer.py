@@ -127,6 +127,7 @@ def run_stage(
     """
     import torch
     from datasets import Dataset
+    from peft.helpers import disable_input_dtype_casting
     from torch.utils.tensorboard import SummaryWriter
     from transformers import EarlyStoppingCallback, PrinterCallback
     from transformers.integrations import TensorBoardCallback
@@ -229,7 +230,8 @@ def run_stage(
 
     trainer.saved, trainer.progress, trainer.on_saved = saved, watch.progress, on_saved
     trainer.remove_callback(PrinterCallback)  # our own reports say it
-    with reporting.of_stage(stage.kind):
+    # PEFT would make float32 of a layer's input before autocast makes bf16 of it.
+    with reporting.of_stage(stage.kind), disable_input_dtype_casting(model, active=config.bf16):
         if begun is None and has_validation:
             watch.first_validation = _numbers(trainer.evaluate())
         output = trainer.train(resume_from_checkpoint=str(interrupted[0]) if interrupted else None)
