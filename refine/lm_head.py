@@ -47,7 +47,9 @@ class LogProbs(torch.autograd.Function):
         is_autocast = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if is_autocast else hidden.dtype
         weight = weight.to(dtype)
-        asked = {name: [] for name in ("entropy", "mean_logits", "is_top1") if name in outputs}
+        asked: dict[str, list[Any]] = {
+            name: [] for name in ("entropy", "mean_logits", "is_top1") if name in outputs
+        }
         log_probs, slopes = [], []
         for states, labels in zip(hidden.split(TOKENS), targets.split(TOKENS), strict=True):
             logits = states.to(dtype) @ weight.T
