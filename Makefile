@@ -1,6 +1,6 @@
 # make up      install what is missing, then serve: prints the address, Ctrl-C stops
 # make check   install what is missing, then lint and every test that is quick: no engine, no browser
-# make test    make check, then the tests that start vLLM, drive a browser or train
+# make test    make check, then the tests that start vLLM, drive a browser or train, then make cluster
 # make cluster the tests that need a Ray cluster, in an environment of their own (240 MB, build/ray)
 # make demo    people correct what the model invents; a night later it knows better
 # make bars    speed and endurance, each a command; the figures go to docs/measurements.md
@@ -52,6 +52,7 @@ browser:
 test: check browser
 	$(PYTEST) -m "slow and not engine and not browser" $(ARGS)
 	$(PYTEST) -m "engine or browser" $(ARGS)
+	@$(MAKE) --no-print-directory cluster
 
 # Ray beside what the project's own environment has, which stays as it is.
 RAY := build/ray
