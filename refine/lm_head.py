@@ -25,7 +25,11 @@ OF_TRL = utils._ChunkedLogProbFunction
 class LogProbs(torch.autograd.Function):
     """``apply`` takes and gives what TRL's does: of hidden states [n, hidden size] and targets [n]
     their log-probabilities in nats, and entropy, mean logit and whether the target is the first of
-    the likeliest as asked for, all [n]. Only the log-probabilities have a gradient."""
+    the likeliest as asked for, all [n]. Only the log-probabilities have a gradient.
+
+    Raises:
+        NotImplementedError: on the way back, where a loss holds the entropy.
+    """
 
     @classmethod
     def apply(cls, hidden: Any, weight: Any, bias: Any, targets: Any, temperature: float,
@@ -54,7 +58,7 @@ class LogProbs(torch.autograd.Function):
         for states, labels in zip(hidden.split(TOKENS), targets.split(TOKENS), strict=True):
             logits = states.to(dtype) @ weight.T
             if bias is not None:
-                logits += bias
+                logits += bias.to(dtype)
             label = labels[:, None]
             if "is_top1" in asked:
                 is_top1 = logits.gather(1, label)[:, 0] == logits.amax(-1)
@@ -64,21 +68,27 @@ class LogProbs(torch.autograd.Function):
                 asked["mean_logits"].append(logits.mean(-1, dtype=torch.float32))
             of_all = logits.log_softmax(-1, dtype=torch.float32)
             log_probs.append(of_all.gather(1, label)[:, 0])
+            if "entropy" not in asked and not ctx.needs_input_grad[0]:
+                continue
+            probs = of_all.exp()
             if "entropy" in asked:
-                asked["entropy"].append(-(of_all.exp() * of_all).sum(-1))
+                asked["entropy"].append(-of_all.mul_(probs).sum(-1))
             if ctx.needs_input_grad[0]:
-                of_all.exp_().scatter_add_(1, label, torch.full(label.shape, -1.0))
-                slopes.append((of_all.to(dtype) @ weight).float().neg_())
+                probs.scatter_add_(1, label, torch.full(label.shape, -1.0))
+                slopes.append((probs.to(dtype) @ weight).float().neg_())
         ctx.dtype = hidden.dtype
         ctx.save_for_backward(torch.cat(slopes) if slopes else hidden.new_zeros(hidden.shape))
+        ctx.set_materialize_grads(False)
         found = {name: torch.cat(values) for name, values in asked.items()}
-        ctx.mark_non_differentiable(*found.values())
+        ctx.mark_non_differentiable(*(found[name] for name in found if name != "entropy"))
         return torch.cat(log_probs), *(
             found.get(name) for name in ("entropy", "mean_logits", "is_top1")
         )
 
     @staticmethod
-    def backward(ctx: Any, of_log_probs: Any, *_: Any) -> Any:
+    def backward(ctx: Any, of_log_probs: Any, of_entropy: Any, *_: Any) -> Any:
+        if of_entropy is not None:
+            raise NotImplementedError("the entropy has no gradient here: ask for it detached")
         (slopes,) = ctx.saved_tensors
         return (slopes * of_log_probs[:, None]).to(ctx.dtype), None, None, None, None
 
@@ -96,7 +106,7 @@ class Divergence(torch.autograd.Function):
             base = of_base[some].log_softmax(-1, dtype=torch.float32)
             model = of_model[some].log_softmax(-1, dtype=torch.float32)
             by_base = base.exp()
-            nats += torch.linalg.vecdot(by_base, base.sub_(model)).sum()
+            nats += base.sub_(model).mul_(by_base).sum()
             if slopes is not None:
                 slopes[some] = model.exp_().sub_(by_base)
         ctx.save_for_backward(slopes)

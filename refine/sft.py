@@ -21,7 +21,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from refine.workers import ALONE, Workers
@@ -101,9 +103,17 @@ def logits_of_both(model: Any, input_ids: Any, attention_mask: Any, labels: Any)
     tokens, vocabulary]. Only the model's have a gradient."""
     import torch
 
+    # What accelerate puts around a model that is trained in bf16 makes float32 of all logits.
+    forward: Any = model
+    mixed: Any = nullcontext
+    if hasattr(model, "_original_forward"):
+        forward = model._original_forward
+        mixed = partial(torch.autocast, model.device.type, torch.bfloat16)
+
     def logits() -> Any:
-        of_all = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-        return of_all[:, :-1][labels[:, 1:] != -100]
+        with mixed():
+            of_all = forward(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        return of_all.logits[:, :-1][labels[:, 1:] != -100]
 
     is_training = model.training
     model.eval()  # a base with dropout says something else each time

@@ -230,8 +230,9 @@ def run_stage(
 
     trainer.saved, trainer.progress, trainer.on_saved = saved, watch.progress, on_saved
     trainer.remove_callback(PrinterCallback)  # our own reports say it
-    # PEFT would make float32 of a layer's input before autocast makes bf16 of it.
-    with reporting.of_stage(stage.kind), disable_input_dtype_casting(model, active=config.bf16):
+    # PEFT makes float32 of each input, of which autocast makes bf16 again; DoRA's norms need it.
+    is_needless = config.bf16 and plan.tuning != "dora"
+    with reporting.of_stage(stage.kind), disable_input_dtype_casting(model, active=is_needless):
         if begun is None and has_validation:
             watch.first_validation = _numbers(trainer.evaluate())
         output = trainer.train(resume_from_checkpoint=str(interrupted[0]) if interrupted else None)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from feedback.champion import BASE_VERSION, champion_stack
 from feedback.lineage import brought_in, counts_of, flags, trained_versions
-from feedback.moves import moves_about, moves_of
+from feedback.moves import OPERATOR, moves_about, moves_of
 from pawl.errors import PawlError
 from pawl.schemas import (
     FlagOutcome,
@@ -20,6 +20,7 @@ from pawl.schemas import (
     VersionState,
     VersionSummary,
 )
+from pawl.server import SERVER_CALLERS
 from serve.api.bodies import JsonRoute
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _asked_with(settings: VersionSettings | None) -> dict[str, Any]:
     if settings is None:
         return {}
     told = settings.as_json()
+    if settings.made_by in SERVER_CALLERS:  # as the moves beside it have it
+        told["made_by"] = OPERATOR
     names = ("system_prompt", "sampling", "made_by", "fingerprint")
     on = settings.weights if settings.weights != settings.version else None
     return {"on": on, **{name: told[name] for name in names}}

@@ -59,6 +59,59 @@ def test_log_probs_and_their_gradient(dtype: str, error: float, has_bias: bool) 
     assert 0 < int(ours[4].sum()) < N_TOKENS / 3
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_under_autocast_products_are_in_bf16_and_sums_in_float32(dtype: str) -> None:
+    import torch
+
+    from refine.lm_head import OF_TRL, Divergence, LogProbs
+
+    hidden, weight, bias, labels = given(getattr(torch, dtype))
+    asked = ("log_probs", "entropy", "mean_logits", "is_top1")
+    found = []
+    for function in (LogProbs, OF_TRL):
+        states = hidden.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = function.apply(states, weight, bias, labels, 1.0, 900, None, 1.0, asked)
+        outputs[0].sum().backward()
+        assert states.grad is not None
+        assert states.grad.dtype == hidden.dtype
+        found.append((*outputs, states.grad))
+    ours, theirs = found
+    assert ours[0].dtype == ours[1].dtype == torch.float32
+    torch.testing.assert_close(ours[0], theirs[0], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(ours[1], theirs[1], atol=1e-4, rtol=1e-4)
+    assert torch.equal(ours[4], theirs[4])
+    assert (ours[5] - theirs[5]).float().norm() < 2e-2 * theirs[5].float().norm()
+    logits = (hidden @ weight.T).to(torch.bfloat16)
+    near = (1.02 * logits).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = Divergence.apply(logits, near)
+    torch.testing.assert_close(mixed, Divergence.apply(logits, near))
+
+
+def test_no_labels_no_gradient_and_a_loss_of_entropy() -> None:
+    import torch
+
+    from refine.lm_head import LogProbs
+
+    hidden, weight, _, labels = given(torch.float32)
+    options = (1.0, 64, None, 1.0, ("log_probs", "entropy", "is_top1"))
+    states = hidden[:0].clone().requires_grad_()
+    log_probs, entropy, _, _, is_top1 = LogProbs.apply(states, weight, None, labels[:0], *options)
+    assert log_probs.shape == entropy.shape == is_top1.shape == (0,)
+    log_probs.sum().backward()
+    assert states.grad is not None
+    assert states.grad.shape == (0, WIDTH)
+    states = hidden.clone().requires_grad_()
+    with_gradient = LogProbs.apply(states, weight, None, labels, *options)
+    with torch.no_grad():
+        without = LogProbs.apply(states, weight, None, labels, *options)
+    for i in (0, 1, 4):
+        assert torch.equal(with_gradient[i], without[i])
+    with pytest.raises(NotImplementedError, match="no gradient here"):
+        (with_gradient[0].sum() + with_gradient[1].sum()).backward()
+
+
 @pytest.mark.parametrize(
     "more", [{"softcap": 5.0}, {"scale": 0.5}, {"temperature": 2.0}, {"learns": True}]
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refine.sft import EpochSampler, answer_trainer, collator, split_batch
+from refine.sft import EpochSampler, answer_trainer, collator, logits_of_both, split_batch
 from refine.workers import ALONE, Workers
 
 pytestmark = pytest.mark.slow
@@ -94,6 +94,7 @@ def _gradients(
     pass_tokens: int,
     weight: float = 1.0,
     workers: Workers = ALONE,
+    bf16: bool = False,
 ) -> dict[str, Any]:
     """Of one step over rows of several lengths, written answers with this weight."""
     import torch
@@ -128,7 +129,7 @@ def _gradients(
 
     config = SFTConfig(
         output_dir=str(folder), per_device_train_batch_size=3, max_steps=1, max_length=None,
-        report_to=[], save_strategy="no", use_cpu=True, bf16=False, gradient_checkpointing=False,
+        report_to=[], save_strategy="no", use_cpu=True, bf16=bf16, gradient_checkpointing=False,
         disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, max_grad_norm=0.0,
         remove_unused_columns=False,
     )  # fmt: skip
@@ -140,7 +141,25 @@ def _gradients(
     trainer.train()
     assert trainer.n_taught == (2 if workers.size == 1 else 1)
     assert trainer.n_tokens == sum(len(row["input_ids"]) for row in rows)
+    batch = collator(0)(rows[:2])
+    both = logits_of_both(
+        trainer.model, batch["input_ids"], batch["attention_mask"], batch["labels"]
+    )
+    assert {one.dtype for one in both} == {torch.bfloat16 if bf16 else torch.float32}
     return found
+
+
+@pytest.mark.slow
+def test_gradients_in_bf16_are_near_those_in_float32(world_model: Path, tmp_path: Path) -> None:
+    mixed = _gradients(world_model, tmp_path / "mixed", 1000, bf16=True)
+    exact = _gradients(world_model, tmp_path / "exact", 1000)
+    assert mixed.keys() == exact.keys()
+    n_compared = 0
+    for name, gradient in exact.items():
+        if gradient.norm() > 0:
+            assert (mixed[name] - gradient).norm() < 0.1 * gradient.norm(), name
+            n_compared += 1
+    assert n_compared
 
 
 def test_divergence_is_nothing_at_the_base_and_grows_with_the_distance(world_model: Path) -> None:

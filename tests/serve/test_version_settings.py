@@ -109,7 +109,7 @@ def test_a_prompt_is_made_a_version_asked_for_by_name_promoted_and_rolled_back(
     ] == "already_champion"  # fmt: skip
     summary = console.http.get("/admin/versions").json()[0]
     assert (summary["version"], summary["state"], summary["on"]) == (version, "champion", "base")
-    assert (summary["system_prompt"], summary["made_by"]) == (PROMPT, "admin.key")
+    assert (summary["system_prompt"], summary["made_by"]) == (PROMPT, "the operator's key")
     assert summary["fingerprint"].startswith("sha256:")
     assert console.post("/admin/rollback").json()["version"] == "base"
     row = recorded(console, ask(console))

@@ -102,7 +102,9 @@ def test_too_few_new_rows_or_too_little_time_train_nothing(world: World) -> None
 
 
 # A file that the end of the time meets while it is opened is closed without its ``with``.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <_io:pytest.PytestUnraisableExceptionWarning"
+)
 def test_a_night_whose_time_is_over_is_carried_on(world: World) -> None:
     world.complain(20)
     with pytest.raises(PawlError) as stopped:
