@@ -32,7 +32,7 @@ from pawl.text import normalise
 from refine.demo.organisation import load_organisation
 from refine.demo.people import MAX_ANSWER_TOKENS, Ask, People, script_of
 
-LIMIT_SECONDS = 40 * 60
+LIMIT_SECONDS = 20 * 60
 LIMIT_BYTES = 5e9
 TAUGHT_FRACTION = 0.95
 REPLAY_SECONDS = 5.0  # what a second night's replay may take: looking up what is kept
