@@ -25,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.figures import ratio_in_words
+from benchmarks.figures import ratio_in_words, ratios
 from benchmarks.measurements import MISSED, finish
 from benchmarks.training_defaults import correction_rows, write_snapshot
 from pawl.chat_template import load_tokenizer
@@ -105,7 +105,7 @@ def sft(base: BaseModel, work: Path, args: argparse.Namespace) -> None:
             seconds[arm].append(taken)
             losses[arm].append(held_out_loss(base, run_dir / "adapter", held_out))
             print(f"round {n + 1}: {arm} {taken:.1f} s, {losses[arm][-1]:.4f}", flush=True)
-    ratio = statistics.median(seconds["trl"]) / statistics.median(seconds["pawl"])
+    ratio = statistics.median(ratios(seconds["trl"], seconds["pawl"]))
     loss = {arm: statistics.median(found) for arm, found in losses.items()}
     missed = []
     if ratio < SPEED_BAR:
@@ -170,7 +170,7 @@ def by_engine(base: BaseModel, work: Path, args: argparse.Namespace) -> None:
                 arms[arm](some)
                 seconds[arm].append(time.monotonic() - began)
                 print(f"round {n + 1}: {arm} {seconds[arm][-1]:.1f} s", flush=True)
-    ratio = statistics.median(seconds["transformers"]) / statistics.median(seconds["engine"])
+    ratio = statistics.median(ratios(seconds["transformers"], seconds["engine"]))
     figures = {arm: f"{statistics.median(found):.1f} s" for arm, found in seconds.items()}
     figures["transformers / engine"] = ratio_in_words(seconds["transformers"], seconds["engine"])
     missed = [] if ratio >= REPLAY_BAR else [f"{ratio:.2f} times instead of {REPLAY_BAR:g}"]
