@@ -56,7 +56,8 @@ MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
 # (30 layers of width 576) in bf16.
 BYTES_PER_TOKEN_LAYER_WIDTH = 128
 PASS_BYTES = 1.2e9
-# Replay's logits, of the base and the model, in float32 and their gradients: 32 bytes each.
+# Replay's logits, of the base and the model, and their gradients, in float32 as a GPU's reserve: a
+# CPU holds them in bf16. Label smoothing's are of the same order.
 BYTES_PER_LOGIT = 32
 REPLAY_PASS_BYTES = 1.5e9
 # Up to this many tokens, attention written out takes a fifth less time of a CPU than torch's fused
