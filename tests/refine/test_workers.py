@@ -79,7 +79,7 @@ def test_two_workers_train_what_one_trains_and_one_may_be_lost(
     for mine, other in zip(ours, theirs, strict=True):
         for name in ("loss", "token_accuracy", "eval_loss"):
             if name in other:
-                assert mine[name] == pytest.approx(other[name], rel=0.02, abs=1e-4), (mine, other)
+                assert mine[name] == pytest.approx(other[name], rel=0.05, abs=1e-4), (mine, other)
     stages = [read_manifest(one.out_dir).recipe["stages"][0] for one in (jobs[0], alone)]
     for name in ("n_steps", "n_tokens", "learned", "stopped_because"):
         assert stages[0][name] == stages[1][name]

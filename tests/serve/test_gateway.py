@@ -85,7 +85,7 @@ def test_a_move_holds_for_all_and_an_answer_keeps_its_version(asked: Asked) -> N
     began = threading.Event()
 
     def read_slowly() -> str:
-        with asked.http.stream("POST", asked.urls[1] + CHAT, json=body("count 60", stream=True),
+        with asked.http.stream("POST", asked.urls[1] + CHAT, json=body("count 250", stream=True),
                                headers={"X-Pawl-Rater": "ben"}) as answer:  # fmt: skip
             text = ""
             for line in answer.iter_lines():
@@ -105,7 +105,7 @@ def test_a_move_holds_for_all_and_an_answer_keeps_its_version(asked: Asked) -> N
                                      headers={"X-Pawl-Rater": "ben"})  # fmt: skip
             assert answer.headers["X-Pawl-Version"] == answer.json()["model"] == "pawl@1"
         assert in_flight.counts["base"] == 1  # so its weights would not be unloaded
-        assert len(reading.result(60).split()) == 60
+        assert len(reading.result(60).split()) == 250
     eventually(lambda: not in_flight.counts["base"], "its weights are free")
     store.append_promotion(promotion("base", "pawl@1")).result()
 
@@ -224,7 +224,7 @@ def test_another_store_at_the_servers_address_gets_nothing_of_the_first(tmp_path
 
         one = starts_before(server, first)
         try:
-            with httpx.stream("POST", one.url + CHAT, json=body("count 60", stream=True),
+            with httpx.stream("POST", one.url + CHAT, json=body("count 250", stream=True),
                               timeout=60) as answer:  # fmt: skip
                 completion_id = answer.headers["X-Pawl-Completion-Id"]
                 cable.cut()
