@@ -306,7 +306,8 @@ class Search:
             trial.set_user_attr("n_folds", fold + 1)
             for number, loss in enumerate(_blocks(results[-1].losses)):
                 trial.report(loss + score.value - score.loss, BLOCKS * fold + number)
-            if fold + 1 < n_folds and trial.should_prune():
+            # The first is the default, with which the best is compared: it is never cut short.
+            if trial.number and fold + 1 < n_folds and trial.should_prune():
                 raise TrialPruned
         return score.value
 

@@ -158,7 +158,9 @@ def test_recipes_are_tried_on_nodes_and_again_where_one_is_lost(
         lost = eventually(lambda: node_of(cluster, module), "a fold is being worked", 200)
         cluster.remove_node(lost, allow_graceful=False)
         found = running.result()
-    assert [one["state"] for one in found["trials"]] == ["complete", "complete"]
+    first, second = (one["state"] for one in found["trials"])
+    assert first == "complete"
+    assert second in ("complete", "pruned")  # which fold ends first is chance
     assert found["default"] == here["default"]
     assert found["trials"][0]["params"] != found["trials"][1]["params"]
     kept, expected = (
