@@ -41,8 +41,7 @@ class LogProbs(torch.autograd.Function):
             return OF_TRL.apply(
                 hidden, weight, bias, targets, temperature, chunk_size, softcap, scale, outputs
             )
-        log_probs, *more = super().apply(hidden, weight, bias, targets, outputs)
-        return log_probs, more[0], None, more[1], more[2]
+        return super().apply(hidden, weight, bias, targets, outputs)
 
     @staticmethod
     def forward(
@@ -51,9 +50,7 @@ class LogProbs(torch.autograd.Function):
         is_autocast = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if is_autocast else hidden.dtype
         weight = weight.to(dtype)
-        asked: dict[str, list[Any]] = {
-            name: [] for name in ("entropy", "mean_logits", "is_top1") if name in outputs
-        }
+        asked: dict[str, list[Any]] = {name: [] for name in outputs if name != "log_probs"}
         log_probs, slopes = [], []
         for states, labels in zip(hidden.split(TOKENS), targets.split(TOKENS), strict=True):
             logits = states.to(dtype) @ weight.T
@@ -77,13 +74,12 @@ class LogProbs(torch.autograd.Function):
                 probs.scatter_add_(1, label, torch.full(label.shape, -1.0))
                 slopes.append((probs.to(dtype) @ weight).float().neg_())
         ctx.dtype = hidden.dtype
-        ctx.save_for_backward(torch.cat(slopes) if slopes else hidden.new_zeros(hidden.shape))
+        ctx.save_for_backward(torch.cat(slopes) if slopes else None)
         ctx.set_materialize_grads(False)
         found = {name: torch.cat(values) for name, values in asked.items()}
         ctx.mark_non_differentiable(*(found[name] for name in found if name != "entropy"))
-        return torch.cat(log_probs), *(
-            found.get(name) for name in ("entropy", "mean_logits", "is_top1")
-        )
+        names = ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")  # in TRL's order
+        return torch.cat(log_probs), *(found.get(name) for name in names)
 
     @staticmethod
     def backward(ctx: Any, of_log_probs: Any, of_entropy: Any, *_: Any) -> Any:

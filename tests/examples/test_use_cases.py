@@ -187,7 +187,7 @@ def test_a_whole_run_teaches_what_the_prompts_did_not(
     test = [Row(text=ASKED[2].format(thing), answer=labels[thing]) for thing in things]
     folder = own(
         tmp_path / "colours", train, test, metric="labels", labels=["black", "white"], n_few_shot=2,
-        max_new_tokens=8, train={"n_replay_rows": 0, "learning_rate": 2e-3, "n_epochs": 20},
+        max_new_tokens=8, train={"n_replay_rows": 0, "learning_rate": 2e-3, "n_epochs": 40},
     )  # fmt: skip
     command = [str(folder), "--model", str(model_dir), "--work", str(tmp_path / "work")]
     assert main(command) == 0
@@ -195,7 +195,7 @@ def test_a_whole_run_teaches_what_the_prompts_did_not(
     assert all(f"\n{arm}:" in first.out for arm in (PROMPT, CHOICE, FEW_SHOT, TUNED))
     before, after = (macro_f1(first.out, arm) for arm in (PROMPT, TUNED))
     assert before == 0, first.out
-    assert after >= 30, first.out  # ten items and a tiny model: rounding moves some
+    assert after >= 60, first.out
     assert main(command) == 0
     again = capsys.readouterr()
     assert again.out == first.out
