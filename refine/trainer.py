@@ -39,6 +39,7 @@ from refine.planner import REPLAY_EPOCHS, Plan, Stage, StageKind
 from refine.sft import COUNTERS as SFT_COUNTERS
 from refine.sft import EpochSampler, answer_trainer, collator, on_general_text
 from refine.trainer_plugin import configured
+from refine.unpadded import WRITTEN_OUT_TOKENS, unpad
 from refine.weighted import weighted
 from refine.workers import ALONE, Workers
 
@@ -60,9 +61,6 @@ PASS_BYTES = 1.2e9
 # CPU holds them in bf16. Label smoothing's are of the same order.
 BYTES_PER_LOGIT = 32
 REPLAY_PASS_BYTES = 1.5e9
-# Up to this many tokens, attention written out takes a fifth less time of a CPU than torch's fused
-# one; its memory grows with their square.
-EAGER_TOKENS = 512
 
 TIMINGS = ("_time", "_runtime", "_per_second", "total_flos")
 
@@ -142,8 +140,10 @@ def run_stage(
             "Raise train.max_length_tokens, or gather more feedback",
         )
     make_logits_where_labels_are()
-    if not torch.cuda.is_available() and rows.longest_tokens <= EAGER_TOKENS:
-        model.get_base_model().set_attn_implementation("eager")
+    if not torch.cuda.is_available():
+        trained = model.get_base_model()
+        if not unpad(trained) and rows.longest_tokens <= WRITTEN_OUT_TOKENS:
+            trained.set_attn_implementation("eager")
     is_sft = stage.kind == "sft"
     max_tokens, max_replay_tokens = pass_tokens(model.config.get_text_config())
     pass_rows = _pass_rows(stage, rows.longest_tokens, max_tokens)

@@ -128,7 +128,8 @@ def test_who_hangs_up_frees_the_engine_and_what_came_is_recorded(asked: Asked) -
     with asked.http.stream("POST", asked.urls[2] + CHAT, json=body("hold midway", stream=True),
                            headers={"X-Pawl-Rater": "dora"}) as answer:  # fmt: skip
         completion_id = answer.headers["X-Pawl-Completion-Id"]
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # named: the connection ends with it
+        next(lines)
         eventually(lambda: asked.server.gateway.admission.n_held == 1, "it holds a place")
     [row] = asked.server.rows(completion_id)
     assert (row.status, row.version) == ("cancelled", "base")

@@ -290,7 +290,8 @@ def test_versions_in_flight_are_counted_and_drain(server: Live) -> None:
 
     body = {**chat("hold midway", stream=True), "model": "pawl@1"}
     with httpx.stream("POST", server.url + CHAT, json=body) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # named: the connection ends with it
+        next(lines)
         assert server.in_flight.counts["pawl@1"] == 1
         waiting = asyncio.run_coroutine_threadsafe(drained(), server.loop)
         assert not waiting.done()
