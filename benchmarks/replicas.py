@@ -14,7 +14,8 @@ those of the gateway and not of the cores.
   interleaved; the median counts.
 
 With ``--nodes``, where Ray is installed, instead: the replicas run on the three nodes of a cluster
-on this machine; all processes of one node are killed in the midst of streams, then another joins.
+on this machine. The same moves; then all processes of one node are killed in the midst of streams,
+and another joins.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
@@ -47,6 +49,7 @@ from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.engine.session import members
 from tests.adapters_for_tests import light_adapter, light_base
+from tests.ray_cluster import node
 from tests.serve.fake_vllm import letter_of
 from tests.serve.promotions_under_load import check, drive
 
@@ -143,9 +146,10 @@ async def load(
 
 
 def measure_moves(
-    folder: Path, n_moves: int, n_streams: int
+    folder: Path, n_moves: int, n_streams: int, ray_address: str | None = None
 ) -> tuple[dict[str, object], list[str]]:
-    with server(folder, N_REPLICAS, "--letters", *MOVE_SPEED) as (url, settings, base):
+    options = ("--letters", *MOVE_SPEED)
+    with server(folder, N_REPLICAS, *options, ray_address=ray_address) as (url, settings, base):
         folders = [light_adapter(folder / f"a{n}", base, seed=n) for n in range(3)]
         adapters = {letter_of(one): one for one in folders}
         loaded, moves = asyncio.run(drive(url, settings, adapters, n_moves, n_streams))
@@ -153,8 +157,9 @@ def measure_moves(
     for fault in faults[:10]:
         print(f"fault: {fault}")
     kinds = Counter(one.get("kind", "?") for one in moves.done)
+    where = "3 nodes" if ray_address else "3 replicas"
     figures: dict[str, object] = {
-        "moves on 3 replicas": ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())),
+        f"moves on {where}": ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())),
         "answers under them": f"{len(loaded.answers)} in {n_streams} streams, "
         f"{loaded.n_across_a_move} of them during a move",
         "answers of two versions, cut, or not stored as read": len(faults),
@@ -178,29 +183,34 @@ def measure_kill(
 
 
 def measure_node(
-    folder: Path, n_streams: int, seconds: float
+    folder: Path, n_streams: int, seconds: float, cluster: Any
 ) -> tuple[dict[str, object], list[str]]:
-    from ray.cluster_utils import Cluster
+    address = cluster.address
+    with server(folder, N_REPLICAS, *SPEED, ray_address=address) as (url, settings, _):
 
-    from tests.ray_cluster import node
+        def kill() -> None:
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+        def join() -> None:
+            cluster.add_node(**node("127.0.0.5"))
+
+        found = under_load(url, n_streams, seconds, kill, join)
+    return judged("one of 3 nodes killed, another one joins", settings, *found)
+
+
+@contextmanager
+def three_nodes(folder: Path) -> Iterator[Any]:
+    """A Ray cluster on this machine until the block ends: ``ray.cluster_utils.Cluster``."""
+    from ray.cluster_utils import Cluster
 
     os.environ |= {"HOME": str(folder / "home"), "RAY_USAGE_STATS_ENABLED": "0"}
     cluster = Cluster(initialize_head=True, head_node_args=node("127.0.0.2"))
     try:
-        lost = cluster.add_node(**node("127.0.0.3"))
-        cluster.add_node(**node("127.0.0.4"))
-        with server(folder, N_REPLICAS, *SPEED, ray_address=cluster.address) as (url, settings, _):
-
-            def kill() -> None:
-                cluster.remove_node(lost, allow_graceful=False)
-
-            def join() -> None:
-                cluster.add_node(**node("127.0.0.5"))
-
-            found = under_load(url, n_streams, seconds, kill, join)
+        for host in ("127.0.0.3", "127.0.0.4"):
+            cluster.add_node(**node(host))
+        yield cluster
     finally:
         cluster.shutdown()
-    return judged("one of 3 nodes killed, another one joins", settings, *found)
 
 
 def under_load(
@@ -279,13 +289,23 @@ def main() -> None:
         "Before the tests' small engine: a token takes 50 ms, and 5 ms more for each answer beside "
         "it, by sleeping. Clients and server share the machine."
     )
+    figures: dict[str, object] = {}
+    missed: list[str] = []
     if args.nodes:
         with tempfile.TemporaryDirectory() as name:
-            figures, missed = measure_node(Path(name), args.streams, args.seconds)
-        finish("nodes", "Engines on three nodes, one of them killed", figures, missed=missed,
+            folder = Path(name)
+            for part in ("moves", "kill"):
+                (folder / part).mkdir()
+            with three_nodes(folder) as cluster:
+                for found, short in (
+                    measure_moves(folder / "moves", args.moves, args.streams, cluster.address),
+                    measure_node(folder / "kill", args.streams, args.seconds, cluster),
+                ):
+                    figures |= found
+                    missed += short
+        finish("nodes", "Engines on three nodes: moves, one of them killed", figures, missed=missed,
                note=note, keep=not args.no_record)  # fmt: skip
         return
-    figures, missed = {}, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("moves", "kill", "throughput/one", "throughput/three"):
