@@ -12,6 +12,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 # vllm/v1/attention/backends/cpu_attn.py, CPUAttentionBackend.get_supported_head_sizes
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
@@ -23,6 +25,29 @@ def runs_on_cpu() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has instructions for bfloat16 (AVX512-BF16, AMX, ARM's BF16); True where that
+    is not known."""
+    try:
+        words = set(cpuinfo.read_text("utf-8", "replace").split())
+    except OSError:
+        return True
+    return not words & {"flags", "Features"} or bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def dtype_for(model_dir: Path, dtype: str) -> str:
+    """vLLM's ``--dtype`` for the setting ``engine.dtype``.
+
+    "auto" is the model's own, bfloat16 mostly. On a CPU without instructions for that, float32 is
+    as fast for one token and five times as fast for eight or more (docs/design.md, *vLLM on CPU*),
+    so it is taken where the weights then have a quarter of the memory at most.
+    """
+    if dtype != "auto" or not runs_on_cpu() or multiplies_bf16():
+        return dtype
+    n_bytes = 2 * sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
+    return "float32" if 0 < n_bytes <= psutil.virtual_memory().total / 4 else dtype
 
 
 @cache  # three of vLLM's files are parsed

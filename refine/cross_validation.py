@@ -221,11 +221,11 @@ class Folds:
         config = read_json(job.model_dir / "config.json")
         positions = (config.get("text_config") or config).get("max_position_embeddings", limit)
         self._limit = min(limit, int(positions))
-        self._encoded = [[self._answers(row) for row in fold.held_out] for fold in self.folds]
+        self.encoded = [[self._answers(row) for row in fold.held_out] for fold in self.folds]
         self.groups = [
             [groups[row.row_id] for row, answers in zip(fold.held_out, encoded, strict=True)
              if answers]
-            for fold, encoded in zip(self.folds, self._encoded, strict=True)
+            for fold, encoded in zip(self.folds, self.encoded, strict=True)
         ]  # fmt: skip
         if not all(self.groups):
             raise PawlError(
@@ -245,7 +245,7 @@ class Folds:
 
     def __call__(self, plan: Plan, fold: int, seconds: float) -> FoldResult:
         """Train on all folds but one, for ``seconds`` at most, and score that one."""
-        return self._score(plan, self.folds[fold].leave_out, self._encoded[fold], seconds)
+        return self._score(plan, self.folds[fold].leave_out, self.encoded[fold], seconds)
 
     def fresh(self, plan: Plan, rows: Sequence[TrainingRow]) -> FoldResult:
         """Train on all rows of the snapshot and score others."""

@@ -50,16 +50,16 @@ def loss_of(model: Any, row: Answers, beta: float) -> float:
     with torch.no_grad():
         if row.is_written:
             [(ids, n_prompt, _)] = row.encoded
-            return -_log_prob(model, ids, n_prompt) / (len(ids) - n_prompt)
+            return -log_prob(model, ids, n_prompt) / (len(ids) - n_prompt)
         margin = 0.0
         for ids, n_prompt, sign in row.encoded:
             with model.disable_adapter():
-                of_base = _log_prob(model, ids, n_prompt)
-            margin += sign * (_log_prob(model, ids, n_prompt) - of_base)
+                of_base = log_prob(model, ids, n_prompt)
+            margin += sign * (log_prob(model, ids, n_prompt) - of_base)
     return float(torch.nn.functional.softplus(torch.tensor(-beta * margin, dtype=torch.float64)))
 
 
-def _log_prob(model: Any, ids: list[int], n_prompt: int) -> float:
+def log_prob(model: Any, ids: list[int], n_prompt: int) -> float:
     """log p(answer | prompt), summed over the answer's tokens."""
     import torch
 

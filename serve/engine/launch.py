@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from pawl.chat_template import THOUGHTS_OFF
-from pawl.engine_support import runs_on_cpu
+from pawl.engine_support import dtype_for, runs_on_cpu
 from pawl.files import read_json, write_atomic, write_json
 from pawl.jobs import (
     child_environment,
@@ -59,7 +59,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         *module_command("vllm.entrypoints.openai.api_server"),
         "--model", str(model.model_dir), "--served-model-name", "base",
         "--host", "127.0.0.1", "--port", str(port),
-        "--dtype", engine.dtype,
+        "--dtype", dtype_for(model.model_dir, engine.dtype),
         "--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(rank),
         "--max-num-seqs", str(n_sequences),
         "--structured-outputs-config", STRUCTURED_OUTPUTS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from pawl.engine_support import runs_on_cpu
+from pawl.engine_support import multiplies_bf16, runs_on_cpu
 from pawl.jobs import n_cores
 from pawl.settings import Settings
 from serve.engine.key import KeyRequired
@@ -73,6 +74,34 @@ def test_the_command_keeps_to_loopback_and_rounds_the_rank_up(tmp_path: Path) ->
     assert ("UniProcExecutor" in text) == (n_cores() < MANY_CORES)
     text = " ".join(vllm_command(settings, FAKE_TOOL_BASE, 1234))
     assert "--enable-auto-tool-choice --tool-call-parser hermes" in text
+
+
+@pytest.mark.parametrize(
+    ("cpu", "n_bytes", "setting", "taken"),
+    [
+        ("flags : fma avx2", 1000, "auto", "float32"),
+        ("flags : fma avx512_bf16", 1000, "auto", "auto"),
+        ("flags : fma avx2", 1000, "bfloat16", "bfloat16"),
+        ("flags : fma avx2", 10**13, "auto", "auto"),  # of a sparse file
+        ("Features : fp asimd bf16", 1000, "auto", "auto"),
+        ("processor : 0", 1000, "auto", "auto"),
+    ],
+)
+def test_float32_where_the_cpu_has_no_bf16(
+    cpu: str, n_bytes: int, setting: str, taken: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "cpuinfo").write_text(cpu)
+    has_bf16 = multiplies_bf16(tmp_path / "cpuinfo")
+    monkeypatch.setattr("pawl.engine_support.multiplies_bf16", lambda: has_bf16)
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(n_bytes)
+    base = replace(FAKE_BASE, model_dir=tmp_path)
+    settings = Settings(state_dir=tmp_path, engine={"dtype": setting})
+    command = vllm_command(settings, base, 1234)
+    expected = taken if runs_on_cpu() else setting
+    assert command[command.index("--dtype") + 1] == expected
+    assert multiplies_bf16(tmp_path / "absent")
 
 
 def test_the_engine_is_asked_with_its_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
