@@ -113,7 +113,7 @@ def note(result: Result) -> str:
     for arm, scores in result.scores.items():
         if scores.table is not None:
             matrix = "\n".join(table(scores.table))
-            parts.append(f"{arm}; rows are right, columns are answered:\n\n```\n{matrix}\n```")
+            parts.append(f"{arm}; rows are right, columns are answered:\n\n```text\n{matrix}\n```")
     for asked, *answers in list(zip(case.test, *result.answers.values(), strict=True))[:N_EXAMPLES]:
         lines = [f"> {quoted(asked.text)}", ">", f"> should be: {quoted(asked.answer)}", ""]
         pairs = zip(result.answers, answers, strict=True)

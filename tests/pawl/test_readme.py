@@ -1,4 +1,4 @@
-"""What the pages name exists: commands with their options, settings, routes, scripts; the tree in
+"""What the pages name exists: settings, routes, scripts (commands: ``tests/docs``); the tree in
 docs/tree.md is that of the files.
 
 ``python tests/pawl/test_readme.py`` writes the tree.
@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import click
-import pytest
+from tests.conftest import REPOSITORY
+from tests.docs.commands import FENCE, PAGES
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-README = REPOSITORY / "README.md"
 TREE = REPOSITORY / "docs" / "tree.md"
 ROOMS = {
     "pawl": "what everyone shares, and the command line",
@@ -95,7 +91,7 @@ def tree() -> str:
 def page() -> str:
     """The whole of docs/tree.md."""
     about = "Every module with the first sentence of its docstring."
-    return f"# The tree\n\n{about}\n\n```\n{tree()}\n```\n"
+    return f"# The tree\n\n{about}\n\n```text\n{tree()}\n```\n"
 
 
 def test_tree_is_true() -> None:
@@ -107,89 +103,6 @@ def test_tree_is_true() -> None:
 def test_every_module_says_what_it_is() -> None:
     bare = [line for line in tree().splitlines() if len(line.split()) < 2]
     assert not bare
-
-
-# All but what tells of the past.
-PAGES = {
-    path.name: path.read_text(encoding="utf-8")
-    for path in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"))
-    if path.name not in ("CHANGELOG.md", TREE.name)
-} | {"suite": (REPOSITORY / "examples/suite/README.md").read_text(encoding="utf-8")}
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.M | re.S)
-# Before a command: a cron job's times, a container, another user, a folder.
-BEFORE = r"(?:[\d*]\S*(?: +\S+){4} +|docker compose .* exec pawl |sudo -u pawl )?(?:\S*/)?"
-
-
-def typed(text: str) -> Iterator[str]:
-    """The commands that a page shows to be typed, without comments."""
-    shown = "\n".join(body for _, body in FENCE.findall(text))
-    shown += "\n".join(re.findall(r"^    (\S.*)$", text, re.M))
-    for line in shown.replace("\\\n", " ").splitlines():
-        yield from re.split(r"; |&&|\||>", re.sub(r"(^|\s+)# .*$", "", line))
-
-
-def mentioned(text: str) -> Iterator[str]:
-    """What stands as code in the sentences of a page."""
-    for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", FENCE.sub("", text)):
-        yield re.sub(r"(\w+)(\|\w+)+", r"\1", " ".join(span.split()))  # the first of a|b|c
-
-
-def parse(words: list[str]) -> None:
-    """Read a command line as ``pawl`` does, up to where the command would begin to work.
-
-    Raises:
-        click.ClickException: what it is not.
-    """
-    from pawl.cli import cli
-
-    context = cli.make_context("pawl", words)
-    while isinstance(context.command, click.Group):
-        rest = [*context._protected_args, *context.args]
-        name, command, rest = context.command.resolve_command(context, rest)
-        assert command is not None
-        context = command.make_context(name, rest, parent=context)
-
-
-def fault(command: str, *, is_typed: bool) -> str | None:
-    """Why a command line can't be typed so; None where it can, or is none of ours. The files that
-    it names need not exist; what is only mentioned may lack arguments, and hold ROLE for one."""
-    found = re.match(rf"{BEFORE}pawl (?=[\w-])(.+)", command.strip())
-    if not found:
-        return None
-    try:
-        parse(shlex.split(found[1]))
-    except click.exceptions.Exit:  # --help
-        return None
-    except click.ClickException as err:
-        lacks = isinstance(err, click.MissingParameter | click.exceptions.NoArgsIsHelpError)
-        lacks = lacks or "requires an argument" in err.message
-        placed = isinstance(err, click.BadParameter) and re.search("'[A-Z]+' is not", err.message)
-        if "does not exist" in err.message or (not is_typed and (lacks or placed)):
-            return None
-        return f"{command.strip()}: {err.format_message()}"
-    return None
-
-
-def test_every_command_of_the_pages_can_be_typed_so() -> None:
-    faults = [fault(one, is_typed=True) for text in PAGES.values() for one in typed(text)]
-    faults += [fault(one, is_typed=False) for text in PAGES.values() for one in mentioned(text)]
-    assert len(faults) > 1000
-    assert [one for one in faults if one] == []
-
-
-@pytest.mark.parametrize(
-    ("command", "why"),
-    [
-        ("pawl rollback pawl@2", "unexpected extra argument"),
-        ("/opt/pawl/.venv/bin/pawl nightly --often", "No such option"),
-        ("docker compose -f deploy/compose.yaml exec pawl pawl key add prometheus", "No such com"),
-        ("17 2 * * *  /opt/pawl/.venv/bin/pawl nightli", "No such command"),
-        ("pawl keys add bot --role boss", "is not one of"),
-        ("pawl show", "Missing argument"),
-    ],
-)
-def test_a_command_that_is_none_is_found(command: str, why: str) -> None:
-    assert why in str(fault(command, is_typed=True))
 
 
 def test_settings_of_the_pages_exist() -> None:

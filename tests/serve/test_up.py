@@ -24,6 +24,7 @@ from pawl.settings import ScheduleSettings
 from serve.engine import session as processes
 from serve.up import listen
 from tests import tiny_bases
+from tests.docs.commands import tutorial_blocks
 from tests.serve.live import REPOSITORY, Operator, eventually
 
 pytestmark = pytest.mark.slow
@@ -67,9 +68,8 @@ def refused(*arguments: object) -> str:
 
 
 def test_the_tutorials_commands_do_what_it_says(tmp_path: Path, model_dir: Path) -> None:
-    """All that it marks as ``sh``; make and the demo are not among them."""
-    page = (REPOSITORY / "docs/tutorial.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)
+    """But for make and the demo."""
+    blocks = tutorial_blocks()
     pawl = tmp_path / ".venv" / "bin" / "pawl"
     pawl.parent.mkdir(parents=True)
     pawl.write_text(f'#!/bin/sh\nexec {sys.executable} -m pawl.cli --set model={model_dir} "$@"\n')
