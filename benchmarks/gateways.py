@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import random
@@ -43,6 +42,7 @@ import aiohttp
 import httpx
 import psutil
 
+from benchmarks.cut_node import own_network
 from benchmarks.fake_server import REPOSITORY, START_SECONDS
 from benchmarks.measurements import finish
 from feedback.store import Store
@@ -62,7 +62,6 @@ MOVING = "moving"
 N_TOKENS = (10, 120)
 BACK_SECONDS = 60.0
 CPU_ROUNDS, CPU_ANSWERS, CPU_TOKENS = 3, 64, (32, 256)
-_NEW_NET = 0x40000000  # CLONE_NEWNET of unshare(2)
 
 
 @dataclass
@@ -165,14 +164,6 @@ def route(verb: str) -> None:
     """Route the server's address nowhere, or as before."""
     command = f"ip route {verb} blackhole {SERVER_HOST}/32 table local"
     subprocess.run(command.split(), check=True)
-
-
-def own_network() -> bool:
-    """Let this process and its children have a network of their own; whether that may be."""
-    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NET) != 0:
-        return False
-    subprocess.run("ip link set lo up".split(), check=True)
-    return True
 
 
 def _free_port() -> int:

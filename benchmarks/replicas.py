@@ -1,6 +1,6 @@
 """Three engines behind one server: promotions under load, one that is killed, and what three give.
 
-    python -m benchmarks.replicas [--moves 20] [--streams 16] [--seconds 20] [--nodes] [--no-record]
+    python -m benchmarks.replicas [--moves 20] [--streams 16] [--seconds 20] [--no-record]
 
 Before the tests' small engine, which takes as long for a token as a model would that generates for
 several at once (a sleep: 50 ms, and 5 ms more for each answer beside it), so that the figures are
@@ -12,10 +12,6 @@ those of the gateway and not of the cores.
   event, each whole answer has its row, and the others answer on.
 - three: tokens a second of 48 streams on three replicas, against 16 on one. Rounds of both are
   interleaved; the median counts.
-
-With ``--nodes``, where Ray is installed, instead: the replicas run on the three nodes of a cluster
-on this machine. The same moves; then all processes of one node are killed in the midst of streams,
-and another joins.
 """
 
 from __future__ import annotations
@@ -36,7 +32,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import httpx
@@ -49,7 +44,6 @@ from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.engine.session import members
 from tests.adapters_for_tests import light_adapter, light_base
-from tests.ray_cluster import node
 from tests.serve.fake_vllm import letter_of
 from tests.serve.promotions_under_load import check, drive
 
@@ -60,6 +54,10 @@ N_STREAMS_EACH = 16  # of a replica, when throughput is measured
 N_TOKENS = 40
 LINEAR = 0.85  # bar: of three times one
 SPEED = ("--speed", "64", str(STEP_SECONDS), str(SECONDS_PER_ANSWER))
+NOTE = (
+    "Before the tests' small engine: a token takes 50 ms, and 5 ms more for each answer beside "
+    "it, by sleeping. Clients and server share the machine."
+)
 MOVE_SPEED = ("--speed", "64", "0.01", "0.0005")  # so that answers begin and end under each version
 
 
@@ -89,12 +87,12 @@ def server(
         yield url, Settings(state_dir=folder / "state", model=str(base.model_dir)), base
 
 
-def wait_for(url: str, n_replicas: int) -> None:
+def wait_for(url: str, n_replicas: int, seconds: float = 60) -> None:
     """Return once so many replicas answer."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + seconds
     while f"replicas_ready {n_replicas}.0" not in httpx.get(url + "/metrics", timeout=60).text:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no {n_replicas} replicas within a minute")
+            raise TimeoutError(f"no {n_replicas} replicas within {seconds:.0f} s")
         time.sleep(0.1)
 
 
@@ -182,37 +180,6 @@ def measure_kill(
     return judged("kill -9 of one of 3", settings, *found)
 
 
-def measure_node(
-    folder: Path, n_streams: int, seconds: float, cluster: Any
-) -> tuple[dict[str, object], list[str]]:
-    address = cluster.address
-    with server(folder, N_REPLICAS, *SPEED, ray_address=address) as (url, settings, _):
-
-        def kill() -> None:
-            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-
-        def join() -> None:
-            cluster.add_node(**node("127.0.0.5"))
-
-        found = under_load(url, n_streams, seconds, kill, join)
-    return judged("one of 3 nodes killed, another one joins", settings, *found)
-
-
-@contextmanager
-def three_nodes(folder: Path) -> Iterator[Any]:
-    """A Ray cluster on this machine until the block ends: ``ray.cluster_utils.Cluster``."""
-    from ray.cluster_utils import Cluster
-
-    os.environ |= {"HOME": str(folder / "home"), "RAY_USAGE_STATS_ENABLED": "0"}
-    cluster = Cluster(initialize_head=True, head_node_args=node("127.0.0.2"))
-    try:
-        for host in ("127.0.0.3", "127.0.0.4"):
-            cluster.add_node(**node(host))
-        yield cluster
-    finally:
-        cluster.shutdown()
-
-
 def under_load(
     url: str,
     n_streams: int,
@@ -282,30 +249,10 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=20)
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20, help="of a load")
-    parser.add_argument("--nodes", action="store_true", help="on a Ray cluster, one node killed")
     parser.add_argument("--no-record", action="store_true")
     args = parser.parse_args()
-    note = (
-        "Before the tests' small engine: a token takes 50 ms, and 5 ms more for each answer beside "
-        "it, by sleeping. Clients and server share the machine."
-    )
     figures: dict[str, object] = {}
     missed: list[str] = []
-    if args.nodes:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            for part in ("moves", "kill"):
-                (folder / part).mkdir()
-            with three_nodes(folder) as cluster:
-                for found, short in (
-                    measure_moves(folder / "moves", args.moves, args.streams, cluster.address),
-                    measure_node(folder / "kill", args.streams, args.seconds, cluster),
-                ):
-                    figures |= found
-                    missed += short
-        finish("nodes", "Engines on three nodes: moves, one of them killed", figures, missed=missed,
-               note=note, keep=not args.no_record)  # fmt: skip
-        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("moves", "kill", "throughput/one", "throughput/three"):
@@ -317,7 +264,7 @@ def main() -> None:
         ):
             figures |= found
             missed += short
-    finish("replicas", "Three engines behind one server", figures, missed=missed, note=note,
+    finish("replicas", "Three engines behind one server", figures, missed=missed, note=NOTE,
            keep=not args.no_record)  # fmt: skip
 
 

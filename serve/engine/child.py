@@ -59,6 +59,10 @@ class Child(Protocol):
     def ended(self) -> int | str | None:
         """Its exit code, or what happened to it in words; None while it runs."""
 
+    @property
+    def is_away(self) -> bool:
+        """Whether its machine can't be reached now."""
+
     async def wait(self) -> int | str:
         """``ended``, once it has."""
 
@@ -79,6 +83,8 @@ Starter = Callable[[Start, Callable[[str], None]], Awaitable[Child]]
 
 class LocalChild:
     """See ``Child``; made by ``start_local``."""
+
+    is_away = False
 
     def __init__(
         self, process: asyncio.subprocess.Process, note: Path, base_url: str, command: list[str]

@@ -34,6 +34,7 @@ from pawl.logs import FILE_BYTES
 from pawl.models import BaseModel, resolve_model
 from pawl.settings import EngineSettings, Settings
 from serve.engine.child import Child, CommandMaker, LocalChild, Start, start_local
+from serve.engine.reach import Reach, is_reachable
 
 WAIT_SECONDS = 2.0  # between two looks for a node
 LOG_SECONDS = 0.5  # between two looks at a log
@@ -197,11 +198,11 @@ class RayNodes:
         actor = ray.remote(NodeActor).options(**options).remote(
             self._folder(start.number), self._settings.engine
         )  # fmt: skip
+        # No settings but the engine's go to a node: others hold secrets.
+        starting = actor.start.remote(start.model, start.command, start.key, start.number, host)
+        reach, answer = Reach(*_place(node)), None
         try:
-            # No settings but the engine's go to a node: others hold secrets.
-            answer = await actor.start.remote(
-                start.model, start.command, start.key, start.number, host
-            )
+            answer = await reach.unless_cut_off(starting)
         except ray.exceptions.RayTaskError as error:
             ray.kill(actor)
             raise error.cause if isinstance(error.cause, PawlError) else PawlError(
@@ -215,7 +216,10 @@ class RayNodes:
         except BaseException:
             ray.kill(actor)
             raise
-        return _RayChild(self, ray, actor, start, node, *answer)
+        finally:
+            if answer is None:
+                await reach.close()
+        return _RayChild(self, ray, actor, start, node, reach, *answer)
 
     async def _connected(self, say: Callable[[str], None]) -> None:
         """Return once this machine is a living node of the cluster."""
@@ -245,7 +249,7 @@ class RayNodes:
         return any(one["NodeID"] == own and one["Alive"] for one in self._ray.nodes())
 
     async def _node(self, number: int) -> dict[str, Any] | None:
-        """A living node with room, which is the replica's from now on."""
+        """A node with room that lives and can be reached; it is the replica's from now on."""
         nodes = [one for one in await asyncio.to_thread(self._ray.nodes) if one["Alive"]]
         has_gpus = any(map(_n_gpus, nodes))
         kind = "GPU" if has_gpus else "CPU"
@@ -253,11 +257,11 @@ class RayNodes:
         nodes = [one for one in nodes if one["NodeID"] not in self.leaving]
         used = Counter(self._node_of.values())
         free = [one for one in nodes if used[one["NodeID"]] < max(1, _n_gpus(one))]
-        if not free:
-            return None
-        node: dict[str, Any] = min(free, key=lambda one: (used[one["NodeID"]], one["NodeID"]))
-        self._node_of[number] = node["NodeID"]
-        return node
+        for node in sorted(free, key=lambda one: (used[one["NodeID"]], one["NodeID"])):
+            if await is_reachable(*_place(node)):
+                self._node_of[number] = node["NodeID"]
+                return node
+        return None
 
     def _folder(self, number: int) -> str:
         """Of a replica on its node; the same each time, so that adapters are still there."""
@@ -287,11 +291,11 @@ class _RayChild:
 
     def __init__(
         self, nodes: RayNodes, ray: Any, actor: Any, start: Start, node: dict[str, Any],
-        base_url: str, command: list[str], pid: int,
+        reach: Reach, base_url: str, command: list[str], pid: int,
     ) -> None:  # fmt: skip
         self.base_url, self.command, self.pid = base_url, command, pid
         self.ended: int | str | None = None
-        self._nodes, self._ray, self._actor = nodes, ray, actor
+        self._nodes, self._ray, self._actor, self._reach = nodes, ray, actor, reach
         self._node_id, self._host = node["NodeID"], node["NodeManagerAddress"]
         self._name, self._log_path = start.name, start.log_path
         self._leaves = asyncio.Event()
@@ -300,12 +304,19 @@ class _RayChild:
 
     async def _wait(self) -> int | str:
         try:
-            code = int(await self._actor.wait.remote())
-            await self._bring_log()
-            self.ended = code
-        except self._ray.exceptions.RayError:
+            self.ended = await self._reach.unless_cut_off(self._wait_there())
+        except (PawlError, self._ray.exceptions.RayError):
             self.ended = f"node {self._host} was lost"
         return self.ended
+
+    async def _wait_there(self) -> int:
+        code = int(await self._actor.wait.remote())
+        await self._bring_log()
+        return code
+
+    @property
+    def is_away(self) -> bool:
+        return self._reach.is_away
 
     async def _follow_log(self) -> None:
         """Bring the engine's log here, where people look for it; and see whether its node goes."""
@@ -330,17 +341,21 @@ class _RayChild:
     async def end(self) -> None:
         try:
             if not isinstance(self.ended, str):
-                await asyncio.wait_for(self._actor.end.remote(), END_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._actor.end.remote(), END_SECONDS)
             self._ray.kill(self._actor)
         except Exception as error:  # its node, its cluster or the connection went away
             _log.warning("%s on node %s was left to Ray: %r", self._name, self._host, error)
         for task in (self._waiting, self._following):
             task.cancel()
         await asyncio.gather(self._waiting, self._following, return_exceptions=True)
+        await self._reach.close()
 
     async def bring(self, adapter_dir: Path, held: Sequence[Path]) -> Path:
         try:
-            return await self._nodes.bring(self._actor, adapter_dir, held)
+            return await self._reach.unless_cut_off(
+                self._nodes.bring(self._actor, adapter_dir, held)
+            )
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
@@ -357,6 +372,11 @@ def _name_of(adapter_dir: Path) -> str:
 
 def _has(folder: Path, file: str, sha256: str) -> bool:
     return (folder / file).is_file() and sha256_file(folder / file) == sha256
+
+
+def _place(node: dict[str, Any]) -> tuple[str, int]:
+    """Where a node's Ray takes connections."""
+    return node["NodeManagerAddress"], node["NodeManagerPort"]
 
 
 def _n_gpus(node: dict[str, Any]) -> int:

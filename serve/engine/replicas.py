@@ -101,6 +101,7 @@ class Replicas:
                 retryable=True,
                 code="engine_lost",
             )
+        holders = [one for one in holders if not one.is_away] or holders
         holders = [one for one in holders if one.number not in avoid] or holders
         loads = {one.number: one.n_answers for one in holders}
         most = MOST_OF_MEAN * sum(loads.values()) / len(holders) + SLACK

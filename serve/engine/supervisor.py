@@ -111,6 +111,11 @@ class Engine:
         """Engines that share the requests; a single one has them all, whatever its state."""
         return 1
 
+    @property
+    def is_away(self) -> bool:
+        """Whether its machine can't be reached now; it is given up where that lasts."""
+        return self._child is not None and self._child.is_away
+
     @contextlib.contextmanager
     def routed(
         self, weights: str, key: str, n_answers: int = 1, avoid: Collection[int] = ()

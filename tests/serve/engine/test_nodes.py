@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from pawl.files import sha256_file
 from pawl.settings import EngineSettings, Settings
 from serve.engine.nodes import LEAVING, N_ON_NODE, NodeActor
 from tests.adapters_for_tests import light_adapter, light_base
+from tests.conftest import REPOSITORY
 from tests.ray_cluster import REASON, node, ray_cluster
 from tests.serve.live import Operator, eventually
 from tests.serve.pages.composed import Composed, composed
@@ -134,6 +136,20 @@ def own(server: Composed, replica: Any) -> str:
             if one is replica:
                 return f"own-{n}"
     raise AssertionError("none of a thousand")
+
+
+def test_a_node_that_is_cut_off_is_given_up_and_comes_back(tmp_path: Path) -> None:
+    """The benchmark's one round, with its bars, in a process that has a network of its own."""
+    pytest.importorskip("ray", reason=REASON)
+    words = ["--moves", "0", "--cuts", "1", "--no-record"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.nodes", *words], cwd=REPOSITORY, text=True,
+        capture_output=True, timeout=400, check=False,
+    )  # fmt: skip
+    if "no network namespace may be made" in done.stdout:
+        pytest.skip("NOT TESTED a node that is cut off: no network namespace may be made here")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "of them lost, twice: 0, 0" in done.stdout
 
 
 def test_what_arrives_damaged_is_refused_and_sent_again(tmp_path: Path) -> None:

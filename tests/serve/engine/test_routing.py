@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,16 @@ def test_a_conversation_keeps_its_replica_and_conversations_are_spread(tmp_path:
         key for key, number in first.items() if number == 2
     }
     assert set(without.values()) == {1, 3}
+
+
+def test_a_replica_that_cannot_be_reached_is_asked_last(tmp_path: Path) -> None:
+    replicas = ready(tmp_path)
+    away: Any = SimpleNamespace(is_away=True)
+    replicas.replicas[1]._child = away
+    assert set(answers(replicas, 100).values()) == {1, 3}
+    for one in replicas.replicas:
+        one._child = away
+    assert set(answers(replicas, 100).values()) == {1, 2, 3}
 
 
 def test_a_busy_replica_gives_its_conversation_away(tmp_path: Path) -> None:
