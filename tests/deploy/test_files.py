@@ -103,6 +103,13 @@ def test_files_that_compose_mounts_exist() -> None:
     assert all((DEPLOY / "monitoring" / name).is_file() for name in prometheus["rule_files"])
 
 
+def test_what_is_read_from_a_container_into_a_file_has_no_terminal() -> None:
+    text = (REPOSITORY / "docs/deploy.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^docker compose .* exec (.*) > .*$", text, re.M)
+    assert len(lines) == 1
+    assert all(line.startswith("-T ") for line in lines)  # else stderr is in the file, too
+
+
 def test_ports_and_users_are_those_of_the_image() -> None:
     [user] = re.findall(r"^USER (\S+)$", DOCKERFILE, re.M)
     assert service("pawl")["user"] == user
