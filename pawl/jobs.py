@@ -102,6 +102,7 @@ def run_job(
                     on_event(event)
         except BaseException:  # also Ctrl-C: the child ends with its job
             child.kill()
+            child.wait()  # after a Ctrl-C the ``with`` waits for a quarter of a second only
             raise
     if error is not None:
         raise PawlError(
