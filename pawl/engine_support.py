@@ -41,8 +41,8 @@ def dtype_for(model_dir: Path, dtype: str) -> str:
     """vLLM's ``--dtype`` for the setting ``engine.dtype``.
 
     "auto" is the model's own, bfloat16 mostly. On a CPU without instructions for that, float32 is
-    as fast for one token and five times as fast for eight or more (docs/design.md, *vLLM on CPU*),
-    so it is taken where the weights then have a quarter of the memory at most.
+    as fast for one token and five times as fast for eight or more (docs/design.md, *A CPU without
+    bf16*), so it is taken where the weights then have a quarter of the memory at most.
     """
     if dtype != "auto" or not runs_on_cpu() or multiplies_bf16():
         return dtype

@@ -187,7 +187,8 @@ def test_a_whole_run_teaches_what_the_prompts_did_not(
     test = [Row(text=ASKED[2].format(thing), answer=labels[thing]) for thing in things]
     folder = own(
         tmp_path / "colours", train, test, metric="labels", labels=["black", "white"], n_few_shot=2,
-        max_new_tokens=8, train={"n_replay_rows": 0, "learning_rate": 4e-3, "n_epochs": 40, "seed": 1},
+        max_new_tokens=8,
+        train={"n_replay_rows": 0, "learning_rate": 4e-3, "n_epochs": 40, "seed": 1},
     )  # fmt: skip
     command = [str(folder), "--model", str(model_dir), "--work", str(tmp_path / "work")]
     assert main(command) == 0
