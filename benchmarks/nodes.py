@@ -16,7 +16,6 @@ the three nodes are on this machine.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -45,6 +44,7 @@ from benchmarks.replicas import (
     NOTE,
     SPEED,
     judged,
+    load_parser,
     measure_moves,
     server,
     under_load,
@@ -335,14 +335,8 @@ def judged_cuts(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--moves", type=int, default=20)
-    parser.add_argument("--streams", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=20, help="of a load")
+    parser = load_parser(__doc__)
     parser.add_argument("--cuts", type=int, default=10)
-    parser.add_argument("--no-record", action="store_true")
     args = parser.parse_args()
     cuts = own_network()
     figures: dict[str, object] = {}

@@ -242,15 +242,20 @@ def measure_three(folder: Path, seconds: float) -> tuple[dict[str, object], list
     return figures, missed
 
 
-def main() -> None:
+def load_parser(description: str) -> argparse.ArgumentParser:
+    """The options of moves and loads."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--moves", type=int, default=20)
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=20, help="of a load")
     parser.add_argument("--no-record", action="store_true")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = load_parser(__doc__).parse_args()
     figures: dict[str, object] = {}
     missed: list[str] = []
     with tempfile.TemporaryDirectory() as name:

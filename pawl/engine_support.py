@@ -16,6 +16,7 @@ import psutil
 
 # vllm/v1/attention/backends/cpu_attn.py, CPUAttentionBackend.get_supported_head_sizes
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def runs_on_cpu() -> bool:
@@ -27,11 +28,11 @@ def runs_on_cpu() -> bool:
     return True
 
 
-def multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bfloat16 (AVX512-BF16, AMX, ARM's BF16); True where that
     is not known."""
     try:
-        words = set(cpuinfo.read_text("utf-8", "replace").split())
+        words = set(CPUINFO.read_text("utf-8", "replace").split())
     except OSError:
         return True
     return not words & {"flags", "Features"} or bool(words & {"avx512_bf16", "amx_bf16", "bf16"})

@@ -118,12 +118,11 @@ def _attend(
     """As the model's own ``eager`` or transformers' ``sdpa``, of ``rows`` where there are some."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if rows is not None:
-        query, key, value = rows.apart(query), rows.apart(key), rows.apart(value)
-    attend = sdpa_attention_forward
-    if rows is not None and rows.longest <= WRITTEN_OUT_TOKENS:
-        attend = sys.modules[type(module).__module__].eager_attention_forward
-    elif rows is not None:
-        attention_mask = None  # causal by itself
-    states, _ = attend(module, query, key, value, attention_mask, **options)
-    return (states if rows is None else rows.together(states)), None
+    if rows is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    attend = sys.modules[type(module).__module__].eager_attention_forward
+    if rows.longest > WRITTEN_OUT_TOKENS:
+        attend, attention_mask = sdpa_attention_forward, None  # which is causal by itself
+    apart = map(rows.apart, (query, key, value))
+    states, _ = attend(module, *apart, attention_mask, **options)
+    return rows.together(states), None

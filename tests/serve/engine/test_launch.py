@@ -92,8 +92,7 @@ def test_float32_where_the_cpu_has_no_bf16(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     (tmp_path / "cpuinfo").write_text(cpu)
-    has_bf16 = multiplies_bf16(tmp_path / "cpuinfo")
-    monkeypatch.setattr("pawl.engine_support.multiplies_bf16", lambda: has_bf16)
+    monkeypatch.setattr("pawl.engine_support.CPUINFO", tmp_path / "cpuinfo")
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(n_bytes)
     base = replace(FAKE_BASE, model_dir=tmp_path)
@@ -101,7 +100,8 @@ def test_float32_where_the_cpu_has_no_bf16(
     command = vllm_command(settings, base, 1234)
     expected = taken if runs_on_cpu() else setting
     assert command[command.index("--dtype") + 1] == expected
-    assert multiplies_bf16(tmp_path / "absent")
+    (tmp_path / "cpuinfo").unlink()
+    assert multiplies_bf16()
 
 
 def test_the_engine_is_asked_with_its_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
