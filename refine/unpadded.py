@@ -13,6 +13,7 @@ made for each row.
 from __future__ import annotations
 
 import sys
+from types import MethodType
 from typing import Any
 
 # All but attention looks at one token at a time, and no layer asks for token ids or for the mask.
@@ -21,6 +22,7 @@ FAMILIES = frozenset({"granite", "llama", "mistral", "olmo2", "phi3", "qwen2", "
 # Up to this many tokens a row, attention written out takes a fifth less time of a CPU than torch's
 # fused one; its memory grows with their square.
 WRITTEN_OUT_TOKENS = 512
+ASKED_BY_CONFIG = ("use_cache", "output_hidden_states")  # where a call doesn't say
 NAME = "pawl_unpadded"  # the attention's name among transformers' own
 
 
@@ -31,7 +33,6 @@ def unpad(model: Any) -> bool:
         Whether it does; a model of another family stays as it is.
     """
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-    from transformers.modeling_outputs import BaseModelOutputWithPast
     from transformers.modeling_utils import AttentionInterface
 
     config = model.config
@@ -40,36 +41,50 @@ def unpad(model: Any) -> bool:
         return False
     if getattr(config, "sliding_window", None):  # without ``layer_types`` it holds for all layers
         return False
-    body = model.base_model
-    padded_forward = body.forward
-
-    def forward(input_ids: Any = None, attention_mask: Any = None, **more: Any) -> Any:
-        asks_more = any(value is not None and value is not False for value in more.values())
-        if attention_mask is None or attention_mask.dim() != 2 or input_ids is None or asks_more:
-            return padded_forward(input_ids=input_ids, attention_mask=attention_mask, **more)
-        rows = Rows(attention_mask)
-        embedded = body.get_input_embeddings()(input_ids)  # padded: NEFTune's noise hangs on shape
-        hidden = padded_forward(
-            inputs_embeds=rows.without_padding(embedded),
-            attention_mask=rows.causal(embedded.dtype),
-            position_ids=rows.positions,
-            use_cache=False,
-            rows=rows,
-        ).last_hidden_state
-        return BaseModelOutputWithPast(last_hidden_state=rows.with_padding(hidden))
-
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
-    body.forward = forward
+    body = model.base_model
+    body.forward = MethodType(_forward, body)  # a copy of the model gets its own
     return True
+
+
+def _forward(
+    body: Any, input_ids: Any = None, attention_mask: Any = None, *others: Any, **more: Any
+) -> Any:
+    """The last hidden states of token ids and a mask of their padding. A call that gives or asks
+    for anything else, or has no token at all, is answered by the class's own, with padding."""
+    from transformers.modeling_outputs import BaseModelOutputWithPast
+
+    padded_forward = type(body).forward
+    asked = {name: getattr(body.config, name, False) for name in ASKED_BY_CONFIG}
+    asked |= {name: value for name, value in more.items() if value is not None}
+    is_padding_said = (
+        input_ids is not None
+        and attention_mask is not None
+        and attention_mask.shape == input_ids.shape
+        and bool(attention_mask.any())
+    )
+    if not is_padding_said or others or any(value is not False for value in asked.values()):
+        return padded_forward(body, input_ids, attention_mask, *others, **more)
+    rows = Rows(attention_mask)
+    embedded = body.get_input_embeddings()(input_ids)  # padded: NEFTune's noise hangs on shape
+    hidden = padded_forward(
+        body,
+        inputs_embeds=rows.without_padding(embedded),
+        attention_mask=rows.causal(embedded.dtype),
+        position_ids=rows.positions,
+        use_cache=False,
+        rows=rows,
+    ).last_hidden_state
+    return BaseModelOutputWithPast(last_hidden_state=rows.with_padding(hidden))
 
 
 class Rows:
     """Where the tokens of a batch are. ``positions``: [1, tokens], each in its own row."""
 
     def __init__(self, attention_mask: Any) -> None:
-        """``attention_mask``: [rows, longest], 0 where padding is, on either side."""
+        """``attention_mask``: [rows, longest with padding], 0 where padding is, on either side."""
         import torch
 
         is_token = attention_mask.bool()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,72 @@ def test_unpadded_is_padded(
     for ours, theirs in zip(said(model, given | {"position_ids": positions}), padded, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=2e-5)
     assert n_seen[1] == (len(LENGTHS), max(LENGTHS))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "no row has a token", "no rows", "a mask of another width", "a cache by default",
+        "hidden states by default", "arguments by place",
+    ],
+)  # fmt: skip
+def test_what_it_does_not_know_is_answered_with_padding(call: str) -> None:
+    import torch
+
+    from refine.unpadded import unpad
+
+    model, given = model_of("llama").eval(), batch("right")
+    positions = given.pop("position_ids")
+    arguments: tuple[Any, ...] = ()
+    given["use_cache"] = False
+    match call:
+        case "no row has a token":
+            given["attention_mask"] = torch.zeros_like(given["attention_mask"])
+        case "no rows":
+            given |= {name: given[name][:0] for name in ("input_ids", "attention_mask")}
+        case "a mask of another width":
+            given["attention_mask"] = given["attention_mask"][:, 1:]
+        case "a cache by default":
+            del given["use_cache"]
+        case "hidden states by default":
+            model.config.output_hidden_states = True
+        case "arguments by place":
+            arguments = (given.pop("input_ids"), given.pop("attention_mask"), positions)
+
+    def answer() -> Any:
+        try:
+            return model.base_model(*arguments, **given)
+        except (IndexError, RuntimeError) as error:  # transformers' own answer to some of these
+            return str(error)
+
+    padded = answer()
+    assert unpad(model)
+    ours = answer()
+    if isinstance(padded, str):
+        assert ours == padded
+        return
+    assert list(ours) == list(padded)
+    if call == "no row has a token":  # what stands there is nobody's answer
+        assert ours.last_hidden_state.isfinite().all()
+        return
+    torch.testing.assert_close(ours.last_hidden_state, padded.last_hidden_state)
+
+
+def test_a_copy_has_weights_of_its_own() -> None:
+    import torch
+
+    from refine.unpadded import unpad
+
+    model, given = model_of("llama"), batch("right")
+    del given["position_ids"]
+    assert unpad(model)
+    before = said(model, given)
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    for ours, theirs in zip(said(copied, given), before, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(
