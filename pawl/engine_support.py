@@ -17,6 +17,7 @@ import psutil
 # vllm/v1/attention/backends/cpu_attn.py, CPUAttentionBackend.get_supported_head_sizes
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 CPUINFO = Path("/proc/cpuinfo")
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes, or "max"
 
 
 def runs_on_cpu() -> bool:
@@ -38,17 +39,27 @@ def multiplies_bf16() -> bool:
     return not words & {"flags", "Features"} or bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def dtype_for(model_dir: Path, dtype: str) -> str:
-    """vLLM's ``--dtype`` for the setting ``engine.dtype``.
+def memory_bytes() -> int:
+    """The machine's memory, or what this container may take of it."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        return min(total, int(MEMORY_LIMIT.read_text("ascii")))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return total
+
+
+def dtype_for(model_dir: Path, dtype: str, n_engines: int = 1) -> str:
+    """vLLM's ``--dtype`` for the setting ``engine.dtype``, of ``n_engines`` with the whole model
+    each.
 
     "auto" is the model's own, bfloat16 mostly. On a CPU without instructions for that, float32 is
     as fast for one token and five times as fast for eight or more (docs/design.md, *A CPU without
-    bf16*), so it is taken where the weights then have a quarter of the memory at most.
+    bf16*), so it is taken where all weights then have a quarter of the memory at most.
     """
     if dtype != "auto" or not runs_on_cpu() or multiplies_bf16():
         return dtype
-    n_bytes = 2 * sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
-    return "float32" if 0 < n_bytes <= psutil.virtual_memory().total / 4 else dtype
+    n_bytes = 2 * n_engines * sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
+    return "float32" if 0 < n_bytes <= memory_bytes() / 4 else dtype
 
 
 @cache  # three of vLLM's files are parsed

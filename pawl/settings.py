@@ -73,7 +73,7 @@ class EngineSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="of the weights in the engine; auto: the model's own, but float32 on a CPU "
-        "without bfloat16 where it takes a quarter of the memory at most",
+        "without bfloat16 where all engines take a quarter of the memory at most",
     )
     max_model_len_tokens: int | None = Field(None, ge=64, description="None: the model's own")
     max_loras: int = Field(

@@ -59,7 +59,7 @@ def vllm_command(settings: Settings, model: BaseModel, port: int) -> list[str]:
         *module_command("vllm.entrypoints.openai.api_server"),
         "--model", str(model.model_dir), "--served-model-name", "base",
         "--host", "127.0.0.1", "--port", str(port),
-        "--dtype", dtype_for(model.model_dir, engine.dtype),
+        "--dtype", dtype_for(model.model_dir, engine.dtype, engine.most_replicas),
         "--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(rank),
         "--max-num-seqs", str(n_sequences),
         "--structured-outputs-config", STRUCTURED_OUTPUTS,

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -102,6 +103,26 @@ def test_float32_where_the_cpu_has_no_bf16(
     assert command[command.index("--dtype") + 1] == expected
     (tmp_path / "cpuinfo").unlink()
     assert multiplies_bf16()
+
+
+@pytest.mark.parametrize(
+    ("limit", "n_replicas", "taken"),
+    [("max\n", 1, "float32"), ("max\n", 3, "auto"), ("7999999\n", 1, "auto"),
+     ("8000000\n", 1, "float32"), ("8000000\n", 2, "auto"), ("16000000\n", 2, "float32")],
+)  # fmt: skip
+def test_float32_where_all_engines_have_the_memory(
+    limit: str, n_replicas: int, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawl.engine_support.CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("pawl.engine_support.MEMORY_LIMIT", tmp_path / "memory.max")
+    (tmp_path / "cpuinfo").write_text("flags : fma avx2")
+    (tmp_path / "memory.max").write_text(limit)
+    n_bytes = 1_000_000 if limit != "max\n" else int(psutil.virtual_memory().total / 8)
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(n_bytes)
+    settings = Settings(state_dir=tmp_path, engine={"replicas": n_replicas})
+    command = vllm_command(settings, replace(FAKE_BASE, model_dir=tmp_path), 1234)
+    assert command[command.index("--dtype") + 1] == (taken if runs_on_cpu() else "auto")
 
 
 def test_the_engine_is_asked_with_its_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
