@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # A longer text is shown as it is: parsing is done in the server's loop.
 MOST_CHARACTERS = 32_000
 MOST_NESTED = 20  # lists and quotes within each other; a list and its item are two
+MOST_CELLS = 5_000  # of a table; the parser fills short rows up, so a short text may hold 65,536
 MOST_COLOURED = 4_000  # characters of a code block
 MOST_COLONS = 400  # where bare addresses become links; the search takes a time that grows with both
 MOST_TEX_LINES = 50
@@ -49,6 +50,7 @@ _TAKEN_OUT = dict.fromkeys(map(ord, ("\0", *INLINE, *DISPLAY)), "�")
 # Shown by their number: control characters, and what turns the direction of the text after it.
 _MARKS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]")
 _MARKS_IN_CODE = re.compile(_MARKS.pattern[:-1] + r"\u200e\u200f\u2066-\u2069]")
+_DELIMITER_ROW = frozenset("|-: \t" + ">*+.)0123456789")  # of a table, within lists and quotes, too
 _BOX = re.compile(r'<input class="task-list-item-checkbox"[^>]*>')
 _OWN = '<div class="pawl-own" dir="auto">', "</div>"  # page.js makes and reads it too
 _COPY = (
@@ -123,7 +125,7 @@ def answer_html(text: str, complete: bool) -> str:
 
 
 def _answer_html(text: str, complete: bool) -> str:
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MOST_CHARACTERS or _n_cells(text) > MOST_CELLS:
         return own_html(text)
     parser = _parser if text.count(":") <= MOST_COLONS else _parser_without_bare_links
     tokens = parser.parse(text.translate(_TAKEN_OUT), {})
@@ -136,6 +138,13 @@ def _answer_html(text: str, complete: bool) -> str:
         for block in _blocks(tokens)
     )
     return _BOX.sub(r'<label>\g<0><span class="pawl-unseen">Task: </span></label>', html)
+
+
+def _n_cells(text: str) -> int:
+    """As many cells as the tables of a text have at most."""
+    lines = text.splitlines()
+    rows = (line for line in lines if "-" in line and _DELIMITER_ROW.issuperset(line))
+    return max((line.count("|") + 1 for line in rows), default=0) * len(lines)
 
 
 _whole_html = lru_cache(maxsize=1_024)(_answer_html)

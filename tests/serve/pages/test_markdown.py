@@ -190,3 +190,14 @@ def test_no_text_holds_the_server_up(text: str) -> None:
     answer_html(text[:MOST_CHARACTERS], True)
     assert time.process_time() - began < 3  # 0.6 at most where it was written
     assert answer_html("x" * MOST_CHARACTERS + "*y*", True).endswith("*y*</div>")
+
+
+@pytest.mark.parametrize(
+    ("first", "further"), [("", ""), ("> ", "> "), ("1. ", "   "), ("- > ", "  > ")]
+)
+def test_a_short_text_makes_no_table_of_a_great_many_cells(first: str, further: str) -> None:
+    table = f"{first}{'a|' * 200}\n{further}{'-|' * 200}\n"
+    assert "<table>" in answer_html(table, True)
+    html = answer_html(table + f"{further}|\n" * 999, True)
+    assert "<table>" not in html
+    assert "<td" not in html
