@@ -234,6 +234,10 @@ async def _serve(
         await engine.stop()
         await asyncio.to_thread(app.close)
         _log.info("server stopped")
+    if app.state.pages.is_building:  # for seconds; Python would wait for its thread
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 class Server(uvicorn.Server):

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+import gradio.blocks
+import gradio.routes
 
 from serve.pages.chat_settings import label
 from serve.pages.conversation import OpenPage
@@ -117,6 +119,20 @@ class PageBlocks(gr.Blocks):
     @config.setter
     def config(self, laid_out: Any) -> None:
         self._configs = {one: unmarked(laid_out, one) for one in LANGUAGES}
+
+
+class _App(gradio.routes.App):
+    """Blocks make an application of themselves at four points of their construction, 0.1 s each.
+    ``mount_gradio_app`` makes another, which is the one that is served."""
+
+    @staticmethod
+    def create_app(blocks: gr.Blocks, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(blocks, PageBlocks):
+            return None
+        return gradio.routes.App.create_app(blocks, *args, **kwargs)
+
+
+gradio.blocks.App = _App
 
 
 class TranslatedBlocks(PageBlocks):

@@ -108,6 +108,7 @@ class Pages:
         self._built: dict[str, Built] = {}  # by the page's path
         self._start = secrets.token_hex(8)
         self._problem: str | None = None
+        self.is_building = False  # in a thread that nothing can end
 
     def shapes(self, path: str) -> Mapping[int, EventShape]:
         """The events of the page at ``path``; none until it is built."""
@@ -159,8 +160,8 @@ class Pages:
     async def _run(self) -> None:
         """Build, serve until cancelled. One task, as Gradio's lifespan must end in its own."""
         try:
-            # In a loop of its own: Gradio opens loops that it never closes where none runs.
-            built = await asyncio.to_thread(asyncio.run, self._build())
+            self.is_building = True
+            built = await asyncio.to_thread(self._build_apart)
         except Exception as err:
             is_missing = isinstance(err, ImportError)
             do = (
@@ -184,6 +185,13 @@ class Pages:
                 self._built = {}
                 for one in built.values():
                     one.blocks.close(verbose=False)
+
+    def _build_apart(self) -> dict[str, Built]:
+        """In a loop of its own: Gradio opens loops that it never closes where none runs."""
+        try:
+            return asyncio.run(self._build())
+        finally:
+            self.is_building = False
 
     async def _build(self) -> dict[str, Built]:
         # Gradio reads this when it is imported, and posts usage figures home without it.
