@@ -61,6 +61,7 @@ cluster: install
 	  $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 	  > $$($(RAY)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pawl.pth; }
 	@$(RAY)/bin/python -m pip install --quiet --no-deps -r requirements/ray.txt
+	@$(RAY)/bin/python requirements/licences.py
 	PYTHONPATH=$(CURDIR) $(RAY)/bin/python -m pytest tests/serve/engine/test_nodes.py tests/evals/test_cluster.py tests/refine/test_cluster.py $(ARGS)
 
 demo: install
