@@ -38,7 +38,7 @@ style: install
 # the end.
 check: install
 	@$(MAKE) --no-print-directory lint >.venv/lint.log 2>&1 & lint=$$!; \
-	$(PYTEST) -m "not engine and not browser and not slow" $(ARGS); tests=$$?; \
+	$(PYTEST) -m "not engine and not browser and not slow and not cluster" $(ARGS); tests=$$?; \
 	wait $$lint; lint=$$?; cat .venv/lint.log; \
 	exit $$((tests || lint))
 
@@ -50,8 +50,7 @@ browser:
 	  || echo "No chromium and no right to install it: the browser tests will be skipped." >&2
 
 test: check browser
-	$(PYTEST) -m "slow and not engine and not browser" $(ARGS)
-	$(PYTEST) -m "engine or browser" $(ARGS)
+	$(PYTEST) -m "(slow or engine or browser) and not cluster" $(ARGS)
 	@$(MAKE) --no-print-directory cluster
 
 # Ray beside what the project's own environment has, which stays as it is.
@@ -62,7 +61,7 @@ cluster: install
 	  > $$($(RAY)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pawl.pth; }
 	@$(RAY)/bin/python -m pip install --quiet --no-deps -r requirements/ray.txt
 	@$(RAY)/bin/python requirements/licences.py
-	PYTHONPATH=$(CURDIR) $(RAY)/bin/python -m pytest tests/serve/engine/test_nodes.py tests/evals/test_cluster.py tests/refine/test_cluster.py $(ARGS)
+	PYTHONPATH=$(CURDIR) $(RAY)/bin/python -m pytest -m cluster tests/serve/engine/test_nodes.py tests/evals/test_cluster.py tests/refine/test_cluster.py $(ARGS)
 
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)

@@ -21,7 +21,7 @@ from tests.feedback.examples import answered, said
 from tests.refine.night.test_nightly import World
 from tests.refine.tiny import shared_world_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # programs that load torch, by the dozen
+pytestmark = pytest.mark.slow
 
 RATED = [
     {"prompt": f"What is {n} and {n}?", "chosen": f"It is {2 * n}.", "rejected": "I can't say."}

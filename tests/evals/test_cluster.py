@@ -26,6 +26,7 @@ from tests.serve.live import REPOSITORY, eventually
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
+@pytest.mark.cluster
 def test_scores_of_a_cluster_that_loses_a_node_are_those_of_one_machine(
     model: BaseModel, adapter_dir: Path, suite: Suite, snapshot_dir: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -48,6 +49,7 @@ def test_scores_of_a_cluster_that_loses_a_node_are_those_of_one_machine(
     assert set(scores.manifest["parts"]) == {"benchmarks", "holdout"}
 
 
+@pytest.mark.cluster
 def test_a_cluster_that_is_not_there_is_worth_another_try(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason=REASON)
     with pytest.raises(PawlError, match=r"no Ray cluster answers at 127\.0\.0\.1:9") as caught:

@@ -57,7 +57,7 @@ def environment(installed: Path) -> dict[str, str]:
 def pawl(environment: dict[str, str], state_dir: Path, *line: str) -> str:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pawl.cli", "--state-dir", str(state_dir), *line],
-        env=environment, cwd=state_dir.parent, capture_output=True, text=True, timeout=500,
+        env=environment, cwd=state_dir.parent, capture_output=True, text=True, timeout=1000,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -92,7 +92,7 @@ def environment() -> dict[str, str]:
 def pawl(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(installed / "pawl"), *arguments], cwd=cwd, env=environment(), text=True,
-        capture_output=True, timeout=500, check=False,
+        capture_output=True, timeout=1000, check=False,
     )  # fmt: skip
 
 

@@ -110,6 +110,7 @@ def train_and_lose_a_node(cluster: Any, task: train.Job, **how: Any) -> list[Eve
     return events
 
 
+@pytest.mark.cluster
 def test_a_training_whose_node_is_lost_goes_on_from_its_checkpoint(
     world_model: Path, tmp_path: Path, cluster: Any
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_training_whose_node_is_lost_goes_on_from_its_checkpoint(
     assert (there.work_dir / "train.log").exists()
 
 
+@pytest.mark.cluster
 def test_two_workers_one_of_which_is_lost_train_what_one_trains(
     world_model: Path, tmp_path: Path, cluster: Any
 ) -> None:
@@ -139,6 +141,7 @@ def test_two_workers_one_of_which_is_lost_train_what_one_trains(
     assert read_manifest(shared.out_dir).recipe["workers"] == {"n_workers": 2}
 
 
+@pytest.mark.cluster
 def test_recipes_are_tried_on_nodes_and_again_where_one_is_lost(
     world_model: Path, tmp_path: Path, cluster: Any
 ) -> None:
@@ -170,6 +173,7 @@ def test_recipes_are_tried_on_nodes_and_again_where_one_is_lost(
     assert sorted(kept.splitlines()) == sorted(expected.splitlines())
 
 
+@pytest.mark.cluster
 def test_errors_on_a_node_are_the_childs_own(
     world_model: Path, tmp_path: Path, cluster: Any
 ) -> None:
@@ -181,6 +185,7 @@ def test_errors_on_a_node_are_the_childs_own(
     assert not task.out_dir.exists()
 
 
+@pytest.mark.cluster
 def test_a_cluster_that_is_not_there_is_worth_another_try(
     world_model: Path, tmp_path: Path
 ) -> None:

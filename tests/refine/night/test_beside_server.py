@@ -57,7 +57,7 @@ def nightly(state_dir: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*module_command("pawl.cli"), "nightly", "--state-dir", str(state_dir), *options],
         cwd=cwd, env=child_environment() | {"HF_HUB_OFFLINE": "1"}, text=True,
-        capture_output=True, timeout=400, check=False,
+        capture_output=True, timeout=1000, check=False,
     )  # fmt: skip
 
 

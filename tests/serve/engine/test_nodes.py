@@ -60,6 +60,7 @@ def ask(server: Composed, text: str, conversation: str) -> httpx.Response:
     return httpx.post(server.url + CHAT, json=body, headers=headers, timeout=60)
 
 
+@pytest.mark.cluster
 def test_a_node_that_is_lost_is_a_replica_that_is_lost(
     cluster: Any, server: Composed, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_node_that_is_lost_is_a_replica_that_is_lost(
     assert server.engine.detail == "3 of 3 replicas answer"
 
 
+@pytest.mark.cluster
 def test_a_node_that_is_about_to_go_ends_with_its_last_answer(
     cluster: Any, server: Composed, tmp_path: Path
 ) -> None:
@@ -138,13 +140,14 @@ def own(server: Composed, replica: Any) -> str:
     raise AssertionError("none of a thousand")
 
 
+@pytest.mark.cluster
 def test_a_node_that_is_cut_off_is_given_up_and_comes_back(tmp_path: Path) -> None:
     """The benchmark's one round, with its bars, in a process that has a network of its own."""
     pytest.importorskip("ray", reason=REASON)
     words = ["--moves", "0", "--cuts", "1", "--no-record"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.nodes", *words], cwd=REPOSITORY, text=True,
-        capture_output=True, timeout=400, check=False,
+        capture_output=True, timeout=1000, check=False,
     )  # fmt: skip
     if "no network namespace may be made" in done.stdout:
         pytest.skip("NOT TESTED a node that is cut off: no network namespace may be made here")
@@ -199,6 +202,7 @@ def test_a_node_with_another_base_under_the_same_path_is_refused(
         _score(arguments, {}, 1)
 
 
+@pytest.mark.cluster
 def test_a_head_that_is_started_again_is_another_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
 ) -> None:
@@ -234,6 +238,7 @@ def test_without_ray_it_says_what_to_install(
         assert "pip install 'pawl-chat[ray]'" in str(server.engine.failure)
 
 
+@pytest.mark.cluster
 def test_it_waits_for_a_cluster_that_is_not_there_yet(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason=REASON)
     settings = Settings(state_dir=tmp_path / "state", engine={"ray_address": "127.0.0.1:9"})

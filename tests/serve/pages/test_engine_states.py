@@ -132,7 +132,6 @@ def test_until_gradio_is_there_a_small_page_says_so_and_looks_again(tmp_path: Pa
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(900)  # vLLM starts in half a minute, alone on the machine
 def test_the_whole_page_before_vllm_itself(browser: Browser, tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state")
     base = resolve_model(DEFAULT_MODEL, None, cache_dir=settings.state_dir)
