@@ -5,7 +5,8 @@ python requirements/licences.py --list     # each package with its licence
 python requirements/licences.py --table    # how many packages have which
 
 It reads what the packages of the CPU lock, the model's and Ray's say of themselves where they are
-installed (Ray is in the environment of ``make cluster``, which runs this there). Others that are installed here (the GPU lock's own) are counted, not checked.
+installed (Ray is in the environment of ``make cluster``, which runs this there). Others that are
+installed here (the GPU lock's own) are counted, not checked.
 
 ``pip-licenses`` (5.5, tried) would not do instead: it compares spellings ("MIT", "MIT License"),
 splits no SPDX expression, and knows neither exceptions with a reason nor locks.

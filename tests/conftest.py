@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from tests.bars.place import Place
 
+gc.disable()  # until all is imported; see pytest_collection_finish
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # lm-eval's metrics report home from this process
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -101,6 +103,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, start in enumerate(LONG) if path.startswith(start)), len(LONG))
 
     items.sort(key=begins)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import stays: the collector need not look at it again and again."""
+    gc.enable()
+    gc.freeze()
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]
