@@ -33,6 +33,7 @@ from serve.pages.rendering import (
 )
 from serve.pages.texts import ENGLISH, LANGUAGES, language, mark, say, speak, unmarked
 
+EVENT_SECONDS = 0.02  # the longest that something pressed waits for its handler
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 
 
@@ -80,6 +81,13 @@ class PageBlocks(gr.Blocks):
     place, perhaps before it drew it: what a skip follows would be lost. And when a handler ends,
     Gradio sends its last frame once more, over what another event drew meanwhile.
     """
+
+    def queue(self, *args: Any, **kwargs: Any) -> PageBlocks:
+        """Gradio's, which looks for an event each millisecond: six pages took a fifth of a core."""
+        super().queue(*args, **kwargs)
+        self._queue.sleep_when_free = EVENT_SECONDS
+        self._queue.progress_update_sleep_when_free = POLL_SECONDS  # no handler reports any
+        return self
 
     def __enter__(self) -> PageBlocks:
         _UNDER_CONSTRUCTION.acquire()
