@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.applications import Starlette
 
 from pawl.errors import PawlError
 from serve.pages.events import EventShape, checked_event
+from serve.pages.mount import Pages
+from serve.pages.navigation import PEOPLE
 from tests.bars.place import Place, place
 from tests.serve.live import eventually
 
@@ -161,3 +165,28 @@ def test_the_page_still_answers(server: Place) -> None:
         answer = server.client.post("/gradio_api/queue/join", json=body)
         assert answer.status_code == 200, answer.text
     server.check_unharmed()
+
+
+@pytest.mark.slow  # Gradio takes seconds to import
+def test_pages_that_nobody_uses_leave_the_loop_alone() -> None:
+    """Gradio looks for events each millisecond, for each page."""
+
+    async def timers_set(seconds: float) -> int:
+        loop, n_set = asyncio.get_running_loop(), 0
+        call_at = loop.call_at
+
+        def counted(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+            nonlocal n_set
+            n_set += 1
+            return call_at(*args, **kwargs)
+
+        pages = Pages()
+        async with pages.lifespan(Starlette()):
+            while not pages.shapes(PEOPLE.path):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
+            loop.call_at = counted  # type: ignore[method-assign]
+            await asyncio.sleep(seconds)
+            return n_set
+
+    assert asyncio.run(timers_set(2.0)) < 2 * 6 * 60
