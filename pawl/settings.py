@@ -981,7 +981,8 @@ def origins(
 def shared_settings(settings: Settings) -> dict[str, Any]:
     """The settings that a night beside a server takes over from it, as JSON; no secrets, and paths
     are absolute, since the two may have been started in different folders."""
-    groups = {"model", "model_revision", "split_salt", "engine", "train", "gate", "schedule"}
+    groups = {"model", "model_revision", "split_salt", "engine", "train", "gate", "promotion",
+              "curation", "schedule"}  # fmt: skip
     values = settings.model_dump(mode="json", include=groups)
     for group, key in ((values, "model"), (values["gate"], "suite"), (values["gate"], "data_dir")):
         if group[key] is None or group[key] in BUILT_IN:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import client_of
 from pawl.cli.keys import ROLES
 from pawl.cli.output import echo
 
@@ -37,7 +37,7 @@ def accounts_command() -> None:
 def add_command(ctx: click.Context, name: str, role: str, one_time: bool) -> None:
     """Make an account, or bring a removed one back."""
     body = {"name": name, "role": role, "password": None if one_time else _password(name)}
-    client = connect(settings_of(ctx))
+    client = client_of(ctx)
     _tell(client.post("/admin/accounts", body), "was added")
     if len(client.get("/admin/accounts")) == 1 and not client.get("/admin/keys"):
         echo("It is the first: from now on everybody signs in, or sends a key, on this machine "
@@ -48,7 +48,7 @@ def add_command(ctx: click.Context, name: str, role: str, one_time: bool) -> Non
 @click.pass_context
 def list_command(ctx: click.Context) -> None:
     """Every account, the removed ones too, oldest first."""
-    accounts = connect(settings_of(ctx), only_reads=True).get("/admin/accounts")
+    accounts = client_of(ctx, only_reads=True).get("/admin/accounts")
     for account in accounts:
         notes = ["one-time password"] if account["must_change"] else []
         notes += [f"signs in as {account['subject']}"] if account["subject"] else []
@@ -83,12 +83,12 @@ def role_command(ctx: click.Context, name: str, role: str) -> None:
 def remove_command(ctx: click.Context, name: str) -> None:
     """Let nobody sign in under this name from now on, and sign out who is. What was asked and said
     under it stays."""
-    connect(settings_of(ctx)).post(f"{_path(name)}/remove", {})
+    client_of(ctx).post(f"{_path(name)}/remove", {})
     echo(f"{name!r} was removed and signed out.")
 
 
 def _change(ctx: click.Context, name: str, body: dict[str, Any], words: str) -> None:
-    _tell(connect(settings_of(ctx)).post(_path(name), body), words)
+    _tell(client_of(ctx).post(_path(name), body), words)
 
 
 def _path(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pawl.cli import FLAGS
+from pawl.cli.output import say_progress
 from pawl.client import Client, Pawl
 from pawl.errors import PawlError
 from pawl.logs import configure_logging
@@ -21,6 +22,8 @@ from pawl.settings import Settings, flat, load_settings, shared_settings
 if TYPE_CHECKING:
     from serve.api.app import PawlApp
 
+# What a running server does by its own settings, for a night too.
+_SERVERS_WORK = ("curation.", "promotion.")
 TURN_SECONDS = 20.0  # how long a call waits for another verb's call to be over
 TURN_POLL_SECONDS = 0.1
 
@@ -77,11 +80,42 @@ def settings_beside_server(
     theirs = Pawl(server.url, api_key_of(own)).status().settings
     rest = own.model_dump(exclude=set(theirs))  # where it listens, its key, its log
     settings = load_settings(merged(rest | theirs, flags_of(ctx)), only_flags=True)
-    ours = shared_settings(settings)
-    for key, value in flat(ours):
-        if value != (there := dict(flat(theirs)).get(key)):
+    for key, value, there in _differences(settings, theirs):
+        if key.startswith(_SERVERS_WORK):
+            say(_is_ignored(key, value, there))
+        else:
             say(f"{key} = {value}, as this command says; the server has {there}")
     return settings
+
+
+def client_of(ctx: click.Context, *, only_reads: bool = False) -> Client:
+    """As :func:`connect`, with the line's settings. Those for what a running server does with its
+    own are named."""
+    settings = settings_of(ctx)
+    said = {key for key, _ in flat(flags_of(ctx)) if key.startswith(_SERVERS_WORK)}
+    if said and (server := running_server(settings)) is not None:
+        theirs = Pawl(server.url, api_key_of(settings)).status().settings
+        for key, value, there in _differences(settings, theirs):
+            if key in said:
+                say_progress(_is_ignored(key, value, there))
+    return connect(settings, only_reads=only_reads)
+
+
+def _differences(
+    settings: Settings, theirs: Mapping[str, Any]
+) -> Iterator[tuple[str, object, object]]:
+    """Keys that a server has otherwise than ``settings``: the value here, and there."""
+    there = dict(flat(theirs))
+    for key, value in flat(shared_settings(settings)):
+        if value != there.get(key):
+            yield key, value, there.get(key)
+
+
+def _is_ignored(key: str, value: object, there: object) -> str:
+    return (
+        f"{key} = {value} is ignored: the server does this, and has {there}. Set it where the "
+        "server is started, or stop the server before this command"
+    )
 
 
 def group_arguments(ctx: click.Context) -> list[str]:

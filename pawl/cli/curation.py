@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import client_of
 from pawl.cli.output import echo, one_line
 from pawl.errors import PawlError
 
@@ -47,10 +47,10 @@ def curate_command(
     if explain is not None:
         if without:
             raise click.UsageError("--explain and --without exclude each other")
-        found = connect(settings_of(ctx)).get("/admin/explain", {"id": explain})
+        found = client_of(ctx).get("/admin/explain", {"id": explain})
         echo(json.dumps(found, indent=2) if as_json else "\n".join(_explained(found)))
         return
-    manifest = connect(settings_of(ctx)).post("/admin/snapshots", {"without": list(without)})
+    manifest = client_of(ctx).post("/admin/snapshots", {"without": list(without)})
     if as_json:
         echo(json.dumps(manifest, indent=2))
         return
@@ -104,7 +104,7 @@ def categories_command(ctx: click.Context, path: Path | None, as_json: bool) -> 
 
     To change some: pawl categories --json > FILE, edit it, pawl categories --from FILE.
     """
-    server = connect(settings_of(ctx))
+    server = client_of(ctx)
     known = server.get("/v1/feedback/categories")
     changed = [row for row in _read_categories(path) if row not in known] if path else []
     for row in changed:

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import client_of, connect, settings_of
 from pawl.cli.output import echo
 from pawl.client import Client
 from pawl.errors import PawlError
@@ -115,7 +115,7 @@ def export_command(ctx: click.Context, path: Path, format_: str) -> None:
         raise PawlError(f"{path} is there already", "no file is overwritten", "Name another")
     if not path.parent.is_dir():
         raise PawlError(f"the folder {path.parent} is not there", do="Make it, or name another")
-    client = connect(settings_of(ctx), only_reads=True)
+    client = client_of(ctx, only_reads=True)
     with _passing(client) as folder:
         name = _name(path)
         counts = client.post("/admin/export", {"path": f"{folder.name}/{name}", "format": format_})

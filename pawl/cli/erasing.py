@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import client_of, connect, settings_of
 from pawl.cli.output import echo, one_line
 from pawl.errors import PawlError
 from pawl.files import write_atomic
@@ -46,7 +46,7 @@ def forget_command(
     """
     from feedback.certificate import certificate_text
 
-    client = connect(settings_of(ctx), only_reads=True)
+    client = client_of(ctx, only_reads=True)
     if list_all:
         for one in client.get("/admin/erasures"):
             echo(f"{one['erasure_id']}  {one['finished_at'][:19]}Z  by {one['asked_by']}  "

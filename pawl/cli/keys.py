@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import client_of
 
 ROLES = ("user", "reviewer", "administrator")  # of people; keys have one more
 
@@ -32,7 +32,7 @@ def keys_command() -> None:
 def add_command(ctx: click.Context, name: str, role: str, may_name_raters: bool) -> None:
     """Make a key and print its secret, this once."""
     body = {"name": name, "role": role, "may_name_raters": may_name_raters}
-    client = connect(settings_of(ctx))
+    client = client_of(ctx)
     key = client.post("/admin/keys", body)["key"]
     click.echo(f"The key of {name!r}, {role}. It is not kept: this is the only time it is seen.",
                err=True)  # fmt: skip
@@ -46,7 +46,7 @@ def add_command(ctx: click.Context, name: str, role: str, may_name_raters: bool)
 @click.pass_context
 def list_command(ctx: click.Context) -> None:
     """Every key, the revoked ones too, oldest first."""
-    keys = connect(settings_of(ctx), only_reads=True).get("/admin/keys")
+    keys = client_of(ctx, only_reads=True).get("/admin/keys")
     for key in keys:
         names = "names raters" if key["may_name_raters"] else ""
         revoked = f"revoked {key['revoked_at'][:19]}Z" if key["revoked_at"] else ""
@@ -61,7 +61,7 @@ def list_command(ctx: click.Context) -> None:
 @click.pass_context
 def revoke_command(ctx: click.Context, name: str) -> None:
     """Refuse the key of this name from now on."""
-    connect(settings_of(ctx)).post(f"/admin/keys/{quote(name, safe='')}/revoke", {})
+    client_of(ctx).post(f"/admin/keys/{quote(name, safe='')}/revoke", {})
     click.echo(f"The key {name!r} is refused from now on.")
 
 
@@ -72,7 +72,7 @@ def revoke_command(ctx: click.Context, name: str) -> None:
 @click.pass_context
 def audit_command(ctx: click.Context, limit: int, as_json: bool) -> None:
     """Who did what, when, to what, and how it ended; oldest first."""
-    client = connect(settings_of(ctx), only_reads=True)
+    client = client_of(ctx, only_reads=True)
     for entry in client.get("/admin/audit", {"limit": limit}):
         if as_json:
             click.echo(json.dumps(entry))

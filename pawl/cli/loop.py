@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pawl.cli.connect import connect, settings_beside_server, settings_of
+from pawl.cli.connect import client_of, connect, settings_beside_server, settings_of
 from pawl.cli.output import echo, one_line, say_progress
 from pawl.cli.promotions import path_of
 from pawl.errors import PawlError
@@ -158,7 +158,7 @@ def eval_command(
 @click.pass_context
 def runs_command(ctx: click.Context) -> None:
     """The nightly runs, newest first."""
-    runs = connect(settings_of(ctx), only_reads=True).get("/admin/runs")
+    runs = client_of(ctx, only_reads=True).get("/admin/runs")
     lines = [_line(run) for run in runs]
     echo("\n".join(lines) or "No night has run yet. Start one with: pawl nightly")
 

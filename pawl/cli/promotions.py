@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from pawl.cli.connect import connect, settings_of
+from pawl.cli.connect import client_of, settings_of
 from pawl.cli.output import echo, one_line
 from pawl.errors import PawlError
 from pawl.files import read_regular
@@ -56,7 +56,7 @@ def promote_command(
         if not (settings.runs_dir / run).is_dir() and Path(run).is_dir():
             run = str(Path(run).absolute())  # the server runs in a folder of its own
         body["run_dir"] = run
-    _end(ctx, connect(settings).post("/admin/promotions", {**body, "force": force}))
+    _end(ctx, client_of(ctx).post("/admin/promotions", {**body, "force": force}))
 
 
 def _text_of(path: Path) -> str:
@@ -71,7 +71,7 @@ def _text_of(path: Path) -> str:
 @click.pass_context
 def approve_command(ctx: click.Context, run: str) -> None:
     """Let the challenger of RUN in, which waits for a person, or is on its canary."""
-    _end(ctx, connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/approve", {}))
+    _end(ctx, client_of(ctx).post(f"/admin/runs/{path_of(run)}/approve", {}))
 
 
 @click.command("reject")
@@ -79,7 +79,7 @@ def approve_command(ctx: click.Context, run: str) -> None:
 @click.pass_context
 def reject_command(ctx: click.Context, run: str) -> None:
     """Refuse the challenger of RUN, which waits for a person, or end its canary."""
-    promotion = connect(settings_of(ctx)).post(f"/admin/runs/{path_of(run)}/reject", {})
+    promotion = client_of(ctx).post(f"/admin/runs/{path_of(run)}/reject", {})
     echo(one_line(moved(promotion)))
 
 
@@ -88,9 +88,7 @@ def reject_command(ctx: click.Context, run: str) -> None:
 @click.pass_context
 def rollback_command(ctx: click.Context, to: str | None) -> None:
     """Go back to the version that answered before."""
-    promotion = connect(settings_of(ctx)).post(
-        "/admin/rollback", {"to": to} if to is not None else {}
-    )
+    promotion = client_of(ctx).post("/admin/rollback", {"to": to} if to is not None else {})
     _end(ctx, promotion)
 
 
@@ -102,7 +100,7 @@ def drill_command(ctx: click.Context) -> None:
     The version before the champion, and the champion again, are checked on disk, brought into the
     engine and asked for answers. Exit code 1 when one of them could not be.
     """
-    drill = connect(settings_of(ctx)).post("/admin/drill", {})
+    drill = client_of(ctx).post("/admin/drill", {})
     for line in rehearsed(drill):
         echo(one_line(line))
     ctx.exit(0 if drill["back"]["answers"] and drill["forth"]["answers"] else 1)
@@ -125,7 +123,7 @@ def shadow_command(
     """Let versions A and B (base, pawl@3) answer the newest recorded prompts in the running server,
     and list where they differ most. Nobody gets these answers."""
     body = {"a": a, "b": b, "last": last, "max_tokens": max_tokens, "show": show}
-    found = connect(settings_of(ctx)).post("/admin/shadow", body)
+    found = client_of(ctx).post("/admin/shadow", body)
     if as_json:
         echo(json.dumps(found, indent=2))
         return
@@ -141,7 +139,7 @@ def shadow_command(
 @click.pass_context
 def history_command(ctx: click.Context) -> None:
     """Every promotion and rollback, oldest first."""
-    promotions = connect(settings_of(ctx), only_reads=True).get("/admin/history")
+    promotions = client_of(ctx, only_reads=True).get("/admin/history")
     if not promotions:
         echo("Nothing was promoted yet: the base answers.")
     for row in promotions:
@@ -158,7 +156,7 @@ def history_command(ctx: click.Context) -> None:
 def versions_command(ctx: click.Context, as_json: bool) -> None:
     """Every version, the newest first: how it stands, what made it, what it is asked with; below
     it what moved it, when and by whom."""
-    versions = connect(settings_of(ctx), only_reads=True).get("/admin/versions")
+    versions = client_of(ctx, only_reads=True).get("/admin/versions")
     if as_json:
         echo(json.dumps(versions, indent=2))
         return

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pawl.cli import FLAGS
-from pawl.cli.connect import connect, flags_of, group_arguments, settings_of
+from pawl.cli.connect import client_of, flags_of, group_arguments, settings_of
 from pawl.cli.output import echo, one_line
 from pawl.client import Client
 from pawl.errors import PawlError
@@ -86,7 +86,7 @@ def gateway_command(
 @click.pass_context
 def status_command(ctx: click.Context, as_json: bool) -> None:
     """Which version answers; the engine, the last night and the store."""
-    client = connect(settings_of(ctx), only_reads=True)
+    client = client_of(ctx, only_reads=True)
     status = client.get("/admin/status")
     if as_json:
         echo(json.dumps(status, indent=2))
@@ -130,7 +130,7 @@ def engines_command() -> None:
 @click.pass_context
 def engines_list_command(ctx: click.Context) -> None:
     """How each is, and how many answers it writes."""
-    for one in _replicas(connect(settings_of(ctx), only_reads=True)):
+    for one in _replicas(client_of(ctx, only_reads=True)):
         _tell_replica(one)
 
 
@@ -140,7 +140,7 @@ def engines_list_command(ctx: click.Context) -> None:
 @click.pass_context
 def engines_drain_command(ctx: click.Context, number: int, no_wait: bool) -> None:
     """Take replica NUMBER out: new answers go to others, those under way end, then it stops."""
-    client = connect(settings_of(ctx))
+    client = client_of(ctx)
     replica = client.post(f"/admin/replicas/{number}/drain", {})
     while not no_wait and replica["is_out"] and replica["state"] != "off":
         time.sleep(DRAIN_LOOK_SECONDS)
@@ -153,7 +153,7 @@ def engines_drain_command(ctx: click.Context, number: int, no_wait: bool) -> Non
 @click.pass_context
 def engines_return_command(ctx: click.Context, number: int) -> None:
     """Bring replica NUMBER back; it loads what the others serve before it answers."""
-    _tell_replica(connect(settings_of(ctx)).post(f"/admin/replicas/{number}/return", {}))
+    _tell_replica(client_of(ctx).post(f"/admin/replicas/{number}/return", {}))
 
 
 def _replicas(client: Client) -> list[dict[str, Any]]:

@@ -186,3 +186,26 @@ def test_what_the_line_says_wins_over_the_server_and_is_named(served: Settings) 
 def test_without_a_server_the_lines_own_settings_hold(tmp_path: Path) -> None:
     settings, lines = beside(f"--state-dir {tmp_path} --set gate.alpha=0.1")
     assert (settings.gate.alpha, lines) == (0.1, [])
+
+
+@pytest.mark.parametrize("verb", ["curate", "curate --explain nothing", "promote nothing"])
+def test_what_the_server_does_by_its_own_settings_is_named(served: Settings, verb: str) -> None:
+    line = f"--state-dir {served.state_dir} --set curation.max_share"
+    own = served.curation.max_share
+    said = type_in(*f"{line}=0.5 --set curation.front_ends=ui {verb}".split()).stderr
+    assert f"curation.max_share = 0.5 is ignored: the server does this, and has {own}" in said
+    assert "curation.front_ends = ['ui'] is ignored: the server does this, and has []" in said
+    assert "ignored" not in type_in(*f"{line}={own} {verb}".split()).stderr
+    assert "ignored" not in type_in(*f"--set gate.alpha=0.2 {line}={own} {verb}".split()).stderr
+
+
+def test_a_night_names_what_the_server_does_for_it(served: Settings) -> None:
+    line = f"--state-dir {served.state_dir} --set promotion.approval=true"
+    [said] = beside(line)[1]
+    assert "promotion.approval = True is ignored: the server does this, and has False" in said
+
+
+def test_a_verb_that_finds_no_server_obeys_the_line(tmp_path: Path) -> None:
+    Store.open(toy_settings(tmp_path).database_path).close()
+    line = ["--state-dir", str(tmp_path), "--set", "curation.max_share=0.5"]
+    assert "ignored" not in type_in(*line, "curate").output
