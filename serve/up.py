@@ -276,11 +276,18 @@ class Server(uvicorn.Server):
         pages = getattr(getattr(self.config.app, "state", None), "pages", None)
         if pages is not None:
             pages.hang_up()
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Leaves out uvicorn's traceback of each request that a stop cuts, after a line that says how
+    many there are."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def stop_on_signals(server: Server, say: Callable[[str], None] = lambda line: None) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,12 +21,13 @@ import pytest
 from feedback.store import Store
 from pawl.files import read_json
 from pawl.schedule import FINAL, SCHEDULE_LOG, Event, Schedule, ScheduleLog
-from pawl.settings import ScheduleSettings
+from pawl.settings import ScheduleSettings, Settings
 from serve.engine import session as processes
 from serve.up import listen
 from tests import tiny_bases
 from tests.docs.commands import tutorial_blocks
 from tests.serve.live import REPOSITORY, Operator, eventually
+from tests.serve.pages.composed import composed
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +125,28 @@ def test_it_answers_shows_a_page_and_stops_cleanly(tmp_path: Path, model_dir: Pa
         assert processes.members(session) == []
         assert f"Pawl is at {url}" in output
         assert not (state_dir / "server.json").exists()
+
+
+def test_a_stop_that_cuts_answers_writes_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = {"hold midway": True, "hold first": False}
+    with ThreadPoolExecutor(2) as pool:
+        with composed(Settings(state_dir=tmp_path / "state"), pages=False) as server:
+            asked = [pool.submit(comes, server.url, *one) for one in held.items()]
+            eventually(lambda: server.app.gateway.admission.n_held == 2, "both are under way")
+        assert [one.result() for one in asked] == [False, False]
+    told = [one for one in caplog.records if one.name.startswith("uvicorn")]
+    assert [one.getMessage().partition(",")[0] for one in told] == ["Cancel 2 running task(s)"]
+
+
+def comes(url: str, text: str, stream: bool) -> bool:
+    """Whether an answer comes, and whole."""
+    body = {"model": "pawl", "stream": stream, "messages": [{"role": "user", "content": text}]}
+    try:
+        return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
