@@ -6,6 +6,7 @@ This machine has to be one of the nodes. Ray is an extra, imported here alone.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -26,6 +27,7 @@ CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 2.0  # between two looks at what runs on nodes
 N_RETRIES = 3  # of work whose node is lost
 CACHE = Path("~/.cache/pawl")  # of a node: the hashes of its base's files, what tasks work with
+_log = logging.getLogger("pawl.cluster")
 Files = dict[str, bytes]  # of a folder, by path; of a file alone, under ""
 
 
@@ -70,15 +72,27 @@ def head_of(ray: Any) -> Literal["there", "away", "another"]:
     stopped, and where another cluster's is at its address (a head that was started again) they end
     this process.
     """
-    from ray._raylet import GcsClient
-
     address = ray.get_runtime_context().gcs_address
     try:
         _reach(address)
     except OSError:
         return "away"
+    from ray._raylet import GcsClient
+
     own = ray._private.worker.global_worker.gcs_client.cluster_id
     return "there" if GcsClient(address=address).cluster_id == own else "another"
+
+
+def end_actor(ray: Any, actor: Any) -> None:
+    """End an actor that nobody else holds. Where its head is away Ray does so itself later, and
+    ``ray.kill`` would wait for it."""
+    try:
+        if (head := head_of(ray)) == "there":
+            ray.kill(actor)
+        else:
+            _log.warning("an actor was left to Ray: its head is %s", head)
+    except Exception as error:  # the connection to the cluster has ended
+        _log.warning("an actor was left to Ray: %.200r", error)
 
 
 def check_same_base(model_dir: Path, fingerprint: str, cache_dir: Path) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pawl.adapters import FILES, MANIFEST, read_manifest
-from pawl.cluster import check_same_base, connect, head_of, other_base
+from pawl.cluster import check_same_base, connect, end_actor, head_of, other_base
 from pawl.errors import PawlError
 from pawl.files import PRIVATE, sha256_file, write_atomic
 from pawl.logs import FILE_BYTES
@@ -178,7 +178,7 @@ class RayNodes:
 
     async def start(self, start: Start, say: Callable[[str], None]) -> Child:
         """See ``Starter``. Waits for a node that has room."""
-        self._node_of.pop(start.number, None)
+        self.leave(start.number)
         while True:
             async with self._connecting:
                 await self._connected(say)
@@ -204,7 +204,7 @@ class RayNodes:
         try:
             answer = await reach.unless_cut_off(starting)
         except ray.exceptions.RayTaskError as error:
-            ray.kill(actor)
+            await asyncio.to_thread(end_actor, ray, actor)
             raise error.cause if isinstance(error.cause, PawlError) else PawlError(
                 f"{start.name} could not be started on node {host}", str(error.cause),
                 retryable=True, code="engine_failed",
@@ -214,10 +214,11 @@ class RayNodes:
                 f"node {host} was lost", type(error).__name__, retryable=True, code="node_lost"
             ) from error
         except BaseException:
-            ray.kill(actor)
+            await asyncio.to_thread(end_actor, ray, actor)
             raise
         finally:
             if answer is None:
+                self.leave(start.number)
                 await reach.close()
         return _RayChild(self, ray, actor, start, node, reach, *answer)
 
@@ -263,6 +264,10 @@ class RayNodes:
                 return node
         return None
 
+    def leave(self, number: int) -> None:
+        """A replica's node has room for another one."""
+        self._node_of.pop(number, None)
+
     def _folder(self, number: int) -> str:
         """Of a replica on its node; the same each time, so that adapters are still there."""
         name = f"{socket.gethostname()}:{self._settings.state_dir}"
@@ -297,7 +302,7 @@ class _RayChild:
         self.ended: int | str | None = None
         self._nodes, self._ray, self._actor, self._reach = nodes, ray, actor, reach
         self._node_id, self._host = node["NodeID"], node["NodeManagerAddress"]
-        self._name, self._log_path = start.name, start.log_path
+        self._name, self._log_path, self._number = start.name, start.log_path, start.number
         self._leaves = asyncio.Event()
         self._waiting = asyncio.create_task(self._wait())
         self._following = asyncio.create_task(self._follow_log())
@@ -311,7 +316,8 @@ class _RayChild:
 
     async def _wait_there(self) -> int:
         code = int(await self._actor.wait.remote())
-        await self._bring_log()
+        with contextlib.suppress(OSError):  # a full disk here
+            await self._bring_log()
         return code
 
     @property
@@ -321,10 +327,15 @@ class _RayChild:
     async def _follow_log(self) -> None:
         """Bring the engine's log here, where people look for it; and see whether its node goes."""
         while True:
-            await self._bring_log()
-            if not self._leaves.is_set() and await self._actor.is_leaving.remote():
-                self._nodes.leaving.add(self._node_id)
-                self._leaves.set()
+            try:
+                await self._bring_log()
+                if not self._leaves.is_set() and await self._actor.is_leaving.remote():
+                    self._nodes.leaving.add(self._node_id)
+                    self._leaves.set()
+            except (
+                Exception
+            ) as error:  # a full disk here; that the node is lost is seen by ``wait``
+                _log.warning("the log of %s on %s: %.200r", self._name, self._host, error)
             await asyncio.sleep(LOG_SECONDS)
 
     async def _bring_log(self) -> None:
@@ -343,9 +354,10 @@ class _RayChild:
             if not isinstance(self.ended, str):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._actor.end.remote(), END_SECONDS)
-            self._ray.kill(self._actor)
-        except Exception as error:  # its node, its cluster or the connection went away
-            _log.warning("%s on node %s was left to Ray: %r", self._name, self._host, error)
+        except Exception as error:  # its node went away
+            _log.warning("%s did not end on node %s: %.200r", self._name, self._host, error)
+        await asyncio.to_thread(end_actor, self._ray, self._actor)
+        self._nodes.leave(self._number)
         for task in (self._waiting, self._following):
             task.cancel()
         await asyncio.gather(self._waiting, self._following, return_exceptions=True)
@@ -357,7 +369,10 @@ class _RayChild:
                 self._nodes.bring(self._actor, adapter_dir, held)
             )
         except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from error
+            raise error.cause if isinstance(error.cause, PawlError) else PawlError(
+                f"{adapter_dir.name} could not be written on node {self._host}", str(error.cause),
+                retryable=True, code="adapter_not_loaded",
+            ) from error  # fmt: skip
         except self._ray.exceptions.RayError as error:
             raise PawlError(
                 f"node {self._host} was lost", type(error).__name__, retryable=True,

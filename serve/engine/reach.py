@@ -8,7 +8,6 @@ is there, too.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import time
 from collections.abc import Awaitable
@@ -81,5 +80,4 @@ class Reach:
 
     async def close(self) -> None:
         self._looking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._looking
+        await asyncio.wait({self._looking})

@@ -297,7 +297,7 @@ class Engine:
                 n_failures = 1 if worked else n_failures + 1
                 if worked:
                     n_fruitless = 0
-                elif self.activity.n_asked:
+                elif self.activity.n_asked and not lost:
                     n_fruitless += 1
                 if n_fruitless >= N_FAILURES_TO_GIVE_UP:
                     self.failure = self._explain(
@@ -396,10 +396,10 @@ class Engine:
             leaving.cancel()
 
     async def _end_child(self) -> None:
-        child, self._child = self._child, None
         self.is_ready = False
-        if child is not None:
-            await child.end()
+        if self._child is not None:  # until it has ended: ``stop`` may interrupt this, and ends it
+            await self._child.end()
+            self._child = None
 
     async def _answers(self) -> bool:
         return (await self.request("GET", "/health", seconds=HEALTH_SECONDS))[0] == 200

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -19,11 +24,13 @@ from pawl.adapters import MANIFEST
 from pawl.errors import PawlError
 from pawl.files import sha256_file
 from pawl.settings import EngineSettings, Settings
-from serve.engine.nodes import LEAVING, N_ON_NODE, NodeActor
+from serve.engine.child import Start
+from serve.engine.nodes import LEAVING, LOG_SECONDS, N_ON_NODE, NodeActor, RayNodes, _RayChild
+from serve.engine.reach import Reach
 from tests.adapters_for_tests import light_adapter, light_base
 from tests.conftest import REPOSITORY
 from tests.ray_cluster import REASON, node, ray_cluster
-from tests.serve.live import Operator, eventually
+from tests.serve.live import Operator, eventually, fake_command
 from tests.serve.pages.composed import Composed, composed
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -249,3 +256,92 @@ def test_it_waits_for_a_cluster_that_is_not_there_yet(tmp_path: Path) -> None:
         answer = ask(server, "hello", "talk")
         assert answer.status_code == 503
         assert "no Ray cluster answers" in answer.text
+
+
+class Near:
+    """An actor without Ray: the same object in this process, asked as Ray's are."""
+
+    def __init__(self, actor: NodeActor) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> Any:
+        def remote(*words: Any) -> Any:
+            return asyncio.ensure_future(getattr(self._actor, name)(*words))
+
+        return SimpleNamespace(remote=remote)
+
+
+class RayWithoutHead:
+    """What is asked of Ray's module when an engine ends."""
+
+    exceptions = SimpleNamespace(RayError=ConnectionError, RayTaskError=ConnectionError)
+
+    def __init__(self, nodes: Sequence[dict[str, Any]]) -> None:
+        self._nodes = nodes
+
+    def nodes(self) -> Sequence[dict[str, Any]]:
+        return self._nodes
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address="127.0.0.1:9")  # nobody listens
+
+    def kill(self, actor: Any) -> None:
+        raise AssertionError("this waits for the head")
+
+
+def test_an_engine_ends_while_the_head_is_away_and_leaves_room_on_its_node(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        nodes, child = await near(tmp_path)
+        assert await nodes._node(2) is None  # its node has no room
+        began = time.monotonic()
+        await child.end()
+        assert time.monotonic() - began < 10
+        assert await child.wait() == 0
+        assert not [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
+        assert await nodes._node(2) is not None
+
+    asyncio.run(scenario())
+
+
+def test_a_log_that_cannot_be_written_for_a_while_is_followed_again(tmp_path: Path) -> None:
+    """As on a full disk; and that the node is about to go is still noticed."""
+
+    def written(word: str) -> None:
+        with (tmp_path / "node" / "logs" / "engine.log").open("a") as log:
+            log.write(word)
+
+    async def scenario() -> None:
+        _, child = await near(tmp_path)
+        child._log_path.mkdir(parents=True)
+        written("lost")
+        await asyncio.sleep(3 * LOG_SECONDS)
+        child._log_path.rmdir()
+        written("kept")
+        (tmp_path / "node" / LEAVING).touch()
+        await asyncio.wait_for(child.leaving(), 20)
+        assert "kept" in child._log_path.read_text("utf-8")
+        child._following.cancel()  # so that it is the end that brings the last words
+        child._log_path.unlink()
+        child._log_path.mkdir()
+        written("lost, too")
+        os.kill(psutil.Process(child.pid).children()[0].pid, signal.SIGKILL)
+        assert await asyncio.wait_for(child.wait(), 20) == 128 + signal.SIGKILL
+        await child.end()
+
+    asyncio.run(scenario())
+
+
+async def near(tmp_path: Path) -> tuple[RayNodes, Any]:
+    """Nodes, of which there is one, and an engine on it."""
+    place = {"NodeID": "a", "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": 9, "Alive": True,
+             "Resources": {"CPU": 1}}  # fmt: skip
+    settings = Settings(state_dir=tmp_path / "state", engine={"ray_address": "127.0.0.1:9"})
+    nodes = RayNodes(settings)
+    nodes._ray = RayWithoutHead([place])
+    assert await nodes._node(1) == place
+    start = Start(settings, light_base(tmp_path / "base"), fake_command(), "key")
+    actor = Near(NodeActor(str(tmp_path / "node"), settings.engine))
+    started = await actor.start.remote(start.model, start.command, start.key, 1, "127.0.0.1")
+    return nodes, _RayChild(nodes, nodes._ray, actor, start, place, Reach("127.0.0.1", 9), *started)

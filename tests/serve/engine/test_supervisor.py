@@ -18,7 +18,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.settings import Settings
 from serve.engine import session as processes
-from serve.engine.child import Child, Start, start_local
+from serve.engine.child import Child, LocalChild, Start, start_local
 from serve.engine.session import reap_left_over
 from serve.engine.supervisor import Engine
 from tests.serve.live import FAKE_BASE, fake_command
@@ -113,6 +113,73 @@ def test_one_whose_machine_goes_gets_nothing_new_and_ends_with_its_last_answer(
         leaving.clear()
         await engine.wait_ready(60)
         assert engine.pid not in (None, pid)
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_a_stop_that_interrupts_an_end_ends_it(tmp_path: Path) -> None:
+    """The engine was lost, and what it left is ended slowly, as on another machine."""
+
+    async def scenario() -> None:
+        ends, has_ended = asyncio.Event(), asyncio.Event()
+
+        async def start(start: Start, say: Callable[[str], None]) -> Child:
+            child = await start_local(start, say)
+            end = child.end
+
+            async def end_slowly() -> None:
+                ends.set()
+                await asyncio.sleep(0.5)
+                await end()
+                has_ended.set()
+
+            child.end = end_slowly  # type: ignore[method-assign]
+            return child
+
+        engine = Engine(Settings(state_dir=tmp_path), FAKE_BASE, command=fake_command(),
+                        backoff_seconds=(60,), start=start)  # fmt: skip
+        await engine.start()
+        await engine.wait_ready()
+        os.kill(processes.members(session_of(tmp_path), engine.pid)[0], signal.SIGKILL)
+        await asyncio.wait_for(ends.wait(), 60)
+        await engine.stop()
+        assert has_ended.is_set()
+        assert engine.pid is None
+
+    run(scenario())
+
+
+class LostChild(LocalChild):
+    """Its machine is lost once it answers."""
+
+    is_lost = False
+
+    @property
+    def ended(self) -> Any:
+        return "its node was lost" if self.is_lost else None
+
+    async def wait(self) -> Any:
+        self.is_lost = True
+        return self.ended
+
+
+def test_losses_of_its_machine_are_no_ends_at_a_first_request(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def start(start: Start, say: Callable[[str], None]) -> Child:
+            child = await start_local(start, say)
+            child.__class__ = LostChild
+            return child
+
+        async def is_asked() -> None:
+            engine.activity.n_asked += 1
+
+        engine = Engine(Settings(state_dir=tmp_path), FAKE_BASE, command=fake_command(),
+                        backoff_seconds=(0.01,), start=start)  # fmt: skip
+        engine.on_ready = is_asked
+        await engine.start()
+        await until(lambda: engine.n_restarts > 5 or engine.state == "failed", "it is lost often")
+        assert engine.state != "failed", engine.detail
         await engine.stop()
 
     run(scenario())
