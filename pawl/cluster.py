@@ -84,8 +84,9 @@ def head_of(ray: Any) -> Literal["there", "away", "another"]:
 
 
 def end_actor(ray: Any, actor: Any) -> None:
-    """End an actor that nobody else holds. Where its head is away Ray does so itself later, and
-    ``ray.kill`` would wait for it."""
+    """End an actor that nobody else holds; in a thread, as it may wait. Where its head is away Ray
+    does so itself later. (``ray.kill`` returned at once where the head's process had been killed;
+    it may wait where the link is cut.)"""
     try:
         if (head := head_of(ray)) == "there":
             ray.kill(actor)

@@ -286,7 +286,7 @@ class RayWithoutHead:
         return SimpleNamespace(gcs_address="127.0.0.1:9")  # nobody listens
 
     def kill(self, actor: Any) -> None:
-        raise AssertionError("this waits for the head")
+        raise AssertionError("the head is away, and was asked")
 
 
 def test_an_engine_ends_while_the_head_is_away_and_leaves_room_on_its_node(
