@@ -46,7 +46,13 @@ TOGETHER = {
     },
 }  # fmt: skip
 # Begun first, so that no process of pytest-xdist sits alone over one of them at the end.
-LONG = ("refine/test_train.py", "refine/night", "evals/test_runner.py", "bars/test_bad", "serve")
+# What steps back for an engine (nice 10) is slow while others run, so it comes before all.
+LONG = (
+    "refine/test_training.py", "refine/night/test_beside", "evals/test_runner.py",
+    "docs/test_typed.py", "refine/test_cross", "refine/test_resume.py", "refine/night",
+    "refine/test_train.py", "refine/test_bad", "examples", "pawl/test_wheel.py", "refine",
+    "serve/test_promotion_engine.py", "serve/pages", "bars/test_bad", "serve",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
