@@ -332,9 +332,8 @@ class _RayChild:
                 if not self._leaves.is_set() and await self._actor.is_leaving.remote():
                     self._nodes.leaving.add(self._node_id)
                     self._leaves.set()
-            except (
-                Exception
-            ) as error:  # a full disk here; that the node is lost is seen by ``wait``
+            # A full disk here, perhaps; that the node is lost is seen by ``wait``.
+            except Exception as error:
                 _log.warning("the log of %s on %s: %.200r", self._name, self._host, error)
             await asyncio.sleep(LOG_SECONDS)
 
