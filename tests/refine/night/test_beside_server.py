@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,12 +53,12 @@ def served(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             child.wait(180)
 
 
-def nightly(state_dir: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def nightly(state_dir: Path, cwd: Path) -> subprocess.Popen[str]:
     options = [word for text in SHORT for word in ("--set", text)]
-    return subprocess.run(
+    return subprocess.Popen(
         [*module_command("pawl.cli"), "nightly", "--state-dir", str(state_dir), *options],
         cwd=cwd, env=child_environment() | {"HF_HUB_OFFLINE": "1"}, text=True,
-        capture_output=True, timeout=1000, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -68,15 +69,17 @@ def complain(client: Pawl, first: int, n: int) -> None:
         client.feedback(answer.id, thumb="down", correction=says("grass", "green"))
 
 
+@pytest.mark.timeout(2400)  # jobs step back for the engine, and so for all other tests
 def test_two_nights_beside_a_server(served: Pawl, tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
     complain(served, 0, 30)
-    done = nightly(state_dir, tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stderr.splitlines()
+    with nightly(state_dir, tmp_path) as night:
+        said = night.communicate()[1]
+    assert night.returncode == 0, said
+    lines = said.splitlines()
     assert {"snapshot", "plan", "replay", "train", "score challenger", "report"} <= set(
         worked(lines)
-    ), done.stderr
+    ), said
     [named] = [line for line in lines if "train.n_epochs" in line]
     assert "the server has None" in named
     [first] = served.runs()
@@ -84,14 +87,19 @@ def test_two_nights_beside_a_server(served: Pawl, tmp_path: Path) -> None:
     figures = first.detail["steps"]
     for step in ("train", "score champion", "score challenger"):
         assert figures[step]["peak_memory_bytes"] > 50_000_000
-    generated = read_json(state_dir / "runs" / first.run_id / "replay.json")["n_generated"]
-    assert generated > 8  # by the server's engine
+    replay_file = state_dir / "runs" / first.run_id / "replay.json"
+    assert read_json(replay_file)["n_generated"] > 8  # by the server's engine
     assert "replay" in (state_dir / "logs" / "nightly.log").read_text()
 
     complain(served, 30, 1)
-    done = nightly(state_dir, tmp_path)
-    assert done.returncode == 0, done.stderr
-    second = served.runs()[0]
-    assert second.run_id != first.run_id
-    again = read_json(state_dir / "runs" / second.run_id / "replay.json")["n_generated"]
-    assert again <= 1  # the rest was kept
+    with nightly(state_dir, tmp_path) as night:
+
+        def again() -> set[Path]:
+            assert night.poll() is None, night.communicate()[1]
+            return set((state_dir / "runs").glob("*/replay.json")) - {replay_file}
+
+        [second] = eventually(again, "the second night's replay", 600)
+        night.send_signal(signal.SIGINT)
+        said = night.communicate()[1]
+    assert night.returncode == 130, said
+    assert read_json(second)["n_generated"] <= 1  # the rest was kept
