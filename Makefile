@@ -56,7 +56,7 @@ test: check browser
 # Ray beside what the project's own environment has, which stays as it is.
 RAY := build/ray
 cluster: install
-	@test -x $(RAY)/bin/python || { $(PYTHON) -m venv $(RAY) && \
+	@$(RAY)/bin/python -m pip --version >/dev/null 2>&1 || { $(PYTHON) -m venv $(RAY) && \
 	  $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 	  > $$($(RAY)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pawl.pth; }
 	@$(RAY)/bin/python -m pip install --quiet --no-deps -r requirements/ray.txt

@@ -76,7 +76,7 @@ def test_who_is_brought_back_while_it_stops_starts_again(tmp_path: Path) -> None
         await engine.wait_ready()
         pid = engine.pid
         draining = asyncio.create_task(engine.drain("taken out"))
-        await until(lambda: engine.pid is None, "it is being stopped")
+        await until(lambda: not engine.is_ready, "it is being stopped")
         assert not draining.done()
         await engine.bring_back()
         await draining
