@@ -3,8 +3,8 @@ does, for the reason that stands here."""
 
 from __future__ import annotations
 
-# A pattern of the command, and the test (or the target of the Makefile) that runs it, or what it does
-# with other arguments.
+# A pattern of the command, and the test (or the target of the Makefile) that runs it, or what it
+# does with other arguments.
 ELSEWHERE = {
     r"reason = \"the answer shouts\"[\s\S]*":
         "tests/pawl/test_plugins.py::test_the_page_names_each_kind_and_its_detector_is_one",
