@@ -35,6 +35,9 @@ from typing import Any
 from pawl.errors import PawlError
 from pawl.logs import configure_logging
 
+# Thresholds of the garbage collector for a process that imports torch, transformers or Gradio: that
+# makes millions of objects and no garbage, and the usual looks at them take a fifth of the time.
+IMPORTING = (100_000, 50, 100)
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
 
@@ -220,9 +223,7 @@ def run_child(
     parser.add_argument("--parent-pid", type=int, help="die with this process")
     parser.add_argument("--nice", type=int, default=0, help="added to the process's niceness")
     args = parser.parse_args(arguments)
-    # Importing torch and transformers makes millions of objects, and no garbage: the collector's
-    # looks at them were a fifth of the time.
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(*IMPORTING)
     configure_logging()
     if args.parent_pid is not None:
         end_with_parent(args.parent_pid)

@@ -28,6 +28,7 @@ import uvicorn
 from pawl import __version__, plugins
 from pawl.errors import PawlError
 from pawl.files import PRIVATE, hold_lock, make_private, write_json
+from pawl.jobs import IMPORTING
 from pawl.logs import configure_logging, cut_log
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import utc_now
@@ -86,7 +87,7 @@ def run_server(
     from feedback.store import Store
 
     plugins.check(settings)
-    gc.set_threshold(100_000, 50, 100)  # until all is imported: a fifth of that time otherwise
+    gc.set_threshold(*IMPORTING)
     _share_arenas()
     tightened = make_private(settings.state_dir)
     lock = hold_lock(

@@ -83,7 +83,7 @@ class PageBlocks(gr.Blocks):
     """
 
     def queue(self, *args: Any, **kwargs: Any) -> PageBlocks:
-        """Gradio's, which looks for an event each millisecond: six pages took a fifth of a core."""
+        """Gradio's, which looks for an event each millisecond: six pages took 12 % of a core."""
         super().queue(*args, **kwargs)
         self._queue.sleep_when_free = EVENT_SECONDS
         self._queue.progress_update_sleep_when_free = POLL_SECONDS  # no handler reports any

@@ -50,7 +50,7 @@ _TAKEN_OUT = dict.fromkeys(map(ord, ("\0", *INLINE, *DISPLAY)), "�")
 # Shown by their number: control characters, and what turns the direction of the text after it.
 _MARKS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]")
 _MARKS_IN_CODE = re.compile(_MARKS.pattern[:-1] + r"\u200e\u200f\u2066-\u2069]")
-_DELIMITER_ROW = frozenset("|-: \t" + ">*+.)0123456789")  # of a table, within lists and quotes, too
+_DELIMITER_ROW = frozenset("|-: \t>*+.)0123456789")  # of a table, within lists and quotes, too
 _BOX = re.compile(r'<input class="task-list-item-checkbox"[^>]*>')
 _OWN = '<div class="pawl-own" dir="auto">', "</div>"  # page.js makes and reads it too
 _COPY = (
@@ -143,7 +143,7 @@ def _answer_html(text: str, complete: bool) -> str:
 def _n_cells(text: str) -> int:
     """As many cells as the tables of a text have at most."""
     lines = text.splitlines()
-    rows = (line for line in lines if "-" in line and _DELIMITER_ROW.issuperset(line))
+    rows = (line for line in lines if {"|", "-"} <= set(line) <= _DELIMITER_ROW)
     return max((line.count("|") + 1 for line in rows), default=0) * len(lines)
 
 
