@@ -45,6 +45,8 @@ class Theirs:
     chosen: set[str] = field(default_factory=set)  # ids that clients chose: they may be any word
     words: set[str] = field(default_factory=set)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by row_id
+    # By snapshot, those that a training may have seen; snapshots that are deleted too.
+    n_trained: dict[str, int] = field(default_factory=dict)
 
     def owns(self, origin: dict[str, Any]) -> bool:
         """Whether a row of this origin is made of what the person asked, was answered or said."""
@@ -90,6 +92,7 @@ def read_snapshots(snapshots_dir: Path, theirs: Theirs) -> dict[str, dict[str, i
                     theirs.rows.setdefault(row["row_id"], row)
         if counts["n_erased_rows"]:
             found[folder.name] = counts
+            theirs.n_trained[folder.name] = counts["n_trained_rows"]
     return found
 
 
@@ -129,8 +132,12 @@ def adapters_of(state_dir: Path) -> Iterator[Path]:
     yield from sorted((state_dir / "runs").glob("*/adapter"))
 
 
-def trained_on(state_dir: Path, snapshots: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
-    """The adapters whose recipe names one of these snapshots, where a training saw their rows."""
+def trained_on(state_dir: Path, n_trained: dict[str, int]) -> list[dict[str, Any]]:
+    """The adapters whose recipe names one of these snapshots, where a training saw their rows.
+
+    Args:
+        n_trained: as ``Theirs.n_trained``.
+    """
     found = []
     for folder in adapters_of(state_dir):
         manifest_path = folder / "manifest.json"
@@ -138,13 +145,12 @@ def trained_on(state_dir: Path, snapshots: dict[str, dict[str, int]]) -> list[di
             continue
         manifest = read_json(manifest_path)
         snapshot = (manifest.get("recipe") or {}).get("snapshot") or {}
-        counts = snapshots.get(str(snapshot.get("snapshot_id")), {})
-        if counts.get("n_trained_rows"):
+        if n_rows := n_trained.get(str(snapshot.get("snapshot_id"))):
             name = folder.name if folder.name != "adapter" else folder.parent.name
             found.append({"adapter": name, "dir": str(folder.relative_to(state_dir)),
                           "snapshot_id": snapshot["snapshot_id"],
                           "base_fingerprint": manifest.get("base_fingerprint"),
-                          "n_rows": counts["n_trained_rows"]})  # fmt: skip
+                          "n_rows": n_rows})  # fmt: skip
     return found
 
 

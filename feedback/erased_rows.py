@@ -278,11 +278,14 @@ def _read_reviews(
 
 def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:
     """Add the training rows, of all snapshots, that are made of what is theirs."""
-    for row_id, origin, row in _rows(
-        cursor, "SELECT row_id, origin_json, row_json FROM main.curated"
+    for snapshot_id, row_id, split, origin, row in _rows(
+        cursor, "SELECT snapshot_id, row_id, split, origin_json, row_json FROM main.curated"
     ):
-        if row_id not in theirs.rows and theirs.owns(json.loads(origin)):
-            theirs.rows[row_id] = json.loads(row)
+        if theirs.owns(json.loads(origin)):
+            theirs.n_trained.setdefault(snapshot_id, 0)
+            theirs.n_trained[snapshot_id] += split != "holdout"
+            if row_id not in theirs.rows:
+                theirs.rows[row_id] = json.loads(row)
 
 
 def _arguments(calls: list[dict[str, Any]]) -> Iterator[str]:

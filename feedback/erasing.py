@@ -66,7 +66,7 @@ def preview(store: Store, settings: Settings, user: str) -> dict[str, Any]:
     with store.rewriter.database.reading() as cursor:
         theirs, n = read_theirs(cursor, Selection(names))
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
-    adapters = files.trained_on(settings.state_dir, snapshots)
+    adapters = files.trained_on(settings.state_dir, theirs.n_trained)
     return {
         "names": list(names),
         "counts": dict(n) | {"training rows": len(theirs.rows)},
@@ -229,6 +229,7 @@ class _Erasure:
         theirs.chosen |= set(plan.get("chosen", ()))
         # Written down before anything goes: a second run may not find them any more.
         plan |= {"snapshots": snapshots, "ids": sorted(theirs.ids)}
+        plan["n_trained"] = theirs.n_trained | plan.get("n_trained", {})
         plan["chosen"] = sorted(theirs.chosen)
         plan.setdefault("counts", {**counts, "training rows": len(theirs.rows)})
         self._save()
@@ -268,7 +269,7 @@ class _Erasure:
         settings, plan = self.settings, self.plan
         snapshots = plan["snapshots"]
         self._step("adapters")
-        adapters = files.trained_on(settings.state_dir, snapshots)
+        adapters = files.trained_on(settings.state_dir, plan["n_trained"])
         for one in adapters:
             decode = self._decode(str(one.pop("base_fingerprint")))
             folder = settings.state_dir / one["dir"]

@@ -6,13 +6,15 @@ what is too old, so a night that is killed is followed by one that finds the res
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feedback import erased_files as files
-from feedback.erased_files import Theirs
+from feedback.erased_files import Decode, Theirs
 from feedback.erased_rows import Selection, changes_of, read_rows
 from feedback.erasing import erase_deleted, while_erasing
 from feedback.redaction import Redactor, Search
@@ -20,22 +22,32 @@ from feedback.store import Store
 from pawl.schemas import utc_now
 from pawl.settings import Settings
 
+_log = logging.getLogger("pawl.erasing")
 
-def erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
+
+def erase_by_age(
+    store: Store, settings: Settings, decode: Callable[[str], Decode | None]
+) -> dict[str, Any]:
     """Erase what ``settings.retention`` says is too old, and the conversations that their people
     deleted. A night asks for it before it has anything of its own.
+
+    Args:
+        decode: by a base's fingerprint, how its token ids become text. Adapters of a base that it
+            doesn't know lose their probe records whole.
 
     Returns:
         ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased.
     """
-    erase_deleted(store, settings, is_night=True)
+    erase_deleted(store, settings, decode=decode, is_night=True)
     if settings.retention.unrated_days is None and settings.retention.all_days is None:
         return {"n_answers": 0, "n_feedback": 0, "snapshots": []}
     with while_erasing(settings):
-        return _erase_by_age(store, settings)
+        return _erase_by_age(store, settings, decode)
 
 
-def _erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
+def _erase_by_age(
+    store: Store, settings: Settings, decode: Callable[[str], Decode | None]
+) -> dict[str, Any]:
     rules, counts = settings.retention, Counter[str]()
     snapshots: dict[str, dict[str, int]] = {}
     for days, keeps_rated in ((rules.all_days, False), (rules.unrated_days, True)):
@@ -58,7 +70,7 @@ def _erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
         if not keeps_rated:
             theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
             theirs.ids = theirs.completion_ids | theirs.feedback_ids
-            snapshots |= _erase_rows(store, settings, theirs)
+            snapshots |= _erase_rows(store, settings, theirs, decode)
             theirs.ids |= theirs.row_ids()
             search, *_ = theirs.searches()
             redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
@@ -70,14 +82,24 @@ def _erase_by_age(store: Store, settings: Settings) -> dict[str, Any]:
             "snapshots": sorted(snapshots)}  # fmt: skip
 
 
-def _erase_rows(store: Store, settings: Settings, theirs: Theirs) -> dict[str, dict[str, int]]:
-    """Take rows that are too old out of snapshots, runs and kept scores."""
+def _erase_rows(
+    store: Store, settings: Settings, theirs: Theirs, decode: Callable[[str], Decode | None]
+) -> dict[str, dict[str, int]]:
+    """Take rows that are too old out of snapshots, probe records, runs and kept scores."""
     with store.rewriter.database.reading() as cursor:
         read_rows(cursor, theirs)
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
     files.read_run_rows(settings.runs_dir, theirs)
     ids, key = theirs.ids | theirs.row_ids(), secrets.token_bytes(32)
     search = Search(ids, (), ())
+    for one in files.trained_on(settings.state_dir, theirs.n_trained):
+        folder, base = settings.state_dir / one["dir"], str(one["base_fingerprint"])
+        if not files.redact_probe(folder, theirs, search, decode(base)):
+            _log.warning(
+                "the probe record of %s held what is too old alone, and is empty: an engine that "
+                "starts goes back to the version before",
+                one["adapter"],
+            )
     files.redact_runs(settings.runs_dir, lambda: Redactor(ids, key, search))
     files.erase_scores(settings.scores_dir, ids)
     tombstone = {"erased_at": utc_now(), "asked_by": "retention", "erasure_id": None}

@@ -62,7 +62,7 @@ def erasing_routes(settings: Settings, base: BaseModel, store: Store) -> APIRout
         """Erase what is older than `retention.*` says; a night asks for it as it begins."""
         from feedback.retention import erase_by_age
 
-        counts = RetentionCounts(**erase_by_age(store, settings))
+        counts = RetentionCounts(**erase_by_age(store, settings, decoder(base)))
         _log.info("retention: %s", counts)
         return counts
 

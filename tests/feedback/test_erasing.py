@@ -288,6 +288,25 @@ def test_a_person_is_gone_from_every_byte(settings: Settings, store: Store) -> N
     assert err.value.code == "unknown_user"
 
 
+def test_who_is_forgotten_second_is_told_of_the_adapter_that_learned_from_both(
+    settings: Settings, store: Store
+) -> None:
+    """The first takes the snapshot with them; its rows of the second are known to the store."""
+    told = preview(store, settings, "bob")["adapters"]
+    forget(store, settings, ANN, "the operator", decode=decode)
+    texts = {9: "user: question plain of ann, long enough train"}
+    again = preview(store, settings, "bob")
+    assert (again["adapters"], again["snapshots"]) == (told, [])
+    done = forget(store, settings, "bob", "the operator",
+                  decode=lambda base: lambda ids: texts[ids[0]])  # fmt: skip
+    assert [one["adapter"] for one in done["adapters"]] == ["pawl@1", "run-1"]
+    assert {one["n_rows"] for one in done["adapters"]} == {2}
+    assert done["choices"][-1].startswith("pawl rollback --to base ")
+    assert done["snapshots"] == []
+    for place in (settings.adapters_dir / "pawl@1", settings.runs_dir / "run-1" / "adapter"):
+        assert read_json(place / PROBE) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["search", "store", "certificate"])
 def test_a_killed_erasing_is_carried_on(settings: Settings, step: str) -> None:

@@ -5,16 +5,30 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from feedback.erased_files import Decode
+from feedback.erasing import forget
 from feedback.retention import erase_by_age
 from feedback.service import take_snapshot
 from feedback.snapshots import ERASED_SNAPSHOT
 from feedback.store import Store
+from pawl.adapters import PROBE
+from pawl.files import read_json, sha256_file, write_json
 from pawl.settings import RetentionSettings, Settings
-from tests.feedback.examples import answered, said
+from tests.feedback.examples import answered, conversation_in, said
 
 
 def days_ago(days: int) -> str:
     return (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+TEXTS = {1: "What is the oldest mill on this river called?", 2: "What is the newest one called?"}
+
+
+def decode(fingerprint: str) -> Decode:
+    """A base whose one token is one prompt."""
+    return lambda ids: TEXTS[ids[0]]
 
 
 def test_by_age(tmp_path: Path) -> None:
@@ -42,21 +56,57 @@ def test_by_age(tmp_path: Path) -> None:
             }
 
         nothing = {"n_answers": 0, "n_feedback": 0, "snapshots": []}
-        assert erase_by_age(store, kept) == nothing
+        assert erase_by_age(store, kept, decode) == nothing
         assert left() == by_name.keys()
 
         unrated = Settings(state_dir=tmp_path, retention=RetentionSettings(unrated_days=30))
-        assert erase_by_age(store, unrated) == {**nothing, "n_answers": 1}
+        assert erase_by_age(store, unrated, decode) == {**nothing, "n_answers": 1}
         assert left() == by_name.keys() - {"old"}
-        assert erase_by_age(store, unrated) == nothing
+        assert erase_by_age(store, unrated, decode) == nothing
         assert b"gone old" not in kept.database_path.read_bytes()
 
         both = Settings(
             state_dir=tmp_path, retention=RetentionSettings(unrated_days=30, all_days=365)
         )
-        assert erase_by_age(store, both) == {
+        assert erase_by_age(store, both, decode) == {
             "n_answers": 1, "n_feedback": 1, "snapshots": [snapshot.name],
         }  # fmt: skip
         assert left() == {"new", "rated", "worse"}
         assert [path.name for path in snapshot.iterdir()] == [ERASED_SNAPSHOT]
         assert len(store.current_feedback()) == 2
+
+
+@pytest.mark.parametrize("is_snapshot_there", [True, False])
+def test_prompts_that_are_too_old_leave_probe_records(
+    tmp_path: Path, is_snapshot_there: bool
+) -> None:
+    """Also where the snapshot was deleted before, for somebody whose rows it had too."""
+    settings = Settings(state_dir=tmp_path, retention=RetentionSettings(all_days=365))
+    with Store.open(settings.database_path) as store:
+        for n, days in ((1, 400), (2, 40)):
+            one = answered(
+                store,
+                messages=[{"role": "user", "content": TEXTS[n]}],
+                created_at=days_ago(days),
+                conversation_id=conversation_in("train", store.split_salt()),
+            )
+            said(store, one, correction=f"right {n}", created_at=days_ago(days - 1))
+        if not is_snapshot_there:
+            first = answered(store, rater_id="eve", created_at=days_ago(40))
+            said(store, first, rater_id="eve", correction="so", created_at=days_ago(39))
+        snapshot = take_snapshot(store, settings)["snapshot_id"]
+        adapter = settings.adapters_dir / "pawl@1"
+        adapter.mkdir(parents=True)
+        write_json(adapter / PROBE, [{"prefix_ids": [one]} for one in TEXTS])
+        manifest = {
+            "base_fingerprint": "sha256:0", "recipe": {"snapshot": {"snapshot_id": snapshot}},
+            "files_sha256": {PROBE: sha256_file(adapter / PROBE)},
+        }  # fmt: skip
+        write_json(adapter / "manifest.json", manifest)
+        if not is_snapshot_there:
+            forget(store, settings, "eve", "the operator", decode=decode)
+        assert len(read_json(adapter / PROBE)) == 2
+        erase_by_age(store, settings, decode)
+    assert read_json(adapter / PROBE) == [{"prefix_ids": [2]}]
+    hashes = read_json(adapter / "manifest.json")["files_sha256"]
+    assert hashes[PROBE] == sha256_file(adapter / PROBE)
