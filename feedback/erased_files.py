@@ -22,6 +22,7 @@ from feedback.snapshots import ERASED_SNAPSHOT, MANIFEST, ROWS
 from feedback.splits import prompt_key
 from pawl.adapters import CHECKPOINTS, PROBE
 from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
+from pawl.errors import PawlError
 from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
 from pawl.text import texts_of
 
@@ -44,6 +45,8 @@ class Theirs:
     ids: set[str] = field(default_factory=set)  # all of these, and of rows and conversations
     chosen: set[str] = field(default_factory=set)  # ids that clients chose: they may be any word
     words: set[str] = field(default_factory=set)
+    # Of names of imports (``import:open-webui/ID``): as the file they came from writes them.
+    written_names: set[str] = field(default_factory=set)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by row_id
     # By snapshot, those that a training may have seen; snapshots that are deleted too.
     n_trained: dict[str, int] = field(default_factory=dict)
@@ -64,12 +67,13 @@ class Theirs:
     def searches(self) -> tuple[Search, Search, Search]:
         """For any file; for sentences, where plain names count too; and for logs, where ids count
         that clients chose."""
-        names = {name for name in self.names if not is_plain(name)}
+        names = self.names | self.written_names
+        odd = {name for name in names if not is_plain(name)}
         ids = self.ids - self.names
         return (
+            Search(ids, odd, self.words),
             Search(ids, names, self.words),
-            Search(ids, self.names, self.words),
-            Search(ids | self.chosen, self.names, self.words),
+            Search(ids | self.chosen, names, self.words),
         )
 
 
@@ -277,22 +281,36 @@ def erase_scores(scores_dir: Path, ids: set[str]) -> list[str]:
 def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[str, int]:
     """Take the person's rows out of JSON and JSON Lines files of the exchange folder; how many
     records, by file. A record is theirs when it has all texts of one of their rows, or one of their
-    ids or own words."""
+    ids or own words; of somebody known from an import, the rater that it names decides instead of
+    the texts."""
+    from feedback.formats.read import parse  # which imports this module by way of its package
+
     keys = {frozenset(filter(None, (
         (row.get("prompt") or [{}])[-1].get("content"),
         row.get("completion"), row.get("chosen"), row.get("rejected"),
     ))) for row in theirs.rows.values()}  # fmt: skip
+    is_imported = any(name.startswith("import:") for name in theirs.names)
     by_prompt: dict[str, list[frozenset[str]]] = {}
     for key in keys:
         for text in key:
             by_prompt.setdefault(text, []).append(key)
 
+    def raters_of(written: bytes) -> set[str]:
+        try:
+            lessons = parse(written, "record.json").lessons if is_imported else []
+        except PawlError:  # of no known format
+            return set()
+        return {str(one.origin["rater_id"]) for one in lessons if "rater_id" in one.origin}
+
     def is_theirs(record: Any) -> bool:
+        written = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if search.spans(written):
+            return True
+        if raters := raters_of(written):
+            return not raters.isdisjoint(theirs.names)
         texts = set(texts_of(record))
         found = (key for text in texts for key in by_prompt.get(text, ()))
-        return any(key <= texts for key in found) or bool(
-            search.spans(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        )
+        return any(key <= texts for key in found)
 
     erased: dict[str, int] = {}
     for path in sorted(exchange_dir.rglob("*")):

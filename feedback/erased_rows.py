@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from feedback.erased_files import Theirs
-from feedback.redaction import SHORTEST_TEXT, Redactor
+from feedback.redaction import SHORTEST_ID, SHORTEST_TEXT, Redactor, is_plain
 from feedback.rewriting import Changes, TableChanges
 from feedback.rows import problem_of_prompt
 from feedback.splits import prompt_key
@@ -191,7 +191,8 @@ def read_theirs(
     n["conversations"] = len(conversations)
     others = {one for (one,) in _rows(
         cursor,
-        f"SELECT DISTINCT conversation_id FROM main.completions WHERE NOT ({condition})", values,
+        f"SELECT DISTINCT conversation_id FROM main.completions WHERE NOT ({condition})"
+        " AND conversation_id IN (SELECT unnest(?::VARCHAR[]))", [*values, sorted(conversations)],
     )}  # fmt: skip
     n["conversations that others wrote in too"] = len(conversations & others)
     theirs.ids |= conversations - others
@@ -231,10 +232,7 @@ def read_theirs(
         theirs.ids |= {feedback_id, key}
         theirs.words |= {text for text in texts if text}
     read_rows(cursor, theirs)
-    for (row,) in _rows(cursor, "SELECT row_json FROM main.imported"):
-        lesson = json.loads(row)
-        if (lesson.get("origin") or {}).get("rater_id") in theirs.names:
-            n["imported rows"] += 1
+    _read_imported(cursor, theirs, n)
     ours = theirs.completion_ids | theirs.feedback_ids
     theirs.chosen = {one for one in theirs.ids - ours if not _MADE_HERE.fullmatch(one)}
     theirs.ids = (theirs.ids - theirs.chosen) | theirs.names
@@ -274,6 +272,38 @@ def _read_reviews(
         theirs.ids.add(review_id)
         theirs.words |= {correction} if correction else set()
     return taken_over, own
+
+
+def _read_imported(cursor: DuckDBPyConnection, theirs: Theirs, n: Counter[str]) -> None:
+    """Add imported rows of theirs, and what they wrote in them, but for what a row of somebody else
+    has too: several people may have rated one answer."""
+    own: dict[str, dict[str, Any]] = {}
+    words: set[str] = set()
+    sql = "SELECT row_id, row_json FROM main.imported"
+    for row_id, row in _rows(cursor, sql):
+        lesson = json.loads(row)
+        if theirs.owns(lesson.get("origin") or {}):
+            n["imported rows"] += 1
+            own[row_id] = lesson
+            words |= _words_of(lesson)
+    if not own:
+        return
+    for _, row in _rows(cursor, sql):
+        lesson = json.loads(row)
+        if not theirs.owns(lesson.get("origin") or {}):
+            words -= _words_of(lesson)
+    theirs.words |= words
+    theirs.rows |= own
+    for name in theirs.names:
+        written = name.partition("/")[2] if name.startswith("import:") else ""
+        # Shorter ones, plain words and numbers stand for other things, too.
+        if len(written) >= SHORTEST_ID and not is_plain(written) and not written.isdigit():
+            theirs.written_names.add(written)
+
+
+def _words_of(lesson: dict[str, Any]) -> set[str]:
+    asked = (one.get("content") for one in lesson["prompt"] if one.get("role") == "user")
+    return set(filter(None, [*asked, (lesson.get("origin") or {}).get("comment")]))
 
 
 def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:

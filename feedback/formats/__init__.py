@@ -44,6 +44,8 @@ from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.settings import Settings
 
+FORGOTTEN = "its person was forgotten"
+
 __all__ = [
     "FORMATS", "WRITERS", "Exchange", "Parsed",
     "export_file", "import_file", "import_rows", "parse",
@@ -101,6 +103,7 @@ def import_rows(
             (``ambiguous_format``), or an importer failed; nothing was added.
     """
     parsed = parse(raw, name, file_format, mapping, importers)
+    _leave_out_forgotten(store, parsed)
     known = store.imported_keys()
     new = [row for row in parsed.lessons if (row.row_id, row.origin.get("rater_id")) not in known]
     if new and not is_dry_run:
@@ -131,6 +134,20 @@ def import_rows(
         "problems": parsed.problems,
         "message": message,
     }
+
+
+def _leave_out_forgotten(store: Store, parsed: Parsed) -> None:
+    """Count rows of people who were forgotten as skipped: a later export of another project has
+    them still."""
+    raters = {row.origin["rater_id"] for row in parsed.lessons if "rater_id" in row.origin}
+    forgotten = {one for one in raters if store.forgotten.holds("", one)}  # whenever it was said
+    gone = [row for row in parsed.lessons if row.origin.get("rater_id") in forgotten]
+    if gone:
+        parsed.lessons = [
+            row for row in parsed.lessons if row.origin.get("rater_id") not in forgotten
+        ]
+        parsed.skipped[FORGOTTEN] = len(gone)
+        parsed.problems += [f"{row.origin['place']}: {FORGOTTEN}" for row in gone[:3]]
 
 
 def export_file(
