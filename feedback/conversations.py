@@ -93,12 +93,23 @@ class Conversations:
 
     def delete(self, conversation_ids: Sequence[str], rater_id: str) -> None:
         """Hide what was asked in these conversations until now, and forget what was noted; waits
-        for the commit."""
+        for the commit. Where the clock stepped back, what is newer than now goes too."""
         with self._changing:
-            now = utc_now()
-            self.keep(
-                *(ConversationNote(one, rater_id, now, deleted_at=now) for one in conversation_ids)
-            ).result()
+            now, ids = utc_now(), list(conversation_ids)
+            which = "rater_id = ? AND conversation_id IN (SELECT unnest(?::VARCHAR[]))"
+            rows = self._read(
+                "SELECT conversation_id, max(changed_at) FROM ("
+                f"SELECT conversation_id, created_at AS changed_at FROM completions WHERE {which}"
+                " UNION ALL"
+                f" SELECT conversation_id, changed_at FROM conversation_notes WHERE {which}"
+                ") GROUP BY conversation_id",
+                [rater_id, ids, rater_id, ids],
+            )
+            until = {one: max(now, newest) for one, newest in rows}
+            notes = (
+                ConversationNote(one, rater_id, now, deleted_at=until.get(one, now)) for one in ids
+            )
+            self.keep(*notes).result()
 
     def dismissed(self, rater_id: str) -> set[str]:
         """The completions of this person's that they want no word of any more."""
@@ -182,6 +193,12 @@ class Conversations:
     def keep_preset(self, preset: Preset) -> Future[None]:
         """Append a preset, or that it is deleted."""
         return self._writer.submit(Write({"presets": [row_of(preset)]}))
+
+    def delete_presets(self, rater_id: str) -> None:
+        """Hide all presets of a person; waits for the commits."""
+        now = utc_now()
+        for one in self.presets(rater_id):
+            self.keep_preset(Preset(rater_id, one.name, now, deleted_at=now)).result()
 
     def ids_of(self, rater_id: str) -> list[str]:
         """Every conversation that this person has rows in, and each that they noted anything of."""

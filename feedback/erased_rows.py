@@ -48,6 +48,17 @@ _CALLER = {"accounts": "name", "keys": "name", "sessions": "account"}
 # Of everybody: nothing in them is a person's.
 _EVERYBODYS = ("facts", "categories", "version_numbers", "gateway_frames")
 _MOST_SYSTEM_PROMPTS = 20
+# Conditions on notes and presets that go with any erasing: those before a deletion.
+BEFORE_DELETION = {
+    "conversation_notes": "EXISTS (SELECT 1 FROM main.conversation_notes later"
+    " WHERE later.seq > conversation_notes.seq"
+    " AND later.deleted_at >= conversation_notes.changed_at"
+    " AND later.rater_id = conversation_notes.rater_id"
+    " AND later.conversation_id = conversation_notes.conversation_id)",
+    "presets": "EXISTS (SELECT 1 FROM main.presets later WHERE later.seq > presets.seq"
+    " AND later.deleted_at IS NOT NULL AND later.rater_id = presets.rater_id"
+    " AND later.name = presets.name)",
+}
 _MADE_HERE = re.compile(r"(?:(?:conv|chat|fb|req)-)?[0-9a-f]{24,32}")
 
 
@@ -55,20 +66,29 @@ _MADE_HERE = re.compile(r"(?:(?:conv|chat|fb|req)-)?[0-9a-f]{24,32}")
 class Selection:
     """Which answers go, and feedback beside that on them.
 
-    ``names``: what stands under one of these. ``completion_ids``: these answers. ``before``: what
-    is older, ISO 8601; with ``keeps_rated`` only answers that nobody said anything about.
+    ``names``: what stands under one of these, with ``until`` only what is not newer, ISO 8601.
+    ``completion_ids``: these answers. ``before``: what is older; with ``keeps_rated`` only answers
+    that nobody said anything about.
     """
 
     names: tuple[str, ...] = ()
     before: str | None = None
     keeps_rated: bool = False
     completion_ids: tuple[str, ...] = ()
+    until: str | None = None
+
+    def has(self, name: str, at: str) -> bool:
+        """Whether a row of this name and time is one."""
+        return name in self.names and (self.until is None or at <= self.until)
 
     @property
     def completions(self) -> tuple[str, list[Any]]:
         """A condition on the answers' rows, and its values."""
         if self.names:
-            return "rater_id IN (SELECT unnest(?::VARCHAR[]))", [list(self.names)]
+            condition = "rater_id IN (SELECT unnest(?::VARCHAR[]))"
+            if self.until is None:
+                return condition, [list(self.names)]
+            return f"{condition} AND created_at <= ?", [list(self.names), self.until]
         if self.before is None:
             condition = "completion_id IN (SELECT unnest(?::VARCHAR[]))"
             return condition, [list(self.completion_ids)]
@@ -88,11 +108,11 @@ class Selection:
     @property
     def notes(self) -> tuple[str, list[Any]]:
         """Likewise on ``conversation_notes``; those before a deletion go anyway."""
+        condition, values = self.completions
         if self.names:
-            return self.completions
+            return condition.replace("created_at", "changed_at"), values
         if self.before is None:
             return "false", []
-        condition, values = self.completions
         left = f"SELECT conversation_id, rater_id FROM main.completions WHERE NOT ({condition})"
         return f"changed_at < ? AND (conversation_id, rater_id) NOT IN ({left})", [
             self.before, *values,
@@ -101,7 +121,7 @@ class Selection:
     @property
     def presets(self) -> tuple[str, list[Any]]:
         """Likewise on presets, which have no age; those that were deleted go anyway."""
-        return self.completions if self.names else ("false", [])
+        return self.notes if self.names else ("false", [])
 
     @property
     def reviews(self) -> tuple[str, list[Any]]:
@@ -142,6 +162,19 @@ def names_of(store: Store, user: str) -> tuple[str, ...]:
             param="user",
         )
     return tuple(sorted(found))
+
+
+def newest_of(cursor: DuckDBPyConnection, name: str) -> str:
+    """The newest time of a row under this name, ISO 8601; empty where there is none."""
+    sql = (
+        "SELECT max(created_at) FROM (SELECT created_at, rater_id FROM main.completions"
+        " UNION ALL SELECT created_at, rater_id FROM main.feedback"
+        " UNION ALL SELECT created_at, reviewer FROM main.reviews"
+        " UNION ALL SELECT changed_at, rater_id FROM main.presets"
+        " UNION ALL SELECT changed_at, rater_id FROM main.conversation_notes) WHERE rater_id = ?"
+    )
+    [(newest,)] = cursor.execute(sql, [name]).fetchall()
+    return newest or ""
 
 
 def owner_of(store: Store, conversation_id: str) -> str:
@@ -196,20 +229,23 @@ def read_theirs(
     )}  # fmt: skip
     n["conversations that others wrote in too"] = len(conversations & others)
     theirs.ids |= conversations - others
-    for conversation_id, rater_id, title, settings in _rows(
+    for conversation_id, rater_id, at, title, settings in _rows(
         cursor,
-        "SELECT conversation_id, rater_id, title, settings_json FROM main.conversation_notes",
+        "SELECT conversation_id, rater_id, changed_at, title, settings_json"
+        " FROM main.conversation_notes",
     ):
-        is_named = rater_id in selection.names
+        is_named = selection.has(rater_id, at)
         if is_named or (not selection.names and conversation_id in conversations - others):
             theirs.words |= {title} if title else set()
             system.add(json.loads(settings).get("system_prompt", ""))
-    for rater_id, settings in _rows(cursor, "SELECT rater_id, settings_json FROM main.presets"):
-        if rater_id in selection.names:
+    for rater_id, at, settings in _rows(
+        cursor, "SELECT rater_id, changed_at, settings_json FROM main.presets"
+    ):
+        if selection.has(rater_id, at):
             n["presets"] += 1
             system.add(json.loads(settings).get("system_prompt", ""))
     theirs.words |= _own_system_prompts(cursor, selection, system)
-    taken_over, own = _read_reviews(cursor, theirs, n)
+    taken_over, own = _read_reviews(cursor, selection, theirs, n)
     for feedback_id, key, at, completion_id, choice, rater_id, over, source, *texts in _rows(
         cursor,
         "SELECT feedback_id, idempotency_key, created_at, completion_id, choice_index,"
@@ -218,7 +254,7 @@ def read_theirs(
         place = rater_id, completion_id, choice
         if source == "review" and place in taken_over and (*place, at) not in own:
             theirs.taken_over.add(feedback_id)
-        elif rater_id in selection.names:
+        elif selection.has(rater_id, at):
             n["feedback of theirs"] += 1
         elif completion_id in theirs.completion_ids:
             n["feedback of others on their answers"] += 1
@@ -240,7 +276,7 @@ def read_theirs(
 
 
 def _read_reviews(
-    cursor: DuckDBPyConnection, theirs: Theirs, n: Counter[str]
+    cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs, n: Counter[str]
 ) -> tuple[set[tuple[str, str, int]], set[tuple[str, str, int, str]]]:
     """Add what is theirs of reviewers' decisions.
 
@@ -251,19 +287,24 @@ def _read_reviews(
     """
     taken_over: set[tuple[str, str, int]] = set()
     own: set[tuple[str, str, int, str]] = set()
+    condition, values = selection.feedback
+    said = {one for (one,) in _rows(
+        cursor, f"SELECT feedback_id FROM main.feedback WHERE {condition}", values
+    )}  # fmt: skip
     for review_id, at, completion_id, choice, reviewer, correction, origin, stands in _rows(
         cursor,
         "SELECT review_id, created_at, completion_id, choice_index, reviewer, correction,"
         " origin_json, decision <> 'undo' AND batch_id NOT IN (SELECT undoes FROM main.reviews"
         " WHERE undoes IS NOT NULL) FROM main.reviews",
     ):
-        is_theirs = json.loads(origin).get("rater_id") in theirs.names
+        taken = json.loads(origin)
+        is_theirs = taken.get("rater_id") in theirs.names or taken.get("feedback_id") in said
         if stands and not is_theirs:
             own.add((reviewer, completion_id, choice, at))
         if is_theirs:
             n["decisions that took over a correction of theirs"] += 1
             taken_over.add((reviewer, completion_id, choice))
-        elif reviewer in theirs.names:
+        elif selection.has(reviewer, at):
             n["decisions of theirs as a reviewer"] += 1
         elif completion_id in theirs.completion_ids:
             n["decisions of reviewers on their answers"] += 1
@@ -428,19 +469,15 @@ def _dropped(
     noted, noted_values = selection.notes
     notes = _rows(
         cursor,
-        f"SELECT seq FROM main.conversation_notes AS note WHERE {between} AND ({noted} OR EXISTS"
-        " (SELECT 1 FROM main.conversation_notes later WHERE later.seq > note.seq"
-        " AND later.deleted_at > note.changed_at AND later.rater_id = note.rater_id"
-        " AND later.conversation_id = note.conversation_id))",
+        f"SELECT seq FROM main.conversation_notes WHERE {between}"
+        f" AND ({noted} OR {BEFORE_DELETION['conversation_notes']})",
         noted_values,
     )
     kept, kept_values = selection.presets
     presets = _rows(
         cursor,
-        f"SELECT seq FROM main.presets AS preset WHERE {between} AND ({kept} OR EXISTS"
-        " (SELECT 1 FROM main.presets later WHERE later.seq > preset.seq"
-        " AND later.deleted_at IS NOT NULL AND later.rater_id = preset.rater_id"
-        " AND later.name = preset.name))",
+        f"SELECT seq FROM main.presets WHERE {between}"
+        f" AND ({kept} OR {BEFORE_DELETION['presets']})",
         kept_values,
     )
     return {

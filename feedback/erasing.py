@@ -35,7 +35,14 @@ from feedback.certificate import certificate_text
 from feedback.champion import BASE_VERSION
 from feedback.conversations import ALIVE
 from feedback.erased_files import UNFINISHED, Decode, Theirs
-from feedback.erased_rows import Selection, changes_of, names_of, read_theirs
+from feedback.erased_rows import (
+    BEFORE_DELETION,
+    Selection,
+    changes_of,
+    names_of,
+    newest_of,
+    read_theirs,
+)
 from feedback.forgotten import subject_hash
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
@@ -94,24 +101,49 @@ def forget(
         user: a rater's id, or the name of an account or key.
         decode: by a base's fingerprint, how its token ids become text.
         say: called with the name of each step as it begins.
-        keeps_access: erase what was asked and said under exactly this name, and let the account or
-            key of the name stand; else it goes too, with the raters that it named.
+        keeps_access: erase what was asked and said under exactly this name until now, and let the
+            account or key of the name stand; else it goes too, with the raters that it named. The
+            plan is written at once, so where it has to wait, the next erasing carries it on.
 
     Raises:
         PawlError: a night or ``pawl why`` runs (``night_runs``), nothing is kept under the name, or
             a step failed; what was begun is carried on by the next call, and by the next start.
     """
+    plan = _plan(asked_by, user)
+    if keeps_access:
+        plan |= _plan_of_own(store, user)
+        _save_plan(settings, plan)
     with _alone(settings, wait_seconds):
-        for done in carry_on(store, settings, decode=decode, say=say, is_alone=True):
-            if done["subject_sha256"] == subject_hash(done["subject_salt"], user):
+        carried = [
+            done
+            for done in carry_on(store, settings, decode=decode, say=say, is_alone=True)
+            if done["subject_sha256"] == subject_hash(done["subject_salt"], user)
+        ]
+        if keeps_access:  # by whoever had the lock last
+            return dict(read_json(settings.state_dir / "erasures" / f"{plan['erasure_id']}.json"))
+        for done in carried:
+            if "until" not in done:
                 return done
-        names = names_of(store, user)
-        if keeps_access:
-            names = (user,)
-        plan = _plan(asked_by, user) | {"names": list(names), "keeps_access": keeps_access}
-        if not keeps_access:
-            _end_access(store, names)
+        try:
+            names = names_of(store, user)
+        except PawlError:
+            if carried:  # it was all that is kept
+                return carried[-1]
+            raise
+        plan |= {"names": list(names)}
+        _end_access(store, names)
         return _Erasure(store, settings, plan, decode, say).run()
+
+
+def _plan_of_own(store: Store, user: str) -> dict[str, Any]:
+    """What an erasing of all that stands under this name now has in its plan. Presets are hidden at
+    once, as conversations are. Raises PawlError: nothing is kept (``unknown_user``)."""
+    names_of(store, user)
+    store.conversations.delete_presets(user)
+    store.flush()
+    with store.rewriter.database.reading() as cursor:
+        until = max(utc_now(), newest_of(cursor, user))  # the clock may have stepped back
+    return {"names": [user], "keeps_access": True, "until": until}
 
 
 def erase_deleted(
@@ -122,8 +154,8 @@ def erase_deleted(
     is_night: bool = False,
     wait_seconds: float = MOST_SECONDS,
 ) -> dict[str, Any] | None:
-    """Erase the conversations that their people deleted; the certificate, or None where there are
-    none.
+    """Erase the conversations, and notes of them, that their people deleted; the certificate, or
+    None where there are none. What was interrupted, or had to wait, is carried on before.
 
     Args:
         is_night: a night asks, which has nothing of its own yet.
@@ -133,12 +165,17 @@ def erase_deleted(
     """
     held = while_erasing(settings, wait_seconds) if is_night else _alone(settings, wait_seconds)
     with held:
+        carry_on(store, settings, decode=decode, is_alone=True)
         store.flush()
         with store.rewriter.database.reading() as cursor:
             gone = cursor.execute(
                 f"SELECT DISTINCT completion_id FROM completions WHERE NOT ({ALIVE})"
             ).fetchall()
-        if not gone:
+            noted = [
+                cursor.execute(f"SELECT 1 FROM main.{table} WHERE {condition} LIMIT 1").fetchone()
+                for table, condition in BEFORE_DELETION.items()
+            ]
+        if not gone and not any(noted):
             return None
         ids = sorted(completion_id for (completion_id,) in gone)
         plan = _plan("the people whose they were", "") | {"names": [], "completion_ids": ids}
@@ -166,7 +203,7 @@ def carry_on(
     is_alone: bool = False,
 ) -> list[dict[str, Any]]:
     """Finish what a kill interrupted; the certificates. While a night runs it waits for later."""
-    found = sorted((settings.state_dir / "erasures").glob(f"*{UNFINISHED}"))
+    found = _unfinished(settings)
     if not found:
         return []
     try:
@@ -179,6 +216,17 @@ def carry_on(
             raise
         _log.warning("an erasing that was interrupted waits: %s", err)
         return []
+
+
+def _unfinished(settings: Settings) -> list[Path]:
+    return sorted((settings.state_dir / "erasures").glob(f"*{UNFINISHED}"))
+
+
+def _save_plan(settings: Settings, plan: dict[str, Any]) -> None:
+    folder = settings.state_dir / "erasures"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    text = json.dumps(plan, ensure_ascii=False, indent=1)
+    write_atomic(folder / f"{plan['erasure_id']}{UNFINISHED}", text + "\n", mode=0o600)
 
 
 class _Erasure:
@@ -197,8 +245,11 @@ class _Erasure:
         self._folder = settings.state_dir / "erasures"
         self._path = self._folder / f"{plan['erasure_id']}{UNFINISHED}"
         self._names = tuple(plan["names"])
+        self._until: str | None = plan.get("until")
         self._selection = Selection(
-            self._names, completion_ids=tuple(plan.get("completion_ids", ()))
+            self._names,
+            completion_ids=tuple(plan.get("completion_ids", ())),
+            until=self._until,
         )
         self._is_whole = not plan.get("keeps_access", False)
 
@@ -210,7 +261,7 @@ class _Erasure:
         ids = set(self._names)
         if self._is_whole:
             ids |= {f"{name}/" for name in callers.intersection(self._names)}
-        with self.store.forgotten.erasing(ids):
+        with self.store.forgotten.erasing(ids, self._until):
             self.store.flush()  # what came before is found below, what comes now is not kept
             return self._run(ids)
 
@@ -260,6 +311,8 @@ class _Erasure:
             },
         })  # fmt: skip
         self.store.forgotten.end(ids, certificate["finished_at"])
+        if self._until is not None:
+            self.store.forgotten.end(self._names, self._until)
         return certificate
 
     def _erase_files(
@@ -302,14 +355,19 @@ class _Erasure:
 
     def _search_store(self, theirs: Theirs) -> int:
         """How many rows still stand under the person's names or ids."""
-        ids = sorted({*self._names, *theirs.completion_ids})
+        ids, named = [sorted(theirs.completion_ids)], [list(self._names)]
+        until = "true" if self._until is None else "{at} <= ?"
+        named += [] if self._until is None else [self._until]
         columns = _ROWS_OF if self._is_whole else _ROWS_OF[:_N_WORDS]
         sql = " + ".join(
-            f"(SELECT count(*) FROM main.{table} WHERE {column} IN (SELECT unnest(?::VARCHAR[])))"
+            f"(SELECT count(*) FROM main.{table} WHERE {column} IN (SELECT unnest(?::VARCHAR[]))"
+            f" OR ({column} IN (SELECT unnest(?::VARCHAR[])) AND "
+            + until.format(at="changed_at" if table == "presets" else "created_at")
+            + "))"
             for table, column in columns
         )
         with self.store.rewriter.database.reading() as cursor:
-            [(n,)] = cursor.execute(f"SELECT {sql}", [ids] * len(columns)).fetchall()
+            [(n,)] = cursor.execute(f"SELECT {sql}", [*ids, *named] * len(columns)).fetchall()
         return int(n)
 
     def _finish(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -323,6 +381,7 @@ class _Erasure:
             "subject_salt": plan["salt"],
             "subject_sha256": plan["subject_sha256"],
             "counts": plan["counts"],
+            **({} if self._until is None else {"until": self._until}),
             **found,
             "choices": self._choices(found["adapters"]),
             "backups": _backups(self.settings.state_dir),
@@ -360,9 +419,7 @@ class _Erasure:
         self._say(name)
 
     def _save(self) -> None:
-        text = json.dumps(self.plan, ensure_ascii=False, indent=1)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(self._path, text + "\n", mode=0o600)
+        _save_plan(self.settings, self.plan)
 
 
 def _end_access(store: Store, names: tuple[str, ...]) -> None:
@@ -428,7 +485,8 @@ def recall(store: Store, state_dir: Path) -> None:
     began before. An earlier version's certificate knows the one name that was asked for."""
     for one in certificates(state_dir):
         hashes = one.get("names_sha256", [one["subject_sha256"]])
-        store.forgotten.recall(one["finished_at"], one["subject_salt"], hashes)
+        until = one.get("until") or one["finished_at"]
+        store.forgotten.recall(until, one["subject_salt"], hashes)
 
 
 def _backups(state_dir: Path) -> list[dict[str, Any]]:

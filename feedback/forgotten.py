@@ -33,13 +33,14 @@ class Forgotten:
         self._earlier.append((until, salt, frozenset(hashes)))
 
     @contextmanager
-    def erasing(self, ids: set[str]) -> Iterator[None]:
+    def erasing(self, ids: set[str], until: str | None = None) -> Iterator[None]:
         """They are being erased while the block runs, and stay so unless it fails.
 
         Args:
             ids: may grow (``add``). One that ends in a slash stands for all that begin so.
+            until: what begins later is kept, as ``utc_now``; None: nothing is before ``end``.
         """
-        self.add(ids)
+        self.end(ids, until or _NOT_YET)
         try:
             yield
         except BaseException:

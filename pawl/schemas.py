@@ -1220,7 +1220,7 @@ class PresetList(Answer):
 
 class ErasedConversations(Answer):
     """``is_erased``: gone from every file. Else nobody reads it and nothing learns from it any
-    more, and it goes from the files when the next night begins, or the server starts."""
+    more, and it goes from the files with a later deletion, or when the next night begins."""
 
     n_conversations: int
     is_erased: bool
@@ -1606,6 +1606,7 @@ class Erasure(Answer):
     ``names_sha256``: all names of the person, with a slash at the end for all that begin so."""
 
     erasure_id: str
+    until: str | None = Field(None, description="what is newer stays; null: all of theirs went")
     asked_by: str
     begun_at: str
     finished_at: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,25 @@ from feedback.curation import UNLEARNED, curate
 from feedback.erasing import certificates, erase_deleted, forget
 from feedback.formats import Exchange, export_file
 from feedback.retention import erase_by_age
+from feedback.reviews import decide
 from feedback.service import take_snapshot, traffic_of
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.files import hold_lock
-from pawl.schemas import Account, Completion, Key, Role, Session, Split, utc_now
+from pawl.schemas import (
+    Account,
+    Completion,
+    Key,
+    Preset,
+    ReviewRequest,
+    Role,
+    Session,
+    Split,
+    utc_now,
+    written,
+)
 from pawl.settings import RetentionSettings, Settings
-from tests.feedback.examples import answered, conversation_in, said
+from tests.feedback.examples import answered, conversation_in, make_completion, said
 
 MARK = "xyzzy-plugh that nobody else wrote"
 
@@ -160,3 +174,121 @@ def test_notes_go_with_the_answers_that_are_too_old(settings: Settings) -> None:
         assert erase_by_age(store, rules, lambda base: None)["n_answers"] == 1
         assert store.get_completion(old.completion_id) is None
         assert store.conversations.unlearned() == {("old", "ann"), ("soon", "ann")}  # just noted
+
+
+def own_words(store: Store, mark: str) -> None:
+    """What a person has beside conversations: a preset, feedback on another's answer, a decision as
+    a reviewer."""
+    prompt = {"system_prompt": f"Answer as {mark}, in one sentence."}
+    store.conversations.keep_preset(Preset("ann", f"of {mark}", utc_now(), prompt)).result()
+    of_bob, flagged = answered(store, rater_id="bob"), answered(store, rater_id="bob")
+    said(store, of_bob, rater_id="ann", comment=f"says {mark}")
+    said(store, flagged, rater_id="bob", thumb="down")
+    review = ReviewRequest(
+        answers=[{"completion_id": flagged.completion_id}], decision="correct",
+        correction=f"decided by {mark}",
+    )  # fmt: skip
+    decide(store, review, "ann")
+
+
+@pytest.mark.parametrize("goes_on", [erase_deleted, erase_by_age])
+def test_all_of_their_own_goes_later_where_a_night_runs(
+    settings: Settings, goes_on: Callable[..., object]
+) -> None:
+    """What they ask and say meanwhile stays."""
+    with Store.open(settings.database_path) as store:
+        store.access.accounts.add(Account("ann", Role.USER, "h", False, None, utc_now(), utc_now()))
+        own_words(store, MARK)
+        with hold_lock(settings.state_dir / "nightly.lock", "a night runs", ""):
+            with pytest.raises(PawlError) as err:
+                forget(store, settings, "ann", "ann", keeps_access=True, wait_seconds=0)
+            assert err.value.code == "night_runs"
+            assert store.conversations.presets("ann") == []
+            own_words(store, "what came later")
+            later = answered(store)
+        goes_on(store, settings, decode=lambda base: None)
+        [done] = certificates(settings.state_dir)
+        assert (done["asked_by"], done["store"]["found"]) == ("the person", 0)
+        assert [one.name for one in store.conversations.presets("ann")] == ["of what came later"]
+        assert store.completions(rater_id="ann") == [later]
+        assert {one.comment for one in store.current_feedback() if one.comment} == {
+            "says what came later"
+        }
+        decided = [one.correction for one in store.reviews.history()]
+        assert decided == ["decided by what came later"]
+        assert store.access.accounts.account("ann") is not None
+        assert MARK.encode() not in settings.database_path.read_bytes()
+
+
+def test_who_asked_for_their_own_is_forgotten_whole_where_an_operator_asks(
+    settings: Settings,
+) -> None:
+    with Store.open(settings.database_path) as store:
+        for name in ("ann", "eve"):
+            corrected(store, f"c-{name}", rater_id=name)
+        store.access.accounts.add(Account("ann", Role.USER, "h", False, None, utc_now(), utc_now()))
+        for name in ("ann", "eve"):
+            lock = hold_lock(settings.state_dir / "nightly.lock", "a night runs", "")
+            with lock, pytest.raises(PawlError):
+                forget(store, settings, name, name, keeps_access=True, wait_seconds=0)
+            forget(store, settings, name, "the operator")  # eve has nothing else
+        assert store.access.accounts.account("ann") is None
+        assert store.completions() == []
+
+
+def test_who_erases_all_of_their_own_may_go_on_while_it_is_done(settings: Settings) -> None:
+    with Store.open(settings.database_path) as store:
+        begun = make_completion()
+        corrected(store, "c-1")
+        later: list[Completion] = []
+        forget(store, settings, "ann", "ann", keeps_access=True,
+               say=lambda step: later.append(answered(store)))  # fmt: skip
+        store.append_completion(begun).result()  # began before, ended after
+        assert store.completions() == later
+        [done] = certificates(settings.state_dir)
+        assert done["store"]["found"] == 0
+
+
+def test_a_reviewer_s_words_that_took_over_an_erased_correction_go(settings: Settings) -> None:
+    with Store.open(settings.database_path) as store:
+        answer = answered(store, rater_id="bob")
+        said(store, answer, rater_id="ann", correction=f"It is {MARK}.", thumb="down")
+        accepted = ReviewRequest(
+            answers=[{"completion_id": answer.completion_id}], decision="accept"
+        )
+        decide(store, accepted, "reviewer")
+        assert curate(store, settings).rows
+        forget(store, settings, "ann", "ann", keeps_access=True)
+        assert store.current_feedback() == []
+        assert store.reviews.history() == []
+        assert curate(store, settings).rows == []
+    assert MARK.encode() not in settings.database_path.read_bytes()
+
+
+def test_what_was_noted_before_a_first_message_goes(settings: Settings) -> None:
+    prompt = {"system_prompt": f"Answer as {MARK}, in one sentence."}
+    with Store.open(settings.database_path) as store:
+        note = store.conversations.note("c-1", "ann")
+        store.conversations.keep(replace(note, settings=prompt)).result()
+        store.conversations.delete(["c-1"], "ann")
+        assert erase_deleted(store, settings) is not None
+        assert erase_deleted(store, settings) is None
+        gone = Preset("ann", "brief", utc_now(), prompt)
+        store.conversations.keep_preset(gone).result()
+        store.conversations.delete_presets("ann")
+        assert erase_deleted(store, settings) is not None
+        assert erase_deleted(store, settings) is None
+    assert MARK.encode() not in settings.database_path.read_bytes()
+
+
+def test_what_is_newer_than_a_clock_that_stepped_back_is_deleted_too(settings: Settings) -> None:
+    ahead = written(datetime.now(UTC) + timedelta(hours=1))
+    with Store.open(settings.database_path) as store:
+        corrected(store, "c-1", created_at=ahead)
+        store.conversations.delete(["c-1"], "ann")
+        assert store.completions() == []
+        assert erase_deleted(store, settings) is not None
+        corrected(store, "c-2", created_at=ahead)
+        forget(store, settings, "ann", "ann", keeps_access=True)
+        assert store.completions() == []
+    assert MARK.encode() not in settings.database_path.read_bytes()

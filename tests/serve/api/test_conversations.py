@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from feedback.branches import Tree, newest_of
+from feedback.retention import erase_by_age
 from pawl.client import Pawl
+from pawl.files import hold_lock
 from pawl.schemas import Completion, Message
 from pawl.settings import Settings
 from tests.feedback.examples import make_completion
@@ -307,6 +309,19 @@ def test_everything_of_a_person_is_erased_and_they_may_go_on(server: Live) -> No
     assert refused.status_code == 400  # all who name nobody share one name
     say(server, "uma", "u/2", "back again")
     assert ids_of(listed(server, "uma")) == ["u/2"]
+
+
+def test_everything_of_a_person_goes_later_where_a_night_runs(server: Live) -> None:
+    state_dir = server.store.rewriter.database.path.parent
+    say(server, "noa", "n/1", "something that only noa asked here")
+    keep_preset(server, "noa", name="short", settings={"temperature": 0.5}).raise_for_status()
+    with hold_lock(state_dir / "nightly.lock", "a night runs", ""):
+        told = erase(server, "noa", everything=True).json()
+    assert told == {"n_conversations": 1, "is_erased": False}
+    assert (ids_of(listed(server, "noa")), presets(server, "noa")) == ([], [])
+    erase_by_age(server.store, Settings(state_dir=state_dir), lambda base: None)  # a night begins
+    left = server.store.read("SELECT rater_id FROM presets UNION SELECT rater_id FROM completions")
+    assert ("noa",) not in left
 
 
 def test_what_is_not_to_be_learned_may_be_said_before_the_first_message(server: Live) -> None:
