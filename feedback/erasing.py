@@ -117,10 +117,11 @@ def forget(
         carried = [
             done
             for done in carry_on(store, settings, decode=decode, say=say, is_alone=True)
-            if done["subject_sha256"] == subject_hash(done["subject_salt"], user)
+            if _is_of(done, user)
         ]
-        if keeps_access:  # by whoever had the lock last
-            return dict(read_json(settings.state_dir / "erasures" / f"{plan['erasure_id']}.json"))
+        if keeps_access:  # done above, or by whoever had the lock before
+            found = reversed(certificates(settings.state_dir))
+            return next(one for one in found if _is_of(one, user))
         for done in carried:
             if "until" not in done:
                 return done
@@ -203,14 +204,14 @@ def carry_on(
     is_alone: bool = False,
 ) -> list[dict[str, Any]]:
     """Finish what a kill interrupted; the certificates. While a night runs it waits for later."""
-    found = _unfinished(settings)
-    if not found:
+    if not _unfinished(settings):
         return []
     try:
         with ExitStack() as held:
             if not is_alone:
                 held.enter_context(_alone(settings, 0.0))  # a start waits for nobody
-            return [_Erasure(store, settings, read_json(path), decode, say).run() for path in found]
+            plans = _plans_left(settings)
+            return [_Erasure(store, settings, plan, decode, say).run() for plan in plans]
     except PawlError as err:
         if is_alone or err.code not in ("locked", "night_runs"):
             raise
@@ -222,11 +223,32 @@ def _unfinished(settings: Settings) -> list[Path]:
     return sorted((settings.state_dir / "erasures").glob(f"*{UNFINISHED}"))
 
 
+def _plans_left(settings: Settings) -> list[dict[str, Any]]:
+    """The plans to carry on. Of a person who asked again while the first time waited the last one
+    stays: it erases what the others would."""
+    plans = [read_json(path) for path in _unfinished(settings)]
+    waiting = [one for one in plans if "until" in one and "counts" not in one]
+    last = {one["names"][0]: one for one in sorted(waiting, key=lambda one: str(one["until"]))}
+    for one in waiting:
+        if one is not last[one["names"][0]]:
+            _plan_path(settings, one).unlink()
+            plans.remove(one)
+    return plans
+
+
+def _plan_path(settings: Settings, plan: dict[str, Any]) -> Path:
+    return settings.state_dir / "erasures" / f"{plan['erasure_id']}{UNFINISHED}"
+
+
+def _is_of(certificate: dict[str, Any], user: str) -> bool:
+    return bool(certificate["subject_sha256"] == subject_hash(certificate["subject_salt"], user))
+
+
 def _save_plan(settings: Settings, plan: dict[str, Any]) -> None:
-    folder = settings.state_dir / "erasures"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    path = _plan_path(settings, plan)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     text = json.dumps(plan, ensure_ascii=False, indent=1)
-    write_atomic(folder / f"{plan['erasure_id']}{UNFINISHED}", text + "\n", mode=0o600)
+    write_atomic(path, text + "\n", mode=0o600)
 
 
 class _Erasure:
@@ -243,9 +265,10 @@ class _Erasure:
         self.store, self.settings, self.plan = store, settings, plan
         self._decode, self._say = decode, say
         self._folder = settings.state_dir / "erasures"
-        self._path = self._folder / f"{plan['erasure_id']}{UNFINISHED}"
         self._names = tuple(plan["names"])
         self._until: str | None = plan.get("until")
+        # Whoever may go on is forgotten until they asked, by the clock of now.
+        self._forgotten_until: str | None = plan["created_at"] if self._until else None
         self._selection = Selection(
             self._names,
             completion_ids=tuple(plan.get("completion_ids", ())),
@@ -261,7 +284,7 @@ class _Erasure:
         ids = set(self._names)
         if self._is_whole:
             ids |= {f"{name}/" for name in callers.intersection(self._names)}
-        with self.store.forgotten.erasing(ids, self._until):
+        with self.store.forgotten.erasing(ids, self._forgotten_until):
             self.store.flush()  # what came before is found below, what comes now is not kept
             return self._run(ids)
 
@@ -311,8 +334,8 @@ class _Erasure:
             },
         })  # fmt: skip
         self.store.forgotten.end(ids, certificate["finished_at"])
-        if self._until is not None:
-            self.store.forgotten.end(self._names, self._until)
+        if self._forgotten_until is not None:
+            self.store.forgotten.end(self._names, self._forgotten_until)
         return certificate
 
     def _erase_files(
@@ -389,7 +412,7 @@ class _Erasure:
         write_json(self._folder / f"{plan['erasure_id']}.json", certificate)
         text = certificate_text(certificate)
         write_atomic(self._folder / f"{plan['erasure_id']}.txt", text, mode=0o600)
-        self._path.unlink()
+        _plan_path(self.settings, plan).unlink()
         sync_dir(self._folder)
         _log.info("%s finished", plan["erasure_id"])
         return certificate
@@ -485,7 +508,7 @@ def recall(store: Store, state_dir: Path) -> None:
     began before. An earlier version's certificate knows the one name that was asked for."""
     for one in certificates(state_dir):
         hashes = one.get("names_sha256", [one["subject_sha256"]])
-        until = one.get("until") or one["finished_at"]
+        until = one["begun_at"] if "until" in one else one["finished_at"]
         store.forgotten.recall(until, one["subject_salt"], hashes)
 
 

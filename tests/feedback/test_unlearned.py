@@ -203,6 +203,8 @@ def test_all_of_their_own_goes_later_where_a_night_runs(
             with pytest.raises(PawlError) as err:
                 forget(store, settings, "ann", "ann", keeps_access=True, wait_seconds=0)
             assert err.value.code == "night_runs"
+            with pytest.raises(PawlError):  # as often as they like
+                forget(store, settings, "ann", "ann", keeps_access=True, wait_seconds=0)
             assert store.conversations.presets("ann") == []
             own_words(store, "what came later")
             later = answered(store)
@@ -291,4 +293,6 @@ def test_what_is_newer_than_a_clock_that_stepped_back_is_deleted_too(settings: S
         corrected(store, "c-2", created_at=ahead)
         forget(store, settings, "ann", "ann", keeps_access=True)
         assert store.completions() == []
+        again = answered(store)
+        assert store.completions() == [again]
     assert MARK.encode() not in settings.database_path.read_bytes()
