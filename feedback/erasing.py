@@ -378,9 +378,9 @@ class _Erasure:
 
     def _search_store(self, theirs: Theirs) -> int:
         """How many rows still stand under the person's names or ids."""
-        ids, named = [sorted(theirs.completion_ids)], [list(self._names)]
+        values: list[Any] = [sorted(theirs.completion_ids), list(self._names)]
         until = "true" if self._until is None else "{at} <= ?"
-        named += [] if self._until is None else [self._until]
+        values += [] if self._until is None else [self._until]
         columns = _ROWS_OF if self._is_whole else _ROWS_OF[:_N_WORDS]
         sql = " + ".join(
             f"(SELECT count(*) FROM main.{table} WHERE {column} IN (SELECT unnest(?::VARCHAR[]))"
@@ -390,7 +390,7 @@ class _Erasure:
             for table, column in columns
         )
         with self.store.rewriter.database.reading() as cursor:
-            [(n,)] = cursor.execute(f"SELECT {sql}", [*ids, *named] * len(columns)).fetchall()
+            [(n,)] = cursor.execute(f"SELECT {sql}", values * len(columns)).fetchall()
         return int(n)
 
     def _finish(self, found: dict[str, Any]) -> dict[str, Any]:
