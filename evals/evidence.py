@@ -9,7 +9,7 @@ start on it. Three things take that away:
 - **Placebos**, random changes of the champion as large in each layer as the challenger is, are
   scored on the same prompts, and the challenger must beat them.
 - **Clusters and caps**: prompts of one conversation, or nearly the same, count as one, those of one
-  rater too where there are many raters; no rater has more than a capped share.
+  rater too where there are many raters (``Clusters``); no rater has more than a capped share.
 
 The score of a flagged prompt has degrees: the change of its *margin* (log-probability per token of
 the correction minus that of the flagged answer, nats, challenger minus champion, no more than the
@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -37,7 +38,7 @@ from evals.statistics import (
 MAX_STEP = 1.0  # nats a token: one prompt's margin counts no more than a fix
 RATER_CAP = 0.1  # of the weight of all prompts of a kind
 MOST_CONTROLS = 2.0  # as far as benchmarks.gate has simulated
-MIN_RATERS = 20  # from here on raters are the clusters: fewer could show nothing at a small level
+MIN_RATERS = 20  # from here on raters are clusters too: fewer could show nothing at a small level
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,96 @@ class Changes:
 
     def scores(self) -> Floats:
         return np.clip(self.margins, -MAX_STEP, MAX_STEP) + self.matches
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Which prompts hang together, in each of the ways in which they do.
+
+    ``ways``: by conversation, by question, by rater: the cluster of each prompt. Ways can cross (a
+    rater has several questions, a question several raters). Joining what is linked in any way would
+    end in a single cluster, the sooner the more people speak; so each way is tested, and the spread
+    counts what hangs together in all of them. A way that lies within another one is left out.
+    """
+
+    ways: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(
+        cls,
+        conversations: Sequence[str],
+        questions: Sequence[Sequence[str]],
+        raters: Sequence[str],
+        n_flagged: int,
+    ) -> Clusters:
+        """``questions``: of each prompt its own key, and its near-duplicates' where it has some.
+        Raters are a way where ``MIN_RATERS`` or more flagged some of the first ``n_flagged``: who
+        only chatted says nothing about how few flag."""
+        ways = [tuple(conversations), _joined(questions)]
+        if len(set(raters[:n_flagged])) >= MIN_RATERS:
+            ways.append(tuple(raters))
+        kept: list[tuple[str, ...]] = []
+        for i, way in enumerate(ways):
+            others = [*kept, *ways[i + 1 :]]
+            if not any(_is_within(way, other) for other in others):
+                kept.append(way)
+        return cls(tuple(kept))
+
+    def first(self, n: int) -> Clusters:
+        """Those of the first ``n`` prompts."""
+        return Clusters(tuple(way[:n] for way in self.ways))
+
+    def squares(self, values: Floats) -> tuple[float, float]:
+        """The variance of the sum of ``values`` with mean zero: by the way that gives the most, and
+        by all ways together, which is no less (inclusion and exclusion over the ways and their
+        intersections: Cameron, Gelbach and Miller 2011, *Robust inference with multiway
+        clustering*)."""
+        most = together = 0.0
+        for n in range(1, len(self.ways) + 1):
+            for chosen in combinations(self.ways, n):
+                cells = list(map("\0".join, zip(*chosen, strict=True)))
+                square = float((cluster_sums(values.tolist(), cells) ** 2).sum())
+                together += square if n % 2 else -square
+                most = max(most, square) if n == 1 else most
+        return most, max(most, together)
+
+    def p_above(self, values: Floats) -> float:
+        """The p-value that the sum is above zero: the largest of the ways, their signs flipped by
+        cluster. Where ways cross, the sum first shrinks by as much as they add to the spread: each
+        alone would take the others' dependence for evidence."""
+        most, together = self.squares(values)
+        shrink = math.sqrt(most / together) if together > 0 else 1.0
+        sums = [cluster_sums(values.tolist(), way) for way in self.ways]
+        return max(sign_flip_p(one, shrink=shrink) for one in sums)
+
+    def count(self) -> int:
+        """How many independent clusters the prompts are worth: those of the way with the fewest,
+        less what other ways that cross it take away."""
+        if not self.ways or not self.ways[0]:
+            return 0
+        most, together = self.squares(np.ones(len(self.ways[0])))
+        return int(min(len(set(way)) for way in self.ways) * most / together + 1e-9)
+
+
+def _is_within(way: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether each cluster of ``way`` lies in one of ``other``."""
+    return len(set(zip(way, other, strict=True))) == len(set(way))
+
+
+def _joined(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The cluster of each prompt, where those that share any name of theirs are one."""
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parents.setdefault(name, name) != name:
+            parents[name] = parents[parents[name]]
+            name = parents[name]
+        return name
+
+    for names in groups:
+        for name in names[1:]:
+            parents[root(name)] = root(names[0])
+    return tuple(root(names[0]) for names in groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +165,7 @@ class PeopleTest:
 
 
 def people_test(
-    challenger: Changes, placebos: Sequence[Changes], clusters: Sequence[str], weights: Floats
+    challenger: Changes, placebos: Sequence[Changes], clusters: Clusters, weights: Floats
 ) -> PeopleTest:
     """Compare the challenger with the champion and with random changes on the same prompts.
 
@@ -88,28 +179,28 @@ def people_test(
     usual = np.zeros_like(challenger.margins)
     if placebos:
         usual = np.mean([np.clip(p.margins, -MAX_STEP, MAX_STEP) for p in placebos], axis=0)
-    sums = cluster_sums((weights * (challenger.scores() - usual)).tolist(), clusters)
+    values = weights * (challenger.scores() - usual)
     total = float(weights.sum())
     gain = float(weights @ challenger.scores()) / total
     gains, p_placebo = against_placebos(gain, placebos, clusters, weights)
     return PeopleTest(
         gain=gain,
         placebo_gains=gains,
-        p_better=sign_flip_p(sums),
-        p_worse=sign_flip_p(-sums) if sums.sum() < 0 else 1.0,  # above one half in any case
+        p_better=clusters.p_above(values),
+        p_worse=clusters.p_above(-values) if values.sum() < 0 else 1.0,  # above 1/2 in any case
         p_placebo=p_placebo,
     )
 
 
 def against_placebos(
-    gain: float, placebos: Sequence[Changes], clusters: Sequence[str], weights: Floats
+    gain: float, placebos: Sequence[Changes], clusters: Clusters, weights: Floats
 ) -> tuple[tuple[float, ...], float]:
     """The gain of each placebo, and the p-value that the challenger's is above theirs."""
     total = float(weights.sum())
     gains = tuple(float(weights @ one.scores()) / total for one in placebos)
     # What the spread of gains would be if prompts were all that differed: by cluster, as always.
     squares = [
-        float((cluster_sums((weights * (one.scores() - mean)).tolist(), clusters) ** 2).sum())
+        clusters.squares(weights * (one.scores() - mean))[1]
         for one, mean in zip(placebos, gains, strict=True)
     ]
     least = math.sqrt(sum(squares) / len(squares)) / total if squares else 0.0
@@ -117,7 +208,7 @@ def against_placebos(
 
 
 def pass_rate(
-    placebos: Sequence[Changes], clusters: Sequence[str], weights: Floats, alpha: float
+    placebos: Sequence[Changes], clusters: Clusters, weights: Floats, alpha: float
 ) -> float | None:
     """The share of placebos that would pass at ``alpha``, each tested against the others as the
     challenger is tested against all; None with fewer than three."""
@@ -133,16 +224,15 @@ def pass_rate(
 
 
 def naive_pass_rate(
-    placebos: Sequence[Changes], clusters: Sequence[str], n_flagged: int, alpha: float
+    placebos: Sequence[Changes], clusters: Clusters, n_flagged: int, alpha: float
 ) -> float | None:
     """The share of placebos that a sign test of the flagged prompts alone would let through: how
     far the choice of these prompts favours any change. None without placebos."""
     if not placebos:
         return None
-    sums = [
-        cluster_sums(one.scores()[:n_flagged].tolist(), clusters[:n_flagged]) for one in placebos
-    ]
-    return sum(sign_flip_p(one) <= alpha for one in sums) / len(sums)
+    flagged = clusters.first(n_flagged)
+    found = [flagged.p_above(one.scores()[:n_flagged]) <= alpha for one in placebos]
+    return sum(found) / len(found)
 
 
 def prompt_weights(
@@ -164,31 +254,6 @@ def prompt_weights(
             min(controls_per_flag, MOST_CONTROLS) * weights[~kinds].sum() / weights[kinds].sum()
         )
     return weights
-
-
-def clusters_of(
-    groups: Sequence[Sequence[str]], raters: Sequence[str], n_flagged: int
-) -> list[str]:
-    """The cluster of each prompt: prompts that share any of their ``groups`` (conversation, prompt,
-    near-duplicate group) hang together, and so do those of a rater where ``MIN_RATERS`` or more
-    flagged some of the first ``n_flagged``: who only chatted says nothing about how few flag."""
-    by_rater = len(set(raters[:n_flagged])) >= MIN_RATERS
-    parents: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parents.setdefault(name, name) != name:
-            parents[name] = parents[parents[name]]
-            name = parents[name]
-        return name
-
-    joined = [
-        [*group, f"rater:{rater}"] if by_rater else list(group)
-        for group, rater in zip(groups, raters, strict=True)
-    ]
-    for names in joined:
-        for name in names[1:]:
-            parents[root(name)] = root(names[0])
-    return [root(names[0]) for names in joined]
 
 
 def power(n_prompts: int, improvement: float, alpha: float, *, broken: float = 0.02) -> float:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -168,7 +169,8 @@ def decide(
     evidence = PeopleEvidence.of(people[HOLDOUT], people[CONTROLS], placebos, gate)
     holdout = None
     if people[HOLDOUT]:
-        figures = _compare(people[HOLDOUT], gate.alpha).figures
+        ways = evidence.clusters.first(len(people[HOLDOUT])).ways
+        figures = _compare(people[HOLDOUT], gate.alpha, ways).figures
         holdout = holdout_verdict(figures, evidence, gate)
 
     def verdict(outcome: Outcome, why: list[str]) -> Verdict:
@@ -322,14 +324,18 @@ class _Compared:
     figures: dict[str, Any]
 
 
-def _compare(group: list[Pair], alpha: float) -> _Compared:
+def _compare(
+    group: list[Pair], alpha: float, ways: Sequence[Sequence[str]] | None = None
+) -> _Compared:
+    """``ways``: in which the items cluster, by default their own; the widest interval counts."""
     # An item without a score has led to "no verdict" before.
     before, after = (
         [cast("float", item.score) for item in side] for side in zip(*group, strict=True)
     )
     differences = [b - a for a, b in zip(before, after, strict=True)]
     clusters = [a.cluster for a, _ in group]
-    estimate = difference_interval(differences, clusters, alpha=alpha)
+    estimates = [difference_interval(differences, way, alpha=alpha) for way in ways or [clusters]]
+    estimate = max(estimates, key=lambda one: one.standard_error)
     figures = {
         "n": len(group),
         "champion": sum(before) / len(group),

@@ -10,13 +10,14 @@ import numpy as np
 
 from evals.evidence import (
     Changes,
-    clusters_of,
+    Clusters,
     naive_pass_rate,
     pass_rate,
     people_test,
     prompt_weights,
 )
 from evals.reasons import GateRules, HoldoutVerdict, KeptVerdict
+from evals.regression import ANSWER_TOKENS
 from evals.statistics import Floats, alpha_left
 from feedback.splits import prompt_key
 from pawl.errors import PawlError
@@ -33,7 +34,7 @@ class PeopleEvidence:
 
     challenger: Changes
     placebos: list[Changes]
-    clusters: list[str]
+    clusters: Clusters
     raters: list[str]
     weights: Floats
     n_flagged: int
@@ -64,9 +65,10 @@ class PeopleEvidence:
         return cls(
             challenger,
             [changes(before, [known[a.item_id] for a in before]) for known in places],
-            clusters_of(
+            Clusters.of(
+                [item.cluster for item in before],
                 [
-                    [item.cluster, key, *([near] if (near := item.detail.get("cluster")) else [])]
+                    [key, *([near] if (near := item.detail.get("cluster")) else [])]
                     for item, key in zip(before, keys, strict=True)
                 ],
                 raters,
@@ -81,8 +83,19 @@ class PeopleEvidence:
                 key: ("broken", "same", "fixed")[1 + _is_right(b) - _is_right(a)]
                 for key, (a, b) in zip(keys, flagged, strict=False)
             },
-            sum("matches" in a.detail and a.detail.get("compared") != "judge" for a, _ in flagged),
+            sum(map(_is_comparable, [a for a, _ in flagged])),
         )
+
+
+def _is_comparable(item: ItemScore) -> bool:
+    """Whether an answer can be seen to say what the correction says. Not where only a judge could
+    compare them, and not where the correction is longer than any answer may be, unless it is one of
+    the prompt's choices with reasons."""
+    compared = item.detail.get("compared")
+    if "matches" not in item.detail or compared == "judge":
+        return False
+    n_tokens = item.detail.get("correction_tokens", 1) - 1  # without the end of turn
+    return compared == "choice" or n_tokens <= ANSWER_TOKENS[-1]
 
 
 def changes(before: list[ItemScore], after: list[ItemScore]) -> Changes:
@@ -154,7 +167,7 @@ def holdout_verdict(
     # A model that was taught other wrong answers makes the correction likelier too, and gives none.
     is_mended = evidence.n_comparable == 0 or bool(evidence.challenger.matches[:n].sum() > 0)
     return HoldoutVerdict(
-        n_conversations=len(set(evidence.clusters[:n])),
+        n_conversations=evidence.clusters.first(n).count(),
         n_raters=len(set(evidence.raters)),
         n_controls=len(controls),
         n_controls_fixed=int((controls > 0).sum()),
@@ -174,5 +187,7 @@ def holdout_verdict(
         alpha_left=alpha_left(gate.attempt, gate.alpha),
         n_decided_before=gate.n_decided_before,
         passed=test.p <= alpha and is_mended,
+        is_mended=is_mended,
+        n_comparable=evidence.n_comparable,
         **figures,
     )

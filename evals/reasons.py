@@ -69,10 +69,12 @@ class BenchmarkVerdict(Comparison):
 class HoldoutVerdict(Comparison):
     """People's prompts: those that were flagged (``n`` and the means are theirs), and controls.
 
-    ``n_conversations`` counts the clusters of the flagged ones (``evals.evidence.clusters_of``).
-    ``p_better`` and ``p_worse`` are sign-flip tests over clusters, ``p_placebo`` compares with
-    random changes of the same size. ``enough``: there were enough conversations and random changes
-    to decide by. ``looked``: the prompts decided, and ``alpha`` was spent.
+    ``n_conversations``: how many independent ones the flagged prompts are worth, by conversation,
+    question and rater (``evals.evidence.Clusters``). ``p_better`` and ``p_worse`` are sign-flip
+    tests over clusters, ``p_placebo`` compares with random changes of the same size. ``is_mended``:
+    of ``n_comparable`` prompts whose answers can be compared with the correction more became right
+    than wrong, or there is none. ``enough``: there were enough conversations and random changes to
+    decide by. ``looked``: the prompts decided, and ``alpha`` was spent.
     """
 
     n_conversations: int
@@ -92,6 +94,8 @@ class HoldoutVerdict(Comparison):
     alpha: float
     alpha_left: float  # for all later attempts, if this one does not promote
     n_decided_before: int
+    is_mended: bool = True
+    n_comparable: int = 0
     enough: bool = False
     looked: bool = False
 
@@ -195,9 +199,10 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
         ]
     if holdout.n_conversations < least:
         return [
-            f"Flagged prompts were not asked to decide: {holdout.n_conversations} conversations "
-            f"can't show an improvement at this look's level ({gate.alpha_people:.2g}), {least} "
-            f"are the least: {least - holdout.n_conversations} more are needed. These stay "
+            "Flagged prompts were not asked to decide: they are worth "
+            f"{holdout.n_conversations} independent conversations, which can't show an improvement "
+            f"at this look's level ({gate.alpha_people:.2g}), {least} are the least: "
+            f"{least - holdout.n_conversations} more are needed. These stay "
             f"evidence for a later night ({_moved(holdout)}).{before}"
         ]
     if len(holdout.placebo_gains) < 2:
@@ -217,6 +222,11 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
     if holdout.p_placebo > holdout.alpha:
         text += (
             f"; better than random changes of the same size only with p = {_p(holdout.p_placebo)}"
+        )
+    if not holdout.is_mended:
+        text += (
+            f"; of the {holdout.n_comparable} prompts whose answers can be compared with their "
+            "corrections no answer became right on balance"
         )
     share = (holdout.n_improved - holdout.n_worsened) / holdout.n
     text += f" (look {holdout.attempt} may spend {holdout.alpha:.2g})."

@@ -131,19 +131,19 @@ def cluster_sums(differences: Sequence[float], clusters: Sequence[str]) -> Float
     return np.bincount(index, weights=weights).astype(np.float64)
 
 
-def sign_flip_p(sums: Floats, *, seed: int = 0) -> float:
+def sign_flip_p(sums: Floats, *, seed: int = 0, shrink: float = 1.0) -> float:
     """One-sided p-value that the sums are above zero, by flipping their signs.
 
     If champion and challenger were exchangeable, each cluster's sum would have had either sign with
     equal chance. Every pattern of signs is tried for up to 16 non-zero sums (an exact test, right
     for any number of items), else 100,000 are drawn. Zeros say nothing and drop out; with none left
-    the p-value is 1.
+    the p-value is 1. ``shrink``: the share of what was observed that counts (``Clusters.p_above``).
     """
     sums = sums[np.abs(sums) > 1e-12]
     k = len(sums)
     if k == 0:
         return 1.0
-    observed = float(sums.sum()) - 1e-9  # ties count as at least as extreme
+    observed = shrink * float(sums.sum()) - 1e-9  # ties count as at least as extreme
     if k <= MAX_EXACT_CLUSTERS:
         patterns = (np.arange(2**k)[:, None] >> np.arange(k)) & 1
         totals = (1.0 - 2.0 * patterns) @ sums

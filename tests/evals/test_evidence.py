@@ -7,14 +7,14 @@ import pytest
 
 from evals.evidence import (
     Changes,
-    clusters_of,
+    Clusters,
     people_test,
     power,
     power_in_words,
     prompt_weights,
     prompts_needed,
 )
-from evals.statistics import alpha_left, alpha_of_attempt, capped_weights, placebo_p
+from evals.statistics import Floats, alpha_left, alpha_of_attempt, capped_weights, placebo_p
 
 
 def test_all_levels_together_are_alpha_however_many_nights() -> None:
@@ -42,13 +42,83 @@ def test_controls_weigh_as_often_as_they_occur() -> None:
     assert weights[10:].sum() == pytest.approx(2.0 * weights[:10].sum())
 
 
-def test_prompts_that_share_anything_are_one_cluster() -> None:
-    groups = [["c1", "k1"], ["c2", "k1"], ["c2", "k3"], ["c4", "k4"]]
-    found = clusters_of(groups, ["a", "b", "c", "a"], 4)
-    assert found[0] == found[1] == found[2] != found[3]
-    apart, raters = [[f"c{i}"] for i in range(40)], [f"p{i % 20}" for i in range(40)]
-    assert len(set(clusters_of(apart, raters, 40))) == 20  # by rater where there are many
-    assert len(set(clusters_of(apart, raters, 10))) == 40  # many chatted, few flagged
+def apart(n: int) -> Clusters:
+    return Clusters((tuple(map(str, range(n))),))
+
+
+def crossed(rng: np.random.Generator, n_raters: int = 40) -> tuple[Clusters, Floats, Floats]:
+    """Three prompts of each rater in one conversation, each question asked by two on average; the
+    numbers of raters and questions."""
+    raters = np.repeat(np.arange(n_raters), 3)
+    questions = rng.integers(0, round(1.5 * n_raters), len(raters))
+    names = [f"p{i}" for i in raters]
+    talks = [f"c{i}" for i in raters]
+    return Clusters.of(talks, [[f"q{i}"] for i in questions], names, len(names)), raters, questions
+
+
+def test_prompts_hang_together_by_conversation_question_and_rater() -> None:
+    alone, names = [[f"q{i}"] for i in range(40)], [f"c{i}" for i in range(40)]
+    raters = [f"p{i % 20}" for i in range(40)]
+    assert Clusters.of(names, alone, raters, 40).count() == 20  # by rater where there are many
+    assert Clusters.of(names, alone, raters, 10).count() == 40  # many chatted, few flagged
+    shared = [["q1"], ["q2", "near"], ["q3", "near"], ["q4"]]
+    found = Clusters.of(["c1", "c2", "c3", "c4"], shared, ["a"] * 4, 4)
+    assert [len(set(way)) for way in found.ways] == [3]  # a conversation lies within a question
+    both = Clusters.of(["c1", "c2", "c2", "c4"], [["q1"], ["q1"], ["q3"], ["q4"]], ["a"] * 4, 4)
+    assert [len(set(way)) for way in both.ways] == [3, 3]
+    assert both.squares(np.ones(4)) == (6.0, 8.0)  # 4 + 1 + 1 either way; together less 4 cells
+    assert both.count() == 2
+    assert Clusters.of([], [], [], 0).count() == 0
+
+
+def test_more_raters_are_more_evidence() -> None:
+    """Their shared questions once joined all of them into one cluster, from 20 raters on."""
+    rng = np.random.default_rng(3)
+    counts = [crossed(rng, n)[0].count() for n in (15, 20, 40, 80)]
+    assert counts == sorted(counts)
+    assert counts[1] >= 7
+    clusters, _, _ = crossed(rng)
+    half = (rng.random(120) < 0.5).astype(float)
+    good = Changes(half * rng.gamma(4, 0.25, 120), half)
+    noise = [
+        Changes(rng.normal(0.03, 0.1, 120), (rng.random(120) < 0.06).astype(float))
+        for _ in range(8)
+    ]
+    assert people_test(good, noise, clusters, np.ones(120)).p <= alpha_of_attempt(1, 0.05)
+
+
+@pytest.mark.parametrize(("of_rater", "of_question"), [(1, 0), (0, 1), (1, 1), (0, 0)])
+def test_its_size_where_prompts_depend_on_each_other(of_rater: float, of_question: float) -> None:
+    """No change on average, but prompts of a rater and of a question move as one."""
+    rng = np.random.default_rng(4)
+    passed = naive = 0
+    for _ in range(200):
+        clusters, raters, questions = crossed(rng)
+        moved = of_rater * rng.normal(0, 1, 40)[raters]
+        moved = moved + of_question * rng.normal(0, 1, 60)[questions] + 0.1 * rng.normal(0, 1, 120)
+        passed += z_of(clusters, moved) > 1.645  # cheaper than p_above, which follows from it
+        naive += moved.sum() / np.sqrt((moved**2).sum()) > 1.645
+    assert passed <= 10 + 6  # 5 % of 200, and two standard errors
+    assert naive > 16 or (of_rater, of_question) == (0, 0)
+
+
+def z_of(clusters: Clusters, values: Floats) -> float:
+    return float(values.sum() / np.sqrt(clusters.squares(values)[1]))
+
+
+def test_what_crosses_counts_less_in_the_p_value() -> None:
+    rng = np.random.default_rng(5)
+    clusters, raters, questions = crossed(rng)
+    values = 0.4 + rng.normal(0, 1, 40)[raters] + rng.normal(0, 1, 60)[questions]
+    from scipy.stats import norm
+
+    p = clusters.p_above(values)
+    assert p == pytest.approx(norm.sf(z_of(clusters, values)), abs=0.02)
+    alone = [Clusters((way,)).p_above(values) for way in clusters.ways]
+    assert p > max(alone)
+    nested = Clusters.of([f"c{i}" for i in range(120)], [[f"q{i}"] for i in range(120)],
+                         [f"p{i}" for i in raters], 120)  # fmt: skip
+    assert nested.ways == (tuple(f"p{i}" for i in raters),)  # as exact as it was
 
 
 def test_the_placebo_test_is_crawford_and_howells_widened() -> None:
@@ -67,8 +137,8 @@ def test_its_size_and_the_bias_that_it_takes_away() -> None:
             Changes(rng.normal(0.05, 0.1, 14), (rng.random(14) < 0.08).astype(float))
             for _ in range(9)
         ]
-        test = people_test(made[0], made[1:], [str(i) for i in range(14)], np.ones(14))
-        plain = people_test(made[0], [], [str(i) for i in range(14)], np.ones(14))
+        test = people_test(made[0], made[1:], apart(14), np.ones(14))
+        plain = people_test(made[0], [], apart(14), np.ones(14))
         naive += plain.p_better <= 0.05
         passed += test.p <= 0.05
     assert naive > 40
@@ -80,7 +150,7 @@ def test_a_change_of_margins_alone_can_be_shown() -> None:
     rng = np.random.default_rng(1)
     placebos = [Changes(rng.normal(0.02, 0.08, 30), np.zeros(30)) for _ in range(8)]
     real = Changes(rng.normal(0.12, 0.08, 30), np.zeros(30))
-    test = people_test(real, placebos, [str(i) for i in range(30)], np.ones(30))
+    test = people_test(real, placebos, apart(30), np.ones(30))
     assert test.p < alpha_of_attempt(1, 0.05)
     assert test.p_worse > 0.9
 

@@ -465,6 +465,68 @@ def test_one_rater_with_many_prompts_weighs_a_share(rules: GateRules) -> None:
     assert verdict.holdout.gain == pytest.approx(0.1)
 
 
+def test_many_raters_who_share_questions_are_enough(rules: GateRules) -> None:
+    """40 people, three questions each in one conversation, each question asked by two of them."""
+    flagged = [
+        replace(
+            item,
+            cluster=f"c{i // 3}",
+            detail={"rater": f"p{i // 3}", "cluster": f"q{(7 * i + i // 60) % 60}"},
+        )
+        for i, item in enumerate(items("holdout", [0.0] * 120))
+    ]
+    before = champion(0) + flagged
+    verdict = decide(before, mended(before, 60), rules, None)
+    assert verdict.outcome == "promote"
+    assert verdict.holdout is not None
+    assert verdict.holdout.n_conversations >= 20
+    noise = decide(before, mended(before, 4), rules, None)
+    assert noise.outcome == "not_enough_evidence"
+    assert noise.holdout is not None
+    assert noise.holdout.looked
+
+
+def long_corrections(compared: str, n_tokens: int) -> list[ItemScore]:
+    """Twenty flagged prompts; no answer says the correction, which ``change`` makes likelier."""
+    return [
+        replace(
+            item,
+            detail={"matches": False, "compared": compared, "prefers": False,
+                    "correction_tokens": n_tokens, "correction_logprob": -3.0 * n_tokens,
+                    "flagged_tokens": 10, "flagged_logprob": -20.0},
+        )
+        for item in items("holdout", [0.0] * 20)
+    ]  # fmt: skip
+
+
+def likelier(rows: list[ItemScore]) -> list[ItemScore]:
+    """The same with every correction 0.5 nats a token likelier."""
+    return [
+        replace(
+            item,
+            detail=item.detail
+            | {"correction_logprob": -(2.5 + 0.01 * i) * item.detail["correction_tokens"]},
+        )
+        for i, item in enumerate(rows)
+    ]
+
+
+def test_a_correction_longer_than_any_answer_is_tested_by_degrees(rules: GateRules) -> None:
+    rest = champion(0)
+    code = long_corrections("code", 400)
+    verdict = decide(rest + code, rest + likelier(code), rules, None)
+    assert verdict.outcome == "promote"
+    assert verdict.holdout is not None
+    assert verdict.holdout.n_comparable == 0
+    short = long_corrections("code", 257)  # 256 and the end of turn: an answer can be so long
+    verdict = decide(rest + short, rest + likelier(short), rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert (
+        "20 prompts whose answers can be compared with their corrections no answer became"
+        in (verdict.reasons[0])
+    )
+
+
 def test_what_was_fixed_once_must_stay_fixed_and_is_named(rules: GateRules) -> None:
     kept = [
         replace(item, detail={"prompt": [{"role": "user", "content": f"What is {item.item_id}?"}]})
