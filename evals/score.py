@@ -25,6 +25,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from evals import bias, suites
+from evals.regression import is_of_people
 from evals.sequential import FIRST_LOOK, LOOK_EVERY, Reference, Watch
 from evals.suites import Benchmark, Suite
 from pawl import plugins
@@ -36,7 +37,7 @@ from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
 BASE = "base"  # whose weights the challenger has, in place of an adapter's folder
-FORMAT = 8  # goes up when the same inputs would score otherwise
+FORMAT = 9  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
     loaded_seconds = time.monotonic() - started
     items: list[ItemScore] = []
     if not args.skip_benchmarks:
-        watch = read_watch(args.watch, len(suite.benchmarks)) if args.watch else None
+        watch = read_watch(args.watch) if args.watch else None
         items += score_benchmarks(scorer, suite, args.items_per_benchmark, args.seed, watch)
     if args.bias:
         items += bias.score_pairs(
@@ -205,7 +206,7 @@ def score_benchmarks(
     detail ``order`` (their place in the random order), ``drawn`` and ``of`` (how many were drawn,
     of how many).
     """
-    from evals.tasks import load_tasks
+    from evals.tasks import begin_round, draw_examples, load_tasks
 
     with tempfile.TemporaryDirectory(prefix="pawl-tasks-") as work:
         loaded = load_tasks(suite, work_dir=Path(work))
@@ -216,9 +217,11 @@ def score_benchmarks(
         rounds = {
             name: suites.in_rounds(of, FIRST_LOOK, LOOK_EVERY, seed) for name, of in drawn.items()
         }
+        examples = draw_examples(loaded, drawn.values())
         items: dict[str, list[ItemScore]] = {name: [] for name in rounds}
         while rounds:
-            found = _run_tasks(scorer, loaded, [of.pop(0) for of in rounds.values()])
+            begin_round(examples, asked := [of.pop(0) for of in rounds.values()])
+            found = _run_tasks(scorer, loaded, asked)
             # A round's items come sorted; what is looked at must be in a random order.
             for item in sorted(found, key=lambda item: sha256_json([seed, item.item_id])):
                 known = items[item.benchmark]
@@ -256,9 +259,10 @@ def _run_tasks(scorer: Any, loaded: Any, drawn: Iterable[dict[str, list[int]]]) 
     ]
 
 
-def read_watch(path: Path, n_benchmarks: int) -> Watch:
+def read_watch(path: Path) -> Watch:
     """What ``--watch`` names: ``{"alpha", "references": [{"items", "margin", "margins"}]}``, where
-    ``items`` is the path of a model's scores, from the file's own folder on."""
+    ``items`` is the path of a model's scores, from the file's own folder on. The gate corrects for
+    all their benchmarks, the bias audit's too."""
     value = read_json(path)
     references = []
     for one in value["references"]:
@@ -266,7 +270,8 @@ def read_watch(path: Path, n_benchmarks: int) -> Watch:
             items = [ItemScore(**json.loads(line)) for line in file]
         scores = {(item.benchmark, item.item_id): item.score for item in items}
         references.append(Reference(scores, one["margin"], one["margins"]))
-    return Watch(tuple(references), value["alpha"], n_benchmarks)
+    names = {name for one in references for name, _ in one.scores if not is_of_people(name)}
+    return Watch(tuple(references), value["alpha"], max(1, len(names)))
 
 
 def item_score(benchmark: Benchmark, task: str, sample: dict[str, Any]) -> ItemScore:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,55 @@ def load_tasks(suite: Suite, *, work_dir: Path) -> LoadedSuite:
             tasks[name].set_config(key="num_fewshot", value=0)  # as lm_eval.simple_evaluate does
         tasks[name].set_fewshot_seed(seed=1234)
     return LoadedSuite(tasks, benchmarks)
+
+
+@dataclass(slots=True)
+class DrawnExamples:
+    """In place of a task's sampler: an item has the examples that it has when all drawn items are
+    asked in one pass, whenever it is asked.
+
+    lm-eval's sampler draws from one running random number: in rounds an item would get others, and
+    be compared with a model that was asked something else.
+    """
+
+    examples: dict[int, Any]  # by the item's place
+    asked: Iterator[int] = field(default_factory=lambda: iter(()))
+
+    def sample(self, n: int, eval_doc: Any = None) -> Any:
+        """What lm-eval asks for once for each item."""
+        return self.examples[next(self.asked)]
+
+
+def draw_examples(
+    loaded: LoadedSuite, drawn: Iterable[dict[str, list[int]]]
+) -> dict[str, DrawnExamples]:
+    """Draw the examples of all items of ``drawn`` (places by task), where they are random, as
+    lm-eval would, and put them in the place of the tasks' samplers: :func:`begin_round`."""
+    from lm_eval.api.samplers import FirstNSampler
+
+    found = {}
+    for name, places in ((name, places) for of in drawn for name, places in of.items()):
+        task = loaded.tasks[name]
+        n, sampler = task.get_config("num_fewshot"), getattr(task, "sampler", None)
+        if not n or sampler is None or isinstance(sampler, FirstNSampler):
+            continue
+        is_same_split = task.fewshot_cfg.split == task.config.test_split
+        wanted = set(places)
+        found[name] = task.sampler = DrawnExamples(
+            {
+                place: sampler.sample(n, eval_doc=doc if is_same_split else None)
+                for place, doc in enumerate(task.eval_docs)
+                if place in wanted
+            }
+        )
+    return found
+
+
+def begin_round(examples: dict[str, DrawnExamples], asked: Iterable[dict[str, list[int]]]) -> None:
+    """Make ready for these items, which lm-eval asks in the order of their places."""
+    for of in asked:
+        for name in of.keys() & examples.keys():
+            examples[name].asked = iter(sorted(of[name]))
 
 
 def _check_task(name: str, benchmark: Benchmark, task: Any) -> None:

@@ -65,11 +65,11 @@ def test_a_node_is_sent_the_scores_that_a_watch_names(tmp_path: Path) -> None:
     reference = {"items": str(server / "champion" / ITEMS), "margin": 0.1, "margins": {}}
     write_json(server / "watch.json", {"alpha": 0.05, "references": [reference]})
     arguments = ["--seed", "0", "--watch", str(server / "watch.json")]
-    expected, sent = read_watch(server / "watch.json", 3), _packed(arguments)
+    expected, sent = read_watch(server / "watch.json"), _packed(arguments)
     shutil.rmtree(server)  # which a node does not have
     placed = _placed(arguments, sent, node)
     assert placed[:3] == arguments[:3]
-    assert read_watch(Path(placed[3]), 3) == expected
+    assert read_watch(Path(placed[3])) == expected
 
 
 def test_what_a_killed_task_left_on_a_node_goes_with_the_next(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from evals.gate import decide
 from evals.reasons import GateRules
+from evals.score import read_watch
 from evals.sequential import Reference, Watch, early_p, first_rejection, log_stakes
 from evals.suites import in_rounds
+from pawl.files import write_json
 from pawl.schemas import ItemScore
 
 
@@ -49,6 +54,33 @@ def test_a_watch_says_when_no_more_items_are_needed() -> None:
     assert watch.look("a", worse[:100], 1000) == "lost"
     strict = Watch((Reference(before, 0.05), Reference(before, 0.05, {"a": 0.01})), 0.05, 3)
     assert strict.look("a", same[:250], 1000) == "open"  # against all of them
+
+
+def test_what_the_watch_calls_lost_is_lost_at_the_gate_with_the_bias_audit(tmp_path: Path) -> None:
+    """The gate corrects for the audit's benchmarks too, so the watch must."""
+    size, audits = 1000, [f"bias/{name}" for name in "abcdefghi"]
+    rest = [ItemScore(name, str(i), 1.0, str(i)) for name in audits for i in range(120)]
+    before = [ItemScore("a", str(i), 1.0, str(i)) for i in range(100)] + rest
+    people = [ItemScore(name, "h", 1.0, "h") for name in ("holdout", "holdout__kept")]
+    lines = [json.dumps(item.as_json()) for item in before + people]
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+    reference = {"items": "items.jsonl", "margin": 0.05, "margins": {}}
+    write_json(tmp_path / "watch.json", {"alpha": 0.05, "references": [reference]})
+    watch = read_watch(tmp_path / "watch.json")
+    assert watch.n_benchmarks == 10
+    n_lost, after = 0, list[ItemScore]()
+    while watch.look("a", after, size) != "lost":
+        n_lost += 1
+        after = [
+            ItemScore("a", str(i), float(i >= n_lost), str(i),
+                      detail={"order": i, "drawn": size, "of": size})
+            for i in range(100)
+        ]  # fmt: skip
+    verdict = decide(before, after + rest, GateRules(0.05, 0.08), None)
+    assert verdict.outcome == "reject"
+    assert verdict.benchmarks[0].p_worse_holm <= 0.05
+    few = Watch(watch.references, watch.alpha, 1)  # without the audit it would have ended sooner
+    assert few.look("a", [replace(after[n_lost - 1], score=1.0), *after[1:]], size) == "lost"
 
 
 def test_rounds_hold_each_drawn_item_once_in_another_order_each_night() -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from evals.score import score_benchmarks
+from evals.sequential import Reference, Watch
 from evals.suites import Suite, load
 from evals.tasks import _members, load_tasks, member_of
 from pawl.errors import PawlError
+from tests.evals.conftest import make_suite
 
 
 def changed(suite: Suite, folder: Path, before: str, after: str) -> Suite:
@@ -70,6 +73,46 @@ def test_examples_in_the_prompt_come_from_the_same_data(suite: Suite, tmp_path: 
     loaded = load_tasks(two, work_dir=tmp_path / "work").tasks["arc"]
     assert n_questions(plain) == 1
     assert n_questions(loaded) == 3
+
+
+def test_in_rounds_an_item_has_the_examples_of_one_pass(tmp_path: Path) -> None:
+    """The champion is asked all items at once, the challenger in rounds: both the same prompts."""
+    (tmp_path / "made").mkdir()
+    made = load(make_suite(tmp_path / "made", n_items=170))
+    two = changed(made, tmp_path / "two", "data: arc.jsonl", "data: arc.jsonl, num_fewshot: 2")
+
+    def prompts(watch: Watch | None) -> dict[str, str]:
+        items = score_benchmarks(no_model(), two, 160, 3, watch)
+        return {i.item_id: i.detail["prompt"] for i in items if i.benchmark == "arc"}
+
+    whole, in_rounds = prompts(None), prompts(Watch((Reference({}, 0.05),), 0.05, 5))
+    assert len(whole) == 160  # the first round has 100
+    assert all(text.count("Question: ") == 3 for text in whole.values())
+    assert in_rounds == whole
+
+
+def no_model() -> Any:
+    """Answers each request of lm-eval's with the same log-probability."""
+    from lm_eval.api.model import TemplateLM
+
+    class NoModel(TemplateLM):
+        @property
+        def eot_token_id(self) -> int:
+            return 0
+
+        def tok_encode(self, string: str, **_: Any) -> list[int]:
+            return list(string.encode())
+
+        def _loglikelihood_tokens(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
+            return [(-1.0, False) for _ in requests]
+
+        def loglikelihood_rolling(self, requests: list[Any], **_: Any) -> list[float]:
+            raise NotImplementedError
+
+        def generate_until(self, requests: list[Any], **_: Any) -> list[str]:
+            raise NotImplementedError
+
+    return NoModel()
 
 
 def n_questions(task: Any) -> int:
