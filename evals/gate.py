@@ -226,9 +226,9 @@ def decide(
 
 def write_verdict(path: Path, verdict: Verdict, **about: Any) -> dict[str, Any]:
     """Write ``verdict.json`` and return it; ``about`` says what was compared: ``suite``,
-    ``champion_version``, ``champion_fingerprint``, ``challenger_fingerprint``, and ``look``, the
-    entry of the ledger (``pawl.schemas.Look``; None: people's prompts did not decide). A figure
-    that could not be computed is null."""
+    ``base_fingerprint``, ``champion_version``, ``champion_fingerprint``,
+    ``challenger_fingerprint``, and ``look``, the entry of the ledger (``pawl.schemas.Look``; None:
+    people's prompts did not decide). A figure that could not be computed is null."""
     value: dict[str, Any] = json.loads(TypeAdapter(Verdict).dump_json(verdict)) | about
     del value["prompts"]  # the look holds them
     write_json(path, value)

@@ -37,6 +37,16 @@ def champion_stack(promotions: Sequence[Promotion]) -> list[str]:
     return stack
 
 
+def standing_runs(promotions: Sequence[Promotion]) -> set[str]:
+    """The runs that made the champion and those that rollbacks go to. Pure."""
+    stack = champion_stack(promotions)
+    return {
+        row.run_id
+        for row in promotions
+        if row.run_id and (row.outcome, row.kind) == ("live", "promote") and row.version in stack
+    }
+
+
 def rollback_target(promotions: Sequence[Promotion], to: str | None) -> str:
     """The version that a rollback goes to: the champion before this one, or ``to``. Pure.
 

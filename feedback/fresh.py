@@ -20,9 +20,10 @@ not made).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 
+from feedback.champion import standing_runs
 from feedback.rows import Lesson
 from feedback.splits import prompt_key
 from feedback.store import Store
@@ -98,9 +99,30 @@ def _place(group_id: str, salt: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def attempt_number(looks: Sequence[Look], champion_run: str | None) -> int:
-    """The number of the next look: they count from the one that made the champion, so a promotion
-    earns alpha anew and a rollback takes that back. ``champion_run``: None for the base."""
-    runs = [look.run_id for look in looks]
-    since = len(runs) - runs[::-1].index(champion_run) if champion_run in runs else 0
-    return len(runs) - since + 1
+def next_attempt(store: Store, base_fingerprint: str) -> int:
+    """The number of the next look at people's prompts, from 1: see ``attempt_number``.
+
+    Looks at challengers of another base are left out: its versions can't answer here, so they are
+    another series of promotions with an alpha of its own. A look says its base in its run's
+    verdict; one whose verdict says none counts.
+    """
+    bases = dict(
+        store.read(
+            "SELECT run_id, arg_max(verdict_json->>'$.base_fingerprint', seq) FROM verdicts"
+            " GROUP BY run_id"
+        )
+    )
+    looks = [x for x in store.looks() if bases.get(x.run_id) in (None, base_fingerprint)]
+    return attempt_number(looks, standing_runs(store.promotions()))
+
+
+def attempt_number(looks: Sequence[Look], standing: Collection[str]) -> int:
+    """Looks count from the newest that promoted a version which stands still (its run is one of
+    ``standing``): a promotion by evidence earns alpha anew, and a rollback below its version takes
+    that back. A champion made by hand, whatever its own look said, does neither: between one such
+    promotion and the next all looks together spend one alpha."""
+    since = 0
+    for n, look in enumerate(looks, 1):
+        if look.outcome == "promote" and look.run_id in standing:
+            since = n
+    return len(looks) - since + 1

@@ -12,7 +12,7 @@ from feedback.categories import check_categories
 from feedback.curation import Curated, curate
 from feedback.current import CLEARABLE
 from feedback.erasing import MOST_SECONDS, while_reading
-from feedback.fresh import assign, attempt_number, prompts_of_looks
+from feedback.fresh import assign, next_attempt, prompts_of_looks
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import freeze
 from feedback.store import Store
@@ -152,19 +152,9 @@ def traffic_of(
     controls: answers of unflagged conversations (``kind`` unpaired, ``label`` true). What domain
     weighting asks: the ``n_newest`` newest prompts that may be learned from."""
     n_flagged, n_unflagged, answers = store.traffic(seed, n)
-    champion = store.champion()
-    run_id = next(
-        (
-            move.run_id
-            for move in reversed(store.promotions())
-            if (move.version, move.outcome, move.kind) == (champion, "live", "promote")
-        ),
-        None,
-    )
-    looks = store.looks()
     return Traffic(
-        attempt=attempt_number(looks, run_id),
-        looks=looks,
+        attempt=next_attempt(store, base_fingerprint),
+        looks=store.looks(),
         n_flagged=n_flagged,
         n_unflagged=n_unflagged,
         of_other_bases=store.corrected_on_other_bases(base_fingerprint),

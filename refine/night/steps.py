@@ -467,6 +467,7 @@ def decide(night: Night) -> Result:
         night.path("verdict.json"),
         decided,
         look=_look(found, decided),
+        base_fingerprint=night.run.state.base_fingerprint,
         champion_version=night.run.state.champion,
         champion_fingerprint=_fingerprint(night, champion),
         challenger_fingerprint=_fingerprint(night, challenger),

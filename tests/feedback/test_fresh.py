@@ -10,7 +10,7 @@ from feedback.rows import Lesson
 from feedback.service import take_snapshot, traffic_of
 from feedback.splits import prompt_key
 from feedback.store import Store
-from pawl.schemas import Look, Split, TrainingRow
+from pawl.schemas import Look, Promotion, Split, TrainingRow, utc_now
 from pawl.settings import Settings
 from tests.feedback.examples import (
     answered,
@@ -117,12 +117,48 @@ def test_what_validated_is_learned_from_after_a_look(store: Store, settings: Set
 
 
 def test_looks_are_counted_from_the_one_that_made_the_champion() -> None:
-    looks = [look("r1"), look("r2"), look("r3"), look("r4")]
-    assert attempt_number([], None) == 1
-    assert attempt_number(looks, None) == 5
-    assert attempt_number(looks, "r2") == 3
-    assert attempt_number(looks, "r4") == 1
-    assert attempt_number(looks, "by hand") == 5
+    looks = [look("r1"), look("r2", outcome="promote"), look("r3"), look("r4", outcome="promote")]
+    assert attempt_number([], set()) == 1
+    assert attempt_number(looks, set()) == 5
+    assert attempt_number(looks, {"r2"}) == 3
+    assert attempt_number(looks, {"r2", "r4"}) == 1
+    assert attempt_number(looks, {"r2", "by hand"}) == 3
+    assert attempt_number(looks, {"r3"}) == 5  # forced past its gate: that earns nothing
+
+
+def test_what_is_made_by_hand_takes_back_no_alpha_and_a_rollback_does(tmp_path: Path) -> None:
+    """Twelve looks, the fourth and the last of which promoted."""
+    with Store.open(tmp_path / "s.duckdb") as store:
+
+        def attempt(base: str = "sha256:a") -> int:
+            return traffic_of(store, "seed", 0, base).attempt
+
+        def move(version: str, kind: str, run_id: str | None = None) -> None:
+            before = store.champion()
+            values = {"outcome": "live", "kind": kind, "run_id": run_id}
+            row = Promotion(f"{version} {run_id}", utc_now(), version, before, **values)  # type: ignore[arg-type]
+            store.append_promotion(row).result()
+
+        for n in range(1, 13):
+            outcome = "promote" if n in (4, 12) else "not_enough_evidence"
+            paid = {"snapshot_id": "s", "attempt": n, "alpha": 0.001, "prompts": {}}
+            verdict = {"outcome": outcome, "base_fingerprint": "sha256:a", "look": paid}
+            store.append_verdict(f"r{n}", verdict).result()
+            if outcome == "promote":
+                move(f"pawl@{n}", "promote", f"r{n}")
+        assert attempt() == 1
+        move("pawl@13", "promote")  # by hand
+        assert attempt() == 1
+        move("pawl@14", "promote", "r11")  # forced past its gate
+        assert attempt() == 1
+        assert attempt("sha256:b") == 1  # no look was at a challenger of that base
+        move("pawl@4", "rollback")
+        assert attempt() == 9
+        move("base", "rollback")
+        assert attempt() == 13
+        assert attempt("sha256:b") == 1
+        store.append_verdict("r13", {"outcome": "reject", "look": paid}).result()
+        assert (attempt(), attempt("sha256:b")) == (14, 2)  # an earlier Pawl's says no base
 
 
 def test_traffic_counts_conversations_and_draws_what_nobody_flagged(tmp_path: Path) -> None:
