@@ -24,7 +24,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measurements import finish
-from evals.evidence import MAX_STEP, Changes, against_placebos, people_test, prompt_weights
+from evals.evidence import (
+    MAX_STEP,
+    Changes,
+    Clusters,
+    against_placebos,
+    people_test,
+    prompt_weights,
+)
 from evals.sequential import EARLY_SHARE, first_rejection
 from evals.statistics import Floats, alpha_of_attempt
 from pawl.files import read_json
@@ -100,7 +107,7 @@ def _fixed(rng: np.random.Generator, change: Changes, n: int, *, free_text: bool
 
 
 def promotes(
-    challenger: Changes, placebos: list[Changes], weights: Floats, clusters: list[str], level: float
+    challenger: Changes, placebos: list[Changes], weights: Floats, clusters: Clusters, level: float
 ) -> bool:
     """What the gate says. The cheap half first: only where it passes are signs flipped."""
     gain = float(weights @ challenger.scores() / weights.sum())
@@ -128,7 +135,7 @@ def simulate_people(pool: Pool, per_flag: float, n_runs: int, seed: int) -> Peop
     weights = prompt_weights(
         [i >= N_FLAGGED for i in range(n)], [str(i) for i in range(n)], per_flag
     )
-    clusters = [str(i) for i in range(n)]
+    clusters = Clusters((tuple(map(str, range(n))),))
     wrong = naive = 0
     for _ in range(n_runs):
         was_wrong = was_naive = False
@@ -147,7 +154,7 @@ def simulate_people(pool: Pool, per_flag: float, n_runs: int, seed: int) -> Peop
 
 
 def _power(
-    rng: np.random.Generator, pool: Pool, n_controls: int, weights: Floats, clusters: list[str],
+    rng: np.random.Generator, pool: Pool, n_controls: int, weights: Floats, clusters: Clusters,
     look: int, n_runs: int, free_text: bool,
 ) -> float:  # fmt: skip
     level, n_found, n_runs = alpha_of_attempt(look, ALPHA), 0, max(20, n_runs // 5)
