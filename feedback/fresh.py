@@ -106,7 +106,7 @@ def next_attempt(store: Store, base_fingerprint: str) -> int:
     another series of promotions with an alpha of its own. A look says its base in its run's
     verdict; one whose verdict says none counts.
     """
-    bases = dict(
+    bases: dict[str, str | None] = dict(
         store.read(
             "SELECT run_id, arg_max(verdict_json->>'$.base_fingerprint', seq) FROM verdicts"
             " GROUP BY run_id"
