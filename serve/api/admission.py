@@ -197,14 +197,14 @@ class Admission:
             caller.requests.check(now)
             caller.requests.level -= 1
 
-    def charge_feedback(self, name: str, n_rows: int) -> None:
+    def charge_feedback(self, name: str, n_rows: int, *, is_let_in: bool = False) -> None:
         """Count rows of feedback against their caller's quota.
 
         Raises:
-            PawlError: it is used up (``rate_limit_exceeded``).
+            PawlError: it is used up (``rate_limit_exceeded``); not for more of what ``is_let_in``.
         """
-        most = self._limits.feedback_per_hour
-        self._charge(name, "rows of feedback an hour", n_rows, most, FEEDBACK_SECONDS)
+        what, most = "rows of feedback an hour", self._limits.feedback_per_hour
+        self._charge(name, what, n_rows, most, FEEDBACK_SECONDS, is_let_in)
 
     def charge_read(self, name: str) -> None:
         """Count a GET request against its caller's quota.
@@ -214,11 +214,14 @@ class Admission:
         """
         self._charge(name, "GET requests a minute", 1, self._limits.reads_per_minute, 60)
 
-    def _charge(self, name: str, what: str, n: int, most: float, seconds: float) -> None:
+    def _charge(
+        self, name: str, what: str, n: int, most: float, seconds: float, is_let_in: bool = False
+    ) -> None:
         now = self._clock()
         self._tidy(now)
         quota = self._quotas.setdefault((name, what), Quota.full(what, most, seconds, now))
-        quota.check(now)
+        if not is_let_in:
+            quota.check(now)
         quota.level -= n
 
     # -- in and out
@@ -286,7 +289,7 @@ class Admission:
             caller.tokens.level += place.n_tokens - n_used
         place.state = "left"
         caller.n_requests -= 1
-        caller.seen_at = now
+        self._caller(caller.name, now)  # seen now
         self._n_busy -= caller.n_requests == 0
         self._let_in()
 

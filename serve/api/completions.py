@@ -300,6 +300,7 @@ class Gateway:
                 exchange.caller, exchange.n_rows, exchange.n_expected_tokens
             ) as place:
                 self.metrics.queue_seconds.observe(place.waited_seconds)
+                place.n_used_tokens = 0  # until the engine is asked
                 counted = exchange.version
                 await self._until_ready(engine, exchange)
                 weights = self.store.weights_of(exchange.version)
@@ -420,6 +421,7 @@ class Gateway:
         until it says how that ended. Its place, and the weights, are held as long."""
         remote.check_heard()  # it may have waited for long
         exchange.asked = exchange.recorded = True
+        place.n_used_tokens = None
         exchange.first_token_seconds = 0.0  # it sends a stream's comments from here on
         grant = grant_of(exchange, engine, self.store.weights_of(exchange.version))
         await _begin_stream(exchange, send)
@@ -448,7 +450,7 @@ class Gateway:
         body = {**request.for_engine(), "model": self.store.weights_of(exchange.version)}
         # vLLM puts the prefix before this id again: so ours is known before the first byte.
         engine_id = exchange.completion_id.removeprefix(request.id_prefix)
-        exchange.asked = True
+        exchange.asked, place.n_used_tokens = True, None
         activity.n_asked += 1
         try:
             async with activity.under_way(), engine.session.post(

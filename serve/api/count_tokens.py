@@ -64,6 +64,7 @@ async def count_tokens(
               if name in ("messages", "tools", "chat_template_kwargs")}  # fmt: skip
     weights = gateway.store.weights_of(version)
     async with gateway.admission.place(caller, 1, sent_tokens(n_bytes)) as place:
+        place.n_used_tokens = 0  # until they are counted
         with engine.routed(weights, caller) as replica:
             status, text = await replica.request(
                 "POST", "/tokenize", {**prompt, "model": weights}, seconds=COUNT_SECONDS
@@ -71,5 +72,4 @@ async def count_tokens(
         if status == 200:
             n_tokens = place.n_used_tokens = int(json.loads(text)["count"])
             return n_tokens, ignored
-        place.n_used_tokens = 0
     raise engine_lost(text) if status == 0 else refusal(status, text, ChatOfMessages.prompt_field)

@@ -125,6 +125,24 @@ def test_beside_others_one_caller_holds_no_more_than_its_share() -> None:
     run(scenario())
 
 
+def test_who_left_last_is_still_there_though_others_came_after_them() -> None:
+    async def scenario() -> None:
+        async with queue(8, caller_share=0.5) as q:
+            await q.send("b", "B")
+            q.now = 10
+            await q.send("c", "C")
+            q.now = 11
+            await q.end("c")
+            q.now = 100
+            await q.end("b")
+            q.now = 110
+            for n in range(8):
+                await q.send(f"a {n}", "A")
+            assert q.admission.n_held == 4  # B left 10 s ago
+
+    run(scenario())
+
+
 def test_turns_go_by_tokens_not_by_requests() -> None:
     async def scenario() -> None:
         async with queue(16, caller_share=1, max_queued_requests=1000) as q:
@@ -514,6 +532,20 @@ def test_it_waits_no_longer_than_that(tmp_path: Path) -> None:
         last = json.loads(answer.text.split("data: ")[1])
         assert last["error"]["code"] == "engine_not_ready"
         assert one.store.counts()["completions"] == 0
+
+
+def test_answers_that_never_began_use_no_tokens_up(tmp_path: Path) -> None:
+    limits = {"tokens_per_minute": 10, "start_wait_seconds": 0.2}
+    never = fake_command("--never-ready")
+    with live(Settings(state_dir=tmp_path, limits=limits), command=never, wait=False) as one:
+        for _ in range(3):
+            answer = httpx.post(one.url + CHAT, json=chat("hello", max_tokens=100))
+            assert answer.json()["error"]["code"] == "engine_not_ready"
+        with pytest.raises(httpx.ReadTimeout):  # who hangs up meanwhile
+            httpx.post(one.url + CHAT, json=chat("hello", max_tokens=100), timeout=0.1)
+        eventually(lambda: one.gateway.admission.n_held == 0, "it left")
+        answer = httpx.post(one.url + CHAT, json=chat("hello", max_tokens=100))
+        assert answer.json()["error"]["code"] == "engine_not_ready"
 
 
 def test_quotas_are_told_as_openai_does(tmp_path: Path) -> None:
