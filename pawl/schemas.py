@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Wi
 
 Message = dict[str, Any]
 PLAIN_ROLES = ("prompt", "token_ids")  # of a plain completion's prompt: a text, ids as JSON
+MOST_COMMENT_CHARACTERS, MOST_CORRECTION_CHARACTERS = 10_000, 100_000
 Thumb = Literal["up", "down"]
 Split = Literal["train", "validation", "holdout"]
 RowKind = Literal["sft", "pair", "unpaired", "regression"]
@@ -453,9 +454,9 @@ class FeedbackRequest(Body):
     choice_index: int = Field(0, ge=0, lt=1000, description="which of n answers, counted from 0")
     thumb: Thumb | None = None
     categories: list[str] | None = Field(None, description="keys of /v1/feedback/categories")
-    comment: str | None = Field(None, max_length=10_000)
+    comment: str | None = Field(None, max_length=MOST_COMMENT_CHARACTERS)
     correction: str | None = Field(
-        None, max_length=100_000, description="what the answer should have said"
+        None, max_length=MOST_CORRECTION_CHARACTERS, description="what the answer should have said"
     )
     preferred_over: str | None = Field(None, description="completion id of the worse answer")
     preferred_over_choice_index: int | None = Field(None, ge=0, lt=1000)
@@ -495,7 +496,7 @@ class ReviewRequest(Body):
     reason: RejectReason | None = Field(
         None, description="of a rejection: fine, unclear, not_meant (nobody meant it), private"
     )
-    correction: str | None = Field(None, max_length=100_000)
+    correction: str | None = Field(None, max_length=MOST_CORRECTION_CHARACTERS)
     categories: list[str] | None = Field(
         None, description="keys of /v1/feedback/categories; null: those that people chose"
     )

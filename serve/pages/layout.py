@@ -14,6 +14,7 @@ import gradio as gr
 import gradio.blocks
 import gradio.routes
 
+from pawl.schemas import MOST_COMMENT_CHARACTERS, MOST_CORRECTION_CHARACTERS
 from serve.pages.chat_settings import label
 from serve.pages.conversation import OpenPage
 from serve.pages.language import preferred
@@ -248,6 +249,7 @@ class Layout:
                     label=mark("form.correction"),
                     lines=2,
                     max_lines=10,
+                    max_length=MOST_CORRECTION_CHARACTERS,
                     elem_id="pawl-correction",
                 )
                 self.start_from = gr.Button(
@@ -255,7 +257,11 @@ class Layout:
                 )
                 self.difference = gr.Markdown(latex_delimiters=[])
                 self.comment = gr.Textbox(
-                    label=mark("form.comment"), lines=1, max_lines=6, elem_id="pawl-comment"
+                    label=mark("form.comment"),
+                    lines=1,
+                    max_lines=6,
+                    max_length=MOST_COMMENT_CHARACTERS,
+                    elem_id="pawl-comment",
                 )
                 self.categories = gr.CheckboxGroup([], label=mark("form.categories"))
                 self.meanings = gr.Markdown(latex_delimiters=[])

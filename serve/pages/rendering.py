@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from feedback.categories import DEFAULT_CATEGORIES
 from pawl.runs import move_line
+from pawl.schemas import MOST_CORRECTION_CHARACTERS
 from pawl.settings import PageSettings
 from serve.pages import ASSETS
 from serve.pages.conversation import Turn
@@ -30,6 +31,7 @@ from serve.pages.texts import (
 
 UP, DOWN = "Like", "Dislike"  # Gradio's names of its two thumbs; page.css names them too
 MOST_COMPARED = 1_000_000  # words of an answer times words of its correction: 0.2 s
+MOST_KEPT_CHARACTERS = 20_000  # of an answer and its correction, whose difference is kept
 _SUGGESTIONS = ("first", "second", "third", "fourth")  # those of the settings' default
 FORM_CLASS = "pawl-about-"  # and the completion's id: page.js finds the open form by it
 
@@ -197,7 +199,11 @@ def drawn(answer: str) -> Markup:
 def difference(answer: str, correction: str) -> str:
     """What a correction changes in the answer, word by word; empty where there is none, or where
     finding it would take long."""
-    return _difference(answer, correction, language())
+    if not correction.strip() or len(correction) > MOST_CORRECTION_CHARACTERS:
+        return ""
+    is_kept = len(answer) + len(correction) <= MOST_KEPT_CHARACTERS
+    found = _difference if is_kept else _difference.__wrapped__
+    return found(answer, correction, language())
 
 
 @lru_cache(maxsize=256)
@@ -205,7 +211,7 @@ def _difference(answer: str, correction: str, language: str) -> str:
     before, after = (
         re.findall(r"\s+|\w+|[^\w\s]", text) for text in (without_thought(answer), correction)
     )
-    if not correction.strip() or len(before) * len(after) > MOST_COMPARED:
+    if len(before) * len(after) > MOST_COMPARED:
         return ""
     parts: list[tuple[str, str, str]] = []
     matcher = SequenceMatcher(None, before, after, autojunk=False)

@@ -17,6 +17,7 @@ from typing import Any
 import gradio as gr
 
 from pawl.errors import PawlError
+from pawl.schemas import MOST_CORRECTION_CHARACTERS
 from serve.api.auth import caller_of
 from serve.pages.categories import CategoryEditor, api_of
 from serve.pages.decisions import Decisions, OpenDecisions
@@ -121,7 +122,11 @@ class ReviewPage:
                 self.leave = _button("Back", "Escape")
         with gr.Column(visible=False, elem_id="review-editor") as self.editor:
             self.correction = gr.Textbox(
-                label="What it should have said", lines=4, max_lines=14, elem_id="review-correction"
+                label="What it should have said",
+                lines=4,
+                max_lines=14,
+                max_length=MOST_CORRECTION_CHARACTERS,
+                elem_id="review-correction",
             )
             self.difference = plain("review-difference")
             self.categories = gr.CheckboxGroup(
