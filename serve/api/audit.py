@@ -14,15 +14,16 @@ import time
 import uuid
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from pawl.errors import PawlError
 from pawl.logs import request_id
 from pawl.schemas import AuditEntry, utc_now
 from serve.api.auth import caller_of
-from serve.api.bodies import MAX_BODY_BYTES, unpacked
+from serve.api.bodies import LARGE_BYTES, MAX_BODY_BYTES, Readers, read_body, replayed
 from serve.api.errors import status_of
 from serve.api.throttle import MOST_ADDRESSES, address_of, is_power_of_two
 
@@ -54,21 +55,15 @@ class Audit:
         """Call a route's application, recording it.
 
         Raises:
-            PawlError: the log can't be written; nothing was done.
+            PawlError: the body can't be read, or the log can't be written; nothing was done.
         """
-        read: list[Message] = []
-        body = b""
-        while True:  # the body, so that what is recorded is what will be done
-            message = await receive()
-            read.append(message)
-            body += message.get("body", b"")
-            if not message.get("more_body") or len(body) > MAX_BODY_BYTES:
-                break
-
-        async def receive_again() -> Message:
-            return read.pop(0) if read else await receive()
-
-        entry = _entry(scope, caller_of(scope).name, action, _target(scope, body), "begun")
+        caller = caller_of(scope).name
+        try:
+            scope, receive, target = await _read(scope, receive)
+        except PawlError as error:
+            await self.refused(scope, caller, error)
+            raise
+        entry = _entry(scope, caller, action, target, "begun")
         await asyncio.wrap_future(self._access.record(entry))
         start: Message | None = None
 
@@ -84,7 +79,7 @@ class Audit:
             await send(message)
 
         try:
-            await app(scope, receive_again, send_recorded)
+            await app(scope, receive, send_recorded)
         except Exception as error:
             status = status_of(error) if isinstance(error, PawlError) else 500
             await self._end(entry, f"{status} {getattr(error, 'code', type(error).__name__)}")
@@ -133,10 +128,24 @@ def _entry(scope: Scope, caller: str, action: str, target: str, outcome: str) ->
     )  # fmt: skip
 
 
-def _target(scope: Scope, body: bytes) -> str:
+async def _read(scope: Scope, receive: Receive) -> tuple[Scope, Receive, str]:
+    """A request whose body was read and is read again, so that what is recorded is what will be
+    done; and what it is about. Raises PawlError: as ``read_body``."""
+    body = await read_body(Request(scope, receive), MAX_BODY_BYTES)
+    find = partial(_target, scope["path_params"], body)
+    if len(body) > LARGE_BYTES:
+        readers: Readers = scope["app"].state.readers
+        target = await readers.read(scope, len(body), find)
+    else:
+        target = find()
+    headers = [pair for pair in scope["headers"] if pair[0] != b"content-encoding"]
+    return {**scope, "headers": headers}, replayed(body, receive), target
+
+
+def _target(path_params: dict[str, Any], body: bytes) -> str:
     """The path's parameters and the body's fields, but for secrets, as JSON in ASCII."""
     try:
-        sent = json.loads(unpacked(Headers(scope=scope), body) or b"{}")
+        sent = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         sent = None
     if not isinstance(sent, dict):
@@ -144,7 +153,7 @@ def _target(scope: Scope, body: bytes) -> str:
         told = "" if b"password" in body else body[:200].decode(errors="replace")
         sent = {"body": told}
     told_of = {name: value for name, value in sent.items() if name not in _SECRET}
-    return _json({**scope.get("path_params", {}), **told_of})
+    return _json({**path_params, **told_of})
 
 
 def _json(value: dict[str, Any]) -> str:

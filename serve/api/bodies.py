@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Message, Receive, Scope
 
 from pawl.errors import PawlError, short
 from pawl.schemas import Caller
@@ -203,12 +202,14 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body.content)
 
 
-def unpacked(headers: Headers, raw: bytes) -> bytes:
-    """What ``raw`` is to the routes but for the completions; cut off where that is too large."""
-    encoding = headers.get("content-encoding", "").strip().lower()
-    body = _Body(MAX_BODY_BYTES, encoding in ("gzip", "x-gzip"))
-    body.feed(raw)
-    return bytes(body.content)
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, and then what the client does."""
+    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_body_first() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return receive_body_first
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:

@@ -169,8 +169,9 @@ def conversation_routes(
                 "Send one of them",
                 param="conversation_id",
             )
-        n_rows = EVERYTHING_ROWS if body.everything else 1
-        admission.charge_feedback(share_named_by(request), n_rows)
+        if body.everything:  # one row was charged before it was recorded (serve.api.roles)
+            more = EVERYTHING_ROWS - 1
+            admission.charge_feedback(share_named_by(request), more, is_let_in=True)
         rater_id = rater_named_by(request)
         if body.everything and rater_id == "anonymous":
             raise PawlError(

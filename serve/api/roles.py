@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The least role of a route (None: everybody), and the action that the audit log calls it."""
+    """The least role of a route (None: everybody), and the action that the audit log calls it.
+
+    ``is_charged``: a row of the caller's quota of feedback is taken before anything is recorded,
+    so that whoever may chat does not fill the disk with what is refused.
+    """
 
     role: Role | None
     action: str | None = None
+    is_charged: bool = False
 
 
 _OPEN, _USER, _REVIEWER = Rule(None), Rule(Role.USER), Rule(Role.REVIEWER)
@@ -53,7 +58,7 @@ RULES: dict[str, Rule] = {
     "POST /v1/conversations/{conversation_id}": _USER,
     "GET /v1/presets": _USER,
     "POST /v1/presets": _USER,  # kept with whose they are
-    "POST /v1/erasures": Rule(Role.USER, "erase own"),
+    "POST /v1/erasures": Rule(Role.USER, "erase own", is_charged=True),
     "GET /v1/feedback": _USER,  # of a user's own
     "GET /v1/feedback/categories": _USER,
     "GET /v1/models": _USER,
@@ -137,20 +142,22 @@ def guard(routes: Sequence[Any], audit: Audit, admission: Admission) -> None:
                 raise RuntimeError(f"{name} has no rule in serve.api.roles.RULES")
             rules[method] = RULES[name]
         counts = f"GET {route.path_format}" not in UNCOUNTED
-        route.app = Guarded(route.app, rules, audit, admission if counts else None)
+        route.app = Guarded(route.app, rules, audit, admission, counts)
 
 
 class Guarded:
-    """A route's application behind the check of the caller's role, and its quota of GETs."""
+    """A route's application behind the check of the caller's role, and its quota of GETs where
+    ``counts``."""
 
     def __init__(
-        self, app: ASGIApp, rules: dict[str, Rule], audit: Audit, admission: Admission | None
+        self, app: ASGIApp, rules: dict[str, Rule], audit: Audit, admission: Admission, counts: bool
     ) -> None:
-        self._app, self._rules, self._audit, self._admission = app, rules, audit, admission
+        self._app, self._rules, self._audit = app, rules, audit
+        self._admission, self._counts = admission, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rule = self._rules[scope["method"]]
-        if self._admission is not None and scope["method"] == "GET":
+        if self._counts and scope["method"] == "GET":
             self._admission.charge_read(_sender_of(scope))
         if rule.role is not None:
             caller = caller_of(scope)
@@ -158,6 +165,8 @@ class Guarded:
                 error = _refusal(caller, rule.role)
                 await self._audit.refused(scope, caller.name, error)
                 raise error
+        if rule.is_charged:
+            self._admission.charge_feedback(_sender_of(scope), 1)
         if rule.action is None:
             await self._app(scope, receive, send)
         else:

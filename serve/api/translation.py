@@ -19,7 +19,7 @@ from pawl.errors import PawlError, short
 from pawl.models import BaseModel
 from pawl.schemas import Body
 from pawl.sse import DONE, EventParser
-from serve.api.bodies import LARGE_BYTES, parse_json, read_body
+from serve.api.bodies import LARGE_BYTES, parse_json, read_body, replayed
 from serve.api.completions import KEEP_ALIVE, Gateway
 from serve.api.errors import invalid, respond_error, validation_error
 from serve.api.fields import ignored_header, sort_fields, without_null
@@ -92,21 +92,9 @@ async def answer_as(
     body = json.dumps(translation.chat, ensure_ascii=False).encode()
     headers = [pair for pair in scope["headers"] if pair[0] != b"content-encoding"]
     await gateway.handle(
-        translation.request, {**scope, "headers": headers}, _replayed(body, receive),
+        translation.request, {**scope, "headers": headers}, replayed(body, receive),
         _Outgoing(translation, send), is_charged=is_charged,
     )  # fmt: skip
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The body, and then what the client does."""
-    message: Message | None = {"type": "http.request", "body": body, "more_body": False}
-
-    async def receive_body_first() -> Message:
-        nonlocal message
-        first, message = message, None
-        return first or await receive()
-
-    return receive_body_first
 
 
 class _Outgoing:
