@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import secrets
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pawl.errors import PawlError
 from pawl.schemas import Account, Session, utc_now
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ TOKEN = re.compile(r"pawls_[0-9a-f]{64}")
 USED_STEP = timedelta(minutes=5)  # how exactly the store knows when a session was used
 MOST_OF_ACCOUNT = 20  # the one that was used longest ago is ended by the next
 MOST_OF_KEYS = 1000
+_log = logging.getLogger("pawl.auth")
 
 
 @dataclass(slots=True)
@@ -84,13 +87,17 @@ class Sessions:
         return self._accounts.account(session.account)
 
     async def use(self, token: str) -> None:
-        """A person did something in a session."""
+        """A person did something in a session; where the store can't note it (a full disk), they
+        go on."""
         session_id, now = _hash(token), datetime.now(UTC)
         if (of_key := self._of_keys.get(session_id)) is not None:
             of_key.used = now
         session = self._accounts.session(session_id)
         if session is not None and now - _time(session.used_at) > USED_STEP:
-            await asyncio.to_thread(self._accounts.use_session, session_id)
+            try:
+                await asyncio.to_thread(self._accounts.use_session, session_id)
+            except PawlError as error:
+                _log.warning("when %s's session was used is not noted: %s", session.account, error)
 
     async def end(self, token: str) -> None:
         """Sign out."""

@@ -1,4 +1,4 @@
-"""Events that a page posts: read in bounded memory, checked, and passed on with nothing else.
+"""Events that a page posts: checked, and passed on with nothing else.
 
 Gradio copies any file that an event names into its cache, since the pages are mounted and not
 launched, and prints a traceback for each event of another shape than its page sends.
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
-from starlette.types import Receive, Scope
 
 from pawl.errors import PawlError
 
@@ -68,18 +66,6 @@ class Cancel(Reset):
 
 _CALLS: dict[str, type[Reset]] = {"/gradio_api/cancel": Cancel, "/gradio_api/reset": Reset}
 M = TypeVar("M", bound=BaseModel)
-
-
-async def read_small(scope: Scope, receive: Receive, limit: int, what: str, do: str) -> bytes:
-    """A request's whole body. Raises PawlError: ``what`` has more than ``limit`` bytes."""
-    body = bytearray()
-    async for part in Request(scope, receive).stream():
-        body += part
-        if len(body) > limit:
-            raise PawlError(
-                f"{what} has more than {limit:,} bytes", do=do, code="request_too_large"
-            )
-    return bytes(body)
 
 
 def shapes_of(blocks: Any) -> dict[int, EventShape]:

@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawl.errors import PawlError
 from pawl.schemas import Caller
 from serve.api.auth import CALLER, Fronts, foreign_origin
+from serve.api.bodies import read_body, replayed
 from serve.api.errors import error_response, no_such_route, status_of
 from serve.api.keys import ANONYMOUS, Authenticator, wrong_key
-from serve.pages.events import EventShape, checked_call, checked_event, read_small
+from serve.pages.events import EventShape, checked_call, checked_event
 from serve.pages.language import chosen, preferred
 from serve.pages.navigation import LINKS, PlacedPage, links_for, page_at
 from serve.pages.sign_in import METHODS, SignInPages, change_first, sign_in_first, token_of
@@ -107,7 +109,7 @@ class PageSecurity:
         )
         if answer is self._app and scope["path"] == LINKS:
             answer = links_for(scope[CALLER], self._authenticator.is_open)
-        if answer is self._app:
+        if answer is self._app and scope["path"] not in _PUBLIC:
             try:
                 scope, receive = await self._checked(scope, receive, page, inside)
                 if inside.startswith(_JOIN):
@@ -131,7 +133,7 @@ class PageSecurity:
         by_hand = path == "/"
         # Before the page is built there are no events, and it says so itself.
         if scope["method"] == "POST" and (shapes := self._shapes(page.path)):
-            body = await read_small(scope, receive, self._n_event_bytes, "this event", "Send less")
+            body = await read_body(Request(scope, receive), self._n_event_bytes)
             if path.startswith(_JOIN):
                 event = checked_event(body, shapes)
                 by_hand = not shapes[event["fn_index"]].is_timed
@@ -178,7 +180,9 @@ class PageSecurity:
         stranger = stranger or self._fronts.foreign_host(headers, self._authenticator.is_open)
         if stranger is not None:
             return PlainTextResponse(f"{stranger}\n", status_of(stranger))
-        if path in METHODS or path in _PUBLIC:
+        if path in _PUBLIC:
+            return None if scope["method"] in ("GET", "HEAD") else _only_read(scope)
+        if path in METHODS:
             return None
         try:
             caller = self._caller(scope, page)
@@ -222,6 +226,19 @@ class Owners:
             self._owners.popitem(last=False)
 
 
+def _only_read(scope: Scope) -> Response:
+    """The answer to another method than GET where nothing else is taken."""
+    refusal = PawlError(
+        f"{scope['method']} {scope['path']}: Method Not Allowed",
+        "this address takes GET, HEAD",
+        "Send a GET",
+        code="method_not_allowed",
+    )
+    response = error_response(refusal)
+    response.headers["Allow"] = "GET, HEAD"
+    return response
+
+
 async def _without_traceback(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Call an application; what it fails with is an answer, and one line in the log.
 
@@ -255,9 +272,4 @@ def _with_body(scope: Scope, body: bytes, receive: Receive) -> tuple[Scope, Rece
     kept = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"content-type",
             b"content-encoding", b"transfer-encoding")]  # fmt: skip
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    parts = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_body() -> Message:
-        return parts.pop() if parts else await receive()
-
-    return {**scope, "headers": [*kept, *headers]}, receive_body
+    return {**scope, "headers": [*kept, *headers]}, replayed(body, receive)

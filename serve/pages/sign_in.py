@@ -16,17 +16,17 @@ from urllib.parse import parse_qs, quote
 
 from jinja2 import Environment, FileSystemLoader
 from starlette.datastructures import Headers, QueryParams
-from starlette.requests import cookie_parser
+from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pawl.errors import PawlError
 from pawl.schemas import Account, Caller
 from serve.api.accounts import wrong_password
+from serve.api.bodies import read_body
 from serve.api.errors import status_of
 from serve.api.passwords import FEWEST_CHARACTERS
 from serve.api.throttle import address_of
 from serve.pages import ASSETS
-from serve.pages.events import read_small
 from serve.pages.language import preferred
 from serve.pages.navigation import CHAT, PAGES, PlacedPage, page_at
 from serve.pages.texts import LANGUAGES, OwnError, language, say, speak, told
@@ -236,7 +236,7 @@ class SignInPages:
 
     async def _fields(self, scope: Scope, receive: Receive) -> dict[str, str]:
         """The fields of a form that we made. Raises PawlError: it is not one."""
-        body = await read_small(scope, receive, MOST_FORM_BYTES, "this form", "Type less")
+        body = await read_body(Request(scope, receive), MOST_FORM_BYTES)
         try:
             found = parse_qs(body.decode("ascii"), True, encoding="utf-8", errors="strict",
                              max_num_fields=10)  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pawl.schemas import Account, KeyRequest, Role, utc_now
+from pawl.errors import PawlError
+from pawl.schemas import Account, AuditEntry, KeyRequest, Role, utc_now, written
 from pawl.settings import Settings
 from serve.api.accounts import SignIn
 from serve.api.app import PawlApp, build_app
+from serve.api.bodies import MAX_UNDER_WAY_BYTES_OF_CALLER
 from serve.api.keys import new_key
 from serve.api.passwords import Passwords
 from serve.pages.events import EventShape
@@ -26,9 +30,11 @@ from serve.pages.security import PageSecurity
 from serve.pages.sign_in import SignInPages
 from serve.up import let_in
 from tests.adapters_for_tests import light_base
+from tests.mounts import mounted
 
 JOIN = "/gradio_api/queue/join"
 GOOD, OTHER = "four words in a row", "five other words in a row"
+ENTRY = AuditEntry("a", "2026-01-01T00:00:00.000000Z", "ann", "", "x", "{}", "200", "")
 CHAT = "/?chat=chat-" + "0" * 32
 
 
@@ -230,6 +236,113 @@ def test_an_open_page_belongs_to_who_opened_it(app: PawlApp) -> None:
         assert bob.get(path).status_code == 403
 
 
+def pages_of(app: PawlApp, gradio: ASGIApp, folder: Path, n_event_bytes: int = 1000) -> ASGIApp:
+    """The pages' security before something else than Gradio, with one event."""
+    forms = SignInPages(SignIn(app.store.access, app.authenticator, folder), app.audit, None)
+    shapes = {0: EventShape(("textbox",), has_index=False)}
+    return PageSecurity(
+        gradio, app.authenticator, app.fronts, lambda page: shapes, n_event_bytes, forms
+    )
+
+
+@pytest.mark.parametrize("path", ["/manifest.json", "/icon.svg"])
+def test_what_draws_the_application_is_read_by_anybody_and_no_more(
+    app: PawlApp, tmp_path: Path, path: str
+) -> None:
+    passed: list[str] = []
+
+    async def gradio(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope["method"])
+        await JSONResponse({})(scope, receive, send)
+
+    nobody = Browser(pages_of(app, gradio, tmp_path))
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{}"
+        raise AssertionError("the body is read")
+
+    for method in ("POST", "PUT", "DELETE"):
+        refused = nobody.ask(method, path, content=endless())
+        assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+        assert refused.json()["error"]["code"] == "method_not_allowed"
+    assert passed == []
+    assert nobody.get(f"{path}?session_hash=x").status_code == 200
+    assert nobody.ask("HEAD", path).status_code == 200
+    assert passed == ["GET", "HEAD"]
+
+
+def test_unfinished_events_of_one_sender_are_bounded(fresh: PawlApp, tmp_path: Path) -> None:
+    size = 4_000_000
+    most = MAX_UNDER_WAY_BYTES_OF_CALLER // size
+
+    async def gradio(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("an event came to its end")
+
+    async def post_slowly() -> list[int]:
+        pages, statuses = pages_of(fresh, gradio, tmp_path, size), []
+
+        def begin() -> asyncio.Task[None]:
+            parts = iter([b" " * size])
+
+            async def receive() -> Any:
+                if (part := next(parts, None)) is None:
+                    await asyncio.Event().wait()  # its last byte never comes
+                return {"type": "http.request", "body": part, "more_body": True}
+
+            async def send(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    statuses.append(message["status"])
+
+            scope = {"type": "http", "method": "POST", "path": JOIN, "query_string": b"",
+                     "scheme": "http", "headers": [(b"host", b"localhost:8000")],
+                     "client": ("192.0.2.1", 1)}  # fmt: skip
+            return asyncio.create_task(pages(scope, receive, send))
+
+        held = [begin() for _ in range(most + 5)]
+        await asyncio.wait(held, timeout=0.5)
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        return statuses
+
+    assert asyncio.run(post_slowly()) == [429] * 5
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def fill_last_page(app: PawlApp) -> None:
+    while True:
+        app.store.access.record(ENTRY).result()
+
+
+def test_a_full_disk_closes_no_page_to_who_is_signed_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        mounted(tmp_path / "state", "size=16m", "a page on a full disk") as disk,
+        built(tmp_path) as app,
+    ):
+        add(app, "ann")
+        browser, accounts = Browser(app), app.store.access.accounts
+        browser.sign_in()
+        [session] = accounts.sessions("ann")
+        ann = accounts.account("ann")
+        assert ann is not None
+        earlier = written(datetime.now(UTC) - timedelta(minutes=10))
+        assert accounts.begin_session(replace(session, used_at=earlier), ann)
+        with pytest.raises(OSError, match="No space left"):
+            fill(disk / "filler")
+        with pytest.raises(PawlError, match="the disk is full"):
+            fill_last_page(app)
+        assert browser.get("/").status_code == 200
+        (disk / "filler").unlink()
+    assert "when ann's session was used is not noted" in caplog.text
+
+
 def test_nobody_else_cancels_an_event(app: PawlApp, tmp_path: Path) -> None:
     add(app, "bob")
     passed: list[dict[str, Any]] = []
@@ -239,9 +352,7 @@ def test_nobody_else_cancels_an_event(app: PawlApp, tmp_path: Path) -> None:
         answer = {"event_id": "e1"} if scope["path"] == JOIN else {"success": True}
         await JSONResponse(answer)(scope, receive, send)
 
-    forms = SignInPages(SignIn(app.store.access, app.authenticator, tmp_path), app.audit, None)
-    shapes = {0: EventShape(("textbox",), has_index=False)}
-    pages = PageSecurity(gradio, app.authenticator, app.fronts, lambda page: shapes, 1000, forms)
+    pages = pages_of(app, gradio, tmp_path)
     ann, bob = Browser(pages), Browser(pages)
     ann.sign_in("ann")
     bob.sign_in("bob")
