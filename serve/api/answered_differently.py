@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from feedback.answered_differently import answered_differently
 from pawl.errors import PawlError
 from pawl.schemas import AnsweredDifferently, DismissRequest
 from serve.api.bodies import JsonRoute
-from serve.api.conversations import rater_named_by, share_named_by
-from serve.api.quotas import Turns
+from serve.api.turns import StoreTurns, rater_named_by, share_named_by
 
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.api.admission import Admission
 
-AT_ONCE = 4  # requests of a caller; all have 40 threads
 MOST = 50
 
 
-def answered_differently_routes(store: Store, admission: Admission) -> APIRouter:
+def answered_differently_routes(store: Store, admission: Admission, turns: StoreTurns) -> APIRouter:
     router = APIRouter(route_class=JsonRoute, tags=["feedback"])
-    turns = Turns(AT_ONCE)
-
-    async def in_turn(
-        request: Request, work: Callable[[], AnsweredDifferently]
-    ) -> AnsweredDifferently:
-        async with turns.of(share_named_by(request)):
-            return await run_in_threadpool(work)
 
     @router.get("/v1/answered-differently")
     async def list_answered_differently(
@@ -43,7 +32,7 @@ def answered_differently_routes(store: Store, admission: Admission) -> APIRouter
         """What whoever asks flagged of their own answers, and a version that stands now was seen to
         answer otherwise, when its gate asked it that prompt. Who names nobody gets nothing."""
         rater_id = rater_named_by(request)
-        return await in_turn(request, partial(_page, store, rater_id, limit, offset))
+        return await turns.run(request, partial(_page, store, rater_id, limit, offset))
 
     @router.post("/v1/answered-differently")
     async def dismiss_answered_differently(
@@ -66,7 +55,7 @@ def answered_differently_routes(store: Store, admission: Admission) -> APIRouter
             store.conversations.dismiss(own[0])
             return _page(store, rater_id, MOST, 0)
 
-        return await in_turn(request, dismiss)
+        return await turns.run(request, dismiss)
 
     return router
 

@@ -177,6 +177,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     from serve.api.conversations import conversation_routes
     from serve.api.feedback import feedback_routes
     from serve.api.gateways import gateway_routes
+    from serve.api.turns import StoreTurns
 
     store: Any = gateway.store
     local = is_loopback(settings.host)
@@ -213,13 +214,14 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     app.state.metrics, app.state.readers = gateway.metrics, gateway.readers
     _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
     _add_server_routes(app, gateway)
-    conversations = conversation_routes(store, gateway.admission, settings, gateway.base)
-    said_back = answered_differently_routes(store, gateway.admission)
-    feedback = feedback_routes(store, gateway.admission, gateway.gateways)
+    admission, turns = gateway.admission, StoreTurns()
+    conversations = conversation_routes(store, admission, turns, settings, gateway.base)
+    said_back = answered_differently_routes(store, admission, turns)
+    feedback = feedback_routes(store, admission, turns, gateway.gateways)
     others = gateway_routes(store, gateway.gateways, lambda: authenticator.is_open)
     for router in (feedback, said_back, conversations, others, *more):
         app.include_router(router)
-    guard(app.routes, audit, gateway.admission)
+    guard(app.routes, audit, admission)
     app.traces, app.audit, app.authenticator, app.fronts = traces, audit, authenticator, fronts
     return app
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from feedback.branches import Entry, Tree, first_choice, n_left_out, newest_of
 from feedback.conversations import cut, first_question, markdown
@@ -48,37 +47,30 @@ from pawl.schemas import (
     utc_now,
 )
 from pawl.settings import Settings
-from serve.api.admission import share_of
-from serve.api.auth import caller_of, key_of
+from serve.api.auth import caller_of
 from serve.api.bodies import JsonRoute
 from serve.api.erasing import decoder
-from serve.api.quotas import Turns
-from serve.api.recording import checked_id, rater_of
+from serve.api.recording import checked_id
+from serve.api.turns import StoreTurns, rater_named_by, share_named_by
 
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.api.admission import Admission
 
 _log = logging.getLogger("pawl.conversations")
-AT_ONCE = 4  # requests of a caller; all have 40 threads
 MOST_BYTES = 16_000_000  # of a conversation's answers with their prompts, the newest ones
 MOST_LISTED = 200
 # Between two erasings of what was deleted: each writes the store's file anew.
 ERASING_SECONDS = 600.0
 MOST_PRESETS = 100  # of a person
 EVERYTHING_ROWS = 500  # of feedback's quota, that an erasing of everything counts for
-T = TypeVar("T")
 
 
 def conversation_routes(
-    store: Store, admission: Admission, settings: Settings, base: BaseModel
+    store: Store, admission: Admission, turns: StoreTurns, settings: Settings, base: BaseModel
 ) -> APIRouter:
     router = APIRouter(route_class=JsonRoute, tags=["conversations"])
-    turns, eraser = Turns(AT_ONCE), Eraser(store, settings, base)
-
-    async def in_turn(request: Request, work: Callable[[], T]) -> T:
-        async with turns.of(share_named_by(request)):
-            return await run_in_threadpool(work)
+    eraser = Eraser(store, settings, base)
 
     @router.get("/v1/conversations")
     async def list_conversations(
@@ -91,7 +83,7 @@ def conversation_routes(
         """The conversations of whoever asks. `search`: what stands in the title, the questions or
         the answers; `begins_with`: what their ids begin with."""
         rater_id = rater_named_by(request)
-        found, n_found = await in_turn(
+        found, n_found = await turns.run(
             request,
             partial(
                 store.conversations.of, rater_id, search=search, begins_with=begins_with,
@@ -121,7 +113,7 @@ def conversation_routes(
         file to keep."""
         caller, rater_id = caller_of(request.scope), rater_named_by(request)
         reads_all = caller.role.includes(Role.REVIEWER) and not caller.is_everyone
-        found = await in_turn(
+        found = await turns.run(
             request,
             partial(
                 read_conversation, store, conversation_id, rater_id, reads_all,
@@ -140,7 +132,7 @@ def conversation_routes(
         asked with; the last two also before its first message."""
         admission.charge_feedback(share_named_by(request), 1)
         rater_id = rater_named_by(request)
-        return await in_turn(
+        return await turns.run(
             request,
             partial(change, store, checked_id("conversation_id", conversation_id), rater_id, body),
         )
@@ -149,14 +141,14 @@ def conversation_routes(
     async def list_presets(request: Request) -> PresetList:
         """The presets of whoever asks: settings of the chat page under a name."""
         rater_id = rater_named_by(request)
-        return await in_turn(request, partial(presets_of, store, rater_id))
+        return await turns.run(request, partial(presets_of, store, rater_id))
 
     @router.post("/v1/presets", response_model_exclude_unset=True)
     async def change_preset(request: Request, body: PresetRequest) -> PresetList:
         """Keep settings under a name, in place of those before; or delete the preset."""
         admission.charge_feedback(share_named_by(request), 1)
         rater_id = rater_named_by(request)
-        return await in_turn(request, partial(keep_preset, store, rater_id, body))
+        return await turns.run(request, partial(keep_preset, store, rater_id, body))
 
     @router.post("/v1/erasures")
     async def erase_own(request: Request, body: OwnErasureRequest) -> ErasedConversations:
@@ -181,20 +173,9 @@ def conversation_routes(
                 code="invalid_value",
                 param="X-Pawl-Rater",
             )
-        return await in_turn(request, partial(eraser.erase, rater_id, body.conversation_id))
+        return await turns.run(request, partial(eraser.erase, rater_id, body.conversation_id))
 
     return router
-
-
-def rater_named_by(request: Request, user: str | None = None) -> str:
-    """Who asks, as rows are recorded."""
-    headers = request.headers
-    return rater_of(caller_of(request.scope), headers.get("x-pawl-rater"), user, key_of(headers))
-
-
-def share_named_by(request: Request) -> str:
-    """Who is charged: the key or account, else the rater that the head names, else the address."""
-    return share_of(request.scope, key_of(request.headers), rater_named_by(request))
 
 
 class Eraser:

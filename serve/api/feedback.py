@@ -6,12 +6,10 @@ threads; feedback has a quota.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 
 from feedback.service import submit_feedback, submit_feedbacks
 from pawl.errors import PawlError
@@ -26,26 +24,19 @@ from pawl.schemas import (
 )
 from serve.api.auth import caller_of
 from serve.api.bodies import JsonRoute
-from serve.api.conversations import rater_named_by, share_named_by
 from serve.api.errors import error_body, status_of
-from serve.api.quotas import Turns
+from serve.api.turns import StoreTurns, rater_named_by, share_named_by
 
 if TYPE_CHECKING:
     from feedback.store import Store
     from serve.api.admission import Admission
     from serve.api.gateways import Gateways
 
-AT_ONCE = 4  # requests of a caller; all have 40 threads
-T = TypeVar("T")
 
-
-def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> APIRouter:
+def feedback_routes(
+    store: Store, admission: Admission, turns: StoreTurns, gateways: Gateways
+) -> APIRouter:
     router = APIRouter(route_class=JsonRoute, tags=["feedback"])
-    turns = Turns(AT_ONCE)
-
-    async def in_turn(request: Request, work: Callable[[], T]) -> T:
-        async with turns.of(share_named_by(request)):
-            return await run_in_threadpool(work)
 
     @router.post("/v1/feedback")
     async def add_feedback(request: Request, body: FeedbackRequest) -> StoredFeedback:
@@ -56,7 +47,7 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
         admission.charge_feedback(share_named_by(request), 1)
         await gateways.arrived(body.completion_id, body.preferred_over)
         try:
-            feedback, duplicate = await in_turn(
+            feedback, duplicate = await turns.run(
                 request, partial(submit_feedback, store, body, rater_id, source, caller.sees)
             )
         except PawlError as error:
@@ -75,7 +66,7 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
             *(name for one in body.feedback for name in (one.completion_id, one.preferred_over))
         )
         results = []
-        stored_ones = await in_turn(
+        stored_ones = await turns.run(
             request, partial(submit_feedbacks, store, sent, "api", caller.sees)
         )
         for one, result in zip(body.feedback, stored_ones, strict=True):
@@ -113,7 +104,7 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
             return store.current_feedback(completion_id)
 
         try:
-            rows = await in_turn(request, read)
+            rows = await turns.run(request, read)
         except PawlError as error:
             raise gateways.explained(error, completion_id) from None
         return [row for row in rows if caller.sees(row.rater_id)]
@@ -121,6 +112,6 @@ def feedback_routes(store: Store, admission: Admission, gateways: Gateways) -> A
     @router.get("/v1/feedback/categories")
     async def list_categories(request: Request) -> list[Category]:
         """What can be wrong with an answer."""
-        return await in_turn(request, store.categories)
+        return await turns.run(request, store.categories)
 
     return router
