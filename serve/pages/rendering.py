@@ -31,7 +31,7 @@ from serve.pages.texts import (
 
 UP, DOWN = "Like", "Dislike"  # Gradio's names of its two thumbs; page.css names them too
 MOST_COMPARED = 1_000_000  # words of an answer times words of its correction: 0.2 s
-MOST_KEPT_CHARACTERS = 20_000  # of an answer and its correction, whose difference is kept
+MOST_KEPT_CHARACTERS = 10_000  # of an answer and its correction, whose difference is kept
 _SUGGESTIONS = ("first", "second", "third", "fourth")  # those of the settings' default
 FORM_CLASS = "pawl-about-"  # and the completion's id: page.js finds the open form by it
 
