@@ -19,5 +19,7 @@ def mounted(place: Path, options: str, untested: str) -> Iterator[Path]:
                           capture_output=True, text=True, check=False)  # fmt: skip
     if made.returncode != 0:
         pytest.skip(f"NOT TESTED {untested}: no tmpfs could be mounted ({made.stderr.strip()})")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

@@ -133,6 +133,9 @@ def test_who_left_last_is_still_there_though_others_came_after_them() -> None:
             await q.send("c", "C")
             q.now = 11
             await q.end("c")
+            q.now = 65  # who is gone is forgotten once a minute: C is not yet
+            await q.send("a", "A")
+            await q.end("a")
             q.now = 100
             await q.end("b")
             q.now = 110

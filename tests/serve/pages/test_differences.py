@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tracemalloc
+from typing import Any
+
+import pytest
 
 from pawl.schemas import MOST_COMMENT_CHARACTERS, MOST_CORRECTION_CHARACTERS
 from serve.pages.rendering import difference
@@ -25,11 +29,14 @@ def test_long_corrections_are_compared_and_not_kept() -> None:
     assert n_kept_bytes < 1_000_000
 
 
+@pytest.mark.slow  # Gradio takes seconds to import
 def test_the_boxes_take_no_more_than_feedback_does() -> None:
     from serve.pages.chat import ChatPage
     from serve.pages.review import ReviewPage
 
-    blocks = [*ChatPage().blocks.blocks.values(), *ReviewPage().blocks.blocks.values()]
-    taken = {one.elem_id: getattr(one, "max_length", None) for one in blocks}
+    async def built() -> list[Any]:  # in a loop: Gradio opens some where none runs
+        return [*ChatPage().blocks.blocks.values(), *ReviewPage().blocks.blocks.values()]
+
+    taken = {one.elem_id: getattr(one, "max_length", None) for one in asyncio.run(built())}
     assert taken["pawl-correction"] == taken["review-correction"] == MOST_CORRECTION_CHARACTERS
     assert taken["pawl-comment"] == MOST_COMMENT_CHARACTERS
