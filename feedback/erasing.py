@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
@@ -49,7 +50,7 @@ from feedback.store import Store
 from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
-from pawl.schemas import utc_now
+from pawl.schemas import Feedback, utc_now
 from pawl.settings import Settings
 
 _log = logging.getLogger("pawl.erasing")
@@ -113,7 +114,13 @@ def forget(
     if keeps_access:
         plan |= _plan_of_own(store, user)
         _save_plan(settings, plan)
-    with _alone(settings, wait_seconds):
+    with ExitStack() as held:
+        try:
+            held.enter_context(_alone(settings, wait_seconds))
+        except PawlError:
+            if keeps_access:  # it counts no more while it waits
+                _take_back(store, user, plan["until"])
+            raise
         carried = [
             done
             for done in carry_on(store, settings, decode=decode, say=say, is_alone=True)
@@ -145,6 +152,21 @@ def _plan_of_own(store: Store, user: str) -> dict[str, Any]:
     with store.rewriter.database.reading() as cursor:
         until = max(utc_now(), newest_of(cursor, user))  # the clock may have stepped back
     return {"names": [user], "keeps_access": True, "until": until}
+
+
+def _take_back(store: Store, user: str, at: str) -> None:
+    """Retract all that counts of a person's feedback; waits for the commits."""
+    rows = [
+        Feedback(f"fb-{uuid.uuid4().hex}", uuid.uuid4().hex, one.completion_id, one.choice_index,
+                 user, at, retracted=True)
+        for one in store.current_feedback(rater_id=user)
+    ]  # fmt: skip
+    for waiting in [store.append_feedback(row) for row in rows]:
+        try:
+            waiting.result()
+        except PawlError as err:
+            if err.code != "completion_not_found":  # the answer was erased meanwhile
+                raise
 
 
 def erase_deleted(

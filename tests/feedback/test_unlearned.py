@@ -206,6 +206,7 @@ def test_all_of_their_own_goes_later_where_a_night_runs(
             with pytest.raises(PawlError):  # as often as they like
                 forget(store, settings, "ann", "ann", keeps_access=True, wait_seconds=0)
             assert store.conversations.presets("ann") == []
+            assert store.current_feedback(rater_id="ann") == []
             own_words(store, "what came later")
             later = answered(store)
         goes_on(store, settings, decode=lambda base: None)
