@@ -16,16 +16,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from feedback.tables import NOTE_COLUMNS, PRESET_COLUMNS, Row, record_from, row_of
+from feedback.tables import (
+    NOTE_COLUMNS,
+    PRESET_COLUMNS,
+    Row,
+    latest,
+    newest,
+    record_from,
+    row_of,
+)
 from feedback.writer import GroupWriter, Write
 from pawl.schemas import Completion, ConversationNote, Message, Preset, utc_now
 
 TITLE_CHARACTERS = 300
 MOST_SEARCHED_BYTES = 64_000_000  # of the newest conversations
-_NEWEST = (
-    "SELECT * FROM conversation_notes QUALIFY"
-    " row_number() OVER (PARTITION BY conversation_id, rater_id ORDER BY seq DESC) = 1"
-)
+_NEWEST = latest("conversation_notes", "conversation_id, rater_id")
 _THIS = (
     "note.conversation_id = completions.conversation_id AND note.rater_id = completions.rater_id"
 )
@@ -183,8 +188,7 @@ class Conversations:
     def presets(self, rater_id: str) -> list[Preset]:
         """A person's presets, by name."""
         rows = self._read(
-            f"SELECT {PRESET_COLUMNS} FROM (SELECT * FROM presets WHERE rater_id = ?"
-            " QUALIFY row_number() OVER (PARTITION BY name ORDER BY seq DESC) = 1)"
+            f"SELECT {PRESET_COLUMNS} FROM ({latest('presets', 'name', ' WHERE rater_id = ?')})"
             " WHERE deleted_at IS NULL ORDER BY lower(name), name",
             [rater_id],
         )
@@ -212,12 +216,12 @@ class Conversations:
     def _holding(self, search: str, last_seqs: list[int]) -> set[int]:
         """Which of these rows hold a text, in their messages or their answer."""
         written = json.dumps(search, ensure_ascii=False)[1:-1]
-        size = "strlen(messages_json) + strlen(completion)"
+        wanted = "SELECT * FROM completions WHERE seq IN (SELECT unnest(?::BIGINT[]))"
+        seqs = newest(wanted, MOST_SEARCHED_BYTES, "messages_json", "completion")
         # Materialized, so that only these rows' texts are looked at: a third of the time.
         rows = self._read(
             "WITH newest AS MATERIALIZED (SELECT seq, messages_json, completion FROM completions"
-            "  WHERE seq IN (SELECT unnest(?::BIGINT[]))"
-            f"  QUALIFY sum({size}) OVER (ORDER BY seq DESC) <= {MOST_SEARCHED_BYTES})"
+            f"  WHERE seq IN ({seqs}))"
             " SELECT seq FROM newest WHERE contains(lower(messages_json), lower(?))"
             " OR contains(lower(completion), lower(?))",
             [last_seqs, written, search],

@@ -178,8 +178,11 @@ def _by_category(store: Store, since: str, n_answers: int) -> list[DashboardLine
 def _by_word(store: Store, since: str) -> list[DashboardLine]:
     """The words of questions whose answers are flagged most, by the lower end of the interval: a
     word that a few flagged questions hold by chance is not first."""
-    some = f"SELECT * FROM answers ORDER BY seq DESC LIMIT {MOST_READ}"
-    some = f"SELECT * FROM ({some}) WHERE true{newest(MOST_READ_BYTES, 'messages_json')}"
+    recent = f"SELECT seq FROM answers ORDER BY seq DESC LIMIT {MOST_READ}"
+    recent = f"SELECT * FROM answers WHERE seq IN ({recent})"
+    some = (
+        f"SELECT * FROM answers WHERE seq IN ({newest(recent, MOST_READ_BYTES, 'messages_json')})"
+    )
     rows = store.read(
         f"{_LEARNED} SELECT {_QUESTION}, rater_id, coalesce(flagged, false)"
         f" FROM ({some}) LEFT JOIN marks USING (completion_id, choice_index)",

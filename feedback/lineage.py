@@ -191,9 +191,10 @@ def flags(
 
 def _flags(store: Store, of: Sequence[Trained]) -> list[_Flag]:
     rows = store.read(
-        "SELECT id, arg_max(row_json, seq), arg_max(split, seq),"
-        " list(DISTINCT snapshot_id) FILTER (split = 'train'), list(DISTINCT snapshot_id)"
-        f" FROM ({_FLAGS}) GROUP BY id",
+        "SELECT id, row_json, split, trained, snapshots FROM (SELECT id, max(seq) AS seq,"
+        " list(DISTINCT snapshot_id) FILTER (split = 'train') AS trained,"
+        f" list(DISTINCT snapshot_id) AS snapshots FROM ({_FLAGS}) GROUP BY id)"
+        " JOIN curated USING (seq)",
         [[one.snapshot_id for one in of]],
     )
     return [

@@ -21,7 +21,7 @@ from feedback.categories import check_categories
 from feedback.current import CLEARABLE, current_feedback_sql
 from feedback.rows import same_text
 from feedback.stories import folded
-from feedback.tables import FEEDBACK_COLUMNS, REVIEW_COLUMNS, record_from, row_of, where
+from feedback.tables import FEEDBACK_COLUMNS, REVIEW_COLUMNS, latest, record_from, row_of, where
 from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
 from pawl.schemas import Completion, Feedback, RejectReason, Review, ReviewRequest, utc_now
@@ -38,10 +38,11 @@ REASONS: dict[str, str] = {
     "not_meant": "nobody meant it",
     "private": "it holds what is private",
 }
-_CURRENT = (
-    "SELECT * FROM reviews WHERE decision <> 'undo' AND batch_id NOT IN"
-    " (SELECT undoes FROM reviews WHERE undoes IS NOT NULL) QUALIFY row_number() OVER"
-    " (PARTITION BY reviewer, completion_id, choice_index ORDER BY seq DESC) = 1"
+_CURRENT = latest(
+    "reviews",
+    "reviewer, completion_id, choice_index",
+    " WHERE decision <> 'undo' AND batch_id NOT IN"
+    " (SELECT undoes FROM reviews WHERE undoes IS NOT NULL)",
 )
 
 

@@ -49,6 +49,7 @@ from feedback.tables import (
     column_types,
     content_hashes,
     curated_row,
+    latest,
     newest,
     newest_seq,
     record_from,
@@ -354,9 +355,11 @@ class Store:
         clause, values = where(
             conversation_id=conversation_id, rater_id=rater_id, completion_id=completion_ids
         )
-        only = newest(newest_bytes, "messages_json", "completion")
-        alive = f"SELECT * FROM completions WHERE {ALIVE}"
-        sql = f"SELECT {COMPLETION_COLUMNS} FROM ({alive}){clause}{only} ORDER BY seq"
+        rows = f"SELECT * FROM (SELECT * FROM completions WHERE {ALIVE}){clause}"
+        if newest_bytes is not None:
+            seqs = newest(rows, newest_bytes, "messages_json", "completion")
+            rows = f"SELECT * FROM completions WHERE seq IN ({seqs})"
+        sql = f"SELECT {COMPLETION_COLUMNS} FROM ({rows}) ORDER BY seq"
         return [record_from(Completion, row) for row in self.read(sql, values)]
 
     def current_feedback(
@@ -388,9 +391,8 @@ class Store:
     def categories(self) -> list[Category]:
         """Error categories, in the order they were first added."""
         rows = self.read(
-            f"SELECT {CATEGORY_COLUMNS} FROM (SELECT *, min(seq) OVER (PARTITION BY key) AS born"
-            " FROM categories QUALIFY row_number() OVER (PARTITION BY key ORDER BY seq DESC) = 1)"
-            " ORDER BY born"
+            f"SELECT {CATEGORY_COLUMNS} FROM ({latest('categories', 'key')}) JOIN"
+            " (SELECT key, min(seq) AS born FROM categories GROUP BY key) USING (key) ORDER BY born"
         )
         return [record_from(Category, row) for row in rows]
 
@@ -502,19 +504,15 @@ class Store:
 
     def scores(self, run_id: str, role: str) -> list[ItemScore]:
         """Scores of a run's champion, challenger or anchor: the newest of each item."""
-        rows = self.read(
-            f"SELECT {SCORE_COLUMNS} FROM (SELECT * FROM scores WHERE run_id = ? AND role = ?"
-            " QUALIFY row_number() OVER (PARTITION BY benchmark, item_id ORDER BY seq DESC) = 1)"
-            " ORDER BY seq",
-            [run_id, role],
-        )
+        current = latest("scores", "benchmark, item_id", " WHERE run_id = ? AND role = ?")
+        rows = self.read(f"SELECT {SCORE_COLUMNS} FROM ({current}) ORDER BY seq", [run_id, role])
         return [record_from(ItemScore, row) for row in rows]
 
     def imported(self) -> list[Lesson]:
         """All imported rows, each content of each rater once, in the order they came."""
         rows = self.read(
-            "SELECT arg_min(row_json, seq) FROM imported"
-            " GROUP BY row_id, row_json->>'$.origin.rater_id' ORDER BY min(seq)"
+            "SELECT row_json FROM imported WHERE seq IN (SELECT min(seq) FROM imported"
+            " GROUP BY row_id, row_json->>'$.origin.rater_id') ORDER BY seq"
         )
         return [Lesson(**json.loads(text)) for (text,) in rows]
 
@@ -533,11 +531,7 @@ class Store:
 
     def places(self) -> dict[str, Split | None]:
         """Where the prompts of earlier snapshots stand, by their key."""
-        rows = self.read(
-            "SELECT prompt_key, split FROM places"
-            " QUALIFY row_number() OVER (PARTITION BY prompt_key ORDER BY seq DESC) = 1"
-        )
-        return dict(rows)
+        return dict(self.read(f"SELECT prompt_key, split FROM ({latest('places', 'prompt_key')})"))
 
     def imported_keys(self) -> set[tuple[str, str | None]]:
         """``row_id`` and rater of every imported row."""

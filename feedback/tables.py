@@ -111,13 +111,25 @@ def where(**conditions: Any) -> tuple[str, list[Any]]:
     ]
 
 
-def newest(n_bytes: int | None, *columns: str) -> str:
-    """A clause after WHERE for the newest rows alone, the last one in any case: as many as have
-    ``n_bytes`` together (each with 1,000 more than its ``columns`` of text); None: all of them."""
-    if n_bytes is None:
-        return ""
-    size = "(1000 + " + " + ".join(f"strlen({name})" for name in columns) + ")"
-    return f" QUALIFY sum({size}) OVER (ORDER BY seq DESC) - {size} < {n_bytes}"
+# Windows and aggregates hold what they are given, much of it in memory that DuckDB can't spill. So
+# these choose rows by their numbers; the rows themselves are read after that.
+
+
+def latest(table: str, keys: str, clause: str = "") -> str:
+    """A SELECT of the newest row for each value of ``keys`` (columns), among the rows that
+    ``clause`` (a WHERE) leaves."""
+    numbers = f"SELECT max(seq) FROM {table}{clause} GROUP BY {keys}"
+    return f"SELECT * FROM {table} WHERE seq IN ({numbers})"
+
+
+def newest(rows: str, n_bytes: int, *columns: str) -> str:
+    """A SELECT of the ``seq`` of the newest of ``rows`` (a SELECT), the last one in any case: as
+    many as have ``n_bytes`` together (each with 1,000 more than its ``columns`` of text)."""
+    size = "1000 + " + " + ".join(f"strlen({name})" for name in columns)
+    return (
+        f"SELECT seq FROM (SELECT seq, {size} AS n_bytes FROM ({rows}))"
+        f" QUALIFY sum(n_bytes) OVER (ORDER BY seq DESC) - n_bytes < {n_bytes}"
+    )
 
 
 def column_types(cursor: DuckDBPyConnection) -> dict[str, list[str]]:

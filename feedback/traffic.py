@@ -26,10 +26,10 @@ def newest_prompts(read: Read, n: int) -> list[Completion]:
     """The newest ``n`` prompts that were answered, each once, newest first, with their answer; none
     that are not to be learned from."""
     rows = read(
-        f"SELECT {COMPLETION_COLUMNS} FROM (SELECT * FROM completions WHERE status = 'complete'"
-        f" AND choice_index = 0 AND {LEARNED} ORDER BY seq DESC LIMIT ?)"
-        " QUALIFY row_number() OVER (PARTITION BY messages_json ORDER BY seq DESC) = 1"
-        " ORDER BY seq DESC LIMIT ?",
+        f"SELECT {COMPLETION_COLUMNS} FROM completions WHERE seq IN (SELECT max(seq)"
+        " FROM completions WHERE seq IN (SELECT seq FROM completions WHERE status = 'complete'"
+        f"  AND choice_index = 0 AND {LEARNED} ORDER BY seq DESC LIMIT ?)"
+        "  GROUP BY sha256(messages_json) ORDER BY max(seq) DESC LIMIT ?) ORDER BY seq DESC",
         [_LOOKED_AT * n, n],
     )
     return [record_from(Completion, row) for row in rows]
@@ -45,11 +45,11 @@ def traffic(read: Read, seed: str, n: int) -> tuple[int, int, list[Completion]]:
         [],
     )
     rows = read(
-        f"SELECT {COMPLETION_COLUMNS} FROM (SELECT * FROM completions WHERE {_WHOLE}"
-        f" AND {LEARNED} AND conversation_id NOT IN ({_FLAGGED})"
-        " QUALIFY row_number() OVER (PARTITION BY conversation_id ORDER BY seq DESC) = 1)"
-        " ORDER BY md5(concat(?, conversation_id)) LIMIT ?",
-        [seed, n],
+        f"SELECT {COMPLETION_COLUMNS} FROM completions WHERE seq IN (SELECT max(seq)"
+        f" FROM completions WHERE {_WHOLE} AND {LEARNED} AND conversation_id NOT IN ({_FLAGGED})"
+        "  GROUP BY conversation_id ORDER BY md5(concat(?, conversation_id)) LIMIT ?)"
+        " ORDER BY md5(concat(?, conversation_id))",
+        [seed, n, seed],
     )
     found = [record_from(Completion, row) for row in rows]
     return int(n_flagged), max(0, int(n_all) - int(n_flagged)), found

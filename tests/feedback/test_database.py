@@ -10,6 +10,8 @@ import duckdb
 import pytest
 
 from feedback.database import Database
+from feedback.store import Store
+from tests.feedback.examples import answered
 
 
 def test_opening_again_waits_for_old_reads_and_new_reads_wait_for_it(tmp_path: Path) -> None:
@@ -61,3 +63,26 @@ def test_a_file_that_duckdb_made_shorter_itself_opens(tmp_path: Path) -> None:
         assert row is not None
         was_shorter += path.stat().st_size < row[0]
     assert was_shorter, "DuckDB no longer does it: see feedback/database.py"
+
+
+def test_what_a_night_reads_needs_little_memory(tmp_path: Path) -> None:
+    """50 MB of conversations are read under a limit of 60: no query holds what it chooses from."""
+    path = tmp_path / "pawl.duckdb"
+    with Store.open(path) as store:
+        first = answered(store)
+    with duckdb.connect(str(path)) as plain:
+        plain.execute(
+            "INSERT INTO completions SELECT completions.* REPLACE (seq + n AS seq,"
+            " 'c' || n AS completion_id, 'v' || n AS conversation_id,"
+            """ '[{"role":"user","content":"' || repeat(md5(n::VARCHAR), 300) || '"}]'"""
+            " AS messages_json) FROM completions, range(1, 5001) numbers(n)"
+        )
+    with Store.open(path) as store:
+        store.read("SET memory_limit = '60MB'")
+        n_flagged, n_others, answers = store.traffic("seed", 50)
+        assert (n_flagged, n_others, len(answers)) == (0, 5001, 50)
+        prompts = store.newest_prompts(50)
+        assert [one.completion_id for one in prompts] == [f"c{5000 - n}" for n in range(50)]
+        newest = store.completions(newest_bytes=100_000)
+        assert [one.completion_id for one in newest] == [f"c{n}" for n in range(4991, 5001)]
+        assert store.conversations.of(first.rater_id, limit=1)[1] == 5001
