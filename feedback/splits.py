@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,13 @@ TRAIN_FRACTION = 0.8
 VALIDATION_FRACTION = 0.1  # the rest is the holdout
 # A last turn of fewer words and characters ("Why?", "Go on") says nothing without what came before.
 _WORDS_THAT_STAND_ALONE, _CHARACTERS_THAT_STAND_ALONE = 4, 20
+# Scripts without blanks, or of a syllable or a word a character, and by how much more than a letter
+# of the Latin alphabet one of their characters says.
+_DENSE_SCRIPTS = (
+    (re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"), 2.0),  # Chinese characters
+    (re.compile("[\u3040-\u30ff\uac00-\ud7a3]"), 1.0),  # kana, hangul
+    (re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"), 0.5),  # Thai, Lao, Burmese, Khmer
+)
 
 
 def split_of(group_id: str, salt: str) -> Split:
@@ -47,14 +55,16 @@ def question_of(prompt: list[Message]) -> str:
     turns before it."""
     at = max((i for i, one in enumerate(prompt) if one["role"] == "user"), default=0)
     text = comparable(prompt[at]["content"]) if prompt else ""
-    stands_alone = (
-        len(text.split()) >= _WORDS_THAT_STAND_ALONE or len(text) >= _CHARACTERS_THAT_STAND_ALONE
-    )
-    if stands_alone or not any(one["role"] == "assistant" for one in prompt[:at]):
+    if _stands_alone(text) or not any(one["role"] == "assistant" for one in prompt[:at]):
         return text
     return comparable(
         " ".join(one["content"] for one in prompt[: at + 1] if one["role"] in ("user", "assistant"))
     )
+
+
+def _stands_alone(text: str) -> bool:
+    n_letters = len(text) + sum(more * len(one.findall(text)) for one, more in _DENSE_SCRIPTS)
+    return len(text.split()) >= _WORDS_THAT_STAND_ALONE or n_letters >= _CHARACTERS_THAT_STAND_ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,8 @@ def places_of_prompts(
         released: keys of prompts that have been tested on for the last time, or that training has
             seen: all their cluster is learned from.
         placed: where prompts stood in an earlier snapshot, by key. There they stay, since what
-            came before them may have been erased.
+            came before them may have been erased, or they were told by other texts then. What is
+            told by the text of prompts that stand on two sides stands on none.
     """
     placed = placed or {}
     stays: dict[int, Split | None] = {}  # by text
@@ -102,7 +113,9 @@ def places_of_prompts(
                 firsts.append((group_id, key))
             keys[key] = texts[text]
             if key in placed:
-                stays.setdefault(texts[text], placed[key])
+                stood = placed[key]
+                if stays.setdefault(texts[text], stood) != stood:
+                    stays[texts[text]] = None
     sides: list[Split | None] = []
     roots = list(range(len(firsts)))  # the first text of each cluster, by the texts of it
     for i, near in enumerate(neighbours(list(texts))):
@@ -117,7 +130,7 @@ def places_of_prompts(
     learned = {cluster[keys[key]] for key in released if key in keys}
     found: dict[str, Place] = {}
     for key, i in keys.items():
-        side = sides[i]
+        side = placed[key] if key in placed else sides[i]
         if side is not None and cluster[i] in learned:
             side = "train"
         found[key] = Place(side, firsts[cluster[i]][1][:16])

@@ -71,6 +71,49 @@ def test_a_few_words_in_mid_conversation_are_taken_with_what_came_before() -> No
     assert (first.split, second.split, third) == ("holdout", "train", first)
 
 
+def _later(question: str, topic: str) -> list[Message]:
+    """A question in mid-conversation."""
+    return [*_user(topic), {"role": "assistant", "content": f"{topic} So."}, *_user(question)]
+
+
+@pytest.mark.parametrize(
+    ("question", "why"),
+    [
+        ("法国的首都是哪里？", "为什么？"),
+        ("フランスの首都はどこですか？", "それはなぜですか？"),
+        ("프랑스의 수도는 어디입니까?", "왜 그런가요?"),
+        ("ไทยมีกี่จังหวัด", "เพราะอะไร"),
+        ("ປະເທດລາວມີຈັກແຂວງ", "ຍ້ອນຫຍັງ"),
+        ("ပြင်သစ်မြို့တော်ကဘာလဲ", "ဘာလို့လဲ"),
+        ("តើកម្ពុជាមានប៉ុន្មានខេត្ត", "ហេតុអ្វី"),
+    ],
+)
+def test_a_question_stands_alone_in_scripts_of_few_characters(question: str, why: str) -> None:
+    topics = "Tell me about the tides of the sea.", "Is a whale a fish?"
+    for text, alone in ((question, True), (why, False)):
+        first, second = _places(
+            (conversation_in("holdout"), _later(text, topics[0])),
+            (conversation_in("train"), _later(text, topics[1])),
+        )
+        assert (first == second) == alone
+        assert second.split == ("holdout" if alone else "train")
+
+
+def test_prompts_that_are_one_by_now_stay_where_they_stood() -> None:
+    """They were told by other texts when that was written down; what comes after stands nowhere."""
+    prompts = [
+        (conversation_in(split), prompt_key(prompt), prompt)
+        for split in ("holdout", "train", "train")
+        for prompt in [
+            _later("法国的首都是哪里？", f"A topic of {split} {conversation_in(split)}.")
+        ]
+    ]
+    keys = [key for _, key, _ in prompts]
+    stood: dict[str, Split | None] = {keys[0]: "holdout", keys[1]: "train"}
+    places = places_of_prompts(prompts, SALT, placed=stood)
+    assert [places[key].split for key in keys] == ["holdout", "train", None]
+
+
 def test_a_prompt_between_two_sides_is_left_out_alone() -> None:
     ends = "the blue bicycle in the yard behind the house", "the red canoe on the river by the mill"
     between = " and ".join(ends)
