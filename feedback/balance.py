@@ -1,8 +1,8 @@
 """Weights of rows in training, so that neither the many nor the loud drown the rest.
 
-A row weighs less the more rows share its cluster, its owner and its categories (by the square root
-of how many), and half for each year that its feedback is older than the newest. The weights of a
-kind in a split are 1 on average, and between ``LEAST`` and ``MOST`` before that.
+A row weighs less the more rows share its cluster, its conversation, its owner and its categories
+(by the square root of how many), and half for each year that its feedback is older than the newest.
+The weights of a kind in a split are 1 on average, and between ``LEAST`` and ``MOST`` before that.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def weighted(rows: Sequence[TrainingRow], owners: Sequence[str | None]) -> list[
         weights = [2 ** (-ages[i] / HALF_LIFE_DAYS) for i in places]
         for name_of in (
             lambda i: rows[i].cluster or None,
+            lambda i: rows[i].group_id,
             lambda i: owners[i],
             lambda i: tuple(sorted(rows[i].categories)) or None,
         ):

@@ -10,6 +10,7 @@ from pawl.files import sha256_json
 from pawl.schemas import Message, RowKind, Split, TrainingRow
 
 ROLES = ("system", "user", "assistant")
+Key = tuple[str, str | None]  # of an imported row: ``row_id``, and the rater
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,17 @@ class Lesson:
         """16 hex digits of the content's hash; group, categories and origin don't count."""
         content = [self.kind, self.prompt, self.completion, self.chosen, self.rejected, self.label]
         return sha256_json([*content, self.tools] if self.tools else content)[:16]
+
+    @property
+    def key(self) -> Key:
+        """By what an imported row is one: its content and its rater."""
+        return self.row_id, self.origin.get("rater_id")
+
+    @property
+    def record(self) -> str | None:
+        """The record that an imported row was read from, where it has an id of its own."""
+        name = self.origin.get("record_id")
+        return f"{self.origin.get('source')} {name}" if name is not None else None
 
     def in_split(self, split: Split) -> TrainingRow:
         """The training row of this lesson."""

@@ -101,7 +101,7 @@ def read_open_webui(record: Record) -> Iterator[Lesson | str]:
         categories=_categories(data.get("reason"), label),
         origin=opinion(
             "open-webui", record.get("user_id"), reason=data.get("reason"),
-            comment=data.get("comment"), topics=data.get("tags"),
+            comment=data.get("comment"), topics=data.get("tags"), record_id=record.get("id"),
         ),
     )  # fmt: skip
     yield from _over_siblings(lesson, data, messages, path[-1]) if label else [lesson]
@@ -260,7 +260,11 @@ def _rated(message: Record, feedback: Record, talk: dict[str, Record]) -> Iterat
         unpaired(turns[:-1], answer_of(turns[-1:], "the last message"), label),
         categories=_categories(tag, label),
         origin=opinion(
-            "librechat", _id(message.get("user")), reason=tag, comment=feedback.get("text")
+            "librechat",
+            _id(message.get("user")),
+            reason=tag,
+            comment=feedback.get("text"),
+            record_id=message.get("messageId"),
         ),
     )
     worse = _disliked_beside(message, talk) if label else []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from feedback.formats.records import (
+    CALLS,
+    UNLEARNED,
     Messages,
     Record,
     Unusable,
@@ -32,9 +34,11 @@ from feedback.rows import Lesson
 LABELS = ("label", "kto_tag", "thumb", "thumbs", "rating", "feedback", "score")
 REJECTED = ("rejected_response", "rejected_messages", "rejected")  # beside a conversation
 REPLIES = ("completions", "answers", "replies", "responses", "candidates", "generations")
+_CONVERSATIONS = ("messages", "conversations")
 _TEXTS = ("response", "answer", "text", "content", "output", "completion")  # of a ranked reply
 _QUESTIONS = ("prompt", "instruction", "question")
 _RANKS = ("rank",)  # the lowest is best
+_MOST_ANSWERS = 50  # of one conversation that are learned, the last ones: it owns no more rows
 _SCORES = ("fine-grained_score", "overall_score", "score", "rating")  # the highest is best
 
 
@@ -64,7 +68,7 @@ def _question(record: Record) -> Messages:
 def _answered(record: Record) -> tuple[Messages, Any]:
     """Prompt and answer of a record: a whole conversation, or the two apart."""
     found: list[tuple[Messages, Any]] = []
-    for name in ("messages", "conversations"):
+    for name in _CONVERSATIONS:
         if record.get(name) is not None:
             found.append(_conversation(record, name))
     if record.get("prompt") is not None and record.get("completion") is not None:
@@ -83,7 +87,43 @@ def _answered(record: Record) -> tuple[Messages, Any]:
 
 
 def read_sft(record: Record) -> Iterator[Lesson | str]:
-    yield detailed(sft(*_answered(record)), "sft", record)
+    """The answers of a conversation; of a prompt with its completion the completion alone."""
+    talks = {name: record[name] for name in _CONVERSATIONS if isinstance(record.get(name), list)}
+    unweighted = {
+        name: [{**turn, "weight": None} if isinstance(turn, dict) else turn for turn in turns]
+        for name, turns in talks.items()
+    }
+    lesson = detailed(sft(*_answered({**record, **unweighted})), "sft", record)
+    if not talks and record.get("completion") is not None:
+        yield lesson
+    else:
+        yield from _answers(lesson, next(iter(talks.values()), []))
+
+
+def _answers(last: Lesson, turns: Sequence[Any] = ()) -> Iterator[Lesson | str]:
+    """Each answer of a conversation as a row, on what was said before it. They are of one group, so
+    that the split holds them together.
+
+    Args:
+        last: of the last answer.
+        turns: the messages as they came, which may have weights (OpenAI's: 0 is not learned).
+    """
+    whole: Messages = [*last.prompt, {"role": "assistant", "content": last.completion}]
+    unlearned = {
+        len(whole) - n
+        for n, turn in enumerate(reversed(turns), start=1)
+        if isinstance(turn, dict) and turn.get("weight") == 0
+    }
+    answers = [at for at, message in enumerate(whole) if message["role"] == "assistant"]
+    for n_after, at in zip(reversed(range(len(answers))), answers, strict=True):
+        if n_after >= _MOST_ANSWERS:
+            yield f"an answer before the last {_MOST_ANSWERS} of a conversation"
+        elif at in unlearned:
+            yield UNLEARNED
+        elif whole[at].get("tool_calls"):
+            yield CALLS
+        else:
+            yield replace(last, prompt=whole[:at], completion=whole[at]["content"])
 
 
 def label_of(record: Record) -> bool | None:
@@ -168,10 +208,10 @@ def read_sharegpt_dpo(record: Record) -> Iterator[Lesson | str]:
 def read_alpaca(record: Record) -> Iterator[Lesson | str]:
     """Alpaca's, and LLaMA-Factory's pairs in the same columns."""
     if record.get("chosen") is not None:
-        lesson = pair(_question(record), *_both(record))
+        yield detailed(pair(_question(record), *_both(record)), "alpaca", record)
     else:
         lesson = sft(_question(record), answer_of(record.get("output"), "output"))
-    yield detailed(lesson, "alpaca", record)
+        yield from _answers(detailed(lesson, "alpaca", record))
 
 
 def read_oasst(record: Record) -> Iterator[Lesson | str]:

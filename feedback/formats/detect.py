@@ -217,7 +217,11 @@ def _holds(rich: list[Lesson], poor: list[Lesson]) -> bool:
 
 def _tells(row: Lesson, other: Lesson) -> bool:
     """Whether a lesson says all that another one says. Where an answer stands without an opinion
-    the label beside it in the other reading is one, but a rejected answer is not one to learn."""
+    the label beside it in the other reading is one, but a rejected answer is not one to learn.
+    Answers before the last stand in the prompt."""
+    before = [*other.prompt, {"role": "assistant", "content": other.completion}]
+    if other.kind == "sft" and row.prompt[: len(before)] == before:
+        return True
     if row.prompt != other.prompt:
         return False
     told = _answers(row)

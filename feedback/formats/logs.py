@@ -2,6 +2,8 @@
 
 These records belong together across lines, so a file's are read at once. Several files are one
 file's lines after the other's: ``cat requests.jsonl output.jsonl | pawl import /dev/stdin``.
+Two batches that number their requests alike go into two files: in one nobody can tell which request
+an answer is to, and none of them is learned.
 
 OpenAI: pairs ``{"request": {...}, "response": {...}}``; a request with the choices of its response
 beside it; the input and the output of a batch, joined by ``custom_id``; stored chat completions
@@ -63,13 +65,14 @@ def _id(record: Record, name: str) -> str:
 
 def join_openai(records: list[Placed]) -> Iterator[tuple[str, Lesson | str]]:
     """Requests with their responses, wherever in the file each of them stands."""
-    requests: dict[str, Record] = {}
-    stored: dict[str, list[tuple[int, Record]]] = {}
+    requests: dict[str, Record | None] = {}
+    stored: dict[str, dict[int, Record]] = {}
     for _, record in records:
         if (request := _batch_request(record)) is not None:
-            requests[record["custom_id"]] = request
+            if requests.setdefault(record["custom_id"], request) != request:
+                requests[record["custom_id"]] = None
         elif (key := stored_message_key(record)) is not None:
-            stored.setdefault(key[0], []).append((key[1], record))
+            stored.setdefault(key[0], {})[key[1]] = record
     for place, record in records:
         if _batch_request(record) is not None or stored_message_key(record) is not None:
             continue  # a part of another record
@@ -94,23 +97,33 @@ def stored_message_key(record: Record) -> tuple[str, int] | None:
 
 
 def _exchange(
-    record: Record, requests: dict[str, Record], stored: dict[str, list[tuple[int, Record]]]
+    record: Record, requests: dict[str, Record | None], stored: dict[str, dict[int, Record]]
 ) -> tuple[Record, Record]:
-    """The request and the response of a record."""
+    """The request and the response of a record.
+
+    Args:
+        requests: of batches, by ``custom_id``; None where several differ under one.
+        stored: of each stored completion the messages, by their numbers.
+    """
     request, response = record.get("request"), record.get("response")
     if record.get("error"):
         raise Unusable("a request that failed")
     if "custom_id" in record:
-        request = requests.get(_id(record, "custom_id"))
+        custom_id = _id(record, "custom_id")
+        request = requests.get(custom_id)
         if request is None:
-            raise Unusable("a batch's answer without its request")
+            raise Unusable(
+                "a batch's answer under an id of two different requests"
+                if custom_id in requests
+                else "a batch's answer without its request"
+            )
     elif response is None:
         request, response = record, record
         if not any(record.get(name) for name in ("messages", "input")):
-            kept = sorted(stored.get(_id(record, "id"), []), key=lambda found: found[0])
+            kept = stored.get(_id(record, "id"), {})
             if not kept:
                 raise Unusable("a stored completion without its messages")
-            request = {**record, "messages": [message for _, message in kept]}
+            request = {**record, "messages": [kept[number] for number in sorted(kept)]}
     request, response = (
         part["body"] if isinstance(part, dict) and isinstance(part.get("body"), dict) else part
         for part in (request, _succeeded(response))
@@ -269,7 +282,10 @@ def _opinions(
     text = _langfuse_answer(_decoded(answer.get("output")))
     trace = answers.get(_id(answer, "traceId"), answer)
     rater = _get(score, "authorUserId") or _get(answer, "userId") or _get(trace, "userId")
-    origin = opinion("langfuse", rater, reason=score.get("name"), comment=score.get("comment"))
+    origin = opinion(
+        "langfuse", rater, reason=score.get("name"), comment=score.get("comment"),
+        record_id=_id(score, "id"),
+    )  # fmt: skip
     if kind == "CORRECTION":
         corrected = _langfuse_answer(_decoded(_string(score)))
         yield replace(sft(prompt, corrected), origin=origin)

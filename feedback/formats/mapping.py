@@ -1,7 +1,8 @@
 """Tables and records with other names: ``--map prompt=question,chosen=best,rejected=worst``.
 
 A mapped record is read as the fields say, whatever other columns it has. A column may be a path
-into nested objects (``data.question``). The label may be a word (up, bad, true), or 1, 0 and -1.
+into nested objects (``data.question``). The label may be a word (up, bad, true), or a number:
+1 and 0, or 1 and -1. A column with any other is on a scale, and refused (``collect``).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def check_mapping(mapping: Mapping[str, str], file_format: str) -> None:
 
 def read_mapped(record: Record, mapping: Mapping[str, str]) -> Iterator[Lesson | str]:
     """The row of a record. Raises Unusable."""
-    values = {field: _column(record, column) for field, column in mapping.items()}
+    values = {field: column_of(record, column) for field, column in mapping.items()}
     for field in ("prompt", "completion", "chosen", "rejected"):
         if field in mapping and values[field] is None:
             raise Unusable(f"no {field} in its column")
@@ -86,7 +87,7 @@ def read_mapped(record: Record, mapping: Mapping[str, str]) -> Iterator[Lesson |
     )
 
 
-def _column(record: Record, column: str) -> Any:
+def column_of(record: Record, column: str) -> Any:
     """The value of a column; of a path where no column has that name. Empty counts as absent."""
     value: Any = record.get(column)
     if value is None and "." in column:

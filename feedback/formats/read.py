@@ -7,27 +7,24 @@ import csv
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from feedback.formats.chats import Placed
-from feedback.formats.detect import FORMATS, format_of
-from feedback.formats.mapping import check_mapping, read_mapped, table_record
+from feedback.formats.collect import Collector
+from feedback.formats.detect import FORMATS, LABEL, format_of
+from feedback.formats.mapping import check_mapping, column_of, read_mapped, table_record
 from feedback.formats.records import Ambiguous, Unusable
-from feedback.rows import Lesson, problem_of
+from feedback.rows import Lesson
 from pawl import plugins
 from pawl.errors import PawlError, short
 from pawl.plugins import Plugin
 
 MAPPED = "map"  # the format of rows that a mapping reads
-_PLACES_EACH = 3  # of each reason are named
-_MOST_REASONS = 50  # are named one by one
 _MOST_CHARACTERS = 10_000_000  # of a cell
 _BLANK = re.compile(r"[ \t\n\r]*")
 _ENVELOPE = {"object", "data", "items", "meta", "total", "first_id", "last_id", "has_more"}
-_SURROGATES = "half a surrogate pair in the text"
 
 # NaN, as Python's own json writes a value that isn't there, counts as null.
 _DECODER = json.JSONDecoder(parse_constant=lambda text: None)
@@ -49,33 +46,6 @@ class Parsed:
     problems: list[str] = field(default_factory=list)
 
 
-class _Collector:
-    """Lessons that pass the checks of every row; the others by reason."""
-
-    def __init__(self, name: str) -> None:
-        self.lessons: list[Lesson] = []
-        self.skipped: Counter[str] = Counter()
-        self.problems: list[str] = []
-        self._name = name
-        self._seen: set[tuple[str, str | None]] = set()
-
-    def add(self, place: str, record_format: str, found: Lesson | str) -> None:
-        if isinstance(found, Lesson):
-            found = _problem(found) or found
-        if isinstance(found, Lesson):
-            key = found.row_id, found.origin.get("rater_id")
-            if key not in self._seen:
-                self._seen.add(key)
-                origin = {"source": f"import:{record_format}", "file": self._name, "place": place}
-                self.lessons.append(replace(found, origin={**origin, **found.origin}))
-                return
-            found = "an exact duplicate in the file"
-        reason = found.partition(" (")[0]
-        self.skipped[reason] += 1
-        if self.skipped[reason] <= _PLACES_EACH and len(self.skipped) <= _MOST_REASONS:
-            self.problems.append(f"{place}: {found}".encode("utf-8", "replace").decode())
-
-
 def parse(
     raw: bytes,
     name: str,
@@ -94,8 +64,8 @@ def parse(
         importers: of installed packages, that may be asked for (``exchange.importers``).
 
     Raises:
-        PawlError: the file as a whole is of no use, a record fits two formats, or an importer can't
-            be loaded or failed.
+        PawlError: the file as a whole is of no use, a record fits two formats, its labels are on a
+            scale (``not_a_thumb``), or an importer can't be loaded or failed.
     """
     if file_format not in ("auto", *FORMATS, *importers):
         of_packages = sorted({one.name for one in plugins.installed("importer")} - {*importers})
@@ -111,7 +81,7 @@ def parse(
     if mapping:
         check_mapping(mapping, file_format)
     is_mapped = bool(mapping) and file_format == "auto"
-    collected = _Collector(name)
+    collected = Collector(name)
     joined: dict[str, list[Placed]] = {}
     formats: set[str] = set()
     n_records, first_keys, first_problem = 0, None, ""
@@ -135,8 +105,13 @@ def parse(
             told = importer.name if importer else record_format
             formats.add(told)
             if is_mapped:
+                if "label" in mapping and "chosen" not in mapping:
+                    label = mapping["label"]
+                    collected.check_label(place, label, column_of(value, label))
                 lessons = read_mapped(value, mapping)
             elif (read := FORMATS[record_format].read) is not None:
+                if FORMATS[record_format].says == LABEL:
+                    collected.check_label(place, "label", value.get("label"))
                 lessons = read(value)
             else:
                 joined.setdefault(record_format, []).append((place, value))
@@ -195,18 +170,6 @@ def _format_of(record: dict[str, Any], place: str, name: str) -> str:
     if found is None:
         raise Unusable(f"of no known format (its keys are {_keys(record)})")
     return found
-
-
-def _problem(lesson: Lesson) -> str | None:
-    problem = problem_of(lesson)
-    if problem is None:
-        try:
-            texts = (lesson.prompt, lesson.completion, lesson.chosen, lesson.rejected)
-            named = (lesson.group_id, lesson.tools, lesson.categories, lesson.origin)
-            json.dumps((texts, named), ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return _SURROGATES
-    return problem
 
 
 # ---- bytes to records ----

@@ -34,10 +34,14 @@ _THUMBS = {
 }  # fmt: skip
 _SIGNS: dict[float, bool] = {1: True, 0: False, -1: False}
 _RATERS = ("rater_id", "rater", "annotator_id", "annotator", "worker_id", "user_id")
-_MOST_RATER_CHARACTERS = 100
+_MOST_NAME_CHARACTERS = 100
 _MOST_COMMENT_CHARACTERS = 10_000  # as of feedback over the API
 _MOST_CATEGORIES = 20
 _MOST_LEVELS = 32  # of a tool's schema
+
+
+CALLS = "the answer calls a tool, and only texts are learned"
+UNLEARNED = "its answer has weight 0, so it is not to be learned"  # OpenAI's
 
 
 class Unusable(Exception):
@@ -135,16 +139,16 @@ def answer_of(value: Any, what: str) -> str | None:
     if len(messages) != 1 or messages[0]["role"] != "assistant":
         raise Unusable(f"{what} is not one message of the assistant")
     if messages[0].get("tool_calls"):
-        raise Unusable("the answer calls a tool, and only texts are learned")
+        raise Unusable(CALLS)
     text: str | None = messages[0]["content"]
     return text
 
 
 def conversation_of(value: Any, what: str) -> tuple[Messages, Any]:
-    """Prompt and answer of a whole conversation."""
+    """Prompt and last answer of a whole conversation."""
     last = value[-1] if isinstance(value, list) and value else None
     if isinstance(last, dict) and last.get("weight") == 0:
-        raise Unusable("its answer has weight 0, so it is not to be learned")
+        raise Unusable(UNLEARNED)
     messages = messages_of(value, what)
     return messages[:-1], answer_of(messages[-1:], "the last message")
 
@@ -252,22 +256,31 @@ def rater_of(source: str, value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     name = str(value).strip() if not isinstance(value, int) or abs(value) < 2**64 else ""
-    if not name:
-        return None
-    if len(name) > _MOST_RATER_CHARACTERS or not name.isprintable():
-        name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return f"import:{source}/{name}"
+    return f"import:{source}/{_short_name(name)}" if name else None
 
 
-def opinion(source: str, rater: Any = None, **details: Any) -> dict[str, Any]:
+def _short_name(name: str) -> str:
+    """A name or an id; the hash of one that is long or can't be shown."""
+    if len(name) <= _MOST_NAME_CHARACTERS and name.isprintable():
+        return name
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def opinion(
+    source: str, rater: Any = None, record_id: Any = None, **details: Any
+) -> dict[str, Any]:
     """The part of a row's origin that says whose opinion it is, and in which words.
 
     Args:
+        record_id: by which the same opinion is found again in a later file, which may say
+            something else by then; for formats whose ids are of one opinion each.
         details: texts or lists of texts; others and empty ones are left out, long ones cut.
     """
     origin: dict[str, Any] = {}
     if (rater_id := rater_of(source, rater)) is not None:
         origin["rater_id"] = rater_id
+    if isinstance(record_id, str) and record_id:
+        origin["record_id"] = _short_name(record_id)
     for name, value in details.items():
         if isinstance(value, list):
             value = ", ".join(text for text in value if isinstance(text, str))

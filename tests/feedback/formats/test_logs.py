@@ -93,6 +93,33 @@ def test_every_choice_is_a_row() -> None:
     assert [row.completion for row in rows] == ["The Danube.", "The Danube does."]
 
 
+def test_an_id_of_two_requests_answers_neither() -> None:
+    """Two batches in one file, both numbered from 1: an answer would stand under the question of
+    the other batch."""
+
+    def request(custom_id: str, text: str) -> dict[str, Any]:
+        body = {**REQUEST, "messages": [{"role": "user", "content": text}]}
+        return {"custom_id": custom_id, "body": body}
+
+    def answer(custom_id: str, text: str) -> dict[str, Any]:
+        body = completion({"role": "assistant", "content": text})
+        return {"custom_id": custom_id, "response": {"status_code": 200, "body": body}}
+
+    first = [request("1", "First?"), answer("1", "One."), request("2", "Same?"), answer("2", "A.")]
+    second = [request("1", "Second?"), answer("1", "Two."), request("2", "Same?")]
+    parsed = _parse(*first, *second)
+    assert [(row.prompt[0]["content"], row.completion) for row in parsed.lessons] == [
+        ("Same?", "A.")
+    ]
+    assert parsed.skipped == {"a batch's answer under an id of two different requests": 2}
+
+
+def test_a_message_of_a_stored_completion_counts_once() -> None:
+    message = {"id": "chatcmpl-1-0", **USER}
+    (row,) = _parse(completion(RIGHT), message, message).lessons
+    assert row.prompt == [USER]
+
+
 TRACE = {"id": "t", "timestamp": "2026-01-01", "projectId": "p", "userId": "end-user",
          "input": [USER], "output": RIGHT, "scores": []}  # fmt: skip
 
@@ -179,5 +206,5 @@ def test_a_langfuse_score_may_be_named() -> None:
     parsed = _parse(TRACE, *scores, mapping={"label": "worked"})
     assert [row.label for row in parsed.lessons] == [True]
     assert parsed.skipped == {"a score by another name than the one that --map names": 1}
-    thumbs = [score(value, dataType="NUMERIC") for value in (1, -1)]
+    thumbs = [score(value, dataType="NUMERIC", id=f"s{value}") for value in (1, -1)]
     assert [row.label for row in _parse(TRACE, *thumbs).lessons] == [True, False]

@@ -55,7 +55,7 @@ def test_records_of_other_names() -> None:
     records = [
         {"data": {"question": ASKED}, "answer": "The Danube.", "stars": 1, "sys": "Be short."},
         {"data": {"question": ASKED}, "answer": "The Rhine.", "stars": "-1"},
-        {"data": {"question": ASKED}, "answer": "The Elbe.", "stars": 4},
+        {"data": {"question": ASKED}, "answer": "The Elbe.", "stars": "so so"},
     ]
     parsed = _parse(
         json.dumps(records), "rows.json",
@@ -66,6 +66,34 @@ def test_records_of_other_names() -> None:
     ]  # fmt: skip
     assert parsed.lessons[0].prompt == [{"role": "system", "content": "Be short."}, USER]
     assert parsed.skipped == {"its label is neither up nor down": 1}
+
+
+@pytest.mark.parametrize("mapping", [{}, {"prompt": "prompt", "completion": "completion",
+                                          "label": "label"}])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "taken"),
+    [
+        ("1 0 1", [True, False, True]),
+        ("1 -1 1.0", [True, False, True]),
+        ("1 true down", [True, True, False]),
+        ("1 2 5", None),
+        ("0 1 2", None),
+        ("1 0 -1", None),  # 0 may be down, or neither
+        ("true 0.5", None),
+    ],
+)
+def test_numbers_are_thumbs_or_the_file_is_refused(
+    mapping: dict[str, str], labels: str, taken: list[bool] | None
+) -> None:
+    """On a scale from 1 to 5 the worst would be learned as good."""
+    rows = [f"Question {n}?,Answer {n}.,{label}" for n, label in enumerate(labels.split())]
+    text = "\n".join(["prompt,completion,label", *rows])
+    if taken is not None:
+        assert [row.label for row in _parse(text, **mapping).lessons] == taken
+        return
+    with pytest.raises(PawlError, match=r"'label' of rows\.csv is on a scale.*line 3") as raised:
+        _parse(text, **mapping)
+    assert raised.value.code == "not_a_thumb"
 
 
 @pytest.mark.parametrize(

@@ -182,10 +182,70 @@ def test_earlier_turns_and_system_texts_stay() -> None:
         {"from": "human", "value": ASKED}, {"from": "gpt", "value": "The Danube."}]}  # fmt: skip
     first = parse(json.dumps(alpaca).encode(), "rows.jsonl").lessons
     second = parse(json.dumps(sharegpt).encode(), "rows.jsonl").lessons
-    assert [message["role"] for message in first[0].prompt] == [
-        "system", "user", "assistant", "user",
+    assert [[message["role"] for message in row.prompt] for row in first] == [
+        ["system", "user"], ["system", "user", "assistant", "user"],
     ]  # fmt: skip
-    assert first[0].row_id == second[0].row_id
+    assert [row.row_id for row in first] == [row.row_id for row in second]
+
+
+def talk(n_answers: int, asks: str = "Question") -> list[dict[str, Any]]:
+    """A conversation of so many questions and answers."""
+    return [
+        {"role": role, "content": f"{text} {n}."}
+        for n in range(n_answers)
+        for role, text in (("user", asks), ("assistant", "Answer"))
+    ]
+
+
+def test_every_answer_of_a_conversation_is_a_row() -> None:
+    messages = talk(5)
+    transcript = "".join(
+        f"\n\n{'Human' if one['role'] == 'user' else 'Assistant'}: {one['content']}"
+        for one in messages
+    )
+    sharegpt = [
+        {"from": "human" if one["role"] == "user" else "gpt", "value": one["content"]}
+        for one in messages
+    ]
+    for record in ({"messages": messages}, {"conversations": sharegpt}, {"text": transcript}):
+        rows = rows_of(record)
+        assert [row.completion for row in rows] == [f"Answer {n}." for n in range(5)]
+        assert [row.prompt for row in rows] == [messages[: 2 * n + 1] for n in range(5)]
+        assert len({row.group_id for row in rows}) == 1
+    apart = {"prompt": messages[:-1], "completion": messages[-1:]}
+    assert [row.completion for row in rows_of(apart)] == ["Answer 4."]
+
+
+def test_answers_of_weight_0_and_those_that_call_tools_are_counted() -> None:
+    messages = talk(4)
+    messages[1]["weight"] = messages[7]["weight"] = 0
+    messages[3]["weight"] = 1
+    messages[5] = WHOLE_CALL
+    messages[6] = {"role": "tool", "content": "x", "tool_call_id": "1"}
+    messages += talk(1)
+    parsed = parse(json.dumps({"messages": messages}).encode(), "rows.jsonl")
+    assert [(row.completion, len(row.prompt)) for row in parsed.lessons] == [
+        ("Answer 1.", 3), ("Answer 0.", 9),
+    ]  # fmt: skip
+    assert parsed.skipped == {
+        "its answer has weight 0, so it is not to be learned": 2,
+        "the answer calls a tool, and only texts are learned": 1,
+    }
+
+
+def test_a_long_conversation_has_no_more_rows_than_fifty() -> None:
+    parsed = parse(json.dumps({"messages": talk(60)}).encode(), "rows.jsonl")
+    assert [row.completion for row in parsed.lessons] == [f"Answer {n}." for n in range(10, 60)]
+    assert parsed.skipped == {"an answer before the last 50 of a conversation": 10}
+
+
+def test_a_pair_beside_a_conversation_of_several_answers_is_a_pair() -> None:
+    pair = {"messages": talk(3), "rejected_response": "No."}
+    rated = {"messages": talk(3), "label": False}
+    rows = rows_of(pair, rated)
+    assert [(row.kind, row.chosen or row.completion, len(row.prompt)) for row in rows] == [
+        ("pair", "Answer 2.", 5), ("unpaired", "Answer 2.", 5),
+    ]  # fmt: skip
 
 
 def test_ranked_replies_whose_scores_disagree_are_counted() -> None:
