@@ -56,6 +56,7 @@ TWO_SIDES = "near-duplicates of this prompt stand on two sides of the split"
 DISTRUSTED = "quarantine: this rater disagrees with reviewers"
 BASE_ANSWERS = "another base's fault: this one answers as corrected"
 PRIVATE = "the conversation holds an answer that a reviewer put aside as private"
+CHANGED = "its record says something else in a newer file"
 OVER_SHARE = "more than one rater's share of the rows"
 
 
@@ -102,18 +103,21 @@ def curate(
     answers = _answers(store, said)
     unlearned = store.conversations.unlearned()
     keys = {place: _key(answer.messages) for place, answer in answers.items()}
-    lessons = [
-        (_key(lesson.prompt), lesson)
-        for lesson in store.imported()
+    imported = [
+        (_key(lesson.prompt), lesson, counts)
+        for lesson, counts in store.all_imported()
         if lesson.origin.get("rater_id") not in without
     ]
+    lessons = [(key, lesson) for key, lesson, counts in imported if counts]
     # Read last: whatever came in meanwhile, each lesson's prompt is among these.
-    in_order = _in_order(store, answers, keys, lessons, without)
+    in_order = _in_order(store, answers, keys, [row[:2] for row in imported], without)
     placed = {} if without else store.places()
     stand = places_of_prompts(in_order, salt, released, placed)
     places = defaultdict(lambda: _NOWHERE, stand)
     treatments = {one.key: one.treatment for one in store.categories()}
-    rejected: list[Rejection] = []
+    rejected: list[Rejection] = [
+        (CHANGED, _left_out(lesson, "")) for _, lesson, counts in imported if not counts
+    ]
     voiced: list[Voiced] = []
     for feedback in said:
         answer = answers.get(_answer_of(feedback))

@@ -17,6 +17,7 @@ import json
 import logging
 import secrets
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -36,7 +37,7 @@ from feedback.journal import read_state
 from feedback.migrations import MIGRATIONS, Migration
 from feedback.reviews import Reviews
 from feedback.rewriting import Rewriter
-from feedback.rows import Lesson
+from feedback.rows import Key, Lesson
 from feedback.tables import (
     CATEGORY_COLUMNS,
     COMPLETION_COLUMNS,
@@ -291,7 +292,12 @@ class Store:
     def append_imported(
         self, lessons: Iterable[Lesson], *, source_format: str, file_sha256: str
     ) -> Future[None]:
-        """Record rows of a file that came from elsewhere (``feedback.formats.import_file``)."""
+        """Record rows of a file that came from elsewhere (``feedback.formats.import_file``).
+
+        Args:
+            source_format: kept for whoever looks into the store; nothing reads it.
+            file_sha256: tells the files apart, of which the newest with a record counts.
+        """
         origin = (source_format, file_sha256, utc_now())
         rows = [(lesson.row_id, *origin, to_json(lesson.as_json())) for lesson in lessons]
         return self._append("imported", rows)
@@ -509,12 +515,18 @@ class Store:
         return [record_from(ItemScore, row) for row in rows]
 
     def imported(self) -> list[Lesson]:
-        """All imported rows, each content of each rater once, in the order they came."""
+        """The imported rows that count, each content of each rater once, in the order they came."""
+        return [lesson for lesson, counts in self.all_imported() if counts]
+
+    def all_imported(self) -> list[tuple[Lesson, bool]]:
+        """All imported rows likewise, and whether they count. Of a record with an id of its own
+        (``Lesson.record``) those count that the newest file with the record has: a rating that
+        somebody changed between two exports is one."""
         rows = self.read(
-            "SELECT row_json FROM imported WHERE seq IN (SELECT min(seq) FROM imported"
-            " GROUP BY row_id, row_json->>'$.origin.rater_id') ORDER BY seq"
+            f"SELECT row_json, counts FROM imported JOIN (SELECT min(seq) AS seq, {_COUNTS} AS"
+            f" counts FROM ({_IMPORTED}) GROUP BY row_id, rater_id) USING (seq) ORDER BY seq"
         )
-        return [Lesson(**json.loads(text)) for (text,) in rows]
+        return [(Lesson(**json.loads(text)), counts) for text, counts in rows]
 
     def first_mentions(self) -> list[tuple[str | None, str, int | None]]:
         """What feedback was ever given on (rater, completion, choice), and each imported row
@@ -533,10 +545,16 @@ class Store:
         """Where the prompts of earlier snapshots stand, by their key."""
         return dict(self.read(f"SELECT prompt_key, split FROM ({latest('places', 'prompt_key')})"))
 
-    def imported_keys(self) -> set[tuple[str, str | None]]:
-        """``row_id`` and rater of every imported row."""
-        sql = "SELECT DISTINCT row_id, row_json->>'$.origin.rater_id' FROM imported"
-        return {(row_id, rater_id) for row_id, rater_id in self.read(sql)}
+    def imported_keys(self) -> dict[str | None, set[Key]]:
+        """The keys (``Lesson.key``) of the rows of each record that count; None: of all rows."""
+        keys: defaultdict[str | None, set[Key]] = defaultdict(set)
+        for row_id, rater_id, record, is_newest in self.read(
+            f"SELECT DISTINCT row_id, rater_id, record, file = newest_file FROM ({_IMPORTED})"
+        ):
+            keys[None].add((row_id, rater_id))
+            if is_newest:
+                keys[record].add((row_id, rater_id))
+        return dict(keys)
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
@@ -580,6 +598,15 @@ class Store:
             return cursor.execute(sql, list(values)).fetchall()
 
 
+_RATER = "(row_json->>'$.origin.rater_id')"
+_RECORD = "(row_json->>'$.origin.source') || ' ' || (row_json->>'$.origin.record_id')"
+# Imported rows, with the newest file that has the record of each.
+_IMPORTED = (
+    "SELECT *, arg_max(file, seq) OVER (PARTITION BY record) AS newest_file FROM (SELECT seq,"
+    f" row_id, {_RATER} AS rater_id, {_RECORD} AS record, file_sha256 AS file FROM imported)"
+)
+# Of the rows of one content and rater: one is of its record's newest file, or none has a record.
+_COUNTS = "(bool_and(record IS NULL) OR bool_or(record IS NOT NULL AND file = newest_file))"
 _RUNS = (
     "SELECT run_id, arg_max(status, seq), arg_max(created_at, seq),"
     " arg_min(created_at, seq), arg_max(detail_json, seq)"

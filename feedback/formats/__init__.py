@@ -29,17 +29,20 @@ its records may be of several formats (``detect``). ``mapping`` reads columns of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from feedback.curation import curate
 from feedback.erasing import while_reading
 from feedback.formats.detect import FORMATS
 from feedback.formats.exchange import Exchange
 from feedback.formats.read import Parsed, parse
-from feedback.formats.write import WRITERS, render
+from feedback.formats.write import KEPT, WRITERS, render
+from feedback.fresh import WAITS
+from feedback.rows import Key, Lesson
+from feedback.service import curate_for_night
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.settings import Settings
@@ -81,7 +84,8 @@ def import_rows(
     importers: Collection[str] = (),
 ) -> dict[str, Any]:
     """Read training rows into the store, all in one transaction; rows already there are not added
-    again. A row of another rater is another row.
+    again. A row of another rater is another row. What a record with an id of its own says now takes
+    the place of what it said in an earlier file (``Store.all_imported``).
 
     Args:
         raw: the bytes of a file.
@@ -104,8 +108,7 @@ def import_rows(
     """
     parsed = parse(raw, name, file_format, mapping, importers)
     _leave_out_forgotten(store, parsed)
-    known = store.imported_keys()
-    new = [row for row in parsed.lessons if (row.row_id, row.origin.get("rater_id")) not in known]
+    new = _new_rows(parsed.lessons, store.imported_keys())
     if new and not is_dry_run:
         keys = {category.key for category in store.categories()}
         store.append_imported(
@@ -150,13 +153,29 @@ def _leave_out_forgotten(store: Store, parsed: Parsed) -> None:
         parsed.problems += [f"{row.origin['place']}: {FORGOTTEN}" for row in gone[:3]]
 
 
+def _new_rows(lessons: Sequence[Lesson], known: Mapping[str | None, set[Key]]) -> list[Lesson]:
+    """The rows to add: those that aren't there, and all of a record that said something else."""
+    of_record: defaultdict[str, set[Key]] = defaultdict(set)
+    for lesson in lessons:
+        if lesson.record is not None:
+            of_record[lesson.record].add(lesson.key)
+    changed = {record for record, keys in of_record.items() if keys != known.get(record)}
+    everything = known.get(None, set())
+    return [
+        lesson
+        for lesson in lessons
+        if (lesson.key not in everything if lesson.record is None else lesson.record in changed)
+    ]
+
+
 def export_file(
     store: Store, exchange: Exchange, name: str, file_format: str, settings: Settings
 ) -> dict[str, Any]:
     """Write the curated training and validation rows to a new file of the exchange folder.
 
-    Rows of the holdout stay here: whoever trains on the file would train on the tests. Rows of a
-    kind that the format can't say are counted.
+    What tests the next challenger stays here (the holdout, and what ``feedback.fresh`` keeps for a
+    test): whoever trains on the file would train on the tests. Rows of a kind that the format can't
+    say are counted.
 
     Returns:
         ``{"format", "path", "n_written", "skipped": {reason: n}, "message"}``.
@@ -173,8 +192,12 @@ def export_file(
             param="format",
         )
     with while_reading(settings):
-        rows = curate(store, settings).rows
-        text, n_records, skipped = render(rows, file_format, as_array=Path(name).suffix == ".json")
+        curated = curate_for_night(store, settings)
+        text, n_records, skipped = render(
+            curated.rows, file_format, as_array=Path(name).suffix == ".json"
+        )
+        if n_waiting := curated.rejections.get(WAITS):
+            skipped[KEPT] = skipped.get(KEPT, 0) + n_waiting
         exchange.write(name, text.encode())
     return {
         "format": file_format,

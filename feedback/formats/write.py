@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pawl.files import sha256_json
 from pawl.schemas import Message, RowKind, TrainingRow
 
+Write = Callable[[Sequence[TrainingRow]], list[dict[str, Any]]]
+
+KEPT = "kept for testing"
 WITH_TOOLS = ("sft", "preference", "unpaired")
 _SHAREGPT_NAMES = {"user": "human", "assistant": "gpt", "system": "system"}
 
@@ -23,16 +26,16 @@ def render(
     skipped: Counter[str] = Counter()
     for row in rows:
         if row.split == "holdout":
-            skipped["kept for testing"] += 1
+            skipped[KEPT] += 1
         elif row.kind != kind:
             skipped[f"{row.kind} rows do not exist in {file_format}"] += 1
         elif row.has_tools and file_format not in WITH_TOOLS:
             skipped[f"tools do not exist in {file_format}"] += 1
-        elif file_format == "oasst" and row.prompt[0]["role"] == "system":
+        elif file_format == "oasst" and any(one["role"] == "system" for one in row.prompt):
             skipped["oasst has no system messages"] += 1
         else:
             usable.append(row)
-    records = _trees(usable) if file_format == "oasst" else [write(row) for row in usable]
+    records = write(usable)
     if as_array:
         text = json.dumps(records, ensure_ascii=False, indent=2) + "\n"
     else:
@@ -121,11 +124,15 @@ def _node(
     }
 
 
-WRITERS: dict[str, tuple[RowKind, Callable[[TrainingRow], dict[str, Any]]]] = {
-    "sft": ("sft", _sft),
-    "preference": ("pair", _preference),
-    "unpaired": ("unpaired", _unpaired),
-    "sharegpt-dpo": ("pair", _sharegpt_dpo),
-    "sharegpt-kto": ("unpaired", _sharegpt_kto),
-    "oasst": ("pair", _preference),  # see _trees: several pairs make one record
+def _each(write: Callable[[TrainingRow], dict[str, Any]]) -> Write:
+    return lambda rows: [write(row) for row in rows]
+
+
+WRITERS: dict[str, tuple[RowKind, Write]] = {
+    "sft": ("sft", _each(_sft)),
+    "preference": ("pair", _each(_preference)),
+    "unpaired": ("unpaired", _each(_unpaired)),
+    "sharegpt-dpo": ("pair", _each(_sharegpt_dpo)),
+    "sharegpt-kto": ("unpaired", _each(_sharegpt_kto)),
+    "oasst": ("pair", _trees),
 }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from feedback.formats import Parsed, parse
+from feedback.curation import CHANGED, curate
+from feedback.formats import Parsed, import_rows, parse
+from feedback.store import Store
+from pawl.settings import Settings
 
 ASKED = "Which river runs through Vienna?"
 USER = {"role": "user", "content": ASKED}
@@ -31,7 +35,7 @@ def open_webui(rating: Any = 1, message_id: str = "b", **history: Any) -> dict[s
         **history,
     }  # fmt: skip
     return {
-        "id": "f", "user_id": "u-1", "version": 0, "type": "rating",
+        "id": f"of {message_id}", "user_id": "u-1", "version": 0, "type": "rating",
         "data": {"rating": rating, "model_id": "x", "reason": "not_factually_correct",
                  "comment": "Look it up.", "tags": ["Geography", "Rivers"],
                  "details": {"rating": 2}},
@@ -56,8 +60,68 @@ def test_open_webui_ratings_are_of_the_rated_message_and_of_their_rater() -> Non
     assert disliked.origin == {
         "source": "import:open-webui", "file": "export.json", "place": "record 2 (line 1)",
         "rater_id": "import:open-webui/u-1", "reason": "not_factually_correct",
-        "comment": "Look it up.", "topics": "Geography, Rivers",
+        "comment": "Look it up.", "topics": "Geography, Rivers", "record_id": "of d",
     }  # fmt: skip
+
+
+def test_of_a_record_that_stands_twice_in_a_file_the_last_counts() -> None:
+    parsed = _parse(open_webui(1), open_webui(1, "d"), open_webui(-1))
+    assert [(row.completion, row.label) for row in parsed.lessons] == [
+        ("The Elbe.", True), ("The Danube.", False),
+    ]  # fmt: skip
+    assert parsed.skipped == {"an earlier state of a record that the file has again": 1}
+
+
+def _take(store: Store, *records: Any) -> int:
+    """Import an export; how many rows it added."""
+    result = import_rows(store, json.dumps(list(records)).encode(), "export.json")
+    return int(result["n_added"])
+
+
+def test_who_changes_their_mind_between_two_exports_counts_as_they_say_now(
+    store: Store, settings: Settings
+) -> None:
+    def labels() -> list[bool | None]:
+        assert [row.label for row in store.imported()] == [
+            row.label for row in curate(store, settings).rows
+        ]
+        return [row.label for row in store.imported()]
+
+    may, june = [open_webui(1)], [open_webui(-1)]
+    assert (_take(store, *may), labels()) == (1, [True])
+    assert (_take(store, *may), labels()) == (0, [True])
+    assert (_take(store, *june), labels()) == (1, [False])
+    assert curate(store, settings).rejections == {CHANGED: 1}
+    assert (_take(store, *june), labels()) == (0, [False])
+    assert (_take(store, *may), labels()) == (1, [True])
+    assert (_take(store, *may), labels()) == (0, [True])
+
+
+def test_what_a_record_says_now_takes_the_place_of_all_that_it_said(store: Store) -> None:
+    """A liked answer beside two others is two pairs; one where another is liked, too."""
+    record = open_webui(1, e=_sibling("The Rhine."), g=_sibling("The Oder."))
+    record["data"]["sibling_model_ids"] = ["y", "z"]
+    assert _take(store, record) == 2
+    messages = record["snapshot"]["chat"]["chat"]["history"]["messages"]
+    messages["e"]["annotation"] = {"rating": 1}
+    assert _take(store, record, open_webui(1, "d")) == 2
+    assert [row.rejected for row in store.imported()] == ["The Oder.", None]
+    del messages["e"]["annotation"]
+    assert _take(store, record) == 2
+    assert {row.rejected for row in store.imported()} == {"The Rhine.", "The Oder.", None}
+
+
+def test_what_was_imported_without_its_id_is_taken_over(store: Store) -> None:
+    """Stores from before exports were told by the ids of their records."""
+    (old,) = _parse(open_webui(1)).lessons
+    origin = {name: value for name, value in old.origin.items() if name != "record_id"}
+    store.append_imported(
+        [replace(old, origin=origin)], source_format="open-webui", file_sha256="0"
+    ).result()
+    assert _take(store, open_webui(1)) == 1
+    assert [row.label for row in store.imported()] == [True]
+    assert _take(store, open_webui(-1)) == 1
+    assert [row.label for row in store.imported()] == [False]
 
 
 def _sibling(content: str, **fields: Any) -> dict[str, Any]:

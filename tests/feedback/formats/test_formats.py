@@ -15,9 +15,10 @@ from feedback.curation import curate
 from feedback.formats import WRITERS, Exchange, Parsed, export_file, import_rows, parse
 from feedback.formats.write import render
 from feedback.rows import Lesson
+from feedback.service import take_snapshot
 from feedback.store import Store
 from pawl.errors import PawlError
-from pawl.schemas import RowKind, TrainingRow
+from pawl.schemas import Message, RowKind, TrainingRow
 from pawl.settings import Settings
 from tests.feedback.examples import answered, conversation_in, said
 
@@ -442,6 +443,41 @@ def test_rows_with_tools_are_written_whole_or_left_out() -> None:
         assert skipped.get(f"tools do not exist in {name}") == (None if whole else 1)
         for record in map(json.loads, text.splitlines()):
             assert (record["prompt"], record["tools"]) == (prompt, tools)
+
+
+def test_trees_have_no_system_messages_anywhere() -> None:
+    """One in mid-conversation would be written as an assistant's."""
+    prompts: list[list[Message]] = [[SYSTEM, USER], [USER, ANSWER, SYSTEM, USER], [USER]]
+    rows = [
+        TrainingRow(str(n), "pair", "g", "train", prompt, chosen="a", rejected="b")
+        for n, prompt in enumerate(prompts)
+    ]
+    text, n_written, skipped = render(rows, "oasst", as_array=False)
+    assert (n_written, skipped) == (1, {"oasst has no system messages": 2})
+    assert SYSTEM["content"] not in text
+
+
+def test_what_tests_the_next_challenger_stays_here(
+    tmp_path: Path, store: Store, settings: Settings
+) -> None:
+    """Once a look was made, tests come from the train split, too."""
+    said(store, answered(store, conversation_id=conversation_in("train")), correction="Old.")
+    paid = {"snapshot_id": take_snapshot(store, settings)["snapshot_id"], "attempt": 1,
+            "alpha": 0.01, "prompts": {}}  # fmt: skip
+    store.append_verdict("r1", {"outcome": "reject", "look": paid}).result()
+    for n in range(20):
+        answer = answered(store, conversation_id=conversation_in("train"))
+        said(store, answer, correction=f"Right {n}.")
+    rows = store.snapshot_rows(take_snapshot(store, settings)["snapshot_id"])
+    tested = {row.chosen for row in rows if row.split == "holdout"}
+    assert 0 < len(tested) < 20
+    for file_format, field in (("sft", "completion"), ("preference", "chosen")):
+        path = tmp_path / f"{file_format}.jsonl"
+        counts = _export(store, path, file_format, settings)
+        records = map(json.loads, path.read_text().splitlines())
+        written = {record[field][0]["content"] for record in records}
+        assert written == {"Old.", *(f"Right {n}." for n in range(20))} - tested
+        assert counts["skipped"]["kept for testing"] == 2 * len(tested)
 
 
 def test_odd_characters_are_kept_and_found_again(store: Store) -> None:
