@@ -141,9 +141,14 @@ async def start_local(
         env={**os.environ, **engine_environment(settings, start.key, start.number)},
     )  # fmt: skip
     note = settings.state_dir / f"{start.name}.json"
-    session.note_process(note, process.pid)
     shown = f"[{host}]" if ":" in host else host
-    return LocalChild(process, note, f"http://{shown}:{port}", command)
+    child = LocalChild(process, note, f"http://{shown}:{port}", command)
+    try:
+        session.note_process(note, process.pid)
+    except BaseException:  # a full disk: nobody else would end it
+        await child.end()
+        raise
+    return child
 
 
 def _left_files(start: Start) -> list[Path]:

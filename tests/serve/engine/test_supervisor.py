@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
+from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.engine import session as processes
 from serve.engine.child import Child, LocalChild, Start, start_local
@@ -115,6 +117,24 @@ def test_one_whose_machine_goes_gets_nothing_new_and_ends_with_its_last_answer(
         assert engine.pid not in (None, pid)
         await engine.stop()
 
+    run(scenario())
+
+
+def test_one_that_can_not_be_noted_is_ended(tmp_path: Path) -> None:
+    """As on a full disk: it runs, and the file that names it can't be written."""
+
+    def command(settings: Settings, model: BaseModel, port: int) -> list[str]:
+        (tmp_path / "engine.json").mkdir()  # where the file is to be
+        return fake_command()(settings, model, port)
+
+    async def scenario() -> None:
+        start = Start(Settings(state_dir=tmp_path), FAKE_BASE, command, "key")
+        start.log_path.parent.mkdir(parents=True)
+        with pytest.raises(OSError, match="engine\\.json"):
+            await start_local(start)
+        assert psutil.Process().children() == before
+
+    before = psutil.Process().children()
     run(scenario())
 
 
