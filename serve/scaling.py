@@ -39,8 +39,6 @@ class Scaling:
         self._clock = clock
         self._needed_at = clock()  # when all that serve were needed last
         self._restarting: dict[int, float] = {}  # since when, by number
-        # Those that it may start: out, and not by an operator.
-        self._spare = {one.number for one in replicas.replicas if one.is_out}
 
     async def run(self) -> None:
         """Look and act until cancelled."""
@@ -55,7 +53,6 @@ class Scaling:
         """Start or take out one replica, or none."""
         self._admission.look()  # one may have become ready
         now, replicas = self._clock(), self._replicas
-        self._spare &= {one.number for one in replicas.replicas if one.is_out}
         for one in replicas.replicas:
             if one.state == "restarting" and not one.is_out:
                 self._restarting.setdefault(one.number, now)
@@ -78,14 +75,14 @@ class Scaling:
             self._clock() - since < RESTART_SECONDS for since in self._restarting.values()
         ):
             return
-        stopped = [n for n in sorted(self._spare) if replicas[n - 1].state != "ready"]
-        if stopped:
-            _log.info("answers wait: replica %d starts", stopped[0])
-            await self._replicas.bring_back(stopped[0])
+        spare = [one.number for one in replicas
+                 if one.out_why == NOT_NEEDED and one.state != "ready"]  # fmt: skip
+        if spare:
+            _log.info("answers wait: replica %d starts", spare[0])
+            await self._replicas.bring_back(spare[0])
 
     def _take_out_one(self) -> None:
         wanted = [one for one in self._replicas.replicas if not one.is_out]
         if len(wanted) > self._settings.replicas and self._replicas.n_serving > 1:
             last = self._replicas.drain(wanted[-1].number, NOT_NEEDED)
             _log.info("replica %d is %s", last.number, NOT_NEEDED)
-            self._spare.add(last.number)

@@ -65,7 +65,7 @@ class Replicas:
             for n in range(1, settings.engine.most_replicas + 1)
         )
         for one in self.replicas[settings.engine.replicas :]:
-            one.is_out, one.detail = True, NOT_NEEDED
+            one.out_why = one.detail = NOT_NEEDED
         self._draining: set[asyncio.Task[None]] = set()
 
     # -- which one answers
@@ -115,7 +115,7 @@ class Replicas:
 
     def drain(self, number: int, why: str = "taken out") -> Engine:
         """Take a replica out: from now on others get new requests, and it stops when its answers
-        have ended. Returns at once.
+        have ended. One that is out already is out for ``why`` from now on. Returns at once.
 
         Raises:
             PawlError: there is no such replica, or no other one takes requests.
@@ -129,10 +129,12 @@ class Replicas:
                     "Wait until another one is ready ('pawl engines list')",
                     code="last_replica",
                 )
-            replica.is_out = True
             task = asyncio.create_task(replica.drain(why))
             self._draining.add(task)
             task.add_done_callback(self._draining.discard)
+        replica.out_why = why  # as it stops, too: load starts again what it took out itself
+        if replica.state == "off":
+            replica.detail = why
         return replica
 
     async def bring_back(self, number: int) -> Engine:

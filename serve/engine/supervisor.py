@@ -76,7 +76,7 @@ class Engine:
         self.loaded: dict[str, Path] = {}
         self.activity = Activity()  # of its present life
         self.is_ready = False  # it answers; ``state`` follows once the adapters are in
-        self.is_out = False  # it was taken out: it gets no new requests (``Replicas.drain``)
+        self.out_why = ""  # where it was taken out: it gets no new requests (``Replicas.drain``)
         self._moving = asyncio.Lock()  # held while it stops, or is started, to be out or back
         self.n_answers = 0  # under way
         self.start_seconds: float | None = None
@@ -100,6 +100,11 @@ class Engine:
     def replicas(self) -> tuple[Engine, ...]:
         """Itself: one is what several are, but for their number."""
         return (self,)
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it was taken out, for ``out_why``."""
+        return bool(self.out_why)
 
     @property
     def is_serving(self) -> bool:
@@ -238,17 +243,17 @@ class Engine:
     async def drain(self, why: str) -> None:
         """Take no new requests, and stop once the answers under way have ended; ``bring_back``
         ends the wait for them, or starts it again."""
-        self.is_out = True
+        self.out_why = self.out_why or why
         while self.n_answers and self.is_out:  # noqa: ASYNC110 - either may end it
             await asyncio.sleep(POLL_SECONDS)
         async with self._moving:
             if self.is_out:
                 await self.stop()
-                self._set("off", why, 0.0)
+                self._set("off", self.out_why, 0.0)
 
     async def bring_back(self) -> None:
         """Take requests again; a stop that is under way ends first."""
-        self.is_out = False
+        self.out_why = ""
         async with self._moving:
             if not self.is_out and (self._task is None or self._task.done()):
                 self._task = None

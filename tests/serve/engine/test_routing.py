@@ -119,7 +119,7 @@ def test_they_are_as_good_as_the_best_of_them(tmp_path: Path) -> None:
 
 def test_who_is_out_gets_nothing_and_is_not_counted(tmp_path: Path) -> None:
     replicas = ready(tmp_path)
-    replicas.replicas[1].is_out = True
+    replicas.replicas[1].out_why = "taken out"
     assert set(answers(replicas, 60).values()) == {1, 3}
     assert replicas.n_serving == 2
     assert replicas.detail == "2 of 2 replicas answer; replica 2 is taken out, 0 answers end"

@@ -11,7 +11,7 @@ from pawl.models import BaseModel
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.engine.child import Child, Start
-from serve.engine.replicas import Replicas
+from serve.engine.replicas import NOT_NEEDED, Replicas
 from serve.scaling import RESTART_SECONDS, Scaling
 
 
@@ -49,3 +49,56 @@ def test_one_that_cannot_start_keeps_no_further_one_back_for_long(tmp_path: Path
         await replicas.stop()
 
     asyncio.run(look_while_answers_wait())
+
+
+def test_a_spare_one_that_an_operator_takes_out_stays_out(tmp_path: Path) -> None:
+    """Also where load takes it out at that moment and its answers still end."""
+    engine = {"replicas": 1, "max_replicas": 3, "max_concurrent_requests": 1}
+    settings = Settings(state_dir=tmp_path, engine=engine)
+    now = 0.0
+
+    async def lost(start: Start, say: Callable[[str], None]) -> Child:
+        raise PawlError("its node was lost", code="node_lost", retryable=True)
+
+    async def take_out() -> None:
+        nonlocal now
+        base = BaseModel("base", Path(), None, "", "", 512)
+        replicas = Replicas(settings, base, start=lost, backoff_seconds=(30.0,))
+        admission = Admission(settings.engine, clock=lambda: now)
+        scaling = Scaling(settings.engine, replicas, admission, clock=lambda: now)
+        first, second, third = replicas.replicas
+        first.state = third.state = "ready"
+        third.out_why = ""
+        with third.routed("base", "talk"):
+            now += settings.engine.scale_down_seconds
+            await scaling.look()
+            assert third.out_why == NOT_NEEDED
+            await asyncio.sleep(0.01)
+            for one in (second, third):
+                assert replicas.drain(one.number).is_out
+        await _until(lambda: third.state == "off")
+        assert [second.detail, third.detail] == ["taken out", "taken out"]
+
+        async def ask() -> None:
+            async with admission.place("ann", 1, 10):
+                await asyncio.sleep(3600)
+
+        asking = [asyncio.create_task(ask()) for _ in range(2)]
+        await asyncio.sleep(0)
+        now += 100
+        await scaling.look()
+        assert second.is_out
+        assert third.is_out
+        await replicas.bring_back(2)
+        assert not second.is_out
+        for task in asking:
+            task.cancel()
+        await replicas.stop()
+
+    asyncio.run(take_out())
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - the state has no event of its own
+            await asyncio.sleep(0.01)
