@@ -3,18 +3,25 @@
 Authlib makes the requests and checks the claims, joserfc the signatures. What is asked of the
 provider is found at its issuer's address. A person is the provider's ``sub``, whatever the name
 becomes there; roles are read at each sign-in.
+
+A sign-in that was begun is kept by its browser alone, encrypted: however many are begun, none is
+forgotten for another.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
 import logging
 import secrets
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +38,9 @@ if TYPE_CHECKING:
     from pawl.settings import OidcSettings
 
 TIMEOUT_SECONDS = 10.0
-MOST_ATTEMPTS = 1000  # begun and not ended
 ATTEMPT_SECONDS = 600.0
+MOST_RETURNED = 10_000  # states that came back and are not taken again; a code is good once anyhow
+_KEPT = {"alg": "dir", "enc": "A256GCM"}  # how a browser keeps an attempt
 KEPT_SECONDS = 3600.0  # what the provider says of itself
 LEEWAY_SECONDS = 60  # between its clock and ours
 # Never "none", and no secret shared with the provider.
@@ -47,7 +55,7 @@ class Attempt:
 
     state: str
     nonce: str
-    verifier: str
+    verifier: str  # of PKCE: its browser can't read it either
     redirect_uri: str
     where: str
     began: float
@@ -62,13 +70,14 @@ class Provider:
             raise PawlError("oidc.issuer is set", "Authlib is not installed",
                             "pip install 'pawl-chat[oidc]'")  # fmt: skip
         self._settings, self._accounts = settings, accounts
-        self._attempts: OrderedDict[str, Attempt] = OrderedDict()
+        self._key = secrets.token_bytes(32)  # of this process: an attempt outlives no restart
+        self._returned: OrderedDict[str, None] = OrderedDict()
         self._metadata: dict[str, Any] = {}
         self._read_at = 0.0
         self.name = settings.label or str(settings.issuer).partition("://")[2].partition("/")[0]
 
     async def begin(self, redirect_uri: str, where: str) -> tuple[str, str]:
-        """Where to send a browser, and the state that it must come back with.
+        """Where to send a browser, and what it must keep and come back with.
 
         Args:
             redirect_uri: where the provider sends it back to; one that is registered there.
@@ -78,38 +87,42 @@ class Provider:
             PawlError: the provider does not answer as one (``provider_failed``).
         """
         metadata = await self._described()
-        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        attempt = Attempt(state, nonce, verifier, redirect_uri, where, time.monotonic())
-        self._attempts[attempt.state] = attempt
-        if len(self._attempts) > MOST_ATTEMPTS:
-            self._attempts.popitem(last=False)
-        async with self._client(metadata, redirect_uri) as client:
-            url, _ = client.create_authorization_url(
-                metadata["authorization_endpoint"], state=attempt.state,
-                code_verifier=attempt.verifier, nonce=attempt.nonce,
-            )  # fmt: skip
-        return str(url), attempt.state
+        from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+        from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-    async def end(self, query: Mapping[str, str], state: str | None) -> tuple[Account, str]:
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        url = prepare_grant_uri(
+            metadata["authorization_endpoint"], self._settings.client_id, "code", redirect_uri,
+            " ".join(self._settings.scopes), state, nonce=nonce, code_challenge_method="S256",
+            code_challenge=create_s256_code_challenge(verifier),
+        )  # fmt: skip
+        attempt = Attempt(state, nonce, verifier, redirect_uri, where, time.monotonic())
+        return str(url), self._sealed(attempt)
+
+    async def end(self, query: Mapping[str, str], kept: str) -> tuple[Account, str]:
         """Who came back from the provider, and the page to go on to.
 
         Args:
             query: of the address that the browser was sent back to.
-            state: what the browser itself kept.
+            kept: by the browser.
 
         Raises:
             PawlError: it is no sign-in that was begun here (``stale_form``), the provider refused
                 or failed (``provider_refused``, ``provider_failed``), or who came has no role here
                 (``forbidden``) or a name that can't be taken.
         """
-        attempt = self._attempts.pop(query.get("state", ""), None)
+        attempt = self._opened(kept)
         if (
             attempt is None
-            or attempt.state != state
+            or not hmac.compare_digest(attempt.state.encode(), query.get("state", "").encode())
             or time.monotonic() - attempt.began > ATTEMPT_SECONDS
+            or attempt.state in self._returned
         ):
             raise PawlError("this sign-in is too old, or was begun in another browser", "",
                             "Try again", code="stale_form")  # fmt: skip
+        self._returned[attempt.state] = None
+        if len(self._returned) > MOST_RETURNED:
+            self._returned.popitem(last=False)
         if "error" in query:
             raise _refused(f"it says {query['error'][:100]!r}")
         if query.get("iss", self._settings.issuer) != self._settings.issuer:  # RFC 9207
@@ -117,6 +130,26 @@ class Provider:
         with _failing():
             claims = await self._claims(attempt, query.get("code", ""))
         return await asyncio.to_thread(self._account, claims), attempt.where
+
+    def _sealed(self, attempt: Attempt) -> str:
+        from joserfc import jwe
+        from joserfc.jwk import OctKey
+
+        content = json.dumps(asdict(attempt))
+        return str(jwe.encrypt_compact(_KEPT, content, OctKey.import_key(self._key)))
+
+    def _opened(self, kept: str) -> Attempt | None:
+        """What a browser kept; None where it was not made here."""
+        from joserfc import jwe
+        from joserfc.errors import JoseError
+        from joserfc.jwk import OctKey
+
+        key, allowed = OctKey.import_key(self._key), list(_KEPT.values())
+        try:
+            content = jwe.decrypt_compact(kept, key, algorithms=allowed).plaintext
+        except (JoseError, ValueError):
+            return None
+        return Attempt(**json.loads(content or b""))
 
     # -- the provider
 
@@ -146,9 +179,16 @@ class Provider:
         method = "client_secret_basic" if "client_secret_basic" in methods else "client_secret_post"
         return AsyncOAuth2Client(
             settings.client_id, secret, scope=" ".join(settings.scopes), redirect_uri=redirect_uri,
-            code_challenge_method="S256", timeout=TIMEOUT_SECONDS,
+            timeout=TIMEOUT_SECONDS, verify=self._tls,
             token_endpoint_auth_method=method if secret else "none",
         )  # fmt: skip
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Of all clients: each would read the certificates anew, which holds the loop."""
+        from httpx2 import create_ssl_context
+
+        return create_ssl_context()
 
     async def _claims(self, attempt: Attempt, code: str) -> dict[str, Any]:
         """What the provider says of a person, checked."""

@@ -24,6 +24,7 @@ from pawl.schemas import Account, Caller
 from serve.api.accounts import wrong_password
 from serve.api.bodies import read_body
 from serve.api.errors import status_of
+from serve.api.oidc import ATTEMPT_SECONDS
 from serve.api.passwords import FEWEST_CHARACTERS
 from serve.api.throttle import address_of
 from serve.pages import ASSETS
@@ -143,11 +144,11 @@ class SignInPages:
             return _go(scope, SIGN_IN)
         root = f"{scope['scheme']}://{Headers(scope=scope).get('host', '')}{_root(scope)}"
         try:
-            url, state = await self._provider.begin(root + RETURN, where)
+            url, kept = await self._provider.begin(root + RETURN, where)
         except PawlError as error:
             return self._form(scope, "sign_in.html", error, next=where)
         response = RedirectResponse(url, 303, {"Cache-Control": "no-store"})
-        _set_cookie(scope, response, _state_cookie(scope), state, 600)
+        _set_cookie(scope, response, _state_cookie(scope), kept, int(ATTEMPT_SECONDS))
         return response
 
     async def _from_provider(self, scope: Scope) -> Response:
@@ -156,7 +157,7 @@ class SignInPages:
         query = QueryParams(scope["query_string"])
         try:
             account, where = await self._provider.end(
-                dict(query), _cookies(scope).get(_state_cookie(scope))
+                dict(query), _cookies(scope).get(_state_cookie(scope), "")
             )
             token = await self._sign_in.sessions.begin(account)
             if token is None:

@@ -146,17 +146,44 @@ def test_a_return_is_taken_once_from_the_browser_that_left(one: tuple[PawlApp, P
     )
     other.get("/sign-in/provider")
     n_tokens = there.n_tokens
-    assert other.get(f"{back.path}?{back.query}").status_code == 403
-    assert left.get(f"{back.path}?{back.query}").status_code == 403  # somebody else tried it
+    kept = left.cookies["pawl_state_8000"]
+    assert back.query.partition("state=")[2].partition("&")[0] not in kept
+    assert other.get(f"{back.path}?{back.query}").status_code == 403  # and takes nobody's away
     assert left.get("/sign-in/return?code=x&state=y").status_code == 403
     assert left.get("/sign-in/return").status_code == 403
+    path = f"{back.path}?{back.query}"
+
+    def brings(cookie: str) -> int:
+        headers = {"Cookie": f"pawl_state_8000={cookie}"}
+        return Browser(app).ask("GET", path, headers=headers).status_code
+
+    for changed in ("", "x", kept[:-1], kept[:-9] + "AAAAAAAAA", kept + ".x"):
+        assert brings(changed) == 403
     assert there.n_tokens == n_tokens
+    assert left.get(path).status_code == 303
+    assert there.n_tokens == n_tokens + 1
+    assert "pawl_state_8000" not in left.cookies
+    assert brings(kept) == 403  # once, also for who has its cookie
+    assert there.n_tokens == n_tokens + 1
     state = (
         left.get("/sign-in/provider").headers["Location"].partition("state=")[2].partition("&")[0]
     )
     denied = left.get(f"/sign-in/return?error=access_denied&state={state}")
     assert denied.status_code == 403
     assert "access_denied" in denied.text
+
+
+def test_however_many_begin_the_one_who_left_comes_back(one: tuple[PawlApp, Provider]) -> None:
+    app, there = one
+    there.claims, there.lies = {"sub": "14", "preferred_username": "eve", "groups": "staff"}, {}
+    left = Browser(app)
+    asked = left.get("/sign-in/provider").headers["Location"]
+    back = urlsplit(httpx.get(asked).headers["Location"])
+    began = time.process_time()
+    for _ in range(1_001):
+        assert Browser(app).get("/sign-in/provider").status_code == 303
+    assert time.process_time() - began < 20, "3 ms each; one that makes a client takes 70"
+    assert left.get(f"{back.path}?{back.query}").status_code == 303
 
 
 def test_userinfo_fills_in_of_the_same_person_alone(one: tuple[PawlApp, Provider]) -> None:
