@@ -20,7 +20,7 @@ from pawl.files import write_atomic
 from pawl.schemas import Account, AccountChange, AccountRequest, Role, utc_now
 from serve.api.keys import RESERVED
 from serve.api.passwords import Passwords, check_new, one_time_password, weak
-from serve.api.quotas import Turns
+from serve.api.quotas import OneByOne, Turns
 from serve.api.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ class SignIn:
         self._addresses = Throttle("wrong password from")
         self._names = Throttle("wrong password for", N_SLOTS_OF_NAME)
         self._turns = Turns(1)
-        self._hashing = asyncio.Semaphore()
-        self._n_hashing = 0
+        self._hashing = OneByOne(MOST_HASHING, "too many passwords wait to be checked")
 
     @property
     def is_open(self) -> bool:
@@ -140,29 +139,15 @@ class SignIn:
             whom = account.name if account else f"unknown {unknown}"
             with self._addresses.attempt(address, whom), self._names.attempt(whom, address):
                 hashed = account.password_hash if account else None
-                if not await self._is_right(hashed, password) or account is None:
+                async with self._hashing.turn():
+                    is_right = await asyncio.to_thread(self._passwords.is_right, hashed, password)
+                if not is_right or account is None:
                     self._addresses.failed(address, whom)
                     self._names.failed(whom, address)
                     raise wrong_password()
         self._addresses.succeeded(address, whom)
         self._names.succeeded(whom, address)
         return account
-
-    async def _is_right(self, hashed: str | None, password: str) -> bool:
-        if self._n_hashing >= MOST_HASHING:
-            raise PawlError(
-                "too many people sign in at this moment",
-                f"{MOST_HASHING} passwords are checked one after the other",
-                "Try again in some seconds",
-                code="too_many_failures",
-                retryable=True,
-            )
-        self._n_hashing += 1
-        try:
-            async with self._hashing:
-                return await asyncio.to_thread(self._passwords.is_right, hashed, password)
-        finally:
-            self._n_hashing -= 1
 
 
 def new_account(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pawl.errors import PawlError
 from pawl.schemas import Caller, Key, KeyRequest, Role, utc_now
 from pawl.server import SERVER_CALLERS
+from serve.api.quotas import OneByOne
 from serve.api.sessions import Sessions
 from serve.api.throttle import Throttle
 
@@ -68,8 +69,7 @@ class Authenticator:
         }
         self._key_ids: dict[bytes, str] = {}  # by the digest of a secret that was right
         self._digests: dict[str, bytes] = {}  # the reverse
-        self._hashing = asyncio.Semaphore()
-        self._n_hashing = 0
+        self._hashing = OneByOne(MOST_HASHING, "too many keys wait to be checked")
 
     @property
     def is_open(self) -> bool:
@@ -153,23 +153,11 @@ class Authenticator:
         key = self._access.key(found[1]) if found else None
         if key is None or key.key_id in self._digests:  # its secret is known, and this is another
             return None
-        if self._n_hashing >= MOST_HASHING:
-            raise PawlError(
-                "too many keys wait to be checked",
-                f"{MOST_HASHING} are checked one after the other, for the first time each",
-                "Send it again in some seconds",
-                code="too_many_failures",
-                retryable=True,
-            )
-        self._n_hashing += 1
-        try:
-            async with self._hashing:
-                if key.key_id not in self._digests and await asyncio.to_thread(
-                    _is_right, key.secret_hash, token
-                ):
-                    self._key_ids[digest], self._digests[key.key_id] = key.key_id, digest
-        finally:
-            self._n_hashing -= 1
+        async with self._hashing.turn():
+            if key.key_id not in self._digests and await asyncio.to_thread(
+                _is_right, key.secret_hash, token
+            ):
+                self._key_ids[digest], self._digests[key.key_id] = key.key_id, digest
         return self._known(digest)
 
 

@@ -1,4 +1,4 @@
-"""Bounds of what one caller may ask of the server: quotas, and turns at work that takes long.
+"""Bounds of what may be asked of the server: quotas, and turns at work that takes long.
 
 Used from the event loop only.
 """
@@ -74,6 +74,42 @@ class Turns:
                 yield
         finally:
             line.n_here -= 1
+
+
+class OneByOne:
+    """Lets one thing be done at once, whoever asks: argon2 takes a core and its memory.
+
+    Args:
+        most: that are here, the one that is done and those that wait.
+        what: a refusal says of more than that, "too many keys wait to be checked".
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most, self._what = most, what
+        self._turn = asyncio.Semaphore()
+        self._n_here = 0
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the turn; it lasts while the block runs.
+
+        Raises:
+            PawlError: too many wait already (``too_many_failures``).
+        """
+        if self._n_here >= self._most:
+            raise PawlError(
+                self._what,
+                f"{self._most} are checked one after the other",
+                "Try again in some seconds",
+                code="too_many_failures",
+                retryable=True,
+            )
+        self._n_here += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._n_here -= 1
 
 
 @dataclass(eq=False)
