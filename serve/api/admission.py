@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from pawl.errors import PawlError
 from pawl.settings import EngineSettings, LimitSettings
 from serve.api.auth import CALLER
-from serve.api.quotas import Quota, quota_used_up
+from serve.api.quotas import CallerQuotas, Quota, quota_used_up
 
 if TYPE_CHECKING:
     from serve.api.requests import CompletionRequest
@@ -131,7 +131,12 @@ class Admission:
         self._clock = clock
         self._callers: dict[str, Caller] = {}  # the one seen last stands last
         self._backlogged: dict[str, Caller] = {}
-        self._quotas: dict[tuple[str, str], Quota] = {}  # by caller and kind, until full again
+        self._feedback = CallerQuotas(
+            "rows of feedback an hour", self._limits.feedback_per_hour, FEEDBACK_SECONDS, clock
+        )
+        self._reads = CallerQuotas(
+            "GET requests a minute", self._limits.reads_per_minute, 60, clock
+        )
         self._n_busy = 0  # callers with requests
         self._mean_seconds = 1.0  # that a place is held
         self._tidied_at = clock()
@@ -203,8 +208,7 @@ class Admission:
         Raises:
             PawlError: it is used up (``rate_limit_exceeded``); not for more of what ``is_let_in``.
         """
-        what, most = "rows of feedback an hour", self._limits.feedback_per_hour
-        self._charge(name, what, n_rows, most, FEEDBACK_SECONDS, is_let_in)
+        self._feedback.charge(name, n_rows, is_let_in)
 
     def charge_read(self, name: str) -> None:
         """Count a GET request against its caller's quota.
@@ -212,17 +216,7 @@ class Admission:
         Raises:
             PawlError: it is used up (``rate_limit_exceeded``).
         """
-        self._charge(name, "GET requests a minute", 1, self._limits.reads_per_minute, 60)
-
-    def _charge(
-        self, name: str, what: str, n: int, most: float, seconds: float, is_let_in: bool = False
-    ) -> None:
-        now = self._clock()
-        self._tidy(now)
-        quota = self._quotas.setdefault((name, what), Quota.full(what, most, seconds, now))
-        if not is_let_in:
-            quota.check(now)
-        quota.level -= n
+        self._reads.charge(name)
 
     # -- in and out
 
@@ -396,5 +390,3 @@ class Admission:
             owes = any(quota is not None and not quota.is_full(now) for quota in quotas)
             if not caller.n_requests and not owes and now - caller.seen_at > ACTIVE_SECONDS:
                 del self._callers[caller.name]
-        for one in [one for one, quota in self._quotas.items() if quota.is_full(now)]:
-            del self._quotas[one]

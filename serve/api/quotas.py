@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from pawl.errors import PawlError
 
+TIDY_SECONDS = 60.0
 MOST_WAITING = 256  # of a caller; each holds a connection
 
 
@@ -46,6 +48,36 @@ class Quota:
     def _fill(self, now: float) -> None:
         self.level = min(self.most, self.level + (now - self.at) * self.most / self.seconds)
         self.at = now
+
+
+class CallerQuotas:
+    """The same quota for each caller; it is forgotten once it is full again.
+
+    Args:
+        what, most, seconds: see ``Quota``.
+        clock: seconds; tests give their own.
+    """
+
+    def __init__(
+        self, what: str, most: float, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what, self._most, self._seconds, self._clock = what, most, seconds, clock
+        self._quotas: dict[str, Quota] = {}
+        self._tidied_at = clock()
+
+    def charge(self, caller: str, n: int = 1, is_let_in: bool = False) -> None:
+        """Raises PawlError: it is used up (``rate_limit_exceeded``); not for more of what
+        ``is_let_in``."""
+        now = self._clock()
+        if now > self._tidied_at + TIDY_SECONDS:
+            self._tidied_at = now
+            for name in [name for name, quota in self._quotas.items() if quota.is_full(now)]:
+                del self._quotas[name]
+        full = Quota.full(self._what, self._most, self._seconds, now)
+        quota = self._quotas.setdefault(caller, full)
+        if not is_let_in:
+            quota.check(now)
+        quota.level -= n
 
 
 class Turns:

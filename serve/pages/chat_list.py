@@ -19,9 +19,10 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, Val
 from feedback.conversations import cut
 from pawl.errors import PawlError
 from pawl.schemas import utc_now
+from serve.api.admission import share_of
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage
-from serve.pages.files import block_of
+from serve.pages.files import PdfReader, block_of
 from serve.pages.layout import inform, warn
 from serve.pages.rendering import html_parts
 from serve.pages.texts import say, told
@@ -98,6 +99,7 @@ class ChatList:
         answering: Callable[[gr.Request], Collection[Conversation]],
     ) -> None:
         self._api_of, self._forget, self._answering = api_of, forget, answering
+        self._pdfs = PdfReader()
         self._html: Any = html_parts("chats.html")
 
     async def draw(self, page: OpenPage, rater_id: str | None, request: gr.Request) -> Any:
@@ -147,7 +149,13 @@ class ChatList:
         if isinstance(command, Attach):
             reply = {"attached": None}  # page.js waits for it
         try:
-            reply = await self._do(command, page, self._api_of(rater_id, request))
+            api = self._api_of(rater_id, request)
+            if isinstance(command, Attach):
+                person = share_of(request.request.scope, None, api.rater_id)
+                block = await block_of(command.name, command.content, self._pdfs, person)
+                reply = {"attached": block}
+            else:
+                reply = await self._do(command, page, api)
         except PawlError as err:
             warn(say("warnings.not_done", why=told(err)))
         if "deleted" in reply:
@@ -165,8 +173,6 @@ class ChatList:
         return str(self._html.reply({**value, "n": uuid4().hex}))
 
     async def _do(self, command: Any, page: OpenPage, api: Api) -> dict[str, Any]:
-        if isinstance(command, Attach):
-            return {"attached": await block_of(command.name, command.content)}
         if isinstance(command, Redraw):
             if command.do == "more":
                 page.n_listed = min(page.n_listed + PAGE_OF_LIST, MOST_LISTED)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import PurePath
 
 from pawl.jobs import child_environment
+from serve.api.quotas import CallerQuotas, Turns
 from serve.pages.texts import OwnError, say
 
 MOST_BYTES = 2_500_000  # in base64 this fits into the largest request by default (4 MB)
@@ -28,17 +29,39 @@ SUFFIXES = (
 _FENCE = re.compile(r"`{3,}")
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-_reading = asyncio.Semaphore(2)  # PDFs at once
+PDFS_AT_ONCE, PDFS_AN_HOUR = 2, 60  # of all, of a person
 
 
-async def block_of(name: str, content: bytes) -> str:
+class PdfReader:
+    """Reads PDFs in processes of their own: ``PDFS_AT_ONCE``, one of a person.
+
+    Args:
+        an_hour: so many of a person.
+    """
+
+    def __init__(self, an_hour: int = PDFS_AN_HOUR) -> None:
+        self._quotas = CallerQuotas("PDFs an hour", an_hour, 3600)
+        self._turns = Turns(1)
+        self._reading = asyncio.Semaphore(PDFS_AT_ONCE)
+
+    async def text_of(self, name: str, content: bytes, person: str) -> str:
+        """Raises PawlError: this person has had too many (``rate_limit_exceeded``), or it can't be
+        read (``OwnError``)."""
+        self._quotas.charge(person)
+        async with self._turns.of(person), self._reading:
+            return await _pdf_text(name, content)
+
+
+async def block_of(name: str, content: bytes, pdfs: PdfReader, person: str) -> str:
     """What of a file stands in a message.
 
     Args:
         name: as the person's system calls it.
+        person: who attaches it.
 
     Raises:
-        OwnError: it can't be read, is no text, or too large.
+        PawlError: it can't be read, is no text, or too large (``OwnError``), or this person has
+            had too many PDFs read.
     """
     name = " ".join(PurePath(name.replace("\\", "/")).name.replace("`", "'").split())[:100]
     name = name or say("files.unnamed")
@@ -49,7 +72,7 @@ async def block_of(name: str, content: bytes) -> str:
             say("files.a_part"),
         )
     if b"%PDF-" in content[:1024]:
-        text = await _pdf_text(name, content)
+        text = await pdfs.text_of(name, content, person)
     else:
         text = _decoded(name, content)
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
@@ -113,20 +136,19 @@ def _decoded(name: str, content: bytes) -> str:
 
 
 async def _pdf_text(name: str, content: bytes) -> str:
-    async with _reading:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "serve.pages.pdf_text", str(MOST_CHARACTERS),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL, env=child_environment(),
-        )  # fmt: skip
-        try:
-            out, _ = await asyncio.wait_for(child.communicate(content), PDF_SECONDS)
-        except TimeoutError:
-            out = b""
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "serve.pages.pdf_text", str(MOST_CHARACTERS),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL, env=child_environment(),
+    )  # fmt: skip
+    try:
+        out, _ = await asyncio.wait_for(child.communicate(content), PDF_SECONDS)
+    except TimeoutError:
+        out = b""
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
     why, pages = say("files.damaged"), []
     if child.returncode == 0:
         found = json.loads(out)

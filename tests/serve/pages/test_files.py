@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from pawl.errors import PawlError
-from serve.pages.files import MOST_BYTES, MOST_CHARACTERS, block_of, parts_of
+from serve.pages.files import MOST_BYTES, MOST_CHARACTERS, PdfReader, block_of, parts_of
 from serve.pages.markdown import own_html
 from tests.serve.pages.composed import Composed
 from tests.serve.pages.tab import Tab, ids, recorded
@@ -21,7 +21,7 @@ CSV = "item,price\nnails,3.20\nPläne,7\n"
 
 
 def block(name: str, content: bytes) -> str:
-    return asyncio.run(block_of(name, content))
+    return asyncio.run(block_of(name, content, PdfReader(), "ann"))
 
 
 def pdf(text: str, encrypt: str | None = None) -> bytes:
@@ -101,6 +101,35 @@ def test_a_pdf_is_read_page_by_page() -> None:
         "tides.pdf", pdf("The tide comes at nine.")
     )
     assert "nine" in block("tides.pdf", pdf("nine", encrypt=""))  # protected against printing only
+
+
+def test_ones_pdfs_keep_nobody_else_waiting() -> None:
+    slow = pdf(") Tj (".join("x" for _ in range(30_000)))
+
+    async def test() -> None:
+        pdfs = PdfReader()
+        anns = [asyncio.create_task(block_of("a.pdf", slow, pdfs, "ann")) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        assert "nine" in await block_of("b.pdf", pdf("nine"), pdfs, "bob")
+        assert sum(one.done() for one in anns) < 2  # else bob waited for them
+        for one in anns:
+            assert "xxx" in await one
+
+    asyncio.run(test())
+
+
+def test_who_has_many_pdfs_read_waits() -> None:
+    async def test() -> None:
+        pdfs = PdfReader(an_hour=2)
+        for _ in range(2):
+            with pytest.raises(PawlError, match="could not be read"):
+                await block_of("cut.pdf", pdf("x")[:200], pdfs, "ann")
+        with pytest.raises(PawlError, match="2 PDFs an hour are allowed"):
+            await block_of("a.pdf", pdf("x"), pdfs, "ann")
+        assert "notes" in await block_of("notes.txt", b"notes", pdfs, "ann")
+        assert "nine" in await block_of("b.pdf", pdf("nine"), pdfs, "bob")
+
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize(
