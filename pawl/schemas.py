@@ -1221,7 +1221,8 @@ class PresetList(Answer):
 
 class ErasedConversations(Answer):
     """``is_erased``: gone from every file. Else nobody reads it and nothing learns from it any
-    more, and it goes from the files with a later deletion, or when the next night begins."""
+    more, and it goes from the files after the answer, with a later deletion or when the next
+    night begins."""
 
     n_conversations: int
     is_erased: bool

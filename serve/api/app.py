@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from feedback.store import Store
+    from serve.api.conversations import Eraser
     from serve.engine.replicas import AnyEngine
     from serve.promotion import Promoter
 
@@ -85,6 +86,7 @@ class PawlApp(FastAPI):
     promoter: Promoter
     authenticator: Authenticator
     audit: Audit
+    eraser: Eraser
     fronts: Fronts
     traces: Traces | None
 
@@ -95,9 +97,11 @@ class PawlApp(FastAPI):
         return self.openapi_schema
 
     def close(self) -> None:
-        """Commit what is waiting and close the store; send the traces that are left."""
+        """Send the traces that are left, let an erasing end, commit what waits and close the
+        store."""
         if self.traces is not None:
             self.traces.close()
+        self.eraser.close()
         self.store.close()
 
 
@@ -174,7 +178,7 @@ def build_app(
 def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     """An application of the public routes and ``more``, with OpenAI-shaped errors."""
     from serve.api.answered_differently import answered_differently_routes
-    from serve.api.conversations import conversation_routes
+    from serve.api.conversations import Eraser, conversation_routes
     from serve.api.feedback import feedback_routes
     from serve.api.gateways import gateway_routes
     from serve.api.turns import StoreTurns
@@ -215,7 +219,8 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
     _add_server_routes(app, gateway)
     admission, turns = gateway.admission, StoreTurns()
-    conversations = conversation_routes(store, admission, turns, settings, gateway.base)
+    app.eraser = Eraser(store, settings, gateway.base)
+    conversations = conversation_routes(store, admission, turns, app.eraser)
     said_back = answered_differently_routes(store, admission, turns)
     feedback = feedback_routes(store, admission, turns, gateway.gateways)
     others = gateway_routes(store, gateway.gateways, lambda: authenticator.is_open)

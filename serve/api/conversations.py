@@ -10,16 +10,18 @@ Over 400 lines because what people may do with their conversations is in one pla
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from feedback.branches import Entry, Tree, first_choice, n_left_out, newest_of
 from feedback.conversations import cut, first_question, markdown
@@ -67,10 +69,9 @@ EVERYTHING_ROWS = 500  # of feedback's quota, that an erasing of everything coun
 
 
 def conversation_routes(
-    store: Store, admission: Admission, turns: StoreTurns, settings: Settings, base: BaseModel
+    store: Store, admission: Admission, turns: StoreTurns, eraser: Eraser
 ) -> APIRouter:
     router = APIRouter(route_class=JsonRoute, tags=["conversations"])
-    eraser = Eraser(store, settings, base)
 
     @router.get("/v1/conversations")
     async def list_conversations(
@@ -153,7 +154,8 @@ def conversation_routes(
     @router.post("/v1/erasures")
     async def erase_own(request: Request, body: OwnErasureRequest) -> ErasedConversations:
         """Erase a conversation, or everything that was asked and said under the own name. Nobody
-        reads it and nothing learns from it any more as soon as this is answered."""
+        reads it and nothing learns from it any more as soon as this is answered; an erasing of the
+        files that takes longer goes on after the answer."""
         if (body.conversation_id is None) is not body.everything:
             raise PawlError(
                 "an erasing takes either conversation_id or everything",
@@ -173,23 +175,33 @@ def conversation_routes(
                 code="invalid_value",
                 param="X-Pawl-Rater",
             )
-        return await turns.run(request, partial(eraser.erase, rater_id, body.conversation_id))
+        hide = partial(eraser.hide, rater_id, body.conversation_id)
+        n_hidden = await turns.run(request, hide)
+        is_erased = await eraser.erase(rater_id, body.conversation_id)
+        return ErasedConversations(n_conversations=n_hidden, is_erased=is_erased)
 
     return router
 
 
 class Eraser:
     """Erases what people ask for: hidden at once, and out of the files where nothing else is under
-    way there and the last time was ``ERASING_SECONDS`` ago; else a later call or night does it."""
+    way there and the last time was ``ERASING_SECONDS`` ago; else a later call or night does it.
+    Everything of a person waits for what is under way. Nobody waits for the files longer than
+    ``answer_seconds``: the erasing goes on; ``close`` waits for it."""
+
+    answer_seconds = 15.0  # the chat page waits 30 s for an answer
 
     def __init__(self, store: Store, settings: Settings, base: BaseModel) -> None:
         self._store, self._settings, self._base = store, settings, base
-        self._lock = threading.Lock()
+        self._turn = asyncio.Lock()  # who waits for it holds no thread
+        self._in_thread = threading.Lock()  # held while a thread works with the files
+        self._is_closed = False
         self._next = 0.0  # of the monotonic clock
+        self._under_way: set[asyncio.Task[bool]] = set()
 
-    def erase(self, rater_id: str, conversation_id: str | None) -> ErasedConversations:
-        """One conversation, or with None all. Raises PawlError: it is not this person's
-        (``conversation_not_found``)."""
+    def hide(self, rater_id: str, conversation_id: str | None) -> int:
+        """Hide one conversation, or with None all; how many. Waits for the commit. Raises
+        PawlError: it is not this person's (``conversation_not_found``)."""
         conversations = self._store.conversations
         ids = conversations.ids_of(rater_id)
         if conversation_id is not None:
@@ -197,31 +209,71 @@ class Eraser:
                 raise not_known(conversation_id)
             ids = [conversation_id]
         conversations.delete(ids, rater_id)
+        return len(ids)
+
+    async def erase(self, rater_id: str, conversation_id: str | None) -> bool:
+        """Whether what was hidden, with None all of a person, is out of the files already."""
+        forget_all = partial(self._forget, rater_id)
+        if conversation_id is not None:
+            waits = self._turn.locked() or time.monotonic() < self._next
+            return not waits and await self._in_time(self._erase_deleted)
+        if not self._turn.locked():
+            return await self._in_time(forget_all)
+        # Its plan is written at once, and the next erasing carries it on.
+        return await self._tried(forget_all) or await self._in_time(self._erase_deleted)
+
+    def close(self) -> None:
+        """Wait for the end of what is under way in the files, and begin nothing more; called before
+        the store is closed."""
+        with self._in_thread:
+            self._is_closed = True
+
+    async def _in_time(self, work: Callable[[], None]) -> bool:
+        """Whether the files were erased in ``answer_seconds``."""
+        task = asyncio.create_task(self._in_turn(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        done, _ = await asyncio.wait({task}, timeout=self.answer_seconds)
+        return bool(done) and task.result()
+
+    async def _in_turn(self, work: Callable[[], None]) -> bool:
+        def held() -> None:
+            with self._in_thread:
+                if self._is_closed:
+                    raise PawlError("the server stops", code="locked")
+                work()
+
+        async with self._turn:
+            return await self._tried(held)
+
+    async def _tried(self, work: Callable[[], None]) -> bool:
         try:
-            is_erased = self._erase_files(rater_id if conversation_id is None else None)
+            await run_in_threadpool(work)
         except PawlError as err:
             if err.code not in ("locked", "night_runs"):
                 raise
             _log.info("what was deleted waits to be erased: %s", err)
-            is_erased = False
-        return ErasedConversations(n_conversations=len(ids), is_erased=is_erased)
+            return False
+        return True
 
-    def _erase_files(self, rater_id: str | None) -> bool:
-        store, decode = self._store, decoder(self._base)
-        with self._lock:
-            if rater_id is not None:
-                try:
-                    forget(store, self._settings, rater_id, rater_id, decode=decode,
-                           keeps_access=True, wait_seconds=0)  # fmt: skip
-                except PawlError as err:
-                    if err.code != "unknown_user":  # nothing is kept
-                        raise
-                return True
-            if time.monotonic() < self._next:
-                return False
-            erase_deleted(store, self._settings, decode=decode, wait_seconds=0)
-            self._next = time.monotonic() + ERASING_SECONDS
-            return True
+    def _ended(self, task: asyncio.Task[bool]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("what was deleted could not be erased: %s", error, exc_info=error)
+
+    # -- in a thread
+
+    def _erase_deleted(self) -> None:
+        erase_deleted(self._store, self._settings, decode=decoder(self._base), wait_seconds=0)
+        self._next = time.monotonic() + ERASING_SECONDS
+
+    def _forget(self, rater_id: str) -> None:
+        try:
+            forget(self._store, self._settings, rater_id, rater_id, decode=decoder(self._base),
+                   keeps_access=True, wait_seconds=0)  # fmt: skip
+        except PawlError as err:
+            if err.code != "unknown_user":  # nothing is kept
+                raise
 
 
 def change(

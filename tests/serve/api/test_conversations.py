@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from feedback.branches import Tree, newest_of
+from feedback.erasing import certificates
 from feedback.retention import erase_by_age
 from pawl.client import Pawl
 from pawl.files import hold_lock
 from pawl.schemas import Completion, Message
 from pawl.settings import Settings
 from tests.feedback.examples import make_completion
-from tests.serve.live import Live, live
+from tests.serve.live import Live, eventually, live
 
 ANN = {"X-Pawl-Rater": "ann", "X-Pawl-Conversation": "chat-1"}
 
@@ -322,6 +327,66 @@ def test_everything_of_a_person_goes_later_where_a_night_runs(server: Live) -> N
     erase_by_age(server.store, Settings(state_dir=state_dir), lambda base: None)  # a night begins
     left = server.store.read("SELECT rater_id FROM presets UNION SELECT rater_id FROM completions")
     assert ("noa",) not in left
+
+
+@contextmanager
+def slow_disk(settings: Settings) -> Iterator[Callable[[], None]]:
+    """Who erases waits for a file of a run until what this gives is called, or the block ends."""
+    path = settings.runs_dir / "slow" / "rows.jsonl"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+
+    def end() -> None:
+        if path.exists():
+            written = os.open(path, os.O_RDWR)
+            path.unlink()
+            os.close(written)
+
+    try:
+        yield end
+    finally:
+        end()
+
+
+def certified(settings: Settings, n: int) -> list[str]:
+    """Who asked for each erasing, once there are ``n``."""
+    found = [str(one["asked_by"]) for one in certificates(settings.state_dir)]
+    return found if len(found) == n else []
+
+
+def test_nobody_waits_for_an_erasing_of_the_files_that_takes_long(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state")
+    with live(settings) as server, ThreadPoolExecutor() as pool, slow_disk(settings) as end:
+        for who in ("ann", "bob", "eve"):
+            say(server, who, f"{who}/1", f"asked by {who}")
+        first = pool.submit(erase, server, "ann", conversation_id="ann/1")
+        plans = settings.state_dir / "erasures"
+        eventually(lambda: list(plans.glob("*")), "it is begun")
+        assert erase(server, "bob", conversation_id="bob/1").json()["is_erased"] is False
+        assert ids_of(listed(server, "bob")) == []
+        server.app.eraser.answer_seconds = 0.5
+        assert erase(server, "eve", everything=True).json()["is_erased"] is False
+        assert not first.done()
+        assert len(list(plans.glob("*"))) == 2  # a kill would lose neither
+        end()
+        assert first.result().json() == {"n_conversations": 1, "is_erased": True}
+        both = eventually(lambda: certified(settings, 2), "eve's goes on after its answer")
+        assert sorted(both) == ["the people whose they were", "the person"]
+
+
+def test_a_server_that_stops_lets_an_erasing_end(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state")
+    with live(settings) as server, ThreadPoolExecutor() as pool, slow_disk(settings) as end:
+        say(server, "ann", "ann/1", "asked by ann")
+        server.app.eraser.answer_seconds = 0.5
+        assert erase(server, "ann", conversation_id="ann/1").json()["is_erased"] is False
+        closing = pool.submit(server.app.eraser.close)
+        time.sleep(0.2)
+        assert not closing.done()
+        end()
+        closing.result(60)
+        assert len(certified(settings, 1)) == 1
+        assert erase(server, "ann", everything=True).json()["is_erased"] is False  # no more of them
 
 
 def test_what_is_not_to_be_learned_may_be_said_before_the_first_message(server: Live) -> None:
