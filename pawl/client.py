@@ -118,7 +118,7 @@ class Pawl:
         path, body = "/v1/chat/completions", _chat_body(messages, model, fields)
         headers = _people(conversation_id, rater_id)
         with (
-            transport_errors(self._http, "POST", path),
+            transport_errors(self.url, "POST", path),
             self._http.stream(
                 "POST", path, json={**body, "stream": True}, headers=headers
             ) as response,
@@ -251,21 +251,21 @@ class Pawl:
         headers: Mapping[bytes, bytes] | None = None,
     ) -> Any:
         query = {key: value for key, value in (query or {}).items() if value is not None}
-        with transport_errors(self._http, method, path):
+        with transport_errors(self.url, method, path):
             response = self._http.request(method, path, params=query, json=body, headers=headers)
         return parsed(response)
 
 
 @contextmanager
-def transport_errors(
-    http: httpx.Client | httpx.AsyncClient, method: str, path: str
-) -> Iterator[None]:
-    """Errors of a connection as PawlErrors: ``no_answer_yet`` or ``unreachable``."""
+def transport_errors(url: str, method: str, path: str) -> Iterator[None]:
+    """Errors of a connection to the server at ``url`` as PawlErrors: ``no_answer_yet`` or
+    ``unreachable``."""
     try:
         yield
     except httpx.ReadTimeout as err:
+        seconds = err.request.extensions["timeout"]["read"]
         raise PawlError(
-            f"{method} {path} was not answered within {http.timeout.read:g} s",
+            f"{method} {path} was not answered within {seconds:g} s",
             "the server may still be at it",
             "Look with 'pawl status' and 'pawl history' before asking again",
             retryable=True,
@@ -273,7 +273,7 @@ def transport_errors(
         ) from err
     except httpx.TransportError as err:
         raise PawlError(
-            f"the server at {http.base_url} did not answer",
+            f"the server at {url} did not answer",
             str(err) or type(err).__name__,
             "Is 'pawl up' running there?",
             retryable=True,

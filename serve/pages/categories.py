@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from pawl.errors import PawlError
-from serve.pages.api import Api
+from serve.pages.api import HTTP, Api
 from serve.pages.layout import warn
 from serve.pages.sign_in import token_of
 
@@ -82,7 +82,7 @@ def api_of(request: gr.Request) -> Api:
     name = f"[{host}]" if ":" in host else host
     scope = request.request.scope
     address = (scope.get("client") or (None,))[0]
-    return Api(f"http://{name}:{port}", token_of(scope), "review", address)
+    return Api(f"http://{name}:{port}", token_of(scope), "review", address, scope.get(HTTP))
 
 
 def _choices(known: list[dict[str, Any]]) -> list[tuple[str, str]]:

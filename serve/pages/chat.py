@@ -28,7 +28,7 @@ from pawl.settings import PageSettings
 from serve.api.auth import caller_of
 from serve.api.keys import ANONYMOUS
 from serve.pages import chat_settings, rendering
-from serve.pages.api import Api
+from serve.pages.api import HTTP, Api
 from serve.pages.chat_list import ChatList
 from serve.pages.conversation import STARTING, Conversation, OpenPage, Turn
 from serve.pages.layout import (
@@ -682,11 +682,13 @@ class ChatPage:
 
     def _api(self, request: gr.Request, rater_id: str) -> Api:
         """The gateway at the address where this very request came in."""
-        host, port = request.request.scope["server"]
+        scope = request.request.scope
+        host, port = scope["server"]
         return Api(
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
-            token_of(request.request.scope),
+            token_of(scope),
             rater_id,
+            http=scope.get(HTTP),
         )
 
 

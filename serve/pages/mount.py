@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from httpx import AsyncClient
 from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -30,6 +31,7 @@ from pawl.settings import PageSettings
 from serve.api.auth import Fronts
 from serve.api.keys import Authenticator
 from serve.pages import ASSETS
+from serve.pages.api import HTTP, new_client
 from serve.pages.events import EventShape, shapes_of
 from serve.pages.language import in_language, preferred
 from serve.pages.navigation import CHAT, DASHBOARD, PEOPLE, REVIEW, RUNS, VERSIONS, page_at
@@ -106,6 +108,7 @@ class Pages:
     def __init__(self, root_path: str = "", page: PageSettings | None = None) -> None:
         self._root_path, self._page = root_path, page or PageSettings()
         self._built: dict[str, Built] = {}  # by the page's path
+        self._http: AsyncClient | None = None  # of the pages' calls to their own server
         self._start = secrets.token_hex(8)
         self._problem: str | None = None
         self.is_building = False  # in a thread that nothing can end
@@ -127,7 +130,7 @@ class Pages:
                 return
             is_page = inside == "/" and scope["method"] == "GET"
             app = in_language(built.app, language()) if is_page else built.app
-            await app({**scope, "path": inside}, receive, send)
+            await app({**scope, "path": inside, HTTP: self._http}, receive, send)
             return
         if scope["type"] != "http":
             return
@@ -176,6 +179,7 @@ class Pages:
             log.error(self._problem, exc_info=not is_missing)
             return
         async with AsyncExitStack() as running:
+            self._http = await running.enter_async_context(new_client())
             for one in built.values():
                 await running.enter_async_context(one.app.router.lifespan_context(one.app))
             self._built = built

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from starlette.applications import Starlette
 
@@ -165,6 +166,31 @@ def test_the_page_still_answers(server: Place) -> None:
         answer = server.client.post("/gradio_api/queue/join", json=body)
         assert answer.status_code == 200, answer.text
     server.check_unharmed()
+
+
+@pytest.mark.slow
+def test_the_pages_calls_share_connections(server: Place) -> None:
+    events = server.client.get("/config").json()["dependencies"]
+    loads = [event for event in events if any(name == "load" for _, name in event["targets"])]
+    n_before = _ended_connections(server)
+    for event in loads * 5:
+        body = {"fn_index": event["id"], "session_hash": "shares", "event_data": None,
+                "data": [None] * len(event["inputs"]), "trigger_id": None}  # fmt: skip
+        server.client.post("/gradio_api/queue/join", json=body).raise_for_status()
+    path, query = "/gradio_api/queue/data", {"session_hash": "shares"}
+    with server.client.stream("GET", path, params=query, timeout=60) as stream:
+        said = list(stream.iter_lines())
+    assert sum('"process_completed"' in line for line in said) == 5 * len(loads)
+    assert _ended_connections(server) - n_before < 5
+
+
+def _ended_connections(server: Place) -> int:
+    """To the server, that their clients have ended: the kernel keeps them for a minute."""
+    port = server.client.base_url.port
+    return sum(
+        one.status == psutil.CONN_TIME_WAIT and bool(one.raddr) and one.raddr.port == port
+        for one in psutil.net_connections("tcp")
+    )
 
 
 @pytest.mark.slow  # Gradio takes seconds to import
