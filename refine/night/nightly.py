@@ -4,9 +4,9 @@
         run_night(client, settings)
 
 A night that was killed is carried on by the next call at the step where it stopped, with the
-settings that it began with. A step that fails because of the machine (a killed child, a server that
-is gone) is tried again by the next call, three times at most; one that would fail again ends the
-run.
+settings that it began with; where these can't be met any more, it ends and a new one begins. A step
+that fails because of the machine (a killed child, a server that is gone) is tried again by the next
+call, three times at most; one that would fail again ends the run.
 """
 
 from __future__ import annotations
@@ -134,15 +134,20 @@ def run_night(
                 "one run at a time",
                 "'pawl nightly' carries it on; --fresh gives it up",
             )
+        suite: Suite | None = None
         if run is not None:
-            settings, changes = as_begun(run.state, settings)
-            if changes:
-                say(
-                    f"since {run.state.run_id} began, {'; '.join(changes)}. It goes on with what "
-                    "it began with; 'pawl nightly --fresh' begins anew"
-                )
-        suite = _suite_of(run, settings, say)
-        check_settings(settings, base, suite)
+            try:
+                settings, suite = _go_on_with(run, settings, base, say)
+            except PawlError as err:
+                if err.retryable:
+                    raise
+                # A new run has to be possible first: settings that are wrong now end none.
+                suite = _choose_suite(settings, base, say)
+                _fail(run, f"interrupted, and can't go on as it began: {err}")
+                say(f"{run.state.run_id} can't go on as it began: {err}. A new run begins")
+                run = None
+        if suite is None:
+            suite = _choose_suite(settings, base, say)
         for line in base.check.lines(base.name):
             say(line)
         run = run or Run.start(
@@ -228,11 +233,28 @@ def _interrupted(
     return run
 
 
-def _suite_of(run: Run | None, settings: Settings, say: Say) -> Suite:
-    """Chosen once, so that a night that is carried on keeps it."""
-    if run is not None and "suite" in run.state.detail:
-        return load(run.state.detail["suite"])
+def _go_on_with(run: Run, settings: Settings, base: BaseModel, say: Say) -> tuple[Settings, Suite]:
+    """The settings and the suite that an interrupted run began with.
+
+    Raises:
+        PawlError: as ``as_begun`` or ``check_settings``, or the suite is gone.
+    """
+    begun, changes = as_begun(run.state, settings)
+    chosen = run.state.detail.get("suite")  # older versions did not keep it
+    suite = load(chosen) if chosen else choose(begun.gate)[0]
+    check_settings(begun, base, suite)
+    if changes:
+        say(
+            f"since {run.state.run_id} began, {'; '.join(changes)}. It goes on with what it "
+            "began with; 'pawl nightly --fresh' begins anew"
+        )
+    return begun, suite
+
+
+def _choose_suite(settings: Settings, base: BaseModel, say: Say) -> Suite:
+    """The suite of a new run, once its settings are checked (``check_settings``)."""
     suite, why = choose(settings.gate)
+    check_settings(settings, base, suite)
     say(why)
     return suite
 
@@ -276,13 +298,10 @@ def _work(night: Night) -> NightResult:
             if _is_to_come(run, step):
                 _work_step(night, step)
     except PawlError as err:
-        from evals.report.report import write_report
-
         log.warning("%s: %s", run.state.run_id, err)
         if not err.retryable or run.state.n_attempts >= MAX_ATTEMPTS:
             try:
-                run.end("failed", reason=str(err))
-                write_report(run.run_dir)
+                _fail(run, str(err))
             except (PawlError, OSError) as second:  # the first fault is the one to be told
                 log.error("%s: its end could not be recorded: %s", run.state.run_id, second)
         raise
@@ -291,6 +310,14 @@ def _work(night: Night) -> NightResult:
     outcome, reason = run.state.detail["outcome"], run.state.detail["reason"]
     log.info("%s ended: %s", run.state.run_id, outcome)
     return NightResult(run.run_dir, outcome, reason, **result)
+
+
+def _fail(run: Run, reason: str) -> None:
+    """End a run as failed, with its report."""
+    from evals.report.report import write_report
+
+    run.end("failed", reason=reason)
+    write_report(run.run_dir)
 
 
 def _is_to_come(run: Run, step: Step) -> bool:

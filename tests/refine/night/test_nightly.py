@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from evals.regression import read_more_rows
+from evals.suites import BUILT_IN_DIR
 from feedback.snapshots import read_rows
 from pawl.adapters import read_manifest
 from pawl.cli import cli
@@ -364,6 +366,44 @@ def test_settings_that_changed_since_a_night_began_are_named(world: World) -> No
     assert state.settings["gate"]["alpha"] == 0.05  # what it began with holds
 
 
+def test_a_night_whose_settings_work_no_more_makes_room_for_a_new_one(
+    world: World, tmp_path: Path
+) -> None:
+    """Its suite is gone. While the settings name it, the night waits for it; once they name
+    another one, a new night begins."""
+    suite = tmp_path / "suite"
+    shutil.copytree(BUILT_IN_DIR / "everyday", suite)
+    gone = with_gate(world.settings, suite=str(suite))
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "snapshot", after=True), gone)
+    [old] = newest_runs(world.settings.runs_dir)
+    suite.rename(tmp_path / "elsewhere")
+    for _ in range(4):
+        with pytest.raises(PawlError, match="is not there"):
+            run_night(world.client, gone)
+    assert newest_runs(world.settings.runs_dir) == [old]
+
+    lines: list[str] = []
+    result = run_night(world.client, world.settings, say=lines.append)
+    assert result.outcome == "no_run"
+    new, ended = newest_runs(world.settings.runs_dir)
+    assert (new.run_id, new.status) == (result.run_id, "finished")
+    assert (ended.run_id, ended.status) == (old.run_id, "failed")
+    assert f"{suite}' is not there" in ended.detail["reason"]
+    assert any(f"{old.run_id} can't go on as it began" in line for line in lines)
+    assert (world.settings.runs_dir / old.run_id / "report.html").exists()
+
+
+def test_a_night_begun_with_settings_of_another_version_makes_room(world: World) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_night(DiesAt(world.client, "/admin/runs", "snapshot", after=True), world.settings)
+    [old] = newest_runs(world.settings.runs_dir)
+    path = world.settings.runs_dir / old.run_id / "run.json"
+    path.write_text(path.read_text().replace('"alpha":', '"alpha_of_old":'))
+    assert run_night(world.client, world.settings).run_id != old.run_id
+    assert world.client.get(f"/admin/runs/{old.run_id}")["status"] == "failed"
+
+
 def test_a_fresh_night_gives_up_the_interrupted_one(world: World) -> None:
     world.complain(20)
     with pytest.raises(KeyboardInterrupt):
@@ -427,8 +467,6 @@ def test_while_a_challenger_is_on_its_canary_no_night_trains(world: World) -> No
 
 
 def test_a_night_for_another_base_is_refused(world: World, tmp_path: Path) -> None:
-    import shutil
-
     other = tmp_path / "other"
     shutil.copytree(world.settings.model, other)
     config = json.loads((other / "config.json").read_text())
