@@ -235,7 +235,7 @@ class TrainSettings(BaseModel):
     n_epochs: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="at most; SFT stops when its rows are learned"
     )
-    batch_size: int | None = Field(None, ge=1, description="rows a step")
+    batch_size: int | None = Field(None, ge=1, description="rows a step; KTO: 4 at least")
     mixture: Texts = Field(
         (), description="tasks' shares of what is trained: 'support=0.7,other=0.3'; none: as it is"
     )

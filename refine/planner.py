@@ -49,6 +49,7 @@ REPLAY_EPOCHS = 8
 # of 135M parameters), and the engine writes 32 of them in a tenth.
 REPLAY_ROWS_PER_MINUTE = 56
 BATCH_SIZES = {"sft": 8, "dpo": 16, "kto": 16}
+MIN_KTO_BATCH = 4  # KTO estimates its KL term inside each pass
 MAX_EPOCHS = {"sft": 20.0, "dpo": 4.0, "kto": 3.0}
 
 
@@ -187,6 +188,13 @@ def _check_stages(train: TrainSettings, kinds: Sequence[StageKind], method: str)
                 f"these rows are trained by {method}, and only SFT has it",
                 "Set it to 0, or train.method to 'sft'",
             )
+    if "kto" in kinds and train.batch_size is not None and train.batch_size < MIN_KTO_BATCH:
+        raise PawlError(
+            f"train.batch_size = {train.batch_size} was asked for",
+            f"these rows are trained by kto, which estimates its KL term inside a batch: "
+            f"{MIN_KTO_BATCH} rows are the fewest",
+            f"Set it to {MIN_KTO_BATCH} or more, or leave it out",
+        )
 
 
 def hidden_size_of(model_dir: Path) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from refine.planner import Plan
+from refine.planner import MIN_KTO_BATCH, Plan
 
 Params = dict[str, int | float]
 AROUND = (0.25, 0.5, 1, 2, 4)  # times a rate, or beta
@@ -40,7 +40,7 @@ def space(plan: Plan, *, max_rank: int, n_layers: int | None = None) -> dict[str
     [stage] = plan.stages
     ranks = {value for value in (4, 8, 16, 32, 64) if value <= max_rank} | {plan.lora_rank}
     batch = stage.batch_size
-    least_batch = 4 if stage.kind == "kto" else 2  # KTO estimates its KL term inside a batch
+    least_batch = MIN_KTO_BATCH if stage.kind == "kto" else 2
     batches = {max(least_batch, batch // 2), batch, 2 * batch}
     replay = {round(plan.n_replay_rows * factor) for factor in (0, 0.25, 0.5, 1, 2)}
     epochs = {stage.n_epochs * factor for factor in (0.25, 0.5, 1)}

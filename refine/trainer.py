@@ -35,7 +35,7 @@ from pawl.errors import PawlError
 from refine.checkpoints import COUNTERS, Progress, StageCheckpoints, resumable, saving
 from refine.datasets import StageRows
 from refine.monitoring import STEPS, Reporting
-from refine.planner import REPLAY_EPOCHS, Plan, Stage, StageKind
+from refine.planner import MIN_KTO_BATCH, REPLAY_EPOCHS, Plan, Stage, StageKind
 from refine.sft import COUNTERS as SFT_COUNTERS
 from refine.sft import EpochSampler, answer_trainer, collator, on_general_text
 from refine.trainer_plugin import configured
@@ -52,7 +52,6 @@ TIMED_ROWS, TIMED_TOKENS = 64, 256
 OUT_OF_TIME = "out of time"
 IN_TIME = 0.8  # share of the time that its end may take, for a training that was to stop to go on
 MIN_VALIDATION_ROWS = 16  # of fewer, one or two rows would decide when to stop
-MIN_KTO_ROWS = 4  # KTO estimates its KL term inside each pass
 # Activations that a pass keeps, with LoRA on all linear layers: 2.2 MB a token of SmolLM2-135M
 # (30 layers of width 576) in bf16.
 BYTES_PER_TOKEN_LAYER_WIDTH = 128
@@ -177,7 +176,7 @@ def run_stage(
         "num_train_epochs": stage.n_epochs,
         "per_device_train_batch_size": pass_rows,
         "per_device_eval_batch_size": min(pass_rows, max(1, max_tokens // rows.longest_tokens)),
-        "gradient_accumulation_steps": max(1, stage.batch_size // pass_rows),
+        "gradient_accumulation_steps": stage.batch_size // pass_rows,
         "weight_decay": plan.weight_decay,
         "max_length": None,  # over-long rows are gone already
         "gradient_checkpointing": _longest_pass(stage, rows.longest_tokens, pass_rows) > max_tokens,
@@ -374,12 +373,12 @@ def _pass_rows(stage: Stage, longest_tokens: int, max_tokens: int) -> int:
     """Rows that TRL takes at once. An SFT batch comes whole and is split (``refine/sft.py``)."""
     if stage.kind == "sft":
         return stage.batch_size
-    fewest = MIN_KTO_ROWS if stage.kind == "kto" else 1
+    fewest = MIN_KTO_BATCH if stage.kind == "kto" else 1
     fits = max_tokens // max(1, _longest_pass(stage, longest_tokens, 1))
-    rows = max(fewest, min(stage.batch_size, fits))
-    while stage.batch_size % rows and rows > fewest:
-        rows -= 1
-    return rows
+    # They divide the batch, since TRL takes whole passes. Where none that may be so small fits, a
+    # larger one is trained with gradient checkpointing.
+    sizes = [n for n in range(fewest, stage.batch_size + 1) if stage.batch_size % n == 0]
+    return max((n for n in sizes if n <= fits), default=sizes[0])
 
 
 def _longest_pass(stage: Stage, longest_tokens: int, pass_rows: int) -> int:

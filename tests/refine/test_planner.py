@@ -183,6 +183,7 @@ def test_plan_of_another_shape_is_refused() -> None:
     ("options", "words"),
     [
         ({"method": "dpo", "neftune_alpha": 5}, r"neftune_alpha = 5 .*trained by dpo.*'sft'"),
+        ({"method": "kto", "batch_size": 3}, r"batch_size = 3 .*trained by kto.*4 rows"),
         ({"method": "kto", "label_smoothing": 0.1}, r"label_smoothing = 0.1 .*trained by kto"),
     ],
 )
