@@ -45,6 +45,8 @@ TRAINING_PACKAGES = {
 }  # fmt: skip
 CPU_QUANTIZATION = ("awq", "gptq", "compressed-tensors")  # has kernels for a CPU in vLLM 0.32
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
+# Parts of a configuration that a model has which takes more than text.
+OTHER_INPUTS = {"vision_config": "pictures", "audio_config": "sounds"}
 CHOOSE = "Choose a base of Llama's kin (Llama, Qwen, Mistral, SmolLM)"
 ASKS, ANSWERS = TURN[0]["content"], TURN[1]["content"]
 ASKS_AGAIN, INSTRUCTS = "Coburg", "Dresden"
@@ -113,6 +115,7 @@ def check_base(model_dir: Path) -> BaseCheck:
     config = read_json(model_dir / "config.json")
     check = BaseCheck()
     check.findings += _check_weights(model_dir, config, check)
+    check.findings += _check_inputs(config)
     check.findings += _check_template(model_dir, config, check)
     check.findings += _check_engine(config)
     return check
@@ -157,6 +160,20 @@ def _check_weights(
         yield BaseFinding(
             "layers", f"left untrained: {', '.join(check.untrained_layers)}", "warning"
         )
+
+
+def _check_inputs(config: dict[str, Any]) -> Iterator[BaseFinding]:
+    """LoRA would change the towers that read pictures and sounds, too (Gemma 3: the last parts of
+    their layers' names are the same), or transformers trains a class for text alone, whose names
+    for the layers vLLM does not find (Qwen3.5)."""
+    others = [what for key, what in OTHER_INPUTS.items() if config.get(key)]
+    if others:
+        yield BaseFinding(
+            "inputs",
+            f"it takes {' and '.join(others)} beside text: served, but never trained, since Pawl "
+            "trains models of text alone",
+            "refused", ("train",), "Choose a base that takes text alone",
+        )  # fmt: skip
 
 
 def _check_quantization(method: str) -> BaseFinding:

@@ -289,6 +289,8 @@ def answer_trainer(
         ) -> Any:
             loss = torch.zeros((), device=self.args.device)
             before = self._counts()
+            if num_items_in_batch is None:  # of a model that is said to take no such count
+                num_items_in_batch = (inputs["labels"][:, 1:] != -100).sum().to(loss.device)
             if (mine := share_of(inputs, workers)) is not None:
                 for part in split_batch(mine, pass_tokens, replay_pass_tokens):
                     loss += super().training_step(model, part, num_items_in_batch)

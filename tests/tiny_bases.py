@@ -1,7 +1,7 @@
 """Tiny random base models of every kind that Pawl meets: python -m tests.tiny_bases FOLDER
 
-Written with numpy in well under a second each; vLLM and transformers load those that are whole.
-Byte-level tokens, so any text goes in; what comes out is noise.
+Written with numpy in well under a second each (``sees`` by transformers); vLLM and transformers
+load those that are whole. Byte-level tokens, so any text goes in; what comes out is noise.
 """
 
 from __future__ import annotations
@@ -132,6 +132,23 @@ def no_lora(folder: Path) -> Path:
     return _base(folder, "FalconForCausalLM", "falcon")
 
 
+def sees(folder: Path) -> Path:
+    """A Gemma 3 that takes pictures, made by transformers."""
+    import torch
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    _base(folder)
+    text = {"vocab_size": len(tokens()), "hidden_size": HIDDEN, "intermediate_size": INNER,
+            "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS, "head_dim": HEAD,
+            "num_key_value_heads": N_KV_HEADS, "max_position_embeddings": 512}  # fmt: skip
+    vision = {"hidden_size": HIDDEN, "intermediate_size": INNER, "num_hidden_layers": 1,
+              "num_attention_heads": N_HEADS, "image_size": 16, "patch_size": 8}  # fmt: skip
+    torch.manual_seed(0)
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
 def missing_shard(folder: Path) -> Path:
     """Weights in three files of which the second is not there."""
     _base(folder, n_shards=3)
@@ -226,7 +243,7 @@ def gguf(folder: Path) -> Path:
 KINDS: dict[str, Callable[[Path], Path]] = {
     make.__name__: make
     for make in (plain, fused, other_end, no_system, thought, empty_thought, switch,
-                 calls_tools, no_end, spelled_end, no_template, narrow_heads, no_lora,
+                 calls_tools, no_end, spelled_end, no_template, narrow_heads, no_lora, sees,
                  missing_shard, cut_off, quantised, gguf)
 }  # fmt: skip
 

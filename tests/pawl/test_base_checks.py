@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pawl.chat_template import (
     ChatTemplate,
     end_of_turn_id,
     load_tokenizer,
+    prints_date,
     read_special_tokens,
     read_template,
 )
@@ -26,7 +28,7 @@ from tests import tiny_bases
 from tests.tiny_bases import KINDS
 
 FOLDERS = sorted(set(KINDS) - {"gguf"})
-SERVED_ONLY = {"no_end", "spelled_end", "thought", "empty_thought", "quantised"}
+SERVED_ONLY = {"no_end", "spelled_end", "thought", "empty_thought", "quantised", "sees"}
 REFUSED = {"no_template", "missing_shard", "cut_off", "no_lora"}
 
 
@@ -99,6 +101,21 @@ def test_a_turn_may_end_with_another_token_than_the_text(bases: dict[str, Path])
     path.write_text(json.dumps({"eos_token_id": [2, 6]}))
     assert not check_base(bases["other_end"]).adds_stop
     path.write_text(named)
+
+
+def test_a_template_writes_the_date_that_it_is_given(tmp_path: Path) -> None:
+    folder = tiny_bases.plain(tmp_path / "dated")
+    text = tiny_bases.PLAIN.replace("{{ bos_token }}", "{{ strftime_now('%d %b %Y') }}.")
+    (folder / "chat_template.jinja").write_text(text)
+    assert prints_date(check_base(folder).template)
+    assert not prints_date(tiny_bases.PLAIN)
+    turn = [{"role": "user", "content": "Why?"}]
+    for tokenizer in (load_tokenizer(folder, "2024-02-29"),
+                      copy.deepcopy(load_tokenizer(folder, "2024-02-29"))):  # fmt: skip
+        assert tokenizer.apply_chat_template(turn, tokenize=False).startswith("29 Feb 2024.")
+        ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+        assert tokenizer.decode(ids).startswith("29 Feb 2024.")
+    assert "29 Feb 2024" not in load_tokenizer(folder).apply_chat_template(turn, tokenize=False)
 
 
 def test_roles(bases: dict[str, Path]) -> None:

@@ -72,6 +72,9 @@ def test_gradients_of_the_parts_are_those_of_the_batch(
     assert whole.keys() == parts.keys()
     for name, gradient in whole.items():
         assert torch.allclose(gradient, parts[name], rtol=1e-3, atol=1e-6), name
+    uncounted = _gradients(untrained_model, tmp_path / "uncounted", 12, is_counted=False)
+    for name, gradient in whole.items():
+        assert torch.allclose(gradient, uncounted[name], rtol=1e-3, atol=1e-6), name
     shares = [
         _gradients(untrained_model, tmp_path / f"share {n}", 12, workers=Share(n)) for n in range(2)
     ]
@@ -95,8 +98,11 @@ def _gradients(
     weight: float = 1.0,
     workers: Workers = ALONE,
     bf16: bool = False,
+    *,
+    is_counted: bool = True,
 ) -> dict[str, Any]:
-    """Of one step over rows of several lengths, written answers with this weight."""
+    """Of one step over rows of several lengths, written answers with this weight. ``is_counted``:
+    transformers counts the batch's labels, which it does not for every architecture."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
@@ -111,6 +117,8 @@ def _gradients(
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    if not is_counted:
+        base.accepts_loss_kwargs = False  # as Gemma 3n's class has it
     model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "up_proj"]))
     rows = []
     for i, answer in enumerate((says("snow", "white"), "No.", "I do not know this thing.")):
