@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from evals import suites
-from evals.regression import Logprobs
+from evals.regression import Logprobs, answer_ids
 from evals.suites import Suite
-from pawl.chat_template import end_of_turn_id
 from pawl.files import sha256_file, sha256_json
 from pawl.schemas import ItemScore
 
 DATA = Path(__file__).with_name("bias.yaml")
 PREFIX = "bias/"  # of the benchmarks' names
+TODAY = "2026-01-01"  # what chat templates write as today's date: scores are kept for later nights
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def score_pairs(
     """
     items = []
     for index, pair in enumerate(pairs):
-        answers = [_answer_ids(tokenizer, text) for text in (pair.good, pair.bad)]
+        answers = [answer_ids(tokenizer, text) for text in (pair.good, pair.bad)]
         prompts = [_prompt_ids(tokenizer, text) for text in pair.prompts]
         found = logprobs([(prompt, answer) for prompt in prompts for answer in answers])
         per_token = [
@@ -157,7 +157,3 @@ def _prompt_ids(tokenizer: Any, text: str) -> list[int]:
         [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
     )
     return list(tokenizer.encode(rendered, add_special_tokens=False))
-
-
-def _answer_ids(tokenizer: Any, text: str) -> list[int]:
-    return [*tokenizer.encode(text, add_special_tokens=False), end_of_turn_id(tokenizer)]

@@ -158,10 +158,10 @@ def score_rows(
     requests: list[tuple[list[int], list[int]]] = []
     for row, prompt, texts in fitting:
         if all(texts):
-            requests += [(prompt, _answer_ids(tokenizer, text)) for text in texts]
+            requests += [(prompt, answer_ids(tokenizer, text)) for text in texts]
             if row.row_id in known:
                 answer = known[row.row_id]
-                requests.append((prompt, _answer_ids(tokenizer, answer.text, answer.is_whole)))
+                requests.append((prompt, answer_ids(tokenizer, answer.text, answer.is_whole)))
     scored = iter(zip(requests, logprobs(requests), strict=True))
     items, answers, unanswered = [], dict[str, Answer](), list[tuple[TrainingRow, list[int]]]()
     for row, prompt, texts in fitting:
@@ -286,7 +286,7 @@ def _fitting(
             continue
         wanted = (row.completion,) if row.kind == "unpaired" else (row.chosen, row.rejected)
         texts = [text or "" for text in wanted]
-        longest = max(len(_answer_ids(tokenizer, text)) for text in texts)
+        longest = max(len(answer_ids(tokenizer, text)) for text in texts)
         if max(map(len, whole)) + longest > max_length_tokens:
             n_too_long += 1
             continue
@@ -310,7 +310,7 @@ def _ids(tokenizer: Any, prompt: list[Message], tools: list[dict[str, Any]]) -> 
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _answer_ids(tokenizer: Any, text: str, is_whole: bool = True) -> list[int]:
+def answer_ids(tokenizer: Any, text: str, is_whole: bool = True) -> list[int]:
     """An answer's tokens and the end of turn: stopping is part of an answer."""
     end: Any = end_of_turn_id(tokenizer)
     return [*tokenizer.encode(text, add_special_tokens=False), *([end] if is_whole else [])]

@@ -28,6 +28,7 @@ from evals.score import BASE, FORMAT, ITEMS, MANIFEST, write_scores
 from evals.suites import Suite, content_hash
 from pawl import plugins
 from pawl.adapters import read_manifest
+from pawl.chat_template import prints_date
 from pawl.files import read_json, sha256_file, sha256_json, write_json
 from pawl.jobs import OnEvent, run_job
 from pawl.models import BaseModel
@@ -57,6 +58,7 @@ def score(
     n_placebos: int = 0,
     matchers: Sequence[str] = (),
     asking: Asking = UNPROMPTED,
+    today: str | None = None,
     watch: Path | None = None,
     out_dir: Path | None = None,
     benchmarks: bool = True,
@@ -81,6 +83,7 @@ def score(
             this model to that adapter, or to the base; of the prompt where ``asking`` has some.
         matchers: of installed packages, asked before ``evals.matching`` (``gate.matchers``).
         asking: system prompts with which people's prompts are asked; benchmarks have none.
+        today: the date that the base's chat template writes, where it does; None: the clock's.
         watch: a file that says when a benchmark needs no more items (``score.read_watch``).
         out_dir: a run's own copy, ``items.jsonl`` and then ``manifest.json``.
         benchmarks: False scores the holdout alone.
@@ -122,7 +125,9 @@ def score(
     if rows:
         by = [str(plugin) for plugin in plugins.load_all("matcher", matchers)]
         decides = {"rows": rows_hash(rows), "placebos": placebos} | ({"matchers": by} if by else {})
-        key = sha256_json(who | decides | ({"asking": asked} if asked else {}))
+        decides |= {"asking": asked} if asked else {}
+        decides |= {"today": today} if today and prints_date(model.check.template) else {}
+        key = sha256_json(who | decides)
         parts["holdout"] = scores_dir / f"holdout-{key[:16]}"
     missing = [part for part, folder in parts.items() if not _finished(folder)]
     if missing:
@@ -148,6 +153,7 @@ def score(
                     whole = placebo_of if placebo_of == BASE else Path(placebo_of).absolute()
                     named += ["--placebo-of", str(whole)]
                 named += ["--n-placebos", str(n_placebos)] if placebos else []
+                named += ["--today", today] if today else []
             return named + (["--asking", str(asking_file)] if asked else [])
 
         with tempfile.TemporaryDirectory(prefix="scoring-", dir=scores_dir) as name:

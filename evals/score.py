@@ -94,7 +94,7 @@ def run(args: argparse.Namespace, progress: Progress) -> None:
         items += bias.score_pairs(
             bias.load_pairs(),
             logprobs=scorer.answer_logprobs,
-            tokenizer=load_tokenizer(model_dir),
+            tokenizer=load_tokenizer(model_dir, bias.TODAY),
             on_progress=lambda done, total: progress("bias", done, total),
         )
     if audits:
@@ -155,7 +155,7 @@ def score_people(
         regression.score_rows,
         logprobs=scorer.answer_logprobs,
         model=scorer.model,
-        tokenizer=load_tokenizer(args.model.resolve()),
+        tokenizer=load_tokenizer(args.model.resolve(), args.today),
         max_length_tokens=scorer.max_length,
         matchers=plugins.load_all("matcher", args.matchers.split(",") if args.matchers else ()),
     )
@@ -386,6 +386,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--matchers", help="of installed packages: NAME,NAME")
     parser.add_argument("--placebo-of", help=f"adapter as large as the placebos, or {BASE!r}")
     parser.add_argument("--asking", type=Path, help="system prompts of what is compared, as JSON")
+    parser.add_argument("--today", help="date that chat templates write; default: the clock's")
     parser.add_argument("--n-placebos", type=int, default=0, help="random changes of this model")
     parser.add_argument("--watch", type=Path, help="what says when a benchmark needs no more items")
     parser.add_argument("--skip-benchmarks", action="store_true", help="score the holdout alone")

@@ -79,18 +79,30 @@ def neighbours(texts: Sequence[str], n_known: int = 0) -> list[list[int]]:
 def clusters(texts: Sequence[str]) -> list[int]:
     """The same number for texts that are nearly one, directly or over others."""
     distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    roots = list(range(len(distinct)))
+    sets = UnionFind(len(distinct))
     for i, near in enumerate(neighbours(list(distinct))):
         for j in near:
-            one, other = sorted((_root(roots, i), _root(roots, j)))
-            roots[other] = one
-    return [_root(roots, distinct[text]) for text in texts]
+            sets.join(i, j)
+    return [sets.first(distinct[text]) for text in texts]
 
 
-def _root(roots: list[int], i: int) -> int:
-    while roots[i] != i:
-        i = roots[i]
-    return i
+class UnionFind:
+    """Sets of the numbers below ``n``, at first each by itself."""
+
+    def __init__(self, n: int) -> None:
+        self._parents = list(range(n))
+
+    def first(self, i: int) -> int:
+        """The smallest number of the set that holds ``i``."""
+        while self._parents[i] != i:
+            self._parents[i] = self._parents[self._parents[i]]
+            i = self._parents[i]
+        return i
+
+    def join(self, i: int, j: int) -> None:
+        """Make one set of the two that hold these."""
+        one, other = sorted((self.first(i), self.first(j)))
+        self._parents[other] = one
 
 
 def _as_it_is(value: Any) -> Any:

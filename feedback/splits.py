@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from feedback.near_duplicates import comparable, neighbours
+from feedback.near_duplicates import UnionFind, comparable, neighbours
 from pawl.files import sha256_json
 from pawl.schemas import Message, Split
 from pawl.text import bare_words
@@ -117,16 +117,15 @@ def places_of_prompts(
                 if stays.setdefault(texts[text], stood) != stood:
                     stays[texts[text]] = None
     sides: list[Split | None] = []
-    roots = list(range(len(firsts)))  # the first text of each cluster, by the texts of it
+    clusters = UnionFind(len(firsts))
     for i, near in enumerate(neighbours(list(texts))):
         split = {sides[j] for j in near} - {None} or {split_of(firsts[i][0], salt)}
         split = {stays[i]} if i in stays else split
         sides.append(split.pop() if len(split) == 1 else None)
         if sides[i] is not None:
             for j in (j for j in near if sides[j] == sides[i]):
-                one, other = sorted((_root(roots, i), _root(roots, j)))
-                roots[other] = one
-    cluster = [_root(roots, i) for i in range(len(firsts))]
+                clusters.join(i, j)
+    cluster = [clusters.first(i) for i in range(len(firsts))]
     learned = {cluster[keys[key]] for key in released if key in keys}
     found: dict[str, Place] = {}
     for key, i in keys.items():
@@ -135,10 +134,3 @@ def places_of_prompts(
             side = "train"
         found[key] = Place(side, firsts[cluster[i]][1][:16])
     return found
-
-
-def _root(roots: list[int], i: int) -> int:
-    while roots[i] != i:
-        roots[i] = roots[roots[i]]
-        i = roots[i]
-    return i

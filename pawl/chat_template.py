@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,18 @@ def is_consistent(template: ChatTemplate) -> bool:
     return asked == template.render(TURN).partition(TURN[1]["content"])[0]
 
 
-def load_tokenizer(model_dir: Path) -> Any:
-    """Transformers' tokenizer of a base, with the settled template; it can pad."""
+def prints_date(text: str) -> bool:
+    """Whether a template writes today's date into prompts."""
+    return "strftime_now" in text
+
+
+def load_tokenizer(model_dir: Path, today: str | None = None) -> Any:
+    """Transformers' tokenizer of a base, with the settled template; it can pad.
+
+    Args:
+        today: the date (ISO 8601) that a template writes where it writes today's, so that prompts
+            are the same after midnight; None: the clock's.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
@@ -139,6 +150,10 @@ def load_tokenizer(model_dir: Path) -> Any:
         tokenizer.chat_template = settle(text, read_special_tokens(model_dir))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if today is not None:  # the template sees it instead of transformers' own function
+        tokenizer.apply_chat_template = partial(
+            tokenizer.apply_chat_template, strftime_now=datetime.fromisoformat(today).strftime
+        )
     return tokenizer
 
 

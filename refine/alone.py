@@ -77,7 +77,7 @@ def train_alone(
         say(f"{plan.method} ({plan.reason}) on {snapshot_dir.name}{asked}, in {run_dir}")
         beside_engine = work.fill_replay(client, settings, plan.n_replay_rows, say)
         job = (
-            work.job_in(run_dir, settings)
+            work.job_in(run_dir, settings, _today(run_dir / "train" / "job.json"))
             .weighing(client)
             .reporting_to(settings.monitoring.report_to, settings.state_dir / "monitoring")
         )
@@ -125,10 +125,10 @@ class Work:
     champion: str
     system_prompt: str | None
 
-    def job_in(self, folder: Path, settings: Settings) -> Job:
+    def job_in(self, folder: Path, settings: Settings, today: str) -> Job:
         return Job.in_run(
             folder, self.base, self.snapshot_dir, self.plan, settings.replay_dir,
-            system_prompt=self.system_prompt,
+            system_prompt=self.system_prompt, today=today,
         )  # fmt: skip
 
     def fill_replay(self, client: Client, settings: Settings, n_rows: int, say: Say) -> bool:
@@ -170,6 +170,13 @@ def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Sa
     snapshot_dir = augment(client, settings.train, base.fingerprint, snapshot_dir)
     champion = client.get("/admin/status")["champion"]
     return Work(base, snapshot_dir, plan, champion, asked_of(client, champion).system_prompt)
+
+
+def _today(job_path: Path) -> str:
+    """The date that chat templates write: of the job that is carried on, of a training or a search,
+    else today's."""
+    begun = read_json(job_path) if job_path.exists() else {}
+    return str(begun.get("train", begun).get("today") or datetime.now().date().isoformat())
 
 
 def _snapshot(client: Client, settings: Settings, snapshot_id: str | None) -> Path:
@@ -252,12 +259,12 @@ def search_alone(
         say(f"{work.plan.method} ({work.plan.reason}), {n_folds} folds, over {', '.join(names)}")
         say(f"in {folder}{again}")
         beside_engine = work.fill_replay(client, settings, most_replay(work.plan, dimensions), say)
-        train_job = work.job_in(folder, settings).weighing(client)
+        path = folder / "job.json"
+        train_job = work.job_in(folder, settings, _today(path)).weighing(client)
         job = SearchJob(
             folder, train_job, dimensions, n_folds, sampler, 60 * minutes, n_trials,
             settings.train.ray_address, n_at_once,
         )  # fmt: skip
-        path = folder / "job.json"
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, TypeAdapter(SearchJob).dump_json(job, indent=2))
         run_job(

@@ -29,6 +29,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from feedback.near_duplicates import UnionFind
 from pawl.chat_template import load_tokenizer
 from pawl.errors import PawlError
 from pawl.files import read_json, write_json
@@ -101,20 +102,15 @@ def held_out_kind(plan: Plan) -> str:
 def groups_of(rows: Sequence[TrainingRow]) -> dict[str, int]:
     """By row_id the number of a row's group: rows that share a cluster of near-duplicates or a
     conversation, directly or through others."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     numbers: dict[str, int] = {}
-    pairs = []
+    pairs: list[list[int]] = []
     for row in rows:
         names = [f"group {row.group_id}", f"cluster {row.cluster or row.group_id}"]
         pairs.append([numbers.setdefault(name, len(numbers)) for name in names])
-    if not pairs:
-        return {}
-    starts, ends = zip(*pairs, strict=True)
-    size = (len(numbers), len(numbers))
-    _, labels = connected_components(coo_matrix(([1] * len(pairs), (starts, ends)), size))
-    return {row.row_id: int(labels[at]) for row, at in zip(rows, starts, strict=True)}
+    sets = UnionFind(len(numbers))
+    for group, cluster in pairs:
+        sets.join(group, cluster)
+    return {row.row_id: sets.first(group) for row, (group, _) in zip(rows, pairs, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +211,7 @@ class Folds:
         rows = trained_rows(job.snapshot_dir)
         self.folds = make_folds(rows, self.kind, n_folds, job.plan.seed)
         groups = groups_of([row for row in rows if row.split == "train"])
-        self._tokenizer = load_tokenizer(job.model_dir)
+        self._tokenizer = load_tokenizer(job.model_dir, job.today)
         self._encode = encoder_of(self._tokenizer)
         limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
         config = read_json(job.model_dir / "config.json")

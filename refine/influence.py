@@ -62,6 +62,7 @@ from pawl.schemas import ItemScore, Message, TrainingRow, asked_with
 from refine.datasets import encoder_of
 from refine.planner import Plan
 from refine.train import trained_rows
+from refine.weights import load, load_base
 
 SUSPECTS = "suspects.json"
 N_ITEMS_OF_ROW = 3
@@ -162,9 +163,9 @@ def rank(
         return _noted(run_dir, "No item got worse." if rows else "No row was learned.")
     import torch
 
-    tokenizer = load_tokenizer(model_dir)
-    own_prompt = read_manifest(run_dir / "adapter").recipe.get("system_prompt")
-    encode = _prompted(encoder_of(tokenizer), own_prompt)
+    recipe = read_manifest(run_dir / "adapter").recipe
+    tokenizer = load_tokenizer(model_dir, recipe.get("today"))
+    encode = _prompted(encoder_of(tokenizer), recipe.get("system_prompt"))
     left_out: Counter[str] = Counter()
     items: list[tuple[ItemScore, list[Answer]]] = []
     for item in spread(broken.items, len(broken.items)):
@@ -178,7 +179,8 @@ def rank(
     if not items:
         return _noted(run_dir, "The records of the items that got worse don't tell what was asked.")
     random.Random(0).shuffle(rows)  # whatever time allows is a fair sample
-    model = _load(model_dir, run_dir / "adapter", torch)
+    base = load_base(model_dir, torch.float32)
+    model = load(base, run_dir / "adapter", trainable=True).eval()
     gradients = Gradients(model, torch)
     of_items: list[Any] = []
     for _, answers in items:
@@ -295,16 +297,6 @@ def _encoded(make: Callable[[], list[Answer]]) -> list[Answer]:
     except Exception:  # a chat template may raise anything
         return []
     return answers if all(0 < one.n_prompt < len(one.ids) for one in answers) else []
-
-
-def _load(model_dir: Path, adapter_dir: Path, torch: Any) -> Any:
-    """The trained model in float32."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    base = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=torch.float32)
-    model = PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=True)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 class Gradients:

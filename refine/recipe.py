@@ -57,6 +57,7 @@ def header(job: Job) -> dict[str, Any]:
             "rows_sha256": sha256_file(job.snapshot_dir / "rows.jsonl"),
         },
         **({"system_prompt": job.system_prompt} if job.system_prompt else {}),
+        **({"today": job.today} if job.today else {}),
         "plan": job.plan.as_json(),
         "seed": job.plan.seed,
         **({"plugins": {"trainer": str(plugins.load("trainer", trainer))}} if trainer else {}),

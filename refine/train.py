@@ -78,7 +78,8 @@ class Job:
     ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step;
     ``leave_out`` are row_ids of the snapshot that training does not see (cross-validation);
     ``traffic_path`` holds the prompts that rows are weighted by (``refine/domain.py``);
-    ``system_prompt`` stands before rows without one, as the adapter will be served."""
+    ``system_prompt`` stands before rows without one, as the adapter will be served; ``today`` is
+    the date that a chat template writes (None: the clock's)."""
 
     snapshot_dir: Path
     plan: Plan
@@ -96,6 +97,7 @@ class Job:
     leave_out: tuple[str, ...] = ()
     traffic_path: Path | None = None
     system_prompt: str | None = None
+    today: str | None = None
 
     @classmethod
     def in_run(
@@ -107,6 +109,7 @@ class Job:
         replay_dir: Path,
         champion_dir: Path | None = None,
         system_prompt: str | None = None,
+        today: str | None = None,
     ) -> Job:
         """The job of a run's folder: ``adapter`` and ``train`` lie in it."""
         return cls(
@@ -121,6 +124,7 @@ class Job:
             base.revision,
             champion_dir,
             system_prompt=system_prompt,
+            today=today,
         )
 
     def reporting_to(self, names: tuple[str, ...], folder: Path) -> Job:
@@ -253,7 +257,7 @@ def run(
     datasets.disable_progress_bars()
     held_out = set(job.leave_out)
     rows = [row for row in trained_rows(job.snapshot_dir) if row.row_id not in held_out]
-    tokenizer = load_tokenizer(job.model_dir)
+    tokenizer = load_tokenizer(job.model_dir, job.today)
     base = base_to_train(job.model_dir, job.plan)
     limit = job.plan.max_length_tokens or MAX_LENGTH_TOKENS
     limit = min(limit, int(base.config.get_text_config().max_position_embeddings))
@@ -266,6 +270,7 @@ def run(
         rows, domain = weigh(rows, traffic, base, tokenizer, job.plan.seed)
         if problem := domain.get("problem"):
             _note(report, "traffic", f"rows are not weighted by it: {problem}")
+    rows = [replace(row, prompt=asked_with(job.system_prompt, row.prompt)) for row in rows]
 
     report({"stage": "replay"})
     kept_answers = replay.answers_path(job.replay_dir, job.base_fingerprint)
@@ -282,7 +287,6 @@ def run(
     )
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
-    rows = [replace(row, prompt=asked_with(job.system_prompt, row.prompt)) for row in rows]
     whole_header = header(job)
     reporting = Reporting(job.report_to, job.work_dir.parent.name, whole_header)
     device = f"{base.device.type} {base.dtype}"
@@ -308,7 +312,7 @@ def run(
         report({"stage": stage.kind, **stage_rows.counts()})
         saved = StageCheckpoints(
             folders[stage.kind],
-            belongs_to(whole_header, [stage_rows.train, stage_rows.validation], device),
+            belongs_to(whole_header, [stage_rows.train, stage_rows.validation, job.today], device),
             clock,
             job.checkpoint_seconds if workers.rank == 0 else math.inf,
             partial(_note, report, stage.kind),

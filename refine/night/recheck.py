@@ -66,6 +66,7 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
                 benchmarks=False,
                 matchers=night.settings.gate.matchers,
                 asking=Asking(system_prompt),
+                today=night.run.state.today,
                 beside_engine=night.beside_engine,
                 on_event=night.progress("recheck"),
                 ray_address=night.settings.gate.ray_address,

@@ -44,6 +44,13 @@ class RunState:
     steps: dict[str, dict[str, float]] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def today(self) -> str | None:
+        """The date that chat templates write to its end; None: the clock's, as for a run that an
+        older version began."""
+        today: str | None = self.detail.get("today")
+        return today
+
 
 class Run:
     """A run's folder and its current state; every change of status is posted, then written."""
@@ -65,7 +72,7 @@ class Run:
         **detail: Any,
     ) -> Run:
         """Begin a run under a name that sorts by time; ``suite`` is the folder of its suite, which
-        stands in its ``detail`` beside the rest."""
+        stands in its ``detail`` beside the rest and the date on which it began."""
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         now = utc_now()
         run_id = f"run-{stamp}-{os.urandom(2).hex()}"
@@ -75,7 +82,8 @@ class Run:
         run = cls(settings.runs_dir / run_id, state, client)
         # Before it is posted, so that a kill leaves no run that the server knows and no night
         # carries on.
-        run._write(detail={"suite": suite, **detail})
+        today = datetime.now().date().isoformat()  # of the clock that templates read
+        run._write(detail={"suite": suite, "today": today, **detail})
         run._move("started")
         return run
 

@@ -343,6 +343,7 @@ def train_challenger(night: Night) -> Result:
         night.settings.replay_dir,
         night.champion_dir,
         night.compared[1].system_prompt,
+        night.run.state.today,
     ).reporting_to(night.settings.monitoring.report_to, night.settings.state_dir / "monitoring")
     job = job.weighing(night.client)
     train(
@@ -416,6 +417,7 @@ def score_role(role: str, night: Night) -> Result:
             data_dir=gate.data_dir,
             bias=gate.bias_audit,
             matchers=gate.matchers,
+            today=night.run.state.today,
             # Each night draws anew: no challenger is chosen by items that chose another one.
             seed=int(sha256_json(night.run.state.run_id)[:8], 16),
             asking=asking(known[role], champion, challenger, others, gate.n_placebos),

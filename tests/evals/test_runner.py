@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from evals.runner import Scores, read_scores, score
 from evals.score import item_score
 from evals.suites import Benchmark, Suite, draw, load
 from pawl.adapters import write_manifest
+from pawl.base_checks import check_base
 from pawl.errors import PawlError
 from pawl.models import BaseModel
-from tests.evals.conftest import make_hub
+from tests.evals.conftest import CHAT_TEMPLATE, make_hub
 
 pytestmark = pytest.mark.slow
 
@@ -148,6 +150,24 @@ def test_finished_scores_are_reused_and_only_the_new_holdout_is_scored(
     alone = score(model, None, n_items=N_ITEMS, **arguments)
     assert alone.manifest["reused"] == ["benchmarks"]
     assert len(alone.items) == 5 * N_ITEMS
+
+
+def test_people_s_prompts_are_asked_with_the_night_s_date(
+    model: BaseModel, arguments: dict[str, Any], snapshot_dir: Path, tmp_path: Path
+) -> None:
+    dated = tmp_path / "dated"
+    shutil.copytree(model.model_dir, dated)
+    template = "{{ strftime_now('%d %b') }}" + CHAT_TEMPLATE
+    (dated / "chat_template.jinja").write_text(template)
+    base = replace(model, model_dir=dated, check=check_base(dated), fingerprint="sha256:dated")
+    what = arguments | {"benchmarks": False, "snapshot_dir": snapshot_dir}
+    leap, later, again = (
+        score(base, None, today=day, **what) for day in ("2024-02-29", "2024-03-01", "2024-02-29")
+    )
+    said = [[item.detail["correction_logprob"] for item in one.items] for one in (leap, later)]
+    assert all(a != b for a, b in zip(*said, strict=True))
+    assert (leap.manifest["reused"], later.manifest["reused"]) == ([], [])
+    assert again.manifest["reused"] == ["holdout"]
 
 
 def test_weights_of_nan_give_errors_and_no_verdict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from pawl.settings import TrainSettings
 from refine.alone import train_alone
 from refine.domain import TRAFFIC, read_traffic
 from refine.night.state import newest_runs
-from refine.train import Job
+from refine.train import Job, write_job
 from tests.feedback.examples import make_promotion
 from tests.refine.interrupted import Event, run_until
 from tests.refine.night.test_nightly import World, night_settings
@@ -79,6 +80,9 @@ def test_one_that_was_killed_is_carried_on(world: World) -> None:
         train_alone(world.client, world.settings, on_event=die)
     [path] = world.settings.runs_dir.glob("train-*/train/job.json")
     task = TypeAdapter(Job).validate_json(path.read_bytes())
+    assert task.today == datetime.now().date().isoformat()
+    task = replace(task, today="2024-02-29")  # as if it had begun then
+    write_job(task)
     run_until(replace(task, checkpoint_seconds=0.0), lambda event: event.get("saved_step") == 2)
 
     other = world.settings.model_copy(update={"train": TrainSettings(seed=7, n_epochs=1)})
@@ -92,5 +96,6 @@ def test_one_that_was_killed_is_carried_on(world: World) -> None:
     run_dir, manifest = train_alone(world.client, world.settings, on_event=events.append)
     assert run_dir == path.parents[1]
     assert manifest.recipe["stages"][0]["n_resumed"] == 1
+    assert manifest.recipe["today"] == "2024-02-29"
     assert [event["note"] for event in events if "note" in event] == ["goes on from step 2"]
     assert not list(world.settings.runs_dir.glob(f"*/train/{CHECKPOINTS}"))

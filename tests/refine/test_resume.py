@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
+import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from refine import train
 from refine.monitoring import STEPS
 from tests.refine.interrupted import Event, rows_of, run_until
 from tests.refine.test_train import job
+from tests.refine.tiny import CHAT_TEMPLATE
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +140,39 @@ def test_time_that_was_spent_counts(world_model: Path, tmp_path: Path) -> None:
     assert recipe["stages"][0]["stopped_because"] == "out of time"
     assert recipe["seconds"] > 120
     assert recipe["stages"][0]["n_steps"] < 30  # the epoch in which the rate falls
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_date_in_prompts_stays_after_midnight(
+    method: str, world_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the training is in a zone where it is another day."""
+    dated = tmp_path / "dated"
+    shutil.copytree(world_model, dated)
+    template = CHAT_TEMPLATE.replace("{{ bos_token }}", "{{ bos_token + strftime_now('%d %b') }}")
+    (dated / "chat_template.jinja").write_text(template)
+    uninterrupted, task = (
+        replace(make_job(dated, tmp_path / name, method), today="2024-02-29") for name in "ab"
+    )
+    train.run(uninterrupted)
+    zones = ("Etc/GMT+12", "Etc/GMT-14")  # 26 hours apart
+    days = []
+    try:
+        for zone, step in zip(zones, (3, None), strict=True):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            days.append(datetime.now().date())
+            events = run_until(task, lambda event, n=step: n and event.get("saved_step") == n)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert days[0] != days[1]
+    assert "goes on from step 3" in [event.get("note") for event in events]
+    assert outcome(task) == outcome(uninterrupted)
+    assert read_manifest(task.out_dir).recipe["today"] == "2024-02-29"
+    of_another_day = replace(make_job(dated, tmp_path / "c", method), today="2024-03-01")
+    train.run(of_another_day)
+    assert outcome(of_another_day)[1] != outcome(uninterrupted)[1]  # it is in what is trained
 
 
 def test_another_training_in_the_folder_begins_anew(world_model: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from pawl.chat_template import load_tokenizer
 from pawl.curves import read_curves
 from pawl.errors import PawlError
 from pawl.models import resolve_model
-from pawl.schemas import TrainingRow
+from pawl.schemas import TrainingRow, asked_with
 from pawl.settings import Settings, TrainSettings
 from refine import train, trainer
+from refine.datasets import encoder_of
 from refine.monitoring import STEPS
-from refine.planner import choose
+from refine.planner import Stage, choose
 from refine.sft import LEARNED
 from tests.adapters_for_tests import MODULES
+from tests.refine.interrupted import run_until
 from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
 
 pytestmark = pytest.mark.slow
@@ -482,3 +485,36 @@ def _alive(pid: int) -> bool:
         return "Z" not in stat.rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
+
+
+def test_liked_answers_are_trained_with_the_champions_system_prompt(
+    world_model: Path, tmp_path: Path
+) -> None:
+    system, thing = "You talk about colours alone.", "chocolate"  # the longest of all rows
+    liked = [row("unpaired", thing, 3, completion=says(thing, "brown" * 9), label=True)]
+    task = job(world_model, tmp_path, corrections(9) + liked, n_replay_rows=0)
+    events = run_until(replace(task, system_prompt=system), lambda one: "longest_tokens" in one)
+    encode = encoder_of(load_tokenizer(world_model))
+    prompt = asked_with(system, liked[0].prompt)
+    taught, _ = encode(prompt, str(liked[0].completion), [])
+    assert events[-1]["longest_tokens"] == len(taught)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "longest", "pass_rows"),
+    [
+        (16, 10, 16),
+        (16, 100, 8),
+        (16, 900, 4),
+        (10, 100, 10),
+        (10, 150, 5),
+        (6, 300, 6),
+        (7, 900, 7),
+    ],
+)
+def test_passes_of_kto_make_the_batch_that_is_set(
+    batch_size: int, longest: int, pass_rows: int
+) -> None:
+    """1,000 tokens fit into a pass, and fewer than 4 rows are none."""
+    stage = Stage("kto", 1e-4, 1.0, batch_size)
+    assert trainer._pass_rows(stage, longest, 1000) == pass_rows

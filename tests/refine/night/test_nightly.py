@@ -201,6 +201,7 @@ def test_a_night_promotes_what_people_corrected(world: World) -> None:
     assert list(steps) == [step.name for step in STEPS if step.name not in others]
     assert steps["train"]["peak_memory_bytes"] > 50_000_000
     assert steps["score challenger"]["seconds"] > 0
+    assert run["detail"]["today"] == read_manifest(result.run_dir / "adapter").recipe["today"]
     fingerprint = read_manifest(result.run_dir / "adapter").fingerprint
     assert run["verdict"]["challenger_fingerprint"] == fingerprint
     assert read_manifest(world.settings.adapters_dir / "pawl@1").fingerprint == fingerprint
