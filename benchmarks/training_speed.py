@@ -41,6 +41,7 @@ from refine.demo.organisation import load_organisation
 from refine.held_out import encode_answers, loss_of
 from refine.planner import choose, hidden_size_of
 from refine.train import MAX_LENGTH_TOKENS, Job, train
+from refine.trainer import use_bf16
 from refine.weights import base_to_train, load, load_base
 
 SPEED_BAR, REPLAY_BAR, MOST_LOSS = 2.5, 8.0, 1.01
@@ -68,6 +69,9 @@ def main() -> None:
 
 
 def sft(base: BaseModel, work: Path, args: argparse.Namespace) -> None:
+    """Part ``sft``."""
+    import torch
+
     rows = correction_rows(load_organisation(), N_PHRASINGS, 0)
     options = {"method": "sft", "n_epochs": args.epochs, "n_replay_rows": 0, "max_minutes": 120}
     settings = load_settings({"train": options}, only_flags=True)
@@ -123,7 +127,8 @@ def sft(base: BaseModel, work: Path, args: argparse.Namespace) -> None:
     note = (
         f"{plan.counts['sft']} corrections, {n_tokens:,} tokens in {args.epochs:g} epochs, "
         f"{len(held_out)} held out. TRL's arm: SFTTrainer with a LoRA of the same rank, alpha, "
-        "layers, rate and seed, all else by default; steps alone, without imports and loading."
+        "layers, rate and seed, all else by default; steps alone, without imports and loading. "
+        f"Both in {'bf16' if use_bf16(torch) else 'float32, since this CPU has no bf16'}."
     )
     finish("training-speed", "Training against TRL's defaults", figures, missed=missed, note=note)
 
