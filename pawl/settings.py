@@ -803,7 +803,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path(".pawl"), description="the folder of store, adapters and logs")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
     port: int = Field(8000, ge=0, le=65535, description="of API and pages; 0: a free one")
-    api_key: SecretStr | None = Field(None, description="None: no key is asked for")
+    api_key: SecretStr | None = Field(
+        None, description="an administrator's; None: accounts and other keys alone"
+    )
     split_salt: str | None = Field(
         None,
         min_length=1,
@@ -952,10 +954,16 @@ def load_settings(
 def _read_file(config_path: Path | None) -> tuple[Path, dict[str, Any]]:
     """The settings file and what is in it. Raises PawlError: it can't be read."""
     path = config_path or Path("pawl.toml")
-    if config_path is not None and not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError:  # in a folder that may not be entered
+        is_there = config_path is not None
+    if config_path is None and not is_there:
+        return path, {}
+    if not is_there:
         raise PawlError(f"settings file {path} is not there", do="Check the path after --config")
     try:
-        return path, tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+        return path, tomllib.loads(path.read_text("utf-8"))
     except OSError as err:
         raise PawlError(
             f"settings file {path} can't be read", err.strerror or str(err), "Check the path"

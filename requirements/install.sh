@@ -31,13 +31,13 @@ fi
 python=
 for candidate in python3.11 python3.12 python3.13 python3; do
   if command -v "$candidate" >/dev/null 2>&1 &&
-    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then
     python=$candidate
     break
   fi
 done
 if [ -z "$python" ]; then
-  say "No Python 3.11 or newer on the PATH (found: $(python3 --version 2>&1 || echo none))."
+  say "No Python 3.11, 3.12 or 3.13 on the PATH (found: $(python3 --version 2>&1 || echo none))."
   say "Install python3.11 with its venv module, then type the same command again."
   exit 1
 fi

@@ -121,6 +121,15 @@ def run_server(
         asyncio.run(_serve(settings, base, store, listener, say, command, arguments))
 
 
+def addresses(listener: socket.socket) -> tuple[str, str]:
+    """A server's address, and the one for commands on this machine: they ask a server that listens
+    on all addresses at the loopback one, to which it answers whatever ``api.allowed_hosts`` are."""
+    host, port = listener.getsockname()[:2]
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url, local_url = (f"http://{f'[{one}]' if ':' in one else one}:{port}" for one in (host, local))
+    return url, local_url
+
+
 def _share_arenas() -> None:
     """Let glibc keep two arenas of memory instead of eight for each core.
 
@@ -194,9 +203,7 @@ async def _serve(
     except PawlError:
         app.close()
         raise
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}"
+    url, local_url = addresses(listener)
     server = Server(app, settings)
     stop_on_signals(server, say)
     try:
@@ -206,7 +213,8 @@ async def _serve(
         listening.cancel()
         if not serving.done():
             write_json(
-                settings.server_file, {"url": url, "pid": os.getpid(), "started_at": utc_now()}
+                settings.server_file,
+                {"url": local_url, "pid": os.getpid(), "started_at": utc_now()},
             )
             _log.info("listening on %s, process %d", url, os.getpid())
             say(f"Pawl is at {url}  (Ctrl-C stops it)")

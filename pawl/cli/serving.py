@@ -206,7 +206,8 @@ def _tell_complaints(client: Client) -> None:
 @click.command("settings")
 @click.pass_context
 def settings_command(ctx: click.Context) -> None:
-    """Every setting with its value now, where that comes from, and what it means."""
+    """Every setting as flags, environment and file give it, where from, and what it means. A running
+    server's: pawl status --json."""
     settings = settings_of(ctx)
     found = origins(flags_of(ctx), config_path=ctx.meta[FLAGS].get("config"))
 

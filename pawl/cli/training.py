@@ -37,7 +37,8 @@ def train_command(ctx: click.Context, snapshot: str | None, as_json: bool) -> No
 @click.option("--sampler", type=click.Choice(["tpe", "random", "grid"]), default="tpe",
               show_default=True, help="How recipes are proposed.")  # fmt: skip
 @click.option("--over", metavar="NAME,NAME", default="",
-              help="Settings of train that are searched. Default: all.")  # fmt: skip
+              help="Settings of train that are searched. Default: all but "
+              "label_smoothing, neftune_alpha and last_layers.")  # fmt: skip
 @click.option("--trials", "n_trials", type=click.IntRange(min=1),
               help="Most recipes; 1 cross-validates the settings as they are.")  # fmt: skip
 @click.option("--at-once", "n_at_once", type=click.IntRange(min=1), default=1, show_default=True,

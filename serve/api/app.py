@@ -27,6 +27,7 @@ from feedback.champion import BASE_VERSION
 from pawl.errors import PawlError
 from pawl.logs import request_id
 from pawl.models import BaseModel, resolve_model
+from pawl.schedule import SCHEDULE_LOG, ScheduleLog
 from pawl.schemas import (
     ChatAnswer,
     EngineHealth,
@@ -193,7 +194,9 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
         local and settings.oidc.issuer is None,
     )
     audit, api = Audit(store.access), settings.api
-    fronts = Fronts(local, api.allowed_hosts, api.allowed_origins)
+    # Commands on this machine ask for the address that it listens on.
+    hosts = (*api.allowed_hosts, settings.host) if api.allowed_hosts else ()
+    fronts = Fronts(local, hosts, api.allowed_origins)
     traces = Traces(settings.tracing) if settings.tracing.endpoint else None
     cross_origin = [Middleware(CrossOrigin, origins=fronts.origins)] if fronts.origins else []
     app = PawlApp(
@@ -217,7 +220,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     app.router.route_class = JsonRoute
     app.state.metrics, app.state.readers = gateway.metrics, gateway.readers
     _add_completion_routes(app, gateway, settings.engine.max_model_len_tokens)
-    _add_server_routes(app, gateway)
+    _add_server_routes(app, gateway, ScheduleLog(settings.state_dir / SCHEDULE_LOG))
     admission, turns = gateway.admission, StoreTurns()
     app.eraser = Eraser(store, settings, gateway.base)
     conversations = conversation_routes(store, admission, turns, app.eraser)
@@ -291,7 +294,7 @@ def _add_completion_routes(app: PawlApp, gateway: Gateway, max_length: int | Non
             route.app = applications[route.endpoint]
 
 
-def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
+def _add_server_routes(app: PawlApp, gateway: Gateway, nights: ScheduleLog) -> None:
     engine: Any = gateway.engine
 
     @app.get("/v1/models", tags=["models"])
@@ -323,7 +326,7 @@ def _add_server_routes(app: PawlApp, gateway: Gateway) -> None:
         """Counters in Prometheus' text form."""
         gateway.metrics.queue_length.set(gateway.admission.n_waiting)
         gateway.metrics.places_held.set(gateway.admission.n_held)
-        await gateway.metrics.ask(gateway.store, engine)
+        await gateway.metrics.ask(gateway.store, engine, nights)
         return Response(gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.get("/docs", include_in_schema=False)

@@ -4,21 +4,25 @@ whether it is full."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pawl.errors import PawlError
+from pawl.schedule import FINAL
 
 if TYPE_CHECKING:
     from feedback.store import Store
+    from pawl.schedule import ScheduleLog
     from serve.engine.replicas import AnyEngine
 
 ENGINE_SECONDS = 2.0  # for its metrics
@@ -137,6 +141,13 @@ class Metrics:
             "Replicas that were taken out, or that load has not called for.",
             registry=self.registry,
         )
+        self.nights = Gauge(
+            "pawl_night_timestamp_seconds",
+            "When a night last came to this outcome, in seconds since 1970 (schedule.jsonl).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._nights_of = (0, 0)  # time and size of the file when it was read
         self.http_requests = Counter(
             "pawl_http_requests",
             "Requests to routes of the API by HTTP status; 499: the client hung up.",
@@ -150,14 +161,27 @@ class Metrics:
         }  # fmt: skip
         self._take(())
 
-    async def ask(self, store: Store, engine: AnyEngine | None) -> None:
-        """Take over what the store and the engine say of themselves."""
+    async def ask(self, store: Store, engine: AnyEngine | None, nights: ScheduleLog) -> None:
+        """Take over what the store, the nights and the engine say of themselves."""
         try:
             self.store_memory.set(await asyncio.to_thread(store.memory_bytes))
         except PawlError:
             self.store_memory.set(math.nan)
+        await asyncio.to_thread(self._read_nights, nights)
         if engine is not None:
             await self._ask_engine(engine)
+
+    def _read_nights(self, log: ScheduleLog) -> None:
+        with contextlib.suppress(OSError):  # no night was due yet, or the file can't be read
+            status = log.path.stat()
+            if self._nights_of == (status.st_mtime_ns, status.st_size):
+                return
+            for event in log.read():
+                if event.outcome in FINAL:
+                    with contextlib.suppress(ValueError, TypeError):  # the file was edited
+                        at = datetime.fromisoformat(event.at).timestamp()
+                        self.nights.labels(event.outcome).set(at)
+            self._nights_of = (status.st_mtime_ns, status.st_size)
 
     async def _ask_engine(self, engine: AnyEngine) -> None:
         self.engine_restarts.set(engine.n_restarts)

@@ -52,7 +52,7 @@ def test_all_yaml_can_be_read() -> None:
 
 
 def test_settings_in_the_environment_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {**service("pawl")["environment"]}
+    given = {name: value or "" for name, value in service("pawl")["environment"].items()}
     given |= dict(re.findall(r"^\s*(?:ENV )?(PAWL_\w+)=(\S+)", DOCKERFILE, re.M))
     given |= {one["name"]: one["value"] for one in container()["env"]}
     ours = {name: value for name, value in given.items() if name.startswith("PAWL_")}

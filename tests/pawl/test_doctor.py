@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from feedback.store import Store
-from pawl.cli import cli
+from pawl.cli import cli, doctor
 from pawl.cli.doctor import Finding, examine
 from pawl.settings import Settings, load_settings
 from tests.adapters_for_tests import light_base
@@ -45,6 +45,16 @@ def test_no_store_is_made(tmp_path: Path) -> None:
     settings = _settings(tmp_path)
     assert _said_of_store(settings) is None
     assert not settings.database_path.exists()
+
+
+def test_a_library_that_the_engine_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = _settings(tmp_path)
+    monkeypatch.setattr(doctor, "NUMA", "libabsent.so.1")
+    [found] = [one for one in examine(settings) if one.name == "libnuma"]
+    assert (found.state, found.do) == ("missing", "apt-get install libnuma1")
+    assert "libabsent.so.1" in found.found
 
 
 def test_a_whole_store_is_read_and_let_go(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,26 @@ def test_broken_file_is_named() -> None:
 def test_a_file_asked_for_must_exist() -> None:
     with pytest.raises(PawlError, match=r"other\.toml is not there"):
         load_settings(config_path=Path("other.toml"))
+
+
+def test_a_folder_that_may_not_be_entered_has_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an administrator runs a command as the server's user from his own home."""
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o000)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(PermissionError):
+            Path("pawl.toml").exists()
+        assert load_settings({"state_dir": "/srv/pawl"}).state_dir == Path("/srv/pawl")
+        with pytest.raises(PawlError, match=r"pawl\.toml can't be read: Permission denied"):
+            load_settings(config_path=Path("pawl.toml"))
+    finally:
+        os.seteuid(user)
+        tmp_path.chmod(0o700)
 
 
 def test_frozen() -> None:

@@ -23,7 +23,7 @@ from pawl.files import read_json
 from pawl.schedule import FINAL, SCHEDULE_LOG, Event, Schedule, ScheduleLog
 from pawl.settings import ScheduleSettings, Settings
 from serve.engine import session as processes
-from serve.up import listen
+from serve.up import addresses, listen
 from tests import tiny_bases
 from tests.docs.commands import tutorial_blocks
 from tests.serve.live import REPOSITORY, Operator, eventually
@@ -147,6 +147,22 @@ def comes(url: str, text: str, stream: bool) -> bool:
         return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).is_success
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "local"),
+    [
+        ("0.0.0.0", "0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("::", "[::]", "[::1]"),
+    ],
+)
+def test_commands_ask_at_the_loopback_address(host: str, shown: str, local: str) -> None:
+    """Else ``api.allowed_hosts`` would refuse them where the server listens on all addresses."""
+    with listen(host, 0) as listener:
+        port = listener.getsockname()[1]
+        assert addresses(listener) == (f"http://{shown}:{port}", f"http://{local}:{port}")
+        socket.create_connection((local.strip("[]"), port)).close()
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from feedback.store import Store
+from pawl.schedule import SCHEDULE_LOG, Event, ScheduleLog
 from serve.api.metrics import Metrics, load_of
 
 
@@ -32,9 +34,10 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same(tmp_path: Path) -> None:
     engine: Any = Engine()
     assert b"pawl_engine_requests_running NaN" in metrics.text()
     store = Store.open(tmp_path / "pawl.duckdb")
+    nights = ScheduleLog(tmp_path / SCHEDULE_LOG)
 
     async def scrape() -> bytes:
-        await metrics.ask(store, engine)
+        await metrics.ask(store, engine, nights)
         return metrics.text()
 
     async def both() -> tuple[bytes, bytes]:
@@ -48,6 +51,15 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same(tmp_path: Path) -> None:
     assert engine.n_asked == 1
     store.close()
     assert b"pawl_store_memory_bytes NaN" in asyncio.run(scrape())
+    assert b"pawl_night_timestamp_seconds{" not in metrics.text()  # none was due yet
+    for at, outcome in (("01", "ran"), ("02", "failed"), ("03", "began"), ("04", "ran")):
+        nights.append(Event(None, f"2026-11-{at}T02:17:00.000000Z", outcome))
+    text = asyncio.run(scrape()).decode()
+    found = dict(re.findall(r'pawl_night_timestamp_seconds\{outcome="(\w+)"\} (\S+)', text))
+    assert {name: float(at) for name, at in found.items()} == {
+        "ran": datetime(2026, 11, 4, 2, 17, tzinfo=UTC).timestamp(),
+        "failed": datetime(2026, 11, 2, 2, 17, tzinfo=UTC).timestamp(),
+    }
 
 
 def test_what_was_counted_is_read_again() -> None:

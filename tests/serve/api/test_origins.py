@@ -49,6 +49,14 @@ def test_named_origins_and_names_alone_with_a_key(tmp_path: Path) -> None:
                 assert ask(app, "GET", path, Host=host, **KEY).status_code == 403, host
 
 
+def test_the_address_it_listens_on_may_be_asked_for(tmp_path: Path) -> None:
+    """Commands on this machine find it in ``server.json``."""
+    api = ApiSettings(allowed_hosts=("chat.example",))
+    with page(tmp_path, host="10.0.0.5", api_key="sesame", api=api) as app:
+        for host, status in (("10.0.0.5:8000", 200), ("10.0.0.6:8000", 403), ("chat.example", 200)):
+            assert ask(app, "GET", "/v1/models", Host=host, **KEY).status_code == status, host
+
+
 def test_without_the_setting_no_other_page_may_ask(tmp_path: Path) -> None:
     with page(tmp_path, api_key="sesame") as app:
         for method, more in (("OPTIONS", PREFLIGHT), ("GET", KEY)):
