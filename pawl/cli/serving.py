@@ -206,8 +206,10 @@ def _tell_complaints(client: Client) -> None:
 @click.command("settings")
 @click.pass_context
 def settings_command(ctx: click.Context) -> None:
-    """Every setting as flags, environment and file give it, where from, and what it means. A running
-    server's: pawl status --json."""
+    """Every setting as flags, environment and file give it, where from, and what it means.
+
+    ``pawl status --json`` has those of a running server.
+    """
     settings = settings_of(ctx)
     found = origins(flags_of(ctx), config_path=ctx.meta[FLAGS].get("config"))
 
