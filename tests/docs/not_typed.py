@@ -43,13 +43,15 @@ NOT_RUN = {
     r"\.venv/bin/python -m pip install --no-deps -r requirements/ray\.txt":
         "makes the environment that the tests run in, or runs them",
     r"requirements/lock\.sh|pip install .*|pip uninstall .*|git clone REPOSITORY /opt/pawl|"
-    r"git -C /opt/pawl pull && .*|pawl up --model Qwen/Qwen2\.5-0\.5B-Instruct|"
+    r"git -C /opt/pawl (pull|checkout OLD) && .*|git -C /opt/pawl rev-parse HEAD|"
+    r"pawl up --model Qwen/Qwen2\.5-0\.5B-Instruct|"
     r"pawl eval smollm2-135m --suite official --limit 300|"
     r"python -m examples translation --model \S+":
         "fetches packages, commits, models or benchmarks from the net",
     r"make demo|pawl --state-dir \.pawl-demo .*|"
     r"python -m examples (sentiment|support|topics|summaries|extraction|tone|translation)":
         "trains the model that comes with Pawl for half an hour and more: make bars does",
+    r"apt-get install .*": "installs Debian's packages",
     r"useradd .*|systemctl .*|systemd-analyze \w+": "needs root and systemd as the first process",
     r"docker .*": "needs a container engine; tests/deploy reads the files",
     r"kubectl .*|kustomize .*": "needs a cluster of Kubernetes; tests/deploy reads the files",

@@ -50,7 +50,7 @@ def test_the_newest_are_asked_once_and_a_child_that_fails_ends_no_night(tmp_path
     snapshot = write_snapshot(tmp_path / "snapshot", rows)
     settings = Settings(state_dir=tmp_path / "state")
     lines: list[str] = []
-    run: Any = SimpleNamespace(run_dir=tmp_path, state=SimpleNamespace(champion="base"))
+    run: Any = SimpleNamespace(run_dir=tmp_path, state=SimpleNamespace(champion="base", today=None))
     night = Night(Server(), settings, run, base, suite, False, lines.append, Progress(tmp_path, {}))
     pairs = [one for one in rows if one.kind == "pair"]
     last = pairs[-1].row_id
@@ -75,7 +75,7 @@ def test_steps_that_go_on_without_what_failed_end_with_the_time(tmp_path: Path) 
         write_json(tmp_path / "scores" / role / "manifest.json", {})
     write_json(tmp_path / "snapshot.json", snapshot)
     write_json(tmp_path / "plan.json", Plan("sft", "", {}).as_json())
-    run: Any = SimpleNamespace(run_dir=tmp_path, state=SimpleNamespace(champion="base"))
+    run: Any = SimpleNamespace(run_dir=tmp_path, state=SimpleNamespace(champion="base", today=None))
     settings = Settings(state_dir=tmp_path / "state")
     now = Progress(tmp_path, {})
     night = Night(Server(), settings, run, base, load("everyday"), False, lambda line: None, now)
