@@ -15,6 +15,7 @@ from feedback.tables import FEEDBACK_COLUMNS, PROMOTION_COLUMNS, Row, record_fro
 from pawl.schemas import Feedback, Promotion
 
 Read = Callable[[str, Sequence[Any]], list[Row]]
+_TABLES = ("feedback", "promotions", "verdicts")
 _MOVES = {
     ("live", "promote"): "version.promoted",
     ("live", "rollback"): "version.rolled_back",
@@ -39,11 +40,16 @@ class Change:
 
 
 def changes_since(read: Read, seq: int, limit: int) -> list[Change]:
-    """The first ``limit`` rows after ``seq`` of the tables concerned, in their order."""
+    """The first ``limit`` rows after ``seq`` of the tables concerned, in their order. What comes
+    while the tables are read, one after the other, is left for the next time: a row of the first
+    would be passed over for a newer one of the last."""
+    newest = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {one}" for one in _TABLES)
+    [(until,)] = read(f"SELECT max(seq) FROM ({newest})", [])
 
     def rows(columns: str, table: str) -> list[Row]:
         return read(
-            f"SELECT seq, {columns} FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?", [seq, limit]
+            f"SELECT seq, {columns} FROM {table} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+            [seq, until, limit],
         )
 
     changes = [_of_feedback(*row) for row in rows(FEEDBACK_COLUMNS, "feedback")]

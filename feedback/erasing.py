@@ -93,42 +93,26 @@ def forget(
     *,
     decode: Callable[[str], Decode | None] = lambda fingerprint: None,
     say: Say = lambda step: None,
-    keeps_access: bool = False,
     wait_seconds: float = MOST_SECONDS,
 ) -> dict[str, Any]:
-    """Erase a person; the certificate.
+    """Erase a person, with their account or key and the raters that it named; the certificate.
 
     Args:
         user: a rater's id, or the name of an account or key.
         decode: by a base's fingerprint, how its token ids become text.
         say: called with the name of each step as it begins.
-        keeps_access: erase what was asked and said under exactly this name until now, and let the
-            account or key of the name stand; else it goes too, with the raters that it named. The
-            plan is written at once, so where it has to wait, the next erasing carries it on.
 
     Raises:
         PawlError: a night or ``pawl why`` runs (``night_runs``), nothing is kept under the name, or
             a step failed; what was begun is carried on by the next call, and by the next start.
     """
     plan = _plan(asked_by, user)
-    if keeps_access:
-        plan |= _plan_of_own(store, user)
-        _save_plan(settings, plan)
-    with ExitStack() as held:
-        try:
-            held.enter_context(_alone(settings, wait_seconds))
-        except PawlError:
-            if keeps_access:  # it counts no more while it waits
-                _take_back(store, user, plan["until"])
-            raise
+    with _alone(settings, wait_seconds):
         carried = [
             done
             for done in carry_on(store, settings, decode=decode, say=say, is_alone=True)
             if _is_of(done, user)
         ]
-        if keeps_access:  # done above, or by whoever had the lock before
-            found = reversed(certificates(settings.state_dir))
-            return next(one for one in found if _is_of(one, user))
         for done in carried:
             if "until" not in done:
                 return done
@@ -143,15 +127,22 @@ def forget(
         return _Erasure(store, settings, plan, decode, say).run()
 
 
-def _plan_of_own(store: Store, user: str) -> dict[str, Any]:
-    """What an erasing of all that stands under this name now has in its plan. Presets are hidden at
-    once, as conversations are. Raises PawlError: nothing is kept (``unknown_user``)."""
+def forget_own(store: Store, settings: Settings, user: str) -> None:
+    """Write the plan by which the next erasing (``erase_deleted``) takes all out of the files that
+    was asked and said under exactly this name until now. Presets are hidden at once, and feedback
+    counts no more; the account or key of the name stands.
+
+    Raises:
+        PawlError: nothing is kept under the name (``unknown_user``).
+    """
     names_of(store, user)
     store.conversations.delete_presets(user)
     store.flush()
     with store.rewriter.database.reading() as cursor:
         until = max(utc_now(), newest_of(cursor, user))  # the clock may have stepped back
-    return {"names": [user], "keeps_access": True, "until": until}
+    own = {"names": [user], "keeps_access": True, "until": until}
+    _save_plan(settings, _plan(user, user) | own)
+    _take_back(store, user, until)
 
 
 def _take_back(store: Store, user: str, at: str) -> None:

@@ -42,7 +42,6 @@ from pawl.errors import PawlError
 from pawl.schedule import parse_cron, parse_quiet, parse_zone
 
 DEFAULT_MODEL = "smollm2-135m"
-SECRETS = ("api_key", "webhook", "webhook.url", "webhook.secret", "judge", "judge.api_key")
 BUILT_IN = (DEFAULT_MODEL, "auto", "official", "everyday", "bias")  # whatever lies in the folder
 
 
@@ -935,7 +934,7 @@ def load_settings(
                 problems.append(f"{key}: {_unknown(key)}")
             elif not key:  # about several at once; the input is all of them, the key included
                 problems.append(why)
-            elif key in SECRETS:  # not said back
+            elif key in _secrets():  # not said back
                 problems.append(f"{key}: {why}")
             else:
                 problems.append(f"{key} = {fault['input']!r}: {why}")
@@ -949,6 +948,18 @@ def load_settings(
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     values["state_dir"] = settings.state_dir.expanduser().absolute()
     return Settings.model_construct(**values)
+
+
+def _secrets() -> set[str]:
+    """Keys whose value may hold a secret: of a group that has one, the group too."""
+    found = {"tracing", "tracing.endpoint"}  # an address with a password in it
+    for name, field in Settings.model_fields.items():
+        if "SecretStr" in str(field.annotation):
+            found.add(name)
+        for part, inner in getattr(field.annotation, "model_fields", {}).items():
+            if "SecretStr" in str(inner.annotation):
+                found |= {name, f"{name}.{part}"}
+    return found
 
 
 def _read_file(config_path: Path | None) -> tuple[Path, dict[str, Any]]:
@@ -990,8 +1001,8 @@ def shared_settings(settings: Settings) -> dict[str, Any]:
     """The settings that a night beside a server takes over from it, as JSON; no secrets, and paths
     are absolute, since the two may have been started in different folders."""
     groups = {"model", "model_revision", "split_salt", "engine", "train", "gate", "promotion",
-              "curation", "schedule"}  # fmt: skip
-    values = settings.model_dump(mode="json", include=groups)
+              "curation", "schedule", "judge"}  # fmt: skip
+    values = settings.model_dump(mode="json", include=groups, exclude={"judge": {"api_key"}})
     for group, key in ((values, "model"), (values["gate"], "suite"), (values["gate"], "data_dir")):
         if group[key] is None or group[key] in BUILT_IN:
             continue

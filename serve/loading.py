@@ -56,10 +56,15 @@ class Loader:
         """Adapters that a replica holds, each under the version that it came with."""
         return frozenset().union(*(one.loaded for one in self._replicas))
 
+    def is_of_this_base(self, version: str) -> bool:
+        """Whether a version's prompt and sampling were made for the base that is served."""
+        settings = self._store.version_settings(version)
+        return settings is None or settings.base_fingerprint == self._base.fingerprint
+
     async def broken(self, version: str) -> str:
         """Why a version can't be served with this base; empty when it can."""
         settings, weights = self._store.version_settings(version), self._store.weights_of(version)
-        if settings is not None and settings.base_fingerprint != self._base.fingerprint:
+        if settings is not None and not self.is_of_this_base(version):
             return (f"{version} was made for another base ({settings.base_fingerprint[:19]} is not "
                     f"{self._base.fingerprint[:19]})")  # fmt: skip
         if weights == BASE_VERSION:

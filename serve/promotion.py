@@ -363,6 +363,10 @@ class Promoter:
             row = replace(row, probe=asdict(result))
             if result.outcome != "failed":
                 return await self._steps.flip(row, result.reason)
+            if not await self._steps.loader.base_answers():
+                return await self._steps.flip(
+                    row, "the engine went away: the next start loads and probes it"
+                )
             await self._steps.let_go(target)
             return await self._steps.record(row, "refused", result.reason)
 

@@ -208,10 +208,13 @@ class Steps:
                 await self.let_go(version)
 
     def _made(self, others: Collection[str]) -> set[str]:
-        """The newest versions that nobody promoted yet and that need no other weights in the engine
-        than ``others``."""
+        """The newest versions of this base that nobody promoted yet and that need no other weights
+        in the engine than ``others``."""
         there = {BASE_VERSION, *map(self.store.weights_of, others)}
-        made = [one for one in self._unpromoted() if self.store.weights_of(one) in there]
+        made = [
+            one for one in self._unpromoted()
+            if self.store.weights_of(one) in there and self.loader.is_of_this_base(one)
+        ]  # fmt: skip
         return set(sorted(made, key=number_of)[-_MOST_MADE:])
 
     def _unpromoted(self) -> set[str]:

@@ -225,22 +225,25 @@ class Notifier(Teller):
         pause: Callable[[int], float] = _usual_pause,
     ) -> None:  # fmt: skip
         self._notify = plugin.part.notify
-        self._call: asyncio.Future[Any] | None = None
+        self._call: asyncio.Future[Any] | None = None  # until its end was seen
+        self._told = ""  # of which change
         super().__init__(
             f"the notifier {plugin}", store, state_dir / f"notifier-{plugin.name}.json",
             lambda outcome: metrics.notifiers.labels(plugin.name, outcome).inc(), pause,
         )  # fmt: skip
 
     async def _send(self, change: Change) -> tuple[bool, str]:
-        if self._call is not None and not self._call.done():
-            return True, "it is still busy with an earlier call"
-        message = {"id": change.change_id, **await self._message(change)}
-        self._call = in_thread(self._notify, message)
-        # Waited for without cancelling it: done is what ended.
+        if self._call is None:
+            message = {"id": change.change_id, **await self._message(change)}
+            self._call, self._told = in_thread(self._notify, message), change.change_id
+        # Waited for without cancelling it: done is what ended. A call that takes longer is waited
+        # for again, and not made twice.
         await asyncio.wait({self._call}, timeout=ANSWER_SECONDS)
         if not self._call.done():
-            return True, f"it took more than {ANSWER_SECONDS:.0f} s"
-        error = self._call.exception()
+            return True, f"it takes more than {ANSWER_SECONDS:.0f} s"
+        error, self._call = self._call.exception(), None
+        if self._told != change.change_id:  # one that was given up
+            return await self._send(change)
         return not isinstance(error, OSError), place_of(error) if error else ""
 
 

@@ -79,7 +79,10 @@ def settings_beside_server(
         return own
     theirs = Pawl(server.url, api_key_of(own)).status().settings
     rest = own.model_dump(exclude=set(theirs))  # where it listens, its key, its log
-    settings = load_settings(merged(rest | theirs, flags_of(ctx)), only_flags=True)
+    values = rest | theirs
+    if "judge" in theirs:  # its key is no server's to tell
+        values["judge"] = {**theirs["judge"], "api_key": own.judge.api_key}
+    settings = load_settings(merged(values, flags_of(ctx)), only_flags=True)
     for key, value, there in _differences(settings, theirs):
         if key.startswith(_SERVERS_WORK):
             say(_is_ignored(key, value, there))

@@ -34,7 +34,10 @@ def dry_run(client: Client, settings: Settings, *, say: Say = lambda line: None)
     asked = asked_of(client, champion)
     mended = known_mended(settings, base, asked.system_prompt)
     manifest = client.post("/admin/snapshots", {"mended": mended})
-    found, _ = evidence.collect(client, settings, manifest, seed="dry-run", champion=champion)
+    found, _ = evidence.collect(
+        client, settings, manifest, seed="dry-run", champion=champion,
+        base_fingerprint=base.fingerprint,
+    )  # fmt: skip
     rows = read_rows(Path(manifest["dir"]))
     plan = choose(rows, settings, hidden_size=hidden_size_of(base.model_dir))
     counts = [

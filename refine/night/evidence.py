@@ -19,6 +19,7 @@ from feedback.champion import BASE_VERSION
 from feedback.near_duplicates import comparable, neighbours
 from feedback.snapshots import read_rows
 from feedback.splits import prompt_key
+from pawl.adapters import MANIFEST, read_manifest
 from pawl.client import Client
 from pawl.files import read_json, write_json
 from pawl.schemas import Look, TrainingRow
@@ -46,7 +47,13 @@ class NightEvidence:
 
 
 def collect(
-    client: Client, settings: Settings, manifest: dict[str, Any], *, seed: str, champion: str
+    client: Client,
+    settings: Settings,
+    manifest: dict[str, Any],
+    *,
+    seed: str,
+    champion: str,
+    base_fingerprint: str,
 ) -> tuple[NightEvidence, list[TrainingRow]]:
     """Ask the server for traffic and ledger, and choose the rows to score beside the holdout.
 
@@ -90,7 +97,7 @@ def collect(
         n_controls=len(more) - len(kept),
         n_kept=len(kept),
         n_decided_before=len({key for look in looks for key in look.prompts}),
-        best=best_champion(client, settings, champion),
+        best=best_champion(client, settings, champion, base_fingerprint),
         power=power,
     )
     return evidence, more
@@ -142,14 +149,21 @@ def write_watch(run_dir: Path, rules: GateRules, anchors: list[str]) -> Path:
     return path
 
 
-def best_champion(client: Client, settings: Settings, champion: str) -> str | None:
-    """The version that was live once and did best on the benchmarks, by its mean difference from
-    the anchor in its own verdict; None where it is the champion or the anchor, which are scored
-    anyway."""
+def best_champion(
+    client: Client, settings: Settings, champion: str, base_fingerprint: str
+) -> str | None:
+    """The version of this base that was live once and did best on the benchmarks, by its mean
+    difference from the anchor in its own verdict; None where it is the champion or the anchor,
+    which are scored anyway."""
     best, most = None, 0.0  # the anchor's own difference is zero
     for move in client.get("/admin/history"):
         path = settings.runs_dir / str(move.get("run_id")) / "verdict.json"
         if (move["outcome"], move["kind"]) != ("live", "promote") or not path.exists():
+            continue
+        folder = settings.adapters_dir / str(move["version"])
+        if not (folder / MANIFEST).exists():
+            continue
+        if read_manifest(folder).base_fingerprint != base_fingerprint:
             continue
         verdict = read_json(path)
         # At the first promotion the champion was the anchor.
@@ -159,5 +173,4 @@ def best_champion(client: Client, settings: Settings, champion: str) -> str | No
         gains = [row["difference"] for row in rows]
         if gains and sum(gains) / len(gains) > most:
             best, most = str(move["version"]), sum(gains) / len(gains)
-    is_scored = best in (None, champion, settings.gate.anchor, BASE_VERSION)
-    return None if is_scored or not (settings.adapters_dir / str(best)).is_dir() else best
+    return None if best in (champion, settings.gate.anchor, BASE_VERSION) else best

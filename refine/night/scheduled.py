@@ -63,9 +63,11 @@ def run_scheduled(
         if err.code in outcomes or due is None or not err.retryable:
             write(outcomes.get(err.code, "failed"), str(err))
         raise
-    except KeyboardInterrupt:
-        if due is None:
+    except BaseException as err:
+        if due is None and isinstance(err, KeyboardInterrupt):
             write("stopped", "it was interrupted; the next night carries it on")
+        elif due is None:
+            write("failed", f"{type(err).__name__}: {err}")
         raise
     ran: Outcome = "no_run" if result.outcome == "no_run" else "ran"
     write(ran, result.describe().partition("\n")[0], result.run_id)

@@ -160,6 +160,7 @@ def snapshot(night: Night) -> Result:
         manifest,
         seed=night.run.state.run_id,
         champion=night.run.state.champion,
+        base_fingerprint=night.run.state.base_fingerprint,
     )
     evidence.write(night.run.run_dir, found, more)
     write_json(night.path("snapshot.json"), manifest)
@@ -258,6 +259,8 @@ def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
             try:
                 known = {row.row_id for row in read_rows(folder)}
             except (PawlError, OSError, TypeError) as err:  # TypeError: rows of another version
+                if isinstance(err, PawlError) and err.code == OUT_OF_TIME:
+                    raise
                 night.say(f"  all rows count as new, those of {last.run_id} can't be read: {err}")
     n_new = sum(row.row_id not in known for row in rows)
     if n_new >= night.min_new_rows:

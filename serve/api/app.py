@@ -41,7 +41,16 @@ from pawl.server import make_admin_key
 from pawl.settings import Settings
 from serve.api.admission import Admission
 from serve.api.audit import Audit
-from serve.api.auth import GUARDED, OPEN_ROUTES, Auth, CrossOrigin, Fronts, UnderPath, is_loopback
+from serve.api.auth import (
+    GUARDED,
+    OPEN_ROUTES,
+    Auth,
+    CrossOrigin,
+    Fronts,
+    UnderPath,
+    addresses_of,
+    is_loopback,
+)
 from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway
 from serve.api.count_tokens import count_tokens
@@ -195,8 +204,7 @@ def make_app(settings: Settings, gateway: Gateway, *more: APIRouter) -> PawlApp:
     )
     audit, api = Audit(store.access), settings.api
     # Commands on this machine ask for the address that it listens on.
-    hosts = (*api.allowed_hosts, settings.host) if api.allowed_hosts else ()
-    fronts = Fronts(local, hosts, api.allowed_origins)
+    fronts = Fronts(local, api.allowed_hosts, api.allowed_origins, addresses_of(settings.host))
     traces = Traces(settings.tracing) if settings.tracing.endpoint else None
     cross_origin = [Middleware(CrossOrigin, origins=fronts.origins)] if fronts.origins else []
     app = PawlApp(

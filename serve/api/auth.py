@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -95,6 +96,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def addresses_of(host: str) -> set[str]:
+    """What a host's name or address stands for, as they are written in a request."""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:  # it can't be listened on either
+        return set()
+
+
 def foreign_origin(headers: Headers, allowed: Collection[str] = ()) -> PawlError | None:
     """The refusal of a request that a page of another server sends, but for the origins named."""
     origin = headers.get("origin")
@@ -116,13 +125,15 @@ class Fronts:
     ``is_local``: only this machine reaches it. While no key is asked for it then answers to this
     machine's names for itself alone: a page of ``evil.com`` can make that name point here, and its
     requests carry it as ``Host``. ``hosts``: further names; where there are some, no other will
-    do, with a key neither. ``origins``: exact ones (``https://app.example``), or ``*``, which
+    do, with a key neither. ``own``: the addresses that it listens on, where commands on this
+    machine ask. ``origins``: exact ones (``https://app.example``), or ``*``, which
     stands for any where a key is asked for.
     """
 
     is_local: bool
     hosts: Collection[str] = ()
     origins: Collection[str] = ()
+    own: Collection[str] = ()
 
     def foreign_host(self, headers: Headers, is_open: bool) -> PawlError | None:
         """The refusal of a ``Host`` header that may not be asked for."""
@@ -133,7 +144,7 @@ class Fronts:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             name = ""
-        if name == IN_PROCESS or is_loopback(name) or name in self.hosts:
+        if name == IN_PROCESS or is_loopback(name) or name in (*self.hosts, *self.own):
             return None
         names = ["localhost", "127.0.0.1", *self.hosts]
         return PawlError(

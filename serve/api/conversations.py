@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 
 from feedback.branches import Entry, Tree, first_choice, n_left_out, newest_of
 from feedback.conversations import cut, first_question, markdown
-from feedback.erasing import erase_deleted, forget
+from feedback.erasing import erase_deleted, forget_own
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.schemas import (
@@ -213,14 +213,11 @@ class Eraser:
 
     async def erase(self, rater_id: str, conversation_id: str | None) -> bool:
         """Whether what was hidden, with None all of a person, is out of the files already."""
-        forget_all = partial(self._forget, rater_id)
-        if conversation_id is not None:
-            waits = self._turn.locked() or time.monotonic() < self._next
-            return not waits and await self._in_time(self._erase_deleted)
-        if not self._turn.locked():
-            return await self._in_time(forget_all)
-        # Its plan is written at once, and the next erasing carries it on.
-        return await self._tried(forget_all) or await self._in_time(self._erase_deleted)
+        if conversation_id is None:  # its plan is written at once; an erasing carries it on
+            await run_in_threadpool(self._plan_all, rater_id)
+        elif self._under_way or time.monotonic() < self._next:
+            return False
+        return await self._in_time()
 
     def close(self) -> None:
         """Wait for the end of what is under way in the files, and begin nothing more; called before
@@ -228,49 +225,41 @@ class Eraser:
         with self._in_thread:
             self._is_closed = True
 
-    async def _in_time(self, work: Callable[[], None]) -> bool:
+    async def _in_time(self) -> bool:
         """Whether the files were erased in ``answer_seconds``."""
-        task = asyncio.create_task(self._in_turn(work))
+        task = asyncio.create_task(self._in_turn())
         self._under_way.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._under_way.discard)
         done, _ = await asyncio.wait({task}, timeout=self.answer_seconds)
         return bool(done) and task.result()
 
-    async def _in_turn(self, work: Callable[[], None]) -> bool:
-        def held() -> None:
-            with self._in_thread:
-                if self._is_closed:
-                    raise PawlError("the server stops", code="locked")
-                work()
-
+    async def _in_turn(self) -> bool:
+        """Whether the files were erased. What was deleted is hidden, so whoever deleted it is not
+        told of a fault: it is logged, and the next erasing tries again."""
         async with self._turn:
-            return await self._tried(held)
-
-    async def _tried(self, work: Callable[[], None]) -> bool:
-        try:
-            await run_in_threadpool(work)
-        except PawlError as err:
-            if err.code not in ("locked", "night_runs"):
-                raise
-            _log.info("what was deleted waits to be erased: %s", err)
-            return False
-        return True
-
-    def _ended(self, task: asyncio.Task[bool]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("what was deleted could not be erased: %s", error, exc_info=error)
+            try:
+                await run_in_threadpool(self._erase_deleted)
+                is_erased = True
+            except Exception as err:
+                if isinstance(err, PawlError) and err.code in ("locked", "night_runs"):
+                    _log.info("what was deleted waits to be erased: %s", err)
+                    return False
+                _log.exception("what was deleted could not be erased")
+                is_erased = False
+            self._next = time.monotonic() + ERASING_SECONDS
+            return is_erased
 
     # -- in a thread
 
     def _erase_deleted(self) -> None:
-        erase_deleted(self._store, self._settings, decode=decoder(self._base), wait_seconds=0)
-        self._next = time.monotonic() + ERASING_SECONDS
+        with self._in_thread:
+            if self._is_closed:
+                raise PawlError("the server stops", code="locked")
+            erase_deleted(self._store, self._settings, decode=decoder(self._base), wait_seconds=0)
 
-    def _forget(self, rater_id: str) -> None:
+    def _plan_all(self, rater_id: str) -> None:
         try:
-            forget(self._store, self._settings, rater_id, rater_id, decode=decoder(self._base),
-                   keeps_access=True, wait_seconds=0)  # fmt: skip
+            forget_own(self._store, self._settings, rater_id)
         except PawlError as err:
             if err.code != "unknown_user":  # nothing is kept
                 raise

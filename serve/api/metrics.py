@@ -143,7 +143,8 @@ class Metrics:
         )
         self.nights = Gauge(
             "pawl_night_timestamp_seconds",
-            "When a night last came to this outcome, in seconds since 1970 (schedule.jsonl).",
+            "When a night last began, and came to each outcome, in seconds since 1970; one that "
+            "began and came to none was killed.",
             ["outcome"],
             registry=self.registry,
         )
@@ -177,7 +178,7 @@ class Metrics:
             if self._nights_of == (status.st_mtime_ns, status.st_size):
                 return
             for event in log.read():
-                if event.outcome in FINAL:
+                if event.outcome in (*FINAL, "began"):
                     with contextlib.suppress(ValueError, TypeError):  # the file was edited
                         at = datetime.fromisoformat(event.at).timestamp()
                         self.nights.labels(event.outcome).set(at)

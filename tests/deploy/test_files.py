@@ -171,6 +171,7 @@ def test_queries_ask_for_metrics_and_labels_that_exist() -> None:
         assert set(names) <= set(labels), query
         used = {one for group in re.findall(r"by \(([^)]*)\)", query) for one in group.split(", ")}
         used |= set(re.findall(r"[{,](\w+)=~?\"", query)) - {"job"}
+        used -= {"instance"}  # Prometheus' own, as job is
         assert all(used <= labels[name] for name in names), query
         asked |= {re.sub("_(total|bucket)$", "", name) for name in names}
     exported = {family.name for family in metrics.registry.collect()}
@@ -195,6 +196,8 @@ def test_prometheus_reads_its_files() -> None:
     for kind, name in (("config", "prometheus.yml"), ("rules", "alerts.yml")):
         more = ["--syntax-only"] if kind == "config" else []  # its key lies in the container
         subprocess.run([tool, "check", kind, *more, str(DEPLOY / "monitoring" / name)], check=True)
+    subprocess.run([tool, "test", "rules", str(Path(__file__).with_name("alerts_test.yml"))],
+                   check=True)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)

@@ -43,7 +43,7 @@ NOT_RUN = {
     r"\.venv/bin/python -m pip install --no-deps -r requirements/ray\.txt":
         "makes the environment that the tests run in, or runs them",
     r"requirements/lock\.sh|pip install .*|pip uninstall .*|git clone REPOSITORY /opt/pawl|"
-    r"git -C /opt/pawl (pull|checkout OLD) && .*|git -C /opt/pawl rev-parse HEAD|"
+    r"git -C /opt/pawl (pull|checkout OLD) && .*|git -C /opt/pawl (rev-parse HEAD|checkout main)|"
     r"pawl up --model Qwen/Qwen2\.5-0\.5B-Instruct|"
     r"pawl eval smollm2-135m --suite official --limit 300|"
     r"python -m examples translation --model \S+":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from feedback.curation import UNLEARNED, curate
-from feedback.erasing import certificates, erase_deleted, forget
+from feedback.erasing import carry_on, certificates, erase_deleted, forget, forget_own
 from feedback.formats import Exchange, export_file
 from feedback.retention import erase_by_age
 from feedback.reviews import decide
@@ -148,13 +148,15 @@ def test_who_erases_all_of_their_own_keeps_the_account(settings: Settings) -> No
         behind = answered(store, rater_id="front/ann")
         note = store.conversations.note("c-1", "ann")
         store.conversations.keep(replace(note, title="A title that goes with it all")).result()
-        done = forget(store, settings, "ann", "ann", keeps_access=True)
+        forget_own(store, settings, "ann")
+        assert erase_deleted(store, settings) is None  # nothing else was deleted
+        [done] = certificates(settings.state_dir)
         assert (done["asked_by"], done["store"]["found"]) == ("the person", 0)
         assert store.access.accounts.account("ann") == account
         assert store.access.accounts.sessions("ann")
         assert store.completions() == [behind]
         assert store.conversations.ids_of("ann") == []
-        forget(store, settings, "front", "front", keeps_access=False)
+        forget(store, settings, "front", "front")
         assert store.completions() == []
         again = answered(store)  # who stays may go on
         assert store.completions() == [again]
@@ -200,11 +202,11 @@ def test_all_of_their_own_goes_later_where_a_night_runs(
         store.access.accounts.add(Account("ann", Role.USER, "h", False, None, utc_now(), utc_now()))
         own_words(store, MARK)
         with hold_lock(settings.state_dir / "nightly.lock", "a night runs", ""):
-            with pytest.raises(PawlError) as err:
-                forget(store, settings, "ann", "ann", keeps_access=True, wait_seconds=0)
-            assert err.value.code == "night_runs"
-            with pytest.raises(PawlError):  # as often as they like
-                forget(store, settings, "ann", "ann", keeps_access=True, wait_seconds=0)
+            for _ in range(2):  # as often as they like
+                forget_own(store, settings, "ann")
+                with pytest.raises(PawlError) as err:
+                    erase_deleted(store, settings, wait_seconds=0)
+                assert err.value.code == "night_runs"
             assert store.conversations.presets("ann") == []
             assert store.current_feedback(rater_id="ann") == []
             own_words(store, "what came later")
@@ -231,9 +233,7 @@ def test_who_asked_for_their_own_is_forgotten_whole_where_an_operator_asks(
             corrected(store, f"c-{name}", rater_id=name)
         store.access.accounts.add(Account("ann", Role.USER, "h", False, None, utc_now(), utc_now()))
         for name in ("ann", "eve"):
-            lock = hold_lock(settings.state_dir / "nightly.lock", "a night runs", "")
-            with lock, pytest.raises(PawlError):
-                forget(store, settings, name, name, keeps_access=True, wait_seconds=0)
+            forget_own(store, settings, name)
             forget(store, settings, name, "the operator")  # eve has nothing else
         assert store.access.accounts.account("ann") is None
         assert store.completions() == []
@@ -244,8 +244,8 @@ def test_who_erases_all_of_their_own_may_go_on_while_it_is_done(settings: Settin
         begun = make_completion()
         corrected(store, "c-1")
         later: list[Completion] = []
-        forget(store, settings, "ann", "ann", keeps_access=True,
-               say=lambda step: later.append(answered(store)))  # fmt: skip
+        forget_own(store, settings, "ann")
+        carry_on(store, settings, say=lambda step: later.append(answered(store)))
         store.append_completion(begun).result()  # began before, ended after
         assert store.completions() == later
         [done] = certificates(settings.state_dir)
@@ -261,7 +261,8 @@ def test_a_reviewer_s_words_that_took_over_an_erased_correction_go(settings: Set
         )
         decide(store, accepted, "reviewer")
         assert curate(store, settings).rows
-        forget(store, settings, "ann", "ann", keeps_access=True)
+        forget_own(store, settings, "ann")
+        erase_deleted(store, settings)
         assert store.current_feedback() == []
         assert store.reviews.history() == []
         assert curate(store, settings).rows == []
@@ -292,7 +293,8 @@ def test_what_is_newer_than_a_clock_that_stepped_back_is_deleted_too(settings: S
         assert store.completions() == []
         assert erase_deleted(store, settings) is not None
         corrected(store, "c-2", created_at=ahead)
-        forget(store, settings, "ann", "ann", keeps_access=True)
+        forget_own(store, settings, "ann")
+        erase_deleted(store, settings)
         assert store.completions() == []
         again = answered(store)
         assert store.completions() == [again]

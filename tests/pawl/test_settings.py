@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -128,6 +129,23 @@ def test_a_secret_is_in_no_message() -> None:
     assert load_settings({"train": {"lora_rank": 8}}).api_key is not None
 
 
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"oidc": {"issuer": "https://id.example", "client_secret": "open-sesame"}},
+        {"oidc": {"client_id": "pawl", "client_secret": ["open-sesame"]}},
+        {"webhook": {"url": "https://sesame@a.example"}},
+        {"judge": {"url": "https://a.example/v1", "api_key": "open-sesame"}},
+        {"tracing": {"endpoint": "ftp://ann:open-sesame@a.example"}},
+    ],
+)
+def test_a_group_with_a_secret_is_in_no_message(group: dict[str, Any]) -> None:
+    [name] = group
+    with pytest.raises(PawlError, match=name) as caught:
+        load_settings(group)
+    assert "sesame" not in str(caught.value)
+
+
 def test_an_adapter_that_the_engine_would_refuse_is_not_trained() -> None:
     with pytest.raises(PawlError, match=r"train\.lora_rank = 32 is above engine\.max_lora_rank"):
         load_settings({"train": {"lora_rank": 32}})
@@ -138,8 +156,11 @@ def test_an_adapter_that_the_engine_would_refuse_is_not_trained() -> None:
 
 def test_what_a_night_takes_over_holds_no_secret_and_no_relative_path() -> None:
     Path("hub").mkdir()
-    shared = shared_settings(load_settings({"api_key": "open-sesame", "gate": {"data_dir": "hub"}}))
+    judge = {"url": "https://judge.example/v1", "model": "large", "api_key": "open-sesame"}
+    settings = {"api_key": "open-sesame", "gate": {"data_dir": "hub"}, "judge": judge}
+    shared = shared_settings(load_settings(settings))
     assert "sesame" not in str(shared)
+    assert (shared["judge"]["model"], "api_key" in shared["judge"]) == ("large", False)
     assert shared["gate"]["data_dir"] == str(Path("hub").absolute())
     assert shared["gate"]["suite"] == "auto"
 

@@ -6,7 +6,9 @@ Over 400 lines: every way in which a promotion may fail has its test here, on on
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from feedback.store import Store
 from pawl.adapters import WEIGHTS
 from pawl.errors import PawlError
 from pawl.files import sha256_file
-from pawl.schemas import Promotion, PromotionRequest
+from pawl.schemas import Promotion, PromotionRequest, VersionSettings, utc_now
 from serve.api.errors import status_of
 from tests.adapters_for_tests import SPOILT, approved_run, light_adapter
+from tests.feedback.examples import make_promotion
 from tests.serve.toy_world import World, toy_settings, toy_world, until
 
 
@@ -478,6 +481,42 @@ def test_without_an_engine_a_rollback_moves_the_pointer(tmp_path: Path) -> None:
             assert world.store.champion() == "pawl@1"
         async with toy_world(tmp_path) as world:
             assert world.promoter.offered == {"pawl@1"}
+            await still_serves(world, "pawl@1")
+
+    run(test())
+
+
+def test_a_prompt_that_was_made_for_another_base_is_not_offered(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with toy_world(tmp_path, with_engine=False) as world:
+            for version, base in (("pawl@1", "sha256:other"), ("pawl@2", world.base.fingerprint)):
+                prompt = VersionSettings(version, utc_now(), "ann", BASE_VERSION, base, "Be brief.",
+                                         {}, f"sha256:{version}")  # fmt: skip
+                world.store.append_version_settings(prompt).result()
+                made = make_promotion(version, "made", promotion_id=version)
+                world.store.append_promotion(made).result()
+        async with toy_world(tmp_path) as world:
+            assert world.promoter.offered == {"pawl@2"}
+
+    run(test())
+
+
+@pytest.mark.slow
+def test_a_rollback_moves_the_pointer_where_the_champion_took_the_engine_with_it(
+    tmp_path: Path,
+) -> None:
+    """Also before anybody noticed that it is gone."""
+
+    async def test() -> None:
+        async with toy_world(tmp_path) as world:
+            for seed in (1, 2):
+                await world.promoter.promote(force(world.adapter(f"a{seed}", seed)))
+            os.kill(world.engine.pid, signal.SIGKILL)
+            assert world.engine.is_ready
+            moved = await world.promoter.rollback()
+            assert (moved.outcome, moved.version) == ("live", "pawl@1")
+            await until(lambda: world.engine.state == "ready")
+            await until(lambda: world.promoter.offered == {"pawl@1"})
             await still_serves(world, "pawl@1")
 
     run(test())

@@ -9,7 +9,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from feedback.changes import changes_since
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.plugins import Plugin
@@ -227,6 +228,32 @@ def test_a_notifier_that_fails_and_hangs_is_told_the_rest(
     with running(Notifier(plugin, store, tmp_path, metrics, pause=lambda n: 0.01)):
         said(store, answered(store), thumb="down", comment="six")
         eventually(lambda: notes.taken[-2:] == ["five", "six"], "nothing is told again")
+        # One that takes long is waited for, and not told again.
+        n_calls, n_delivered = notes.n_calls, outcomes("delivered")
+        notes.plan = [slow := threading.Event()]
+        threading.Timer(0.7, slow.set).start()
+        said(store, answered(store), thumb="down", comment="seven")
+        eventually(lambda: outcomes("delivered") == n_delivered + 1, "the slow one has ended")
+        assert (notes.n_calls, outcomes("given_up")) == (n_calls + 1, 2)
+
+
+def test_what_comes_while_the_tables_are_read_is_told_the_next_time(store: Store) -> None:
+    """A promotion that is read must not hide feedback that came before it."""
+    first = said(store, answered(store), thumb="down")
+    more: list[str] = []
+
+    def read(sql: str, values: Sequence[Any]) -> list[Any]:
+        rows = store.read(sql, values)
+        if " FROM feedback WHERE" in sql and not more:
+            more.append(said(store, answered(store), thumb="down").feedback_id)
+            store.append_promotion(make_promotion("pawl@1", "live", promotion_id="p")).result()
+        return rows
+
+    told = changes_since(read, 0, 100)
+    assert [one.change_id for one in told] == [first.feedback_id]
+    told = changes_since(read, told[-1].seq, 100)
+    assert [one.kind for one in told] == ["feedback.flagged", "version.promoted"]
+    assert told[0].change_id == more[0]
 
 
 @pytest.mark.parametrize(

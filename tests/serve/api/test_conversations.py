@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from feedback.branches import Tree, newest_of
-from feedback.erasing import certificates
+from feedback.erasing import UNFINISHED, certificates
 from feedback.retention import erase_by_age
 from pawl.client import Pawl
 from pawl.files import hold_lock
@@ -387,6 +387,21 @@ def test_a_server_that_stops_lets_an_erasing_end(tmp_path: Path) -> None:
         closing.result(60)
         assert len(certified(settings, 1)) == 1
         assert erase(server, "ann", everything=True).json()["is_erased"] is False  # no more of them
+
+
+def test_what_can_not_be_erased_now_is_hidden_all_the_same(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state")
+    with live(settings) as server:
+        for name in ("ann/1", "ann/2"):
+            say(server, "ann", name, "asked by ann")
+        broken = settings.state_dir / "erasures" / f"erasure-1{UNFINISHED}"
+        broken.parent.mkdir()
+        broken.write_text("{")
+        told = {"n_conversations": 1, "is_erased": False}
+        assert erase(server, "ann", conversation_id="ann/1").json() == told
+        assert ids_of(listed(server, "ann")) == ["ann/2"]
+        broken.unlink()
+        assert erase(server, "ann", everything=True).json()["is_erased"] is True
 
 
 def test_what_is_not_to_be_learned_may_be_said_before_the_first_message(server: Live) -> None:

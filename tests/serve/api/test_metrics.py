@@ -59,6 +59,7 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same(tmp_path: Path) -> None:
     assert {name: float(at) for name, at in found.items()} == {
         "ran": datetime(2026, 11, 4, 2, 17, tzinfo=UTC).timestamp(),
         "failed": datetime(2026, 11, 2, 2, 17, tzinfo=UTC).timestamp(),
+        "began": datetime(2026, 11, 3, 2, 17, tzinfo=UTC).timestamp(),
     }
 
 

@@ -52,9 +52,12 @@ def test_named_origins_and_names_alone_with_a_key(tmp_path: Path) -> None:
 def test_the_address_it_listens_on_may_be_asked_for(tmp_path: Path) -> None:
     """Commands on this machine find it in ``server.json``."""
     api = ApiSettings(allowed_hosts=("chat.example",))
-    with page(tmp_path, host="10.0.0.5", api_key="sesame", api=api) as app:
-        for host, status in (("10.0.0.5:8000", 200), ("10.0.0.6:8000", 403), ("chat.example", 200)):
-            assert ask(app, "GET", "/v1/models", Host=host, **KEY).status_code == status, host
+    for listens_on, asked_as in (("10.0.0.5", "10.0.0.5:8000"), ("FD00::1", "[fd00::1]:8000")):
+        with page(tmp_path, host=listens_on, api_key="sesame", api=api) as app:
+            for host, status in ((asked_as, 200), ("10.0.0.6:8000", 403), ("chat.example", 200)):
+                assert ask(app, "GET", "/v1/models", Host=host, **KEY).status_code == status, host
+            refused = ask(app, "GET", "/v1/models", Host="evil.example", **KEY)
+            assert asked_as.rpartition(":")[0] not in refused.text  # it is nobody else's business
 
 
 def test_without_the_setting_no_other_page_may_ask(tmp_path: Path) -> None:
