@@ -30,6 +30,9 @@ log = logging.getLogger("pawl.models")
 CONVERSION = 1  # raise it when the same file is to give another folder
 WAIT_SECONDS = 3600.0  # for another process that converts the same file
 N_BYTES_PER_WEIGHT = 2  # bfloat16
+# Architectures of which transformers 5.19 reads how positions are scaled beyond the first context;
+# of others it makes a model that answers otherwise than the file's, in silence.
+SCALED_POSITIONS = ("gpt-oss", "gpt_oss")
 # Vocabularies whose digits stand alone, by the file's ``tokenizer.ggml.pre``. Transformers 5.19
 # splits them as GPT-2 does, which gives "\n\n1." other tokens than the model was trained on.
 SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r")
@@ -207,6 +210,9 @@ def _read_header(path: Path) -> dict[str, Any]:
         # How many bytes the tensors end at: a shorter file was cut off.
         end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
         n_weights = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        factors = [t.name for t in reader.tensors if t.name.startswith("rope_f")]
+        scaling = next((str(field.contents()) for key, field in reader.fields.items()
+                        if key.endswith(".rope.scaling.type")), "none")  # fmt: skip
     except (ValueError, IndexError, KeyError, OSError, OverflowError) as err:
         raise PawlError(
             f"model file {path} can't be read as GGUF",
@@ -230,6 +236,13 @@ def _read_header(path: Path) -> dict[str, Any]:
             f"model file {path} has no chat template",
             "a conversation could not be turned into a prompt",
             "Choose the GGUF of an instruct model",
+        )
+    is_scaled = factors or scaling != "none"
+    if is_scaled and str(fields.get("general.architecture")) not in SCALED_POSITIONS:
+        raise PawlError(
+            f"model file {path} scales its positions ({', '.join([scaling, *factors])})",
+            "transformers doesn't read that from GGUF: the converted model would answer otherwise",
+            "Give the model's folder with safetensors, or its hub id",
         )
     return {**fields, "n_weights": n_weights}
 

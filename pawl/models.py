@@ -5,6 +5,7 @@ python -m pawl.models     makes the default model ready, as the installation doe
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -166,6 +167,10 @@ def _download(name: str, revision: str | None, only_look: bool) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    if revision is None:  # what was fetched stays the base, whatever its owner changes later
+        with contextlib.suppress(LocalEntryNotFoundError, OSError, ValueError):
+            known = snapshot_download(name, allow_patterns=patterns, local_files_only=True)
+            revision = Path(known).name
     try:
         return Path(
             snapshot_download(

@@ -797,7 +797,7 @@ class Settings(BaseSettings):
 
     model: str = Field(DEFAULT_MODEL, description="'smollm2-135m', a GGUF file, a folder, a hub id")
     model_revision: str | None = Field(
-        None, description="branch, tag or commit of a hub model; None: its newest"
+        None, description="branch, tag or commit of a hub model; None: what was fetched first"
     )
     state_dir: Path = Field(Path(".pawl"), description="the folder of store, adapters and logs")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")

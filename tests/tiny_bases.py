@@ -189,10 +189,11 @@ def quantised(folder: Path) -> Path:
     return _base(folder, more={"quantization_config": config, "dtype": "float16"}, change=pack)
 
 
-def gguf(folder: Path) -> Path:
-    """A Llama as one GGUF file (answers the file)."""
+def gguf(folder: Path, *, scaling: str | None = None, has_factors: bool = False) -> Path:
+    """A Llama as one GGUF file (answers the file); with positions that are scaled, as the file
+    says or by factors beside the weights."""
     import numpy as np
-    from gguf import GGUFWriter, TokenType
+    from gguf import GGUFWriter, RopeScalingType, TokenType
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tiny.gguf"
@@ -207,6 +208,10 @@ def gguf(folder: Path) -> Path:
     writer.add_head_count_kv(N_KV_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(HEAD)
+    if scaling is not None:
+        writer.add_rope_scaling_type(RopeScalingType(scaling))
+    if has_factors:
+        writer.add_tensor("rope_freqs.weight", np.ones(HEAD // 2, np.float32))
     writer.add_vocab_size(len(vocabulary))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")

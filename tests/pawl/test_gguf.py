@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,13 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(
         convert_gguf(bad, tmp_path / "cache")
     assert "\n" not in str(caught.value)
     assert {n for n in _names(tmp_path / "cache") if not n.endswith(".log")} <= NOTHING_LEFT
+
+
+@pytest.mark.parametrize("scaled", [{"scaling": "yarn"}, {"has_factors": True}])
+def test_scaled_positions_are_not_dropped_in_silence(tmp_path: Path, scaled: Any) -> None:
+    bad = tiny_bases.gguf(tmp_path / "file", **scaled)
+    with pytest.raises(PawlError, match="scales its positions"):
+        convert_gguf(bad, tmp_path / "cache")
 
 
 def test_a_cache_that_cannot_be_made_is_said(file: Path, tmp_path: Path) -> None:

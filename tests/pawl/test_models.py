@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from pawl.errors import PawlError
 from pawl.models import resolve_model
+from tests.serve.live import serving
 
 
 def make_model(folder: Path, **changes: object) -> Path:
@@ -95,6 +97,38 @@ def test_a_hub_model_comes_from_the_hubs_cache(
         resolve_model("owner/other", cache_dir=tmp_path)
     with pytest.raises(PawlError, match=r"not on this machine yet.*'pawl up --model owner/other'"):
         resolve_model("owner/other", cache_dir=tmp_path, download=False)
+
+
+def test_what_the_hub_has_newer_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a start after the owner's next commit would refuse the champion: another base."""
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(403)
+
+        do_HEAD = do_GET
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cache = tmp_path / "hub" / "models--owner--tiny"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "snapshots").mkdir()
+    make_model(cache / "snapshots" / commit)
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with serving(server := ThreadingHTTPServer(("127.0.0.1", 0), Hub)):
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        found = resolve_model("owner/tiny", cache_dir=tmp_path)
+    assert found.fingerprint == f"hub:owner/tiny@{commit}"
+    of_model = [path for path in asked if "/owner/tiny/" in path]
+    assert of_model
+    assert [path for path in of_model if commit not in path] == []
 
 
 def test_a_revision_of_a_folder_is_refused(tmp_path: Path) -> None:
