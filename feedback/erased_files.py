@@ -158,12 +158,21 @@ def trained_on(state_dir: Path, n_trained: dict[str, int]) -> list[dict[str, Any
     return found
 
 
-def redact_probe(adapter_dir: Path, theirs: Theirs, search: Search, decode: Decode | None) -> int:
+def redact_probe(
+    adapter_dir: Path,
+    theirs: Theirs,
+    search: Search,
+    decode: Decode | None,
+    *,
+    stays_usable: bool = False,
+) -> int:
     """Take the positions after the person's texts out of an adapter's probe record, and hash it
-    anew; how many positions are left.
+    anew; how many positions are not after them.
 
     Args:
         decode: token ids of the adapter's base to text; without it every position goes.
+        stays_usable: leave a record as it is where no position would be left: no engine serves an
+            adapter without any.
     """
     positions = read_json(adapter_dir / PROBE)
     prompts = [  # templates may add to a system prompt, or leave it out
@@ -181,7 +190,7 @@ def redact_probe(adapter_dir: Path, theirs: Theirs, search: Search, decode: Deco
 
     kept = [one for one in positions if not is_theirs(one["prefix_ids"])]
     manifest = read_json(adapter_dir / "manifest.json")
-    if kept != positions:
+    if kept != positions and (kept or not stays_usable):
         write_json(adapter_dir / PROBE, kept)
     digest = sha256_file(adapter_dir / PROBE)
     if manifest["files_sha256"][PROBE] != digest:  # also after a kill between the two

@@ -33,14 +33,15 @@ def erase_by_age(
 
     Args:
         decode: by a base's fingerprint, how its token ids become text. Adapters of a base that it
-            doesn't know lose their probe records whole.
+            doesn't know keep their probe records whole.
 
     Returns:
-        ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased.
+        ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased; and ``probes_kept``:
+        adapters whose probe records stay as they are, since none of their positions may stay.
     """
     erase_deleted(store, settings, decode=decode, is_night=True)
     if settings.retention.unrated_days is None and settings.retention.all_days is None:
-        return {"n_answers": 0, "n_feedback": 0, "snapshots": []}
+        return {"n_answers": 0, "n_feedback": 0, "snapshots": [], "probes_kept": []}
     with while_erasing(settings):
         return _erase_by_age(store, settings, decode)
 
@@ -50,6 +51,7 @@ def _erase_by_age(
 ) -> dict[str, Any]:
     rules, counts = settings.retention, Counter[str]()
     snapshots: dict[str, dict[str, int]] = {}
+    probes_kept: list[str] = []
     for days, keeps_rated in ((rules.all_days, False), (rules.unrated_days, True)):
         if days is None:
             continue
@@ -70,7 +72,7 @@ def _erase_by_age(
         if not keeps_rated:
             theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
             theirs.ids = theirs.completion_ids | theirs.feedback_ids
-            snapshots |= _erase_rows(store, settings, theirs, decode)
+            snapshots, probes_kept = _erase_rows(store, settings, theirs, decode)
             theirs.ids |= theirs.row_ids()
             search, *_ = theirs.searches()
             redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
@@ -79,29 +81,35 @@ def _erase_by_age(
             count = changed.get(table, {"n_before": 0, "n_after": 0})
             counts[name] += count["n_before"] - count["n_after"]
     return {"n_answers": counts["n_answers"], "n_feedback": counts["n_feedback"],
-            "snapshots": sorted(snapshots)}  # fmt: skip
+            "snapshots": sorted(snapshots), "probes_kept": probes_kept}  # fmt: skip
 
 
 def _erase_rows(
     store: Store, settings: Settings, theirs: Theirs, decode: Callable[[str], Decode | None]
-) -> dict[str, dict[str, int]]:
-    """Take rows that are too old out of snapshots, probe records, runs and kept scores."""
+) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Take rows that are too old out of snapshots, probe records, runs and kept scores; the
+    snapshots, and the adapters whose probe records had to stay as they are."""
     with store.rewriter.database.reading() as cursor:
         read_rows(cursor, theirs)
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
     files.read_run_rows(settings.runs_dir, theirs)
     ids, key = theirs.ids | theirs.row_ids(), secrets.token_bytes(32)
     search = Search(ids, (), ())
+    probes_kept: list[str] = []
     for one in files.trained_on(settings.state_dir, theirs.n_trained):
-        folder, base = settings.state_dir / one["dir"], str(one["base_fingerprint"])
-        if not files.redact_probe(folder, theirs, search, decode(base)):
+        folder, decoded = settings.state_dir / one["dir"], decode(str(one["base_fingerprint"]))
+        if not files.redact_probe(folder, theirs, search, decoded, stays_usable=True):
+            probes_kept.append(one["adapter"])
             _log.warning(
-                "the probe record of %s held what is too old alone, and is empty: an engine that "
-                "starts goes back to the version before",
+                "the probe record of %s stays as it is, since without it the version could not be "
+                "served: %s",
                 one["adapter"],
+                "it is of another base, so its positions can't be read"
+                if decoded is None
+                else "every position comes after a prompt that is too old",
             )
     files.redact_runs(settings.runs_dir, lambda: Redactor(ids, key, search))
     files.erase_scores(settings.scores_dir, ids)
     tombstone = {"erased_at": utc_now(), "asked_by": "retention", "erasure_id": None}
     files.erase_snapshots(settings.snapshots_dir, snapshots, tombstone)
-    return snapshots
+    return snapshots, probes_kept

@@ -13,7 +13,7 @@ from feedback.retention import erase_by_age
 from feedback.service import take_snapshot
 from feedback.snapshots import ERASED_SNAPSHOT
 from feedback.store import Store
-from pawl.adapters import PROBE
+from pawl.adapters import PROBE, ProbePosition, read_probe, write_probe
 from pawl.files import read_json, sha256_file, write_json
 from pawl.settings import RetentionSettings, Settings
 from tests.feedback.examples import answered, conversation_in, said
@@ -55,7 +55,7 @@ def test_by_age(tmp_path: Path) -> None:
                 name for name, one in by_name.items() if store.get_completion(one.completion_id)
             }
 
-        nothing = {"n_answers": 0, "n_feedback": 0, "snapshots": []}
+        nothing = {"n_answers": 0, "n_feedback": 0, "snapshots": [], "probes_kept": []}
         assert erase_by_age(store, kept, decode) == nothing
         assert left() == by_name.keys()
 
@@ -69,7 +69,7 @@ def test_by_age(tmp_path: Path) -> None:
             state_dir=tmp_path, retention=RetentionSettings(unrated_days=30, all_days=365)
         )
         assert erase_by_age(store, both, decode) == {
-            "n_answers": 1, "n_feedback": 1, "snapshots": [snapshot.name],
+            **nothing, "n_answers": 1, "n_feedback": 1, "snapshots": [snapshot.name],
         }  # fmt: skip
         assert left() == {"new", "rated", "worse"}
         assert [path.name for path in snapshot.iterdir()] == [ERASED_SNAPSHOT]
@@ -110,3 +110,35 @@ def test_prompts_that_are_too_old_leave_probe_records(
     assert read_json(adapter / PROBE) == [{"prefix_ids": [2]}]
     hashes = read_json(adapter / "manifest.json")["files_sha256"]
     assert hashes[PROBE] == sha256_file(adapter / PROBE)
+
+
+@pytest.mark.parametrize("is_base_known", [True, False])
+def test_a_probe_record_of_which_nothing_would_be_left_stays(
+    tmp_path: Path, is_base_known: bool
+) -> None:
+    """No engine serves an adapter without one: the next start would roll the champion back."""
+    settings = Settings(state_dir=tmp_path, retention=RetentionSettings(all_days=90))
+    with Store.open(settings.database_path) as store:
+        one = answered(
+            store,
+            messages=[{"role": "user", "content": TEXTS[1]}],
+            created_at=days_ago(100),
+            conversation_id=conversation_in("train", store.split_salt()),
+        )
+        said(store, one, correction="right", created_at=days_ago(99))
+        snapshot = take_snapshot(store, settings)["snapshot_id"]
+        adapter = settings.adapters_dir / "pawl@1"
+        adapter.mkdir(parents=True)
+        positions = [ProbePosition([1, n], {0: -1.0}, {0: -2.0}) for n in range(3)]
+        write_probe(adapter, positions)
+        digest = sha256_file(adapter / PROBE)
+        manifest = {
+            "base_fingerprint": "sha256:0", "recipe": {"snapshot": {"snapshot_id": snapshot}},
+            "files_sha256": {PROBE: digest},
+        }  # fmt: skip
+        write_json(adapter / "manifest.json", manifest)
+        done = erase_by_age(store, settings, decode if is_base_known else lambda base: None)
+        assert store.completions() == []
+    assert read_probe(adapter) == positions
+    assert (done["snapshots"], done["probes_kept"]) == ([snapshot], ["pawl@1"])
+    assert read_json(adapter / "manifest.json")["files_sha256"][PROBE] == digest
