@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -97,11 +98,12 @@ def places_of_prompts(
         released: keys of prompts that have been tested on for the last time, or that training has
             seen: all their cluster is learned from.
         placed: where prompts stood in an earlier snapshot, by key. There they stay, since what
-            came before them may have been erased, or they were told by other texts then. What is
-            told by the text of prompts that stand on two sides stands on none.
+            came before them may have been erased. But where prompts that stood on different sides
+            are one by now (an earlier version told them by other texts), all their cluster is
+            learned from.
     """
     placed = placed or {}
-    stays: dict[int, Split | None] = {}  # by text
+    stood: defaultdict[int, set[Split | None]] = defaultdict(set)  # by text
     keys: dict[str, int] = {}  # which text a prompt is told by
     texts: dict[str, int] = {}
     firsts: list[tuple[str, str]] = []  # of each text: group and key of the prompt it came in first
@@ -113,20 +115,21 @@ def places_of_prompts(
                 firsts.append((group_id, key))
             keys[key] = texts[text]
             if key in placed:
-                stood = placed[key]
-                if stays.setdefault(texts[text], stood) != stood:
-                    stays[texts[text]] = None
+                stood[texts[text]].add(placed[key])
+    mixed = {i for i, found in stood.items() if len(found - {None}) > 1}
     sides: list[Split | None] = []
     clusters = UnionFind(len(firsts))
     for i, near in enumerate(neighbours(list(texts))):
         split = {sides[j] for j in near} - {None} or {split_of(firsts[i][0], salt)}
-        split = {stays[i]} if i in stays else split
-        sides.append(split.pop() if len(split) == 1 else None)
+        split = {"train"} if i in mixed else stood.get(i, split)
+        sides.append(next(iter(split)) if len(split) == 1 else None)
         if sides[i] is not None:
-            for j in (j for j in near if sides[j] == sides[i]):
-                clusters.join(i, j)
+            for j in near:
+                if sides[j] == sides[i] or (sides[j] is not None and mixed & {i, j}):
+                    clusters.join(i, j)
     cluster = [clusters.first(i) for i in range(len(firsts))]
     learned = {cluster[keys[key]] for key in released if key in keys}
+    learned |= {cluster[i] for i in mixed}
     found: dict[str, Place] = {}
     for key, i in keys.items():
         side = placed[key] if key in placed else sides[i]

@@ -99,19 +99,43 @@ def test_a_question_stands_alone_in_scripts_of_few_characters(question: str, why
         assert second.split == ("holdout" if alone else "train")
 
 
-def test_prompts_that_are_one_by_now_stay_where_they_stood() -> None:
-    """They were told by other texts when that was written down; what comes after stands nowhere."""
+@pytest.mark.parametrize("tested", ["holdout", "validation"])
+def test_prompts_that_are_one_by_now_are_learned_from_where_they_stood_apart(tested: Split) -> None:
+    """They were told by other texts when that was written down. What nearly says so goes along."""
+    question = "法国的首都是哪里？"
+    asked: list[tuple[Split, str]] = [
+        (tested, question),
+        ("train", question),
+        ("holdout", question),
+        (tested, f"{question} 谢谢"),
+        (tested, "海水的潮汐是怎么来的？"),
+    ]
     prompts = [
         (conversation_in(split), prompt_key(prompt), prompt)
-        for split in ("holdout", "train", "train")
-        for prompt in [
-            _later("法国的首都是哪里？", f"A topic of {split} {conversation_in(split)}.")
-        ]
+        for n, (split, text) in enumerate(asked)
+        for prompt in [_later(text, f"Topic {n}.")]
     ]
     keys = [key for _, key, _ in prompts]
-    stood: dict[str, Split | None] = {keys[0]: "holdout", keys[1]: "train"}
+    stood: dict[str, Split | None] = {key: tested for key in keys if key != keys[2]}
+    stood[keys[1]] = "train"
     places = places_of_prompts(prompts, SALT, placed=stood)
-    assert [places[key].split for key in keys] == ["holdout", "train", None]
+    assert [places[key].split for key in keys] == ["train"] * 4 + [tested]
+    # What is written down of it then holds, also when the trained one is erased.
+    stood = {key: places[key].split for key in keys}
+    left = places_of_prompts([prompts[0], *prompts[2:]], SALT, placed=stood)
+    assert [left[key].split for key in keys if key != keys[1]] == ["train"] * 3 + [tested]
+
+
+def test_what_stood_nowhere_stays_there_beside_what_stood_somewhere() -> None:
+    prompts = [
+        (conversation_in("train"), prompt_key(prompt), prompt)
+        for topic in "ABC"
+        for prompt in [_later("法国的首都是哪里？", f"A topic, {topic}.")]
+    ]
+    keys = [key for _, key, _ in prompts]
+    stood: dict[str, Split | None] = {keys[0]: None, keys[1]: "holdout"}
+    places = places_of_prompts(prompts, SALT, placed=stood)
+    assert [places[key].split for key in keys] == [None, "holdout", None]
 
 
 def test_a_prompt_between_two_sides_is_left_out_alone() -> None:
