@@ -207,7 +207,7 @@ def decide(
         )
     if holdout is not None:
         enough = holdout.n_conversations >= fewest_clusters(gate.alpha_people)
-        enough = enough and len(placebos) >= 2
+        enough = enough and holdout.p_best <= gate.alpha_people and len(placebos) >= 2
         holdout = replace(holdout, enough=enough, looked=enough and not against and not missing)
     against += reasons.holdout_losses(holdout, gate)
     if against:

@@ -168,6 +168,7 @@ def holdout_verdict(
     is_mended = evidence.n_comparable == 0 or bool(evidence.challenger.matches[:n].sum() > 0)
     return HoldoutVerdict(
         n_conversations=evidence.clusters.first(n).count(),
+        p_best=evidence.clusters.first(n).p_above(evidence.weights[:n]),
         n_raters=len(set(evidence.raters)),
         n_controls=len(controls),
         n_controls_fixed=int((controls > 0).sum()),

@@ -73,8 +73,9 @@ class HoldoutVerdict(Comparison):
     question and rater (``evals.evidence.Clusters``). ``p_better`` and ``p_worse`` are sign-flip
     tests over clusters, ``p_placebo`` compares with random changes of the same size. ``is_mended``:
     of ``n_comparable`` prompts whose answers can be compared with the correction more became right
-    than wrong, or there is none. ``enough``: there were enough conversations and random changes to
-    decide by. ``looked``: the prompts decided, and ``alpha`` was spent.
+    than wrong, or there is none. ``p_best``: what ``p_better`` would be if all flagged prompts
+    improved alike. ``enough``: there were enough conversations and random changes to decide by.
+    ``looked``: the prompts decided, and ``alpha`` was spent.
     """
 
     n_conversations: int
@@ -96,6 +97,7 @@ class HoldoutVerdict(Comparison):
     n_decided_before: int
     is_mended: bool = True
     n_comparable: int = 0
+    p_best: float = 0.0
     enough: bool = False
     looked: bool = False
 
@@ -204,6 +206,14 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
             f"at this look's level ({gate.alpha_people:.2g}), {least} are the least: "
             f"{least - holdout.n_conversations} more are needed. These stay "
             f"evidence for a later night ({_moved(holdout)}).{before}"
+        ]
+    if holdout.p_best > holdout.alpha:
+        return [
+            "Flagged prompts were not asked to decide: too many of them are of few conversations "
+            "or ask the same questions. Even if all improved alike, that would be shown with p = "
+            f"{_p(holdout.p_best)} only (this look's level is {holdout.alpha:.2g}). Other "
+            "questions in other conversations are needed. These stay evidence for a later night "
+            f"({_moved(holdout)}).{before}"
         ]
     if len(holdout.placebo_gains) < 2:
         return [

@@ -16,6 +16,7 @@ import pytest
 from evals import gate
 from evals.gate import Verdict, gate_rules, items_per_benchmark, write_verdict
 from evals.reasons import GateRules
+from evals.statistics import fewest_clusters
 from evals.suites import Benchmark, Description, Suite
 from pawl.errors import PawlError
 from pawl.schemas import ItemScore
@@ -484,6 +485,28 @@ def test_many_raters_who_share_questions_are_enough(rules: GateRules) -> None:
     assert noise.outcome == "not_enough_evidence"
     assert noise.holdout is not None
     assert noise.holdout.looked
+
+
+def test_prompts_that_could_not_show_it_at_best_are_not_asked(rules: GateRules) -> None:
+    """One conversation has 12 questions, 12 others ask one question: worth 7 by the spread of all,
+    and yet no challenger can pass."""
+    flagged = [
+        replace(
+            item,
+            cluster=f"c{max(0, i - 11)}",
+            detail={"rater": f"p{i}", "cluster": f"q{min(i, 12)}"},
+        )
+        for i, item in enumerate(items("holdout", [0.0] * 24))
+    ]
+    before = champion(0) + flagged
+    verdict = decide(before, mended(before, 24), rules, None)
+    assert verdict.outcome == "not_enough_evidence"
+    assert verdict.holdout is not None
+    assert verdict.holdout.n_conversations == fewest_clusters(verdict.holdout.alpha) == 7
+    assert (verdict.holdout.enough, verdict.holdout.looked, verdict.prompts) == (False, False, {})
+    assert verdict.holdout.p_best == pytest.approx(verdict.holdout.p_better)
+    assert "were not asked to decide" in verdict.reasons[0]
+    assert "p = 0.036 only" in verdict.reasons[0]
 
 
 def long_corrections(compared: str, n_tokens: int) -> list[ItemScore]:
