@@ -14,6 +14,7 @@ _PLACES_EACH = 3  # of each reason are named
 _MOST_REASONS = 50  # are named one by one
 _THUMBS: tuple[set[float], ...] = ({0, 1}, {-1, 1})
 _SURROGATES = "half a surrogate pair in the text"
+_DUPLICATE = "an exact duplicate in the file"
 _EARLIER = "an earlier state of a record that the file has again"
 
 
@@ -28,13 +29,14 @@ class Collector:
         self.skipped: Counter[str] = Counter()
         self.problems: list[str] = []
         self._name = name
-        self._lessons: dict[Key, Lesson] = {}
-        self._of_record: dict[str, list[Key]] = {}
+        # By the records that say the same, the first of them first; "": those without an id.
+        self._lessons: dict[Key, dict[str, Lesson]] = {}
+        self._of_record: dict[str, tuple[str, list[Key]]] = {}  # its last place, and its lessons
         self._numbers: dict[float, str] = {}  # of labels, and where each came first
 
     @property
     def lessons(self) -> list[Lesson]:
-        return list(self._lessons.values())
+        return [next(iter(same.values())) for same in self._lessons.values()]
 
     def add(self, place: str, record_format: str, found: Lesson | str) -> None:
         """Keep what was read at a place, or count why not. Of a record that stands in the file
@@ -44,21 +46,37 @@ class Collector:
         if isinstance(found, Lesson):
             origin = {"source": f"import:{record_format}", "file": self._name, "place": place}
             found = replace(found, origin={**origin, **found.origin})
-            keys = self._of_record.setdefault(found.record, []) if found.record else []
-            if keys and self._lessons[keys[0]].origin["place"] != place:
-                self.skipped[_EARLIER] += len(keys)
-                for earlier in keys:
-                    del self._lessons[earlier]
-                keys.clear()
-            if (key := found.key) not in self._lessons:
-                self._lessons[key] = found
-                keys.append(key)
+            record = found.record or ""
+            if record and self._of_record.setdefault(record, (place, []))[0] != place:
+                self._let_go(record)
+                self._of_record[record] = place, []
+            same = self._lessons.setdefault(found.key, {})
+            is_new = not same
+            if record and record not in same:
+                self._of_record[record][1].append(found.key)
+            same.setdefault(record, found)
+            if is_new:
                 return
-            found = "an exact duplicate in the file"
+            found = _DUPLICATE
         reason = found.partition(" (")[0]
         self.skipped[reason] += 1
         if self.skipped[reason] <= _PLACES_EACH and len(self.skipped) <= _MOST_REASONS:
             self.problems.append(f"{place}: {found}".encode("utf-8", "replace").decode())
+
+    def _let_go(self, record: str) -> None:
+        """Take back what an earlier state of a record said. What other records say too stays, as
+        theirs: one of them is a duplicate no longer."""
+        for key in self._of_record[record][1]:
+            self.skipped[_EARLIER] += 1
+            same = self._lessons[key]
+            del same[record]
+            if same:
+                self.skipped[_DUPLICATE] -= 1
+            else:
+                del self._lessons[key]
+        if _DUPLICATE in self.skipped and not self.skipped[_DUPLICATE]:
+            del self.skipped[_DUPLICATE]
+            self.problems = [one for one in self.problems if not one.endswith(f": {_DUPLICATE}")]
 
     def check_label(self, place: str, column: str, value: object) -> None:
         """Raise PawlError where the numbers of a label's column are no thumbs: on a scale from 1 to

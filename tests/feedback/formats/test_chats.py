@@ -72,6 +72,31 @@ def test_of_a_record_that_stands_twice_in_a_file_the_last_counts() -> None:
     assert parsed.skipped == {"an earlier state of a record that the file has again": 1}
 
 
+def _said_of_the_danube(rating: int, record: str) -> dict[str, Any]:
+    rated = open_webui(rating)
+    return {**rated, "id": record}
+
+
+def test_what_two_records_say_stays_as_long_as_one_of_them_says_it() -> None:
+    earlier, duplicate = (
+        "an earlier state of a record that the file has again", "an exact duplicate in the file",
+    )  # fmt: skip
+    first, second = (_said_of_the_danube(-1, name) for name in "ab")
+    assert _parse(first, second).skipped == {duplicate: 1}
+    for changed, left in (("a", "b"), ("b", "a")):
+        parsed = _parse(first, second, _said_of_the_danube(1, changed))
+        assert [(row.origin["record_id"], row.label) for row in parsed.lessons] == [
+            (left, False), (changed, True),
+        ]  # fmt: skip
+        assert (parsed.skipped, parsed.problems) == ({earlier: 1}, [])
+    parsed = _parse(first, second, *(_said_of_the_danube(1, name) for name in "ba"))
+    assert [(row.origin["record_id"], row.label) for row in parsed.lessons] == [("b", True)]
+    assert parsed.skipped == {earlier: 2, duplicate: 1}
+    nameless = {key: value for key, value in first.items() if key != "id"}
+    parsed = _parse(first, nameless, _said_of_the_danube(1, "a"))
+    assert [row.label for row in parsed.lessons] == [False, True]
+
+
 def _take(store: Store, *records: Any) -> int:
     """Import an export; how many rows it added."""
     result = import_rows(store, json.dumps(list(records)).encode(), "export.json")
