@@ -300,10 +300,7 @@ def _work(night: Night) -> NightResult:
     except PawlError as err:
         log.warning("%s: %s", run.state.run_id, err)
         if not err.retryable or run.state.n_attempts >= MAX_ATTEMPTS:
-            try:
-                _fail(run, str(err))
-            except (PawlError, OSError) as second:  # the first fault is the one to be told
-                log.error("%s: its end could not be recorded: %s", run.state.run_id, second)
+            _fail(run, str(err))
         raise
     run.end("finished")
     result = {name: run.state.detail.get(name) for name in ("promotion", "version")}
@@ -313,11 +310,15 @@ def _work(night: Night) -> NightResult:
 
 
 def _fail(run: Run, reason: str) -> None:
-    """End a run as failed, with its report."""
+    """End a run as failed, with its report. Where that fails it is logged: why the run failed is
+    what has to be told."""
     from evals.report.report import write_report
 
-    run.end("failed", reason=reason)
-    write_report(run.run_dir)
+    try:
+        run.end("failed", reason=reason)
+        write_report(run.run_dir)
+    except (PawlError, OSError) as err:
+        log.error("%s: its end could not be recorded: %s", run.state.run_id, err)
 
 
 def _is_to_come(run: Run, step: Step) -> bool:
