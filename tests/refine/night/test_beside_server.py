@@ -54,11 +54,13 @@ def served(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def nightly(state_dir: Path, cwd: Path) -> subprocess.Popen[str]:
+    """A night that Ctrl-C ends, also where the tests run in the background and ignore it."""
     options = [word for text in SHORT for word in ("--set", text)]
     return subprocess.Popen(
         [*module_command("pawl.cli"), "nightly", "--state-dir", str(state_dir), *options],
         cwd=cwd, env=child_environment() | {"HF_HUB_OFFLINE": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -181,6 +181,7 @@ def interrupt_training(world: World, state: RunState) -> None:
         Path(read_json(run_dir / "snapshot.json")["dir"]),
         Plan.from_json(read_json(run_dir / "plan.json")),
         world.settings.replay_dir,
+        today=state.today,
     )
     run_until(replace(task, checkpoint_seconds=0.0), lambda event: event.get("saved_step") == 3)
 
