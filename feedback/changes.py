@@ -15,7 +15,6 @@ from feedback.tables import FEEDBACK_COLUMNS, PROMOTION_COLUMNS, Row, record_fro
 from pawl.schemas import Feedback, Promotion
 
 Read = Callable[[str, Sequence[Any]], list[Row]]
-_TABLES = ("feedback", "promotions", "verdicts")
 _MOVES = {
     ("live", "promote"): "version.promoted",
     ("live", "rollback"): "version.rolled_back",
@@ -39,12 +38,14 @@ class Change:
     data: dict[str, Any]
 
 
-def changes_since(read: Read, seq: int, limit: int) -> list[Change]:
-    """The first ``limit`` rows after ``seq`` of the tables concerned, in their order. What comes
-    while the tables are read, one after the other, is left for the next time: a row of the first
-    would be passed over for a newer one of the last."""
-    newest = " UNION ALL ".join(f"SELECT max(seq) AS seq FROM {one}" for one in _TABLES)
-    [(until,)] = read(f"SELECT max(seq) FROM ({newest})", [])
+def changes_since(read: Read, seq: int, until: int, limit: int) -> list[Change]:
+    """The first ``limit`` rows after ``seq`` of the tables concerned, in their order.
+
+    Args:
+        until: ``Store.newest_seq`` of before. What comes while the tables are read, one after the
+            other, is left for the next time: a row of the first would be passed over for a newer
+            one of the last.
+    """
 
     def rows(columns: str, table: str) -> list[Row]:
         return read(

@@ -565,7 +565,7 @@ class Store:
 
     def changes_since(self, seq: int, limit: int) -> list[Change]:
         """What others may want to be told of, after ``seq``: the first ``limit``."""
-        return changes_since(self.read, seq, limit)
+        return changes_since(self.read, seq, self.newest_seq(), limit)
 
     def newest_seq(self) -> int:
         """Of all that ``changes_since`` may answer."""

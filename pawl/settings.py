@@ -969,9 +969,9 @@ def _read_file(config_path: Path | None) -> tuple[Path, dict[str, Any]]:
         is_there = path.exists()
     except OSError:  # in a folder that may not be entered
         is_there = config_path is not None
-    if config_path is None and not is_there:
-        return path, {}
     if not is_there:
+        if config_path is None:
+            return path, {}
         raise PawlError(f"settings file {path} is not there", do="Check the path after --config")
     try:
         return path, tomllib.loads(path.read_text("utf-8"))

@@ -76,6 +76,15 @@ def test_by_age(tmp_path: Path) -> None:
         assert len(store.current_feedback()) == 2
 
 
+def note_training(adapter: Path, snapshot: str) -> None:
+    """Write an adapter's manifest: it was trained on a snapshot, and has a probe record."""
+    manifest = {
+        "base_fingerprint": "sha256:0", "recipe": {"snapshot": {"snapshot_id": snapshot}},
+        "files_sha256": {PROBE: sha256_file(adapter / PROBE)},
+    }  # fmt: skip
+    write_json(adapter / "manifest.json", manifest)
+
+
 @pytest.mark.parametrize("is_snapshot_there", [True, False])
 def test_prompts_that_are_too_old_leave_probe_records(
     tmp_path: Path, is_snapshot_there: bool
@@ -98,11 +107,7 @@ def test_prompts_that_are_too_old_leave_probe_records(
         adapter = settings.adapters_dir / "pawl@1"
         adapter.mkdir(parents=True)
         write_json(adapter / PROBE, [{"prefix_ids": [one]} for one in TEXTS])
-        manifest = {
-            "base_fingerprint": "sha256:0", "recipe": {"snapshot": {"snapshot_id": snapshot}},
-            "files_sha256": {PROBE: sha256_file(adapter / PROBE)},
-        }  # fmt: skip
-        write_json(adapter / "manifest.json", manifest)
+        note_training(adapter, snapshot)
         if not is_snapshot_there:
             forget(store, settings, "eve", "the operator", decode=decode)
         assert len(read_json(adapter / PROBE)) == 2
@@ -132,11 +137,7 @@ def test_a_probe_record_of_which_nothing_would_be_left_stays(
         positions = [ProbePosition([1, n], {0: -1.0}, {0: -2.0}) for n in range(3)]
         write_probe(adapter, positions)
         digest = sha256_file(adapter / PROBE)
-        manifest = {
-            "base_fingerprint": "sha256:0", "recipe": {"snapshot": {"snapshot_id": snapshot}},
-            "files_sha256": {PROBE: digest},
-        }  # fmt: skip
-        write_json(adapter / "manifest.json", manifest)
+        note_training(adapter, snapshot)
         done = erase_by_age(store, settings, decode if is_base_known else lambda base: None)
         assert store.completions() == []
     assert read_probe(adapter) == positions

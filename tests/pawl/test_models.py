@@ -22,6 +22,16 @@ def make_model(folder: Path, **changes: object) -> Path:
     return folder
 
 
+def fetched_model(hub_cache: Path) -> str:
+    """``owner/tiny`` in a cache folder as huggingface_hub lays it out; its commit."""
+    cache, commit = hub_cache / "models--owner--tiny", "0123456789abcdef0123456789abcdef01234567"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "snapshots").mkdir()
+    make_model(cache / "snapshots" / commit)
+    return commit
+
+
 def test_a_folder_is_named_by_its_content(tmp_path: Path) -> None:
     one = resolve_model(str(make_model(tmp_path / "one")), cache_dir=tmp_path)
     two = resolve_model(str(make_model(tmp_path / "two")), cache_dir=tmp_path)
@@ -79,14 +89,9 @@ def test_an_absent_model_is_one_clear_line(tmp_path: Path, name: str) -> None:
 def test_a_hub_model_comes_from_the_hubs_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The real download code, on a cache folder laid out as huggingface_hub lays it out."""
-    cache = tmp_path / "hub" / "models--owner--tiny"
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    (cache / "refs").mkdir(parents=True)
-    (cache / "refs" / "main").write_text(commit)
-    (cache / "snapshots").mkdir()
-    make_model(cache / "snapshots" / commit)
-    import huggingface_hub.constants as constants
+    """The real download code."""
+    commit = fetched_model(tmp_path / "hub")
+    from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -112,12 +117,7 @@ def test_what_the_hub_has_newer_is_not_taken(
 
         do_HEAD = do_GET
 
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    cache = tmp_path / "hub" / "models--owner--tiny"
-    (cache / "refs").mkdir(parents=True)
-    (cache / "refs" / "main").write_text(commit)
-    (cache / "snapshots").mkdir()
-    make_model(cache / "snapshots" / commit)
+    commit = fetched_model(tmp_path / "hub")
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
