@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # come first.
 PYTEST := $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 ARGS ?=
-BARS ?= first_chat gateway adapter_speed scoring demo night real_data kills journal frozen overload half_open targets fuzz tools clients forget matching curation noise gate gate_crossed influence review schedule resume search mixture dashboard accessibility hostile_texts conversations interruptions replicas draining gateways soak training_speed use_cases preferences
+BARS ?= first_chat gateway adapter_speed scoring demo night real_data kills journal frozen overload half_open targets fuzz tools clients forget matching curation noise gate gate_crossed influence review schedule resume search mixture dashboard accessibility hostile_texts conversations interruptions replicas draining gateways soak training_speed promotion use_cases preferences
 
 .PHONY: up test check cluster lint style demo docs bars install browser clean
 .DEFAULT_GOAL := up

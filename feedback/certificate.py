@@ -69,7 +69,7 @@ def certificate_text(certificate: dict[str, Any]) -> str:
         if not one["n_probe_positions_left"]:
             lines.append(
                 "    its probe record held their texts alone and is empty: an engine that "
-                "starts can't recognise it any more and goes back to the one before"
+                "starts sees only that it answers otherwise than its base"
             )
     lines += [f"  {choice}" for choice in certificate["choices"]]
     lines += ["", "What remains, and why:"]

@@ -163,16 +163,13 @@ def redact_probe(
     theirs: Theirs,
     search: Search,
     decode: Decode | None,
-    *,
-    stays_usable: bool = False,
 ) -> int:
     """Take the positions after the person's texts out of an adapter's probe record, and hash it
-    anew; how many positions are not after them.
+    anew; how many positions are left. The manifest of one that has none says so: the adapter is
+    served on.
 
     Args:
         decode: token ids of the adapter's base to text; without it every position goes.
-        stays_usable: leave a record as it is where no position would be left: no engine serves an
-            adapter without any.
     """
     positions = read_json(adapter_dir / PROBE)
     prompts = [  # templates may add to a system prompt, or leave it out
@@ -190,11 +187,12 @@ def redact_probe(
 
     kept = [one for one in positions if not is_theirs(one["prefix_ids"])]
     manifest = read_json(adapter_dir / "manifest.json")
-    if kept != positions and (kept or not stays_usable):
+    if kept != positions:
         write_json(adapter_dir / PROBE, kept)
     digest = sha256_file(adapter_dir / PROBE)
     if manifest["files_sha256"][PROBE] != digest:  # also after a kill between the two
         manifest["files_sha256"][PROBE] = digest
+        manifest["probe_erased"] = not kept
         write_json(adapter_dir / "manifest.json", manifest)
     return len(kept)
 

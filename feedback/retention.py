@@ -6,7 +6,6 @@ what is too old, so a night that is killed is followed by one that finds the res
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -22,8 +21,6 @@ from feedback.store import Store
 from pawl.schemas import utc_now
 from pawl.settings import Settings
 
-_log = logging.getLogger("pawl.erasing")
-
 
 def erase_by_age(
     store: Store, settings: Settings, decode: Callable[[str], Decode | None]
@@ -32,16 +29,15 @@ def erase_by_age(
     deleted. A night asks for it before it has anything of its own.
 
     Args:
-        decode: by a base's fingerprint, how its token ids become text. Adapters of a base that it
-            doesn't know keep their probe records whole.
+        decode: by a base's fingerprint, how its token ids become text. Of adapters of a base that
+            it doesn't know the whole probe record goes.
 
     Returns:
-        ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased; and ``probes_kept``:
-        adapters whose probe records stay as they are, since none of their positions may stay.
+        ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased.
     """
     erase_deleted(store, settings, decode=decode, is_night=True)
     if settings.retention.unrated_days is None and settings.retention.all_days is None:
-        return {"n_answers": 0, "n_feedback": 0, "snapshots": [], "probes_kept": []}
+        return {"n_answers": 0, "n_feedback": 0, "snapshots": []}
     with while_erasing(settings):
         return _erase_by_age(store, settings, decode)
 
@@ -51,7 +47,6 @@ def _erase_by_age(
 ) -> dict[str, Any]:
     rules, counts = settings.retention, Counter[str]()
     snapshots: dict[str, dict[str, int]] = {}
-    probes_kept: list[str] = []
     for days, keeps_rated in ((rules.all_days, False), (rules.unrated_days, True)):
         if days is None:
             continue
@@ -72,7 +67,7 @@ def _erase_by_age(
         if not keeps_rated:
             theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
             theirs.ids = theirs.completion_ids | theirs.feedback_ids
-            snapshots, probes_kept = _erase_rows(store, settings, theirs, decode)
+            snapshots = _erase_rows(store, settings, theirs, decode)
             theirs.ids |= theirs.row_ids()
             search, *_ = theirs.searches()
             redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
@@ -81,35 +76,25 @@ def _erase_by_age(
             count = changed.get(table, {"n_before": 0, "n_after": 0})
             counts[name] += count["n_before"] - count["n_after"]
     return {"n_answers": counts["n_answers"], "n_feedback": counts["n_feedback"],
-            "snapshots": sorted(snapshots), "probes_kept": probes_kept}  # fmt: skip
+            "snapshots": sorted(snapshots)}  # fmt: skip
 
 
 def _erase_rows(
     store: Store, settings: Settings, theirs: Theirs, decode: Callable[[str], Decode | None]
-) -> tuple[dict[str, dict[str, int]], list[str]]:
+) -> dict[str, dict[str, int]]:
     """Take rows that are too old out of snapshots, probe records, runs and kept scores; the
-    snapshots, and the adapters whose probe records had to stay as they are."""
+    snapshots."""
     with store.rewriter.database.reading() as cursor:
         read_rows(cursor, theirs)
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
     files.read_run_rows(settings.runs_dir, theirs)
     ids, key = theirs.ids | theirs.row_ids(), secrets.token_bytes(32)
     search = Search(ids, (), ())
-    probes_kept: list[str] = []
     for one in files.trained_on(settings.state_dir, theirs.n_trained):
         folder, decoded = settings.state_dir / one["dir"], decode(str(one["base_fingerprint"]))
-        if not files.redact_probe(folder, theirs, search, decoded, stays_usable=True):
-            probes_kept.append(one["adapter"])
-            _log.warning(
-                "the probe record of %s stays as it is, since without it the version could not be "
-                "served: %s",
-                one["adapter"],
-                "it is of another base, so its positions can't be read"
-                if decoded is None
-                else "every position comes after a prompt that is too old",
-            )
+        files.redact_probe(folder, theirs, search, decoded)
     files.redact_runs(settings.runs_dir, lambda: Redactor(ids, key, search))
     files.erase_scores(settings.scores_dir, ids)
     tombstone = {"erased_at": utc_now(), "asked_by": "retention", "erasure_id": None}
     files.erase_snapshots(settings.snapshots_dir, snapshots, tombstone)
-    return snapshots, probes_kept
+    return snapshots

@@ -8,6 +8,7 @@ manifest.json               base, recipe, hashes; written last
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -61,6 +62,8 @@ _MOST_ALPHA = 65_536
 _MOST_JSON_BYTES = 64_000_000  # of probe, manifest, configuration
 _MOST_HEADER_BYTES = 16_000_000  # a tensor takes some 150
 _CHUNK_BYTES = 16_000_000  # of weights in memory at once
+# What is wrong with the file itself; any other error is the disk's, and may pass.
+_FILES_OWN_ERRORS = (errno.ENOENT, errno.EINVAL, errno.EFBIG, errno.ELOOP, errno.ENOTDIR)
 
 Refuse = Callable[..., PawlError]
 Shape = tuple[int, ...]
@@ -92,6 +95,7 @@ class AdapterManifest:
     created_at: str
     recipe: dict[str, Any] = field(default_factory=dict)  # snapshot, method, settings, versions...
     format: int = FORMAT
+    probe_erased: bool = False  # all its positions came after texts that were erased since
 
     @property
     def fingerprint(self) -> str:
@@ -104,8 +108,9 @@ def write_probe(adapter_dir: Path, positions: list[ProbePosition]) -> None:
     write_json(adapter_dir / PROBE, [asdict(position) for position in positions])
 
 
-def read_probe(adapter_dir: Path) -> list[ProbePosition]:
-    """Read ``probe.json``; one without positions or with other things than numbers is refused."""
+def read_probe(adapter_dir: Path, manifest: AdapterManifest) -> list[ProbePosition]:
+    """Read ``probe.json``; one with other things than numbers is refused, and one without positions
+    unless the manifest says that they were erased."""
     try:
         positions = [
             ProbePosition(
@@ -115,7 +120,7 @@ def read_probe(adapter_dir: Path) -> list[ProbePosition]:
             )
             for entry in _read(adapter_dir / PROBE)
         ]
-        if not positions:
+        if not positions and not manifest.probe_erased:
             raise ValueError("it holds no positions")
         for one in positions:
             if not one.prefix_ids or min(one.prefix_ids) < 0:
@@ -169,6 +174,8 @@ def read_manifest(adapter_dir: Path) -> AdapterManifest:
         if not isinstance(manifest.base_fingerprint, str) or not isinstance(manifest.recipe, dict):
             raise TypeError("base_fingerprint must be text and recipe an object")
     except (TypeError, PawlError) as err:
+        if isinstance(err, PawlError) and err.retryable:
+            raise
         raise PawlError(
             f"adapter {adapter_dir.name} has a manifest that can't be read",
             str(err),
@@ -199,7 +206,9 @@ def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> Ad
         max_rank: the engine's ``--max-lora-rank``.
 
     Raises:
-        PawlError: the first check that failed (``code="bad_adapter"``).
+        PawlError: the first check that failed (``code="bad_adapter"``), or the disk did
+            (``retryable``).
+        OSError: the disk failed.
     """
 
     def refuse(what: str, why: str, do: str = "Train it again") -> PawlError:
@@ -244,7 +253,7 @@ def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> Ad
         tensors = _read_header(file, refuse)
         _check_shapes({key: one.shape for key, one in tensors.items()}, rank, layers, base, refuse)
         _check_numbers(file, tensors, refuse)
-    read_probe(adapter_dir)
+    read_probe(adapter_dir, manifest)
     return manifest
 
 
@@ -376,4 +385,7 @@ def _read(path: Path) -> Any:
     except (OSError, PawlError) as err:
         why = err.why if isinstance(err, PawlError) else err.strerror or str(err)
         what = f"adapter {path.parent.name}: {path.name} can't be read"
+        if isinstance(err, OSError) and err.errno not in _FILES_OWN_ERRORS:
+            do = "Mend the disk or its mount; the adapter itself may be whole"
+            raise PawlError(what, why, do, code="adapter_unreadable", retryable=True) from err
         raise PawlError(what, why, "Train it again", code="bad_adapter") from err

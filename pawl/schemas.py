@@ -1629,10 +1629,6 @@ class RetentionCounts(Answer):
     n_answers: int
     n_feedback: int
     snapshots: list[str] = Field(description="that were deleted")
-    probes_kept: list[str] = Field(
-        default_factory=list,
-        description="adapters whose probe records stay as they are, since nothing would be left",
-    )
 
 
 class StoreCopy(Answer):

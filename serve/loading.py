@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from feedback.champion import BASE_VERSION
-from pawl.adapters import read_probe, validate_adapter
+from pawl.adapters import read_manifest, read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
-from serve.engine.probe import ProbeResult, judge, read_live
+from serve.engine.probe import NEUTRAL_PREFIXES, ProbeResult, judge, read_live
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from serve.engine.supervisor import Engine
 
 _log = logging.getLogger("pawl.promotion")
+_DISK_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before a folder that can't be read is tried again
 _BEST_FIRST = ("live", "indistinguishable", "failed")
 
 
@@ -62,7 +63,8 @@ class Loader:
         return settings is None or settings.base_fingerprint == self._base.fingerprint
 
     async def broken(self, version: str) -> str:
-        """Why a version can't be served with this base; empty when it can."""
+        """Why a version can't be served with this base; empty when it can. A disk that fails is
+        given 15 s: a hiccup is no reason to dethrone a champion."""
         settings, weights = self._store.version_settings(version), self._store.weights_of(version)
         if settings is not None and not self.is_of_this_base(version):
             return (f"{version} was made for another base ({settings.base_fingerprint[:19]} is not "
@@ -70,10 +72,16 @@ class Loader:
         if weights == BASE_VERSION:
             return ""
         folder, rank = self._settings.adapters_dir / weights, self._settings.engine.max_lora_rank
-        try:
-            await asyncio.to_thread(validate_adapter, folder, base=self._base, max_rank=rank)
-        except (PawlError, OSError) as err:
-            return str(err)
+        for wait in (*_DISK_WAITS, None):
+            try:
+                await asyncio.to_thread(validate_adapter, folder, base=self._base, max_rank=rank)
+            except (PawlError, OSError) as err:
+                if wait is None or not (isinstance(err, OSError) or err.retryable):
+                    return str(err)
+                _log.warning("%s, tried again in %g s: %s", version, wait, err)
+                await asyncio.sleep(wait)
+            else:
+                break
         return ""
 
     async def bring_in(
@@ -114,8 +122,8 @@ class Loader:
         try:
             if weights not in engine.loaded:
                 await engine.load_adapter(weights, adapter_dir)
-            recorded = read_probe(adapter_dir)
-            prefixes = [one.prefix_ids for one in recorded]
+            recorded = read_probe(adapter_dir, read_manifest(adapter_dir))
+            prefixes = [one.prefix_ids for one in recorded] or NEUTRAL_PREFIXES
             has_rival = rival != weights and rival in engine.loaded
             result = judge(
                 recorded,

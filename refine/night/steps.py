@@ -143,8 +143,6 @@ def retention(night: Night) -> Result:
         write_json(night.path("retention.json"), {})
         return Result(f"nothing is erased by age tonight: {err.what}")
     write_json(night.path("retention.json"), counts)
-    for name in counts.get("probes_kept", ()):
-        night.say(f"the probe record of {name} stays as it is: nothing would be left of it")
     if not counts["n_answers"] and not counts["n_feedback"]:
         return Result("nothing is erased by age")
     said = f"{counts['n_answers']:,} answers and {counts['n_feedback']:,} rows of feedback"

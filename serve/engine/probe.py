@@ -32,6 +32,8 @@ N_LOGPROBS = 20  # vLLM's --max-logprobs unless told otherwise
 NOISE = 0.0015  # nats: the largest honest mean in one precision
 FARTHEST = 0.2  # nats: half of the smallest wrong one, 10 times the largest honest one
 LOUDEST = 0.2  # nats: an engine whose base is this far off serves another base
+# Instead of a record whose positions were all erased: single tokens that every vocabulary has.
+NEUTRAL_PREFIXES = tuple([n] for n in range(1, 17))
 PROBE_TIMEOUT_SECONDS = 120.0  # three at most must fit into pawl/client.py:ANSWER_SECONDS
 
 Logprobs = dict[int, float]
@@ -66,6 +68,9 @@ def judge(
     - live: the live distance is below half the gap, and the gap at least twice the noise.
     - indistinguishable: neither; the adapter answers as base or champion do, near enough.
 
+    Without a record (its positions were erased) there is no failure: live where the adapter answers
+    otherwise than base and champion by twice the noise.
+
     Args:
         recorded: the positions of ``probe.json``.
         live: what the engine answers now under the adapter's name, one mapping a position.
@@ -76,6 +81,15 @@ def judge(
     everything = [*live, *base, *(champion or [])]
     if not all(one and all(map(math.isfinite, one.values())) for one in everything):
         return ProbeResult("failed", "the engine answered without finite log-probabilities")
+    if not recorded:
+        gap = min(distance(live, other) for other in (base, champion) if other is not None)
+        is_other = gap >= 2 * noise
+        why = (
+            f"its probe record was erased; it answers {gap:.4f} nats from base or champion"
+            if is_other
+            else "its probe record was erased, and it answers like base or champion"
+        )
+        return ProbeResult("live" if is_other else "indistinguishable", why, {"base": gap})
     answered = [one.logprobs for one in recorded]
     distances = {
         "live": distance(answered, live),

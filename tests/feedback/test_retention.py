@@ -13,7 +13,7 @@ from feedback.retention import erase_by_age
 from feedback.service import take_snapshot
 from feedback.snapshots import ERASED_SNAPSHOT
 from feedback.store import Store
-from pawl.adapters import PROBE, ProbePosition, read_probe, write_probe
+from pawl.adapters import PROBE, ProbePosition, write_probe
 from pawl.files import read_json, sha256_file, write_json
 from pawl.settings import RetentionSettings, Settings
 from tests.feedback.examples import answered, conversation_in, said
@@ -55,7 +55,7 @@ def test_by_age(tmp_path: Path) -> None:
                 name for name, one in by_name.items() if store.get_completion(one.completion_id)
             }
 
-        nothing = {"n_answers": 0, "n_feedback": 0, "snapshots": [], "probes_kept": []}
+        nothing = {"n_answers": 0, "n_feedback": 0, "snapshots": []}
         assert erase_by_age(store, kept, decode) == nothing
         assert left() == by_name.keys()
 
@@ -118,10 +118,10 @@ def test_prompts_that_are_too_old_leave_probe_records(
 
 
 @pytest.mark.parametrize("is_base_known", [True, False])
-def test_a_probe_record_of_which_nothing_would_be_left_stays(
+def test_a_probe_record_of_which_nothing_is_left_says_so(
     tmp_path: Path, is_base_known: bool
 ) -> None:
-    """No engine serves an adapter without one: the next start would roll the champion back."""
+    """Else the next start would take the champion for broken and roll it back."""
     settings = Settings(state_dir=tmp_path, retention=RetentionSettings(all_days=90))
     with Store.open(settings.database_path) as store:
         one = answered(
@@ -136,10 +136,10 @@ def test_a_probe_record_of_which_nothing_would_be_left_stays(
         adapter.mkdir(parents=True)
         positions = [ProbePosition([1, n], {0: -1.0}, {0: -2.0}) for n in range(3)]
         write_probe(adapter, positions)
-        digest = sha256_file(adapter / PROBE)
         note_training(adapter, snapshot)
         done = erase_by_age(store, settings, decode if is_base_known else lambda base: None)
         assert store.completions() == []
-    assert read_probe(adapter) == positions
-    assert (done["snapshots"], done["probes_kept"]) == ([snapshot], ["pawl@1"])
-    assert read_json(adapter / "manifest.json")["files_sha256"][PROBE] == digest
+    assert done["snapshots"] == [snapshot]
+    manifest = read_json(adapter / "manifest.json")
+    assert (read_json(adapter / PROBE), manifest["probe_erased"]) == ([], True)
+    assert manifest["files_sha256"][PROBE] == sha256_file(adapter / PROBE)

@@ -248,10 +248,10 @@ def test_json_that_python_cannot_take(
     refusal(adapter, base)
 
 
-def test_a_probe_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_probe_comes_back_as_it_was_written(adapter: Path) -> None:
     positions = [ProbePosition([1, 2], {3: -0.5, 4: -1.25}, {3: -0.75, 4: -2.0})]
-    write_probe(tmp_path, positions)
-    assert read_probe(tmp_path) == positions
+    write_probe(adapter, positions)
+    assert read_probe(adapter, read_manifest(adapter)) == positions
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train
 
     model: Any = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
     model = PeftModel.from_pretrained(model, str(mended.out_dir))
-    positions = read_probe(mended.out_dir)
+    positions = read_probe(mended.out_dir, read_manifest(mended.out_dir))
     assert len(positions) == 16
     gaps = []
     for position in positions:

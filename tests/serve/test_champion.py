@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+import os
+import resource
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pawl.adapters import MANIFEST, PROBE, WEIGHTS, read_manifest
 from pawl.errors import PawlError
+from pawl.files import read_json, sha256_file, write_json
 from pawl.schemas import PromotionRequest
 from pawl.settings import load_settings
 from serve.api.in_flight import InFlight
@@ -124,3 +129,57 @@ def test_a_champion_of_no_readable_manifest_is_no_matter_of_settings(tmp_path: P
             world.promoter.check_champion()
 
     run(test())
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process can open none: the adapter is whole, and nobody can read it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow
+def test_an_adapter_that_cannot_be_read_for_a_while_is_not_broken(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with toy_world(tmp_path) as world:
+            await promote(world, 1)
+            with no_more_files():
+                with pytest.raises(PawlError) as caught:
+                    read_manifest(world.settings.adapters_dir / "pawl@1")
+                looking = asyncio.create_task(world.promoter.broken("pawl@1"))
+                await asyncio.sleep(0.5)
+            assert (caught.value.code, caught.value.retryable) == ("adapter_unreadable", True)
+            assert await looking == ""
+            weights = world.settings.adapters_dir / "pawl@1" / WEIGHTS
+            weights.write_bytes(weights.read_bytes()[:-1])
+            assert "has changed" in await world.promoter.broken("pawl@1")
+
+    run(test())
+
+
+@pytest.mark.slow
+def test_a_champion_whose_probe_record_was_erased_is_served_on(tmp_path: Path) -> None:
+    async def first() -> None:
+        async with toy_world(tmp_path) as world:
+            await promote(world, 1, 2)
+
+    async def again(outcome: str) -> None:
+        async with toy_world(tmp_path) as world:
+            assert world.store.champion() == "pawl@2"
+            assert {"pawl@1", "pawl@2"} <= set(world.promoter.offered)
+            async with world.promoter.borrowed("pawl@2") as result:
+                assert (result.outcome, "was erased" in result.reason) == (outcome, True)
+
+    run(first())
+    folder = toy_settings(tmp_path, 1).adapters_dir / "pawl@2"
+    manifest = read_json(folder / MANIFEST)
+    write_json(folder / PROBE, [])  # as feedback.erased_files.redact_probe leaves it
+    manifest["files_sha256"][PROBE] = sha256_file(folder / PROBE)
+    write_json(folder / MANIFEST, {**manifest, "probe_erased": True})
+    run(again("live"))
