@@ -27,6 +27,7 @@ import httpx
 
 from benchmarks.figures import percentile
 from benchmarks.measurements import finish
+from pawl.engine_support import dtype_for
 from pawl.models import resolve_model
 from pawl.server import api_key_of, serving
 from pawl.settings import DEFAULT_MODEL, Settings, load_settings
@@ -136,7 +137,10 @@ def main() -> None:
         folder = Path(name)
         settings = load_settings({"state_dir": folder / "state", "model": args.model})
         base = resolve_model(args.model, cache_dir=settings.state_dir)
-        adapters = [marker_adapter(folder / one, base, one, rank=RANK) for one in "xy"]
+        dtype = dtype_for(base.model_dir, settings.engine.dtype)
+        adapters = [
+            marker_adapter(folder / one, base, one, rank=RANK, probed_in=dtype) for one in "xy"
+        ]
         with serving(settings, say=print) as server:
             moves, spans = measure(server.url, settings, adapters, args)
     steady, moved = silences(moves, spans)

@@ -61,9 +61,11 @@ class Clusters:
     """Which prompts hang together, in each of the ways in which they do.
 
     ``ways``: by conversation, by question, by rater: the cluster of each prompt. Ways can cross (a
-    rater has several questions, a question several raters). Joining what is linked in any way would
-    end in a single cluster, the sooner the more people speak; so each way is tested, and the spread
-    counts what hangs together in all of them. A way that lies within another one is left out.
+    rater has several questions, a question several raters). Joining what is linked in any of them
+    leaves one way, whose test is exact; but the more people speak, the sooner it ends in a single
+    cluster. Kept apart, each way is tested, and the spread counts what hangs together in all of
+    them. ``of`` takes what shows more if all prompts improve alike, whatever the scores are. A way
+    that lies within another one is left out.
     """
 
     ways: tuple[tuple[str, ...], ...]
@@ -87,7 +89,14 @@ class Clusters:
             others = [*kept, *ways[i + 1 :]]
             if not any(_is_within(way, other) for other in others):
                 kept.append(way)
-        return cls(tuple(kept))
+        crossed = cls(tuple(kept))
+        if len(kept) < 2:
+            return crossed
+        joined = _joined([[f"{n} {way[i]}" for n, way in enumerate(kept)]
+                          for i in range(len(raters))])  # fmt: skip
+        alike = np.ones(len(raters))
+        best_joined, best_crossed = 0.5 ** len(set(joined)), _p_normal(crossed, alike)
+        return cls((joined,)) if best_joined <= best_crossed else crossed
 
     def first(self, n: int) -> Clusters:
         """Those of the first ``n`` prompts."""
@@ -110,19 +119,31 @@ class Clusters:
     def p_above(self, values: Floats) -> float:
         """The p-value that the sum is above zero: the largest of the ways, their signs flipped by
         cluster. Where ways cross, the sum first shrinks by as much as they add to the spread: each
-        alone would take the others' dependence for evidence."""
+        alone would take the others' dependence for evidence. The flips of a few uneven clusters
+        have a thinner tail than such a sum, so the normal one bounds them."""
         most, together = self.squares(values)
         shrink = math.sqrt(most / together) if together > 0 else 1.0
         sums = [cluster_sums(values.tolist(), way) for way in self.ways]
-        return max(sign_flip_p(one, shrink=shrink) for one in sums)
+        p = max(sign_flip_p(one, shrink=shrink) for one in sums)
+        return max(p, _p_normal(self, values)) if len(self.ways) > 1 else p
 
     def count(self) -> int:
-        """How many independent clusters the prompts are worth: those of the way with the fewest,
-        less what other ways that cross it take away."""
+        """How many independent clusters the prompts are worth: where ways cross, so many as alike
+        and independent ones would have the same spread."""
         if not self.ways or not self.ways[0]:
             return 0
-        most, together = self.squares(np.ones(len(self.ways[0])))
-        return int(min(len(set(way)) for way in self.ways) * most / together + 1e-9)
+        if len(self.ways) == 1:
+            return len(set(self.ways[0]))
+        n_prompts = len(self.ways[0])
+        return int(n_prompts**2 / self.squares(np.ones(n_prompts))[1] + 1e-9)
+
+
+def _p_normal(clusters: Clusters, values: Floats) -> float:
+    """The p-value that the sum is above zero, if it were normal with the spread of all ways."""
+    together = clusters.squares(values)[1]
+    if together <= 0:
+        return 1.0
+    return math.erfc(float(values.sum()) / math.sqrt(2 * together)) / 2
 
 
 def _is_within(way: Sequence[str], other: Sequence[str]) -> bool:

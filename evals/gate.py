@@ -45,7 +45,6 @@ from evals.statistics import (
     Estimate,
     chance_level,
     difference_interval,
-    fewest_clusters,
     fewest_items,
     holm,
     is_at_chance,
@@ -206,8 +205,7 @@ def decide(
             "that nobody flagged were scored, so nothing says that the rest is unharmed."
         )
     if holdout is not None:
-        enough = holdout.n_conversations >= fewest_clusters(gate.alpha_people)
-        enough = enough and holdout.p_best <= gate.alpha_people and len(placebos) >= 2
+        enough = holdout.p_best <= gate.alpha_people and len(placebos) >= 2
         holdout = replace(holdout, enough=enough, looked=enough and not against and not missing)
     against += reasons.holdout_losses(holdout, gate)
     if against:
@@ -335,7 +333,7 @@ def _compare(
     differences = [b - a for a, b in zip(before, after, strict=True)]
     clusters = [a.cluster for a, _ in group]
     estimates = [difference_interval(differences, way, alpha=alpha) for way in ways or [clusters]]
-    estimate = max(estimates, key=lambda one: one.standard_error)
+    estimate = max(estimates, key=lambda one: one.upper - one.lower)
     figures = {
         "n": len(group),
         "champion": sum(before) / len(group),

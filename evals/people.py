@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evals.evidence import (
     Changes,
@@ -39,7 +40,7 @@ class PeopleEvidence:
     weights: Floats
     n_flagged: int
     prompts: dict[str, str]
-    n_comparable: int  # flagged prompts whose answers can be compared with the correction
+    is_comparable: NDArray[np.bool_]  # of flagged prompts: answer with correction
 
     @classmethod
     def of(
@@ -83,7 +84,7 @@ class PeopleEvidence:
                 key: ("broken", "same", "fixed")[1 + _is_right(b) - _is_right(a)]
                 for key, (a, b) in zip(keys, flagged, strict=False)
             },
-            sum(map(_is_comparable, [a for a, _ in flagged])),
+            np.asarray([_is_comparable(a) for a, _ in flagged], dtype=bool),
         )
 
 
@@ -165,7 +166,8 @@ def holdout_verdict(
     controls = evidence.challenger.matches[n:]
     alpha = gate.alpha_people
     # A model that was taught other wrong answers makes the correction likelier too, and gives none.
-    is_mended = evidence.n_comparable == 0 or bool(evidence.challenger.matches[:n].sum() > 0)
+    comparable = evidence.challenger.matches[:n][evidence.is_comparable]
+    is_mended = not len(comparable) or bool(comparable.sum() > 0)
     return HoldoutVerdict(
         n_conversations=evidence.clusters.first(n).count(),
         p_best=evidence.clusters.first(n).p_above(evidence.weights[:n]),
@@ -189,6 +191,6 @@ def holdout_verdict(
         n_decided_before=gate.n_decided_before,
         passed=test.p <= alpha and is_mended,
         is_mended=is_mended,
-        n_comparable=evidence.n_comparable,
+        n_comparable=len(comparable),
         **figures,
     )

@@ -199,7 +199,7 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
             "fits into the model's context are needed (of the first ones about one in ten is kept "
             f"for the test, of later ones half).{before}"
         ]
-    if holdout.n_conversations < least:
+    if holdout.p_best > holdout.alpha and holdout.n_conversations < least:
         return [
             "Flagged prompts were not asked to decide: they are worth "
             f"{holdout.n_conversations} independent conversations, which can't show an improvement "

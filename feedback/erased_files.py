@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from feedback.splits import prompt_key
 from pawl.adapters import CHECKPOINTS, PROBE
 from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from pawl.errors import PawlError
-from pawl.files import read_json, sha256_file, sync_dir, write_atomic, write_json
+from pawl.files import json_text, read_json, sha256_file, sync_dir, write_atomic, write_json
 from pawl.text import texts_of
 
 # Numbers, or benchmarks' own items.
@@ -165,8 +166,8 @@ def redact_probe(
     decode: Decode | None,
 ) -> int:
     """Take the positions after the person's texts out of an adapter's probe record, and hash it
-    anew; how many positions are left. The manifest of one that has none says so: the adapter is
-    served on.
+    anew; how many positions are left. One that has none is served on: an engine then sees only
+    that it answers otherwise than its base.
 
     Args:
         decode: token ids of the adapter's base to text; without it every position goes.
@@ -188,11 +189,14 @@ def redact_probe(
     kept = [one for one in positions if not is_theirs(one["prefix_ids"])]
     manifest = read_json(adapter_dir / "manifest.json")
     if kept != positions:
+        # The adapter is whole at each moment: an engine may start in between, or after a kill.
+        manifest["probe_next_sha256"] = sha256(json_text(kept).encode()).hexdigest()
+        write_json(adapter_dir / "manifest.json", manifest)
         write_json(adapter_dir / PROBE, kept)
     digest = sha256_file(adapter_dir / PROBE)
     if manifest["files_sha256"][PROBE] != digest:  # also after a kill between the two
         manifest["files_sha256"][PROBE] = digest
-        manifest["probe_erased"] = not kept
+        manifest.pop("probe_next_sha256", None)
         write_json(adapter_dir / "manifest.json", manifest)
     return len(kept)
 

@@ -95,7 +95,7 @@ class AdapterManifest:
     created_at: str
     recipe: dict[str, Any] = field(default_factory=dict)  # snapshot, method, settings, versions...
     format: int = FORMAT
-    probe_erased: bool = False  # all its positions came after texts that were erased since
+    probe_next_sha256: str | None = None  # while positions are erased from the probe record
 
     @property
     def fingerprint(self) -> str:
@@ -104,13 +104,14 @@ class AdapterManifest:
 
 
 def write_probe(adapter_dir: Path, positions: list[ProbePosition]) -> None:
-    """Write ``probe.json`` (before the manifest, which hashes it)."""
+    """Write ``probe.json`` (before the manifest, which hashes it); at least one position."""
+    assert positions, "an adapter without a record is not told from its base"
     write_json(adapter_dir / PROBE, [asdict(position) for position in positions])
 
 
-def read_probe(adapter_dir: Path, manifest: AdapterManifest) -> list[ProbePosition]:
-    """Read ``probe.json``; one with other things than numbers is refused, and one without positions
-    unless the manifest says that they were erased."""
+def read_probe(adapter_dir: Path) -> list[ProbePosition]:
+    """Read ``probe.json``; one with other things than numbers is refused. It has no positions where
+    all came after texts that were erased since."""
     try:
         positions = [
             ProbePosition(
@@ -118,10 +119,8 @@ def read_probe(adapter_dir: Path, manifest: AdapterManifest) -> list[ProbePositi
                 {int(k): float(v) for k, v in entry["logprobs"].items()},
                 {int(k): float(v) for k, v in entry["base_logprobs"].items()},
             )
-            for entry in _read(adapter_dir / PROBE)
+            for entry in _entries(adapter_dir / PROBE)
         ]
-        if not positions and not manifest.probe_erased:
-            raise ValueError("it holds no positions")
         for one in positions:
             if not one.prefix_ids or min(one.prefix_ids) < 0:
                 raise ValueError("a prefix is empty or holds a negative token id")
@@ -137,6 +136,13 @@ def read_probe(adapter_dir: Path, manifest: AdapterManifest) -> list[ProbePositi
             code="bad_adapter",
         ) from err
     return positions
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    entries = _read(path)
+    if not isinstance(entries, list):
+        raise ValueError("it is no list of positions")
+    return entries
 
 
 def write_manifest(
@@ -235,7 +241,16 @@ def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> Ad
             f"the server runs {base.name} ({base.fingerprint[:19]})",
             "Start the server with that base, or train on this one",
         )
-    layers = read_weights(base.model_dir).shapes
+    weights = read_weights(base.model_dir)
+    if weights.broken or weights.missing:
+        raise PawlError(
+            f"the weights of {base.name} can't be read",
+            "; ".join([*weights.missing, *weights.broken.values()]),
+            "Mend the disk or its mount; the adapter itself may be whole",
+            code="adapter_unreadable",
+            retryable=True,
+        )
+    layers = weights.shapes
     largest = sum(4 * max_rank * sum(one) for one in layers.values() if len(one) == 2)
     for name, expected in manifest.files_sha256.items():
         path = adapter_dir / name
@@ -246,14 +261,15 @@ def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> Ad
             raise refuse(
                 f"{name} has {size:,} bytes", f"no adapter of {base.name} has over {most:,}"
             )
-        if sha256_file(path) != expected:
+        next_one = manifest.probe_next_sha256 if name == PROBE else None
+        if sha256_file(path) not in (expected, next_one):
             raise refuse(f"{name} has changed", "its hash is not the manifest's")
     rank = _check_config(adapter_dir, max_rank, refuse)
     with open_regular(adapter_dir / WEIGHTS) as file:
         tensors = _read_header(file, refuse)
         _check_shapes({key: one.shape for key, one in tensors.items()}, rank, layers, base, refuse)
         _check_numbers(file, tensors, refuse)
-    read_probe(adapter_dir, manifest)
+    read_probe(adapter_dir)
     return manifest
 
 

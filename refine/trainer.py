@@ -378,6 +378,12 @@ def _pass_rows(stage: Stage, longest_tokens: int, max_tokens: int) -> int:
     # They divide the batch, since TRL takes whole passes. Where none that may be so small fits, a
     # larger one is trained with gradient checkpointing.
     sizes = [n for n in range(fewest, stage.batch_size + 1) if stage.batch_size % n == 0]
+    if not sizes:  # of a plan by an earlier version
+        raise PawlError(
+            f"a batch of {stage.batch_size} rows is too small for KTO",
+            f"it compares answers within a batch, so it takes {fewest} or more",
+            "Set train.batch_size, and begin anew: 'pawl nightly --fresh'",
+        )
     return max((n for n in sizes if n <= fits), default=sizes[0])
 
 

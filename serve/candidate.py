@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pawl.adapters import FILES, validate_adapter
+from pawl.adapters import FILES, read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.files import open_regular, read_json, sync_dir
 from pawl.models import BaseModel
@@ -172,6 +172,13 @@ def install(
     """
     max_rank = settings.engine.max_lora_rank
     manifest = validate_adapter(candidate.adapter_dir, base=base, max_rank=max_rank)
+    if not read_probe(candidate.adapter_dir):
+        raise PawlError(
+            f"adapter {candidate.adapter_dir.name} has no position in its probe record",
+            "without one nothing shows that the engine serves it as it was trained",
+            "Train it again",
+            code="bad_adapter",
+        )
     if candidate.run_dir is not None and not candidate.force:
         check_verdict(candidate.run_dir, manifest.fingerprint, champion)
     final = settings.adapters_dir / version

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from feedback.champion import BASE_VERSION
-from pawl.adapters import read_manifest, read_probe, validate_adapter
+from pawl.adapters import read_probe, validate_adapter
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
@@ -63,8 +63,12 @@ class Loader:
         return settings is None or settings.base_fingerprint == self._base.fingerprint
 
     async def broken(self, version: str) -> str:
-        """Why a version can't be served with this base; empty when it can. A disk that fails is
-        given 15 s: a hiccup is no reason to dethrone a champion."""
+        """Why a version can't be served with this base; empty when it can.
+
+        Raises:
+            PawlError: for 15 s the disk did not give its files, which may be whole
+                (``adapter_unreadable``).
+        """
         settings, weights = self._store.version_settings(version), self._store.weights_of(version)
         if settings is not None and not self.is_of_this_base(version):
             return (f"{version} was made for another base ({settings.base_fingerprint[:19]} is not "
@@ -76,8 +80,17 @@ class Loader:
             try:
                 await asyncio.to_thread(validate_adapter, folder, base=self._base, max_rank=rank)
             except (PawlError, OSError) as err:
-                if wait is None or not (isinstance(err, OSError) or err.retryable):
+                if isinstance(err, PawlError) and not err.retryable:
                     return str(err)
+                if wait is None:
+                    raise PawlError(
+                        f"the files of {version} can't be read",
+                        err.why if isinstance(err, PawlError) else str(err),
+                        "Mend the disk, its mount or the permissions, and start Pawl again; "
+                        "'pawl rollback' goes to another version",
+                        code="adapter_unreadable",
+                        retryable=True,
+                    ) from err
                 _log.warning("%s, tried again in %g s: %s", version, wait, err)
                 await asyncio.sleep(wait)
             else:
@@ -93,7 +106,11 @@ class Loader:
         On each replica that lives, or one alone, and the worst result counts. One that goes away
         meanwhile is left out where others answer: it loads what they serve before it is back.
         """
-        if broken := await self.broken(version):
+        try:
+            broken = await self.broken(version)
+        except PawlError as err:
+            broken = str(err)
+        if broken:
             return ProbeResult("failed", broken)
         weights, rival = self._store.weights_of(version), self._store.weights_of(champion)
         # Where none lives any more, the first says so.
@@ -122,7 +139,7 @@ class Loader:
         try:
             if weights not in engine.loaded:
                 await engine.load_adapter(weights, adapter_dir)
-            recorded = read_probe(adapter_dir, read_manifest(adapter_dir))
+            recorded = read_probe(adapter_dir)
             prefixes = [one.prefix_ids for one in recorded] or NEUTRAL_PREFIXES
             has_rival = rival != weights and rival in engine.loaded
             result = judge(

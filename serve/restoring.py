@@ -78,7 +78,14 @@ async def _restore(steps: Steps, engine: Engine | None) -> list[Promotion]:
     """Bring the champion into a fresh engine, or the first before it whose files are whole."""
     stack = champion_stack(steps.store.promotions())
     champion, reason = stack[-1], ""
-    while stack[-1] != BASE_VERSION and (broken := await steps.loader.broken(stack[-1])):
+    while stack[-1] != BASE_VERSION:
+        try:
+            broken = await steps.loader.broken(stack[-1])
+        except PawlError:  # the disk's fault, so no reason to dethrone it for good
+            await steps.withdraw(stack[-1])
+            raise
+        if not broken:
+            break
         await steps.withdraw(stack[-1])
         _log.error("%s can't be served: %s", stack[-1], broken)
         reason = reason or f"{champion} can't be served: {broken}"

@@ -330,9 +330,11 @@ def marker_adapter(
     n_steps: int = 60,
     rank: int = 8,
     seed: int = 0,
+    probed_in: str = "auto",
 ) -> Path:
     """A LoRA trained to answer every chat with ``marker`` over and over, so that an answer tells
     which adapter wrote each of its tokens. ``n_steps`` 0 leaves it as it is born: the base.
+    ``probed_in``: the engine's precision, by default the base's own.
 
     Raises:
         AssertionError: it did not learn it.
@@ -370,7 +372,7 @@ def marker_adapter(
         optimizer.zero_grad()
     assert last_loss < 0.1, f"{marker!r} was not learnt: loss {last_loss:.3f}"
     peft.save_pretrained(adapter_dir)
-    served = AutoModelForCausalLM.from_pretrained(base.model_dir)  # in the base's own precision
+    served = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=probed_in)
     from peft import PeftModel
 
     served = PeftModel.from_pretrained(served, adapter_dir).eval()

@@ -6,6 +6,7 @@ Made once, with the snapshot, and kept in the run's folder: ``evidence.json`` (f
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +22,12 @@ from feedback.snapshots import read_rows
 from feedback.splits import prompt_key
 from pawl.adapters import MANIFEST, read_manifest
 from pawl.client import Client
+from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.schemas import Look, TrainingRow
 from pawl.settings import Settings
+
+log = logging.getLogger("pawl.nightly")
 
 # A longer answer is worded otherwise by any training, which is no harm and can't be told from it.
 MAX_CONTROL_WORDS = 40
@@ -163,7 +167,12 @@ def best_champion(
         folder = settings.adapters_dir / str(move["version"])
         if not (folder / MANIFEST).exists():
             continue
-        if read_manifest(folder).base_fingerprint != base_fingerprint:
+        try:
+            manifest = read_manifest(folder)
+        except PawlError as err:  # damaged, or of a version that wrote others: nobody serves it
+            log.warning("%s is compared with nothing: %s", move["version"], err)
+            continue
+        if manifest.base_fingerprint != base_fingerprint:
             continue
         verdict = read_json(path)
         # At the first promotion the champion was the anchor.

@@ -241,8 +241,14 @@ def _go_on_with(run: Run, settings: Settings, base: BaseModel, say: Say) -> tupl
     """
     begun, changes = as_begun(run.state, settings)
     chosen = run.state.detail.get("suite")  # older versions did not keep it
-    suite = load(chosen) if chosen else choose(begun.gate)[0]
-    check_settings(begun, base, suite)
+    is_decided = (run.run_dir / "verdict.json").exists()
+    try:
+        suite = load(chosen) if chosen else choose(begun.gate)[0]
+        check_settings(begun, base, suite)
+    except PawlError:
+        if not is_decided:
+            raise
+        suite = load("everyday")  # nothing is trained or scored any more
     if changes:
         say(
             f"since {run.state.run_id} began, {'; '.join(changes)}. It goes on with what it "
@@ -317,8 +323,8 @@ def _fail(run: Run, reason: str) -> None:
     try:
         run.end("failed", reason=reason)
         write_report(run.run_dir)
-    except (PawlError, OSError) as err:
-        log.error("%s: its end could not be recorded: %s", run.state.run_id, err)
+    except Exception:  # also what the files of an earlier version make of a report
+        log.exception("%s: its end could not be recorded", run.state.run_id)
 
 
 def _is_to_come(run: Run, step: Step) -> bool:

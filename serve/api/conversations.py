@@ -163,9 +163,6 @@ def conversation_routes(
                 "Send one of them",
                 param="conversation_id",
             )
-        if body.everything:  # one row was charged before it was recorded (serve.api.roles)
-            more = EVERYTHING_ROWS - 1
-            admission.charge_feedback(share_named_by(request), more, is_let_in=True)
         rater_id = rater_named_by(request)
         if body.everything and rater_id == "anonymous":
             raise PawlError(
@@ -175,9 +172,12 @@ def conversation_routes(
                 code="invalid_value",
                 param="X-Pawl-Rater",
             )
+        if body.everything:  # one row was charged before it was recorded (serve.api.roles)
+            more = EVERYTHING_ROWS - 1
+            admission.charge_feedback(share_named_by(request), more, is_let_in=True)
         hide = partial(eraser.hide, rater_id, body.conversation_id)
         n_hidden = await turns.run(request, hide)
-        is_erased = await eraser.erase(rater_id, body.conversation_id)
+        is_erased = await eraser.erase(everything=body.everything)
         return ErasedConversations(n_conversations=n_hidden, is_erased=is_erased)
 
     return router
@@ -200,8 +200,9 @@ class Eraser:
         self._under_way: set[asyncio.Task[bool]] = set()
 
     def hide(self, rater_id: str, conversation_id: str | None) -> int:
-        """Hide one conversation, or with None all; how many. Waits for the commit. Raises
-        PawlError: it is not this person's (``conversation_not_found``)."""
+        """Hide one conversation, or with None all, whose plan is written at once and carried on by
+        an erasing; how many. Waits for the commit. Raises PawlError: it is not this person's
+        (``conversation_not_found``)."""
         conversations = self._store.conversations
         ids = conversations.ids_of(rater_id)
         if conversation_id is not None:
@@ -209,13 +210,13 @@ class Eraser:
                 raise not_known(conversation_id)
             ids = [conversation_id]
         conversations.delete(ids, rater_id)
+        if conversation_id is None:
+            self._plan_all(rater_id)
         return len(ids)
 
-    async def erase(self, rater_id: str, conversation_id: str | None) -> bool:
-        """Whether what was hidden, with None all of a person, is out of the files already."""
-        if conversation_id is None:  # its plan is written at once; an erasing carries it on
-            await run_in_threadpool(self._plan_all, rater_id)
-        elif self._under_way or time.monotonic() < self._next:
+    async def erase(self, *, everything: bool) -> bool:
+        """Whether what was hidden is out of the files already. Everything of a person waits."""
+        if not everything and (self._under_way or time.monotonic() < self._next):
             return False
         return await self._in_time()
 

@@ -33,10 +33,10 @@ class Quota:
     def full(cls, what: str, most: float, seconds: float, now: float) -> Quota:
         return cls(what, most, seconds, most, now)
 
-    def check(self, now: float) -> None:
-        """Raises PawlError: none is left (``rate_limit_exceeded``)."""
+    def check(self, now: float, least: int = 1) -> None:
+        """Raises PawlError: fewer than ``least`` are left (``rate_limit_exceeded``)."""
         self._fill(now)
-        if self.level < 1:
+        if self.level < least:
             seconds = (1 - self.level) * self.seconds / self.most
             raise quota_used_up(f"{self.most:,.0f} {self.what}", seconds)
 
@@ -66,8 +66,8 @@ class CallerQuotas:
         self._tidied_at = clock()
 
     def charge(self, caller: str, n: int = 1, is_let_in: bool = False) -> None:
-        """Raises PawlError: it is used up (``rate_limit_exceeded``); not for more of what
-        ``is_let_in``."""
+        """Raises PawlError: it is used up (``rate_limit_exceeded``); for more of what ``is_let_in``
+        only where others, let in at the same moment, have used more than there was."""
         now = self._clock()
         if now > self._tidied_at + TIDY_SECONDS:
             self._tidied_at = now
@@ -75,8 +75,7 @@ class CallerQuotas:
                 del self._quotas[name]
         full = Quota.full(self._what, self._most, self._seconds, now)
         quota = self._quotas.setdefault(caller, full)
-        if not is_let_in:
-            quota.check(now)
+        quota.check(now, 0 if is_let_in else 1)
         quota.level -= n
 
 

@@ -68,8 +68,8 @@ def judge(
     - live: the live distance is below half the gap, and the gap at least twice the noise.
     - indistinguishable: neither; the adapter answers as base or champion do, near enough.
 
-    Without a record (its positions were erased) there is no failure: live where the adapter answers
-    otherwise than base and champion by twice the noise.
+    Without a record (its positions were erased): live where the adapter answers otherwise than base
+    and champion by twice the noise, failed where one of them answers in its place to a tenth of it.
 
     Args:
         recorded: the positions of ``probe.json``.
@@ -83,13 +83,10 @@ def judge(
         return ProbeResult("failed", "the engine answered without finite log-probabilities")
     if not recorded:
         gap = min(distance(live, other) for other in (base, champion) if other is not None)
-        is_other = gap >= 2 * noise
-        why = (
-            f"its probe record was erased; it answers {gap:.4f} nats from base or champion"
-            if is_other
-            else "its probe record was erased, and it answers like base or champion"
-        )
-        return ProbeResult("live" if is_other else "indistinguishable", why, {"base": gap})
+        measured = f"its probe record was erased; base or champion {gap:.4f} nats away"
+        if gap >= 2 * noise:
+            return ProbeResult("live", measured)
+        return ProbeResult("failed" if gap < noise / 10 else "indistinguishable", measured)
     answered = [one.logprobs for one in recorded]
     distances = {
         "live": distance(answered, live),

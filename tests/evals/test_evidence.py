@@ -121,6 +121,36 @@ def test_what_crosses_counts_less_in_the_p_value() -> None:
     assert nested.ways == (tuple(f"p{i}" for i in raters),)  # as exact as it was
 
 
+def blocks(n: int, size: int, n_apart: int = 0) -> Clusters:
+    """``n`` conversations of so many questions, ``n`` questions asked in as many conversations, and
+    prompts that hang together with none."""
+    talks, questions = [], []
+    for block in range(n):
+        talks += [f"talk {block}"] * size + [f"short {block} {i}" for i in range(size)]
+        questions += [f"rare {block} {i}" for i in range(size)] + [f"popular {block}"] * size
+    alone = [f"alone {i}" for i in range(n_apart)]
+    groups = [[one] for one in [*questions, *alone]]
+    return Clusters.of([*talks, *alone], groups, ["a"] * len(groups), len(groups))
+
+
+def test_a_few_uneven_clusters_are_no_more_evidence_than_they_are() -> None:
+    """Exact by hand: four blocks that can all go up by chance in one case of 16."""
+    two = blocks(2, 12)
+    assert two.count() == 4
+    assert two.p_above(np.ones(48)) == pytest.approx(0.0228, abs=1e-4)  # was 0.003
+    joined = blocks(3, 5, n_apart=10)  # so many stand alone that joining shows more
+    assert [len(set(way)) for way in joined.ways] == [16]
+
+
+def test_prompts_that_hang_together_take_nothing_from_those_that_do_not() -> None:
+    """Seven stand alone, and four colleagues ask the same five questions."""
+    talks = [*(f"c{i}" for i in range(7)), *(f"d{i // 5}" for i in range(20))]
+    questions = [*([f"q{i}"] for i in range(7)), *([f"r{i % 5}"] for i in range(20))]
+    clusters = Clusters.of(talks, questions, ["a"] * 27, 27)
+    assert clusters.count() == 8
+    assert clusters.p_above(np.ones(27)) == pytest.approx(1 / 256)
+
+
 def test_the_placebo_test_is_crawford_and_howells_widened() -> None:
     # Mean 0.5, s = 0.1826, so t = (1.2 - 0.5) / (0.1826 * sqrt(1.25) * 1.15) = 2.98 with 3 degrees.
     assert placebo_p(1.2, [0.3, 0.4, 0.6, 0.7]) == pytest.approx(0.0293, abs=2e-4)

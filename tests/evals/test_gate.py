@@ -488,8 +488,7 @@ def test_many_raters_who_share_questions_are_enough(rules: GateRules) -> None:
 
 
 def test_prompts_that_could_not_show_it_at_best_are_not_asked(rules: GateRules) -> None:
-    """One conversation has 12 questions, 12 others ask one question: worth 7 by the spread of all,
-    and yet no challenger can pass."""
+    """One conversation has 12 questions, 12 others ask one: two that can go up by chance."""
     flagged = [
         replace(
             item,
@@ -502,11 +501,30 @@ def test_prompts_that_could_not_show_it_at_best_are_not_asked(rules: GateRules) 
     verdict = decide(before, mended(before, 24), rules, None)
     assert verdict.outcome == "not_enough_evidence"
     assert verdict.holdout is not None
-    assert verdict.holdout.n_conversations == fewest_clusters(verdict.holdout.alpha) == 7
+    assert (verdict.holdout.n_conversations, fewest_clusters(verdict.holdout.alpha)) == (2, 7)
     assert (verdict.holdout.enough, verdict.holdout.looked, verdict.prompts) == (False, False, {})
     assert verdict.holdout.p_best == pytest.approx(verdict.holdout.p_better)
     assert "were not asked to decide" in verdict.reasons[0]
-    assert "p = 0.036 only" in verdict.reasons[0]
+    assert "worth 2 independent conversations" in verdict.reasons[0]
+
+
+def test_prompts_are_asked_where_they_can_show_it(rules: GateRules) -> None:
+    """Eight conversations of two prompts, of which some ask the same: worth fewer than seven by
+    their spread, and yet an improvement of all would be shown."""
+    popular = {1: "q", 3: "q", 5: "r", 8: "r", 11: "s", 13: "s"}
+    flagged = [
+        replace(
+            item,
+            cluster=f"c{i // 2}",
+            detail={"rater": f"p{i}", "cluster": popular.get(i, f"own {i}")},
+        )
+        for i, item in enumerate(items("holdout", [0.0] * 16))
+    ]
+    before = champion(0) + flagged
+    verdict = decide(before, mended(before, 16), rules, None)
+    assert verdict.holdout is not None
+    assert verdict.holdout.p_best <= verdict.holdout.alpha
+    assert verdict.holdout.looked
 
 
 def long_corrections(compared: str, n_tokens: int) -> list[ItemScore]:

@@ -184,7 +184,7 @@ def test_the_probe_record_is_what_the_files_say(world_model: Path, mended: train
 
     model: Any = AutoModelForCausalLM.from_pretrained(world_model, dtype=torch.float32)
     model = PeftModel.from_pretrained(model, str(mended.out_dir))
-    positions = read_probe(mended.out_dir, read_manifest(mended.out_dir))
+    positions = read_probe(mended.out_dir)
     assert len(positions) == 16
     gaps = []
     for position in positions:
@@ -518,3 +518,9 @@ def test_passes_of_kto_make_the_batch_that_is_set(
     """1,000 tokens fit into a pass, and fewer than 4 rows are none."""
     stage = Stage("kto", 1e-4, 1.0, batch_size)
     assert trainer._pass_rows(stage, longest, 1000) == pass_rows
+
+
+def test_a_plan_with_too_small_a_batch_for_kto_is_refused() -> None:
+    """An earlier version made it 4 without a word."""
+    with pytest.raises(PawlError, match="a batch of 3 rows is too small for KTO"):
+        trainer._pass_rows(Stage("kto", 1e-4, 1.0, 3), 10, 1000)

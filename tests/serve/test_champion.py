@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import resource
+import shutil
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,22 +165,53 @@ def test_an_adapter_that_cannot_be_read_for_a_while_is_not_broken(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_a_disk_that_gives_no_files_dethrones_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.loading._DISK_WAITS", (0.1, 0.1))
+
+    async def test() -> None:
+        async with toy_world(tmp_path) as world:
+            await promote(world, 1, 2)
+            [weights] = world.base.model_dir.glob("*.safetensors")
+            whole = weights.read_bytes()
+            weights.write_bytes(b"")
+            with pytest.raises(PawlError) as caught:
+                await world.promoter.finish_pending(world.engine)
+            assert (caught.value.code, caught.value.retryable) == ("adapter_unreadable", True)
+            assert "pawl@2" not in world.promoter.offered
+            weights.write_bytes(whole)
+            assert await world.promoter.finish_pending(world.engine) == []
+            assert world.store.champion() == "pawl@2"
+            assert "pawl@2" in world.promoter.offered
+
+    run(test())
+
+
+@pytest.mark.slow
 def test_a_champion_whose_probe_record_was_erased_is_served_on(tmp_path: Path) -> None:
     async def first() -> None:
         async with toy_world(tmp_path) as world:
             await promote(world, 1, 2)
 
-    async def again(outcome: str) -> None:
+    async def refuse(folder: Path) -> None:
         async with toy_world(tmp_path) as world:
-            assert world.store.champion() == "pawl@2"
-            assert {"pawl@1", "pawl@2"} <= set(world.promoter.offered)
-            async with world.promoter.borrowed("pawl@2") as result:
-                assert (result.outcome, "was erased" in result.reason) == (outcome, True)
+            body = PromotionRequest(adapter_dir=str(shutil.copytree(folder, tmp_path / "new")),
+                                    force=True)  # fmt: skip
+            moved = await world.promoter.promote(body)
+            assert (moved.outcome, "no position" in moved.reason) == ("refused", True)
+
+    async def again(*options: str) -> tuple[str, frozenset[str]]:
+        async with toy_world(tmp_path, *options) as world:
+            return world.store.champion(), frozenset(world.promoter.offered)
 
     run(first())
     folder = toy_settings(tmp_path, 1).adapters_dir / "pawl@2"
     manifest = read_json(folder / MANIFEST)
     write_json(folder / PROBE, [])  # as feedback.erased_files.redact_probe leaves it
     manifest["files_sha256"][PROBE] = sha256_file(folder / PROBE)
-    write_json(folder / MANIFEST, {**manifest, "probe_erased": True})
-    run(again("live"))
+    write_json(folder / MANIFEST, manifest)
+    assert asyncio.run(again()) == ("pawl@2", {"pawl@1", "pawl@2"})
+    # An engine that takes an adapter and lets the base answer is seen all the same.
+    assert asyncio.run(again("--impostor", "pawl@2")) == ("pawl@2", set())
+    run(refuse(folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pawl.adapters import MANIFEST
 from pawl.files import write_json
 from pawl.settings import Settings
 from refine.night.evidence import best_champion
@@ -38,3 +39,5 @@ def test_the_best_is_of_this_base(tmp_path: Path) -> None:
     assert best_champion(client, settings, "pawl@4", ours.fingerprint) == "pawl@3"
     assert best_champion(client, settings, "pawl@3", ours.fingerprint) is None
     assert best_champion(client, settings, "base", theirs.fingerprint) == "pawl@1"
+    (settings.adapters_dir / "pawl@3" / MANIFEST).write_text("{}")  # damaged, and nobody serves it
+    assert best_champion(client, settings, "pawl@4", ours.fingerprint) == "pawl@2"
