@@ -99,8 +99,8 @@ def places_of_prompts(
             seen: all their cluster is learned from.
         placed: where prompts stood in an earlier snapshot, by key. There they stay, since what
             came before them may have been erased. But where prompts that stood on different sides
-            are one by now (an earlier version told them by other texts), all their cluster is
-            learned from.
+            are one by now, or near each other (an earlier version told them by other texts), all
+            their clusters are learned from.
     """
     placed = placed or {}
     stood: defaultdict[int, set[Split | None]] = defaultdict(set)  # by text
@@ -116,12 +116,18 @@ def places_of_prompts(
             keys[key] = texts[text]
             if key in placed:
                 stood[texts[text]].add(placed[key])
-    mixed = {i for i, found in stood.items() if len(found - {None}) > 1}
+    mixed: set[int] = set()
     sides: list[Split | None] = []
     clusters = UnionFind(len(firsts))
     for i, near in enumerate(neighbours(list(texts))):
-        split = {sides[j] for j in near} - {None} or {split_of(firsts[i][0], salt)}
-        split = {"train"} if i in mixed else stood.get(i, split)
+        split = beside = {sides[j] for j in near} - {None}
+        if i in stood:
+            split = stood[i] - {None}
+            if split and len(split | beside) > 1:
+                mixed.add(i)
+                split = {"train"}
+        elif not beside:
+            split = {split_of(firsts[i][0], salt)}
         sides.append(next(iter(split)) if len(split) == 1 else None)
         if sides[i] is not None:
             for j in near:

@@ -126,16 +126,44 @@ def test_prompts_that_are_one_by_now_are_learned_from_where_they_stood_apart(tes
     assert [left[key].split for key in keys if key != keys[1]] == ["train"] * 3 + [tested]
 
 
-def test_what_stood_nowhere_stays_there_beside_what_stood_somewhere() -> None:
+def test_what_stood_nowhere_stays_there_and_the_others_of_its_text_stand() -> None:
+    """Else what nearly says so was placed by nothing: half of it is trained on, beside a test."""
+    question, nearly = "为什么天空看起来是蓝色的？", "为什么天空看起来是蓝色的呢？"
     prompts = [
         (conversation_in("train"), prompt_key(prompt), prompt)
-        for topic in "ABC"
-        for prompt in [_later("法国的首都是哪里？", f"A topic, {topic}.")]
+        for topic, text in (("A", question), ("B", question), ("C", question), ("D", nearly))
+        for prompt in [_later(text, f"A topic, {topic}.")]
     ]
     keys = [key for _, key, _ in prompts]
     stood: dict[str, Split | None] = {keys[0]: None, keys[1]: "holdout"}
     places = places_of_prompts(prompts, SALT, placed=stood)
-    assert [places[key].split for key in keys] == [None, "holdout", None]
+    assert [places[key].split for key in keys] == [None, "holdout", "holdout", "holdout"]
+    assert len({places[key].cluster for key in keys}) == 1
+
+
+@pytest.mark.parametrize("first", ["train", "holdout"])
+def test_near_duplicates_that_stood_apart_are_learned_from(first: Split) -> None:
+    """With all that is near one of them, and what comes after that is written down."""
+    second: Split = "holdout" if first == "train" else "train"
+    asked: list[tuple[Split | None, str]] = [
+        (first, REFUND),
+        (first, f"Hello! {REFUND}"),
+        (second, f"{REFUND} Please!"),
+        ("holdout", "Who wrote the Ottermoor rules?"),
+        (None, f"{REFUND} Thanks!"),
+    ]
+    prompts = [
+        (conversation_in("holdout"), prompt_key(prompt), prompt)
+        for _, text in asked
+        for prompt in [_user(text)]
+    ]
+    stood = {key: side for (_, key, _), (side, _) in zip(prompts[:4], asked[:4], strict=True)}
+    places = places_of_prompts(prompts[:4], SALT, placed=stood)
+    assert [places[key].split for key in stood] == ["train"] * 3 + ["holdout"]
+    assert len({places[key].cluster for key in stood}) == 2
+    stood = {key: places[key].split for key in stood}
+    places = places_of_prompts(prompts, SALT, placed=stood)
+    assert [place.split for place in places.values()] == ["train"] * 3 + ["holdout", "train"]
 
 
 def test_a_prompt_between_two_sides_is_left_out_alone() -> None:
