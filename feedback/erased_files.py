@@ -48,6 +48,7 @@ class Theirs:
     words: set[str] = field(default_factory=set)
     # Of names of imports (``import:open-webui/ID``): as the file they came from writes them.
     written_names: set[str] = field(default_factory=set)
+    record_ids: set[str] = field(default_factory=set)  # likewise, of the opinions that were read
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by row_id
     # By snapshot, those that a training may have seen; snapshots that are deleted too.
     n_trained: dict[str, int] = field(default_factory=dict)
@@ -293,7 +294,8 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
     """Take the person's rows out of JSON and JSON Lines files of the exchange folder; how many
     records, by file. A record is theirs when it has all texts of one of their rows, or one of their
     ids or own words; of somebody known from an import, the rater that it names decides instead of
-    the texts."""
+    the texts, or else its own id. A file that can't be read stays: the search at the end names it.
+    """
     from feedback.formats.read import parse  # which imports this module by way of its package
 
     keys = {frozenset(filter(None, (
@@ -319,19 +321,23 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
             return True
         if raters := raters_of(written):
             return not raters.isdisjoint(theirs.names)
+        if isinstance(record, dict) and str(record.get("id")) in theirs.record_ids:
+            return True
         texts = set(texts_of(record))
         found = (key for text in texts for key in by_prompt.get(text, ()))
         return any(key <= texts for key in found)
 
     erased: dict[str, int] = {}
     for path in sorted(exchange_dir.rglob("*")):
-        if path.suffix not in (".json", ".jsonl") or not path.is_file() or path.is_symlink():
+        if path.suffix not in (".json", ".jsonl") or path.is_symlink():
             continue
         try:
+            if not path.is_file():
+                continue
             text = path.read_text("utf-8-sig")
             records, is_array = _records(text, path.suffix == ".jsonl")
-        except ValueError:
-            continue  # no JSON: the search at the end names it
+        except (OSError, ValueError):  # no JSON
+            continue
         kept = [record for record in records if not is_theirs(record)]
         if len(kept) == len(records):
             continue
@@ -401,7 +407,12 @@ def search_files(
     n_files = n_bytes = 0
     overwritten: dict[str, int] = {}
     found: list[str] = []
-    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    files: dict[Path, OSError | None] = {}  # and folders that can't be read
+    for folder in folders:
+        for root, _, names in os.walk(
+            folder, onerror=lambda e: files.update({Path(e.filename): e})
+        ):
+            files.update((Path(root, name), None) for name in names)
     for path in sorted(files):
         is_inside = path.is_relative_to(state_dir)
         name = str(path.relative_to(state_dir)) if is_inside else str(path)
@@ -410,6 +421,10 @@ def search_files(
         if name.endswith(UNFINISHED) or path.name == ADAPTER_WEIGHTS:
             continue
         try:
+            if (error := files[path]) is not None:
+                raise error
+            if not path.is_file():
+                continue
             is_log = ".log" in path.suffixes
             n, size = _overwrite(path, in_logs if is_log else search, is_log)
         except FileNotFoundError:

@@ -335,16 +335,27 @@ def _read_imported(cursor: DuckDBPyConnection, theirs: Theirs, n: Counter[str]) 
             words -= _words_of(lesson)
     theirs.words |= words
     theirs.rows |= own
-    for name in theirs.names:
-        written = name.partition("/")[2] if name.startswith("import:") else ""
-        # Shorter ones, plain words and numbers stand for other things, too.
-        if len(written) >= SHORTEST_ID and not is_plain(written) and not written.isdigit():
-            theirs.written_names.add(written)
+    names = (name.partition("/")[2] for name in theirs.names if name.startswith("import:"))
+    theirs.written_names |= set(filter(_is_telling, names))
+    ids = (lesson["origin"].get("record_id", "") for lesson in own.values())
+    theirs.record_ids |= set(filter(_is_telling, ids))
+
+
+def _is_telling(name: str) -> bool:
+    """Whether an id stands for nothing else, as short ones, plain words and numbers do."""
+    return len(name) >= SHORTEST_ID and not is_plain(name) and not name.isdigit()
 
 
 def _words_of(lesson: dict[str, Any]) -> set[str]:
-    asked = (one.get("content") for one in lesson["prompt"] if one.get("role") == "user")
-    return set(filter(None, [*asked, (lesson.get("origin") or {}).get("comment")]))
+    """What its rater wrote. The answer is a model's, but for a correction of Langfuse's (an ``sft``
+    row, with a pair that has the same answer): raters of other formats choose among answers, or
+    stand in the same record."""
+    origin = lesson.get("origin") or {}
+    words = [one.get("content") for one in lesson["prompt"] if one.get("role") == "user"]
+    words.append(origin.get("comment"))
+    if lesson["kind"] == "sft" and origin.get("source") == "import:langfuse":
+        words.append(lesson["completion"])
+    return set(filter(None, words))
 
 
 def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:

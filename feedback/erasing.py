@@ -10,8 +10,10 @@ The tables are append-only and snapshots are named by their content; this is the
 
 The files come before the store, whose rows say what to look for. So a kill leaves either rows to
 begin again from, or nothing but the certificate to write; whoever opens the state folder next
-carries it on. A row is a person's by the name that it stands under (``rater_id``), and so is what
-others said of their answers. Conversations that people deleted go the same way, many at once.
+carries it on. One that can't be finished keeps its plan, and no other from its end.
+
+A row is a person's by the name that it stands under (``rater_id``), and so is what others said of
+their answers. Conversations that people deleted go the same way, many at once.
 (``feedback.retention`` erases by age.)
 
 Over 400 lines because an erasing is read in one place, from its plan to its certificate.
@@ -65,6 +67,7 @@ _ROWS_OF = (
     ("version_settings", "made_by"),
 )  # fmt: skip
 _N_WORDS = 8
+_MOST_FAILED = 8  # plans; more fail by no fault of their own, and what is deleted waits unplanned
 MOST_SECONDS = 300.0  # that one waits for another at ``erasing.lock``
 
 
@@ -108,11 +111,11 @@ def forget(
     """
     plan = _plan(asked_by, user)
     with _alone(settings, wait_seconds):
-        carried = [
-            done
-            for done in carry_on(store, settings, decode=decode, say=say, is_alone=True)
-            if _is_of(done, user)
-        ]
+        finished, failed = _finish(store, settings, _plans_left(settings), decode, say)
+        for before, err in failed:
+            if before["subject_sha256"] == subject_hash(before["salt"], user):
+                raise err
+        carried = [done for done in finished if _is_of(done, user)]
         for done in carried:
             if "until" not in done:
                 return done
@@ -172,14 +175,17 @@ def erase_deleted(
     None where there are none. What was interrupted, or had to wait, is carried on before.
 
     Args:
-        is_night: a night asks, which has nothing of its own yet.
+        is_night: a night asks, which has nothing of its own yet. What can't be finished waits for
+            the next erasing.
 
     Raises:
         PawlError: as ``forget``.
+        Exception: of the first that can't be finished, when the others are done; not for a night.
     """
     held = while_erasing(settings, wait_seconds) if is_night else _alone(settings, wait_seconds)
     with held:
-        carry_on(store, settings, decode=decode, is_alone=True)
+        _, failed = _finish(store, settings, _plans_left(settings), decode)
+        planned = {one for plan, _ in failed for one in plan.get("completion_ids", ())}
         store.flush()
         with store.rewriter.database.reading() as cursor:
             gone = cursor.execute(
@@ -189,11 +195,15 @@ def erase_deleted(
                 cursor.execute(f"SELECT 1 FROM main.{table} WHERE {condition} LIMIT 1").fetchone()
                 for table, condition in BEFORE_DELETION.items()
             ]
-        if not gone and not any(noted):
-            return None
-        ids = sorted(completion_id for (completion_id,) in gone)
-        plan = _plan("the people whose they were", "") | {"names": [], "completion_ids": ids}
-        return _Erasure(store, settings, plan, decode, lambda step: None).run()
+        ids = sorted({completion_id for (completion_id,) in gone} - planned)
+        done: list[dict[str, Any]] = []
+        if (ids or any(noted)) and len(failed) < _MOST_FAILED:
+            plan = _plan("the people whose they were", "") | {"names": [], "completion_ids": ids}
+            done, more = _finish(store, settings, [plan], decode)
+            failed += more
+        if failed and not is_night:
+            raise failed[0][1]
+        return done[0] if done else None
 
 
 def _plan(asked_by: str, subject: str) -> dict[str, Any]:
@@ -214,22 +224,38 @@ def carry_on(
     *,
     decode: Callable[[str], Decode | None] = lambda fingerprint: None,
     say: Say = lambda step: None,
-    is_alone: bool = False,
 ) -> list[dict[str, Any]]:
-    """Finish what a kill interrupted; the certificates. While a night runs it waits for later."""
+    """Finish what a kill interrupted; the certificates. While a night runs it waits for later, and
+    so does what can't be finished."""
     if not _unfinished(settings):
         return []
     try:
-        with ExitStack() as held:
-            if not is_alone:
-                held.enter_context(_alone(settings, 0.0))  # a start waits for nobody
-            plans = _plans_left(settings)
-            return [_Erasure(store, settings, plan, decode, say).run() for plan in plans]
+        with _alone(settings, 0.0):  # a start waits for nobody
+            return _finish(store, settings, _plans_left(settings), decode, say)[0]
     except PawlError as err:
-        if is_alone or err.code not in ("locked", "night_runs"):
+        if err.code not in ("locked", "night_runs"):
             raise
         _log.warning("an erasing that was interrupted waits: %s", err)
         return []
+
+
+def _finish(
+    store: Store,
+    settings: Settings,
+    plans: list[dict[str, Any]],
+    decode: Callable[[str], Decode | None],
+    say: Say = lambda step: None,
+) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], Exception]]]:
+    """Carry out each plan, whatever becomes of the others; the certificates, and the plans that
+    failed, which stay, with their errors."""
+    done, failed = [], []
+    for plan in plans:
+        try:
+            done.append(_Erasure(store, settings, plan, decode, say).run())
+        except Exception as err:
+            _log.exception("%s can't be finished; the next erasing tries again", plan["erasure_id"])
+            failed.append((plan, err))
+    return done, failed
 
 
 def _unfinished(settings: Settings) -> list[Path]:
@@ -239,7 +265,12 @@ def _unfinished(settings: Settings) -> list[Path]:
 def _plans_left(settings: Settings) -> list[dict[str, Any]]:
     """The plans to carry on. Of a person who asked again while the first time waited the last one
     stays: it erases what the others would."""
-    plans = [read_json(path) for path in _unfinished(settings)]
+    plans = []
+    for path in _unfinished(settings):
+        try:
+            plans.append(read_json(path))
+        except (OSError, PawlError):
+            _log.exception("%s can't be read: this erasing waits", path.name)
     waiting = [one for one in plans if "until" in one and "counts" not in one]
     last = {one["names"][0]: one for one in sorted(waiting, key=lambda one: str(one["until"]))}
     for one in waiting:

@@ -4,13 +4,16 @@ back."""
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from feedback.erased_files import Theirs, erase_exports, search_files
 from feedback.erasing import forget, preview, recall
 from feedback.formats import Exchange, import_file
+from feedback.redaction import Search
 from feedback.service import take_snapshot
 from feedback.store import Store
 from pawl.settings import Settings
@@ -100,3 +103,68 @@ def test_a_later_export_brings_nobody_back(settings: Settings) -> None:
     assert done["problems"][0] == "record 1 (line 1): its person was forgotten"
     with Store.open(settings.database_path) as store:
         assert {rater for _, rater in store.imported_keys()[None]} == {f"import:open-webui/{BOB}"}
+
+
+CORRECTION = "My grandmother Agathe always says that the mill stands at the river."
+
+
+@pytest.mark.parametrize("corrected", [CORRECTION, "Agathe knows."])
+def test_a_score_on_a_line_of_its_own_goes_with_whoever_it_is_from(
+    settings: Settings, corrected: str
+) -> None:
+    """It does not name them: the trace does. A copy that is no export is named."""
+
+    def about(n: int, user: str, asked: str, says: str) -> list[dict[str, Any]]:
+        trace = {
+            "id": f"trace-{n}f3a", "timestamp": "2026-01-01", "projectId": "p", "scores": [],
+            "userId": user, "input": asked, "output": "It stands.",
+        }  # fmt: skip
+        score = {
+            "id": f"score-{n}b7d", "traceId": trace["id"], "name": "output", "source": "API",
+            "dataType": "CORRECTION", "longStringValue": says,
+        }  # fmt: skip
+        return [trace, score]
+
+    exchange = Exchange.of(settings)
+    exchange.folder.mkdir(parents=True)
+    bobs = about(
+        2, BOB, "Where does bob's own mill stand?", "On the hill behind the church, he says."
+    )
+    records = [*about(1, "user-8f31c2", "Where does the mill stand?", corrected), *bobs]
+    lines = exchange.folder / "lf.jsonl"
+    lines.write_text("".join(json.dumps(one) + "\n" for one in records))
+    (exchange.folder / "copy.txt").write_text(CORRECTION)
+    with Store.open(settings.database_path) as store:
+        assert import_file(store, exchange, "lf.jsonl")["n_added"] == 4
+        done = forget(store, settings, "import:langfuse/user-8f31c2", "the operator")
+    assert done["files"]["exports"] == {"lf.jsonl": 2}
+    assert [json.loads(line) for line in lines.read_text().splitlines()] == bobs
+    assert done["searched"]["found"] == (["exchange/copy.txt"] if corrected == CORRECTION else [])
+
+
+def test_what_can_t_be_read_ends_no_erasing_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
+    question, user = "What is it that only ann ever asks?", os.geteuid()
+    for name in ("a.json", "b.txt", "closed/c.json"):
+        path = Path("exchange", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([question]), "utf-8")
+    search = Search((), (), [question])
+    try:
+        for name in ("a.json", "closed"):
+            Path("exchange", name).chmod(0)
+        if user == 0:
+            os.seteuid(65534)
+        assert erase_exports(Path("exchange"), Theirs(), search) == {}
+        searched = search_files(Path("state"), [Path("exchange")], search, search)
+    finally:
+        os.seteuid(user)
+        Path("exchange", "closed").chmod(0o700)
+    assert searched.found == [
+        "exchange/a.json (not searched: Permission denied)",
+        "exchange/b.txt",
+        "exchange/closed (not searched: Permission denied)",
+    ]

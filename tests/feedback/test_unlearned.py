@@ -16,6 +16,7 @@ from feedback.retention import erase_by_age
 from feedback.reviews import decide
 from feedback.service import take_snapshot, traffic_of
 from feedback.store import Store
+from pawl.adapters import ProbePosition, write_probe
 from pawl.errors import PawlError
 from pawl.files import hold_lock
 from pawl.schemas import (
@@ -32,6 +33,7 @@ from pawl.schemas import (
 )
 from pawl.settings import RetentionSettings, Settings
 from tests.feedback.examples import answered, conversation_in, make_completion, said
+from tests.feedback.test_retention import note_training
 
 MARK = "xyzzy-plugh that nobody else wrote"
 
@@ -299,3 +301,47 @@ def test_what_is_newer_than_a_clock_that_stepped_back_is_deleted_too(settings: S
         again = answered(store)
         assert store.completions() == [again]
     assert MARK.encode() not in settings.database_path.read_bytes()
+
+
+@pytest.mark.parametrize("wants_all", [True, False])
+def test_an_erasing_that_can_t_be_finished_stops_no_other(
+    settings: Settings, wants_all: bool
+) -> None:
+    """Neither the night, nor what others deleted; it is tried again, and done once it can be."""
+
+    def fail(fingerprint: str) -> None:
+        raise RuntimeError("the tokenizer is broken")
+
+    with Store.open(settings.database_path) as store:
+        anns = corrected(store, conversation_in("train"), rater_id="ann")
+        adapter = settings.adapters_dir / "pawl@1"
+        adapter.mkdir(parents=True)
+        write_probe(adapter, [ProbePosition([1], {0: -1.0}, {0: -2.0})])
+        note_training(adapter, take_snapshot(store, settings)["snapshot_id"])
+        if wants_all:
+            forget_own(store, settings, "ann")
+        else:
+            store.conversations.delete([anns.conversation_id], "ann")
+        with pytest.raises(RuntimeError):  # who asks for it is told
+            erase_deleted(store, settings, decode=fail)
+        for name, erase in (("bob", erase_deleted), ("eve", erase_by_age)):
+            others = corrected(store, f"c-{name}", rater_id=name)
+            store.conversations.delete([f"c-{name}"], name)
+            if erase is erase_by_age:
+                erase_by_age(store, settings, fail)
+            else:
+                with pytest.raises(RuntimeError):
+                    erase_deleted(store, settings, decode=fail)
+            left = {one for (one,) in store.read("SELECT completion_id FROM main.completions")}
+            assert left == {anns.completion_id}
+            assert others.completion_id not in left
+        corrected(store, "c-tom", rater_id="tom")
+        forget(store, settings, "tom", "the operator", decode=fail)
+        if wants_all:
+            with pytest.raises(RuntimeError):
+                forget(store, settings, "ann", "the operator", decode=fail)
+        assert len(list(settings.state_dir.glob("erasures/*.unfinished.json"))) == 1
+        erase_by_age(store, settings, lambda base: None)
+        assert store.read("SELECT completion_id FROM main.completions") == []
+    assert list(settings.state_dir.glob("erasures/*.unfinished.json")) == []
+    assert len(certificates(settings.state_dir)) == 4
