@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
+import pytest
 
 from feedback.store import Store
+from pawl.errors import PawlError
 from pawl.schemas import Category, Feedback
 from pawl.settings import Settings
+from serve.api.quotas import CallerQuotas
 from serve.api.turns import AT_ONCE
 from tests.serve.live import eventually, live
 
@@ -64,3 +67,19 @@ def test_one_callers_requests_wait_for_each_other_whichever_routes_they_come_by(
         SlowStore.released.set()
         assert {one.result() for one in (*anns, bobs)} == {200}
         assert len(reading) == 2 * AT_ONCE + 1
+
+
+def test_a_burst_of_what_costs_more_is_charged_for_all_but_one() -> None:
+    """Each is let in for one row, and the rest is charged once it is recorded."""
+    quotas = CallerQuotas("rows an hour", 1_000, 3600.0, clock=lambda: 0.0)
+    for _ in range(5):
+        quotas.charge("ann")
+    quotas.charge("ann", 499, is_let_in=True)
+    quotas.charge("ann", 499, is_let_in=True)
+    with pytest.raises(PawlError) as caught:
+        quotas.charge("ann", 499, is_let_in=True)
+    assert caught.value.code == "rate_limit_exceeded"
+    quotas.charge("bob")
+    last = CallerQuotas("rows an hour", 1, 3600.0, clock=lambda: 0.0)
+    last.charge("ann")
+    last.charge("ann", 499, is_let_in=True)  # who is alone is let in with the last one
