@@ -22,6 +22,7 @@ from feedback.conversations import ALIVE, LEARNED
 from feedback.current import current_feedback_sql
 from feedback.near_duplicates import clusters, comparable
 from feedback.reviews import SOURCE
+from feedback.rows import SILENT
 from feedback.tables import newest
 from feedback.traffic import IS_FLAG
 from pawl.schemas import (
@@ -268,7 +269,9 @@ def waiting_for_training(store: Store) -> TrainingBacklog:
         " FROM said",
         [after, treated],
     )
-    [(n_imported,)] = store.read("SELECT count(*) FROM imported WHERE created_at > ?", [after])
+    [(n_imported,)] = store.read(
+        "SELECT count(*) FROM imported WHERE created_at > ? AND row_id <> ?", [after, SILENT]
+    )
     names = ("n_corrections", "n_preferences", "n_thumbs_down", "n_thumbs_up", "n_uncorrected")
     return TrainingBacklog(since=since, n_imported=n_imported,
                            **dict(zip(names, counts, strict=True)))  # fmt: skip

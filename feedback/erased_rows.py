@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from feedback.erased_files import Theirs
+from feedback.imported import RATER
 from feedback.redaction import SHORTEST_ID, SHORTEST_TEXT, Redactor, is_plain
 from feedback.rewriting import Changes, TableChanges
 from feedback.rows import problem_of_prompt
@@ -144,7 +145,7 @@ def names_of(store: Store, user: str) -> tuple[str, ...]:
         " UNION SELECT reviewer AS rater_id FROM main.reviews"
         " UNION SELECT rater_id FROM main.conversation_notes"
         " UNION SELECT rater_id FROM main.presets"
-        " UNION SELECT row_json->>'$.origin.rater_id' AS rater_id FROM main.imported"
+        f" UNION SELECT {RATER} AS rater_id FROM main.imported"
         " WHERE rater_id IS NOT NULL"
     )
     with store.rewriter.database.reading() as cursor:

@@ -11,6 +11,10 @@ from pawl.schemas import Message, RowKind, Split, TrainingRow
 
 ROLES = ("system", "user", "assistant")
 Key = tuple[str, str | None]  # of an imported row: ``row_id``, and the rater
+# What a record of an imported file says: when it was said, where the file tells, and the ``said``
+# of each of its rows; none where it says nothing any more.
+State = tuple[str | None, set[str]]
+_PLACES = ("file", "place")  # of an origin: where a row stood
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,22 @@ class Lesson:
         name = self.origin.get("record_id")
         return f"{self.origin.get('source')} {name}" if name is not None else None
 
+    @property
+    def said_at(self) -> str | None:
+        """When its record was changed last, ISO 8601 in UTC, where the file tells."""
+        at: str | None = self.origin.get("said_at")
+        return at
+
+    @property
+    def said(self) -> str:
+        """All that its record says with it, hashed: what, by whom and in which words."""
+        return said_of(self.row_id, self.categories, self.origin)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it only says that its record has no opinion, or none any more (``silence``)."""
+        return not self.group_id
+
     def in_split(self, split: Split) -> TrainingRow:
         """The training row of this lesson."""
         content = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -55,6 +75,26 @@ class Lesson:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def silence(origin: dict[str, Any]) -> Lesson:
+    """Stands for a record that says nothing, which teaches nothing and ends what it said before.
+
+    Args:
+        origin: of its opinion, if it had one; what is said in words is left out.
+    """
+    named = ("rater_id", "record_id", "said_at")
+    kept = {name: value for name, value in origin.items() if name in named}
+    return Lesson("sft", "", [], origin=kept)
+
+
+SILENT = silence({}).row_id
+
+
+def said_of(row_id: str, categories: list[str], origin: dict[str, Any]) -> str:
+    """``Lesson.said`` of a row's parts."""
+    words = {name: value for name, value in origin.items() if name not in _PLACES}
+    return sha256_json([row_id, categories, words])
 
 
 def same_text(one: str, other: str) -> bool:

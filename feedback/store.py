@@ -17,7 +17,6 @@ import json
 import logging
 import secrets
 import threading
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -33,11 +32,12 @@ from feedback.conversations import ALIVE, Conversations
 from feedback.current import current_feedback_sql
 from feedback.database import Database, newest_row, store_failed
 from feedback.forgotten import Forgotten
+from feedback.imported import RATER, ImportedRows, all_imported, keys_of, states_of
 from feedback.journal import read_state
 from feedback.migrations import MIGRATIONS, Migration
 from feedback.reviews import Reviews
 from feedback.rewriting import Rewriter
-from feedback.rows import Key, Lesson
+from feedback.rows import SILENT, Key, Lesson, State
 from feedback.tables import (
     CATEGORY_COLUMNS,
     COMPLETION_COLUMNS,
@@ -290,17 +290,19 @@ class Store:
         return self._writer.submit(Write(by_table))
 
     def append_imported(
-        self, lessons: Iterable[Lesson], *, source_format: str, file_sha256: str
+        self, lessons: Sequence[Lesson], *, source_format: str, file_sha256: str
     ) -> Future[None]:
-        """Record rows of a file that came from elsewhere (``feedback.formats.import_file``).
+        """Record rows of a file that came from elsewhere (``feedback.formats.import_file``), and
+        that the file was read; that alone where there are none.
 
         Args:
             source_format: kept for whoever looks into the store; nothing reads it.
             file_sha256: tells the files apart, of which the newest with a record counts.
         """
-        origin = (source_format, file_sha256, utc_now())
-        rows = [(lesson.row_id, *origin, to_json(lesson.as_json())) for lesson in lessons]
-        return self._append("imported", rows)
+        rows = ImportedRows(lessons, (source_format, file_sha256, utc_now()))
+        is_new = not self.was_imported(file_sha256)
+        facts: list[Row] = [(_IMPORTED_FILE, file_sha256)] if is_new else []
+        return self._writer.submit(Write({"imported": rows, "facts": facts}))
 
     def append_places(self, places: Mapping[str, Split | None]) -> Future[None]:
         """Record where prompts stand, by their key; None: on no side."""
@@ -519,14 +521,9 @@ class Store:
         return [lesson for lesson, counts in self.all_imported() if counts]
 
     def all_imported(self) -> list[tuple[Lesson, bool]]:
-        """All imported rows likewise, and whether they count. Of a record with an id of its own
-        (``Lesson.record``) those count that the newest file with the record has: a rating that
-        somebody changed between two exports is one."""
-        rows = self.read(
-            f"SELECT row_json, counts FROM imported JOIN (SELECT min(seq) AS seq, {_COUNTS} AS"
-            f" counts FROM ({_IMPORTED}) GROUP BY row_id, rater_id) USING (seq) ORDER BY seq"
-        )
-        return [(Lesson(**json.loads(text)), counts) for text, counts in rows]
+        """All imported rows likewise, and whether they count (``feedback.imported``)."""
+        with self._database.reading() as cursor:
+            return all_imported(cursor)
 
     def first_mentions(self) -> list[tuple[str | None, str, int | None]]:
         """What feedback was ever given on (rater, completion, choice), and each imported row
@@ -535,7 +532,7 @@ class Store:
             "SELECT rater_id, completion_id, choice_index FROM ("
             " SELECT min(seq) AS seq, rater_id, completion_id, choice_index FROM feedback"
             "  GROUP BY rater_id, completion_id, choice_index"
-            " UNION ALL SELECT min(seq), row_json->>'$.origin.rater_id' AS rater_id, row_id, NULL"
+            f" UNION ALL SELECT min(seq), {RATER} AS rater_id, row_id, NULL"
             "  FROM imported GROUP BY rater_id, row_id)"
             " ORDER BY seq"
         )
@@ -545,16 +542,20 @@ class Store:
         """Where the prompts of earlier snapshots stand, by their key."""
         return dict(self.read(f"SELECT prompt_key, split FROM ({latest('places', 'prompt_key')})"))
 
-    def imported_keys(self) -> dict[str | None, set[Key]]:
-        """The keys (``Lesson.key``) of the rows of each record that count; None: of all rows."""
-        keys: defaultdict[str | None, set[Key]] = defaultdict(set)
-        for row_id, rater_id, record, is_newest in self.read(
-            f"SELECT DISTINCT row_id, rater_id, record, file = newest_file FROM ({_IMPORTED})"
-        ):
-            keys[None].add((row_id, rater_id))
-            if is_newest:
-                keys[record].add((row_id, rater_id))
-        return dict(keys)
+    def imported_keys(self) -> set[Key]:
+        """The keys (``Lesson.key``) of all imported rows."""
+        with self._database.reading() as cursor:
+            return keys_of(cursor)
+
+    def imported_states(self) -> dict[str, State]:
+        """What each imported record (``Lesson.record``) says now."""
+        with self._database.reading() as cursor:
+            return states_of(cursor)
+
+    def was_imported(self, file_sha256: str) -> bool:
+        """Whether a file of these bytes was imported, also where it brought nothing new."""
+        sql = "SELECT 1 FROM facts WHERE name = ? AND value = ? LIMIT 1"
+        return bool(self.read(sql, [_IMPORTED_FILE, file_sha256]))
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
@@ -582,7 +583,7 @@ class Store:
             "snapshots": "count(DISTINCT snapshot_id) FROM snapshots",
             "runs": "count(DISTINCT run_id) FROM runs",
             "promotions": "count(*) FROM promotions",
-            "imported": "count(*) FROM imported",
+            "imported": f"count(*) FROM imported WHERE row_id <> '{SILENT}'",
         }
         [row] = self.read("SELECT " + ", ".join(f"(SELECT {one})" for one in counted.values()))
         return {name: int(n) for name, n in zip(counted, row, strict=True)}
@@ -598,15 +599,7 @@ class Store:
             return cursor.execute(sql, list(values)).fetchall()
 
 
-_RATER = "(row_json->>'$.origin.rater_id')"
-_RECORD = "(row_json->>'$.origin.source') || ' ' || (row_json->>'$.origin.record_id')"
-# Imported rows, with the newest file that has the record of each.
-_IMPORTED = (
-    "SELECT *, arg_max(file, seq) OVER (PARTITION BY record) AS newest_file FROM (SELECT seq,"
-    f" row_id, {_RATER} AS rater_id, {_RECORD} AS record, file_sha256 AS file FROM imported)"
-)
-# Of the rows of one content and rater: one is of its record's newest file, or none has a record.
-_COUNTS = "(bool_and(record IS NULL) OR bool_or(record IS NOT NULL AND file = newest_file))"
+_IMPORTED_FILE = "imported file"  # a fact
 _RUNS = (
     "SELECT run_id, arg_max(status, seq), arg_max(created_at, seq),"
     " arg_min(created_at, seq), arg_max(detail_json, seq)"

@@ -14,11 +14,12 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from feedback.database import Database, store_failed
 from feedback.journal import Journal, read_state
@@ -35,7 +36,15 @@ _JOURNALED = frozenset({"completions", "feedback", "gateway_frames"})
 _APPLY_SECONDS = 0.5  # that rows wait in the journal
 _RETRY_SECONDS = 5.0  # where DuckDB could not take them
 _MOST_BYTES = 8_000_000  # that wait in the journal; then DuckDB must take them first
+_MOST_CHARACTERS = 8_000_000  # of one statement: DuckDB copies what it gets
 _log = logging.getLogger("pawl.store")
+
+
+class Rows(Protocol):
+    """A list of rows, or what makes them at each reading."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Row]: ...
 
 
 # Of DuckDB's types, which values of Python they hold for certain.
@@ -56,7 +65,7 @@ class Write:
     ``after`` runs in the writer's thread after COMMIT and before the future is resolved.
     """
 
-    rows: dict[str, list[Row]]
+    rows: Mapping[str, Rows]
     result: Any = None
     key: Any = None
     repeats: bool = False
@@ -383,8 +392,10 @@ class GroupWriter:
     def _insert(
         self, connection: DuckDBPyConnection, batch: Sequence[Write]
     ) -> tuple[str, int] | None:
-        """Insert the batch, one statement a table; answer one (table, seq) to recognise it by."""
+        """Insert the batch, one statement a table or several; answer one (table, seq) to recognise
+        it by."""
         columns: dict[str, list[list[Any]]] = {}
+        n_characters: Counter[str] = Counter()
         last: tuple[str, int] | None = None
         for write in batch:
             for table, rows in ({} if write.repeats else write.rows).items():
@@ -395,6 +406,10 @@ class GroupWriter:
                     for column, value in zip(columns[table], (self._next_seq, *row), strict=True):
                         column.append(value)
                     self._next_seq += 1
+                    n_characters[table] += sum(len(one) for one in row if isinstance(one, str))
+                    if n_characters[table] > _MOST_CHARACTERS:
+                        connection.execute(self._inserts[table], columns.pop(table))
+                        n_characters[table] = 0
         for table, values in columns.items():
             connection.execute(self._inserts[table], values)
         return last

@@ -1654,6 +1654,7 @@ class ImportCounts(Answer):
     n_rows: int
     n_added: int
     n_already_there: int
+    n_taken_back: int
     n_raters: int
     dry_run: bool
     skipped: dict[str, int]

@@ -621,7 +621,8 @@ class ExchangeSettings(BaseModel):
     max_file_bytes: int = Field(
         200_000_000,
         ge=1,
-        description="of one file; reading takes 4 to 10 times as much memory",
+        description="of one file; reading takes 4 to 10 times as much memory, and the database up "
+        "to 1.2 GB beside",
     )
     importers: Texts = Field(
         (), description="of installed packages, whose formats 'pawl import --format' takes too"

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,14 @@ from feedback.formats.exchange import Exchange
 from feedback.formats.read import Parsed, parse
 from feedback.formats.write import KEPT, WRITERS, render
 from feedback.fresh import WAITS
-from feedback.rows import Key, Lesson
+from feedback.rows import Lesson, State
 from feedback.service import curate_for_night
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.settings import Settings
 
 FORGOTTEN = "its person was forgotten"
+OLDER = "older than what was imported of its record"
 
 __all__ = [
     "FORMATS", "WRITERS", "Exchange", "Parsed",
@@ -84,8 +85,9 @@ def import_rows(
     importers: Collection[str] = (),
 ) -> dict[str, Any]:
     """Read training rows into the store, all in one transaction; rows already there are not added
-    again. A row of another rater is another row. What a record with an id of its own says now takes
-    the place of what it said in an earlier file (``Store.all_imported``).
+    again. A row of another rater is another row. What a record with an id of its own says takes the
+    place of what it said in an earlier file (``feedback.imported``), also where that is nothing any
+    more, unless the record was changed before that or this file was read before.
 
     Args:
         raw: the bytes of a file.
@@ -97,40 +99,56 @@ def import_rows(
         importers: of installed packages, that may be asked for.
 
     Returns:
-        ``{"format", "n_records", "n_rows", "n_added", "n_already_there", "n_raters", "dry_run",
-        "skipped": {reason: n}, "problems": ["line 3: ...", ...], "message"}``. A record may give
-        several rows (a tree) or none (it is in ``skipped``); ``problems`` names the first places
-        of each reason.
+        ``{"format", "n_records", "n_rows", "n_added", "n_already_there", "n_taken_back",
+        "n_raters", "dry_run", "skipped": {reason: n}, "problems": ["line 3: ...", ...],
+        "message"}``. A record may give several rows (a tree) or none (it is in ``skipped``);
+        ``problems`` names the first places of each reason. ``n_taken_back``: records that said
+        something and say nothing now.
 
     Raises:
         PawlError: not JSON at all, of no known format, a record fits two formats
             (``ambiguous_format``), or an importer failed; nothing was added.
     """
     parsed = parse(raw, name, file_format, mapping, importers)
-    _leave_out_forgotten(store, parsed)
-    new = _new_rows(parsed.lessons, store.imported_keys())
-    if new and not is_dry_run:
-        keys = {category.key for category in store.categories()}
+    file_sha256 = hashlib.sha256(raw).hexdigest()
+    keys = {category.key for category in store.categories()}
+    parsed.lessons = [
+        replace(row, categories=[key for key in row.categories if key in keys])
+        for row in parsed.lessons
+    ]
+    states = store.imported_states()
+    raters = {row.origin["rater_id"] for row in parsed.lessons if "rater_id" in row.origin}
+    # Whenever it was said: a later export of another project has them still.
+    forgotten = {rater for rater in raters if store.forgotten.holds("", rater)}
+    _leave_out(parsed, FORGOTTEN, lambda row: row.origin.get("rater_id") in forgotten)
+    _leave_out(parsed, OLDER, lambda row: _is_later(row, states) is False)
+    was_read = store.was_imported(file_sha256)
+    changed = _changed(parsed, states, was_read)
+    known = store.imported_keys()
+    new = [
+        row
+        for row in parsed.lessons
+        if (row.key not in known if row.record is None else row.record in changed)
+    ]
+    taken_back = [row for row in parsed.silent if row.record in changed]
+    if not is_dry_run and (new or taken_back or not was_read):
         store.append_imported(
-            (
-                replace(row, categories=[key for key in row.categories if key in keys])
-                for row in new
-            ),
-            source_format=parsed.file_format,
-            file_sha256=hashlib.sha256(raw).hexdigest(),
+            [*new, *taken_back], source_format=parsed.file_format, file_sha256=file_sha256
         ).result()
-    n_skipped = sum(parsed.skipped.values())
+    n_already_there = len(parsed.lessons) - len(new)
     message = (
         f"{name} ({parsed.file_format}): {len(new):,} rows {'would be ' if is_dry_run else ''}"
-        f"added from {parsed.n_records:,} records, {len(parsed.lessons) - len(new):,} were there "
-        f"already, {n_skipped:,} could not be used"
+        f"added from {parsed.n_records:,} records, {n_already_there:,} were there "
+        f"already, {sum(parsed.skipped.values()):,} could not be used"
+        + (f", {len(taken_back):,} opinions were taken back" if taken_back else "")
     )
     return {
         "format": parsed.file_format,
         "n_records": parsed.n_records,
         "n_rows": len(parsed.lessons),
         "n_added": 0 if is_dry_run else len(new),
-        "n_already_there": len(parsed.lessons) - len(new),
+        "n_already_there": n_already_there,
+        "n_taken_back": len(taken_back),
         "n_raters": len({row.origin["rater_id"] for row in new if "rater_id" in row.origin}),
         "dry_run": is_dry_run,
         "skipped": parsed.skipped,
@@ -139,33 +157,41 @@ def import_rows(
     }
 
 
-def _leave_out_forgotten(store: Store, parsed: Parsed) -> None:
-    """Count rows of people who were forgotten as skipped: a later export of another project has
-    them still."""
-    raters = {row.origin["rater_id"] for row in parsed.lessons if "rater_id" in row.origin}
-    forgotten = {one for one in raters if store.forgotten.holds("", one)}  # whenever it was said
-    gone = [row for row in parsed.lessons if row.origin.get("rater_id") in forgotten]
-    if gone:
-        parsed.lessons = [
-            row for row in parsed.lessons if row.origin.get("rater_id") not in forgotten
-        ]
-        parsed.skipped[FORGOTTEN] = len(gone)
-        parsed.problems += [f"{row.origin['place']}: {FORGOTTEN}" for row in gone[:3]]
+def _leave_out(parsed: Parsed, reason: str, is_out: Callable[[Lesson], bool]) -> None:
+    """Count rows as skipped."""
+    out = [row for row in parsed.lessons if is_out(row)]
+    if out:
+        parsed.lessons = [row for row in parsed.lessons if not is_out(row)]
+        parsed.skipped[reason] = len(out)
+        parsed.problems += [f"{row.origin['place']}: {reason}" for row in out[:3]]
 
 
-def _new_rows(lessons: Sequence[Lesson], known: Mapping[str | None, set[Key]]) -> list[Lesson]:
-    """The rows to add: those that aren't there, and all of a record that said something else."""
-    of_record: defaultdict[str, set[Key]] = defaultdict(set)
-    for lesson in lessons:
-        if lesson.record is not None:
-            of_record[lesson.record].add(lesson.key)
-    changed = {record for record, keys in of_record.items() if keys != known.get(record)}
-    everything = known.get(None, set())
-    return [
-        lesson
-        for lesson in lessons
-        if (lesson.key not in everything if lesson.record is None else lesson.record in changed)
-    ]
+def _is_later(row: Lesson, states: Mapping[str, State]) -> bool | None:
+    """Whether a row was said after what is known of its record, or before it; None: one of them
+    has no time, or they have the same."""
+    before, _ = states.get(row.record or "", (None, None))
+    if not before or not row.said_at or row.said_at == before:
+        return None
+    return row.said_at > before
+
+
+def _changed(parsed: Parsed, states: Mapping[str, State], was_read: bool) -> set[str]:
+    """The records that say something else than before. A file that was read before says nothing
+    new of a record, but of those that another ``mapping`` didn't read."""
+    of_record: defaultdict[str, list[Lesson]] = defaultdict(list)
+    for row in [*parsed.lessons, *parsed.silent]:
+        if row.record is not None:
+            of_record[row.record].append(row)
+    changed = set()
+    for record, rows in of_record.items():
+        said = {row.said for row in rows if not row.is_silent}
+        _, before = states.get(record, (None, set()))
+        is_later = _is_later(rows[0], states)
+        if is_later is None:
+            is_later = record not in states or not was_read
+        if is_later and said != before:
+            changed.add(record)
+    return changed
 
 
 def export_file(

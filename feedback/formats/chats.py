@@ -35,7 +35,7 @@ from feedback.formats.records import (
     unpaired,
     with_system,
 )
-from feedback.rows import Lesson
+from feedback.rows import Lesson, silence
 
 Placed = tuple[str, Record]  # where a record stands in its file, and the record
 
@@ -85,8 +85,14 @@ def read_open_webui(record: Record) -> Iterator[Lesson | str]:
     data, meta, chat = _parts_of(record)
     rating = data.get("rating")
     label = thumb_of(rating, signs=True)
+    origin = opinion(
+        "open-webui", record.get("user_id"), record.get("id"), record.get("updated_at"),
+        reason=data.get("reason"), comment=data.get("comment"), topics=data.get("tags"),
+    )  # fmt: skip
     if label is None or isinstance(rating, bool) or rating in (0, "0"):
-        raise Unusable("its rating is neither 1 nor -1")
+        yield silence(origin)
+        yield "its rating is neither 1 nor -1"
+        return
     history = chat.get("history")
     messages = history.get("messages") if isinstance(history, dict) else None
     wanted = meta.get("message_id")
@@ -99,11 +105,8 @@ def read_open_webui(record: Record) -> Iterator[Lesson | str]:
     lesson = replace(
         unpaired(with_system(prompt, system), answer, label),
         categories=_categories(data.get("reason"), label),
-        origin=opinion(
-            "open-webui", record.get("user_id"), reason=data.get("reason"),
-            comment=data.get("comment"), topics=data.get("tags"), record_id=record.get("id"),
-        ),
-    )  # fmt: skip
+        origin=origin,
+    )
     yield from _over_siblings(lesson, data, messages, path[-1]) if label else [lesson]
 
 
@@ -226,11 +229,15 @@ def _rated_messages(messages: list[Placed], system: Any) -> Iterator[tuple[str, 
         feedback = message.get("feedback")
         if message.get("isCreatedByUser"):
             continue
-        if not isinstance(feedback, dict):
-            yield place, "an answer without feedback"
+        label = thumb_of(feedback.get("rating")) if isinstance(feedback, dict) else None
+        if not isinstance(feedback, dict) or label is None:
+            yield place, silence(_origin(message))
+            is_rated = isinstance(feedback, dict)
+            yield place, ("its rating is neither thumbsUp nor thumbsDown" if is_rated
+                          else "an answer without feedback")  # fmt: skip
             continue
         try:
-            for lesson in _rated(message, feedback, talks[_talk(message)]):
+            for lesson in _rated(message, feedback, label, talks[_talk(message)]):
                 yield place, replace(lesson, prompt=with_system(lesson.prompt, system))
         except Unusable as err:
             yield place, str(err)
@@ -246,10 +253,14 @@ def _id(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _rated(message: Record, feedback: Record, talk: dict[str, Record]) -> Iterator[Lesson]:
-    label = thumb_of(feedback.get("rating"))
-    if label is None:
-        raise Unusable("its rating is neither thumbsUp nor thumbsDown")
+def _origin(message: Record, **words: Any) -> dict[str, Any]:
+    user, message_id = _id(message.get("user")), message.get("messageId")
+    return opinion("librechat", user, message_id, message.get("updatedAt"), **words)
+
+
+def _rated(
+    message: Record, feedback: Record, label: bool, talk: dict[str, Record]
+) -> Iterator[Lesson]:
     if message.get("unfinished") or message.get("finish_reason") == "length":
         raise Unusable("the answer was cut short")
     path = _path(talk, message.get("messageId"), "parentMessageId")
@@ -259,13 +270,7 @@ def _rated(message: Record, feedback: Record, talk: dict[str, Record]) -> Iterat
     lesson = replace(
         unpaired(turns[:-1], answer_of(turns[-1:], "the last message"), label),
         categories=_categories(tag, label),
-        origin=opinion(
-            "librechat",
-            _id(message.get("user")),
-            reason=tag,
-            comment=feedback.get("text"),
-            record_id=message.get("messageId"),
-        ),
+        origin=_origin(message, reason=tag, comment=feedback.get("text")),
     )
     worse = _disliked_beside(message, talk) if label else []
     for other in worse:
@@ -280,7 +285,7 @@ def _disliked_beside(message: Record, talk: dict[str, Record]) -> list[Record]:
     return [
         other
         for other in talk.values()
-        if other is not message
+        if other.get("messageId") != message.get("messageId")  # the file may have it twice
         and not other.get("isCreatedByUser")
         and other.get("parentMessageId") == message.get("parentMessageId")
         and isinstance(other.get("feedback"), dict)

@@ -32,16 +32,22 @@ class Collector:
         # By the records that say the same, the first of them first; "": those without an id.
         self._lessons: dict[Key, dict[str, Lesson]] = {}
         self._of_record: dict[str, tuple[str, list[Key]]] = {}  # its last place, and its lessons
+        self._silent: dict[str, Lesson] = {}  # records that say nothing
         self._numbers: dict[float, str] = {}  # of labels, and where each came first
 
     @property
     def lessons(self) -> list[Lesson]:
         return [next(iter(same.values())) for same in self._lessons.values()]
 
+    @property
+    def silent(self) -> list[Lesson]:
+        """Of each record whose last state says nothing: its ``silence``."""
+        return list(self._silent.values())
+
     def add(self, place: str, record_format: str, found: Lesson | str) -> None:
         """Keep what was read at a place, or count why not. Of a record that stands in the file
         more than once the last counts."""
-        if isinstance(found, Lesson):
+        if isinstance(found, Lesson) and not found.is_silent:
             found = _problem(found) or found
         if isinstance(found, Lesson):
             origin = {"source": f"import:{record_format}", "file": self._name, "place": place}
@@ -50,6 +56,11 @@ class Collector:
             if record and self._of_record.setdefault(record, (place, []))[0] != place:
                 self._let_go(record)
                 self._of_record[record] = place, []
+            if found.is_silent:
+                if record:
+                    self._silent[record] = found
+                return
+            self._silent.pop(record, None)
             same = self._lessons.setdefault(found.key, {})
             is_new = not same
             if record and record not in same:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 from feedback.formats.records import (
@@ -38,7 +40,9 @@ _CONVERSATIONS = ("messages", "conversations")
 _TEXTS = ("response", "answer", "text", "content", "output", "completion")  # of a ranked reply
 _QUESTIONS = ("prompt", "instruction", "question")
 _RANKS = ("rank",)  # the lowest is best
-_MOST_ANSWERS = 50  # of one conversation that are learned, the last ones: it owns no more rows
+# Of one conversation the last answers are learned: so many, in rows that hold so many times its
+# text at most. Each row has all that was said before: all of a long one would grow as a square.
+_MOST_ANSWERS, _MOST_TIMES = 50, 8
 _SCORES = ("fine-grained_score", "overall_score", "score", "rating")  # the highest is best
 
 
@@ -115,9 +119,21 @@ def _answers(last: Lesson, turns: Sequence[Any] = ()) -> Iterator[Lesson | str]:
         if isinstance(turn, dict) and turn.get("weight") == 0
     }
     answers = [at for at, message in enumerate(whole) if message["role"] == "assistant"]
-    for n_after, at in zip(reversed(range(len(answers))), answers, strict=True):
-        if n_after >= _MOST_ANSWERS:
-            yield f"an answer before the last {_MOST_ANSWERS} of a conversation"
+    n_tools = len(json.dumps(last.tools))
+    n_until = list(accumulate(len(json.dumps(message)) for message in whole))
+    room = _MOST_TIMES * (n_tools + n_until[-1])
+    first = len(whole)
+    for at in reversed(answers[-_MOST_ANSWERS:]):
+        room -= n_tools + n_until[at]
+        if room < 0:
+            break
+        first = at
+    for at in answers:
+        if at < first:
+            yield (
+                f"an early answer of a long conversation (the last {_MOST_ANSWERS} are learned, in "
+                f"rows of {_MOST_TIMES} times its text at most)"
+            )
         elif at in unlearned:
             yield UNLEARNED
         elif whole[at].get("tool_calls"):

@@ -200,15 +200,18 @@ def _has_thumb(record: Record) -> bool:
 
 
 def _reading(known: Format, record: Record) -> list[Lesson]:
-    """The lessons of a record; none where a part of it can't be used."""
+    """The lessons of a record; none where a part of it can't be used. Of answers to learn the last
+    one decides: no other reading says anything of those before it."""
     if known.read is None:
         return []
     try:
-        lessons = list(known.read(record))
+        found = list(known.read(record))
     except Unusable:
         return []
-    usable = [row for row in lessons if isinstance(row, Lesson) and problem_of(row) is None]
-    return usable if len(usable) == len(lessons) else []
+    usable = [row for row in found if isinstance(row, Lesson) and problem_of(row) is None]
+    if known.says == ANSWER:
+        return usable if usable and usable[-1] is found[-1] else []
+    return usable if len(usable) == len(found) else []
 
 
 def _holds(rich: list[Lesson], poor: list[Lesson]) -> bool:

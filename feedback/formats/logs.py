@@ -38,7 +38,7 @@ from feedback.formats.records import (
     unpaired,
     with_system,
 )
-from feedback.rows import Lesson
+from feedback.rows import Lesson, silence
 
 _STORED_MESSAGE = re.compile(r"(.+)-(\d{1,6})")  # the completion's id, and the message's number
 # Names of scores by which people say whether an answer is good. Others may mean the contrary
@@ -283,15 +283,20 @@ def _opinions(
     trace = answers.get(_id(answer, "traceId"), answer)
     rater = _get(score, "authorUserId") or _get(answer, "userId") or _get(trace, "userId")
     origin = opinion(
-        "langfuse", rater, reason=score.get("name"), comment=score.get("comment"),
-        record_id=_id(score, "id"),
+        "langfuse", rater, _id(score, "id"), _get(score, "updatedAt"),
+        reason=score.get("name"), comment=score.get("comment"),
     )  # fmt: skip
     if kind == "CORRECTION":
         corrected = _langfuse_answer(_decoded(_string(score)))
         yield replace(sft(prompt, corrected), origin=origin)
         yield replace(pair(prompt, corrected, text), origin=origin)
         return
-    yield replace(unpaired(prompt, text, _label(score, values, wanted)), origin=origin)
+    label = _label(score, values, wanted)
+    if label is None:
+        yield silence(origin)
+        yield "a score that is neither up nor down"
+        return
+    yield replace(unpaired(prompt, text, label), origin=origin)
 
 
 def _string(score: Record) -> Any:
@@ -299,8 +304,8 @@ def _string(score: Record) -> Any:
     return next((value for value in found if isinstance(value, str) and value), None)
 
 
-def _label(score: Record, values: dict[str, set[Any]], wanted: str | None) -> bool:
-    """Whether a score is a thumb up.
+def _label(score: Record, values: dict[str, set[Any]], wanted: str | None) -> bool | None:
+    """Whether a score is a thumb up; None for neither up nor down.
 
     Raises:
         Unusable: nothing says that this score is a thumb, or its scale can't be told.
@@ -318,8 +323,6 @@ def _label(score: Record, values: dict[str, set[Any]], wanted: str | None) -> bo
         is_scale = not seen <= {0, 1} and not seen <= {-1, 1}
         if is_scale or (seen == {1} and wanted is None and _get(score, "dataType") != "BOOLEAN"):
             raise Unusable("a score on a scale, not a thumb")
-    if label is None:
-        raise Unusable("a score that is neither up nor down")
     return label
 
 

@@ -35,6 +35,7 @@ Found = tuple[str, Any, str | None]  # the place, the value, what is wrong with 
 @dataclass(slots=True)
 class Parsed:
     """What a file holds. ``skipped`` counts by reason, ``problems`` names the first places of each.
+    ``silent`` has a ``silence`` of each record that says nothing, or nothing any more.
 
     ``file_format``: of its records; several are joined with ``+``.
     """
@@ -44,6 +45,7 @@ class Parsed:
     lessons: list[Lesson] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    silent: list[Lesson] = field(default_factory=list)
 
 
 def parse(
@@ -148,6 +150,7 @@ def parse(
         collected.lessons,
         dict(sorted(collected.skipped.items())),
         collected.problems,
+        collected.silent,
     )
 
 

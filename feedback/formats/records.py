@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from feedback.rows import Lesson
@@ -38,6 +39,7 @@ _MOST_NAME_CHARACTERS = 100
 _MOST_COMMENT_CHARACTERS = 10_000  # as of feedback over the API
 _MOST_CATEGORIES = 20
 _MOST_LEVELS = 32  # of a tool's schema
+_MOST_SECONDS = 1e11  # since 1970; larger numbers are of a smaller unit
 
 
 CALLS = "the answer calls a tool, and only texts are learned"
@@ -250,6 +252,27 @@ def number_of(value: Any) -> float | None:
     return number if abs(number) < float("inf") else None  # NaN compares false, too
 
 
+def time_of(value: Any) -> str | None:
+    """A time as ISO 8601 in UTC, of which the later sorts after the earlier: given so, as a number
+    since 1970, or as mongoexport writes it. None for any other value."""
+    while isinstance(value, dict):
+        value = value.get("$date", value.get("$numberLong"))
+    number = number_of(value)
+    try:
+        if number is not None:
+            while abs(number) > _MOST_SECONDS:
+                number /= 1000
+            at = datetime.fromtimestamp(number, UTC)
+        elif isinstance(value, str):
+            at = datetime.fromisoformat(value)
+        else:
+            return None
+        at = at.replace(tzinfo=at.tzinfo or UTC)
+        return at.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
+        return None
+
+
 def rater_of(source: str, value: Any) -> str | None:
     """The rater's name in the store: ``import:SOURCE/ID``. No account's or key's name has a colon,
     so whoever writes a file can't speak for one."""
@@ -267,13 +290,15 @@ def _short_name(name: str) -> str:
 
 
 def opinion(
-    source: str, rater: Any = None, record_id: Any = None, **details: Any
+    source: str, rater: Any = None, record_id: Any = None, said_at: Any = None, **details: Any
 ) -> dict[str, Any]:
     """The part of a row's origin that says whose opinion it is, and in which words.
 
     Args:
         record_id: by which the same opinion is found again in a later file, which may say
             something else by then; for formats whose ids are of one opinion each.
+        said_at: when the record was changed last (``time_of``): of two files that have it the older
+            may come later.
         details: texts or lists of texts; others and empty ones are left out, long ones cut.
     """
     origin: dict[str, Any] = {}
@@ -281,6 +306,8 @@ def opinion(
         origin["rater_id"] = rater_id
     if isinstance(record_id, str) and record_id:
         origin["record_id"] = _short_name(record_id)
+    if (at := time_of(said_at)) is not None:
+        origin["said_at"] = at
     for name, value in details.items():
         if isinstance(value, list):
             value = ", ".join(text for text in value if isinstance(text, str))

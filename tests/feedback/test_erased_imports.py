@@ -78,7 +78,7 @@ def test_records_of_an_imported_rater_leave_the_file_they_came_in(
         done = forget(store, settings, PERSON, "the operator")
         assert done["files"]["exports"] == {"ratings.json": 2}
         assert done["searched"]["found"] == ["exchange/notes.txt"]
-        assert {rater for _, rater in store.imported_keys()[None]} == {f"import:open-webui/{BOB}"}
+        assert {rater for _, rater in store.imported_keys()} == {f"import:open-webui/{BOB}"}
     assert left(settings) == [(BOB, bobs), (BOB, SHARED)]
     content = (settings.exchange_dir / "ratings.json").read_text()
     assert ANN not in content
@@ -102,7 +102,7 @@ def test_a_later_export_brings_nobody_back(settings: Settings) -> None:
     assert done["skipped"] == {"its person was forgotten": 2}
     assert done["problems"][0] == "record 1 (line 1): its person was forgotten"
     with Store.open(settings.database_path) as store:
-        assert {rater for _, rater in store.imported_keys()[None]} == {f"import:open-webui/{BOB}"}
+        assert {rater for _, rater in store.imported_keys()} == {f"import:open-webui/{BOB}"}
 
 
 CORRECTION = "My grandmother Agathe always says that the mill stands at the river."

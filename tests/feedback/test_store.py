@@ -10,6 +10,7 @@ import pytest
 
 from feedback.categories import DEFAULT_CATEGORIES
 from feedback.mark import wal_path
+from feedback.rows import Lesson
 from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.schemas import Category, ItemScore
@@ -274,3 +275,19 @@ def test_a_store_that_was_opened_again_still_folds_its_wal(tmp_path: Path) -> No
         store.flush()
         store._database.checkpoint()
         assert not wal_path(path).exists()
+
+
+def test_imported_rows_are_read_in_little_memory(store: Store) -> None:
+    """Rows of long conversations, of 24 MB. What DuckDB looks into is copied several times."""
+    turn = {"role": "user", "content": "x" * 300}
+    before = [{**turn, "content": f"{n:0>300}"} for n in range(100)]
+    prompts = [[*before, {**turn, "content": f"{n}"}] for n in range(800)]
+    lessons = [Lesson("sft", "g", prompt, completion="y") for prompt in prompts]
+    store.append_imported(lessons, source_format="sft", file_sha256="0").result(timeout=60)
+    store.read("SET memory_limit = '100MB'")
+    read = store.imported()
+    assert [row.prompt for row in read] == prompts
+    assert len(store.imported_keys()) == len(store.first_mentions()) == 800
+    assert store.imported_states() == {}
+    assert read[1].prompt[0] is read[0].prompt[0]
+    store.read("SET memory_limit = '1GB'")

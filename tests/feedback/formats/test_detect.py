@@ -9,6 +9,7 @@ import pytest
 
 from feedback.formats import parse
 from pawl.errors import PawlError
+from tests.feedback.formats.test_records import WHOLE_CALL
 
 ASKED = "Which river runs through Vienna?"
 USER = {"role": "user", "content": ASKED}
@@ -61,6 +62,24 @@ def test_two_readings_that_differ_stop_the_import(
     assert raised.value.code == "ambiguous_format"
     assert "line 2" in str(raised.value)
     assert all(name in str(raised.value) for name in (*formats, "--format"))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [WHOLE_CALL, {"role": "tool", "content": "x", "tool_call_id": "1"}],
+        [{**WRONG, "weight": 0}, USER],
+        [{**WRONG, "content": " "}, USER],
+    ],
+)
+def test_an_earlier_answer_that_is_not_learned_hides_no_unclear_column(before: list[Any]) -> None:
+    messages = [USER, *before, RIGHT]
+    with pytest.raises(PawlError) as raised:
+        parse(json.dumps({"messages": messages, "score": 0.93}).encode(), "rows.jsonl")
+    assert raised.value.code == "ambiguous_format"
+    for more in ({"thumb": "up"}, {"rejected_response": "The Rhine."}):
+        (row,) = parse(json.dumps({"messages": messages, **more}).encode(), "rows.jsonl").lessons
+        assert (len(row.prompt), row.completion or row.chosen) == (len(before) + 1, "The Danube.")
 
 
 def test_a_named_format_is_taken() -> None:

@@ -233,10 +233,27 @@ def test_answers_of_weight_0_and_those_that_call_tools_are_counted() -> None:
     }
 
 
-def test_a_long_conversation_has_no_more_rows_than_fifty() -> None:
+def test_a_long_conversation_has_rows_of_its_last_answers() -> None:
+    """Eight times its text; where one message is most of it, fifty."""
     parsed = parse(json.dumps({"messages": talk(60)}).encode(), "rows.jsonl")
-    assert [row.completion for row in parsed.lessons] == [f"Answer {n}." for n in range(10, 60)]
-    assert parsed.skipped == {"an answer before the last 50 of a conversation": 10}
+    assert [row.completion for row in parsed.lessons] == [f"Answer {n}." for n in range(52, 60)]
+    assert parsed.skipped == {"an early answer of a long conversation": 52}
+    for n, is_all in ((15, True), (16, False)):
+        parsed = parse(json.dumps({"messages": talk(n)}).encode(), "rows.jsonl")
+        assert (len(parsed.lessons) == n) == is_all
+    long = {"messages": [*talk(60), {**USER, "content": ASKED * 1000}, RIGHT]}
+    parsed = parse(json.dumps(long).encode(), "rows.jsonl")
+    assert len(parsed.lessons) == 50
+    tools = [{"type": "function", "function": {"name": "f", "description": "x" * 100_000}}]
+    parsed = parse(json.dumps({"messages": talk(60), "tools": tools}).encode(), "rows.jsonl")
+    assert len(parsed.lessons) == 8
+
+
+def test_rows_of_a_file_of_long_conversations_are_not_much_larger_than_it() -> None:
+    record = {"messages": [{**one, "content": one["content"] * 30} for one in talk(60)]}
+    raw = json.dumps(record).encode()
+    rows = [row.as_json() for row in parse(raw, "rows.jsonl").lessons]
+    assert 5 * len(raw) < len(json.dumps(rows)) < 9 * len(raw)
 
 
 def test_a_pair_beside_a_conversation_of_several_answers_is_a_pair() -> None:
