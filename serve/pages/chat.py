@@ -29,13 +29,13 @@ from serve.api.auth import caller_of
 from serve.api.keys import ANONYMOUS
 from serve.pages import chat_settings, rendering
 from serve.pages.api import HTTP, Api
+from serve.pages.blocks import TranslatedBlocks
 from serve.pages.chat_list import ChatList
 from serve.pages.conversation import STARTING, Conversation, OpenPage, Turn
 from serve.pages.layout import (
     KEEP,
     KEEP_FORM,
     Layout,
-    TranslatedBlocks,
     drawn,
     drawn_and_form,
     drawn_settings,

@@ -18,8 +18,9 @@ from markupsafe import Markup
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
 from serve.api.metrics import Load, load_of
+from serve.pages.blocks import PageBlocks
 from serve.pages.categories import api_of
-from serve.pages.layout import PageBlocks, plain
+from serve.pages.layout import plain
 from serve.pages.plots import bars, csv_text, curve
 from serve.pages.rendering import category_name, html_parts
 

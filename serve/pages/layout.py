@@ -6,18 +6,14 @@ This module imports Gradio at its top, which takes seconds: import it only to bu
 from __future__ import annotations
 
 import html
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-import gradio.blocks
-import gradio.routes
 
 from pawl.schemas import MOST_COMMENT_CHARACTERS, MOST_CORRECTION_CHARACTERS
 from serve.pages.chat_settings import label
 from serve.pages.conversation import OpenPage
-from serve.pages.language import preferred
 from serve.pages.markdown import LATEX_DELIMITERS
 from serve.pages.rendering import (
     DOWN,
@@ -32,9 +28,8 @@ from serve.pages.rendering import (
     thumbs,
     version_choices,
 )
-from serve.pages.texts import ENGLISH, LANGUAGES, language, mark, say, speak, unmarked
+from serve.pages.texts import mark, say
 
-EVENT_SECONDS = 0.02  # the longest that something pressed waits for its handler
 POLL_SECONDS = 1.5  # how often the page asks for the engine's state and the versions
 
 
@@ -66,95 +61,6 @@ def theme() -> Any:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
     )
-
-
-# Gradio keeps the blocks under construction in globals of the process.
-_UNDER_CONSTRUCTION = threading.Lock()
-
-
-class PageBlocks(gr.Blocks):
-    """Blocks with texts of several languages, of which a busy browser draws every frame of a
-    handler that yields several, and the last only once.
-
-    Two threads of one process build them one after the other.
-
-    Gradio sends a frame as its difference from the one before, and the browser changes that one in
-    place, perhaps before it drew it: what a skip follows would be lost. And when a handler ends,
-    Gradio sends its last frame once more, over what another event drew meanwhile.
-    """
-
-    def queue(self, *args: Any, **kwargs: Any) -> PageBlocks:
-        """Gradio's, which looks for an event each millisecond: six pages took 12 % of a core."""
-        super().queue(*args, **kwargs)
-        self._queue.sleep_when_free = EVENT_SECONDS
-        self._queue.progress_update_sleep_when_free = POLL_SECONDS  # no handler reports any
-        return self
-
-    def __enter__(self) -> PageBlocks:
-        _UNDER_CONSTRUCTION.acquire()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *args: Any) -> None:
-        try:
-            super().__exit__(*args)
-        finally:
-            _UNDER_CONSTRUCTION.release()
-
-    def handle_streaming_diffs(
-        self, block_fn: Any, data: list[Any], session_hash: str | None, run: str | None,
-        final: bool, simple_format: bool = False,
-    ) -> list[Any]:  # fmt: skip
-        """What is sent of a frame: for each output its value or, after the first frame, edits."""
-        before = list(self.pending_diff_streams[session_hash].get(run, ()))
-        now = list(data)
-        sent = super().handle_streaming_diffs(
-            block_fn, data, session_hash, run, final, simple_format
-        )
-        if not before or run is None:
-            return sent
-        if final:
-            return [gr.skip() for _ in sent]
-        for at, (earlier, value) in enumerate(zip(before, now, strict=True)):
-            if isinstance(value, dict) and isinstance(earlier, dict) and earlier.keys() - value:
-                sent[at] = [["replace", [], value]]
-        return sent
-
-    @property
-    def config(self) -> Any:
-        """What a browser is sent of the page, in the language of its request."""
-        return self._configs[language()]
-
-    @config.setter
-    def config(self, laid_out: Any) -> None:
-        self._configs = {one: unmarked(laid_out, one) for one in LANGUAGES}
-
-
-class _App(gradio.routes.App):
-    """Blocks make an application of themselves at four points of their construction, 0.1 s each.
-    ``mount_gradio_app`` makes another, which is the one that is served."""
-
-    @staticmethod
-    def create_app(blocks: gr.Blocks, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(blocks, PageBlocks):
-            return None
-        return gradio.routes.App.create_app(blocks, *args, **kwargs)
-
-
-gradio.blocks.App = _App
-
-
-class TranslatedBlocks(PageBlocks):
-    """Blocks whose events are answered in the language of their request."""
-
-    async def process_api(
-        self, block_fn: Any, inputs: list[Any], state: Any = None, request: Any = None,
-        *args: Any, **kwargs: Any,
-    ) -> Any:  # fmt: skip
-        """One step of an event's handler."""
-        one = request[0] if isinstance(request, list) else request
-        speak(preferred(one.request.scope) if one is not None else ENGLISH)
-        return await super().process_api(block_fn, inputs, state, request, *args, **kwargs)
 
 
 class Layout:

@@ -22,8 +22,9 @@ import gradio as gr
 from pawl.errors import PawlError
 from pawl.schemas import PERSONS_ROLES, Role
 from serve.api.auth import caller_of
+from serve.pages.blocks import PageBlocks
 from serve.pages.categories import api_of
-from serve.pages.layout import PageBlocks, plain
+from serve.pages.layout import plain
 from serve.pages.rendering import html_parts
 
 N_ENTRIES = 50  # of the audit log at once

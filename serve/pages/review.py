@@ -19,9 +19,10 @@ import gradio as gr
 from pawl.errors import PawlError
 from pawl.schemas import MOST_CORRECTION_CHARACTERS
 from serve.api.auth import caller_of
+from serve.pages.blocks import PageBlocks
 from serve.pages.categories import CategoryEditor, api_of
 from serve.pages.decisions import Decisions, OpenDecisions
-from serve.pages.layout import PageBlocks, plain
+from serve.pages.layout import plain
 from serve.pages.markdown import LATEX_DELIMITERS
 from serve.pages.rendering import category_name, difference, html_parts, without_thought
 from serve.pages.review_filters import ANY, ReviewFilters, query_of

@@ -24,8 +24,9 @@ from pawl.runs import apart_from_verdict, moved, rehearsed, standing
 from pawl.schemas import Promotion
 from serve.api.auth import caller_of
 from serve.pages.api import Api
+from serve.pages.blocks import PageBlocks
 from serve.pages.categories import api_of
-from serve.pages.layout import PageBlocks, plain
+from serve.pages.layout import plain
 from serve.pages.rendering import html_parts
 
 RUNS, STATUS = "/admin/runs", "/admin/status"

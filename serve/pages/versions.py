@@ -11,8 +11,9 @@ import gradio as gr
 
 from pawl.errors import PawlError
 from serve.api.auth import caller_of
+from serve.pages.blocks import PageBlocks
 from serve.pages.categories import api_of
-from serve.pages.layout import PageBlocks, plain
+from serve.pages.layout import plain
 from serve.pages.rendering import html_parts
 
 VERSIONS = "/admin/versions"

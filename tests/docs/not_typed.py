@@ -44,6 +44,7 @@ NOT_RUN = {
         "makes the environment that the tests run in, or runs them",
     r"requirements/lock\.sh|pip install .*|pip uninstall .*|git clone REPOSITORY /opt/pawl|"
     r"git -C /opt/pawl (pull|checkout OLD) && .*|git -C /opt/pawl (rev-parse HEAD|checkout main)|"
+    r"git pull|git checkout OLD|"
     r"pawl up --model Qwen/Qwen2\.5-0\.5B-Instruct|"
     r"pawl eval smollm2-135m --suite official --limit 300|"
     r"python -m examples translation --model \S+":

@@ -217,7 +217,7 @@ def test_what_a_handler_draws_is_lost_in_no_later_frame_and_not_sent_again_at_it
     async def call() -> None:
         import gradio as gr
 
-        from serve.pages.layout import PageBlocks
+        from serve.pages.blocks import PageBlocks
 
         with PageBlocks(analytics_enabled=False) as blocks:
             boxes = [gr.Textbox(), gr.Textbox()]

@@ -20,10 +20,11 @@ from pawl.errors import PawlError
 from pawl.settings import PageSettings
 from serve.engine.launch import STAGES
 from serve.pages import ASSETS, mount, rendering, texts
+from serve.pages.blocks import PageBlocks
 from serve.pages.chat_settings import label
 from serve.pages.conversation import Turn
 from serve.pages.language import preferred
-from serve.pages.layout import Layout, PageBlocks
+from serve.pages.layout import Layout
 from serve.pages.said_back import day_of
 from serve.pages.texts import (
     ENGLISH,
