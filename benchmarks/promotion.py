@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import statistics
 import tempfile
 import threading
@@ -34,19 +35,23 @@ from pawl.settings import DEFAULT_MODEL, Settings, load_settings
 from tests.adapters_for_tests import approved_run, marker_adapter
 
 BAR = 1.3
-RANK, N_TOKENS = 16, 64
+RANK, FEWEST_TOKENS, MOST_TOKENS = 16, 16, 96  # of an answer; drawn, lest all end together
 Span = tuple[float, float]  # seconds of time.monotonic
 
 
-async def stream_on(url: str, name: str, stop: threading.Event, found: list[Span]) -> None:
+async def stream_on(url: str, number: int, stop: threading.Event, found: list[Span]) -> None:
     """Ask again and again; note each silence within an answer by its begin and end."""
+    draw = random.Random(number)
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         n = 0
         while not stop.is_set():
             n += 1
-            messages = [{"role": "user", "content": f"{name}, question {n}: what is a tide?"}]
-            body = {"model": "pawl", "stream": True, "max_tokens": N_TOKENS, "messages": messages}
+            asked = f"stream {number}, question {n}: what is a tide?"
+            body = {
+                "model": "pawl", "stream": True, "messages": [{"role": "user", "content": asked}],
+                "max_tokens": draw.randint(FEWEST_TOKENS, MOST_TOKENS),
+            }  # fmt: skip
             pieces_at = []
             async with session.post(url + "/v1/chat/completions", json=body) as answer:
                 answer.raise_for_status()
@@ -90,9 +95,7 @@ def measure(
     moves: list[Span] = []
 
     async def load() -> None:
-        await asyncio.gather(
-            *(stream_on(url, f"stream {n}", stop, spans) for n in range(args.streams))
-        )
+        await asyncio.gather(*(stream_on(url, n, stop, spans) for n in range(args.streams)))
 
     faults: list[BaseException] = []
 
@@ -162,7 +165,8 @@ def main() -> None:
     finish(
         "promotion", "Streams while a version is promoted", figures, missed=missed,
         keep=not args.no_record,
-        note=f"{args.model}, {args.streams} streams of {N_TOKENS} tokens, adapters of rank {RANK}.",
+        note=f"{args.model}, {args.streams} streams of {FEWEST_TOKENS} to {MOST_TOKENS} tokens, "
+        f"adapters of rank {RANK}.",
     )  # fmt: skip
 
 
