@@ -94,9 +94,8 @@ class Clusters:
             return crossed
         joined = _joined([[f"{n} {way[i]}" for n, way in enumerate(kept)]
                           for i in range(len(raters))])  # fmt: skip
-        alike = np.ones(len(raters))
-        best_joined, best_crossed = 0.5 ** len(set(joined)), _p_normal(crossed, alike)
-        return cls((joined,)) if best_joined <= best_crossed else crossed
+        best_crossed = _p_normal(len(raters), crossed.squares(np.ones(len(raters)))[1])
+        return cls((joined,)) if 0.5 ** len(set(joined)) <= best_crossed else crossed
 
     def first(self, n: int) -> Clusters:
         """Those of the first ``n`` prompts."""
@@ -125,7 +124,7 @@ class Clusters:
         shrink = math.sqrt(most / together) if together > 0 else 1.0
         sums = [cluster_sums(values.tolist(), way) for way in self.ways]
         p = max(sign_flip_p(one, shrink=shrink) for one in sums)
-        return max(p, _p_normal(self, values)) if len(self.ways) > 1 else p
+        return max(p, _p_normal(float(values.sum()), together)) if len(self.ways) > 1 else p
 
     def count(self) -> int:
         """How many independent clusters the prompts are worth: where ways cross, so many as alike
@@ -138,12 +137,9 @@ class Clusters:
         return int(n_prompts**2 / self.squares(np.ones(n_prompts))[1] + 1e-9)
 
 
-def _p_normal(clusters: Clusters, values: Floats) -> float:
-    """The p-value that the sum is above zero, if it were normal with the spread of all ways."""
-    together = clusters.squares(values)[1]
-    if together <= 0:
-        return 1.0
-    return math.erfc(float(values.sum()) / math.sqrt(2 * together)) / 2
+def _p_normal(total: float, variance: float) -> float:
+    """The p-value that a normal sum is above zero; 1 without a variance."""
+    return math.erfc(total / math.sqrt(2 * variance)) / 2 if variance > 0 else 1.0
 
 
 def _is_within(way: Sequence[str], other: Sequence[str]) -> bool:

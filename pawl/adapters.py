@@ -243,13 +243,8 @@ def validate_adapter(adapter_dir: Path, *, base: BaseModel, max_rank: int) -> Ad
         )
     weights = read_weights(base.model_dir)
     if weights.broken or weights.missing:
-        raise PawlError(
-            f"the weights of {base.name} can't be read",
-            "; ".join([*weights.missing, *weights.broken.values()]),
-            "Mend the disk or its mount; the adapter itself may be whole",
-            code="adapter_unreadable",
-            retryable=True,
-        )
+        why = "; ".join([*weights.missing, *weights.broken.values()])
+        raise _unreadable(f"the weights of {base.name} can't be read", why)
     layers = weights.shapes
     largest = sum(4 * max_rank * sum(one) for one in layers.values() if len(one) == 2)
     for name, expected in manifest.files_sha256.items():
@@ -394,6 +389,12 @@ def _check_numbers(file: BinaryIO, tensors: dict[str, _Tensor], refuse: Refuse) 
                 raise refuse(f"{key} holds numbers of 65,536 and more", "it would overflow")
 
 
+def _unreadable(what: str, why: str) -> PawlError:
+    """The disk's fault, which may pass."""
+    do = "Mend the disk or its mount; the adapter itself may be whole"
+    return PawlError(what, why, do, code="adapter_unreadable", retryable=True)
+
+
 def _read(path: Path) -> Any:
     """A JSON file of an adapter, in bounded memory."""
     try:
@@ -402,6 +403,5 @@ def _read(path: Path) -> Any:
         why = err.why if isinstance(err, PawlError) else err.strerror or str(err)
         what = f"adapter {path.parent.name}: {path.name} can't be read"
         if isinstance(err, OSError) and err.errno not in _FILES_OWN_ERRORS:
-            do = "Mend the disk or its mount; the adapter itself may be whole"
-            raise PawlError(what, why, do, code="adapter_unreadable", retryable=True) from err
+            raise _unreadable(what, why) from err
         raise PawlError(what, why, "Train it again", code="bad_adapter") from err

@@ -466,17 +466,20 @@ def test_one_rater_with_many_prompts_weighs_a_share(rules: GateRules) -> None:
     assert verdict.holdout.gain == pytest.approx(0.1)
 
 
+def asked(who_and_what: list[tuple[str, str, str]]) -> list[ItemScore]:
+    """Flagged prompts that nobody answered rightly: conversation, rater and question of each."""
+    prompts = items("holdout", [0.0] * len(who_and_what))
+    return [
+        replace(item, cluster=talk, detail={"rater": rater, "cluster": question})
+        for item, (talk, rater, question) in zip(prompts, who_and_what, strict=True)
+    ]
+
+
 def test_many_raters_who_share_questions_are_enough(rules: GateRules) -> None:
     """40 people, three questions each in one conversation, each question asked by two of them."""
-    flagged = [
-        replace(
-            item,
-            cluster=f"c{i // 3}",
-            detail={"rater": f"p{i // 3}", "cluster": f"q{(7 * i + i // 60) % 60}"},
-        )
-        for i, item in enumerate(items("holdout", [0.0] * 120))
-    ]
-    before = champion(0) + flagged
+    before = champion(0) + asked(
+        [(f"c{i // 3}", f"p{i // 3}", f"q{(7 * i + i // 60) % 60}") for i in range(120)]
+    )
     verdict = decide(before, mended(before, 60), rules, None)
     assert verdict.outcome == "promote"
     assert verdict.holdout is not None
@@ -489,15 +492,9 @@ def test_many_raters_who_share_questions_are_enough(rules: GateRules) -> None:
 
 def test_prompts_that_could_not_show_it_at_best_are_not_asked(rules: GateRules) -> None:
     """One conversation has 12 questions, 12 others ask one: two that can go up by chance."""
-    flagged = [
-        replace(
-            item,
-            cluster=f"c{max(0, i - 11)}",
-            detail={"rater": f"p{i}", "cluster": f"q{min(i, 12)}"},
-        )
-        for i, item in enumerate(items("holdout", [0.0] * 24))
-    ]
-    before = champion(0) + flagged
+    before = champion(0) + asked(
+        [(f"c{max(0, i - 11)}", f"p{i}", f"q{min(i, 12)}") for i in range(24)]
+    )
     verdict = decide(before, mended(before, 24), rules, None)
     assert verdict.outcome == "not_enough_evidence"
     assert verdict.holdout is not None
@@ -512,15 +509,9 @@ def test_prompts_are_asked_where_they_can_show_it(rules: GateRules) -> None:
     """Eight conversations of two prompts, of which some ask the same: worth fewer than seven by
     their spread, and yet an improvement of all would be shown."""
     popular = {1: "q", 3: "q", 5: "r", 8: "r", 11: "s", 13: "s"}
-    flagged = [
-        replace(
-            item,
-            cluster=f"c{i // 2}",
-            detail={"rater": f"p{i}", "cluster": popular.get(i, f"own {i}")},
-        )
-        for i, item in enumerate(items("holdout", [0.0] * 16))
-    ]
-    before = champion(0) + flagged
+    before = champion(0) + asked(
+        [(f"c{i // 2}", f"p{i}", popular.get(i, f"own {i}")) for i in range(16)]
+    )
     verdict = decide(before, mended(before, 16), rules, None)
     assert verdict.holdout is not None
     assert verdict.holdout.p_best <= verdict.holdout.alpha

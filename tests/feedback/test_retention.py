@@ -85,6 +85,17 @@ def note_training(adapter: Path, snapshot: str) -> None:
     write_json(adapter / "manifest.json", manifest)
 
 
+def corrected(store: Store, n: int, days: int) -> None:
+    """A row to learn from whose prompt is ``TEXTS[n]``, asked so many days ago."""
+    one = answered(
+        store,
+        messages=[{"role": "user", "content": TEXTS[n]}],
+        created_at=days_ago(days),
+        conversation_id=conversation_in("train", store.split_salt()),
+    )
+    said(store, one, correction=f"right {n}", created_at=days_ago(days - 1))
+
+
 @pytest.mark.parametrize("is_snapshot_there", [True, False])
 def test_prompts_that_are_too_old_leave_probe_records(
     tmp_path: Path, is_snapshot_there: bool
@@ -93,13 +104,7 @@ def test_prompts_that_are_too_old_leave_probe_records(
     settings = Settings(state_dir=tmp_path, retention=RetentionSettings(all_days=365))
     with Store.open(settings.database_path) as store:
         for n, days in ((1, 400), (2, 40)):
-            one = answered(
-                store,
-                messages=[{"role": "user", "content": TEXTS[n]}],
-                created_at=days_ago(days),
-                conversation_id=conversation_in("train", store.split_salt()),
-            )
-            said(store, one, correction=f"right {n}", created_at=days_ago(days - 1))
+            corrected(store, n, days)
         if not is_snapshot_there:
             first = answered(store, rater_id="eve", created_at=days_ago(40))
             said(store, first, rater_id="eve", correction="so", created_at=days_ago(39))
@@ -124,13 +129,7 @@ def test_a_probe_record_of_which_nothing_may_stay_is_empty(
     """The version is served on (``tests/serve/test_champion.py``)."""
     settings = Settings(state_dir=tmp_path, retention=RetentionSettings(all_days=90))
     with Store.open(settings.database_path) as store:
-        one = answered(
-            store,
-            messages=[{"role": "user", "content": TEXTS[1]}],
-            created_at=days_ago(100),
-            conversation_id=conversation_in("train", store.split_salt()),
-        )
-        said(store, one, correction="right", created_at=days_ago(99))
+        corrected(store, 1, 100)
         snapshot = take_snapshot(store, settings)["snapshot_id"]
         adapter = settings.adapters_dir / "pawl@1"
         adapter.mkdir(parents=True)
