@@ -66,7 +66,8 @@ class Engine:
         start: Starter = start_local,
     ) -> None:
         self.number = number
-        # Awaited after every start, before the state is ``ready``: loads the adapters again.
+        # Awaited after every start, before the state is ``ready``, and where it takes requests again
+        # without one: loads the adapters that it lacks.
         self.on_ready: Callable[[], Awaitable[object]] | None = None
         self.state: State = "off"
         self.detail = "not started"
@@ -255,9 +256,13 @@ class Engine:
         """Take requests again; a stop that is under way ends first."""
         self.out_why = ""
         async with self._moving:
-            if not self.is_out and (self._task is None or self._task.done()):
+            if self.is_out:
+                return
+            if self._task is None or self._task.done():
                 self._task = None
                 await self.start()
+            elif self.state == "ready":  # moves of the champion have passed it by
+                await self._load_adapters()
 
     async def stop(self) -> None:
         """End the child and everything it started; takes a few seconds at most."""
@@ -362,11 +367,7 @@ class Engine:
         await self._generate_one_token(deadline)
         self.is_ready = True
         self._set(self.state, "loading the adapters", 0.99)
-        if self.on_ready is not None:
-            try:
-                await self.on_ready()
-            except Exception:  # the base serves all the same; 'pawl' answers 503 without its own
-                _log.exception("the adapters could not be loaded")
+        await self._load_adapters()
         self.start_seconds = time.monotonic() - began
         until = time.monotonic() + 2 * HEALTH_SECONDS  # beyond that, ``watch`` says what it is
         while not await self._answers() and time.monotonic() < until:
@@ -375,6 +376,13 @@ class Engine:
             await asyncio.sleep(POLL_SECONDS)
         self._set("ready", "ready", 1.0)
         return child
+
+    async def _load_adapters(self) -> None:
+        if self.on_ready is not None:
+            try:
+                await self.on_ready()
+            except Exception:  # the base serves all the same; 'pawl' answers 503 without its own
+                _log.exception("the adapters could not be loaded")
 
     def _tell_people(self, reason: str) -> None:
         """Let nobody wait for an engine that is dead or stuck: what is under way fails now."""

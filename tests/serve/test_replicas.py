@@ -114,6 +114,25 @@ def test_one_that_was_away_holds_what_the_others_serve_before_it_answers(tmp_pat
     run(test())
 
 
+def test_one_that_is_brought_back_while_its_answers_end_holds_what_the_others_serve(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        async with toy_world(tmp_path, n_replicas=2) as world:
+            promoter, (_, second) = world.promoter, world.engine.replicas
+            assert (await promoter.promote(force(world, 1))).outcome == "live"
+            with second.routed("pawl@1", "a long answer"):
+                world.engine.drain(2)
+                moved = await promoter.promote(force(world, 2))  # by those that are not out
+                assert moved.outcome == "live", moved.reason
+                assert "pawl@2" not in second.loaded
+                await world.engine.bring_back(2)
+                assert (second.is_serving, second.n_restarts) == (True, 0)
+                assert set(second.loaded) == {"pawl@1", "pawl@2"}
+
+    run(test())
+
+
 def test_one_that_dies_while_its_adapters_are_loaded_is_not_ready(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
