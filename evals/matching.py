@@ -86,7 +86,7 @@ def match(
                 if isinstance(found, bool):
                     return Match(found, matcher.name)
                 problem = f"{matcher}: an answer of type {type(found).__name__}, not bool"
-        except Exception as err:
+        except (Exception, SystemExit) as err:
             problem = f"{matcher}: {place_of(err)}"
         if problem:  # whether the others apply depends on it
             break

@@ -36,7 +36,7 @@ def configured(
         problem = _problem(found, trainer, ours)
         if not problem:
             return found[0], config_class(**ours, **found[1])
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         problem = f"{type(err).__name__}: {err} ({place_of(err)})"
     raise PawlError(
         f"the trainer {plugin} can't train {kind}",

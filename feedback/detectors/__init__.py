@@ -42,7 +42,7 @@ class Detector:
             return self.score(answer)
         try:
             score = float(self.score(answer))
-        except Exception as err:
+        except (Exception, SystemExit) as err:
             _tell(self.name, self.package, plugins.place_of(err))
             return None
         if not plugins.is_number(score):

@@ -188,7 +188,7 @@ def _imported(importer: Plugin, raw: bytes, name: str) -> Iterator[Found]:
                 yield str(place), None, record
             else:  # whatever it holds, these are values of JSON
                 yield str(place), _DECODER.decode(json.dumps(dict(record))), None
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         raise PawlError(
             f"{name} can't be read by the importer {importer}",
             f"{plugins.place_of(err)}, after {n_records:,} records",

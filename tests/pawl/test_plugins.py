@@ -178,6 +178,7 @@ BAD = """
 reason, unit, threshold = "it is bad", "share", 0.5
 def score(answer):
     if "fall" in answer.text: raise ValueError(answer.text)
+    if "exit" in answer.text: raise SystemExit(answer.text)
     return float("nan") if "nan" in answer.text else float("bad" in answer.text)
 """
 
@@ -191,11 +192,11 @@ def test_a_detector_that_fails_rejects_where_it_is_to_reject_and_is_counted(
     targets = Targets.of(Settings(state_dir=tmp_path, curation=curation))
     found = {
         text: targets.reason_against(Lesson("sft", "c", prompt, completion=text))
-        for text in ("It is good.", "It is bad.", "It may fall.", "It is nan.")
+        for text in ("It is good.", "It is bad.", "It may fall.", "It is nan.", "It may exit.")
     }
     reasons = [None if one is None else (one.reason, one.found) for one in found.values()]
     failed = ("the detector mine failed", "acme 1.2")
-    assert reasons == [None, ("it is bad", "mine 1.00"), failed, failed]
+    assert reasons == [None, ("it is bad", "mine 1.00"), failed, failed, failed]
     assert "ValueError at plugin_for_tests_0.py:4" in caplog.text
     assert "It may" not in caplog.text  # what people wrote
     rows = [
@@ -203,7 +204,7 @@ def test_a_detector_that_fails_rejects_where_it_is_to_reject_and_is_counted(
         for n, text in enumerate(found)
     ]
     counts = detector_counts(rows, ["mine"])["mine"]
-    assert (counts["n_found"], counts["n_scored"], counts["n_failed"]) == (1, 2, 2)
+    assert (counts["n_found"], counts["n_scored"], counts["n_failed"]) == (1, 2, 3)
     assert counts["package"] == "acme 1.2"
     unnamed = Settings(state_dir=tmp_path, curation=CurationSettings(reject=("mine",)))
     for refuses in (Targets.of, plugins.check):  # the latter at the start of a server or a night
@@ -215,7 +216,7 @@ def test_a_matcher_is_asked_first_and_where_it_fails_the_rules_decide(bring: Bri
     bring(
         "matcher",
         "def applies(p, c, f, k): return 'moon' not in c\n"
-        "def matches(a, p, c, f): return {'yes': True, 'odd': 1}[a]",
+        "def matches(a, p, c, f): return exit(1) if a == 'exit' else {'yes': True, 'odd': 1}[a]",
     )
     by = plugins.load_all("matcher", ["mine"])
 
@@ -228,6 +229,7 @@ def test_a_matcher_is_asked_first_and_where_it_fails_the_rules_decide(bring: Bri
     rules = match("Oslo.", "Oslo", "Bergen", "Where is it?").kind
     assert asked("Oslo.") == (True, rules, "mine (acme 1.2): KeyError at plugin_for_tests_0.py:2")
     assert asked("odd") == (False, rules, "mine (acme 1.2): an answer of type int, not bool")
+    assert asked("exit")[2].startswith("mine (acme 1.2): SystemExit at ")
     assert asked("yes", "the moon")[1:] == (
         match("yes", "the moon", "Bergen", "Where is it?").kind, "",
     )  # fmt: skip
@@ -271,6 +273,9 @@ def test_an_importer_may_leave_out_a_place_and_when_it_fails_adds_nothing(bring:
         parse(b"Six.", "book", "mine", None, ["mine"])
     with pytest.raises(PawlError, match="installed packages bring mine"):
         parse(b"Six.", "book", "mine")
+    bring("importer", "def records(raw, name): raise SystemExit(raw)", name="quits")
+    with pytest.raises(PawlError, match=r"importer quits \(acme 1.2\): SystemExit .*after 0"):
+        parse(b"Six.", "book", "quits", None, ["quits"])
     bring(
         "importer",
         "def records(raw, name):\n"
@@ -305,6 +310,7 @@ class _Trainer: ...
         ("trainer, {'learning_rate': 1}", "sets learning_rate, which the plan and Pawl decide"),
         ("trainer, {'speed': 1}", "unexpected keyword argument 'speed'"),
         ("trainer, 1 / 0", "ZeroDivisionError"),
+        ("exit('no GPU')", "SystemExit: no GPU"),
     ],
 )
 def test_a_trainer_that_gives_something_else_is_refused(
