@@ -50,7 +50,8 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# One without pip is left where Python lacks its venv module, or a kill came.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv .venv
 rm -f "$stamp"
 pip=".venv/bin/python -m pip --disable-pip-version-check"
 
