@@ -40,7 +40,7 @@ _MODE = 0o600
 _CHUNK_BYTES = 1_000_000
 # What another start makes again, what belongs to processes, and what has a copy of its own.
 _LEFT_OUT = ("engine", "logs", "models", "server.json", "engine.json", "weight-hashes.json",
-             "benchmark-items.npz")  # fmt: skip
+             "benchmark-items.npz", "lost+found")  # fmt: skip
 _LEFT_OUT_STARTS = (DATABASE, "backup-", "engine-", "salvage-", ".")
 _LEFT_OUT_ENDS = (".lock", ".tmp", ".unfinished")
 _SECRETS = {
@@ -103,8 +103,15 @@ def write_backup(state_dir: Path, copy: dict[str, Any], path: Path) -> Backup:
     """Write a state folder, with ``copy`` of its store, to a new file with mode 0600.
 
     Raises:
-        PawlError: there is something at ``path`` already, or a file can't be read or written.
+        PawlError: ``path`` is in the state folder, or there is something already, or a file can't
+            be read or written.
     """
+    if path.resolve().is_relative_to(state_dir.resolve()):
+        raise PawlError(
+            f"a backup in {state_dir} would be lost with it",
+            "it would also be in each later backup, and an erasing would damage it",
+            "Name a file elsewhere",
+        )
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     hashes: dict[str, str] = {}
     try:
@@ -139,7 +146,7 @@ def write_backup(state_dir: Path, copy: dict[str, Any], path: Path) -> Backup:
     except OSError as err:
         raise PawlError(
             f"the backup {path} can't be written",
-            err.strerror or str(err),
+            f"{err.filename}: {err.strerror}" if err.filename else err.strerror or str(err),
             "Name another file, or type this as the server's own user",
         ) from err
     finally:
@@ -159,6 +166,7 @@ def restore(path: Path, state_dir: Path) -> Backup:
     Raises:
         PawlError: the folder isn't empty, or the file is no whole backup.
     """
+    state_dir = state_dir.resolve()  # "." has no name
     if state_dir.exists() and (not state_dir.is_dir() or any(state_dir.iterdir())):
         raise PawlError(
             f"{state_dir} is not empty",
@@ -183,16 +191,27 @@ def restore(path: Path, state_dir: Path) -> Backup:
 
 
 def _files(state_dir: Path) -> Iterator[Path]:
-    for path in sorted(state_dir.rglob("*")):
-        parts = path.relative_to(state_dir).parts
-        if parts[0] in _LEFT_OUT or parts[0].startswith(_LEFT_OUT_STARTS):
+    """Also those that links lead to: a folder of it may have been moved to another disk."""
+    seen = {state_dir.resolve()}
+    for top in sorted(state_dir.iterdir()):
+        if top.name in _LEFT_OUT or top.name.startswith(_LEFT_OUT_STARTS):
             continue
-        if parts[:2] == ("scores", "datasets") or parts[2:4] == ("train", CHECKPOINTS):
-            continue
-        if path.name.endswith(_LEFT_OUT_ENDS):
-            continue
-        if path.is_file() and not path.is_symlink():
-            yield path
+        for path in _below(top, seen):
+            parts = path.relative_to(state_dir).parts
+            if parts[:2] == ("scores", "datasets") or parts[2:4] == ("train", CHECKPOINTS):
+                continue
+            if not path.name.endswith(_LEFT_OUT_ENDS):
+                yield path
+
+
+def _below(path: Path, seen: set[Path]) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif path.is_dir() and (place := path.resolve()) not in seen:  # a link may lead back
+        seen.add(place)
+        with suppress(FileNotFoundError):  # gone meanwhile
+            for one in sorted(path.iterdir()):
+                yield from _below(one, seen)
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> str:

@@ -74,6 +74,27 @@ def test_there_and_back_while_people_write(settings: Settings, tmp_path: Path) -
         restore(path, again.state_dir)
 
 
+def test_what_links_lead_to_is_in_it_and_it_is_not_in_what_it_copies(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, disk = settings.state_dir, tmp_path / "other disk"
+    with Store.open(settings.database_path) as store:
+        answered(store)
+        write_atomic(disk / "pawl@1" / "weights", "moved there")
+        (state / "adapters").symlink_to(disk)
+        (disk / "back").symlink_to(state)  # a loop
+        with pytest.raises(PawlError, match="would be lost with it"):
+            back_up(store, settings, state / "one.backup")
+        back_up(store, settings, tmp_path / "one.backup")
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    restore(tmp_path / "one.backup", Path("."))
+    restored = tmp_path / "again" / "adapters" / "pawl@1" / "weights"
+    assert restored.read_text() == "moved there"
+    left = sorted(one.name for one in restored.parents[2].iterdir())
+    assert left == ["adapters", "pawl.duckdb"]
+
+
 def spoil(path: Path, how: str) -> None:
     raw = path.read_bytes()
     if how == "cut":
