@@ -158,6 +158,17 @@ def test_pawl_finds_the_cluster_and_as_many_workers_as_replicas(
     assert f"--node-manager-port={node['livenessProbe']['tcpSocket']['port']}" in node["args"]
 
 
+def test_pages_are_reached_while_rays_node_beside_pawl_is_down() -> None:
+    """Then the pod is not ready, and its Service would send nobody there."""
+    [kustomization] = documents(RAY / "kustomization.yaml")
+    [change] = [one for one in kustomization["patches"] if "target" in one]
+    [service] = documents(DEPLOY / "kubernetes/cpu/service.yaml")
+    target = {"kind": service["kind"], "name": service["metadata"]["name"]}
+    assert change["target"] == target
+    added = {"op": "add", "path": "/spec/publishNotReadyAddresses", "value": True}
+    assert yaml.safe_load(change["patch"]) == [added]
+
+
 def test_a_worker_that_goes_waits_until_its_engines_have_ended(tmp_path: Path) -> None:
     [worker] = cluster()["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
     command = worker["lifecycle"]["preStop"]["exec"]["command"]
@@ -192,6 +203,7 @@ def test_kubectl_builds_them() -> None:
     assert [one["name"] for one in pod["containers"]] == ["pawl", "ray-node"]
     all_pods = [pod, *(one["template"]["spec"]
                        for one in (spec["headGroupSpec"], *spec["workerGroupSpecs"]))]  # fmt: skip
+    assert built["Service"]["spec"]["publishNotReadyAddresses"] is True
     images = {one["image"] for each in all_pods for one in each["containers"]}
     assert images == {"pawl:cpu-ray"}
     named = {volume["name"] for volume in pod["volumes"]} | {"state"}
