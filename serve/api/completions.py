@@ -431,6 +431,8 @@ class Gateway:
             async with engine.activity.under_way():
                 ended = await answering
         exchange.take_end(ended)
+        if ended.n_pieces and not ended.is_recorded:
+            self.metrics.recording_failures.inc()
         place.n_used_tokens = exchange.n_used_tokens
         if ended.status == "error" and place.n_used_tokens is None:
             place.n_used_tokens = 0

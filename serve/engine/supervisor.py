@@ -66,7 +66,7 @@ class Engine:
         start: Starter = start_local,
     ) -> None:
         self.number = number
-        # Awaited after every start, before the state is ``ready``, and where it takes requests again
+        # Awaited after every start, before the state is ``ready``, and when it is brought back
         # without one: loads the adapters that it lacks.
         self.on_ready: Callable[[], Awaitable[object]] | None = None
         self.state: State = "off"

@@ -88,7 +88,7 @@ def test_what_links_lead_to_is_in_it_and_it_is_not_in_what_it_copies(
         back_up(store, settings, tmp_path / "one.backup")
     (tmp_path / "again").mkdir()
     monkeypatch.chdir(tmp_path / "again")
-    restore(tmp_path / "one.backup", Path("."))
+    restore(tmp_path / "one.backup", Path())
     restored = tmp_path / "again" / "adapters" / "pawl@1" / "weights"
     assert restored.read_text() == "moved there"
     left = sorted(one.name for one in restored.parents[2].iterdir())

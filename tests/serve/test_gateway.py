@@ -161,6 +161,22 @@ def test_who_hangs_up_is_charged_by_any_gateway_as_by_the_server(tmp_path: Path)
             assert again.status_code == 429, rater
 
 
+def test_what_a_gateway_could_not_record_is_counted_where_it_is_looked_for(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    with live(settings) as server, beside(server.url, settings) as one:
+        [journal] = (tmp_path / "gateways").glob("*.journal")
+        journal.unlink()  # as a disk that fails: the next answer can't be recorded
+        answer = httpx.post(one.url + CHAT, json=body("count 1"), timeout=60)
+        assert answer.json()["error"]["code"] == "not_recorded"
+        counted = "pawl_recording_failures_total 1.0"
+        eventually(lambda: counted in httpx.get(server.url + "/metrics").text, "it is counted")
+        eventually(journal.exists, "it is made anew")
+        assert httpx.post(one.url + CHAT, json=body("count 1"), timeout=60).status_code == 200
+        too_long = httpx.post(one.url + CHAT, json=body("too long"), timeout=60)
+        assert too_long.status_code == 400  # by the engine, so there is nothing to record
+        assert counted in httpx.get(server.url + "/metrics").text
+
+
 def test_pages_and_admin_routes_are_the_servers(asked: Asked) -> None:
     paths = ("/v1/models", "/openapi.json", "/nowhere", "/v1/feedback/categories", "/metrics")
     for path in paths:
