@@ -6,7 +6,10 @@ This module imports Gradio at its top, which takes seconds: import it only to bu
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
+from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 import gradio as gr
 import gradio.blocks
@@ -18,6 +21,8 @@ from serve.pages.texts import ENGLISH, LANGUAGES, language, speak, unmarked
 
 EVENT_SECONDS = 0.02  # the longest that something pressed waits for its handler
 PROGRESS_SECONDS = 1.5  # between looks for the progress of handlers, which report none
+LEFT_SECONDS = 600.0  # after its last event, a page whose connection is gone is forgotten
+MOST_FORGOTTEN = 10_000  # pages that are known to have been forgotten
 
 # Gradio keeps the blocks under construction in globals of the process.
 _UNDER_CONSTRUCTION = threading.Lock()
@@ -95,10 +100,22 @@ class _App(gradio.routes.App):
 gradio.blocks.App = _App
 
 
+# A page's components as events changed them, by class and arguments: most sessions change the same
+# ones alike, and each has its own 1 to 3 kB.
+_CHANGED: WeakValueDictionary[tuple[type, str], Any] = WeakValueDictionary()
+
+
 class _Session(gradio.state_holder.SessionState):
     """Of one page in one browser, without what Gradio keeps beside the state for deep links, which
     our pages have none of: the configuration of each component with what it shows, 18 to 117 kB a
-    page that was opened, until 10,000 more were."""
+    page that was opened. A component that events changed is shared with the sessions where it was
+    changed alike."""
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        if isinstance(value, gr.blocks.Block):
+            of = type(value), repr(value.constructor_args)
+            value = _CHANGED.setdefault(of, value)
+        super().__setitem__(key, value)
 
     @property
     def config_values(self) -> dict[int, Any]:
@@ -115,7 +132,40 @@ class _Session(gradio.state_holder.SessionState):
         """Nothing is kept."""
 
 
+class Sessions(gradio.state_holder.StateHolder):
+    """The sessions of a page's browsers.
+
+    Gradio keeps one, with the conversation that it shows, until 10,000 others came. This forgets
+    those of pages that are gone; one that comes back later is to be loaded anew (``forgot``).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forgotten: OrderedDict[str, None] = OrderedDict()
+
+    def forgot(self, session_id: str) -> bool:
+        """Whether this session was, and is not any more."""
+        return session_id in self._forgotten
+
+    def delete_all_expired_state(self) -> None:
+        """Gradio calls this once a second."""
+        until = datetime.now() - timedelta(seconds=LEFT_SECONDS)
+        with self.lock:
+            for session_id, session in list(self.session_data.items()):  # used last: at the end
+                if self.time_last_used.get(session_id, until) >= until:
+                    break
+                if session.is_closed:
+                    del self.session_data[session_id], self.time_last_used[session_id]
+                    self._forgotten[session_id] = None
+                    queue = self.blocks._queue  # with what a page that left was not told any more
+                    queue.pending_messages_per_session.pop(session_id, None)
+                    queue.pending_event_ids_session.pop(session_id, None)
+            while len(self._forgotten) > MOST_FORGOTTEN:
+                self._forgotten.popitem(last=False)
+
+
 gradio.state_holder.SessionState = _Session
+gradio.routes.StateHolder = Sessions
 
 
 class TranslatedBlocks(PageBlocks):

@@ -125,9 +125,9 @@ class ChatList:
         n_pinned, n_found = sum(row["pinned"] for row in rows), n_found + len(coming)
         rows = [*rows[:n_pinned], *coming, *rows[n_pinned:]]
         html = str(self._html.chats(rows, n_found, page.search, MOST_LISTED))
-        if html == page.listed:
+        if hash(html) == page.listed:
             return gr.skip()
-        page.listed = html
+        page.listed = hash(html)
         return html
 
     async def search(

@@ -483,7 +483,7 @@ class OpenPage:
     wanted: str = ""  # the id that was looked for last
     search: str = ""  # of the list of conversations
     n_listed: int = 50
-    listed: str = ""  # the list as it is drawn
+    listed: int = 0  # hash of the list as it is drawn
     n_said_back: int = 3  # of flags that are answered differently now, shown at most
     drawn: tuple[Any, Sequence[Any]] = ((), ())  # the conversation's state when it was drawn
     n_drawn: int = 0  # how often; the browser says which of them it shows

@@ -35,7 +35,7 @@ from serve.pages.api import HTTP, new_client
 from serve.pages.events import EventShape, shapes_of
 from serve.pages.language import in_language, preferred
 from serve.pages.navigation import CHAT, DASHBOARD, PEOPLE, REVIEW, RUNS, VERSIONS, page_at
-from serve.pages.security import PageSecurity
+from serve.pages.security import SESSION, PageSecurity
 from serve.pages.sign_in import SignInPages
 from serve.pages.texts import BROWSER_TEXTS, ENGLISH, language, mark, say, speak, unmarked
 
@@ -122,11 +122,15 @@ class Pages:
         speak(preferred(scope) if page in TRANSLATED else ENGLISH)
         built = self._built.get(page.path)
         if built is not None:
-            # The session of a page that another start of the server sent is not here: an event
-            # would find an empty one. The page's script loads the page anew.
+            # The session of a page that another start of the server sent, or that was gone for
+            # long, is not here: an event would find an empty one. The page's script loads it anew.
+            why = None
             if Headers(scope=scope).get("X-Pawl-Start", self._start) != self._start:
-                said = {"detail": "The server was started anew; this page is loaded again."}
-                await JSONResponse(said, 409)(scope, receive, send)
+                why = "The server was started anew; this page is loaded again."
+            elif built.blocks.state_holder.forgot(scope.get(SESSION, "")):
+                why = "The page was away for long; it is loaded again."
+            if why is not None:
+                await JSONResponse({"detail": why}, 409)(scope, receive, send)
                 return
             is_page = inside == "/" and scope["method"] == "GET"
             app = in_language(built.app, language()) if is_page else built.app

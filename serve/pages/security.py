@@ -39,6 +39,7 @@ _PUBLIC = "/manifest.json", "/icon.svg"  # what names and draws the page as an a
 _log = logging.getLogger("pawl.pages")
 _JOIN, _STREAM = "/gradio_api/queue/join", "/gradio_api/queue/data"
 _HEARTBEAT = "/gradio_api/heartbeat/"
+SESSION = "pawl.page_session"  # in the scope of an event: the session_hash of its page
 MOST_PAGES = 4096  # open ones whose person is remembered
 MOST_EVENTS = 16_384  # that they sent
 # Gradio starts from inline scripts and styles; nothing may come from, or go to, another host.
@@ -144,6 +145,8 @@ class PageSecurity:
             session_hash = event.get("session_hash", session_hash)
             body = json.dumps(event).encode()
             scope, receive = _with_body(scope, body, receive)
+            if path.startswith(_JOIN):
+                scope[SESSION] = session_hash
         if session_hash:
             self._pages.claim(session_hash, scope[CALLER].name)
         if by_hand and (token := token_of(scope)) is not None:

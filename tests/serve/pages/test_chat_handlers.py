@@ -348,7 +348,7 @@ def test_a_conversation_is_listed_while_its_first_answer_comes_and_not_once_it_w
             return gr.Request(Request(scope), session_hash=session)
 
         async def listed(n: int, page: OpenPage, session: str = "session") -> bool:
-            page.listed = ""
+            page.listed = 0
             html = str(await chat._list.draw(page, RATER, request(n, session)))
             assert html.count(f"chat-{n:032x}") in (0, 2)  # an item and its link
             return f"chat-{n:032x}" in html

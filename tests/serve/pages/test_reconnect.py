@@ -12,7 +12,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from feedback.store import Store
+from serve.pages.navigation import CHAT
 from tests.adapters_for_tests import light_base
+from tests.serve.live import eventually
 from tests.serve.pages.composed import Cable, Composed, own_process
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
 
@@ -183,6 +185,37 @@ def test_after_a_restart_the_next_turn_knows_the_conversation(
         "Better.",
     )
     assert counts[second.completion_id].thumb == "up"
+
+
+def test_a_page_that_was_away_for_long_is_forgotten_and_loads_itself_again(
+    server: Composed, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ids(server)
+    cable = Cable(urlsplit(server.url).port or 0)
+    context = browser.new_context()
+    tab = Tab(context.new_page())
+    tab.open(f"http://127.0.0.1:{cable.port}")
+    tab.ask("one")
+    tab.thumb("Dislike", 0).click()
+    correction = tab.page.locator("#pawl-form").get_by_label("What it should have said")
+    correction.fill("typed before the cut")
+    tab.box.fill("three")
+    sessions = server.app.state.pages._built[CHAT.path].blocks.state_holder
+    (session,) = [one for one in sessions.session_data if not sessions.session_data[one].is_closed]
+    with unplugged(context, cable):
+        monkeypatch.setattr("serve.pages.blocks.LEFT_SECONDS", 1.0)
+        eventually(lambda: sessions.forgot(session), "the page is forgotten")
+        monkeypatch.undo()
+    expect(tab.page.get_by_text(LOST)).to_be_hidden()
+    expect(tab.answers).to_have_text(["pawl@1 heard 3 characters."])
+    expect(correction).to_have_value("typed before the cut")
+    expect(tab.box).to_have_value("three")
+    assert session not in sessions.session_data
+    tab.box.press("Enter")
+    expect(tab.answers).to_have_text(["pawl@1 heard 3 characters.", "pawl@1 heard 5 characters."])
+    first, second = recorded(server, 2, *before)
+    assert first.conversation_id == second.conversation_id
+    context.close()
 
 
 def test_a_page_that_noticed_nothing_of_a_restart_sends_nothing_into_another_conversation(
