@@ -4,9 +4,10 @@
 
 ``pawl up`` with the real engine. People in threads go on talking for the whole time: each turn is a
 stream, every third answer gets a thumb, every ninth a correction. A browser opens the chat, asks,
-loads itself anew, and looks at the other pages. At a third of the time a night trains beside the
-server, for a few minutes. Two windows of a sixth of the time are compared, one after the first
-sixth and the last one; none holds the night.
+loads itself anew, and looks at the other pages. At a twelfth of the time a snapshot is taken, which
+loads the detectors once; at a third a night trains beside the server, for a few minutes.
+Two windows of a sixth of the time are compared, one after the first sixth and the last one; none
+holds the night.
 
 - memory: resident bytes of the gateway less what its store holds of the database's file (bounded by
   a setting of its own), and of the engine's processes; medians of the windows. Bar: 5 % more at
@@ -35,6 +36,7 @@ import psutil
 from benchmarks.figures import milliseconds
 from benchmarks.measurements import finish
 from benchmarks.night import run_night
+from pawl.cli.connect import connect
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.schemas import Message
@@ -47,7 +49,13 @@ MOST_MORE, MOST_SLOWER, SPARE_FILES = 0.05, 1.25, 2  # bars
 N_TALKERS, N_TURNS, N_TOKENS, THINK_SECONDS = 4, 6, 24, 2.0
 THUMB_EVERY, CORRECT_EVERY = 3, 9
 LOOK_SECONDS = 10.0
-NIGHT = ["--set", "train.max_minutes=3", "--set", "gate.n_items_per_benchmark=20"]
+# A night is load here and its verdict nothing, so it asks for little evidence.
+NIGHT = [
+    f"--set={one}" for one in (
+        "train.max_minutes=3", "gate.n_items_per_benchmark=20", "gate.n_placebos=2",
+        "gate.n_controls=20", "gate.suspects_minutes=0",
+    )
+]  # fmt: skip
 PAGES = ("/dashboard/", "/review/", "/runs/", "/versions/", "/people/")
 
 
@@ -178,9 +186,13 @@ def main() -> None:
             threads = [threading.Thread(target=one) for one in work]
             for thread in threads:
                 thread.start()
-            night = threading.Timer(seconds / 3, lambda: _night(settings, began, nights, found))
             nights: list[tuple[float, float]] = []
-            night.start()
+            timers = [
+                threading.Timer(seconds / 12, lambda: _snapshot(settings, found)),
+                threading.Timer(seconds / 3, lambda: _night(settings, began, nights, found)),
+            ]
+            for timer in timers:
+                timer.start()
             try:
                 while (now := time.monotonic() - began) < seconds:
                     look(server.pid, server.url, settings, began, found)
@@ -190,12 +202,22 @@ def main() -> None:
                     time.sleep(LOOK_SECONDS)
             finally:
                 stop.set()
-                night.cancel()
-                for thread in [*threads, night]:
+                for timer in timers:
+                    timer.cancel()
+                for thread in [*threads, *timers]:
                     thread.join(900)
             time.sleep(60)  # what idles is closed
             look(server.pid, server.url, settings, began, found)
     report(args, found, nights, seconds, began)
+
+
+def _snapshot(settings: Settings, found: Found) -> None:
+    before = found.gateway[-1][1]
+    try:
+        connect(settings).post("/admin/snapshots", {})
+    except PawlError as err:
+        found.faults.append(str(err))
+    print(f"a snapshot was taken, before it {before / 2**20:.0f} MiB", flush=True)
 
 
 def _night(
