@@ -337,9 +337,8 @@ def _versions() -> dict[str, str]:
 
     import pawl
 
-    return {"pawl": pawl.__version__} | {
-        name: version(name) for name in ("lm-eval", "torch", "transformers", "peft", "datasets")
-    }
+    names = ("lm-eval", "torch", "transformers", "peft", "datasets")
+    return {"pawl": pawl.__version__, **{name: version(name) for name in names}}
 
 
 def _set_environment(args: argparse.Namespace, digest: str, *, offline: bool) -> None:

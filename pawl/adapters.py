@@ -129,12 +129,8 @@ def read_probe(adapter_dir: Path) -> list[ProbePosition]:
             if not all(map(math.isfinite, [*one.logprobs.values(), *one.base_logprobs.values()])):
                 raise ValueError("a log-probability is not finite")
     except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as err:
-        raise PawlError(
-            f"adapter {adapter_dir.name}: {PROBE} can't be used",
-            f"{type(err).__name__}: {err}",
-            "Train it again",
-            code="bad_adapter",
-        ) from err
+        why = f"{type(err).__name__}: {err}"
+        raise _bad(f"adapter {adapter_dir.name}: {PROBE} can't be used", why) from err
     return positions
 
 
@@ -167,12 +163,8 @@ def write_manifest(
 def read_manifest(adapter_dir: Path) -> AdapterManifest:
     """Read the manifest; an adapter without one was never finished."""
     if not (adapter_dir / MANIFEST).exists():
-        raise PawlError(
-            f"adapter {adapter_dir.name} has no manifest",
-            "its training never finished, or the folder is no adapter of Pawl's",
-            "Train it again",
-            code="bad_adapter",
-        )
+        why = "its training never finished, or the folder is no adapter of Pawl's"
+        raise _bad(f"adapter {adapter_dir.name} has no manifest", why)
     try:
         manifest = AdapterManifest(**_read(adapter_dir / MANIFEST))
         if set(manifest.files_sha256) != {CONFIG, WEIGHTS, PROBE}:
@@ -182,19 +174,11 @@ def read_manifest(adapter_dir: Path) -> AdapterManifest:
     except (TypeError, PawlError) as err:
         if isinstance(err, PawlError) and err.retryable:
             raise
-        raise PawlError(
-            f"adapter {adapter_dir.name} has a manifest that can't be read",
-            str(err),
-            "Train it again with this version",
-            code="bad_adapter",
-        ) from err
+        what = f"adapter {adapter_dir.name} has a manifest that can't be read"
+        raise _bad(what, str(err), "Train it again with this version") from err
     if manifest.format != FORMAT:
-        raise PawlError(
-            f"adapter {adapter_dir.name} has manifest format {manifest.format}",
-            f"this version reads format {FORMAT}",
-            "Train it again",
-            code="bad_adapter",
-        )
+        what = f"adapter {adapter_dir.name} has manifest format {manifest.format}"
+        raise _bad(what, f"this version reads format {FORMAT}")
     return manifest
 
 
@@ -389,6 +373,10 @@ def _check_numbers(file: BinaryIO, tensors: dict[str, _Tensor], refuse: Refuse) 
                 raise refuse(f"{key} holds numbers of 65,536 and more", "it would overflow")
 
 
+def _bad(what: str, why: str, do: str = "Train it again") -> PawlError:
+    return PawlError(what, why, do, code="bad_adapter")
+
+
 def _unreadable(what: str, why: str) -> PawlError:
     """The disk's fault, which may pass."""
     do = "Mend the disk or its mount; the adapter itself may be whole"
@@ -404,4 +392,4 @@ def _read(path: Path) -> Any:
         what = f"adapter {path.parent.name}: {path.name} can't be read"
         if isinstance(err, OSError) and err.errno not in _FILES_OWN_ERRORS:
             raise _unreadable(what, why) from err
-        raise PawlError(what, why, "Train it again", code="bad_adapter") from err
+        raise _bad(what, why) from err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -18,8 +17,7 @@ import pytest
 from evals.gate import decide
 from evals.reasons import GateRules
 from evals.runner import Scores, read_scores, score
-from evals.score import item_score
-from evals.suites import Benchmark, Suite, draw, load
+from evals.suites import Suite, draw, load
 from pawl.adapters import write_manifest
 from pawl.base_checks import check_base
 from pawl.errors import PawlError
@@ -316,40 +314,6 @@ def test_what_one_child_counted_is_not_counted_twice(
     assert scores.manifest["n_holdout_left_out"] == {"too_long": 6, "refused": 0}
     n_truncated = scores.manifest["n_truncated"]
     assert n_truncated == scores.manifest["parts"]["benchmarks"]["n_truncated"] > 0
-
-
-def test_items_with_the_same_cluster_value_are_one_cluster() -> None:
-    sample: dict[str, Any] = {
-        "doc_id": 3,
-        "doc_hash": "0123456789abcdef",
-        "doc": {"question": "Can bats see?", "fact": "bats"},
-        "filtered_resps": [(-1.0, False), (-2.0, False)],
-        "arguments": [("Can bats see?", " yes"), ("Can bats see?", " no")],
-        "target": 0,
-        "acc": 1.0,
-    }
-    by_fact = Benchmark(name="truth", task="truthfulqa_mc1", cluster="fact")
-    assert item_score(by_fact, "truth", sample).cluster == "bats"
-    alone = Benchmark(name="truth", task="truthfulqa_mc1")
-    assert item_score(alone, "truth", sample).cluster == "3-01234567"
-    member = item_score(alone, "truth__part", sample)
-    assert member.item_id == member.cluster == "part/3-01234567"
-
-
-def test_choices_too_improbable_for_a_float_have_shares_as_lm_eval_computes_them() -> None:
-    from lm_eval.tasks.truthfulqa.utils import process_results_mc2
-
-    doc = {"mc2_targets": {"choices": ["a", "b", "c"], "labels": [1, 1, 0]}}
-    logprobs = (-3.0, -1.0, -2.0)
-    sample = {
-        "doc_id": 3, "doc_hash": "0123456789abcdef", "doc": doc, "target": 0, "acc": math.nan,
-        "filtered_resps": [(value - 2000, False) for value in logprobs],
-        "arguments": [("Which?", f" {choice}") for choice in "abc"],
-    }  # fmt: skip
-    item = item_score(Benchmark(name="mc2", task="truthfulqa_mc2"), "mc2", sample)
-    right = process_results_mc2(doc, [(value, False) for value in logprobs])["acc"]
-    assert item.error is None
-    assert item.score == item.detail["acc"] == pytest.approx(right)
 
 
 def test_a_prompt_longer_than_the_context_is_counted(

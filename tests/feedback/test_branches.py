@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from feedback.branches import Entry, Tree, n_left_out, newest_of
@@ -144,3 +145,75 @@ def test_thousands_of_unlike_prompts_under_one_id_are_read_in_no_time() -> None:
     again = [row(said("a"), f"{n}") for n in range(10_000)]
     assert len(Tree(again).branches(again[-1])) == 9_999
     assert time.monotonic() - began < 20
+
+
+def turn(texts: list[str], answer: str, **more: Any) -> Completion:
+    return row(said(*texts), answer, **more)
+
+
+def thread(rows: list[Completion]) -> list[tuple[Message, Completion | None]]:
+    return [(one.message, one.row) for one in Tree(rows).path_to(newest_of(rows))]
+
+
+def test_what_was_asked_again_or_edited_is_left_out() -> None:
+    a = turn(["one"], "eins")
+    again = turn(["one"], "uno")
+    b = turn(["one", "uno", "two"], "zwei")
+    edited = turn(["one", "uno", "too"], "auch")
+    shown = thread([a, again, b, edited])
+    assert [record for _, record in shown] == [None, again, None, edited]
+    assert [message["content"] for message, _ in shown] == ["one", "uno", "too", "auch"]
+
+
+def test_what_a_shortened_prompt_leaves_out_stands_before_it() -> None:
+    a = turn(["one"], "eins")
+    b = turn(["one", "eins", "two"], "zwei")
+    c = turn(["two", "zwei", "three"], "drei")
+    d = turn(["two", "zwei", "three", "drei", "four"], "vier")
+    e = turn(["three", "drei", "four", "vier", "five"], "cinq")
+    shown = thread([a, b, c, d, e])
+    assert [message["content"] for message, _ in shown] == [
+        "one", "eins", "two", "zwei", "three", "drei", "four", "vier", "five", "cinq",
+    ]  # fmt: skip
+    assert [record for _, record in shown][1::2] == [a, b, c, d, e]
+    edited = turn(["uno"], "eins")
+    assert len(thread([a, b, c, edited])) == 2
+
+
+def test_a_system_prompt_that_changes_or_goes_makes_no_other_conversation() -> None:
+    def under(prompt: str, one: Completion) -> Completion:
+        before = [{"role": "system", "content": prompt}] if prompt else []
+        return replace(one, messages=[*before, *one.messages])
+
+    a = under("Be brief.", turn(["one"], "eins"))
+    b = under("", turn(["one", "eins", "two"], "zwei"))
+    c = under("Be long.", turn(["two", "zwei", "three"], "drei"))  # without the oldest
+    d = under("Be kind.", turn(["two", "zwei", "three", "drei", "four"], "vier"))
+    shown = thread([a, b, c, d])
+    assert [message["content"] for message, _ in shown] == [
+        "one", "eins", "two", "zwei", "three", "drei", "four", "vier",
+    ]  # fmt: skip
+    assert [record for _, record in shown][1::2] == [a, b, c, d]
+    shown = thread([a, b])
+    assert [record for _, record in shown][1::2] == [a, b]
+
+
+def test_of_the_same_text_given_twice_the_newest_counts() -> None:
+    a, again = turn(["one"], "eins"), turn(["one"], "eins")
+    b = turn(["one", "eins", "two"], "zwei")
+    assert [record for _, record in thread([a, again, b])] == [None, again, None, b]
+
+
+def test_an_answer_from_elsewhere_has_no_record_and_of_several_choices_the_first_is_taken() -> None:
+    first = turn(["one", "from elsewhere", "two"], "zwei")
+    other = turn(["one", "from elsewhere", "two"], "deux", choice_index=1,
+                completion_id=first.completion_id)  # fmt: skip
+    assert [record for _, record in thread([first, other])] == [None, None, None, first]
+
+
+def test_a_conversation_of_many_messages_is_read_in_no_time() -> None:
+    """A prompt that no engine takes is recorded too, when its client hangs up."""
+    last = turn(["text"] * 40_001, "end")
+    began = time.monotonic()
+    assert len(thread([last])) == 40_002
+    assert time.monotonic() - began < 10  # 20,000 prefixes of a megabyte took minutes

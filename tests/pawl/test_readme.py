@@ -94,6 +94,17 @@ def page() -> str:
     return f"# The tree\n\n{about}\n\n```text\n{tree()}\n```\n"
 
 
+def test_a_file_over_400_lines_says_why() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=REPOSITORY, capture_output=True,
+                            text=True, check=True).stdout.split()  # fmt: skip
+    silent = [
+        name for name in listed
+        if (text := (REPOSITORY / name).read_text("utf-8")).count("\n") > 400
+        and "400 lines" not in (ast.get_docstring(ast.parse(text)) or "")
+    ]  # fmt: skip
+    assert not silent, f"over 400 lines, and their docstrings do not say why: {silent}"
+
+
 def test_tree_is_true() -> None:
     assert page() == TREE.read_text(), (
         "docs/tree.md is not that of the files: run python tests/pawl/test_readme.py"

@@ -8,21 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from feedback.branches import Tree, newest_of
 from feedback.erasing import UNFINISHED, certificates
 from feedback.retention import erase_by_age
 from pawl.client import Pawl
 from pawl.files import hold_lock
-from pawl.schemas import Completion, Message
 from pawl.settings import Settings
-from tests.feedback.examples import make_completion
 from tests.serve.live import Live, eventually, live
 
 ANN = {"X-Pawl-Rater": "ann", "X-Pawl-Conversation": "chat-1"}
@@ -114,80 +110,6 @@ def test_an_id_may_hold_slashes(server: Live) -> None:
     ask(server, [{"role": "user", "content": "one"}], headers)
     found = Pawl(server.url).conversation("tickets/2026/7", rater_id="ann")
     assert [message.role for message in found.messages] == ["user", "assistant"]
-
-
-def row(messages: list[str], completion: str, **more: Any) -> Completion:
-    roles = ("user", "assistant")
-    made = [{"role": roles[i % 2], "content": text} for i, text in enumerate(messages)]
-    return make_completion(messages=made, completion=completion, **more)
-
-
-def thread(rows: list[Completion]) -> list[tuple[Message, Completion | None]]:
-    return [(one.message, one.row) for one in Tree(rows).path_to(newest_of(rows))]
-
-
-def test_what_was_asked_again_or_edited_is_left_out() -> None:
-    a = row(["one"], "eins")
-    again = row(["one"], "uno")
-    b = row(["one", "uno", "two"], "zwei")
-    edited = row(["one", "uno", "too"], "auch")
-    shown = thread([a, again, b, edited])
-    assert [record for _, record in shown] == [None, again, None, edited]
-    assert [message["content"] for message, _ in shown] == ["one", "uno", "too", "auch"]
-
-
-def test_what_a_shortened_prompt_leaves_out_stands_before_it() -> None:
-    a = row(["one"], "eins")
-    b = row(["one", "eins", "two"], "zwei")
-    c = row(["two", "zwei", "three"], "drei")
-    d = row(["two", "zwei", "three", "drei", "four"], "vier")
-    e = row(["three", "drei", "four", "vier", "five"], "cinq")
-    shown = thread([a, b, c, d, e])
-    assert [message["content"] for message, _ in shown] == [
-        "one", "eins", "two", "zwei", "three", "drei", "four", "vier", "five", "cinq",
-    ]  # fmt: skip
-    assert [record for _, record in shown][1::2] == [a, b, c, d, e]
-    edited = row(["uno"], "eins")
-    assert len(thread([a, b, c, edited])) == 2
-
-
-def test_a_system_prompt_that_changes_or_goes_makes_no_other_conversation() -> None:
-    def under(prompt: str, one: Completion) -> Completion:
-        before = [{"role": "system", "content": prompt}] if prompt else []
-        return replace(one, messages=[*before, *one.messages])
-
-    a = under("Be brief.", row(["one"], "eins"))
-    b = under("", row(["one", "eins", "two"], "zwei"))
-    c = under("Be long.", row(["two", "zwei", "three"], "drei"))  # without the oldest
-    d = under("Be kind.", row(["two", "zwei", "three", "drei", "four"], "vier"))
-    shown = thread([a, b, c, d])
-    assert [message["content"] for message, _ in shown] == [
-        "one", "eins", "two", "zwei", "three", "drei", "four", "vier",
-    ]  # fmt: skip
-    assert [record for _, record in shown][1::2] == [a, b, c, d]
-    shown = thread([a, b])
-    assert [record for _, record in shown][1::2] == [a, b]
-
-
-def test_of_the_same_text_given_twice_the_newest_counts() -> None:
-    a, again = row(["one"], "eins"), row(["one"], "eins")
-    b = row(["one", "eins", "two"], "zwei")
-    assert [record for _, record in thread([a, again, b])] == [None, again, None, b]
-
-
-def test_an_answer_from_elsewhere_has_no_record_and_of_several_choices_the_first_is_taken() -> None:
-    first = row(["one", "from elsewhere", "two"], "zwei")
-    other = row(["one", "from elsewhere", "two"], "deux", choice_index=1,
-                completion_id=first.completion_id)  # fmt: skip
-    assert [record for _, record in thread([first, other])] == [None, None, None, first]
-
-
-def test_a_conversation_of_many_messages_is_read_in_no_time() -> None:
-    """A prompt that no engine takes is recorded too, when its client hangs up."""
-    last = row(["text"] * 40_001, "end")
-    began = time.monotonic()
-    assert len(thread([last])) == 40_002
-    assert time.monotonic() - began < 10  # 20,000 prefixes of a megabyte took minutes
 
 
 def listed(server: Live, rater_id: str, **query: Any) -> dict[str, Any]:

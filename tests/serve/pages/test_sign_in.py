@@ -1,4 +1,7 @@
-"""Signing in and out over HTTP: forms, cookies, who sees what; Gradio is never built."""
+"""Signing in and out over HTTP: forms, cookies, who sees what; Gradio is never built.
+
+Over 400 lines because one application, made once, stands before all of it.
+"""
 
 from __future__ import annotations
 
