@@ -276,6 +276,8 @@ class Scheduler:
             self._hindrance = f"the night due {self.schedule.local(self.running)} was still running"
         elif busy:
             self._hindrance = busy
+        elif self.log.outcome_of(self.pending) is not None:
+            self.pending = None  # its process outlived the server that began it
         else:
             return self.pending
         return None
@@ -303,7 +305,8 @@ class Scheduler:
 
     def _finish(self, now: datetime, outcome: Outcome, reason: str) -> None:
         assert self.pending is not None
-        self.log.append(self._event(self.pending, now, outcome, reason))
+        if self.log.outcome_of(self.pending) is None:  # as above
+            self.log.append(self._event(self.pending, now, outcome, reason))
         self.pending = None
 
     def _begin_anew(self, now: datetime) -> None:

@@ -93,6 +93,23 @@ def test_a_night_that_was_killed_with_the_server_goes_on(tmp_path: Path) -> None
     assert [event.outcome for event in again.log.read()] == ["set", "began", "failed"]
 
 
+def test_a_night_that_outlived_its_server_is_not_begun_again(tmp_path: Path) -> None:
+    scheduler = make(tmp_path, "2026-05-10T12:00")
+    due = scheduler.look(at("2026-05-11T02:30"))
+    assert due is not None
+    name = scheduler.schedule.local(due)
+    scheduler.log.append(Event(name, "", "began"))
+    again = make(tmp_path, "2026-05-11T02:40")
+    late = make(tmp_path, "2026-05-11T02:40")
+    for server in (again, late):
+        assert server.look(at("2026-05-11T02:40"), busy="another night was running") is None
+    again.log.append(Event(name, "", "ran", "promoted"))
+    assert again.look(at("2026-05-11T02:50")) is None
+    assert late.look(at("2026-05-11T20:00")) is None
+    assert [event.outcome for event in again.log.read()] == ["set", "began", "ran"]
+    assert again.look(at("2026-05-12T02:30")) is not None
+
+
 def test_quiet_hours_put_a_night_off_and_bound_its_time(tmp_path: Path) -> None:
     scheduler = make(tmp_path, "2026-05-10T12:00", quiet_hours="22:00-06:00,06:00-07:00")
     assert scheduler.look(at("2026-05-11T02:30")) is None
