@@ -230,14 +230,10 @@ class Folds:
                 "Take fewer folds (--folds), or raise train.max_length_tokens",
                 code="too_few_rows",
             )
-        # Those after the last that a training may replay. Folds leave fewer prompts out.
-        drawn, _ = replay.draw_prompts(
-            replay.read_prompts(has_system=replay.has_system_role(self._tokenizer)),
-            rows,
-            most_replay + N_DRIFT_PROMPTS,
-            job.plan.seed,
-        )
-        self._replay_prompts, self._drift_prompts = drawn[:most_replay], drawn[most_replay:]
+        has_system, seed = replay.has_system_role(self._tokenizer), job.plan.seed
+        usable = replay.to_replay(has_system=has_system)
+        self._replay_prompts, _ = replay.draw_prompts(usable, rows, most_replay, seed)
+        self._drift_prompts = replay.to_watch(rows, N_DRIFT_PROMPTS, seed, has_system=has_system)
 
     def __call__(self, plan: Plan, fold: int, seconds: float) -> FoldResult:
         """Train on all folds but one, for ``seconds`` at most, and score that one."""
@@ -265,7 +261,8 @@ class Folds:
         self._clean()
         answers = self._answer_prompts(plan.n_replay_rows, started + seconds)
         seconds -= time.monotonic() - started
-        minutes = max(1.0, min(60 * plan.max_minutes, seconds)) / 60
+        has_time = seconds >= 60 * plan.max_minutes
+        minutes = plan.max_minutes if has_time else max(1.0, seconds) / 60
         job = replace(
             self.job,
             plan=replace(plan, max_minutes=minutes),
@@ -287,7 +284,7 @@ class Folds:
             drift,
             len(held_out) - len(encoded),
             round(time.monotonic() - started, 2),
-            is_whole=not was_cut or minutes >= plan.max_minutes,
+            is_whole=not was_cut or has_time,
         )
 
     def _clean(self) -> None:

@@ -43,6 +43,7 @@ MAX_PROMPT_OVERLAP = 0.6
 MAX_ANSWER_OVERLAP = 0.75
 # Longer answers are cut, for the sake of more prompts; measured: docs/training-defaults.md.
 MAX_ANSWER_TOKENS = 32
+WATCH_EVERY = 33  # every 33rd shipped prompt is replayed by no training: there its cost is looked at
 PROMPTS_AT_ONCE = 64  # of one request to the server, after which the answers so far are kept
 
 _STOP_WORDS_LINE = (
@@ -162,7 +163,7 @@ def make_replay(
         The rows, and counts that name what was kept and what was left out, and why.
     """
     prompts, n_near = draw_prompts(
-        read_prompts(has_system=has_system), rows, plan.n_replay_rows, plan.seed
+        to_replay(has_system=has_system), rows, plan.n_replay_rows, plan.seed
     )
     answers, n_generated = fill_answers(answers_path, prompts, answer)
     answered = [
@@ -186,17 +187,19 @@ def make_replay(
     }
 
 
-def unseen(
-    rows: Sequence[TrainingRow],
-    n_replayed: int,
-    n: int,
-    seed: int,
-    *,
-    has_system: bool,
+def to_replay(*, has_system: bool) -> list[list[Message]]:
+    """The shipped prompts that a training may replay."""
+    prompts = read_prompts(has_system=has_system)
+    return [one for i, one in enumerate(prompts) if i % WATCH_EVERY]
+
+
+def to_watch(
+    rows: Sequence[TrainingRow], n: int, seed: int, *, has_system: bool
 ) -> list[list[Message]]:
-    """The ``n`` prompts after the ``n_replayed`` that a training with this seed replays."""
-    drawn, _ = draw_prompts(read_prompts(has_system=has_system), rows, n_replayed + n, seed)
-    return drawn[n_replayed:]
+    """Draw ``n`` prompts on which is looked at what a training on ``rows`` costs elsewhere: none
+    replays them, however many it replays."""
+    drawn, _ = draw_prompts(read_prompts(has_system=has_system)[::WATCH_EVERY], rows, n, seed)
+    return drawn
 
 
 def encode_answers(
@@ -224,7 +227,7 @@ def generate_on_server(
 ) -> int:
     """Let the running engine answer what a training on ``rows`` will replay, as far as it is not
     kept yet; how many answers are new."""
-    usable = read_prompts(has_system=has_system)
+    usable = to_replay(has_system=has_system)
     prompts, _ = draw_prompts(usable, rows, plan.n_replay_rows, plan.seed)
     return fill_answers(answers_path, prompts, ask_server(client), on_progress)[1]
 

@@ -282,9 +282,7 @@ def run(
     report({"stage": "replay", **replay_counts})
 
     encode = encoder_of(tokenizer)
-    prompts = replay.unseen(
-        rows, job.plan.n_replay_rows, N_WATCHED, job.plan.seed, has_system=has_system
-    )
+    prompts = replay.to_watch(rows, N_WATCHED, job.plan.seed, has_system=has_system)
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
     whole_header = header(job)
@@ -299,8 +297,10 @@ def run(
     stage_counts: dict[str, Any] = {}
     for i, stage in enumerate(job.plan.stages):
         if i:
-            # SFT took a part of its replay in each epoch; what comes after it takes one part.
+            # SFT took a part of its replay in each epoch; what comes after it takes one part, of
+            # whole answers: TRL's own tokenisation would end a cut one.
             n_part = math.ceil(job.plan.n_replay_rows / REPLAY_EPOCHS)
+            replayed = [one for one in replayed if one.is_finished]
             replayed = replayed[: replay_counts["n_liked"] + n_part]
         stage_rows = build_stage(
             stage.kind, rows, replayed,

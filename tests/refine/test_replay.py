@@ -188,6 +188,26 @@ def test_replay_counts_what_it_left_out(tmp_path: Path) -> None:
     assert all(row.is_finished for row in rows)  # DPO would teach the cut ones to end
 
 
+def test_what_is_watched_is_replayed_by_no_training_however_much_it_replays(
+    tmp_path: Path,
+) -> None:
+    asked: list[list[Message]] = []
+
+    def base(prompts: Sequence[list[Message]]) -> list[Answer]:
+        asked.extend(prompts)
+        return [Answer(f"Number {i}.", True) for i in range(len(prompts))]
+
+    plan = Plan("sft", "", {}, (Stage("sft", 1e-3, 1, 8),), n_replay_rows=10_000)
+    for has_system in (True, False):
+        asked.clear()
+        path = tmp_path / f"{has_system}.jsonl"
+        replay.make_replay(plan, BATS, path, base, has_system=has_system)
+        watched = replay.to_watch(BATS, 32, plan.seed, has_system=has_system)
+        assert len(asked) > 1800
+        assert len(watched) == 32
+        assert not [one for one in watched if one in asked]
+
+
 def test_only_liked_training_rows_are_replayed() -> None:
     def thumb(split: str, label: bool) -> TrainingRow:
         return TrainingRow(

@@ -25,12 +25,13 @@ from pawl.chat_template import load_tokenizer
 from pawl.curves import read_curves
 from pawl.errors import PawlError
 from pawl.models import resolve_model
-from pawl.schemas import TrainingRow, asked_with
+from pawl.schemas import Message, TrainingRow, asked_with
 from pawl.settings import Settings, TrainSettings
 from refine import train, trainer
 from refine.datasets import encoder_of
 from refine.monitoring import STEPS
 from refine.planner import Stage, choose
+from refine.replay import Answer, answers_path, fill_answers, to_replay
 from refine.sft import LEARNED
 from tests.adapters_for_tests import MODULES
 from tests.refine.interrupted import run_until
@@ -265,6 +266,23 @@ def test_sft_then_dpo_starts_dpo_from_what_sft_left(world_model: Path, tmp_path:
     assert dpo["best_validation"]["eval_rewards/margins"] > 0.1
     # ... and what SFT has learnt is not lost.
     assert answers(world_model, task.out_dir, [ask("grass", 9)]) == ["grass is green."]
+
+
+def test_dpo_after_sft_is_not_taught_to_end_where_replay_was_cut(
+    world_model: Path, tmp_path: Path
+) -> None:
+    task = job(
+        world_model, tmp_path, corrections(8), method="sft+dpo", n_epochs=1, n_replay_rows=16
+    )
+
+    def base(prompts: Sequence[list[Message]]) -> list[Answer]:
+        return [Answer("Ash is grey, and", is_finished=False) for _ in prompts]
+
+    path = answers_path(task.replay_dir, task.base_fingerprint)
+    fill_answers(path, to_replay(has_system=True), base)
+    train.run(task)
+    rows = read_manifest(task.out_dir).recipe["rows"]
+    assert rows["sft"]["replay"] > rows["dpo"]["replay"] == 0
 
 
 def test_kto_makes_liked_answers_likelier_than_disliked_ones(
