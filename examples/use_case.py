@@ -171,10 +171,12 @@ def _in_words(err: Exception) -> str:
 def _rows(path: Path) -> tuple[Row, ...]:
     rows: list[Row] = []
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as err:
         raise PawlError(f"{path} can't be read", str(err), "Write it") from err
-    for number, line in enumerate(lines, start=1):
+    if lines == [""]:
+        raise PawlError(f"{path} is empty", "there is nothing to train or test on", "Write rows")
+    for number, line in enumerate(lines, start=1):  # JSON may hold what splitlines() parts lines at
         try:
             rows.append(Row.model_validate(json.loads(line)))
         except ValueError as err:  # no JSON, or another shape
@@ -183,6 +185,4 @@ def _rows(path: Path) -> tuple[Row, ...]:
                 _in_words(err),
                 'A line is {"text": "...", "answer": "..."}',
             ) from err
-    if not rows:
-        raise PawlError(f"{path} is empty", "there is nothing to train or test on", "Write rows")
     return tuple(rows)

@@ -257,7 +257,7 @@ class TrainSettings(BaseModel):
     n_threads: int | None = Field(
         None, ge=1, description="None: 2 beside an engine, else all cores"
     )
-    seed: int = Field(0, description="of everything random in a training")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything random in a training")
     ray_address: str | None = Field(
         None,
         min_length=1,

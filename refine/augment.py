@@ -52,7 +52,8 @@ Ask = Callable[[Sequence[str]], Sequence[str]]
 def augment(
     client: Client, train: TrainSettings, base_fingerprint: str, snapshot_dir: Path
 ) -> Path:
-    """The snapshot to train on: with new phrasings where ``train.augment`` names some ways.
+    """The snapshot to train on: with new phrasings where ``train.augment`` names some ways. One
+    that has some already stays as it is.
 
     Raises:
         PawlError: no engine with this base runs, which would write them.
@@ -63,8 +64,10 @@ def augment(
     path = snapshot_dir / AUGMENTED
     known = read_json(path) if path.exists() else {}
     if key not in known or not (snapshot_dir.parent / known[key] / MANIFEST).exists():
-        _check_engine(client, base_fingerprint)
         rows = read_rows(snapshot_dir)
+        if any(row.is_synthetic for row in rows):
+            return snapshot_dir
+        _check_engine(client, base_fingerprint)
         new = phrasings(rows, train, asking(client))
         known[key] = freeze(Curated([*rows, *new], []), snapshot_dir.parent)["snapshot_id"]
         write_json(path, known)
@@ -117,7 +120,7 @@ def _fits(asked: str, text: str, tests: Sequence[str], overlap: Overlap) -> bool
     """Whether a phrasing says the same otherwise, and is nearly no prompt that tests."""
     if words(text) == words(asked) or _numbers(text) != _numbers(asked):
         return False
-    if not 1 / MOST_TIMES_AS_LONG <= len(text) / len(asked) <= MOST_TIMES_AS_LONG:
+    if not 1 / MOST_TIMES_AS_LONG <= len(text) / max(1, len(asked)) <= MOST_TIMES_AS_LONG:
         return False
     if overlap.of(asked, text) < LEAST_OVERLAP:
         return False

@@ -22,7 +22,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from pawl.schemas import Message, TrainingRow, asked_with
 from refine import replay
 from refine.datasets import encoder_of
 from refine.held_out import Answers, encode_answers, loss_of
+from refine.mixture import task_of
 from refine.planner import ROW_KINDS, Plan
 from refine.sft import REPLAY_WEIGHT, on_general_text
 from refine.train import MAX_LENGTH_TOKENS, Job, prepare_process, run, trained_rows
@@ -122,15 +123,22 @@ class Fold:
     leave_out: tuple[str, ...]
 
 
-def make_folds(rows: Sequence[TrainingRow], kind: str, n_folds: int, seed: int) -> list[Fold]:
+def make_folds(
+    rows: Sequence[TrainingRow],
+    kind: str,
+    n_folds: int,
+    seed: int,
+    shares: Mapping[str, float] | None = None,
+) -> list[Fold]:
     """Deal the training rows of ``kind`` into folds of like size, liked and disliked alike.
 
     Args:
         rows: of a snapshot; only its training split is looked at.
         kind: of the rows that are scored.
+        shares: of a mixture, whose tasks are dealt alike, too.
 
     Raises:
-        PawlError: there are fewer groups than folds.
+        PawlError: there are fewer groups than folds, or a fold would hold all rows of a task.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -148,7 +156,7 @@ def make_folds(rows: Sequence[TrainingRow], kind: str, n_folds: int, seed: int) 
             "Take fewer folds (--folds), 2 or more, or gather more feedback",
             code="too_few_rows",
         )
-    labels = [str(row.label) for row in scored]
+    labels = [f"{row.label} {task_of(row, shares or {})}" for row in scored]
     if min(labels.count(label) for label in set(labels)) < n_folds:
         labels = [""] * len(labels)  # too few of one to have them in each fold
     dealer = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
@@ -158,6 +166,16 @@ def make_folds(rows: Sequence[TrainingRow], kind: str, n_folds: int, seed: int) 
         theirs = {groups[row.row_id] for row in held_out}
         leave_out = tuple(row.row_id for row in rows if groups[row.row_id] in theirs)
         folds.append(Fold(held_out, leave_out))
+        trained = (row for row in rows if row.kind == kind and groups[row.row_id] not in theirs)
+        lacking = set(shares or {}) - {task_of(row, shares or {}) for row in trained}
+        if lacking:
+            raise PawlError(
+                f"{n_folds} folds can't be made of a mixture",
+                f"one would hold all rows of {min(lacking)!r}, so the training without it could "
+                "not give them their share",
+                "Gather more of them, or take them out of train.mixture",
+                code="too_few_rows",
+            )
     return folds
 
 
@@ -209,7 +227,7 @@ class Folds:
         self.job = job
         self.kind = held_out_kind(job.plan)
         rows = trained_rows(job.snapshot_dir)
-        self.folds = make_folds(rows, self.kind, n_folds, job.plan.seed)
+        self.folds = make_folds(rows, self.kind, n_folds, job.plan.seed, job.plan.mixture)
         groups = groups_of([row for row in rows if row.split == "train"])
         self._tokenizer = load_tokenizer(job.model_dir, job.today)
         self._encode = encoder_of(self._tokenizer)

@@ -179,7 +179,13 @@ def choose(
 
 
 def _check_stages(train: TrainSettings, kinds: Sequence[StageKind], method: str) -> None:
-    """Raises PawlError: a setting has no meaning in any stage of this method."""
+    """Raises PawlError: a setting has no meaning in any stage of this method, or in its tuning."""
+    if train.tuning == "full" and train.lora_dropout:
+        raise PawlError(
+            f"train.lora_dropout = {train.lora_dropout:g} was asked for",
+            "train.tuning 'full' trains the layers themselves, and only a LoRA has it",
+            "Set it to 0, or train.tuning to 'lora'",
+        )
     for name in ("label_smoothing", "neftune_alpha"):
         value = getattr(train, name)
         if value and "sft" not in kinds:
@@ -213,8 +219,9 @@ def _text_config(model_dir: Path) -> dict[str, Any]:
 
 
 def _count(rows: Sequence[TrainingRow]) -> dict[str, int]:
-    """Rows of the training and validation split by kind; unpaired ones also by label, and of the
-    pairs how many are a choice alone, not the twin of a correction's written answer."""
+    """Rows of the training and validation split by kind, synthetic ones aside; unpaired ones also
+    by label, and of the pairs how many are a choice alone, not the twin of a correction's written
+    answer."""
     found: Counter[str] = Counter()
     written = {
         sha256_json([row.prompt, row.completion])
@@ -222,8 +229,8 @@ def _count(rows: Sequence[TrainingRow]) -> dict[str, int]:
         if row.kind == "sft" and row.split == "train"
     }
     for row in rows:
-        if row.has_tools and row.kind != "sft":
-            continue  # DPO and KTO leave these out (refine.datasets)
+        if row.is_synthetic or (row.has_tools and row.kind != "sft"):
+            continue  # DPO and KTO leave tools out (refine.datasets)
         if row.split == "train":
             found[row.kind] += 1
             if row.kind == "pair":

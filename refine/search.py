@@ -255,7 +255,7 @@ class Search:
         not on where a search was interrupted."""
         from optuna.samplers import RandomSampler, TPESampler
 
-        seed = 1000 * self._job.train.plan.seed + n_tried
+        seed = (1000 * self._job.train.plan.seed + n_tried) % 2**32
         if self._job.sampler == "tpe":
             return TPESampler(n_startup_trials=N_STARTUP_TRIALS, seed=seed)
         return RandomSampler(seed=seed)

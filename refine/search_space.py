@@ -67,7 +67,8 @@ def space(plan: Plan, *, max_rank: int, n_layers: int | None = None) -> dict[str
         last = plan.last_layers or n_layers
         parts = {max(1, n_layers // 4), max(1, n_layers // 2), n_layers, last}
         dimensions.append(Dimension("last_layers", tuple(sorted(parts)), last))
-    return {one.name: one for one in dimensions if len(one.values) > 1}
+    without = ("lora_rank", "lora_dropout") if plan.tuning == "full" else ()  # they change nothing
+    return {one.name: one for one in dimensions if len(one.values) > 1 and one.name not in without}
 
 
 def _range(name: str, default: float) -> Dimension:

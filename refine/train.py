@@ -248,7 +248,7 @@ def run(
     import transformers
 
     from refine import probe, replay, trainer
-    from refine.datasets import build_stage, encoder_of
+    from refine.datasets import StageRows, build_stage, encoder_of
 
     if job.plan.n_threads:
         torch.set_num_threads(job.plan.n_threads)
@@ -295,6 +295,7 @@ def run(
     kept: dict[str, TrainingRow] = {}  # by row_id: what some stage was trained on
     kept_replay: list[replay.ReplayRow] = []
     stage_counts: dict[str, Any] = {}
+    built: list[StageRows] = []  # of all stages, before one of them takes its time
     for i, stage in enumerate(job.plan.stages):
         if i:
             # SFT took a part of its replay in each epoch; what comes after it takes one part, of
@@ -302,10 +303,17 @@ def run(
             n_part = math.ceil(job.plan.n_replay_rows / REPLAY_EPOCHS)
             replayed = [one for one in replayed if one.is_finished]
             replayed = replayed[: replay_counts["n_liked"] + n_part]
-        stage_rows = build_stage(
+        built.append(build_stage(
             stage.kind, rows, replayed,
             encode=encode, max_length_tokens=limit, mixture=job.plan.mixture,
-        )  # fmt: skip
+        ))  # fmt: skip
+        if not any(row.split == "train" for row in built[-1].kept):
+            raise PawlError(
+                f"no rows are left for {stage.kind}",
+                f"left out: {dict(built[-1].left_out)}",
+                "Raise train.max_length_tokens, or gather more feedback",
+            )
+    for i, (stage, stage_rows) in enumerate(zip(job.plan.stages, built, strict=True)):
         stage_counts[stage.kind] = stage_rows.counts()
         kept |= {row.row_id: row for row in stage_rows.kept}
         kept_replay = kept_replay or stage_rows.kept_replay

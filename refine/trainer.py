@@ -121,7 +121,7 @@ def run_stage(
             and DPO's SFT term hang on which rows a pass has.
 
     Raises:
-        PawlError: the loss became NaN or infinite, or of the snapshot no row was left to train on.
+        PawlError: the loss became NaN or infinite.
     """
     import torch
     from datasets import Dataset
@@ -132,12 +132,6 @@ def run_stage(
 
     from refine.lm_head import make_logits_where_labels_are
 
-    if not any(row.split == "train" for row in rows.kept):
-        raise PawlError(
-            f"no rows are left for {stage.kind}",
-            f"left out: {dict(rows.left_out)}",
-            "Raise train.max_length_tokens, or gather more feedback",
-        )
     make_logits_where_labels_are()
     if not torch.cuda.is_available():
         trained = model.get_base_model()
@@ -222,6 +216,7 @@ def run_stage(
         **({"data_collator": collator(tokenizer.pad_token_id)} if is_sft else {}),
     )
     watch.trainer = trainer
+    without_dropout(model, "ref")
 
     def on_saved(n_bytes: int) -> None:
         log.flush()
@@ -304,7 +299,8 @@ def _trainer(
             "beta": plan.beta,
             "disable_dropout": not plan.lora_dropout,
             "loss_type": ["sigmoid", "sft"],
-            "precompute_ref_log_probs": stage.n_epochs >= 2,
+            # Before the trainer is made the reference has its dropout, see ``without_dropout``.
+            "precompute_ref_log_probs": stage.n_epochs >= 2 and not plan.lora_dropout,
         }
     from trl import KTOConfig, KTOTrainer
 
@@ -316,6 +312,17 @@ def _trainer(
         "desirable_weight": desirable,
         "undesirable_weight": undesirable,
     }
+
+
+def without_dropout(model: Any, adapter: str) -> None:
+    """Let an adapter of a PeftModel answer the same each time, also while the model is trained: a
+    reference with dropout would be another one at each step."""
+    import torch
+
+    for module in model.modules():
+        dropouts = getattr(module, "lora_dropout", {})
+        if adapter in dropouts:
+            dropouts[adapter] = torch.nn.Identity()
 
 
 def reference_seconds(model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]]) -> float:

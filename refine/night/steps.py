@@ -185,8 +185,11 @@ def plan(night: Night) -> Result:
     hidden_size = hidden_size_of(night.base.model_dir)
     chosen = choose(rows, night.settings, hidden_size=hidden_size)
     content = read_json(night.path("snapshot.json"))["content_sha256"]
+    train = night.settings.train
+    phrasings = {"augment": [train.augment, train.max_synthetic_share]} if train.augment else {}
     inputs = sha256_json(
         {
+            **phrasings,
             "snapshot": content,
             "plan": chosen.as_json(),
             "base": night.base.fingerprint,
@@ -274,7 +277,7 @@ def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str) -> str:
     for row in night.client.get("/admin/history"):
         if row["outcome"] == "canary":
             return f"{row['version']} answers a share of the conversations, until that is decided"
-    if night.champion_dir is not None:
+    if night.champion_dir is not None and not night.settings.train.augment:
         recipe = read_manifest(night.champion_dir).recipe
         content = read_json(night.path("snapshot.json"))["content_sha256"]
         same_rows = recipe.get("snapshot", {}).get("content_sha256") == content

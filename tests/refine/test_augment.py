@@ -10,12 +10,13 @@ import pytest
 
 from pawl.adapters import read_manifest
 from pawl.schemas import TrainingRow
-from pawl.settings import TrainSettings
+from pawl.settings import Settings, TrainSettings
 from refine import train
-from refine.augment import phrasings
+from refine.augment import augment, phrasings
 from refine.cross_validation import make_folds
+from refine.planner import choose
 from tests.refine.test_train import _logprob, job
-from tests.refine.tiny import ASKED, corrections, row
+from tests.refine.tiny import ASKED, corrections, row, write_snapshot
 
 ROWS = corrections(9, n_validation=1)  # the first 8 phrasings to train on, the next to validate
 
@@ -50,6 +51,28 @@ def test_new_rows_are_marked_and_stay_within_their_share() -> None:
     for fold in folds:  # a row's phrasings go with it
         gone = {one.row_id for one in fold.held_out}
         assert {one.row_id for one in found if one.origin["of"] in gone} <= set(fold.leave_out)
+
+
+def test_a_snapshot_with_new_phrasings_gets_no_more_of_them(tmp_path: Path) -> None:
+    """'pawl search --train' trains on the one that it searched; no engine is asked."""
+    found = phrasings(ROWS, settings(), _new_words)
+    snapshot = write_snapshot(tmp_path / "f00d", [*ROWS, *found])
+    assert augment(None, settings(), "base", snapshot) == snapshot  # type: ignore[arg-type]
+    # What is chosen for the rows is the same, so what was interrupted is carried on.
+    plans = [
+        choose(rows, Settings.model_construct(train=settings()))
+        for rows in (ROWS, [*ROWS, *found])
+    ]
+    assert plans[0] == plans[1]
+
+
+def test_a_question_without_a_word_gets_no_phrasing() -> None:
+    empty = [replace(one, prompt=[{"role": "user", "content": ""}]) for one in ROWS]
+    assert phrasings(empty, settings(), base_that_says_anything) == []
+
+
+def base_that_says_anything(messages: Sequence[str]) -> list[str]:
+    return ["What do you want to know?"] * len(messages)
 
 
 def _new_words(messages: Sequence[str]) -> list[str]:

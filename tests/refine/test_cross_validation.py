@@ -87,6 +87,23 @@ def test_both_labels_stand_in_each_fold() -> None:
         assert {one.label for one in fold.held_out} == {True, False}
 
 
+def test_a_training_without_a_fold_has_rows_of_each_task_or_none_begins() -> None:
+    def of_task(name: str, rows: list[TrainingRow]) -> list[TrainingRow]:
+        return [replace(one, row_id=f"{name} {one.row_id}", group_id=f"{name} {one.group_id}",
+                        cluster=f"{name} {one.cluster}", origin={"task": name})
+                for one in rows]  # fmt: skip
+
+    shares = {"few": 0.5, "many": 0.5}
+    rows = [*of_task("few", rows_of(3)), *of_task("many", rows_of(30))]
+    for seed in range(20):
+        for fold in make_folds(rows, "sft", 3, seed, shares):
+            assert {one.task for one in fold.held_out} == {"few", "many"}
+    for n_few, n_folds in ((1, 2), (1, 5)):  # one cluster can't be on both sides
+        rows = [*of_task("few", rows_of(n_few)), *of_task("many", rows_of(30))]
+        with pytest.raises(PawlError, match="would hold all rows of 'few'"):
+            make_folds(rows, "sft", n_folds, 0, shares)
+
+
 def test_the_standard_error_knows_groups_and_folds() -> None:
     values = [0.0, 1.0, 2.0, 3.0]
     spread = math.sqrt(5 / 3)  # of the sample

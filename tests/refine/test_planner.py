@@ -114,6 +114,12 @@ def test_settings_that_can_not_be_trained_with_are_refused(name: str, value: int
         settings(**{name: value})
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=r"seed\n"):
+        settings(seed=seed)
+
+
 def test_pairs_that_no_training_uses_are_named() -> None:
     alone = choose(corrections(9), settings())
     assert alone.counts["pair"] == 9
@@ -185,6 +191,7 @@ def test_plan_of_another_shape_is_refused() -> None:
         ({"method": "dpo", "neftune_alpha": 5}, r"neftune_alpha = 5 .*trained by dpo.*'sft'"),
         ({"method": "kto", "batch_size": 3}, r"batch_size = 3 .*trained by kto.*4 rows"),
         ({"method": "kto", "label_smoothing": 0.1}, r"label_smoothing = 0.1 .*trained by kto"),
+        ({"tuning": "full", "lora_dropout": 0.1}, r"lora_dropout = 0.1 .*'full'.*'lora'"),
     ],
 )
 def test_a_setting_that_the_method_does_not_have_is_refused(

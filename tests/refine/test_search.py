@@ -113,6 +113,16 @@ def test_every_setting_can_be_pasted_and_stays_within_what_the_engine_serves() -
             )
 
 
+def test_settings_without_an_effect_are_not_searched() -> None:
+    known = space(plan_of(tuning="full"), max_rank=16)
+    assert not {"lora_rank", "lora_dropout"} & known.keys()
+    assert {"learning_rate", "weight_decay"} <= known.keys()
+
+
+def test_the_largest_seed_can_be_searched_with(tmp_path: Path) -> None:
+    assert len(tried(search(tmp_path, Landscape(), plan=plan_of(seed=2**32 - 1)))) == 12
+
+
 def test_the_same_seed_tries_the_same_recipes(tmp_path: Path) -> None:
     first, again = (search(tmp_path / name, Landscape()) for name in "ab")
     assert tried(first) == tried(again)

@@ -268,6 +268,26 @@ def test_sft_then_dpo_starts_dpo_from_what_sft_left(world_model: Path, tmp_path:
     assert answers(world_model, task.out_dir, [ask("grass", 9)]) == ["grass is green."]
 
 
+def test_a_reference_has_no_dropout_while_the_model_is_trained(untrained_model: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(untrained_model, dtype=torch.float32)
+    config = LoraConfig(
+        lora_dropout=0.5, target_modules=["q_proj", "up_proj"], init_lora_weights=False
+    )
+    model = get_peft_model(base, config)
+    model.add_adapter("ref", config)
+    trainer.without_dropout(model, "ref")
+    model.train()
+    ids = torch.arange(20)[None]
+    for adapter, is_still in (("ref", True), ("default", False)):
+        model.set_adapter(adapter)
+        one, other = (model(input_ids=ids).logits for _ in range(2))
+        assert torch.equal(one, other) == is_still
+
+
 def test_dpo_after_sft_is_not_taught_to_end_where_replay_was_cut(
     world_model: Path, tmp_path: Path
 ) -> None:
@@ -414,6 +434,13 @@ def test_nothing_left_to_train_on_is_an_error(world_model: Path, tmp_path: Path)
     with pytest.raises(PawlError, match="longer than 3 tokens"):
         train.run(task)
     assert not task.out_dir.exists()
+    long = [replace(one, rejected="no " * 99) if one.kind == "pair" else one
+            for one in corrections(9)]  # fmt: skip
+    options = {"method": "sft+dpo", "max_length_tokens": 50, "n_replay_rows": 0}
+    task = job(world_model, tmp_path / "later", long, **options)
+    with pytest.raises(PawlError, match=r"no rows are left for dpo.*longer than 50 tokens': 9"):
+        train.run(task)
+    assert not (task.work_dir / STEPS).exists()  # said before SFT takes its time
 
 
 @pytest.mark.filterwarnings("ignore")

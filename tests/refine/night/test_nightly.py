@@ -451,6 +451,10 @@ def test_a_refused_promotion_is_said_the_next_night(world: World) -> None:
     assert f"{promotion['version']} was refused: " in result.reason
     assert f"pawl promote {earlier.state.run_id}" in result.reason
     assert "waits for the engine" not in result.reason
+    # The same rows under new phrasings are something new.
+    train = world.settings.train.model_copy(update={"augment": ("paraphrase",)})
+    with pytest.raises(PawlError, match="the base writes the phrasings in the running engine"):
+        run_night(world.client, world.settings.model_copy(update={"train": train}))
 
 
 def test_the_champion_is_not_said_to_be_rolled_back() -> None:
