@@ -160,6 +160,8 @@ def build_stage(
         again = _replay_columns(kind, replayed, other)
         if again is None:
             continue
+        if kind == "kto":
+            again["weight"] = 1 / kto_weights(stage.n_liked, stage.n_disliked)[0]
         if replayed.has_tools and kind != "sft":
             stage.left_out[f"replay tools, not for {kind}"] += 1
             continue
@@ -168,7 +170,8 @@ def build_stage(
             if kind == "sft":
                 ids, n_prompt = encoded[0]
                 ids = ids if replayed.is_finished else ids[:-1]  # its end was cut
-                again = _written(ids, n_prompt if replayed.is_liked else 0, is_taught=False)
+                n_given = n_prompt if replayed.is_liked else 0
+                again = _written(ids, n_given, is_taught=False, weight=replayed.weight)
                 again["is_replay"] = not replayed.is_liked
             extra.append(again)
             stage.kept_replay.append(replayed)
@@ -178,6 +181,18 @@ def build_stage(
     stage.validation += [extra[i] for i in sorted(held_back)]
     stage.train += [columns for i, columns in enumerate(extra) if i not in held_back]
     return stage
+
+
+def kto_weights(n_liked: int, n_disliked: int) -> tuple[float, float]:
+    """Weights that make both labels count the same: the rarer one gets n_common / n_rare.
+
+    Ethayarajh et al., 2024 (KTO), section 4: lambda_D * n_D / (lambda_U * n_U) from 1 to 4/3.
+    Replay rows don't count: they are there to hold the model still, and would make each disliked
+    answer weigh many times what a person meant. So they weigh 1 whatever a liked answer does.
+    """
+    if not n_liked or not n_disliked:
+        return 1.0, 1.0
+    return max(1.0, n_disliked / n_liked), max(1.0, n_liked / n_disliked)
 
 
 def _stride(n: int) -> int:
@@ -203,8 +218,8 @@ def _replay_columns(
         if other is None or other[0]["content"] == row.completion:
             return None
         return {"prompt": row.prompt, "chosen": _says(row.completion), "rejected": other,
-                "weight": 1.0}  # fmt: skip
-    columns = {"prompt": row.prompt, "completion": _says(row.completion), "weight": 1.0}
+                "weight": row.weight}  # fmt: skip
+    columns = {"prompt": row.prompt, "completion": _says(row.completion), "weight": row.weight}
     return columns if kind == "sft" else {**columns, "label": True}
 
 

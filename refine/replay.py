@@ -43,7 +43,7 @@ MAX_PROMPT_OVERLAP = 0.6
 MAX_ANSWER_OVERLAP = 0.75
 # Longer answers are cut, for the sake of more prompts; measured: docs/training-defaults.md.
 MAX_ANSWER_TOKENS = 32
-WATCH_EVERY = 33  # every 33rd shipped prompt is replayed by no training: there its cost is looked at
+WATCH_EVERY = 33  # every 33rd shipped prompt is replayed by no training: its cost is watched there
 PROMPTS_AT_ONCE = 64  # of one request to the server, after which the answers so far are kept
 
 _STOP_WORDS_LINE = (
@@ -66,6 +66,7 @@ class ReplayRow:
     is_finished: bool = True
     is_liked: bool = False
     tools: list[dict[str, Any]] = field(default_factory=list)
+    weight: float = 1.0  # of a liked answer, as its row's
 
     @property
     def has_tools(self) -> bool:
@@ -372,7 +373,7 @@ def keep_unflagged(
 def liked_rows(rows: Sequence[TrainingRow]) -> list[ReplayRow]:
     """Liked answers of the training split: the best replay there is."""
     return [
-        ReplayRow(row.prompt, row.completion, is_liked=True, tools=row.tools)
+        ReplayRow(row.prompt, row.completion, is_liked=True, tools=row.tools, weight=row.weight)
         for row in rows
         if row.kind == "unpaired" and row.label and row.split == "train" and row.completion
     ]

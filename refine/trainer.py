@@ -33,7 +33,7 @@ from typing import Any
 
 from pawl.errors import PawlError
 from refine.checkpoints import COUNTERS, Progress, StageCheckpoints, resumable, saving
-from refine.datasets import StageRows
+from refine.datasets import StageRows, kto_weights
 from refine.monitoring import STEPS, Reporting
 from refine.planner import MIN_KTO_BATCH, REPLAY_EPOCHS, Plan, Stage, StageKind
 from refine.sft import COUNTERS as SFT_COUNTERS
@@ -354,18 +354,6 @@ def reference_seconds(model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]]
 def keeps_best_checkpoint(kind: StageKind, n_validation: int) -> bool:
     """Whether a stage is evaluated each epoch, stops early, and keeps what was best."""
     return kind != "sft" and n_validation >= MIN_VALIDATION_ROWS
-
-
-def kto_weights(n_liked: int, n_disliked: int) -> tuple[float, float]:
-    """Weights that make both labels count the same: the rarer one gets n_common / n_rare.
-
-    Ethayarajh et al., 2024 (KTO), section 4: lambda_D * n_D / (lambda_U * n_U) from 1 to 4/3.
-    Replay rows don't count: they hold the model still, with rewards near zero, and would make
-    each disliked answer weigh many times what a person meant.
-    """
-    if not n_liked or not n_disliked:
-        return 1.0, 1.0
-    return max(1.0, n_disliked / n_liked), max(1.0, n_liked / n_disliked)
 
 
 def pass_tokens(config: Any) -> tuple[int, int]:

@@ -91,7 +91,7 @@ def test_what_is_no_use_case_says_so(tmp_path: Path) -> None:
     (folder / "test.jsonl").write_text("", "utf-8")
     with pytest.raises(PawlError, match=r"test.jsonl is empty"):
         load(str(folder))
-    line = '{"text": "Two\u2028lines?", "answer": "Yes\u0085"}\n'  # as json.dumps leaves them in UTF-8
+    line = '{"text": "Two\u2028lines?", "answer": "Yes\u0085"}\n'  # characters, not escapes
     (folder / "test.jsonl").write_text(line, "utf-8")
     assert load(str(folder)).test == (Row(text="Two\u2028lines?", answer="Yes\u0085"),)
 

@@ -60,8 +60,7 @@ def test_a_snapshot_with_new_phrasings_gets_no_more_of_them(tmp_path: Path) -> N
     assert augment(None, settings(), "base", snapshot) == snapshot  # type: ignore[arg-type]
     # What is chosen for the rows is the same, so what was interrupted is carried on.
     plans = [
-        choose(rows, Settings.model_construct(train=settings()))
-        for rows in (ROWS, [*ROWS, *found])
+        choose(rows, Settings.model_construct(train=settings())) for rows in (ROWS, [*ROWS, *found])
     ]
     assert plans[0] == plans[1]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from pawl.chat_template import end_of_turn_id, load_tokenizer, renders_tools
 from pawl.schemas import Message, TrainingRow
-from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer
+from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer, kto_weights
 from refine.replay import ReplayRow, liked_rows
-from refine.trainer import MIN_VALIDATION_ROWS, keeps_best_checkpoint, kto_weights
+from refine.trainer import MIN_VALIDATION_ROWS, keeps_best_checkpoint
 from tests import tiny_bases
 from tests.refine.tiny import ask, corrections, row, says
 
@@ -164,9 +164,17 @@ def test_kto_weights_balance_what_people_said_and_leave_replay_out() -> None:
     rows = [row("unpaired", "snow", i, completion=f"{i}", label=i < 2) for i in range(8)]
     stage = build("kto", rows, [ReplayRow(ask("coal"), "Black.")] * 5)
     assert (stage.n_liked, stage.n_disliked, len(stage.train)) == (2, 6, 13)
+    # KTOTrainer counts what is liked three times, replay too: its rows undo that.
+    assert [round(3 * one["weight"], 6) for one in stage.train[8:]] == [1.0] * 5
     assert kto_weights(2, 6) == (3.0, 1.0)
     assert kto_weights(6, 2) == (1.0, 3.0)
     assert kto_weights(0, 6) == (1.0, 1.0)
+
+
+def test_a_liked_answer_keeps_its_weight() -> None:
+    rows = [*corrections(2), row("unpaired", "snow", 0, completion="Yes.", label=True, weight=0.5)]
+    for kind in ("sft", "dpo"):
+        assert [one["weight"] for one in build(kind, rows, liked_rows(rows)).train] == [1, 1, 0.5]
 
 
 def test_corrections_are_told_apart_from_replay_and_a_cut_answer_has_no_end() -> None:
