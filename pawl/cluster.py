@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from pawl.models import resolve_model
 
 CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 2.0  # between two looks at what runs on nodes
+BEGIN_SECONDS = 60.0  # that one task waits while others tidy up and begin
 N_RETRIES = 3  # of work whose node is lost
 CACHE = Path("~/.cache/pawl")  # of a node: the hashes of its base's files, what tasks work with
 _log = logging.getLogger("pawl.cluster")
@@ -137,13 +138,17 @@ def work_folder(kind: str) -> Iterator[Path]:
     people asked in them, go first."""
     folder = CACHE.expanduser() / kind
     folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-    for lock in folder.glob("*/lock"):
-        if not is_locked(lock):
-            shutil.rmtree(lock.parent, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        lock = Path(name) / "lock"
-        with hold_lock(lock, f"{kind} begins", "Start it again", wait_seconds=LOOK_SECONDS):
-            yield Path(name)
+    what = (f"{kind} begins", "Start it again")
+    with ExitStack() as around:
+        # One at a time: a folder whose lock is about to be taken looks as if it was left.
+        with hold_lock(folder / "lock", *what, wait_seconds=BEGIN_SECONDS):
+            for lock in folder.glob("*/lock"):
+                if not is_locked(lock):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(dir=folder))
+            around.enter_context(hold_lock(work / "lock", *what))
+            around.callback(shutil.rmtree, work, ignore_errors=True)  # before the lock is let go
+        yield work
 
 
 def read_files(path: Path) -> Files:

@@ -179,9 +179,11 @@ def sha256_json(value: Any) -> str:
 
 def is_locked(path: Path) -> bool:
     """Does somebody hold the lock on ``path`` now?"""
-    if not path.exists():
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
         return False
-    with path.open("rb") as file:
+    with file:
         return not _locked_within(0.0, file.fileno(), fcntl.LOCK_SH)
 
 

@@ -83,9 +83,24 @@ def test_what_a_killed_task_left_on_a_node_goes_with_the_next(
         "    os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -9
-    (left,) = (tmp_path / ".cache" / "pawl" / "scoring").iterdir()
+    (left,) = (tmp_path / ".cache" / "pawl" / "scoring").glob("*/")
     with work_folder("scoring") as first, work_folder("scoring") as second:
         assert not left.exists()
         assert first.exists()
         assert second.exists()
-    assert list(left.parent.iterdir()) == []
+    assert [one.name for one in left.parent.iterdir()] == ["lock"]
+
+
+def test_tasks_that_begin_at_once_on_a_node_leave_each_other_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def begin(n: int) -> None:
+        for _ in range(100):
+            with work_folder("scoring") as work:
+                (work / "holdout").write_text(str(n), encoding="utf-8")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(4)))
+    assert [one.name for one in (tmp_path / ".cache/pawl/scoring").iterdir()] == ["lock"]
