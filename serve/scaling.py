@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from pawl.errors import PawlError
 from pawl.settings import EngineSettings
 from serve.api.admission import Admission
 from serve.engine.replicas import NOT_NEEDED, Replicas
@@ -84,5 +85,9 @@ class Scaling:
     def _take_out_one(self) -> None:
         wanted = [one for one in self._replicas.replicas if not one.is_out]
         if len(wanted) > self._settings.replicas and self._replicas.n_serving > 1:
-            last = self._replicas.drain(wanted[-1].number, NOT_NEEDED)
-            _log.info("replica %d is %s", last.number, NOT_NEEDED)
+            try:
+                last = self._replicas.drain(wanted[-1].number, NOT_NEEDED)
+            except PawlError as error:
+                _log.warning("%s", error)
+            else:
+                _log.info("replica %d is %s", last.number, NOT_NEEDED)

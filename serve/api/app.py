@@ -142,6 +142,7 @@ def build_app(
     from serve.api.reviews import review_routes
     from serve.api.runs import run_routes
     from serve.api.versions import version_routes
+    from serve.engine.replicas import Replicas
     from serve.promotion import Promoter
 
     base = base or resolve_model(
@@ -169,6 +170,8 @@ def build_app(
     if engine is not None:
         for one in engine.replicas:
             one.on_ready = partial(promoter.finish_pending, one)
+    if isinstance(engine, Replicas):
+        engine.champion = lambda: store.weights_of(store.champion())
     if engine is not None if pages is None else pages:
         from serve.api.accounts import SignIn
         from serve.pages.mount import mount_pages

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeAlias
 
 from feedback.champion import BASE_VERSION
@@ -66,6 +66,7 @@ class Replicas:
         )
         for one in self.replicas[settings.engine.replicas :]:
             one.out_why = one.detail = NOT_NEEDED
+        self.champion: Callable[[], str] = lambda: BASE_VERSION  # its weights
         self._draining: set[asyncio.Task[None]] = set()
 
     # -- which one answers
@@ -118,15 +119,21 @@ class Replicas:
         have ended. One that is out already is out for ``why`` from now on. Returns at once.
 
         Raises:
-            PawlError: there is no such replica, or no other one takes requests.
+            PawlError: there is no such replica, or no other one takes requests, or holds the
+                champion.
         """
         replica = self._numbered(number)
         if not replica.is_out:
-            if not any(one is not replica for one in self._serving):
+            others = [one for one in self._serving if one is not replica]
+            holders = self._holders(self.champion())
+            if not others or holders == [replica]:
+                why = f"holds the champion's {self.champion()}" if others else "takes requests"
                 raise PawlError(
                     f"replica {number} can't be taken out",
-                    "no other one takes requests",
-                    "Wait until another one is ready ('pawl engines list')",
+                    f"no other one {why}",
+                    "Start one that lacks it again ('pawl engines drain', then 'return')"
+                    if others
+                    else "Wait until another one is ready ('pawl engines list')",
                     code="last_replica",
                 )
             task = asyncio.create_task(replica.drain(why))

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from pawl.errors import PawlError
 from pawl.models import BaseModel
 from pawl.settings import Settings
@@ -102,3 +104,32 @@ async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - the state has no event of its own
             await asyncio.sleep(0.01)
+
+
+def test_the_last_one_that_holds_the_champion_stays(tmp_path: Path) -> None:
+    """As where the first one's disk is full, so that no adapter can be brought to it."""
+    settings = Settings(state_dir=tmp_path, engine={"replicas": 1, "max_replicas": 2})
+    now = 0.0
+
+    async def look_while_nobody_asks() -> None:
+        nonlocal now
+        replicas = Replicas(settings, BaseModel("base", Path(), None, "", "", 512))
+        replicas.champion = lambda: "pawl@1"
+        admission = Admission(settings.engine, clock=lambda: now)
+        scaling = Scaling(settings.engine, replicas, admission, clock=lambda: now)
+        first, second = replicas.replicas
+        first.state = second.state = "ready"
+        second.out_why, second.loaded = "", {"pawl@1": tmp_path}
+        for _ in range(2):
+            now += settings.engine.scale_down_seconds
+            await scaling.look()
+            assert not second.is_out
+        with pytest.raises(PawlError, match="no other one holds the champion's pawl@1"):
+            replicas.drain(2)
+        first.loaded = dict(second.loaded)
+        now += settings.engine.scale_down_seconds
+        await scaling.look()
+        assert second.out_why == NOT_NEEDED
+        await replicas.stop()
+
+    asyncio.run(look_while_nobody_asks())
