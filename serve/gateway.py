@@ -45,7 +45,7 @@ from serve.api.errors import error_response
 from serve.api.gateways import CARRIED, TICKET
 from serve.api.in_flight import InFlight
 from serve.api.metrics import Metrics
-from serve.api.recording import Exchange
+from serve.api.recording import Exchange, as_utf8
 from serve.api.requests import ChatRequest, TextRequest
 from serve.engine.watchdog import Activity
 from serve.granted import Granted, GrantedEngine, GrantedRequest, Recorded, With
@@ -255,7 +255,8 @@ class GatewayApp:
         from yarl import URL
 
         headers = Headers(scope=scope)
-        sent = [(name, value) for name, value in headers.items() if name not in _ONE_HOP]
+        # aiohttp sends text as UTF-8: so these are the bytes that came.
+        sent = [(name, as_utf8(text)) for name, text in headers.items() if name not in _ONE_HOP]
         address = (scope.get("client") or ("",))[0]
         sent = [pair for pair in sent if not pair[0].startswith("x-forwarded-")]
         sent += [("x-forwarded-for", address), ("x-forwarded-proto", scope["scheme"])]

@@ -254,7 +254,7 @@ def checked_id(name: str, value: str) -> str:
     return value
 
 
-def _as_utf8(header: str) -> str:
+def as_utf8(header: str) -> str:
     """A header's text, which the server reads byte by byte as Latin-1."""
     try:
         return header.encode("latin-1").decode()
@@ -269,7 +269,7 @@ def conversation_of(header: str | None, rater_id: str, messages: list[Message]) 
     conversation, which carries the earlier ones, gets the same id.
     """
     if header:
-        return checked_id("X-Pawl-Conversation", _as_utf8(header))
+        return checked_id("X-Pawl-Conversation", as_utf8(header))
     beginning: list[Message] = []
     for message in messages:
         beginning.append(message)
@@ -292,7 +292,7 @@ def rater_of(caller: Caller, header: str | None, user: str | None, key: str | No
     """
     rater = None
     if caller.may_name_raters and header:
-        rater = checked_id("X-Pawl-Rater", _as_utf8(header))
+        rater = checked_id("X-Pawl-Rater", as_utf8(header))
     elif caller.may_name_raters and user:
         rater = checked_id("user", user)
     if not caller.is_everyone:

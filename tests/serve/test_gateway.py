@@ -80,6 +80,15 @@ def test_feedback_through_any_gateway_finds_an_answer_of_another(asked: Asked) -
     assert frames == [(2,)]  # both recorded answers of their own
 
 
+def test_a_name_is_the_same_whichever_way_it_comes(asked: Asked) -> None:
+    for name in ("José".encode(), "José".encode("latin-1")):
+        headers = {b"X-Pawl-Rater": name, b"X-Pawl-Conversation": name}
+        for url in asked.urls[:2]:
+            answer = asked.http.post(url + CHAT, json=body("count 1"), headers=headers)
+            [row] = asked.server.rows(answer.headers["X-Pawl-Completion-Id"])
+            assert (row.rater_id, row.conversation_id) == ("José", "José")
+
+
 def test_a_move_holds_for_all_and_an_answer_keeps_its_version(asked: Asked) -> None:
     store, in_flight = asked.server.store, asked.server.in_flight
     began = threading.Event()
