@@ -206,10 +206,13 @@ class ScheduleLog:
         return events
 
     def outcome_of(self, due: datetime) -> Event | None:
-        """The final line of a due time, if it has one."""
-        return next(
-            (e for e in reversed(self.read()) if e.due_at == due and e.outcome in FINAL), None
-        )
+        """The final line of a due time, if it has one since due times count."""
+        for event in reversed(self.read()):
+            if event.outcome == "set":  # by a clock that was ahead it may have had one before
+                break
+            if event.due_at == due and event.outcome in FINAL:
+                return event
+        return None
 
     def _lines(self) -> Sequence[str]:
         if not self.path.exists():
@@ -238,6 +241,9 @@ class Scheduler:
         self._hindrance = ""  # why the pending one did not begin
         events = [(event.due_at, event) for event in log.read() if event.due_at is not None]
         sets = [event.reason for _, event in events if event.outcome == "set"]
+        # What stands before it was under another schedule, or by a clock that was ahead.
+        newest_set = max((i for i, (_, e) in enumerate(events) if e.outcome == "set"), default=0)
+        events = events[newest_set:]
         began = {due for due, event in events if event.outcome == "began"}
         if killed := began - {due for due, event in events if event.outcome in FINAL}:
             self.pending = max(killed)  # one at most: nights don't run side by side

@@ -170,6 +170,19 @@ def test_a_clock_that_was_wrong_does_not_stop_the_schedule(tmp_path: Path) -> No
     assert scheduler.look(at("2026-05-11T02:31")) == at("2026-05-11T02:30")
 
 
+def test_a_clock_that_was_wrong_once_is_forgotten_by_the_next_server(tmp_path: Path) -> None:
+    scheduler = make(tmp_path, "2026-05-10T12:00")
+    assert scheduler.look(at("2026-06-20T03:00")) is not None  # a month ahead, for a minute
+    assert scheduler.look(at("2026-05-10T12:01")) is None
+    again = make(tmp_path, "2026-05-11T04:00")  # no server ran at 02:30
+    due = again.look(at("2026-05-11T04:00"))
+    assert due == at("2026-05-11T02:30")
+    again.begin(due)
+    again.log.append(Event(again.schedule.local(due), "", "began"))
+    killed = make(tmp_path, "2026-05-11T05:00")
+    assert killed.look(at("2026-05-11T05:00")) == due
+
+
 @pytest.mark.parametrize(
     "setting",
     [{"cron": "30 2 * *"}, {"cron": "99 2 * * *"}, {"cron": "0 0 31 2 *"}, {"cron": "0 0 2 * * *"},
