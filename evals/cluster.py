@@ -8,11 +8,14 @@ path on each node; that it is the same base is checked.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
 from evals.score import BASE, ITEMS, MANIFEST
+from pawl import __version__, plugins
 from pawl.cluster import (
     CACHE,
     LOOK_SECONDS,
@@ -61,7 +64,9 @@ def score_on_nodes(
         num_cpus=1, max_retries=N_RETRIES, scheduling_strategy="SPREAD"
     )
     n_threads = n_threads or THREADS_BESIDE_ENGINE
-    running = [task.remote(list(one), _packed(one), n_threads) for one in parts.values()]
+    running = [
+        task.remote(list(one), _packed(one), n_threads, _versions(one)) for one in parts.values()
+    ]
     waiting = running
     try:
         while waiting:
@@ -88,9 +93,20 @@ def score_on_nodes(
     return folders
 
 
-def _score(arguments: list[str], sent: dict[str, Files], n_threads: int) -> Files:
+def _score(
+    arguments: list[str], sent: dict[str, Files], n_threads: int, versions: dict[str, str]
+) -> Files:
     """On a node: the finished folder. Raises PawlError: as ``run_job``, or the base or the data are
-    not here."""
+    not here, or what scores is of another version than on the server (``versions``)."""
+    here = _versions(arguments)
+    if other := [name for name in versions if here[name] != versions[name]]:
+        raise PawlError(
+            f"what scores is of another version on {socket.gethostname()}",
+            "; ".join(f"{name} {here[name]}, not {versions[name]}" for name in other),
+            "Install the same on each node, or take that one out of the cluster: scores of two "
+            "versions can't be compared",
+            code="other_version",
+        )
     with work_folder("scoring") as work:
         arguments = _placed(arguments, sent, work)
         named = dict(pairwise(arguments))
@@ -100,6 +116,15 @@ def _score(arguments: list[str], sent: dict[str, Files], n_threads: int) -> File
             name="scoring", log_path=work / "scoring.log", n_threads=n_threads,
         )  # fmt: skip
         return {one: (work / "out" / one).read_bytes() for one in (ITEMS, MANIFEST)}
+
+
+def _versions(arguments: Sequence[str]) -> dict[str, str]:
+    """What decides about a score here, as the scores that are kept are known by."""
+    found = {name: version(name) for name in ("lm-eval", "transformers")}
+    matchers = dict(pairwise(arguments)).get("--matchers", "")
+    for one in plugins.load_all("matcher", matchers.split(",") if matchers else ()):
+        found[f"the matcher {one.name}"] = one.package
+    return {"pawl": __version__, **found}
 
 
 def _placed(arguments: Sequence[str], sent: Mapping[str, Files], work: Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evals.cluster import _packed, _placed, score_on_nodes
+from evals.cluster import _packed, _placed, _score, _versions, score_on_nodes
 from evals.runner import score
 from evals.score import ITEMS, read_watch, write_scores
 from evals.suites import Suite
@@ -70,6 +70,15 @@ def test_a_node_is_sent_the_scores_that_a_watch_names(tmp_path: Path) -> None:
     placed = _placed(arguments, sent, node)
     assert placed[:3] == arguments[:3]
     assert read_watch(Path(placed[3])) == expected
+
+
+def test_a_node_of_another_version_does_not_score() -> None:
+    """Its scores would stand beside, and be kept as, those of this version."""
+    arguments = ["--seed", "0"]
+    with pytest.raises(PawlError, match=r"pawl .*, not 0\.0\.1. Install the same") as caught:
+        _score(arguments, {}, 1, {**_versions(arguments), "pawl": "0.0.1"})
+    assert caught.value.code == "other_version"
+    assert not caught.value.retryable
 
 
 def test_what_a_killed_task_left_on_a_node_goes_with_the_next(
