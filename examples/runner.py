@@ -18,6 +18,7 @@ from examples.scoring import Scores, gain, score
 from examples.use_case import Row, UseCase
 from feedback.snapshots import freeze
 from pawl.adapters import MANIFEST, AdapterManifest
+from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json, write_json
 from pawl.jobs import Event
 from pawl.models import BaseModel
@@ -60,6 +61,13 @@ def run(
         PawlError: an option is none, the base can't be trained, or the training failed.
     """
     settings = load_settings({"train": {**case.description.train, **options}}, only_flags=True)
+    for name in ("augment", "domain_weighting", "ray_address"):
+        if getattr(settings.train, name):
+            raise PawlError(
+                f"train.{name} was asked for",
+                "a use case is trained here, on its rows alone, beside no server",
+                "Take it out",
+            )
     base.check.refuse("train", base.name)
     curated = case.curated()
     plan = choose(curated.rows, settings, hidden_size=hidden_size_of(base.model_dir))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples.__main__ import main
-from examples.runner import CHOICE, FEW_SHOT, PROMPT, TUNED
+from examples.__main__ import main, settings_of
+from examples.runner import CHOICE, FEW_SHOT, PROMPT, TUNED, run
 from examples.scoring import gain, label_in, score, topic_and_keywords
 from examples.use_case import HERE, Row, UseCase, load, names
 from pawl.errors import PawlError
@@ -94,6 +94,17 @@ def test_what_is_no_use_case_says_so(tmp_path: Path) -> None:
     line = '{"text": "Two\u2028lines?", "answer": "Yes\u0085"}\n'  # characters, not escapes
     (folder / "test.jsonl").write_text(line, "utf-8")
     assert load(str(folder)).test == (Row(text="Two\u2028lines?", answer="Yes\u0085"),)
+
+
+@pytest.mark.parametrize(
+    "setting", ["augment=paraphrase", "domain_weighting=true", "ray_address=auto"]
+)
+def test_a_setting_that_needs_a_server_is_refused(tmp_path: Path, setting: str) -> None:
+    """Before a base is read, or asked anything."""
+    options = settings_of([setting])
+    [name] = options
+    with pytest.raises(PawlError, match=rf"train.{name} was asked for.*no server"):
+        run(load("sentiment"), None, options, tmp_path, print)  # type: ignore[arg-type]
 
 
 def of(metric: str, rows: list[Row], **more: object) -> UseCase:
