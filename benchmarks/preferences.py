@@ -1,6 +1,6 @@
 """What DPO and KTO learn of real preferences: are rows that were not trained on told apart?
 
-    python -m benchmarks.preferences [--part dpo|kto] [--rows 500] [--tokens 512] [--no-record]
+    python -m benchmarks.preferences [--part dpo|kto] [--rows 500] [--tokens 512] [--work FOLDER]
 
 On the real model, with ``../shared/feedback``: pairs of which people preferred one answer, and
 answers that got a thumb up or down, one of each cluster of like prompts. The rows are dealt into
@@ -37,10 +37,11 @@ import numpy as np
 from benchmarks.measurements import MISSED, finish
 from benchmarks.search import FEEDBACK, clustered, job_of, real_rows
 from pawl.errors import PawlError
+from pawl.files import read_json, sha256_json, write_json
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import TrainingRow
 from pawl.settings import DEFAULT_MODEL
-from refine.cross_validation import Folds
+from refine.cross_validation import FoldResult, Folds
 from refine.held_out import Answers, log_prob
 from refine.train import prepare_process
 from refine.weights import load_base
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help="of a part, drawn at random; default: all")
     parser.add_argument("--tokens", type=int, default=512, help="of the longest row")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of train")
+    parser.add_argument("--work", type=Path, help="kept: a fold is not done again")
     parser.add_argument("--no-record", action="store_true", help="print only")
     args = parser.parse_args(arguments)
     if args.rows is not None and args.rows < N_FOLDS:
@@ -71,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     options |= dict(option.split("=", 1) for option in args.set)
     code = 0
     with tempfile.TemporaryDirectory(prefix="pawl-preferences-") as temporary:
-        work = Path(temporary)
+        work = args.work or Path(temporary)
         for method in [args.part] if args.part else PARTS:
             try:
                 base = resolve_model(args.model, cache_dir=work)
@@ -98,7 +100,9 @@ def measured(
         options: settings of train; its method is dpo or kto.
     """
     method = options["method"]
-    job = job_of(base, work / method, work, rows, options)
+    key = sha256_json([[row.as_json() for row in rows], options, base.fingerprint])
+    folder = work / f"{method}-{key[:12]}"
+    job = job_of(base, folder, work, rows, options)
     folds = Folds(job, N_FOLDS, job.plan.n_replay_rows)
     encoded = [row for fold in folds.encoded for row in fold if row]
     if method == "kto" and len({sign for row in encoded for _, _, sign in row.encoded}) < 2:
@@ -111,7 +115,10 @@ def measured(
     results = []
     for fold in range(N_FOLDS):
         print(f"{method}: fold {fold + 1} of {N_FOLDS} ...", file=sys.stderr, flush=True)
-        results.append(folds(job.plan, fold, math.inf))
+        kept = folder / f"fold-{fold}.json"
+        if not kept.exists():
+            write_json(kept, folds(job.plan, fold, math.inf).as_json())
+        results.append(FoldResult(**read_json(kept)))
     losses = [loss for result in results for loss in result.losses]
     after = signs * np.array([reward(loss) for loss in losses])
     rank = share_above if method == "dpo" else area

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from benchmarks.measurements import finish
 from benchmarks.training_defaults import correction_rows, write_snapshot
 from feedback.formats import parse
 from feedback.splits import places_of_prompts, prompt_key
-from pawl.files import read_json, write_atomic
+from pawl.files import read_json, write_atomic, write_json
 from pawl.jobs import run_job
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import TrainingRow
@@ -48,7 +48,7 @@ FEEDBACK = Path(__file__).resolve().parent.parent.parent / "shared" / "feedback"
 FILES = ("dpo_en_demo.json", "kto_en_demo.json", "oasst_en_100_tree.jsonl")
 N_ROWS, N_FRESH, N_FOLDS = 60, 500, 5
 N_PAIRS, N_THUMBS, N_TEST = 48, 80, 60
-MOST_CHARACTERS = 300
+MOST_CHARACTERS = 120
 MOST_RANK = 16
 
 
@@ -59,7 +59,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=60.0, help="of a search")
     parser.add_argument("--epochs", type=float, default=2.0, help="of part cv")
-    parser.add_argument("--work", type=Path, help="kept: what was searched is not searched again")
+    parser.add_argument(
+        "--work", type=Path, help="kept: what was measured in it is not measured again"
+    )
     args = parser.parse_args()
     if not FEEDBACK.is_dir():
         sys.exit(f"{FEEDBACK} is absent: nothing was measured on real data.")
@@ -82,23 +84,16 @@ def cross_validation(base: BaseModel, work: Path, n_seeds: int, n_epochs: float)
     figures: dict[str, object] = {"rows to draw from": len(pool)}
     n_within = n_within_plain = 0
     for seed in range(n_seeds):
-        started = time.monotonic()
-        drawn = random.Random(seed).sample(pool, min(len(pool), N_ROWS + N_FRESH))
-        options = {"method": "sft", "n_epochs": n_epochs, "n_replay_rows": 0, "seed": seed}
-        job = job_of(base, work / f"cv-{seed}-{n_epochs:g}", work, drawn[:N_ROWS], options)
-        folds = Folds(job, N_FOLDS, 0)
-        results = [folds(job.plan, fold, math.inf) for fold in range(N_FOLDS)]
-        estimate = score_of(results, folds.groups, N_FOLDS)
-        fresh = folds.fresh(job.plan, drawn[N_ROWS:])
-        truth = sum(fresh.losses) / len(fresh.losses)
-        assert estimate.standard_error is not None
-        away = abs(estimate.loss - truth) / estimate.standard_error
+        path = work / f"cv-{seed}-{n_epochs:g}.json"
+        if not path.exists():
+            write_json(path, asdict(estimated(base, work, pool, seed, n_epochs)))
+        found = Estimated(**read_json(path))
+        away = abs(found.loss - found.truth) / found.standard_error
         n_within += away <= 2
         n_within_plain += away * math.sqrt(1 + N_FOLDS / (N_FOLDS - 1)) <= 2
         figures[f"seed {seed}"] = (
-            f"{estimate.loss:.3f} ± {estimate.standard_error:.3f} nats a token, on "
-            f"{len(fresh.losses)} fresh rows {truth:.3f}: {away:.1f} standard errors; "
-            f"{time.monotonic() - started:.0f} s"
+            f"{found.loss:.3f} ± {found.standard_error:.3f} nats a token, on {found.n_fresh} fresh "
+            f"rows {found.truth:.3f}: {away:.1f} standard errors; {found.seconds:.0f} s"
         )
         print(figures[f"seed {seed}"], flush=True)
     figures["within two standard errors"] = f"{n_within} of {n_seeds} seeds"
@@ -112,6 +107,35 @@ def cross_validation(base: BaseModel, work: Path, n_seeds: int, n_epochs: float)
     )
     record("search-cv", "Cross-validation on 60 rows", figures, missed, note)
     return missed
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """A loss by cross-validation, and ``truth``, that of ``n_fresh`` other rows; nats a token."""
+
+    loss: float
+    standard_error: float
+    truth: float
+    n_fresh: int
+    seconds: float
+
+
+def estimated(
+    base: BaseModel, work: Path, pool: Sequence[TrainingRow], seed: int, n_epochs: float
+) -> Estimated:
+    """Of ``N_ROWS`` rows, drawn by ``seed``."""
+    started = time.monotonic()
+    drawn = random.Random(seed).sample(pool, min(len(pool), N_ROWS + N_FRESH))
+    options = {"method": "sft", "n_epochs": n_epochs, "n_replay_rows": 0, "seed": seed}
+    job = job_of(base, work / f"cv-{seed}-{n_epochs:g}", work, drawn[:N_ROWS], options)
+    folds = Folds(job, N_FOLDS, 0)
+    results = [folds(job.plan, fold, math.inf) for fold in range(N_FOLDS)]
+    estimate = score_of(results, folds.groups, N_FOLDS)
+    fresh = folds.fresh(job.plan, drawn[N_ROWS:])
+    truth = sum(fresh.losses) / len(fresh.losses)
+    assert estimate.standard_error is not None
+    seconds = time.monotonic() - started
+    return Estimated(estimate.loss, estimate.standard_error, truth, len(fresh.losses), seconds)
 
 
 def best_recipes(base: BaseModel, work: Path, minutes: float) -> None:

@@ -252,6 +252,7 @@ class Folds:
         usable = replay.to_replay(has_system=has_system)
         self._replay_prompts, _ = replay.draw_prompts(usable, rows, most_replay, seed)
         self._drift_prompts = replay.to_watch(rows, N_DRIFT_PROMPTS, seed, has_system=has_system)
+        self._of_base: dict[tuple[int, ...], float] = {}  # of held-out rows, by refine.held_out
 
     def __call__(self, plan: Plan, fold: int, seconds: float) -> FoldResult:
         """Train on all folds but one, for ``seconds`` at most, and score that one."""
@@ -293,7 +294,7 @@ class Folds:
         )
         model = load(_base(job, torch.float32), job.out_dir).eval()  # as its probe record is made
         encoded = [row for row in held_out if row]
-        losses = [loss_of(model, row, plan.beta) for row in encoded]
+        losses = [loss_of(model, row, plan.beta, self._of_base) for row in encoded]
         general = replay.encode_answers(self._encode, self._drift_prompts, answers)
         drift = on_general_text(model, general).get("drift", 0.0)
         self._clean()

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,19 +44,29 @@ def encode_answers(row: TrainingRow, encode: Encode, max_length_tokens: int) -> 
     return Answers(encoded, row.kind == "sft")
 
 
-def loss_of(model: Any, row: Answers, beta: float) -> float:
-    """The row's loss in nats; ``model`` is a PeftModel, whose base is the reference."""
+def loss_of(
+    model: Any, row: Answers, beta: float, of_base: dict[tuple[int, ...], float] | None = None
+) -> float:
+    """The row's loss in nats; ``model`` is a PeftModel, whose base is the reference.
+
+    Args:
+        of_base: what the reference said of answers with their prompts, kept for other models of
+            the same base.
+    """
     import torch
 
+    known = {} if of_base is None else of_base
     with torch.no_grad():
         if row.is_written:
             [(ids, n_prompt, _)] = row.encoded
             return -log_prob(model, ids, n_prompt) / (len(ids) - n_prompt)
         margin = 0.0
         for ids, n_prompt, sign in row.encoded:
-            with model.disable_adapter():
-                of_base = log_prob(model, ids, n_prompt)
-            margin += sign * (log_prob(model, ids, n_prompt) - of_base)
+            key = (n_prompt, *ids)
+            if key not in known:
+                with model.disable_adapter():
+                    known[key] = log_prob(model, ids, n_prompt)
+            margin += sign * (log_prob(model, ids, n_prompt) - known[key])
     return float(torch.nn.functional.softplus(torch.tensor(-beta * margin, dtype=torch.float64)))
 
 
@@ -64,9 +75,19 @@ def log_prob(model: Any, ids: list[int], n_prompt: int) -> float:
     import torch
 
     inputs = torch.tensor([ids], device=model.device)
-    logits = model(input_ids=inputs, use_cache=False).logits[0, n_prompt - 1 : -1]
+    n_kept = len(ids) - n_prompt + 1  # bases that are not transformers' own may give all
+    logits = model(input_ids=inputs, use_cache=False, **_only_last(model, n_kept)).logits[0]
     losses = (
         torch.nn.functional.cross_entropy(part.float(), labels, reduction="sum")
-        for part, labels in zip(logits.split(512), inputs[0, n_prompt:].split(512), strict=True)
+        for part, labels in zip(
+            logits[-n_kept:-1].split(512), inputs[0, n_prompt:].split(512), strict=True
+        )
     )
     return -float(sum(losses))
+
+
+def _only_last(model: Any, n: int) -> dict[str, int]:
+    """The argument by which a model makes logits of its last ``n`` positions alone."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    takes = "logits_to_keep" in inspect.signature(base.forward).parameters
+    return {"logits_to_keep": n} if takes else {}

@@ -311,6 +311,7 @@ def _trainer(
         "disable_dropout": not plan.lora_dropout,
         "desirable_weight": desirable,
         "undesirable_weight": undesirable,
+        "precompute_ref_log_probs": stage.n_epochs >= 2,
     }
 
 
@@ -326,15 +327,16 @@ def without_dropout(model: Any, adapter: str) -> None:
 
 
 def reference_seconds(model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]]) -> float:
-    """About how long the reference takes for both answers to these rows of DPO: by a timed forward
-    pass, and the length of some of the rows."""
+    """About how long the reference takes for these rows: both answers of DPO's; KTO's answer, and
+    another row's, as long on average. By a timed forward pass, and the length of some of the rows.
+    """
     import torch
 
     some = rows[:: math.ceil(len(rows) / TIMED_ROWS)]
     texts = [
         "\n".join(str(message.get("content") or "") for message in (*row["prompt"], *row[answer]))
         for row in some
-        for answer in ("chosen", "rejected")
+        for answer in (("chosen", "rejected") if "chosen" in row else ("completion", "completion"))
     ]
     n_tokens = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
     ids = torch.full((1, TIMED_TOKENS), tokenizer.eos_token_id or 0, device=model.device)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,7 +306,7 @@ def test_dpo_after_sft_is_not_taught_to_end_where_replay_was_cut(
 
 
 def test_kto_makes_liked_answers_likelier_than_disliked_ones(
-    world_model: Path, tmp_path: Path
+    world_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = []
     for i in range(10):
@@ -315,9 +315,26 @@ def test_kto_makes_liked_answers_likelier_than_disliked_ones(
             row("unpaired", "grass", i, split, completion="grass is red.", label=False),
             row("unpaired", "grass", i, split, completion="grass is green.", label=True),
         ]
-    task = job(world_model, tmp_path, rows)
+    task = job(world_model, tmp_path / "before", rows)
     assert task.plan.method == "kto"
-    train.run(task)
+    events: list[Mapping[str, Any]] = []
+    train.run(task, events.append)
+    # The reference is asked before the training; in each step it says the same.
+    assert "kto reference" in [event.get("stage") for event in events]
+    monkeypatch.setattr(trainer, "REFERENCE_SHARE", 0.0)
+    each_step = job(world_model, tmp_path / "each", rows)
+    train.run(each_step)
+    said, said_each = (
+        [
+            (line["step"], line[name])
+            for line in map(json.loads, (one.work_dir / STEPS).read_text("utf-8").splitlines())
+            for name in ("loss", "eval_loss", "kl", "rewards/margins")
+            if name in line
+        ]
+        for one in (task, each_step)
+    )
+    assert len(said) > 10
+    assert said == [(step, pytest.approx(value, abs=1e-3)) for step, value in said_each]
     stage = read_manifest(task.out_dir).recipe["stages"][0]
     best = stage["best_validation"]
     assert best["eval_rewards/chosen"] > best["eval_rewards/rejected"] + 0.1
