@@ -287,6 +287,7 @@ class Folds:
             plan=replace(plan, max_minutes=minutes),
             checkpoint_seconds=math.inf,
             leave_out=leave_out,
+            is_trial=True,
         )
         manifest = run(job)
         was_cut = any(

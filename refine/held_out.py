@@ -76,7 +76,7 @@ def log_prob(model: Any, ids: list[int], n_prompt: int) -> float:
 
     inputs = torch.tensor([ids], device=model.device)
     n_kept = len(ids) - n_prompt + 1  # bases that are not transformers' own may give all
-    logits = model(input_ids=inputs, use_cache=False, **_only_last(model, n_kept)).logits[0]
+    logits = model(input_ids=inputs, use_cache=False, **only_last(model, n_kept)).logits[0]
     losses = (
         torch.nn.functional.cross_entropy(part.float(), labels, reduction="sum")
         for part, labels in zip(
@@ -86,7 +86,7 @@ def log_prob(model: Any, ids: list[int], n_prompt: int) -> float:
     return -float(sum(losses))
 
 
-def _only_last(model: Any, n: int) -> dict[str, int]:
+def only_last(model: Any, n: int) -> dict[str, int]:
     """The argument by which a model makes logits of its last ``n`` positions alone."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     takes = "logits_to_keep" in inspect.signature(base.forward).parameters

@@ -15,6 +15,7 @@ from typing import Any
 from pawl.adapters import ProbePosition, write_probe
 from pawl.schemas import Message, TrainingRow
 from refine.datasets import Encode, Tools
+from refine.held_out import only_last
 from refine.replay import ReplayRow
 from refine.weights import load, load_base
 
@@ -85,13 +86,13 @@ def probe_positions(
         if len(ids) > MAX_PREFIX_TOKENS or n_prompt >= len(ids):
             continue
         inputs = torch.tensor([ids], device=model.device)
-        ours = _logprobs(model, inputs)[n_prompt - 1 : -1]
+        ours = _logprobs(model, inputs, n_prompt)
         with model.disable_adapter():
-            base = _logprobs(model, inputs)[n_prompt - 1 : -1]
+            base = _logprobs(model, inputs, n_prompt)
         others = [base]
         if champion is not None:
             model.set_adapter(champion)
-            others.append(_logprobs(model, inputs)[n_prompt - 1 : -1])
+            others.append(_logprobs(model, inputs, n_prompt))
             model.set_adapter("default")
         top = ours.topk(min(N_TOP, ours.shape[-1]), dim=-1)
         apart = [(top.values - other.gather(-1, top.indices)).abs().mean(-1) for other in others]
@@ -109,9 +110,11 @@ def probe_positions(
     return [position for _, position in candidates[:N_POSITIONS]]
 
 
-def _logprobs(model: Any, inputs: Any) -> Any:
-    """Log-probabilities of the next token at every position: [n_tokens, n_vocabulary]."""
+def _logprobs(model: Any, inputs: Any, n_prompt: int) -> Any:
+    """Log-probabilities of each token after the prompt: [n_tokens - n_prompt, n_vocabulary]."""
     import torch
 
+    n_kept = inputs.shape[1] - n_prompt + 1
     with torch.no_grad():
-        return torch.log_softmax(model(input_ids=inputs).logits[0].float(), dim=-1).cpu()
+        logits = model(input_ids=inputs, **only_last(model, n_kept)).logits[0, -n_kept:-1]
+        return torch.log_softmax(logits.float(), dim=-1).cpu()

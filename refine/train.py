@@ -41,6 +41,7 @@ from pawl.adapters import (
     CHECKPOINTS,
     CONFIG,
     MANIFEST,
+    PROBE,
     WEIGHTS,
     AdapterManifest,
     read_manifest,
@@ -49,7 +50,7 @@ from pawl.adapters import (
 from pawl.chat_template import load_tokenizer
 from pawl.client import Client
 from pawl.errors import PawlError
-from pawl.files import hold_lock, sync_dir, write_atomic
+from pawl.files import hold_lock, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
 from pawl.schemas import TrainingRow, asked_with
@@ -77,6 +78,8 @@ class Job:
     ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``);
     ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step;
     ``leave_out`` are row_ids of the snapshot that training does not see (cross-validation);
+    ``is_trial``: what comes of it is scored and removed, so it gets no probe record, and no drift
+    is looked at;
     ``traffic_path`` holds the prompts that rows are weighted by (``refine/domain.py``);
     ``system_prompt`` stands before rows without one, as the adapter will be served; ``today`` is
     the date that a chat template writes (None: the clock's)."""
@@ -95,6 +98,7 @@ class Job:
     report_dir: Path | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     leave_out: tuple[str, ...] = ()
+    is_trial: bool = False
     traffic_path: Path | None = None
     system_prompt: str | None = None
     today: str | None = None
@@ -282,7 +286,8 @@ def run(
     report({"stage": "replay", **replay_counts})
 
     encode = encoder_of(tokenizer)
-    prompts = replay.to_watch(rows, N_WATCHED, job.plan.seed, has_system=has_system)
+    n_watched = 0 if job.is_trial else N_WATCHED
+    prompts = replay.to_watch(rows, n_watched, job.plan.seed, has_system=has_system)
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
     whole_header = header(job)
@@ -383,8 +388,11 @@ def run(
             f"{served['nats_from_base']:.3g} from the base (engine.max_lora_rank is the rank)",
         )
     tidy_config(unfinished, job.base_name)
-    report({"stage": "probe"})
-    probe.record(job.model_dir, unfinished, taught, job.champion_dir)
+    if job.is_trial:
+        write_json(unfinished / PROBE, [])
+    else:
+        report({"stage": "probe"})
+        probe.record(job.model_dir, unfinished, taught, job.champion_dir)
     recipe = make_recipe(
         job,
         limit,
