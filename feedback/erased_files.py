@@ -21,7 +21,7 @@ from feedback.redaction import SHORTEST_TEXT, Redactor, Search, is_plain
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import ERASED_SNAPSHOT, MANIFEST, ROWS
 from feedback.splits import prompt_key
-from pawl.adapters import CHECKPOINTS, PROBE
+from pawl.adapters import CHECKPOINTS, PROBE, snapshots_of
 from pawl.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from pawl.errors import PawlError
 from pawl.files import json_text, read_json, sha256_file, sync_dir, write_atomic, write_json
@@ -139,7 +139,8 @@ def adapters_of(state_dir: Path) -> Iterator[Path]:
 
 
 def trained_on(state_dir: Path, n_trained: dict[str, int]) -> list[dict[str, Any]]:
-    """The adapters whose recipe names one of these snapshots, where a training saw their rows.
+    """The adapters whose recipe names one of these snapshots, its own or one of what it began from,
+    where a training saw their rows.
 
     Args:
         n_trained: as ``Theirs.n_trained``.
@@ -150,11 +151,12 @@ def trained_on(state_dir: Path, n_trained: dict[str, int]) -> list[dict[str, Any
         if not manifest_path.is_file():
             continue
         manifest = read_json(manifest_path)
-        snapshot = (manifest.get("recipe") or {}).get("snapshot") or {}
-        if n_rows := n_trained.get(str(snapshot.get("snapshot_id"))):
+        learned = snapshots_of(manifest.get("recipe") or {})
+        most = max(learned, key=lambda one: n_trained.get(one, 0), default="")
+        if n_rows := n_trained.get(most):
             name = folder.name if folder.name != "adapter" else folder.parent.name
             found.append({"adapter": name, "dir": str(folder.relative_to(state_dir)),
-                          "snapshot_id": snapshot["snapshot_id"],
+                          "snapshot_id": most,
                           "base_fingerprint": manifest.get("base_fingerprint"),
                           "n_rows": n_rows})  # fmt: skip
     return found

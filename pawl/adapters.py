@@ -13,7 +13,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -101,6 +101,14 @@ class AdapterManifest:
     def fingerprint(self) -> str:
         """``sha256:...`` over the weights and the PEFT configuration."""
         return "sha256:" + sha256_json({k: self.files_sha256[k] for k in (CONFIG, WEIGHTS)})
+
+
+def snapshots_of(recipe: Mapping[str, Any]) -> list[str]:
+    """The snapshots that an adapter learned from: those of the champion from which its training
+    began, oldest first, and its own."""
+    own = (recipe.get("snapshot") or {}).get("snapshot_id")
+    before = (recipe.get("start") or {}).get("snapshots") or []
+    return [str(one) for one in (*before, own) if one]
 
 
 def write_probe(adapter_dir: Path, positions: list[ProbePosition]) -> None:

@@ -214,6 +214,11 @@ class TrainSettings(BaseModel):
         "weights of the linear layers (full); dora and full are served as the nearest LoRA of rank "
         "engine.max_lora_rank",
     )
+    start: Literal["base", "champion", "auto"] = Field(
+        "base",
+        description="what a night's training begins from; auto: the champion, or the base once the "
+        "gate found that a training from this champion lost on a benchmark",
+    )
     last_layers: int | None = Field(
         None, ge=1, description="of the base that learn, the rest is frozen; None: all"
     )

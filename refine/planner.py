@@ -74,8 +74,9 @@ class Plan:
     validation rows (``refine.trainer``) DPO and KTO stop after as many evaluations (one an epoch)
     without a better loss of these. ``max_minutes``
     bounds all stages together. ``trainer``: of an installed package, which changes how the stages
-    train (``pawl/protocols.py``). ``served_rank``: of the LoRA that what was trained is served as,
-    where it is none itself (``refine/weights.py``).
+    train (``pawl/protocols.py``). ``start`` "champion": from the job's, where it has its shape.
+    ``served_rank``: of the LoRA that what was trained is served as, where it is none itself
+    (``refine/weights.py``).
     """
 
     method: Method
@@ -89,6 +90,7 @@ class Plan:
     domain_weighting: bool = False
     trainer: str | None = None
     tuning: Tuning = "lora"
+    start: str = "base"
     served_rank: int | None = None
     last_layers: int | None = None
     lora_rank: int = 16
@@ -118,6 +120,8 @@ class Plan:
                 "Make the plan again with this version",
             ) from err
 
+
+SERVED_AS_LORA = ("dora", "full")  # tunings that leave no LoRA
 
 # What a plan has as it is set.
 AS_SET = sorted(
@@ -173,7 +177,7 @@ def choose(
             _replay_rows(kinds[0], counts, train.max_minutes) if n_replay is None else n_replay
         ),
         mixture=train.shares,
-        served_rank=settings.engine.max_lora_rank if train.tuning in ("dora", "full") else None,
+        served_rank=settings.engine.max_lora_rank if train.tuning in SERVED_AS_LORA else None,
         **{name: getattr(train, name) for name in AS_SET},
     )
 
@@ -185,6 +189,12 @@ def _check_stages(train: TrainSettings, kinds: Sequence[StageKind], method: str)
             f"train.lora_dropout = {train.lora_dropout:g} was asked for",
             "train.tuning 'full' trains the layers themselves, and only a LoRA has it",
             "Set it to 0, or train.tuning to 'lora'",
+        )
+    if train.start == "champion" and train.tuning in SERVED_AS_LORA:
+        raise PawlError(
+            f"train.start = 'champion' was asked for with train.tuning = {train.tuning!r}",
+            "the champion is served as a LoRA, of which no such training can begin",
+            "Set train.start to 'base', or train.tuning to 'lora' or 'rslora'",
         )
     for name in ("label_smoothing", "neftune_alpha"):
         value = getattr(train, name)

@@ -45,6 +45,7 @@ from pawl.adapters import (
     WEIGHTS,
     AdapterManifest,
     read_manifest,
+    snapshots_of,
     write_manifest,
 )
 from pawl.chat_template import load_tokenizer
@@ -59,7 +60,7 @@ from refine.domain import keep_traffic, needs_traffic, read_traffic, weigh
 from refine.monitoring import STEPS, Reporting, set_environment
 from refine.planner import KINDS, REPLAY_EPOCHS, Plan, n_layers_of
 from refine.recipe import header, make_recipe
-from refine.weights import as_lora, base_to_train, begin, load, tidy_config
+from refine.weights import as_lora, base_to_train, begin, load, misfit, tidy_config
 from refine.workers import ALONE, Together, Workers
 
 log = logging.getLogger("pawl.training")
@@ -74,7 +75,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 class Job:
     """What is to be trained, and where it goes. ``base_name`` and ``base_fingerprint`` go into the
     manifest; ``replay_dir`` holds answers of bases, and gets those of this one that are lacking;
-    ``champion_dir`` is an adapter that the probe record should tell the new one apart from;
+    ``champion_dir`` is an adapter that the probe record should tell the new one apart from, and
+    from which a plan may begin;
     ``report_to`` are trackers that write into ``report_dir`` (``refine/monitoring.py``);
     ``checkpoint_seconds`` are the fewest between two checkpoints, 0: one after every step;
     ``leave_out`` are row_ids of the snapshot that training does not see (cross-validation);
@@ -290,11 +292,25 @@ def run(
     prompts = replay.to_watch(rows, n_watched, job.plan.seed, has_system=has_system)
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
-    whole_header = header(job)
+    began: dict[str, Any] = {}
+    before: Path | None = None  # the adapter that the last stage left, or the champion's
+    if job.plan.start == "champion":
+        problem = "none is known" if job.champion_dir is None else (
+            misfit(base, job.plan, job.champion_dir))  # fmt: skip
+        if problem:
+            _note(report, "start", f"from the base and not from the champion: {problem}")
+        else:
+            before = job.champion_dir
+            assert before is not None
+            champion = read_manifest(before)
+            began = {
+                "champion": champion.fingerprint,
+                "snapshots": snapshots_of(champion.recipe),
+            }
+    whole_header = header(job) | ({"start": began} if began else {})
     reporting = Reporting(job.report_to, job.work_dir.parent.name, whole_header)
     device = f"{base.device.type} {base.dtype}"
     folders = {kind: (job.work_dir / CHECKPOINTS / kind).absolute() for kind in KINDS}
-    before: Path | None = None  # the adapter that the last stage left
     n_log_bytes = 0  # of the log of the stages that are done
     results: list[dict[str, Any]] = []
     kept: dict[str, TrainingRow] = {}  # by row_id: what some stage was trained on
@@ -344,11 +360,8 @@ def run(
                 shutil.rmtree(job.work_dir / "tensorboard", ignore_errors=True)
             cut(job.work_dir / STEPS, n_log_bytes)
             # TRL patches the model's forward: each stage starts from a clean one.
-            model = (
-                load(base_to_train(job.model_dir, job.plan), before, trainable=True)
-                if before
-                else begin(base, job.plan)
-            )
+            clean = base_to_train(job.model_dir, job.plan) if i else base
+            model = load(clean, before, trainable=True) if before else begin(clean, job.plan)
             result = trainer.run_stage(
                 stage, stage_rows, job.plan, model, tokenizer, job.work_dir, report, reporting,
                 saved, interrupted, general, workers,
@@ -401,7 +414,7 @@ def run(
         results,
         clock.seconds,
         torch,
-        {"domain": domain, "served": served, "workers": _recipe_of(workers)},
+        {"start": began, "domain": domain, "served": served, "workers": _recipe_of(workers)},
     )
     manifest = write_manifest(
         unfinished, base_model=job.base_name, base_fingerprint=job.base_fingerprint, recipe=recipe

@@ -26,6 +26,9 @@ from refine.planner import Plan
 # Columns more than are kept, and power iterations: of the randomised decomposition (Halko,
 # Martinsson and Tropp 2011), whose error is then far below what the truncation loses.
 OVERSAMPLING, N_POWER = 16, 4
+# What an adapter that is trained on must have as it is asked for.
+_SHAPE = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules",
+          "layers_to_transform", "modules_to_save")  # fmt: skip
 N_COMPARED = 32  # rows on which the served model is compared with the trained one
 
 
@@ -51,24 +54,43 @@ def base_to_train(model_dir: Path, plan: Plan) -> Any:
 
 def begin(base: Any, plan: Plan) -> Any:
     """A PeftModel in which what learns is as the base has it."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
+
+    return get_peft_model(base, _config(base, plan))
+
+
+def misfit(base: Any, plan: Plan, adapter_dir: Path) -> str:
+    """What keeps a training of the plan from beginning from an adapter; empty: nothing."""
+    from peft import LoraConfig
+
+    ours, theirs = _config(base, plan), LoraConfig.from_pretrained(str(adapter_dir))
+    for name in _SHAPE:
+        asked, found = getattr(ours, name), getattr(theirs, name)
+        if isinstance(asked, set | list):
+            asked, found = sorted(asked), sorted(found or ())
+        if asked != found:
+            return f"{name} is {found} there, and {asked} by the settings"
+    return ""
+
+
+def _config(base: Any, plan: Plan) -> Any:
+    """PEFT's configuration of what learns."""
+    from peft import LoraConfig
 
     if plan.tuning == "full":
-        config = LoraConfig(
+        return LoraConfig(
             target_modules="dummy-target-modules",  # PEFT's name for none
             modules_to_save=_layers(base, plan),
             task_type="CAUSAL_LM",
         )
-    else:
-        config = LoraConfig(
-            r=plan.lora_rank,
-            use_rslora=plan.tuning == "rslora",
-            use_dora=plan.tuning == "dora",
-            lora_alpha=plan.lora_alpha,
-            lora_dropout=plan.lora_dropout,
-            **_where(base, plan),
-        )
-    return get_peft_model(base, config)
+    return LoraConfig(
+        r=plan.lora_rank,
+        use_rslora=plan.tuning == "rslora",
+        use_dora=plan.tuning == "dora",
+        lora_alpha=plan.lora_alpha,
+        lora_dropout=plan.lora_dropout,
+        **_where(base, plan),
+    )
 
 
 def load(base: Any, adapter_dir: Path, *, trainable: bool = False) -> Any:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from evals.suites import Suite
 from feedback.champion import BASE_VERSION
-from pawl.adapters import read_manifest, validate_adapter
+from pawl.adapters import read_manifest, snapshots_of, validate_adapter
 from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json, write_json
@@ -36,7 +36,7 @@ from refine.night.budget import OUT_OF_TIME, REST_MINUTES, Budget, plan_time
 from refine.night.progress import Progress
 from refine.night.recheck import mended_by_base
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
-from refine.planner import Plan, choose, hidden_size_of
+from refine.planner import SERVED_AS_LORA, Plan, choose, hidden_size_of
 from refine.replay import answers_path, generate_on_server
 from refine.train import Job, train, trained_rows
 
@@ -183,7 +183,8 @@ def plan(night: Night) -> Result:
 
     rows = read_rows(night.snapshot_dir)
     hidden_size = hidden_size_of(night.base.model_dir)
-    chosen = choose(rows, night.settings, hidden_size=hidden_size)
+    start = start_of(night.settings, night.run.state.champion, night.champion_dir)
+    chosen = replace(choose(rows, night.settings, hidden_size=hidden_size), start=start)
     content = read_json(night.path("snapshot.json"))["content_sha256"]
     train = night.settings.train
     phrasings = {"augment": [train.augment, train.max_synthetic_share]} if train.augment else {}
@@ -201,6 +202,7 @@ def plan(night: Night) -> Result:
     detail: dict[str, Any] = {
         "method": chosen.method,
         "plan_reason": chosen.reason,
+        "start": start,
         "inputs_sha256": inputs,
     }
     ended = chosen.reason if chosen.method == "none" else _nothing_new(night, chosen, inputs)
@@ -210,11 +212,39 @@ def plan(night: Night) -> Result:
         budget = _share_time(night, night.until)
         ended, said = budget.problem, f". {budget}"
         detail |= {"budget": asdict(budget)}
-        chosen = choose(rows, budget.applied(night.settings), hidden_size=hidden_size)
+        shorter = choose(rows, budget.applied(night.settings), hidden_size=hidden_size)
+        chosen = replace(shorter, start=start)
     write_json(night.path("plan.json"), chosen.as_json())
     if ended:
         return Result(f"no run: {ended}", detail | {"outcome": "no_run", "reason": ended})
     return Result(f"{chosen.method} ({chosen.reason}){said}", detail)
+
+
+def start_of(settings: Settings, champion: str, champion_dir: Path | None) -> str:
+    """What a training begins from, "base" or "champion": by ``train.start``, and by what the gate
+    measured of the newest challenger that began from this champion. Never from one that learned
+    from a snapshot of which somebody was erased, or that is not there to tell.
+
+    Args:
+        champion_dir: its adapter; None where it has none.
+    """
+    from feedback.snapshots import ERASED_SNAPSHOT
+
+    train = settings.train
+    if champion_dir is None or train.start == "base" or train.tuning in SERVED_AS_LORA:
+        return "base"
+    for name in snapshots_of(read_manifest(champion_dir).recipe):
+        folder = settings.snapshots_dir / name
+        if not folder.exists() or (folder / ERASED_SNAPSHOT).exists():
+            return "base"
+    for state in newest_runs(settings.runs_dir) if train.start == "auto" else ():
+        path = settings.runs_dir / state.run_id / "verdict.json"
+        began_here = state.detail.get("start") == "champion" and state.champion == champion
+        if began_here and path.exists():
+            verdict = read_json(path)
+            rows = [*verdict["benchmarks"], *verdict["anchor"]]
+            return "champion" if all(row["passed"] for row in rows) else "base"
+    return "champion"
 
 
 def _share_time(night: Night, until: float) -> Budget:
@@ -314,7 +344,7 @@ def _is_plan(recipe: dict[str, Any], plan: Plan) -> bool:
         return False
     if all(stage["stopped_because"] != "out of time" for stage in recipe.get("stages", ())):
         trained = replace(trained, max_minutes=plan.max_minutes)
-    return trained == plan
+    return replace(trained, start=plan.start) == plan
 
 
 def replay(night: Night) -> Result:

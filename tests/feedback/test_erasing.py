@@ -288,6 +288,19 @@ def test_a_person_is_gone_from_every_byte(settings: Settings, store: Store) -> N
     assert err.value.code == "unknown_user"
 
 
+def test_an_adapter_that_began_from_one_that_learned_from_a_person_is_told_too(
+    settings: Settings, store: Store
+) -> None:
+    [snapshot_id] = preview(store, settings, ANN)["snapshots"]
+    path = settings.adapters_dir / "pawl@2" / "manifest.json"
+    recipe = {"snapshot": {"snapshot_id": "later"}, "start": {"snapshots": [snapshot_id]}}
+    write_json(path, read_json(path) | {"recipe": recipe})
+    told = preview(store, settings, ANN)
+    assert told["adapters"] == ["pawl@1", "pawl@2", "run-1"]
+    done = forget(store, settings, ANN, "the operator", decode=decode)
+    assert [one["snapshot_id"] for one in done["adapters"]] == [snapshot_id] * 3
+
+
 def test_who_is_forgotten_second_is_told_of_the_adapter_that_learned_from_both(
     settings: Settings, store: Store
 ) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from pawl.adapters import read_manifest, read_probe, validate_adapter
+from pawl.adapters import read_manifest, read_probe, snapshots_of, validate_adapter
 from pawl.chat_template import load_tokenizer
 from pawl.curves import read_curves
 from pawl.errors import PawlError
@@ -254,6 +254,48 @@ def test_the_reference_s_time_grows_with_rows_and_with_their_length(world_model:
     few = min(seconds(10, 10) for _ in range(5))
     assert seconds(1000, 10) > 20 * few
     assert seconds(10, 1000) > 20 * few
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_training_begins_from_the_champion_where_it_has_the_same_shape(
+    world_model: Path, mended: train.Job, tmp_path: Path, method: str
+) -> None:
+    rows = corrections(12, n_validation=2)
+
+    def begun(name: str, **settings: Any) -> tuple[train.Job, list[str]]:
+        events: list[Mapping[str, Any]] = []
+        task = job(world_model, tmp_path / name, rows, method=method, **settings)
+        task = replace(task, champion_dir=mended.out_dir)
+        train.run(task, events.append)
+        return task, [str(event["note"]) for event in events if event.get("stage") == "start"]
+
+    def first_loss(task: train.Job) -> float:
+        lines = (task.work_dir / STEPS).read_text("utf-8").splitlines()
+        return next(float(line["loss"]) for line in map(json.loads, lines) if "loss" in line)
+
+    champion = read_manifest(mended.out_dir)
+    going_on, notes = begun("on", start="champion")
+    recipe = read_manifest(going_on.out_dir).recipe
+    assert notes == []
+    assert recipe["start"] == {
+        "champion": champion.fingerprint,
+        "snapshots": [champion.recipe["snapshot"]["snapshot_id"]],
+    }
+    assert snapshots_of(recipe) == [*recipe["start"]["snapshots"],
+                                    recipe["snapshot"]["snapshot_id"]]  # fmt: skip
+    assert answers(world_model, going_on.out_dir, [ask("grass", 9)]) == ["grass is green."]
+    of_base, _ = begun("base")
+    assert "start" not in read_manifest(of_base.out_dir).recipe
+    other, notes = begun("other", start="champion", lora_rank=4)
+    assert notes == [
+        "from the base and not from the champion: r is 16 there, and 4 by the settings"
+    ]
+    assert "start" not in read_manifest(other.out_dir).recipe
+    if method == "sft":  # what the champion has learned costs little
+        assert first_loss(going_on) < 0.5 * min(first_loss(of_base), first_loss(other))
+    else:  # it is DPO's reference
+        first = recipe["stages"][0]["first_validation"]
+        assert first["eval_rewards/margins"] == pytest.approx(0.0, abs=1e-4)
 
 
 def test_sft_then_dpo_starts_dpo_from_what_sft_left(world_model: Path, tmp_path: Path) -> None:
