@@ -35,19 +35,10 @@ FILES = (CONFIG, WEIGHTS, PROBE, MANIFEST)  # all that an adapter is; anything e
 # Features of PEFT that the engine ignores or refuses: with them it would serve another model than
 # the one that was scored (vLLM 0.32, vllm/lora/peft_helper.py).
 _UNSERVED = (
-    "modules_to_save",
-    "use_dora",
-    "lora_bias",
-    "alora_invocation_tokens",
-    "layer_replication",
-    "use_bdlora",
-    "use_qalora",
-    "rank_pattern",
-    "alpha_pattern",
-    "target_parameters",
-    "trainable_token_indices",
-    "fan_in_fan_out",
-)
+    "modules_to_save", "use_dora", "lora_bias", "alora_invocation_tokens", "layer_replication",
+    "use_bdlora", "use_qalora", "rank_pattern", "alpha_pattern", "target_parameters",
+    "trainable_token_indices", "fan_in_fan_out",
+)  # fmt: skip
 # Starting weights that leave the base as it is; others (PiSSA, OLoRA, LoftQ) change it in training.
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal")
 # By dtype: an integer as wide, the bits of the exponent (all set in NaN and infinity), and the
