@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pawl import plugins
+from pawl import __version__, plugins
 from pawl.adapters import CHECKPOINTS, AdapterManifest
 from pawl.client import Client
 from pawl.errors import PawlError
@@ -249,9 +249,10 @@ def search_alone(
                 "Name some of them with --over, or leave it out",
             )
         dimensions = tuple(known[name] for name in names)
-        # What is left out changes no result; "counts" and "reason" are words about the rows.
+        # What is left out changes no result ("counts" and "reason" are words about the rows);
+        # folds of another version of Pawl may be scored otherwise.
         plan = work.plan.as_json() | dict.fromkeys(("counts", "reason", "n_threads"))
-        decides = [work.snapshot_dir.name, work.base.fingerprint, plan, n_folds]
+        decides = [__version__, work.snapshot_dir.name, work.base.fingerprint, plan, n_folds]
         decides += [] if work.system_prompt is None else [work.system_prompt]
         key = sha256_json([*decides, [asdict(one) for one in dimensions]])
         folder = settings.runs_dir / f"search-{key[:16]}"
