@@ -32,6 +32,7 @@ from pawl.errors import PawlError
 from pawl.jobs import THREADS_BESIDE_ENGINE, OnEvent, run_job
 
 WATCH = "--watch"
+DECIDING = ("lm-eval", "transformers")  # packages whose versions tell kept scores apart
 _SENT = ("--adapter", "--asking", "--holdout", "--more-rows", "--placebo-of", "--suite", WATCH)
 _THERE = ("--model", "--data-dir")
 
@@ -120,7 +121,7 @@ def _score(
 
 def _versions(arguments: Sequence[str]) -> dict[str, str]:
     """What decides about a score here, as the scores that are kept are known by."""
-    found = {name: version(name) for name in ("lm-eval", "transformers")}
+    found = {name: version(name) for name in DECIDING}
     matchers = dict(pairwise(arguments)).get("--matchers", "")
     for one in plugins.load_all("matcher", matchers.split(",") if matchers else ()):
         found[f"the matcher {one.name}"] = one.package

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.bias import content_hash as bias_hash
-from evals.cluster import score_on_nodes
+from evals.cluster import DECIDING, score_on_nodes
 from evals.regression import (
     UNPROMPTED,
     Asking,
@@ -111,7 +111,7 @@ def score(
         "model": model.fingerprint,
         "adapter": fingerprint,
         "format": FORMAT,
-        "versions": [version(name) for name in ("lm-eval", "transformers")],
+        "versions": [version(name) for name in DECIDING],
     }
     parts: dict[str, Path] = {}
     if benchmarks:

@@ -292,21 +292,9 @@ def run(
     prompts = replay.to_watch(rows, n_watched, job.plan.seed, has_system=has_system)
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
-    began: dict[str, Any] = {}
-    before: Path | None = None  # the adapter that the last stage left, or the champion's
-    if job.plan.start == "champion":
-        problem = "none is known" if job.champion_dir is None else (
-            misfit(base, job.plan, job.champion_dir))  # fmt: skip
-        if problem:
-            _note(report, "start", f"from the base and not from the champion: {problem}")
-        else:
-            before = job.champion_dir
-            assert before is not None
-            champion = read_manifest(before)
-            began = {
-                "champion": champion.fingerprint,
-                "snapshots": snapshots_of(champion.recipe),
-            }
+    began = _start(job, base, report)
+    # The adapter that the last stage left, or the champion's.
+    before: Path | None = job.champion_dir if began else None
     whole_header = header(job) | ({"start": began} if began else {})
     reporting = Reporting(job.report_to, job.work_dir.parent.name, whole_header)
     device = f"{base.device.type} {base.dtype}"
@@ -452,6 +440,21 @@ def prepare_process() -> None:
 
 def _recipe_of(workers: Workers) -> dict[str, Any]:
     return {"n_workers": workers.size} if workers.size > 1 else {}
+
+
+def _start(job: Job, base: Any, report: OnEvent) -> dict[str, Any]:
+    """The champion from which the training begins, for its recipe; empty: from the base."""
+    if job.plan.start != "champion":
+        return {}
+    if job.champion_dir is None:
+        problem = "none is known"
+    else:
+        problem = misfit(base, job.plan, job.champion_dir)
+        if not problem:
+            champion = read_manifest(job.champion_dir)
+            return {"champion": champion.fingerprint, "snapshots": snapshots_of(champion.recipe)}
+    _note(report, "start", f"from the base and not from the champion: {problem}")
+    return {}
 
 
 def _note(report: OnEvent, stage: str, sentence: str) -> None:

@@ -44,9 +44,9 @@ from refine.weighted import weighted
 from refine.workers import ALONE, Workers
 
 WARMUP_STEPS = 10
-# Of DPO's time for what the reference says to all rows, before the first step. A step takes about
-# three times the reference's pass, so beyond it the time ends within the first epoch, and of the
-# rows that are not reached the reference's answers would be wasted.
+# Of DPO's and KTO's time for what the reference says to all rows, before the first step. A step of
+# DPO takes about three times the reference's pass, so beyond it the time ends within the first
+# epoch, and of the rows that are not reached the reference's answers would be wasted.
 REFERENCE_SHARE = 0.25
 TIMED_ROWS, TIMED_TOKENS = 64, 256
 OUT_OF_TIME = "out of time"
@@ -290,6 +290,8 @@ def _trainer(
             "dataset_kwargs": {"skip_prepare_dataset": True},
             "remove_unused_columns": False,
         }
+    # Before the trainer is made the reference has its dropout, see ``without_dropout``.
+    asks_before = stage.n_epochs >= 2 and not plan.lora_dropout
     if stage.kind == "dpo":
         from trl import DPOConfig, DPOTrainer
 
@@ -299,8 +301,7 @@ def _trainer(
             "beta": plan.beta,
             "disable_dropout": not plan.lora_dropout,
             "loss_type": ["sigmoid", "sft"],
-            # Before the trainer is made the reference has its dropout, see ``without_dropout``.
-            "precompute_ref_log_probs": stage.n_epochs >= 2 and not plan.lora_dropout,
+            "precompute_ref_log_probs": asks_before,
         }
     from trl import KTOConfig, KTOTrainer
 
@@ -311,7 +312,7 @@ def _trainer(
         "disable_dropout": not plan.lora_dropout,
         "desirable_weight": desirable,
         "undesirable_weight": undesirable,
-        "precompute_ref_log_probs": stage.n_epochs >= 2,
+        "precompute_ref_log_probs": asks_before,
     }
 
 
