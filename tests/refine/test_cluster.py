@@ -73,7 +73,8 @@ def test_what_came_back_is_enough_to_go_on_from(
     assert [one.read_bytes() for one in there.replay_dir.iterdir()] == [
         one.read_bytes() for one in here.replay_dir.iterdir()
     ]
-    assert list((tmp_path / "home" / ".cache" / "pawl" / "training").iterdir()) == []
+    left = list((tmp_path / "home" / ".cache" / "pawl" / "training").iterdir())
+    assert [one.name for one in left] == ["lock"]
 
 
 @pytest.fixture(scope="module")

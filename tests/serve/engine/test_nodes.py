@@ -206,7 +206,7 @@ def test_a_node_with_another_base_under_the_same_path_is_refused(
         actor._model(there)
     arguments = ["--model", str(there.model_dir), "--model-fingerprint", there.fingerprint]
     with pytest.raises(PawlError, match="the base is another one"):
-        _score(arguments, {}, 1)
+        _score(arguments, {}, 1, {})
 
 
 @pytest.mark.cluster
