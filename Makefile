@@ -1,7 +1,7 @@
 # make up      install what is missing, then serve: prints the address, Ctrl-C stops
 # make check   install what is missing, then lint and every test that is quick: no engine, no browser
 # make test    make check, then the tests that start vLLM, drive a browser or train, then make cluster
-# make cluster the tests that need a Ray cluster, in an environment of their own (240 MB, build/ray)
+# make cluster the tests that need Ray or bitsandbytes, in an environment of their own (370 MB, build/ray)
 # make demo    people correct what the model invents; a night later it knows better
 # make bars    speed and endurance, each a command; the figures go to docs/measurements.md
 # make lint    ruff, mypy, import-linter, licences of what is installed
@@ -38,7 +38,7 @@ style: install
 # the end.
 check: install
 	@$(MAKE) --no-print-directory lint >.venv/lint.log 2>&1 & lint=$$!; \
-	$(PYTEST) -m "not engine and not browser and not slow and not cluster" $(ARGS); tests=$$?; \
+	$(PYTEST) -m "not engine and not browser and not slow and not cluster and not extras" $(ARGS); tests=$$?; \
 	wait $$lint; lint=$$?; cat .venv/lint.log; \
 	exit $$((tests || lint))
 
@@ -50,18 +50,19 @@ browser:
 	  || echo "No chromium and no right to install it: the browser tests will be skipped." >&2
 
 test: check browser
-	$(PYTEST) -m "(slow or engine or browser) and not cluster" $(ARGS)
+	$(PYTEST) -m "(slow or engine or browser) and not cluster and not extras" $(ARGS)
 	@$(MAKE) --no-print-directory cluster
 
-# Ray beside what the project's own environment has, which stays as it is.
+# Ray and bitsandbytes beside what the project's own environment has, which stays as it is.
 RAY := build/ray
 cluster: install
 	@$(RAY)/bin/python -m pip --version >/dev/null 2>&1 || { $(PYTHON) -m venv $(RAY) && \
 	  $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 	  > $$($(RAY)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/pawl.pth; }
-	@$(RAY)/bin/python -m pip install --quiet --no-deps -r requirements/ray.txt
+	@$(RAY)/bin/python -m pip install --quiet --no-deps -r requirements/ray.txt -r requirements/qlora.txt
 	@$(RAY)/bin/python requirements/licences.py
-	PYTHONPATH=$(CURDIR) $(RAY)/bin/python -m pytest -m cluster tests/serve/engine/test_nodes.py tests/evals/test_cluster.py tests/refine/test_cluster.py $(ARGS)
+	PYTHONPATH=$(CURDIR) $(RAY)/bin/python -m pytest -m "cluster or extras" \
+	  tests/serve/engine/test_nodes.py tests/evals/test_cluster.py tests/refine/test_cluster.py tests/refine/test_4bit.py $(ARGS)
 
 demo: install
 	@$(PYTHON) -m pawl.cli demo $(ARGS)

@@ -219,6 +219,11 @@ class TrainSettings(BaseModel):
         description="what a night's training begins from; auto: the champion, or the base once the "
         "gate found that a training from this champion lost on a benchmark",
     )
+    load_in_4bit: bool = Field(
+        False,
+        description="the base while a LoRA is trained (QLoRA, needs bitsandbytes): a quarter of "
+        "the memory, more time",
+    )
     last_layers: int | None = Field(
         None, ge=1, description="of the base that learn, the rest is frozen; None: all"
     )

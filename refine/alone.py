@@ -35,6 +35,7 @@ from refine.replay import answers_path, generate_on_server
 from refine.search import RESULT, STUDY, Sampler, SearchJob
 from refine.search_space import BY_NAME, most_replay, space
 from refine.train import Job, train, trained_rows
+from refine.weights import check_4bit
 
 Say = Callable[[str], None]
 GRID_OVER = ("learning_rate", "n_epochs")
@@ -153,8 +154,8 @@ def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Sa
         snapshot_id: which one; None: a new one, of the feedback as it is now.
 
     Raises:
-        PawlError: the base can't be trained, a plugin can't be used, the snapshot is not there, or
-            there is nothing to learn.
+        PawlError: the base can't be trained, a plugin can't be used, a package is missing, the
+            snapshot is not there, or there is nothing to learn.
     """
     from feedback.snapshots import read_rows
 
@@ -163,6 +164,8 @@ def prepare(client: Client, settings: Settings, snapshot_id: str | None, say: Sa
         settings.model, settings.model_revision, cache_dir=settings.state_dir, tell=say
     )
     base.check.refuse("train", base.name)
+    if settings.train.load_in_4bit:
+        check_4bit()
     snapshot_dir = _snapshot(client, settings, snapshot_id)
     plan = choose(read_rows(snapshot_dir), settings, hidden_size=hidden_size_of(base.model_dir))
     if plan.method == "none":

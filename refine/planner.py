@@ -103,6 +103,7 @@ class Plan:
     patience_evals: int = 2
     n_threads: int | None = None
     seed: int = 0
+    load_in_4bit: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -195,6 +196,12 @@ def _check_stages(train: TrainSettings, kinds: Sequence[StageKind], method: str)
             f"train.start = 'champion' was asked for with train.tuning = {train.tuning!r}",
             "the champion is served as a LoRA, of which no such training can begin",
             "Set train.start to 'base', or train.tuning to 'lora' or 'rslora'",
+        )
+    if train.load_in_4bit and train.tuning in SERVED_AS_LORA:
+        raise PawlError(
+            f"train.load_in_4bit was asked for with train.tuning = {train.tuning!r}",
+            "what it leaves is measured against the layers' own weights, which 4 bits round",
+            "Set train.tuning to 'lora' or 'rslora', or train.load_in_4bit to false",
         )
     for name in ("label_smoothing", "neftune_alpha"):
         value = getattr(train, name)

@@ -47,6 +47,8 @@ def record(
     adapter_dir: Path,
     encoded: Sequence[tuple[list[int], int]],
     champion_dir: Path | None = None,
+    *,
+    on_cpu: bool = False,
 ) -> None:
     """Write an adapter's probe record, from a fresh load of what was saved: it is of the files, not
     of memory.
@@ -54,10 +56,11 @@ def record(
     Args:
         encoded: as of ``some_of``.
         champion_dir: an adapter to tell this one apart from, too.
+        on_cpu: of a base that the GPU may not hold in float32.
     """
     import torch
 
-    model = load(load_base(model_dir, torch.float32), adapter_dir).eval()
+    model = load(load_base(model_dir, torch.float32, on_cpu=on_cpu), adapter_dir).eval()
     champion = None
     if champion_dir is not None:
         model.load_adapter(str(champion_dir), adapter_name="champion")

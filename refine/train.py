@@ -30,7 +30,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,13 @@ from pawl.files import hold_lock, sync_dir, write_atomic, write_json
 from pawl.jobs import OnEvent, run_child, run_job
 from pawl.models import BaseModel
 from pawl.schemas import TrainingRow, asked_with
+from refine import replay
 from refine.checkpoints import DONE, Clock, StageCheckpoints, belongs_to, cut, discard
 from refine.domain import keep_traffic, needs_traffic, read_traffic, weigh
 from refine.monitoring import STEPS, Reporting, set_environment
 from refine.planner import KINDS, REPLAY_EPOCHS, Plan, n_layers_of
 from refine.recipe import header, make_recipe
-from refine.weights import as_lora, base_to_train, begin, load, misfit, tidy_config
+from refine.weights import as_lora, base_to_train, begin, load, load_base, misfit, tidy_config
 from refine.workers import ALONE, Together, Workers
 
 log = logging.getLogger("pawl.training")
@@ -253,7 +254,7 @@ def run(
     import torch
     import transformers
 
-    from refine import probe, replay, trainer
+    from refine import probe, trainer
     from refine.datasets import StageRows, build_stage, encoder_of
 
     if job.plan.n_threads:
@@ -280,7 +281,7 @@ def run(
 
     report({"stage": "replay"})
     kept_answers = replay.answers_path(job.replay_dir, job.base_fingerprint)
-    by_base = replay.answer_prompts(base, tokenizer, replay.MAX_ANSWER_TOKENS)
+    by_base = _answering(job, base, tokenizer)
     has_system = replay.has_system_role(tokenizer)
     replayed, replay_counts = replay.make_replay(
         job.plan, rows, kept_answers, by_base, has_system=has_system
@@ -292,6 +293,7 @@ def run(
     prompts = replay.to_watch(rows, n_watched, job.plan.seed, has_system=has_system)
     answers, _ = replay.fill_answers(kept_answers, prompts, by_base)
     general = replay.encode_answers(encode, prompts, answers)
+    del by_base
     began = _start(job, base, report)
     # The adapter that the last stage left, or the champion's.
     before: Path | None = job.champion_dir if began else None
@@ -370,7 +372,7 @@ def run(
     assert before is not None
     unfinished = job.work_dir / "adapter.tmp"
     unfinished.mkdir()
-    del base, by_base  # what follows loads what was saved, in float32
+    del base  # what follows loads what was saved, in float32
     trainer.release_memory()
     taught = probe.some_of(encode, list(kept.values()), kept_replay)
     served: dict[str, Any] = {}
@@ -393,7 +395,8 @@ def run(
         write_json(unfinished / PROBE, [])
     else:
         report({"stage": "probe"})
-        probe.record(job.model_dir, unfinished, taught, job.champion_dir)
+        on_cpu = job.plan.load_in_4bit
+        probe.record(job.model_dir, unfinished, taught, job.champion_dir, on_cpu=on_cpu)
     recipe = make_recipe(
         job,
         limit,
@@ -440,6 +443,17 @@ def prepare_process() -> None:
 
 def _recipe_of(workers: Workers) -> dict[str, Any]:
     return {"n_workers": workers.size} if workers.size > 1 else {}
+
+
+def _answering(job: Job, base: Any, tokenizer: Any) -> replay.AnswerPrompts:
+    """The base's own answers, for prompts that no engine answered. One in 4 bits is not asked: they
+    are kept for trainings on the whole base too."""
+    if not job.plan.load_in_4bit:
+        return replay.answer_prompts(base, tokenizer, replay.MAX_ANSWER_TOKENS)
+    whole = cache(load_base)
+    return lambda prompts: replay.answer_prompts(
+        whole(job.model_dir), tokenizer, replay.MAX_ANSWER_TOKENS
+    )(prompts)
 
 
 def _start(job: Job, base: Any, report: OnEvent) -> dict[str, Any]:

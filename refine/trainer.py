@@ -206,6 +206,7 @@ def run_stage(
     callbacks = [watch, to_tensorboard, saving(saved)]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
+    exact = {name: one.data for name, one in model.named_parameters() if one.requires_grad}
     trainer = trainer_class(
         model=model,
         args=config,
@@ -215,6 +216,9 @@ def run_stage(
         eval_dataset=Dataset.from_list(rows.validation) if has_validation else None,
         **({"data_collator": collator(tokenizer.pad_token_id)} if is_sft else {}),
     )
+    if plan.load_in_4bit:  # of such an adapter TRL made bf16, in which small steps are lost
+        for name, one in model.named_parameters():
+            one.data = exact.get(name, one.data)
     watch.trainer = trainer
     without_dropout(model, "ref")
 

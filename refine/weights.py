@@ -5,6 +5,10 @@
     full           every weight of the linear layers that a LoRA would change (``modules_to_save``);
                    embeddings, norms and head stay, since no adapter that vLLM serves changes them
 
+A LoRA may be trained on the base in 4 bits (``train.load_in_4bit``; QLoRA, Dettmers et al. 2023):
+its linear layers as NF4 with double quantisation, a quarter of bf16's memory. No engine serves that
+base, so the probe record, replay's answers and a search's held-out losses are of the whole one.
+
 What ``dora`` and ``full`` left is served as the LoRA that is nearest to it: of each layer's change
 of weights the truncated singular value decomposition, nearest in Frobenius's norm among all of its
 rank (Eckart and Young 1936). ``as_lora`` measures what that loses; probe, gate and promotion see
@@ -13,13 +17,16 @@ the LoRA alone, so nothing is judged that is not served. docs/design.md says why
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pawl.adapters import CONFIG, WEIGHTS
 from pawl.base_checks import LORA_LAYERS
+from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from refine.planner import Plan
 
@@ -29,19 +36,46 @@ OVERSAMPLING, N_POWER = 16, 4
 # What an adapter that is trained on must have as it is asked for.
 _SHAPE = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules",
           "layers_to_transform", "modules_to_save")  # fmt: skip
+BITSANDBYTES = "bitsandbytes>=0.50,<0.51"
 N_COMPARED = 32  # rows on which the served model is compared with the trained one
 
 
-def load_base(model_dir: Path, dtype: Any = None) -> Any:
-    """The base, in bf16 where the machine is fast in it; or in ``dtype``."""
+def load_base(
+    model_dir: Path, dtype: Any = None, *, on_cpu: bool = False, in_4bit: bool = False
+) -> Any:
+    """The base, in bf16 where the machine is fast in it; or in ``dtype``, in which a base in 4 bits
+    computes. On a GPU where there is one, unless ``on_cpu``."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     from refine.trainer import use_bf16
 
     dtype = dtype or (torch.bfloat16 if use_bf16(torch) else torch.float32)
+    device = "cuda" if torch.cuda.is_available() and not on_cpu else "cpu"
+    if in_4bit:
+        check_4bit()
+        nf4 = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        return AutoModelForCausalLM.from_pretrained(
+            str(model_dir), dtype=dtype, quantization_config=nf4, device_map={"": device}
+        ).eval()
     model = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=dtype)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return model.to(device).eval()
+
+
+def check_4bit() -> None:
+    """Raises PawlError: what a base in 4 bits needs is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise PawlError(
+            "train.load_in_4bit is set",
+            "the package bitsandbytes is not installed",
+            f"Type: {sys.executable} -m pip install '{BITSANDBYTES}' (or set it to false)",
+            code="not_installed",
+        )
 
 
 def base_to_train(model_dir: Path, plan: Plan) -> Any:
@@ -49,7 +83,8 @@ def base_to_train(model_dir: Path, plan: Plan) -> Any:
     less than bf16 can tell apart."""
     import torch
 
-    return load_base(model_dir, torch.float32 if plan.tuning == "full" else None)
+    dtype = torch.float32 if plan.tuning == "full" else None
+    return load_base(model_dir, dtype, in_4bit=plan.load_in_4bit)
 
 
 def begin(base: Any, plan: Plan) -> Any:

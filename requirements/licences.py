@@ -4,9 +4,9 @@ python requirements/licences.py            # says which package has a licence th
 python requirements/licences.py --list     # each package with its licence
 python requirements/licences.py --table    # how many packages have which
 
-It reads what the packages of the CPU lock, the model's and Ray's say of themselves where they are
-installed (Ray is in the environment of ``make cluster``, which runs this there). Others that are
-installed here (the GPU lock's own) are counted, not checked.
+It reads what the packages of the CPU lock, the model's, Ray's and QLoRA's say of themselves where
+they are installed (the last two in the environment of ``make cluster``, which runs this there).
+Others that are installed here (the GPU lock's own) are counted, not checked.
 
 ``pip-licenses`` (5.5, tried) would not do instead: it compares spellings ("MIT", "MIT License"),
 splits no SPDX expression, and knows neither exceptions with a reason nor locks.
@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 
 RULES = Path(__file__).with_name("licences.toml")
-LOCKS = tuple(RULES.with_name(name) for name in ("cpu.txt", "model.txt", "ray.txt"))
+LOCKS = tuple(RULES.with_name(name) for name in ("cpu.txt", "model.txt", "ray.txt", "qlora.txt"))
 # As packages write it, in their field "License" or as a classifier, and as SPDX does.
 SPDX = {
     "apache": "Apache-2.0",

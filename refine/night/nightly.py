@@ -38,6 +38,7 @@ from refine.night.budget import OUT_OF_TIME
 from refine.night.progress import Progress, usual_seconds
 from refine.night.state import Run, as_begun, promotion_of
 from refine.night.steps import STEPS, Night, Say, Step, alike
+from refine.weights import check_4bit
 
 log = logging.getLogger("pawl.night")
 
@@ -276,6 +277,8 @@ def check_settings(settings: Settings, base: BaseModel, suite: Suite) -> None:
     base.check.refuse("train", base.name)
     plugins.check(settings, plugins.OF_NIGHTS)  # one carried on may have begun with others
     check_packages(settings.monitoring.report_to)
+    if settings.train.load_in_4bit:
+        check_4bit()
     gate_rules(settings.gate, suite)
     anchor = settings.gate.anchor
     if anchor == BASE_VERSION:
