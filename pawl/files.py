@@ -19,6 +19,7 @@ from typing import Any
 from pawl.errors import PawlError
 
 PRIVATE = 0o700  # of a folder: its owner's alone
+LOOK_SECONDS = 0.1  # who asks whether a lock is held has it for an instant
 _TICK_SECONDS = 0.02  # two of the kernel's slowest clock (100 Hz), which stamps files
 
 
@@ -210,13 +211,13 @@ def hold_lock(
         shared: with all others who share it; else nobody else holds it.
 
     Raises:
-        PawlError: somebody else holds it, after ``wait_seconds`` still; the message names the
-            process id of who took it last.
+        PawlError: somebody else holds it, after ``wait_seconds`` still (``LOOK_SECONDS`` at
+            least); the message names the process id of who took it last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as file:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        if not _locked_within(wait_seconds, file.fileno(), kind):
+        if not _locked_within(max(LOOK_SECONDS, wait_seconds), file.fileno(), kind):
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise PawlError(

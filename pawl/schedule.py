@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pawl.settings import ScheduleSettings
 
 SCHEDULE_LOG = "schedule.jsonl"  # in the state folder
+NIGHTS_LOCK = "nightly.lock"  # beside it: of a night, pawl train and pawl search, one at a time
 # set: from here on due times count, under the schedule that ``reason`` names. began: by a process
 # that may have been killed since.
 Outcome = Literal["set", "began", "ran", "no_run", "stopped", "failed", "skipped", "missed"]

@@ -24,6 +24,7 @@ from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sha256_json, write_atomic, write_json
 from pawl.jobs import Event, run_job
 from pawl.models import BaseModel, resolve_model
+from pawl.schedule import NIGHTS_LOCK
 from pawl.settings import Settings
 from refine.augment import augment
 from refine.checkpoints import discard
@@ -63,7 +64,7 @@ def train_alone(
     """
     from evals.report.report import write_report
 
-    with hold_lock(settings.state_dir / "nightly.lock", "a night is running", "Wait for it to end"):
+    with hold_lock(settings.state_dir / NIGHTS_LOCK, "a night is running", "Wait for it to end"):
         check_packages(settings.monitoring.report_to)
         work = prepare(client, settings, snapshot_id, say)
         plan, snapshot_dir = work.plan, work.snapshot_dir
@@ -235,7 +236,7 @@ def search_alone(
             "one training keeps this machine busy, and train.ray_address names no cluster",
             "Set it, or leave --at-once out",
         )
-    with hold_lock(settings.state_dir / "nightly.lock", "a night is running", "Wait for it to end"):
+    with hold_lock(settings.state_dir / NIGHTS_LOCK, "a night is running", "Wait for it to end"):
         work = prepare(client, settings, snapshot_id, say)
         held_out_kind(work.plan)  # refused before anything is made
         known = space(

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pawl.errors import PawlError
 from pawl.files import is_locked
 from pawl.jobs import child_environment, module_command
-from pawl.schedule import SCHEDULE_LOG, Schedule, ScheduleLog, Scheduler
+from pawl.schedule import NIGHTS_LOCK, SCHEDULE_LOG, Schedule, ScheduleLog, Scheduler
 from pawl.settings import Settings
 
 POLL_SECONDS = 20.0  # also how late a change of the machine's clock is seen
@@ -50,7 +50,7 @@ class Nights:
     ) -> None:
         self._schedule = Schedule(settings.schedule)
         self._log_path = settings.state_dir / SCHEDULE_LOG
-        self._lock = settings.state_dir / "nightly.lock"
+        self._lock = settings.state_dir / NIGHTS_LOCK
         self._output = settings.logs_dir / OUTPUT
         self._clock, self._poll_seconds = clock, poll_seconds
         night = [*module_command("pawl.cli"), "--state-dir", str(settings.state_dir), *arguments]

@@ -29,6 +29,7 @@ from pawl.client import Client
 from pawl.errors import PawlError
 from pawl.files import hold_lock
 from pawl.models import BaseModel, resolve_model
+from pawl.schedule import NIGHTS_LOCK
 from pawl.server import wait_ready
 from pawl.settings import Settings
 from refine.monitoring import check_packages
@@ -107,7 +108,7 @@ def run_night(
     """
     began = time.monotonic()
     plugins.check(settings, plugins.OF_NIGHTS)
-    lock = settings.state_dir / "nightly.lock"
+    lock = settings.state_dir / NIGHTS_LOCK
     with (
         # Whoever looks whether a night runs holds the lock for a moment.
         hold_lock(lock, "another night is running", "Wait for it to end", wait_seconds=0.3),

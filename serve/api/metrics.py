@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from pawl.errors import PawlError
-from pawl.schedule import FINAL
+from pawl.files import is_locked
+from pawl.schedule import FINAL, NIGHTS_LOCK
 
 if TYPE_CHECKING:
     from feedback.store import Store
@@ -148,6 +149,11 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.night_running = Gauge(
+            "pawl_night_running",
+            "1 while a night runs, or pawl train or pawl search, of which one runs at a time.",
+            registry=self.registry,
+        )
         self._nights_of = (0, 0)  # time and size of the file when it was read
         self.http_requests = Counter(
             "pawl_http_requests",
@@ -173,6 +179,8 @@ class Metrics:
             await self._ask_engine(engine)
 
     def _read_nights(self, log: ScheduleLog) -> None:
+        with contextlib.suppress(OSError):
+            self.night_running.set(is_locked(log.path.with_name(NIGHTS_LOCK)))
         with contextlib.suppress(OSError):  # no night was due yet, or the file can't be read
             status = log.path.stat()
             if self._nights_of == (status.st_mtime_ns, status.st_size):

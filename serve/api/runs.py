@@ -16,6 +16,7 @@ from pawl.curves import read_curves
 from pawl.errors import PawlError
 from pawl.files import is_locked, open_regular, read_regular
 from pawl.runs import ENDED, PROGRESS, seconds_since
+from pawl.schedule import NIGHTS_LOCK
 from pawl.schemas import (
     CurveOfRun,
     ItemScore,
@@ -189,7 +190,7 @@ def running_night(settings: Settings, store: Store) -> Run | None:
 
 def progress_of(settings: Settings, run: Mapping[str, Any]) -> RunProgress | None:
     """Where a run is, while its night works on it: its process holds the nights' lock."""
-    lock = settings.state_dir / "nightly.lock"
+    lock = settings.state_dir / NIGHTS_LOCK
     if run["status"] in ENDED:
         return None
     try:

@@ -150,6 +150,9 @@ def test_health_is_asked_where_it_is() -> None:
         assert RULES[f"GET {path}"].role is None
 
 
+OF_PROMETHEUS = {"instance", "job"}  # the labels that it gives
+
+
 def queries() -> Iterator[str]:
     board = json.loads((DEPLOY / "monitoring/grafana/dashboards/pawl.json").read_text())
     for panel in board["panels"]:
@@ -169,10 +172,10 @@ def test_queries_ask_for_metrics_and_labels_that_exist() -> None:
         [*names] = re.findall(r"\bpawl_\w+", query)
         assert names or 'up{job="pawl"}' in query, query
         assert set(names) <= set(labels), query
+        for name, selector in re.findall(r"\b(pawl_\w+)\{([^}]*)\}", query):
+            assert set(re.findall(r"(?:^|,)(\w+)=~?\"", selector)) - OF_PROMETHEUS <= labels[name]
         used = {one for group in re.findall(r"by \(([^)]*)\)", query) for one in group.split(", ")}
-        used |= set(re.findall(r"[{,](\w+)=~?\"", query)) - {"job"}
-        used -= {"instance"}  # Prometheus' own, as job is
-        assert all(used <= labels[name] for name in names), query
+        assert used - OF_PROMETHEUS <= set().union(*(labels[name] for name in names)), query
         asked |= {re.sub("_(total|bucket)$", "", name) for name in names}
     exported = {family.name for family in metrics.registry.collect()}
     assert exported == asked, "each metric is on the dashboard"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from feedback.store import Store
-from pawl.schedule import SCHEDULE_LOG, Event, ScheduleLog
+from pawl.files import hold_lock
+from pawl.schedule import NIGHTS_LOCK, SCHEDULE_LOG, Event, ScheduleLog
 from serve.api.metrics import Metrics, load_of
 
 
@@ -54,7 +55,10 @@ def test_two_scrapes_at_once_ask_once_and_get_the_same(tmp_path: Path) -> None:
     assert b"pawl_night_timestamp_seconds{" not in metrics.text()  # none was due yet
     for at, outcome in (("01", "ran"), ("02", "failed"), ("03", "began"), ("04", "ran")):
         nights.append(Event(None, f"2026-11-{at}T02:17:00.000000Z", outcome))
+    with hold_lock(nights.path.with_name(NIGHTS_LOCK), "a night", "Wait"):
+        assert b"pawl_night_running 1.0" in asyncio.run(scrape())
     text = asyncio.run(scrape()).decode()
+    assert "pawl_night_running 0.0" in text
     found = dict(re.findall(r'pawl_night_timestamp_seconds\{outcome="(\w+)"\} (\S+)', text))
     assert {name: float(at) for name, at in found.items()} == {
         "ran": datetime(2026, 11, 4, 2, 17, tzinfo=UTC).timestamp(),
