@@ -72,11 +72,11 @@ class Plan:
     many replay prompts are drawn; SFT takes them in ``REPLAY_EPOCHS`` parts. ``beta`` is the
     strength of DPO's and KTO's pull to the reference. ``patience_evals``: with enough
     validation rows (``refine.trainer``) DPO and KTO stop after as many evaluations (one an epoch)
-    without a better loss of these. ``max_minutes``
-    bounds all stages together. ``trainer``: of an installed package, which changes how the stages
-    train (``pawl/protocols.py``). ``start`` "champion": from the job's, where it has its shape.
-    ``served_rank``: of the LoRA that what was trained is served as, where it is none itself
-    (``refine/weights.py``).
+    without a better loss of these. ``max_minutes`` bounds all stages together; of what is left of
+    it each has an equal share with those that follow. ``trainer``: of an installed package, which
+    changes how the stages train (``pawl/protocols.py``). ``start`` "champion": from the job's,
+    where it has its shape. ``served_rank``: of the LoRA that what was trained is served as, where
+    it is none itself (``refine/weights.py``).
     """
 
     method: Method

@@ -109,7 +109,8 @@ def run_stage(
     workers: Workers = ALONE,
 ) -> StageResult:
     """Train ``model`` (a PeftModel) in place, up to the plan's ``max_minutes`` on the clock of
-    ``saved``; from ``interrupted`` on, a checkpoint of it.
+    ``saved``, which it shares with the stages that follow; from ``interrupted`` on, a checkpoint of
+    it.
 
     What the trainer logs at each step is appended to ``work_dir/steps.jsonl``: ``{"stage": "dpo",
     "step": 3, "loss": 0.61, "rewards/margins": 0.2, ...}``, of validation ``{"eval_loss": ...}``,
@@ -202,7 +203,8 @@ def run_stage(
     log.add_text(f"recipe/{stage.kind}", reporting.as_text)
     to_tensorboard = TensorBoardCallback(log)
     begun = interrupted[1] if interrupted else None
-    watch = _watch(stage, plan, report, work_dir / STEPS, saved, begun, general, workers)
+    n_left = len(plan.stages) - plan.stages.index(stage)
+    watch = _watch(stage, n_left, plan, report, work_dir / STEPS, saved, begun, general, workers)
     callbacks = [watch, to_tensorboard, saving(saved)]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
@@ -418,6 +420,7 @@ def use_bf16(torch: Any) -> bool:
 
 def _watch(
     stage: Stage,
+    n_left: int,
     plan: Plan,
     report: Report,
     steps_path: Path,
@@ -427,8 +430,8 @@ def _watch(
     workers: Workers,
 ) -> Any:
     """A callback that reports progress and ends training: when the corrections are learned, when
-    the time is over, at the first loss that is no number. It goes on from ``begun``, and says how
-    far it came."""
+    its share of the time is over (of ``n_left`` stages), at the first loss that is no number. It
+    goes on from ``begun``, and says how far it came."""
     from transformers import TrainerCallback
 
     is_sft = stage.kind == "sft"
@@ -506,7 +509,7 @@ def _watch(
             max_steps = state.max_steps
             cool_steps = self.trainer.cool_steps if is_sft else 0
             seconds_a_step = (clock.seconds - self.began) / state.global_step
-            max_seconds = max(1.0, 60 * plan.max_minutes - self.began)
+            max_seconds = max(1.0, (60 * plan.max_minutes - self.began) / n_left)
             seconds = (state.global_step + cool_steps) * seconds_a_step  # if it stops after these
             is_late, is_in_time = workers.first(
                 [seconds > max_seconds, seconds < IN_TIME * max_seconds]

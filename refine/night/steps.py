@@ -184,7 +184,11 @@ def plan(night: Night) -> Result:
     rows = read_rows(night.snapshot_dir)
     hidden_size = hidden_size_of(night.base.model_dir)
     start = start_of(night.settings, night.run.state.champion, night.champion_dir)
-    chosen = replace(choose(rows, night.settings, hidden_size=hidden_size), start=start)
+
+    def choice(settings: Settings) -> Plan:
+        return replace(choose(rows, settings, hidden_size=hidden_size), start=start)
+
+    chosen = choice(night.settings)
     content = read_json(night.path("snapshot.json"))["content_sha256"]
     train = night.settings.train
     phrasings = {"augment": [train.augment, train.max_synthetic_share]} if train.augment else {}
@@ -212,8 +216,7 @@ def plan(night: Night) -> Result:
         budget = _share_time(night, night.until)
         ended, said = budget.problem, f". {budget}"
         detail |= {"budget": asdict(budget)}
-        shorter = choose(rows, budget.applied(night.settings), hidden_size=hidden_size)
-        chosen = replace(shorter, start=start)
+        chosen = choice(budget.applied(night.settings))
     write_json(night.path("plan.json"), chosen.as_json())
     if ended:
         return Result(f"no run: {ended}", detail | {"outcome": "no_run", "reason": ended})

@@ -34,7 +34,7 @@ from refine.planner import Stage, choose
 from refine.replay import Answer, answers_path, fill_answers, to_replay
 from refine.sft import LEARNED
 from tests.adapters_for_tests import MODULES
-from tests.refine.interrupted import run_until
+from tests.refine.interrupted import rows_of, run_until
 from tests.refine.tiny import COLOURS, answers, ask, corrections, row, says, write_snapshot
 
 pytestmark = pytest.mark.slow
@@ -430,6 +430,23 @@ def test_contradictions_do_not_keep_training_going(world_model: Path, tmp_path: 
     assert stage["n_steps"] < stage["max_steps"] / 2
 
 
+def test_kto_begins_at_a_champion_that_was_trained_with_dropout(
+    world_model: Path, tmp_path: Path
+) -> None:
+    """Its reference is the champion as it answers, without dropout."""
+    options = {"lora_dropout": 0.5, "n_replay_rows": 0}
+    champion = job(world_model, tmp_path / "champion", corrections(8), n_epochs=10, **options)
+    train.run(champion)
+    task = job(world_model, tmp_path / "on", rows_of("kto"), method="kto", start="champion",
+               n_epochs=2, **options)  # fmt: skip
+    train.run(replace(task, champion_dir=champion.out_dir))
+    recipe = read_manifest(task.out_dir).recipe
+    assert recipe["start"]["champion"] == read_manifest(champion.out_dir).fingerprint
+    first = recipe["stages"][0]["first_validation"]
+    assert first["eval_rewards/chosen"] == pytest.approx(0.0, abs=1e-4)
+    assert first["eval_rewards/rejected"] == pytest.approx(0.0, abs=1e-4)
+
+
 def test_training_ends_when_its_time_is_over(world_model: Path, tmp_path: Path) -> None:
     slow = {"learning_rate": 1e-7, "n_epochs": 100_000, "max_minutes": 0.05}
     task = job(world_model, tmp_path, corrections(9), n_replay_rows=0, **slow)
@@ -437,6 +454,16 @@ def test_training_ends_when_its_time_is_over(world_model: Path, tmp_path: Path) 
     stage = read_manifest(task.out_dir).recipe["stages"][0]
     assert stage["stopped_because"] == "out of time"
     assert stage["n_steps"] < stage["max_steps"] / 2
+
+
+def test_sft_leaves_half_of_the_time_to_dpo(world_model: Path, tmp_path: Path) -> None:
+    slow = {"learning_rate": 1e-7, "n_epochs": 100_000, "max_minutes": 0.3}
+    task = job(world_model, tmp_path, corrections(9), n_replay_rows=0, method="sft+dpo", **slow)
+    train.run(task)
+    sft, dpo = read_manifest(task.out_dir).recipe["stages"]
+    assert (sft["stopped_because"], dpo["stopped_because"]) == ("out of time", "out of time")
+    assert dpo["n_steps"] > 1
+    assert sft["seconds"] < 0.75 * 60 * 0.3
 
 
 def test_a_machine_that_was_busy_for_a_while_does_not_end_a_training(
