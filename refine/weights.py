@@ -60,8 +60,10 @@ def load_base(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
+        # accelerate trains it where it was loaded, and compares the GPU's number.
+        where = {"": 0 if device == "cuda" else device}
         return AutoModelForCausalLM.from_pretrained(
-            str(model_dir), dtype=dtype, quantization_config=nf4, device_map={"": device}
+            str(model_dir), dtype=dtype, quantization_config=nf4, device_map=where
         ).eval()
     model = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=dtype)
     return model.to(device).eval()
