@@ -164,7 +164,8 @@ def restore(path: Path, state_dir: Path) -> Backup:
     every table by number and hash. It is whole, or nothing of it is there.
 
     Raises:
-        PawlError: the folder isn't empty, or the file is no whole backup.
+        PawlError: the folder isn't empty, is a mount point or can't be written, or the file is no
+            whole backup.
     """
     state_dir = state_dir.resolve()  # "." has no name
     if state_dir.exists() and (not state_dir.is_dir() or any(state_dir.iterdir())):
@@ -172,6 +173,12 @@ def restore(path: Path, state_dir: Path) -> Backup:
             f"{state_dir} is not empty",
             "a backup is restored into an empty folder, and nothing is overwritten",
             "Name another with --state-dir, or move it away",
+        )
+    if os.path.ismount(state_dir):
+        raise PawlError(
+            f"{state_dir} is a mount point",
+            "the whole folder is put in its place at once, and nothing takes a mount point's",
+            f"Name a folder in it: --state-dir {state_dir / 'state'}",
         )
     work = state_dir.with_name(f".{state_dir.name}.restoring-{secrets.token_hex(4)}")
     try:
@@ -181,8 +188,15 @@ def restore(path: Path, state_dir: Path) -> Backup:
         state_dir.mkdir(exist_ok=True)
         work.rename(state_dir)  # takes the place of an empty folder
         sync_dir(state_dir.parent)
-    except (OSError, tarfile.TarError) as err:
+    except tarfile.TarError as err:
         raise _no_backup(path, str(err)) from err
+    except OSError as err:
+        raise PawlError(
+            f"{state_dir} can't be made",
+            str(err),
+            "Nothing was restored; make room or a folder that you may write, or name another with "
+            "--state-dir",
+        ) from err
     finally:
         shutil.rmtree(work, ignore_errors=True)
     files = manifest["files_sha256"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -130,3 +132,25 @@ def test_what_is_no_whole_backup_restores_nothing(
     assert err.value.code == "bad_backup"
     assert list(empty.iterdir()) == []
     assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "one.backup", "state"]
+
+
+@pytest.mark.slow
+def test_a_place_that_can_not_be_taken_is_named(settings: Settings, tmp_path: Path) -> None:
+    """The backup is whole: nobody is told to take another copy."""
+    path, mounted = tmp_path / "one.backup", tmp_path / "mounted"
+    with Store.open(settings.database_path) as store:
+        back_up(store, settings, path)
+    with pytest.raises(PawlError, match="can't be made") as caught:
+        restore(path, path / "state")
+    assert "--state-dir" in caught.value.do
+    mounted.mkdir()
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs none {mounted}"
+    if subprocess.run([*alone, mount], check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount: a restore onto a mount point was NOT TESTED")
+    typed = f"{sys.executable} -m pawl.cli --state-dir {mounted} restore {path}"
+    done = subprocess.run(
+        [*alone, f"{mount} && {typed}"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"--state-dir {mounted / 'state'}" in done.stderr
