@@ -102,14 +102,14 @@ def quarantined(
             by_rater[feedback.rater_id].append((at, feedback.feedback_id))
     for written in by_rater.values():
         written.sort()
-        for first, last in zip(written, written[MOST_A_MINUTE:], strict=False):
-            if last[0] - first[0] < 60:
-                burst = [row_id for at, row_id in written if first[0] <= at <= last[0]]
+        for first, (last, _) in enumerate(written[MOST_A_MINUTE:]):
+            burst = written[first : first + MOST_A_MINUTE + 1]
+            if (seconds := last - burst[0][0]) < 60:
                 reason = (
                     f"quarantine: more than {MOST_A_MINUTE} corrections by one rater in a minute"
                 )
-                figures = f"{len(burst)} in {last[0] - first[0]:.0f} seconds"
-                reasons |= dict.fromkeys(burst, (reason, figures))
+                figures = f"{len(burst)} in {seconds:.0f} seconds"
+                reasons.update((row_id, (reason, figures)) for _, row_id in burst)
     most = max(MOST_COPIES, MOST_COPIES_FRACTION * len({cluster for _, cluster in corrections}))
     for written_for in by_text.values():
         n_prompts = len({cluster for _, cluster in written_for})

@@ -128,7 +128,7 @@ def calls_can_be_rendered(calls: list[dict[str, Any]]) -> bool:
     the prompt by the engine."""
     try:
         return all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 CODE = re.compile(r"(`{3,}|~{3,}).*?(?:\1|\Z)|`[^`\n]*`", re.S)
-ADDRESS = re.compile(r"\S+://\S+|www\.\S+|\S+@\S+")
+# From the beginning of a word: tried at each character, a long one would take its square.
+ADDRESS = re.compile(r"(?<!\S)\S+://\S+|www\.\S+|(?<!\S)\S+@\S+")
 
 
 @dataclass(frozen=True, slots=True)

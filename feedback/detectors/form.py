@@ -67,15 +67,16 @@ def _has_json(text: str) -> bool:
     """Whether the answer holds JSON: as a whole, a fenced part, a line or what braces enclose."""
     parts = [text, *re.findall(r"```\w*\n(.*?)```", text, re.S), *text.split("\n\n")]
     parts += [line for line in text.split("\n") if line.strip().startswith(("{", "["))]
-    if match := re.search(r"[{\[].*[}\]]", text, re.S):
-        parts.append(match[0])
+    begin, end = re.search(r"[{\[]", text), max(text.rfind("}"), text.rfind("]"))
+    if begin and begin.start() < end:
+        parts.append(text[begin.start() : end + 1])
     return any(_is_json(part) for part in parts)
 
 
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

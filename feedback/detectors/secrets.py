@@ -29,14 +29,14 @@ _PRIVATE_KEY = re.compile(
     r"BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-+\s*(?:\\n)?[\w+/=:\\ -]{16}"
 )
 _JWT = re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}")
-_IN_ADDRESS = re.compile(r"\w+://[^\s:/@]*:([^\s:/@]+)@")
+_IN_ADDRESS = re.compile(r"\b\w+://[^\s:/@]*:([^\s:/@]+)@")
 _WORD = (
     r"(?:pass(?:word|wd|phrase)|passwort|kennwort|contraseñ?a|contrasena|mot de passe|senha"
     r"|wachtwoord|hasło|pwd|_pass|secret|api[ _-]?key|access[ _-]?key|account[ _-]?key|auth[ _-]?token"
     r"|access[ _-]?token|encryption[ _-]?key|token)"
 )
 _SAID = re.compile(
-    rf"(?i){_WORD}\w*[\"'\]]*(?:\s+(?:of|for|für|del|de la|du|der|des|you|administrat\w+|to)\b[^.:=\n]{{0,40}}?"
+    rf"(?i){_WORD}\w*+[\"'\]]*(?:\s+(?:of|for|für|del|de la|du|der|des|you|administrat\w+|to)\b[^.:=\n]{{0,40}}?"
     rf"|\s+administrateur)?\s*(?::=|=>|[:=]|\s(?:is(?: still)?|lautet|ist|est|es|è|é|jest))\s*[\"'`]?"
     rf"([^\s\"'`,;]{{6,}})|{_WORD}\s([\w+/=-]{{20,}})|(?:-p|--password[ =]|password \"|auth ?= ?\([^,()]+,"
     rf" ?[\"'])([^\s\"'`,;)]{{8,}})"

@@ -447,7 +447,7 @@ def test_an_answer_that_calls_a_tool_is_not_learned_but_what_it_should_have_said
     assert curated.rejections == {"the answer calls a tool, and only texts are learned": 3}
 
 
-@pytest.mark.parametrize("arguments", ["", '{"a": ', "[1]"])
+@pytest.mark.parametrize("arguments", ["", '{"a": ', "[1]", "[" * 5000])
 def test_a_history_whose_calls_can_not_be_read_is_not_learned_from(
     store: Store, settings: Settings, arguments: str
 ) -> None:

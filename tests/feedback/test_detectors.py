@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from feedback.detectors import DETECTORS, detectors
+from feedback.detectors.answer import Answer
 from tests.feedback.detector_samples.load import names, samples
 
 # Lowest precision and recall; what was measured stands in docs/measurements.md.
@@ -38,3 +41,17 @@ def test_precision_and_recall(name: str) -> None:
     wrong = [sample.answer.text for sample, is_found in found if is_found != sample.label]
     assert precision >= FLOORS[name][0], wrong
     assert recall >= FLOORS[name][1], wrong
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 50_000, "{" * 50_000, "password" * 6_000, f"```json\n{'[' * 50_000}\n```"]
+)
+def test_no_answer_takes_a_detector_long(text: str) -> None:
+    """Also what a model that got stuck wrote; a pattern that is tried at each character of it in
+    vain took half a minute."""
+    for detector in DETECTORS:
+        detector.score(Answer("A sentence that lets dictionaries be read."))
+    began = time.process_time()
+    scores = {one.name: one.score(Answer(text, "Answer in JSON")) for one in DETECTORS}
+    assert time.process_time() - began < 5
+    assert scores["format"] >= 1  # none of them is JSON

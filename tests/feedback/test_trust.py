@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from feedback.curation import Curated, curate
-from feedback.raters import Raters
+from feedback.raters import Raters, quarantined
 from feedback.snapshots import freeze
 from feedback.store import Store
 from pawl.schemas import Key, Role, utc_now
@@ -131,6 +132,16 @@ def test_a_phrase_that_few_carry_everywhere_is_put_aside(
     assert len({row.origin["feedback_id"] for row in curated.rows}) == 120 - 15
     put_aside = [n for why, n in curated.rejections.items() if "quarantine" in why]
     assert sum(put_aside) == 15
+
+
+def test_a_flood_of_corrections_is_put_aside_in_time_that_grows_with_it() -> None:
+    at = utc_now()
+    flood = [(make_feedback("one", rater_id="bot", correction=str(n), created_at=at), str(n))
+             for n in range(10_000)]  # fmt: skip
+    began = time.process_time()
+    aside = quarantined(flood, Raters())
+    assert time.process_time() - began < 5  # as its square it took half a minute
+    assert aside.keys() == {feedback.feedback_id for feedback, _ in flood}
 
 
 def test_what_nobody_writes_by_hand_is_put_aside(store: Store, settings: Settings) -> None:
