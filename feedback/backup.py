@@ -141,6 +141,14 @@ def write_backup(state_dir: Path, copy: dict[str, Any], path: Path) -> Backup:
                 tar.addfile(entry, io.BytesIO(data))
             raw.flush()
             os.fsync(raw.fileno())
+        digest, size = sha256_file(unfinished), unfinished.stat().st_size
+        line = {"path": str(path.absolute()), "created_at": manifest["created_at"],
+                "sha256": digest, "n_bytes": size}  # fmt: skip
+        # Before it is there: an erasing names every backup that may hold somebody's rows.
+        with (state_dir / BACKUPS).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            os.fsync(log.fileno())
         os.link(unfinished, path)  # unlike a rename it never takes the place of what is there
         sync_dir(path.parent)
     except OSError as err:
@@ -151,11 +159,6 @@ def write_backup(state_dir: Path, copy: dict[str, Any], path: Path) -> Backup:
         ) from err
     finally:
         unfinished.unlink(missing_ok=True)
-    digest, size = sha256_file(path), path.stat().st_size
-    line = {"path": str(path.absolute()), "created_at": manifest["created_at"],
-            "sha256": digest, "n_bytes": size}  # fmt: skip
-    with (state_dir / BACKUPS).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
     return Backup(path, len(hashes), size, digest, copy["tables"], found)
 
 

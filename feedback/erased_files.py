@@ -31,6 +31,9 @@ from pawl.text import texts_of
 NO_TEXTS = (".safetensors", ".arrow", ".pt", ".pth", ".bin", ".gguf", ".npz")
 DATABASE = "pawl.duckdb"  # and what begins so: the store looks after these
 ITEMS = "items.jsonl"
+# Prompts that a training weighs rows by (``refine.domain``), without a word on whose they are; one
+# that is carried on asks for them anew.
+TRAFFIC = "traffic.jsonl"
 UNFINISHED = ".unfinished.json"  # ends the name of a plan, which is looked after by itself
 Decode = Callable[[list[int]], str]
 
@@ -215,8 +218,8 @@ def _has_turn(text: str, message: str) -> bool:
 
 
 def redact_runs(runs_dir: Path, redactor_for: Callable[[], Redactor]) -> dict[str, list[str]]:
-    """Take the person's ids and texts out of the runs' JSON and HTML; the files changed, by run.
-    Scores stay."""
+    """Take the person's ids and texts out of the runs' JSON and HTML, and delete their traffic; the
+    files changed, by run. Scores stay."""
     changed: dict[str, list[str]] = {}
     for run in sorted(path for path in runs_dir.glob("*") if path.is_dir()):
         redactor = redactor_for()  # a run's page is made of its own files
@@ -227,7 +230,10 @@ def redact_runs(runs_dir: Path, redactor_for: Callable[[], Redactor]) -> dict[st
         ]
         # Pages last: they are redacted by what was found in the JSON.
         for path in sorted(files, key=lambda one: (one.suffix == ".html", str(one))):
-            if redact_file(path, redactor):
+            is_traffic = path.name == TRAFFIC
+            if is_traffic:
+                path.unlink()
+            if is_traffic or redact_file(path, redactor):
                 changed.setdefault(run.name, []).append(str(path.relative_to(run)))
     return changed
 
@@ -248,11 +254,11 @@ def redact_file(path: Path, redactor: Redactor) -> bool:
             )
         else:
             after = "".join(_redacted_line(line, redactor) for line in _lines(text))
-    except ValueError:
-        return False  # not JSON: the search at the end looks at its bytes
+    except (ValueError, RecursionError):
+        return False  # no JSON that can be read: the search at the end looks at its bytes
     if after == text:
         return False
-    write_atomic(path, after)
+    write_atomic(path, after.encode("utf-8", "backslashreplace"))
     manifest = path.with_name(MANIFEST)
     if path.name == ITEMS and manifest.exists():
         values = read_json(manifest)
@@ -338,9 +344,9 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
                 continue
             text = path.read_text("utf-8-sig")
             records, is_array = _records(text, path.suffix == ".jsonl")
-        except (OSError, ValueError):  # no JSON
+            kept = [record for record in records if not is_theirs(record)]
+        except (OSError, ValueError, RecursionError):  # no JSON, or nested too deeply
             continue
-        kept = [record for record in records if not is_theirs(record)]
         if len(kept) == len(records):
             continue
         after = (
@@ -348,7 +354,8 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
             if is_array
             else "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
         )
-        write_atomic(path, after, mode=0o640)
+        # Half a surrogate pair, which no UTF-8 has, becomes the escape that it was read from.
+        write_atomic(path, after.encode("utf-8", "backslashreplace"), mode=0o640)
         erased[str(path.relative_to(exchange_dir))] = len(records) - len(kept)
     return erased
 

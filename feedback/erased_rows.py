@@ -398,20 +398,18 @@ def _own_system_prompts(
 
 
 def changes_of(
-    selection: Selection, redactor: Redactor | None = None, theirs: Theirs | None = None
+    selection: Selection, redactor: Redactor, theirs: Theirs
 ) -> Callable[[DuckDBPyConnection, int, int], Changes]:
     """What ``feedback.rewriting`` leaves out and changes.
 
     Args:
-        redactor, theirs: for what other tables say of it; None where nothing can.
+        redactor, theirs: for what other tables say of it.
     """
 
     def find(cursor: DuckDBPyConnection, first: int, last: int) -> Changes:
         between = f"seq > {first} AND seq <= {last}"
         columns = table_columns(cursor)
         changes = _dropped(cursor, selection, columns["feedback"], between)
-        if redactor is None or theirs is None:
-            return changes
         for table, column in _ORIGINS:
             found = _rows(cursor, f"SELECT seq, {column} FROM main.{table} WHERE {between}")
             changes.setdefault(table, TableChanges()).dropped.update(

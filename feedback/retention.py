@@ -63,14 +63,12 @@ def _erase_by_age(
             ).fetchall()
         if not gone and not said:
             continue
-        redactor = theirs = None
-        if not keeps_rated:
-            theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
-            theirs.ids = theirs.completion_ids | theirs.feedback_ids
-            snapshots = _erase_rows(store, settings, theirs, decode)
-            theirs.ids |= theirs.row_ids()
-            search, *_ = theirs.searches()
-            redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
+        theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
+        theirs.ids = theirs.completion_ids | theirs.feedback_ids
+        snapshots |= _erase_rows(store, settings, theirs, decode)
+        theirs.ids |= theirs.row_ids()
+        search, *_ = theirs.searches()
+        redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
         changed = store.rewriter.rewrite(changes_of(selection, redactor, theirs))
         for name, table in (("n_answers", "completions"), ("n_feedback", "feedback")):
             count = changed.get(table, {"n_before": 0, "n_after": 0})

@@ -97,6 +97,17 @@ def test_what_links_lead_to_is_in_it_and_it_is_not_in_what_it_copies(
     assert left == ["adapters", "pawl.duckdb"]
 
 
+def test_a_backup_of_which_no_erasing_would_know_is_not_there(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (settings.state_dir / "backups.jsonl").mkdir(parents=True)  # can't be written
+    with Store.open(settings.database_path) as store:
+        answered(store)
+        with pytest.raises(PawlError, match=r"backups\.jsonl: Is a directory"):
+            back_up(store, settings, tmp_path / "one.backup")
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
 def spoil(path: Path, how: str) -> None:
     raw = path.read_bytes()
     if how == "cut":

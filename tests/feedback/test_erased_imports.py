@@ -168,3 +168,16 @@ def test_what_can_t_be_read_ends_no_erasing_and_is_named(
         "exchange/b.txt",
         "exchange/closed (not searched: Permission denied)",
     ]
+
+
+def test_odd_files_in_the_exchange_folder_end_no_erasing(tmp_path: Path) -> None:
+    """Half a surrogate pair beside the person's record, and what is nested too deeply."""
+    search = Search((), (ANN,), ())
+    lines = [json.dumps({"user": ANN}), json.dumps({"text": "\ud800 é"})]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "list.json").write_text(f"[{', '.join(lines)}]")
+    (tmp_path / "deep.json").write_text("[" * 100_000 + f'"{ANN}"')
+    assert erase_exports(tmp_path, Theirs(), search) == {"lines.jsonl": 1, "list.json": 1}
+    assert json.loads((tmp_path / "lines.jsonl").read_text()) == json.loads(lines[1])
+    assert json.loads((tmp_path / "list.json").read_text()) == [json.loads(lines[1])]
+    assert search_files(tmp_path, [tmp_path], search, search).found == ["deep.json"]

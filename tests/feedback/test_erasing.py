@@ -140,6 +140,10 @@ def fill(settings: Settings) -> None:
         folder.mkdir(parents=True)
         (folder / "items.jsonl").write_text("".join(line + "\n" for line in lines))
         write_json(folder / "manifest.json", {"items_sha256": sha256_file(folder / "items.jsonl")})
+    # Whose prompts these are it doesn't say, and they are too short to be searched for.
+    (run / "traffic.jsonl").write_text(json.dumps({"prompt": [
+        {"role": "user", "content": f"Is {MARK} ill?"}, {"role": "assistant", "content": "Yes."},
+    ]}) + "\n")  # fmt: skip
     write_json(run / "run.json", {"status": "train", "detail": {"method": "sft"}})
     examples = [{"item_id": one.item_id, **one.detail} for one in held_out]
     write_json(run / "report.json", {"complaints": {"mended": examples}})

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from evals.regression import read_more_rows, write_more_rows
 from feedback.erased_files import Decode
 from feedback.erasing import forget
 from feedback.retention import erase_by_age
-from feedback.service import take_snapshot
+from feedback.service import take_snapshot, traffic_of
 from feedback.snapshots import ERASED_SNAPSHOT
 from feedback.store import Store
 from pawl.adapters import PROBE, ProbePosition, write_probe
 from pawl.files import read_json, sha256_file, write_json
+from pawl.schemas import ItemScore
 from pawl.settings import RetentionSettings, Settings
 from tests.feedback.examples import answered, conversation_in, said
 
@@ -74,6 +76,29 @@ def test_by_age(tmp_path: Path) -> None:
         assert left() == {"new", "rated", "worse"}
         assert [path.name for path in snapshot.iterdir()] == [ERASED_SNAPSHOT]
         assert len(store.current_feedback()) == 2
+
+
+def test_what_nobody_said_anything_about_leaves_the_nights_that_asked_it(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, retention=RetentionSettings(unrated_days=30))
+    run = settings.runs_dir / "run-1"
+    run.mkdir(parents=True)
+    with Store.open(settings.database_path) as store:
+        for days in (1, 40):
+            asked = [{"role": "user", "content": f"What was {days} days ago?"}]
+            answered(store, created_at=days_ago(days), messages=asked, completion=f"Day {days}.")
+        controls = traffic_of(store, "seed", 2, "sha256:0").controls
+        write_more_rows(run / "more_rows.jsonl", controls)
+        (run / "traffic.jsonl").write_text('{"prompt": []}\n')
+        scores = [ItemScore("controls", one.row_id, 1.0, one.group_id, None, {
+            "prompt": one.prompt, "answer": one.completion}) for one in controls]  # fmt: skip
+        store.append_scores("run-1", "champion", scores).result()
+        assert erase_by_age(store, settings, decode)["n_answers"] == 1
+        left = [str(one.detail["answer"]) for one in store.scores("run-1", "champion")]
+    assert sorted(left) == ["Day 1.", "[erased]"]
+    rows = read_more_rows(run / "more_rows.jsonl")
+    assert sorted(str(one.completion) for one in rows) == ["Day 1.", "[erased]"]
+    assert {one.prompt[0]["content"] for one in rows} == {"What was 1 days ago?", "[erased]"}
+    assert not (run / "traffic.jsonl").exists()
 
 
 def note_training(adapter: Path, snapshot: str) -> None:
