@@ -18,7 +18,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._numbering = threading.Lock()
+        self.importing = threading.Lock()  # what a file adds rests on those before it
         with database.reading() as cursor:
             types = column_types(cursor)
             next_seq = 1 + newest_seq(cursor, types)
@@ -263,10 +264,13 @@ class Store:
         once for a run, however often the verdict is posted."""
         at, outcome = verdict.get("at") or utc_now(), verdict["outcome"]
         rows = {"verdicts": [(run_id, at, outcome, to_json(verdict))]}
-        if verdict.get("look") and all(look.run_id != run_id for look in self.looks()):
-            look = Look(run_id=run_id, created_at=at, outcome=outcome, **verdict["look"])
-            rows["ledger"] = [row_of(look)]
-        return self._writer.submit(Write(rows))
+        with self._numbering:
+            if verdict.get("look") and all(look.run_id != run_id for look in self.looks()):
+                look = Look(run_id=run_id, created_at=at, outcome=outcome, **verdict["look"])
+                rows["ledger"] = [row_of(look)]
+            kept = self._writer.submit(Write(rows))
+            wait([kept])  # the next one sees this look
+        return kept
 
     def append_snapshot(
         self,

@@ -116,25 +116,26 @@ def import_rows(
         replace(row, categories=[key for key in row.categories if key in keys])
         for row in parsed.lessons
     ]
-    states = store.imported_states()
-    raters = {row.origin["rater_id"] for row in parsed.lessons if "rater_id" in row.origin}
-    # Whenever it was said: a later export of another project has them still.
-    forgotten = {rater for rater in raters if store.forgotten.holds("", rater)}
-    _leave_out(parsed, FORGOTTEN, lambda row: row.origin.get("rater_id") in forgotten)
-    _leave_out(parsed, OLDER, lambda row: _is_later(row, states) is False)
-    was_read = store.was_imported(file_sha256)
-    changed = _changed(parsed, states, was_read)
-    known = store.imported_keys()
-    new = [
-        row
-        for row in parsed.lessons
-        if (row.key not in known if row.record is None else row.record in changed)
-    ]
-    taken_back = [row for row in parsed.silent if row.record in changed]
-    if not is_dry_run and (new or taken_back or not was_read):
-        store.append_imported(
-            [*new, *taken_back], source_format=parsed.file_format, file_sha256=file_sha256
-        ).result()
+    with store.importing:
+        states = store.imported_states()
+        raters = {row.origin["rater_id"] for row in parsed.lessons if "rater_id" in row.origin}
+        # Whenever it was said: a later export of another project has them still.
+        forgotten = {rater for rater in raters if store.forgotten.holds("", rater)}
+        _leave_out(parsed, FORGOTTEN, lambda row: row.origin.get("rater_id") in forgotten)
+        _leave_out(parsed, OLDER, lambda row: _is_later(row, states) is False)
+        was_read = store.was_imported(file_sha256)
+        changed = _changed(parsed, states, was_read)
+        known = store.imported_keys()
+        new = [
+            row
+            for row in parsed.lessons
+            if (row.key not in known if row.record is None else row.record in changed)
+        ]
+        taken_back = [row for row in parsed.silent if row.record in changed]
+        if not is_dry_run and (new or taken_back or not was_read):
+            store.append_imported(
+                [*new, *taken_back], source_format=parsed.file_format, file_sha256=file_sha256
+            ).result()
     n_already_there = len(parsed.lessons) - len(new)
     message = (
         f"{name} ({parsed.file_format}): {len(new):,} rows {'would be ' if is_dry_run else ''}"

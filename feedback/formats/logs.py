@@ -121,8 +121,8 @@ def _exchange(
         request, response = record, record
         if not any(record.get(name) for name in ("messages", "input")):
             kept = stored.get(_id(record, "id"), {})
-            if not kept:
-                raise Unusable("a stored completion without its messages")
+            if sorted(kept) != list(range(len(kept) or 1)):
+                raise Unusable("a stored completion without its messages, or some of them")
             request = {**record, "messages": [kept[number] for number in sorted(kept)]}
     request, response = (
         part["body"] if isinstance(part, dict) and isinstance(part.get("body"), dict) else part

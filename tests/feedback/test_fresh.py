@@ -86,7 +86,9 @@ def test_a_prompt_is_evidence_once(tmp_path: Path) -> None:
                 "prompts": {key("a"): "same", key("b"): "fixed"},
             },
         }
-        store.append_verdict("r1", verdict).result()
+        first = store.append_verdict("r1", verdict)
+        again = store.append_verdict("r1", verdict)  # posted again: its answer took too long
+        assert (first.result(), again.result()) == (None, None)
         store.append_verdict("r1", verdict).result()  # posted again by a night that was killed
         assert [one.run_id for one in store.looks()] == ["r1"]
         known, learned = prompts_of_looks(store)

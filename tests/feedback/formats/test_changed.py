@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -177,3 +178,12 @@ def test_another_mapping_reads_more_of_a_file_that_was_read_before(store: Store)
 )  # fmt: skip
 def test_times_are_told_however_they_are_written(value: Any, at: str | None) -> None:
     assert time_of(value) == at
+
+
+def test_a_file_that_is_imported_several_times_at_once_is_there_once(store: Store) -> None:
+    lines = [json.dumps({"prompt": f"Question {n}?", "completion": f"{n}."}) for n in range(200)]
+    raw = "\n".join(lines).encode()
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda n: import_rows(store, raw, f"{n}.jsonl"), range(4)))
+    assert sorted(one["n_added"] for one in done) == [0, 0, 0, 200]
+    assert store.counts()["imported"] == 200
