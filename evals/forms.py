@@ -57,7 +57,7 @@ def json_value(text: str) -> Any:
         return None
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -112,13 +112,12 @@ def _shape(code: str) -> str:
     code = code.strip()
     try:
         tree = ast.parse(code)
-    except (SyntaxError, ValueError):
-        pass
-    else:
         if not all(
             isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) for node in tree.body
         ):
             return ast.dump(_Renamed().visit(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: of deep ones
+        pass
     found = re.findall(r"\w+|\s+|[^\w\s]", code.rstrip("; \n"))
     parts = [part for i, part in enumerate(found) if not part.isspace() or _parts_words(found, i)]
     text = "".join(" " if part.isspace() else part for part in parts)

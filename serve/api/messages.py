@@ -241,7 +241,7 @@ def _arguments(text: str) -> Any:
     """A call's arguments; {} where they were cut off, so that nobody runs half a call."""
     try:
         return json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
 
 

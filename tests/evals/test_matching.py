@@ -33,6 +33,19 @@ def test_an_answer_matches_when_it_says_the_correction() -> None:
     assert not matches(long, RIGHT, WRONG, ASKED)
 
 
+@pytest.mark.parametrize("stuck", ["[", "[{", "the ", "-", "a+", "a."])
+@pytest.mark.parametrize(
+    ("correction", "flagged"),
+    [('{"a": 1}', '{"a": 2}'), ("```python\nprint(1)\n```", "```python\nprint(2)\n```")],
+)
+def test_an_answer_that_got_stuck_is_wrong_and_ends_no_scoring(
+    stuck: str, correction: str, flagged: str
+) -> None:
+    for n in (300, 3_000):
+        assert not match(stuck * n, correction, flagged, "Write it.", ("format",)).matches
+        assert match(correction, correction, stuck * n, "Write it.", ("format",)).matches
+
+
 @pytest.mark.parametrize(
     ("answer", "correction", "flagged", "asked"),
     [

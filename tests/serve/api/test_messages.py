@@ -242,6 +242,10 @@ def test_text_and_calls_of_tools_become_blocks() -> None:
     answer = Message.model_validate(one.body())
     assert [block.type for block in answer.content] == ["text", "tool_use", "tool_use"]
     assert answer.content[1].input == {"city": "Oslo"}
+    deep = translation(tools=[WEATHER])
+    deep.take(chunk(tool_calls=[call(0, "[" * 5000, id="a", name="weather")]))
+    deep.end()
+    assert Message.model_validate(deep.body()).content[0].input == {}  # as one that was cut off
 
 
 def test_results_of_tools_become_messages_of_a_chat() -> None:
