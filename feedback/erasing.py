@@ -126,6 +126,7 @@ def forget(
                 return carried[-1]
             raise
         plan |= {"names": list(names)}
+        _save_plan(settings, plan)
         _end_access(store, names)
         return _Erasure(store, settings, plan, decode, say).run()
 
@@ -558,5 +559,12 @@ def recall(store: Store, state_dir: Path) -> None:
 
 def _backups(state_dir: Path) -> list[dict[str, Any]]:
     path = state_dir / BACKUPS
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
+    lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+    return [_backup(line) for line in lines]
+
+
+def _backup(line: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError):  # a power cut, or a full disk, left a piece of it
+        return {"path": line, "created_at": "an unknown time"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from feedback.backup import BACKUPS, Backup, copy_store, restore, write_backup
+from feedback.erasing import forget
 from feedback.service import take_snapshot
 from feedback.store import Store
 from pawl.errors import PawlError
@@ -106,6 +107,14 @@ def test_a_backup_of_which_no_erasing_would_know_is_not_there(
         with pytest.raises(PawlError, match=r"backups\.jsonl: Is a directory"):
             back_up(store, settings, tmp_path / "one.backup")
     assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_piece_of_a_line_is_named_as_a_backup_too(settings: Settings) -> None:
+    with Store.open(settings.database_path) as store:
+        answered(store, rater_id="ann-7f3a")
+        (settings.state_dir / "backups.jsonl").write_bytes(b'{"path": "/backups/mon\xc3')
+        told = forget(store, settings, "ann-7f3a", "the operator")["backups"]
+    assert [one["path"] for one in told] == ['{"path": "/backups/mon\ufffd']
 
 
 def spoil(path: Path, how: str) -> None:

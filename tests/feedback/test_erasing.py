@@ -325,7 +325,7 @@ def test_who_is_forgotten_second_is_told_of_the_adapter_that_learned_from_both(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["search", "store", "certificate"])
+@pytest.mark.parametrize("step", ["plan", "search", "store", "certificate"])
 def test_a_killed_erasing_is_carried_on(settings: Settings, step: str) -> None:
     """The process dies as a step begins; whoever opens the folder next finishes it."""
     code = (
