@@ -33,7 +33,7 @@ from evals.evidence import (
     prompt_weights,
 )
 from evals.sequential import EARLY_SHARE, first_rejection
-from evals.statistics import Floats, alpha_of_attempt
+from evals.statistics import Floats, alpha_of_attempt, difference_interval, p_above, p_below
 from pawl.files import read_json
 from pawl.settings import GateSettings
 
@@ -192,16 +192,20 @@ def simulate_benchmarks(losses: dict[str, float], n_runs: int, seed: int) -> Ben
     shares = []
     for _ in range(n_runs):
         ends: dict[str, int] = {}
-        lost_at = []
+        lost_at, is_open = [], False
         for name, size in SIZES.items():
             order = _items(rng, size, losses.get(name, 0.0))
             level = ALPHA * EARLY_SHARE
-            passed = first_rejection(order, -MARGIN, size, level) or size + BATCH
-            lost = first_rejection([-x for x in order], 0.0, size, level / len(SIZES))
-            ends[name] = min(passed, lost or size, size)
-            if lost is not None and lost < passed:
+            passed = first_rejection(order, -MARGIN, level) or size + BATCH
+            lost = first_rejection([-x for x in order], 0.0, level / len(SIZES)) or size + BATCH
+            if min(passed, lost) > size:  # the test of all items, at what is left of alpha
+                end = difference_interval(order, list(map(str, range(size))), alpha=ALPHA - level)
+                passed = size if p_above(end, -MARGIN) <= ALPHA - level else passed
+                lost = size if p_below(end, 0.0) <= (ALPHA - level) / len(SIZES) else lost
+            ends[name] = min(passed, lost, size)
+            is_open |= min(passed, lost) > size
+            if lost < passed:
                 lost_at.append(lost)
-        is_open = any(ends[name] == size for name, size in SIZES.items())
         stop = min(lost_at, default=max(SIZES.values()))
         rounds = -(-stop // BATCH) * BATCH
         shares.append(

@@ -282,7 +282,7 @@ def power(n_prompts: int, improvement: float, alpha: float, *, broken: float = 0
     """
     from scipy.stats import binom
 
-    changed = improvement + broken
+    changed = min(1.0, improvement + broken)
     k = np.arange(1, n_prompts + 1)
     wins = binom.isf(alpha, k, 0.5) + 1
     seen = np.where(wins <= k, binom.sf(wins - 1, k, improvement / changed), 0.0)

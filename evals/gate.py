@@ -368,12 +368,10 @@ def _tests(group: list[Pair], compared: _Compared, margin: float, alpha: float) 
     if None in order:
         return _Tests(p_noninferior, p_worse, n_drawn)
     differences = [d for _, d in sorted(zip(order, compared.differences, strict=True))]
-    n_items, share = group[0][1].detail["of"], EARLY_SHARE
-    early = early_p(differences, -margin, n_items)
-    early_worse = early_p([-d for d in differences], 0.0, n_items)
+    early, early_worse = early_p(differences, -margin), early_p([-d for d in differences], 0.0)
     return _Tests(
-        min(1.0, early / share, p_noninferior / (1 - share)),
-        min(1.0, early_worse / share, p_worse / (1 - share)),
+        min(1.0, early / EARLY_SHARE, p_noninferior / (1 - EARLY_SHARE)),
+        min(1.0, early_worse / EARLY_SHARE, p_worse / (1 - EARLY_SHARE)),
         n_drawn,
     )
 
@@ -381,7 +379,11 @@ def _tests(group: list[Pair], compared: _Compared, margin: float, alpha: float) 
 def _benchmarks(
     pairs: dict[str, list[Pair]], usual_margin: float, margins: dict[str, float], alpha: float
 ) -> list[BenchmarkVerdict]:
-    compared = {name: _compare(group, alpha) for name, group in pairs.items()}
+    levels = {  # of the test of all items
+        name: alpha * (1 - EARLY_SHARE) if "order" in group[0][1].detail else alpha
+        for name, group in pairs.items()
+    }
+    compared = {name: _compare(group, levels[name]) for name, group in pairs.items()}
     tested = {
         name: _tests(pairs[name], one, margins.get(name, usual_margin), alpha)
         for name, one in compared.items()
@@ -397,7 +399,7 @@ def _benchmarks(
             for scores in (one.before, one.after)
         ]
         passed = test.p_noninferior <= alpha
-        needed = None if passed else items_needed(one.estimate, n, margin=margin, alpha=alpha)
+        needed = items_needed(one.estimate, n, margin=margin, alpha=levels[name])
         verdicts.append(
             BenchmarkVerdict(
                 name=name,
@@ -406,7 +408,7 @@ def _benchmarks(
                 p_noninferior=test.p_noninferior,
                 p_worse_holm=p_worse_holm,
                 passed=passed,
-                n_needed=needed,
+                n_needed=None if passed else needed,
                 chance=chance,
                 champion_at_chance=at_chance[0],
                 challenger_at_chance=at_chance[1],

@@ -52,7 +52,8 @@ class Comparison:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkVerdict(Comparison):
     """One benchmark. The p-values are those of *no worse than the margin* and of *worse than
-    before* (adjusted by Holm). The interval is as if the number of items had been fixed."""
+    before* (adjusted by Holm). The interval is as if the number of items had been fixed; its bounds
+    are at what looks on the way leave of alpha."""
 
     name: str
     margin: float
@@ -240,7 +241,7 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
         )
     share = (holdout.n_improved - holdout.n_worsened) / holdout.n
     text += f" (look {holdout.attempt} may spend {holdout.alpha:.2g})."
-    if share > 0:
+    if share > 0 and holdout.p_better > holdout.alpha:
         text += (
             f" A challenger that fixes as many is seen with probability 0.8 on "
             f"{prompts_needed(share, alpha_of_attempt(holdout.attempt + 1, gate.alpha))} flagged "
@@ -260,10 +261,10 @@ def praise(
             f"{len(holdout.placebo_gains)} random changes of the same size p = "
             f"{_p(holdout.p_placebo)}; level {holdout.alpha:.2g})."
         )
-    worst = min(rows, key=lambda row: row.lower)
+    worst = min(rows, key=lambda row: row.lower + row.margin)
     texts.append(
-        f"None of {len(rows)} benchmarks lost more than is allowed ({_size(worst.margin)}): the "
-        f"nearest to it is {worst.name}, at worst {_points(worst.lower)}."
+        f"None of {len(rows)} benchmarks lost more than is allowed: the nearest to it is "
+        f"{worst.name}, at worst {_points(worst.lower)} ({_size(worst.margin)} are allowed)."
     )
     texts += [
         f"{row.name} lost a little, within what is allowed: {_points(row.difference)} "

@@ -37,7 +37,7 @@ from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
 BASE = "base"  # whose weights the challenger has, in place of an adapter's folder
-FORMAT = 9  # goes up when the same inputs would score otherwise
+FORMAT = 10  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 
@@ -203,15 +203,13 @@ def score_benchmarks(
     """Run lm-eval on the drawn items and turn its samples into item scores.
 
     With ``watch`` in rounds, until it says that a benchmark needs no more. Items then have in their
-    detail ``order`` (their place in the random order), ``drawn`` and ``of`` (how many were drawn,
-    of how many).
+    detail ``order`` (their place in the random order) and ``drawn`` (how many were drawn).
     """
     from evals.tasks import begin_round, draw_examples, load_tasks
 
     with tempfile.TemporaryDirectory(prefix="pawl-tasks-") as work:
         loaded = load_tasks(suite, work_dir=Path(work))
-        counts = {benchmark.name: loaded.of(benchmark) for benchmark in suite.benchmarks}
-        drawn = {name: suites.draw(of, n_items, seed) for name, of in counts.items()}
+        drawn = {one.name: suites.draw(loaded.of(one), n_items, seed) for one in suite.benchmarks}
         if watch is None:
             return _run_tasks(scorer, loaded, drawn.values())
         rounds = {
@@ -228,12 +226,9 @@ def score_benchmarks(
                 place = {
                     "order": len(known),
                     "drawn": sum(map(len, drawn[item.benchmark].values())),
-                    "of": sum(counts[item.benchmark].values()),
                 }
                 known.append(replace(item, detail=item.detail | place))
-            states = {
-                name: watch.look(name, items[name], sum(counts[name].values())) for name in rounds
-            }
+            states = {name: watch.look(name, items[name]) for name in rounds}
             if "lost" in states.values():
                 break
             rounds = {n: of for n, of in rounds.items() if of and states[n] == "open"}

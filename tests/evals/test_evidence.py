@@ -198,3 +198,5 @@ def test_power_is_that_of_the_sign_test() -> None:
     needed = prompts_needed(0.3, 0.0083)
     assert power(needed, 0.3, 0.0083) >= 0.8 > power(needed - 3, 0.3, 0.0083)
     assert f"; {needed} prompts would do." in power_in_words(12, 0.0083)
+    assert power(7, 1.0, 1 / 128) == pytest.approx(1.0)  # none is left to break
+    assert prompts_needed(1.0, 1 / 128) == 7

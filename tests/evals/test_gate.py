@@ -316,6 +316,31 @@ def test_a_benchmark_is_held_to_its_own_margin() -> None:
     assert [row.margin for row in verdict.benchmarks] == [0.03, 0.2, 0.2]
 
 
+def test_what_is_said_to_be_nearest_to_its_margin_is() -> None:
+    before = champion()
+    after = change(change(mended(before), "everyday_arc", 15, 0.0), "everyday_hellaswag", 30, 0.0)
+    rules = GateRules(0.2, 0.2, 0.05, margins={"everyday_arc": 0.04})
+    verdict = decide(before, after, rules, None)
+    assert verdict.outcome == "promote"
+    assert "everyday_arc, at worst -2.2 points (4 points are allowed)" in verdict.reasons[1]
+
+
+def test_what_is_not_shown_lies_beyond_the_margin_in_its_sentence() -> None:
+    """Looks on the way cost two fifths of alpha, which the bounds must not have."""
+    before = champion()
+    lost = change(mended(before), "everyday_arc", 34, 0.0)
+    moved = change(lost, "everyday_arc", 24, 1.0, keep=100)
+    after = [
+        replace(item, detail={"order": 7 * i % N, "drawn": N}) if i < 3 * N else item
+        for i, item in enumerate(moved)
+    ]
+    verdict = decide(before, after, GateRules(0.0235, 0.06), None)
+    row = verdict.benchmarks[0]
+    assert not row.passed
+    assert row.lower < -0.0235
+    assert "everyday_arc a loss of more than 2.35 points can't be ruled out" in verdict.reasons[0]
+
+
 def test_a_score_that_guessing_could_give_is_marked() -> None:
     rows = [
         replace(item, detail={"choices": list("ABCD")})
