@@ -196,7 +196,7 @@ def score_rows(
                     }
                 if is_same:
                     answers[row.row_id] = known[row.row_id]
-                elif row.kind != "pair" or row.split != "holdout":
+                elif row.kind != "pair":
                     unanswered.append((row, prompt))
         items.append(ItemScore(benchmark_of(row), row.row_id, score, row.group_id, error, detail))
     answers |= _answers(unanswered, room, model, tokenizer, max_length_tokens, on_progress)

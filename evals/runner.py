@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evals.bias import content_hash as bias_hash
+from evals.bias import suite_in
 from evals.cluster import DECIDING, score_on_nodes
 from evals.regression import (
     UNPROMPTED,
@@ -116,8 +117,9 @@ def score(
     parts: dict[str, Path] = {}
     if benchmarks:
         drawn = {"suite": content_hash(suite, data_dir), "n_items": n_items}
-        # All items are the same items whatever the seed, unless their order decides where it ends.
-        drawn["seed"] = seed if n_items or watch else 0
+        # All items are the same items whatever the seed, unless their order decides where it ends;
+        # of lm-eval's audits some are drawn in any case.
+        drawn["seed"] = seed if n_items or watch or (bias and suite_in(data_dir)) else 0
         drawn |= {"watch": sha256_file(watch)} if watch else {}
         drawn |= {"bias": bias_hash(data_dir)} if bias else {}
         key = sha256_json(who | drawn)
@@ -210,6 +212,16 @@ def read_scores(folder: Path) -> Scores:
     manifest = read_json(folder / MANIFEST)
     with (folder / ITEMS).open(encoding="utf-8") as file:
         return Scores([ItemScore(**json.loads(line)) for line in file], manifest)
+
+
+def is_of_now(manifest: dict[str, Any]) -> bool:
+    """Whether scores of ``score`` were made by the versions of now: with others they can't be
+    compared."""
+    return manifest["format"] == FORMAT and all(
+        part["versions"][name] == version(name)
+        for part in manifest["parts"].values()
+        for name in DECIDING
+    )
 
 
 def _finished(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,13 @@ def collect(
         for key, outcome in look.prompts.items()
         if outcome == "fixed"
     }
-    kept = [
-        row
+    corrections = {(prompt_key(row.prompt), row.completion) for row in rows if row.kind == "sft"}
+    kept = [  # a correction is asked for its answer again, of a preference which one is likelier
+        replace(row, kind="regression") if (prompt_key(row.prompt), row.chosen) in corrections
+        else row
         for row in rows
         if row.kind == "pair" and row.split != "holdout" and prompt_key(row.prompt) in fixed
-    ]
+    ]  # fmt: skip
     more = [*controls[: gate.n_controls], *kept]
     flagged = {prompt_key(row.prompt) for row in scored_rows(snapshot_dir)}
     n_flagged, n_unflagged = answer["n_flagged"], answer["n_unflagged"]
@@ -96,7 +98,7 @@ def collect(
     evidence = NightEvidence(
         snapshot_id=manifest["snapshot_id"],
         attempt=attempt,
-        controls_per_flag=n_unflagged / n_flagged if n_flagged else 0.0,
+        controls_per_flag=n_unflagged / max(1, n_flagged),
         n_flagged_prompts=len(flagged),
         n_controls=len(more) - len(kept),
         n_kept=len(kept),

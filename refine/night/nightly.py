@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from evals.gate import gate_rules
+from evals.runner import is_of_now
 from evals.suites import Suite, choose, load
 from feedback.champion import BASE_VERSION
 from pawl import plugins
 from pawl.adapters import MANIFEST, read_manifest
 from pawl.client import Client
 from pawl.errors import PawlError
-from pawl.files import hold_lock
+from pawl.files import hold_lock, read_json
 from pawl.models import BaseModel, resolve_model
 from pawl.schedule import NIGHTS_LOCK
 from pawl.server import wait_ready
@@ -251,12 +252,22 @@ def _go_on_with(run: Run, settings: Settings, base: BaseModel, say: Say) -> tupl
         if not is_decided:
             raise
         suite = load("everyday")  # nothing is trained or scored any more
+    if not is_decided:
+        discard_scores_of_before(run)
     if changes:
         say(
             f"since {run.state.run_id} began, {'; '.join(changes)}. It goes on with what it "
             "began with; 'pawl nightly --fresh' begins anew"
         )
     return begun, suite
+
+
+def discard_scores_of_before(run: Run) -> None:
+    """After an upgrade: models are compared by scores of one version, so what others left is scored
+    again."""
+    for path in run.run_dir.glob("scores/*/manifest.json"):
+        if not is_of_now(read_json(path)):
+            path.unlink()
 
 
 def _choose_suite(settings: Settings, base: BaseModel, say: Say) -> Suite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
     learned = read_rows(Path(manifest["dir"])) if others else []
     corrections = {(prompt_key(row.prompt), row.completion) for row in learned if row.kind == "sft"}
     rows = [
-        row
+        replace(row, kind="regression")  # is asked for its answer, as a preference isn't
         for row in learned
         if row.kind == "pair"
         and row.origin.get("completion_id") in others

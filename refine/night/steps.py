@@ -406,7 +406,6 @@ def score_role(role: str, night: Night) -> Result:
     """Score one of them on the same items; earlier scores of the same model are taken over."""
     from evals.gate import gate_rules, items_per_benchmark
     from evals.runner import read_scores, score
-    from evals.score import FORMAT
 
     gate = night.settings.gate
     champion, challenger = night.compared
@@ -442,11 +441,9 @@ def score_role(role: str, night: Night) -> Result:
             ],
         )
     out_dir = night.path(f"scores/{role}")
-    path = out_dir / "manifest.json"
-    finished = path.exists() and read_json(path)["format"] == FORMAT
     scores = (
         read_scores(out_dir)
-        if finished
+        if (out_dir / "manifest.json").exists()
         else score(
             night.base,
             scored,

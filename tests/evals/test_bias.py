@@ -18,6 +18,7 @@ from evals.runner import score
 from evals.suites import Suite
 from evals.tasks import load_tasks
 from pawl.errors import PawlError
+from pawl.jobs import Event
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore
 from pawl.settings import GateSettings
@@ -187,18 +188,15 @@ def test_a_lean_that_grows_beyond_the_margin_rejects() -> None:
 def test_lm_evals_audits_are_scored_beside_the_suite(
     model: BaseModel, suite: Suite, tmp_path: Path
 ) -> None:
-    scores = score(
-        model,
-        None,
-        suite=suite,
-        data_dir=make_audits(tmp_path / "hub"),
-        scores_dir=tmp_path / "scores",
-        n_items=20,
-        bias=True,
-        n_threads=1,
-    )
+    what: dict[str, Any] = {
+        "suite": suite,
+        "data_dir": make_audits(tmp_path / "hub"),
+        "scores_dir": tmp_path / "scores",
+        "bias": True,
+        "n_threads": 1,
+    }
+    scores = score(model, None, **what)
     found = Counter(item.benchmark for item in scores.items)
-    assert found["arc"] == 20
     assert found["bias/age"] >= 60
     assert (found["bias/crows_pairs"], found["bias/bbq"]) == (30, 30)  # of bbq the half that tells
     audits = [i for i in scores.items if i.benchmark in ("bias/crows_pairs", "bias/bbq")]
@@ -208,3 +206,14 @@ def test_lm_evals_audits_are_scored_beside_the_suite(
     assert len(by_id) == 30
     assert all(len(item.detail["choices"]) == 2 for item in by_id.values())
     assert scores.manifest["parts"]["benchmarks"]["n_errors"] == 0
+    assert score(model, None, **what).manifest["reused"] == ["benchmarks"]
+
+    class ScoredAgain(Exception):
+        pass
+
+    def on_event(event: Event) -> None:
+        raise ScoredAgain
+
+    # All of the suite's items are the same again, of the audits' other ones are drawn.
+    with pytest.raises(ScoredAgain):
+        score(model, None, seed=1, **what, on_event=on_event)

@@ -197,7 +197,8 @@ def test_a_control_counts_while_the_answer_stays_what_it_was(
     found, _ = score_rows(rows, **loaded)
     assert [item.benchmark for item in found] == [CONTROLS] * 2
     assert [item.score for item in found] == [1.0, 0.0]
-    kept = replace(row, kind="pair", split="train")
-    (item,), _ = score_rows([kept], **loaded)
-    assert item.benchmark == KEPT
-    assert "matches" in item.detail
+    kept = [replace(row, row_id=kind, kind=kind, split="train") for kind in ("regression", "pair")]
+    correction, preference = score_rows(kept, **loaded)[0]
+    assert correction.benchmark == preference.benchmark == KEPT
+    assert "matches" in correction.detail
+    assert "matches" not in preference.detail

@@ -1,15 +1,18 @@
-"""Which earlier version a night's challenger is compared with, beside the champion."""
+"""What a night's gate gets beside the holdout."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from evals.regression import KEPT, benchmark_of
+from feedback.splits import prompt_key
 from pawl.adapters import MANIFEST
 from pawl.files import write_json
 from pawl.settings import Settings
-from refine.night.evidence import best_champion
+from refine.night.evidence import best_champion, collect
 from tests.adapters_for_tests import light_adapter, light_base
+from tests.refine.tiny import ask, corrections, row, write_snapshot
 
 
 class History:
@@ -41,3 +44,30 @@ def test_the_best_is_of_this_base(tmp_path: Path) -> None:
     assert best_champion(client, settings, "base", theirs.fingerprint) == "pawl@1"
     (settings.adapters_dir / "pawl@3" / MANIFEST).write_text("{}")  # damaged, and nobody serves it
     assert best_champion(client, settings, "pawl@4", ours.fingerprint) == "pawl@2"
+
+
+class Traffic:
+    """A server's answers: in 30 conversations nobody found fault, in none anybody did."""
+
+    def __init__(self, *fixed: str) -> None:
+        self._look = {"run_id": "run-1", "created_at": "", "snapshot_id": "", "attempt": 1,
+                      "alpha": 0.05, "outcome": "promote",
+                      "prompts": dict.fromkeys(fixed, "fixed")}  # fmt: skip
+
+    def get(self, path: str, query: Any = None) -> Any:
+        counts = {"n_flagged": 0, "n_unflagged": 30, "attempt": 2}
+        return [] if path == "/admin/history" else {"looks": [self._look], "controls": [], **counts}
+
+
+def test_what_was_fixed_is_tested_as_it_was_and_what_nobody_flagged_counts(tmp_path: Path) -> None:
+    rows = [*corrections(1), row("pair", "coal", 0, chosen="A.", rejected="B."),
+            row("pair", "grass", 1, chosen="A.", rejected="B.")]  # fmt: skip
+    manifest = {"snapshot_id": "s", "dir": str(write_snapshot(tmp_path / "snapshot", rows))}
+    client: Any = Traffic(prompt_key(ask("grass", 0)), prompt_key(ask("coal", 0)))
+    settings = Settings(state_dir=tmp_path)
+    found, more = collect(client, settings, manifest, seed="", champion="base", base_fingerprint="")
+    assert [(one.group_id, one.kind) for one in more] == [("grass-0", "regression"),
+                                                          ("coal-0", "pair")]  # fmt: skip
+    assert {benchmark_of(one) for one in more} == {KEPT}
+    # Flags that came with an import or a choice are no conversation's.
+    assert found.controls_per_flag == 30

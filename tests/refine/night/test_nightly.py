@@ -10,26 +10,29 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from evals.cluster import DECIDING
 from evals.regression import read_more_rows
+from evals.score import FORMAT
 from evals.suites import BUILT_IN_DIR
 from feedback.snapshots import read_rows
 from pawl.adapters import read_manifest
 from pawl.cli import cli
 from pawl.client import Pawl
 from pawl.errors import PawlError
-from pawl.files import hold_lock, read_json
+from pawl.files import hold_lock, read_json, write_json
 from pawl.models import resolve_model
 from pawl.schemas import Completion, Feedback, utc_now
 from pawl.server import api_key_of
 from pawl.settings import Settings, load_settings
 from refine.night.dry_run import dry_run
-from refine.night.nightly import describe_step, run_night
+from refine.night.nightly import describe_step, discard_scores_of_before, run_night
 from refine.night.state import Run, RunState, newest_runs, what_became_of
 from refine.night.steps import STEPS
 from refine.planner import Plan
@@ -334,6 +337,22 @@ def test_an_interrupted_night_ends_when_the_champion_changed(world: World) -> No
     old = world.client.get(f"/admin/runs/{interrupted.run_id}")
     assert old["status"] == "failed"
     assert "base answers instead of pawl@7" in old["detail"]["reason"]
+
+
+def test_after_an_upgrade_no_scores_of_before_are_compared(tmp_path: Path) -> None:
+    state = RunState("run-1", "score anchor", "", "", "base", "",
+                     steps={f"score {role}": {} for role in ("champion", "anchor")})  # fmt: skip
+    run = Run(tmp_path, state, Pawl("http://pawl.invalid", ""))
+    versions = {name: version(name) for name in DECIDING}
+    ours = {"format": FORMAT, "parts": {"benchmarks": {"versions": versions}}}
+    upgraded = {"benchmarks": {"versions": versions | {"transformers": "4.0"}}}
+    outputs = [f"scores/{role}/manifest.json" for role in ("champion", "anchor")]
+    for changed in ({"format": FORMAT - 1}, {"parts": upgraded}):
+        write_json(tmp_path / outputs[0], ours | changed)
+        write_json(tmp_path / outputs[1], ours)
+        discard_scores_of_before(run)
+        assert not run.is_done("score champion", outputs[0])
+        assert run.is_done("score anchor", outputs[1])
 
 
 def test_a_step_that_keeps_dying_is_given_up(world: World) -> None:
