@@ -48,7 +48,9 @@ from pawl.schemas import (
 )
 from pawl.settings import Settings
 
-MOST_ANSWERS = 2_000  # the newest that wait are grouped and ordered; the others follow them
+# The newest that wait are grouped, ordered and kept in memory; the others follow them. Bytes of
+# answers with their prompts.
+MOST_ANSWERS, MOST_BYTES = 2_000, 64_000_000
 MOST_PARTS = 50  # of an item that are shown and decided at once
 NOT_CATEGORISED, CATEGORISED, SEVERE = 0.5, 1.0, 3.0
 LONE_THUMB = 0.5
@@ -171,12 +173,16 @@ class Queue:
             )
             known, groups = self._groups
             treatments = {one.key: one.treatment for one in self._store.categories()}
-            # Decisions close answers one by one; beyond the bound others follow, now and then.
-            state = (self._store.rewriter.n_rewrites, newest, tuple(treatments.items()),
-                     len(closed) // (MOST_ANSWERS // 4))  # fmt: skip
-            if known != state:
+
+            def state() -> Any:
+                # Decisions close answers one by one; beyond the bounds others follow, now and then.
+                n_answers = sum(len(group.answers) for group in groups)
+                return (self._store.rewriter.n_rewrites, newest, tuple(treatments.items()),
+                        len(closed) // max(1, n_answers // 4))  # fmt: skip
+
+            if known != state():
                 groups = self._group(closed, treatments)
-                self._groups = (state, groups)
+                self._groups = (state(), groups)
             return groups
 
     def _group(self, closed: Collection[Answered], treatments: dict[str, str]) -> list[Group]:
@@ -184,16 +190,15 @@ class Queue:
         choices = [choice_index for _, choice_index in closed]
         words = current_feedback_sql(f" WHERE source <> '{SOURCE}'")
         flagged = self._store.read(
-            f"SELECT completion_id, choice_index FROM ({words}) WHERE {IS_FLAG} AND {_NOT_CLOSED}"
-            " GROUP BY ALL ORDER BY max(seq) DESC LIMIT ?",
+            f"SELECT completion_id, choice_index FROM ({words}) JOIN (SELECT completion_id,"
+            f" choice_index FROM completions WHERE {LEARNED}) USING (completion_id, choice_index)"
+            f" WHERE {IS_FLAG} AND {_NOT_CLOSED} GROUP BY ALL ORDER BY max(seq) DESC LIMIT ?",
             [ids, choices, MOST_ANSWERS],
         )
         wanted = {(str(completion_id), int(choice)) for completion_id, choice in flagged}
         completion_ids = sorted({completion_id for completion_id, _ in wanted})
-        unlearned = self._store.conversations.unlearned()
-        answers = [one for one in self._store.completions(completion_ids=completion_ids)
-                   if _key(one) in wanted
-                   and (one.conversation_id, one.rater_id) not in unlearned]  # fmt: skip
+        found = self._store.completions(completion_ids=completion_ids, newest_bytes=MOST_BYTES)
+        answers = [one for one in found if _key(one) in wanted]
         marks = self._store.reviews.marks(wanted)
         groups = []
         for together in _near_duplicates(answers):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from feedback import review_queue
 from feedback.agreement import cohen_kappa, krippendorff_alpha
 from feedback.curation import curate
 from feedback.decided import decisions_of
@@ -342,6 +343,34 @@ def test_near_duplicates_are_one_item_and_decided_together(
     assert left.answers[0].completion_id == other.completion_id
     undo(store, "rita")
     assert queue.of("rita", 10).n_open == 2
+
+
+def test_of_long_prompts_few_are_kept_in_memory_and_the_others_follow(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_queue, "MOST_BYTES", 10_000)  # two of these
+    rivers = [flagged(store, f"{name} " * 1_000) for name in ("Rhine", "Ruhr", "Saar", "Elbe")]
+    queue = Queue(store, settings)
+    for some in (rivers[2:], rivers[:2]):
+        found = queue.of("rita", 10)
+        assert {one.answers[0].completion_id for one in found.items} == {
+            one.completion_id for one in some
+        }
+        for one in some:
+            review(store, "rita", one, "reject", reason="fine")
+    assert queue.of("rita", 10).n_found == 0
+
+
+def test_what_is_not_to_be_learned_from_keeps_no_other_flag_out_of_the_queue(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_queue, "MOST_ANSWERS", 2)
+    rivers = [flagged(store, f"Where does the {name} rise?") for name in ("Rhine", "Ruhr", "Saar")]
+    for one in rivers[1:]:
+        note = store.conversations.note(one.conversation_id, one.rater_id)
+        store.conversations.keep(replace(note, learn=False)).result()
+    [item] = Queue(store, settings).of("rita", 10).items
+    assert item.answers[0].completion_id == rivers[0].completion_id
 
 
 def test_what_was_erased_leaves_the_queue_at_once(store: Store, settings: Settings) -> None:
