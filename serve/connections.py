@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import resource
 import socket
 import time
@@ -36,7 +37,11 @@ MOST_FILES = 65_536  # more are not asked for
 N_OWN_FILES = 128 + 2 * ACCEPTED_AT_ONCE
 REPORT_SECONDS = 60.0
 MOST_HEAD_BYTES = 65_536  # of a request, beside its body; the parser takes any number
+MOST_AHEAD = 64  # requests that wait for the one before them: 2 kB each
 FRAMING = 16  # bytes around one of a body, which may come in chunks of one
+# So Java's client offers HTTP/2. Nothing is upgraded to here, and the parser would take such a
+# request's body for the other protocol's.
+_UPGRADE = re.compile(rb"\n(upgrade:)", re.IGNORECASE)
 _FULL = PawlError(
     "the server has as many connections as it takes",
     "each has a request under way",
@@ -118,17 +123,17 @@ class Connections:
             cycle, waited = connection.cycle, now - connection.since
             unread_since = connection.unread_since
             if unread_since is not None and now - unread_since > limits.unread_seconds:
-                self._cut(connection, "unread")
+                self.cut(connection, "unread")
             elif cycle is None or cycle.response_complete:
                 is_idle = cycle is not None and not connection.began
                 if waited > (limits.idle_seconds if is_idle else limits.request_seconds):
-                    self._cut(connection, "idle" if is_idle else "no request")
+                    self.cut(connection, "idle" if is_idle else "no request")
             elif (
                 cycle.more_body
                 and not connection.flow.read_paused
                 and waited > limits.request_seconds
             ):
-                self._cut(connection, "no request")
+                self.cut(connection, "no request")
         if self._n_cut and now > self._reported_at + REPORT_SECONDS:
             told = ", ".join(f"{n} {reason}" for reason, n in self._n_cut.items())
             _log.warning("connections cut: %s; %d of %d are open", told, len(self), self.most)
@@ -152,11 +157,11 @@ class Connections:
                 if connection.cycle is None or (
                     connection.cycle.response_complete or connection.cycle.more_body
                 ):
-                    self._cut(connection, "too many")
+                    self.cut(connection, "too many")
                     return True
         return False
 
-    def _cut(self, connection: Connection, reason: str) -> None:
+    def cut(self, connection: Connection, reason: str) -> None:
         if reason != "idle":
             self._count(reason)
         self.closed(connection)
@@ -186,11 +191,12 @@ def _as_bytes(response: JSONResponse) -> bytes:
 def bounded(connections: Connections) -> type[asyncio.Protocol]:
     """uvicorn's HTTP protocol, whose connections ``connections`` counts and closes."""
     uvicorns: Any = AutoHTTPProtocol
-    counts = hasattr(uvicorns, "on_body")  # httptools'; h11 bounds a head itself
+    counts = hasattr(uvicorns, "on_body")  # httptools'; h11 bounds all of it itself
 
     class Bounded(uvicorns):
         unread_since: float | None
         n_head_bytes = 0  # of the request that comes now: what is none of its body
+        is_in_head = counts
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
@@ -202,17 +208,27 @@ def bounded(connections: Connections) -> type[asyncio.Protocol]:
 
         def data_received(self, data: bytes) -> None:
             self.n_head_bytes += len(data) * counts
+            if self.is_in_head and _UPGRADE.search(data):
+                head, end, rest = data.partition(b"\r\n\r\n")
+                data = _UPGRADE.sub(rb"\nx-\1", head) + end + rest
             super().data_received(data)
             if self.n_head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
                 connections.refuse_head(self)
+            if counts and len(self.pipeline) > MOST_AHEAD:
+                connections.cut(self, "requests ahead")
             connections.received(self)
 
         def on_body(self, body: bytes) -> None:
-            self.n_head_bytes -= FRAMING * len(body)
+            # What a body allows for its own framing is not left over for headers after it.
+            self.n_head_bytes = max(0, self.n_head_bytes - FRAMING * len(body))
             super().on_body(body)
 
+        def on_headers_complete(self) -> None:
+            self.is_in_head = False
+            super().on_headers_complete()
+
         def on_message_complete(self) -> None:
-            self.n_head_bytes = 0
+            self.n_head_bytes, self.is_in_head = 0, counts
             super().on_message_complete()
 
         def on_response_complete(self) -> None:

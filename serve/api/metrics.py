@@ -98,7 +98,8 @@ class Metrics:
         )
         self.connections_cut = Counter(
             "pawl_connections_cut",
-            "Connections closed by the server: no request came, too many, left unread.",
+            "Connections closed by the server: no request came, too many, left unread, requests "
+            "sent ahead.",
             ["reason"],
             registry=self.registry,
         )

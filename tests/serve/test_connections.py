@@ -67,13 +67,27 @@ def test_who_does_not_read_is_cut_off(impatient: Live) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
         with contextlib.suppress(OSError):
-            for _ in range(400):
+            for _ in range(50):
                 connection.send(request, socket.MSG_DONTWAIT)
         metrics = impatient.url + "/metrics"
         eventually(
             lambda: 'pawl_connections_cut_total{reason="unread"} 1.0' in httpx.get(metrics).text,
             "it is cut off",
         )
+
+
+def test_who_sends_requests_ahead_of_their_answers_fills_no_memory(impatient: Live) -> None:
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connect(impatient.url) as connection:
+        connection.sendall(request * 9 + request[:-2] + b"Connection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answers.count(b"HTTP/1.1 200 ") == 10
+    with connect(impatient.url) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(request * 1_000)
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answers.count(b"HTTP/1.1 200 ") < 100
+    metrics = httpx.get(impatient.url + "/metrics").text
+    assert 'pawl_connections_cut_total{reason="requests ahead"} 1.0' in metrics
 
 
 def test_a_running_answer_is_not_cut_for_its_silence(impatient: Live) -> None:
@@ -117,6 +131,28 @@ def test_a_websocket_is_refused_as_any_route_that_is_not_there(impatient: Live) 
     headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
     assert httpx.get(impatient.url + "/v1/realtime", headers=headers).status_code == 404
+
+
+@pytest.mark.parametrize("n_parts", [1, 2])
+def test_a_request_that_offers_another_protocol_keeps_its_body(
+    impatient: Live, n_parts: int
+) -> None:
+    """As Java's client sends them, which would speak HTTP/2."""
+    body = b'{"model": "pawl", "messages": [{"role": "user", "content": "a\\nUpgrade: b"}]}'
+    head = (b"POST /v1/chat/completions HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            b"Content-Length: %d\r\nHost: localhost\r\nHTTP2-Settings: AAEAAEAA\r\n"
+            b"Upgrade: h2c\r\n\r\n" % len(body))  # fmt: skip
+    with connect(impatient.url) as connection:
+        for _ in range(2):
+            for part in [head + body] if n_parts == 1 else [head, body]:
+                connection.sendall(part)
+                time.sleep(0.1)
+            answer = b""
+            while b"characters." not in answer:
+                part = connection.recv(65536)
+                assert part, answer
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 def test_more_connections_than_files_neither_shut_it_nor_fill_its_log(tmp_path: Path) -> None:
@@ -185,3 +221,8 @@ def test_a_body_may_come_in_chunks_of_one_and_what_follows_it_is_bounded(impatie
         connection.sendall(head + b"2\r\n{}\r\n0\r\n")
         with pytest.raises(ConnectionError):
             connection.sendall((b"X-A: " + b"a" * 2000 + b"\r\n") * 10_000)
+    large, answer = b"f4240\r\n" + b"a" * 1_000_000 + b"\r\n0\r\n", b""
+    with connect(impatient.url) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(head + large + (b"X-A: " + b"a" * 2000 + b"\r\n") * 1_000 + b"\r\n")
+        answer = connection.recv(65536)
+    assert not answer  # headers after a large body are no more of it than after a small one
