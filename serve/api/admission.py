@@ -66,9 +66,10 @@ def sent_tokens(n_bytes: int) -> int:
 def expected_tokens(request: CompletionRequest, n_bytes: int, context: int) -> int:
     """What a request is charged before it is known: its body's size, and all that it may get.
     ``context``: tokens that the model's holds."""
-    asked = request.max_tokens or getattr(request, "max_completion_tokens", None)
     n_answers = request.n * len(request.prompts())
-    return sent_tokens(n_bytes) + n_answers * min(asked or DEFAULT_MAX_TOKENS, context)
+    return sent_tokens(n_bytes) + n_answers * min(
+        request.most_tokens() or DEFAULT_MAX_TOKENS, context
+    )
 
 
 @dataclass(slots=True, eq=False)

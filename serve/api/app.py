@@ -55,7 +55,7 @@ from serve.api.bodies import JsonRoute
 from serve.api.completions import Gateway
 from serve.api.count_tokens import count_tokens
 from serve.api.docs import docs_page
-from serve.api.errors import error_body, error_response, no_such_route
+from serve.api.errors import MESSAGES_PATH, error_body, error_response, no_such_route
 from serve.api.fields import ignored_header
 from serve.api.in_flight import InFlight
 from serve.api.keys import Authenticator
@@ -155,11 +155,14 @@ def build_app(
     limit = settings.engine.max_request_bytes
     n_engines = (lambda: max(1, engine.n_serving)) if engine is not None else (lambda: 1)
     admission = Admission(settings.engine, settings.limits, n_engines=n_engines)
+    n_context = settings.engine.max_model_len_tokens or base.max_length_tokens
+    most = settings.limits.answer_tokens
     gateway = Gateway(
         store, engine, base, in_flight, metrics, lambda: promoter.offered, limit, admission,
         settings.limits.keep_alive_seconds, settings.limits.start_wait_seconds,
         refuse_unknown=settings.api.unknown_fields == "refuse",
-        canary=lambda: promoter.canary, answer_tokens=settings.limits.answer_tokens,
+        canary=lambda: promoter.canary,
+        answer_tokens=most and min(most, n_context),  # the engine refuses more than its context
     )  # fmt: skip
     admin = admin_routes(settings, base, store, engine, promoter, admission)
     reviews = review_routes(settings, store, engine, lambda: promoter.offered, admission)
@@ -350,7 +353,8 @@ def _add_server_routes(app: PawlApp, gateway: Gateway, nights: ScheduleLog) -> N
 
 class Access:
     """Pure ASGI middleware before everything: gives each request an id, the client's own
-    ``X-Request-Id`` if it is a sane one, and logs how the API answered it."""
+    ``X-Request-Id`` if it is a sane one, and logs how the API answered it. Anthropic's clients read
+    the id from ``Request-Id``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -363,6 +367,9 @@ class Access:
         offered = Headers(scope=scope).get("x-request-id", "")
         own_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
         request_id.set(own_id)
+        ids = [(b"x-request-id", own_id.encode())]
+        if scope["path"].startswith(MESSAGES_PATH):
+            ids.append((b"request-id", own_id.encode()))
         method = scope["method"]
         if method == "HEAD":  # the server itself leaves out the body
             scope = {**scope, "method": "GET"}
@@ -371,7 +378,7 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", own_id.encode())]
+                message["headers"] = [*message["headers"], *ids]
             await send(message)
 
         try:

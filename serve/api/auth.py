@@ -29,7 +29,7 @@ _log = logging.getLogger("pawl.auth")
 CALLER = "pawl.caller"  # where a request's scope holds who sends it
 GUARDED = ("/v1", "/admin", "/metrics")
 OPEN_ROUTES = ("/health", "/openapi.json")
-EXPOSED = ("X-Request-Id", "X-Pawl-Completion-Id", "X-Pawl-Version", "X-Pawl-Base",
+EXPOSED = ("X-Request-Id", "Request-Id", "X-Pawl-Completion-Id", "X-Pawl-Version", "X-Pawl-Base",
            "X-Pawl-Ignored", "Retry-After")  # fmt: skip
 IN_PROCESS = "pawl.invalid"  # the host of calls from inside this process; no DNS has it
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
@@ -127,7 +127,9 @@ def conversation_routes(
 
     @router.post("/v1/conversations/{conversation_id:path}")
     async def change_conversation(
-        conversation_id: str, request: Request, body: ConversationChange
+        conversation_id: Annotated[str, Path(min_length=1)],
+        request: Request,
+        body: ConversationChange,
     ) -> ConversationSummary:
         """Name a conversation, pin it, say that nothing of it is to be learned, or set what it is
         asked with; the last two also before its first message."""

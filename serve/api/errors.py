@@ -180,8 +180,11 @@ def validation_error(
 
 
 def _path(error: Mapping[str, Any], body: Any) -> list[int | str]:
-    """Where in the body an error is, without the names of a union's alternatives."""
+    """Where an error is: in the query or the path, or in the body, without the names of a union's
+    alternatives."""
     path: list[int | str] = []
+    if error["loc"][:1] in (("query",), ("path",)):
+        return list(error["loc"][1:2])
     for step in error["loc"]:
         with suppress(KeyError, IndexError, TypeError):
             body = body[step]

@@ -128,6 +128,7 @@ class MessagesTranslation:
         check_ignored(list(nested), refuse_unknown)
         self.chat: dict[str, Any] = chat
         self.ignored: Sequence[str] = [*top, *nested]
+        self._n_context = n_context
         self._id = self._version = ""
         self._blocks: list[dict[str, Any]] = []
         self._is_open = False  # the last of them
@@ -188,7 +189,11 @@ class MessagesTranslation:
     def _stop_reason(self) -> str:
         if self._finish_reason == "length":  # vLLM lowers max_tokens to what the context has left
             bound = self.chat.get("max_tokens")
-            is_full = bound is None or 0 < self._usage["output_tokens"] < bound
+            n_tokens = self._usage["output_tokens"]
+            if bound is None:  # of the request: the version or the server may have one
+                is_full = self._usage["input_tokens"] + n_tokens >= self._n_context
+            else:
+                is_full = 0 < n_tokens < bound
             return "model_context_window_exceeded" if is_full else "max_tokens"
         if self._stop_sequence is not None:
             return "stop_sequence"

@@ -259,8 +259,8 @@ def text_parts(
 
 
 def whole_text(parts: list[dict[str, str]]) -> Any:
-    """One part's text, or the parts."""
-    return parts[0]["text"] if len(parts) == 1 else parts
+    """One part's text, none's empty text, or the parts."""
+    return parts if len(parts) > 1 else "".join(part["text"] for part in parts)
 
 
 def check_ignored(ignored: Sequence[str], refuse_unknown: bool) -> None:

@@ -21,9 +21,11 @@ from starlette.datastructures import Headers
 from pawl.errors import PawlError
 from pawl.schemas import Caller, Role
 from pawl.settings import EngineSettings, LimitSettings, Settings
-from serve.api.admission import Admission, Place, share_of
+from serve.api.admission import Admission, Place, expected_tokens, share_of
+from serve.api.app import build_app
 from serve.api.auth import CALLER, key_of
-from tests.serve.live import Live, eventually, fake_command, live
+from serve.api.requests import ChatRequest, parse_request
+from tests.serve.live import FAKE_BASE, Live, eventually, fake_command, live
 
 CHAT = "/v1/chat/completions"
 
@@ -388,6 +390,26 @@ def test_whose_share_it_is() -> None:
     assert "secret" not in keyed
     known = {**scope, CALLER: Caller("bob", Role.USER)}
     assert share_of(known, "secret", "ann") == "account bob"
+
+
+def test_a_request_is_expected_to_use_the_bound_that_the_engine_goes_by() -> None:
+    body = {"model": "pawl", "messages": [{"role": "user", "content": "a"}], "max_tokens": 1,
+            "max_completion_tokens": 400}  # fmt: skip
+    request = parse_request(json.dumps(body).encode(), ChatRequest)
+    assert expected_tokens(request, 40, 512) == 10 + 400
+
+
+def test_the_servers_bound_is_no_larger_than_the_context(tmp_path: Path) -> None:
+    request = parse_request(json.dumps(chat("hello")).encode(), ChatRequest)
+    limits, engine = {"answer_tokens": 900}, {"max_model_len_tokens": 256}
+    app = build_app(
+        Settings(state_dir=tmp_path, limits=limits, engine=engine), None, base=FAKE_BASE
+    )
+    try:
+        served, _ = app.gateway.as_served(request, "base")
+    finally:
+        app.close()
+    assert served.max_tokens == 256
 
 
 def test_a_place_is_one_object_through_its_life() -> None:

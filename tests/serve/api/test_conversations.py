@@ -105,6 +105,16 @@ def test_what_was_asked_again_or_edited_is_read_too_by_whoever_asked_it(server: 
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "completion_not_found")
 
 
+def test_a_wrong_place_or_query_is_named(server: Live) -> None:
+    url = f"{server.url}/v1/conversations"
+    answers = (httpx.get(f"{url}?limit=abc", headers=ANN),
+               httpx.post(f"{url}/", headers=ANN, json={"learn": False}))  # fmt: skip
+    for answer, param in zip(answers, ("limit", "conversation_id"), strict=True):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, param), error
+        assert error["message"].startswith(f"{param} is ")
+
+
 def test_an_id_may_hold_slashes(server: Live) -> None:
     headers = {**ANN, "X-Pawl-Conversation": "tickets/2026/7"}
     ask(server, [{"role": "user", "content": "one"}], headers)

@@ -150,6 +150,7 @@ def test_errors_are_anthropics(server: Live, client: anthropic.Anthropic) -> Non
         assert (answer.status_code, body["type"]) == (401, "error")
         assert body["error"]["type"] == "authentication_error"
         assert body["request_id"] == answer.headers["X-Request-Id"]
+    assert caught.value.request_id == caught.value.response.headers["X-Request-Id"]
     assert post(server, MESSAGES + "/batches").json()["error"]["type"] == "not_found_error"
 
 
@@ -269,6 +270,12 @@ def test_results_of_tools_become_messages_of_a_chat() -> None:
     assert chat["messages"][2]["tool_call_id"] == "a"
     assert (chat["tool_choice"], chat["parallel_tool_calls"]) == ("required", False)
     assert one.ignored == ["messages[].content[].thinking"]
+    assert chat["messages"][2]["content"] == "rain"
+    messages[1]["content"].pop(1)
+    messages[2]["content"][0]["content"] = []
+    chat = translation(messages=messages).chat
+    assert "content" not in chat["messages"][1]
+    assert chat["messages"][2]["content"] == ""  # of a tool that said nothing
 
 
 @pytest.mark.parametrize(
@@ -280,7 +287,8 @@ def test_results_of_tools_become_messages_of_a_chat() -> None:
         (chunk("length", content="a"), 99, 99, "max_tokens"),
         (chunk("length", content="a"), 99, 12, "model_context_window_exceeded"),
         (chunk("length", content="a"), 99, None, "max_tokens"),
-        (chunk("length", content="a"), 4096, 500, "model_context_window_exceeded"),
+        (chunk("length", content="a"), 4096, 12, "model_context_window_exceeded"),
+        (chunk("length", content="a"), 4096, 11, "max_tokens"),  # the version's, or the server's
     ],
 )
 def test_why_an_answer_stopped(

@@ -303,6 +303,8 @@ def test_calls_and_their_outputs_become_messages_of_a_chat() -> None:
     ]
     assert [one["id"] for one in chat["messages"][1]["tool_calls"]] == ["a", "b"]
     assert chat["messages"][3] == {"role": "tool", "tool_call_id": "b", "content": "noon"}
+    silent = translation({"input": [*items[:-1], {**items[-1], "output": []}]}).chat
+    assert silent["messages"][3]["content"] == ""
     function = {name: value for name, value in WEATHER.items() if name != "type"}
     assert chat["tools"] == [{"type": "function", "function": function}]
     assert chat["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
