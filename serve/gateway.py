@@ -265,6 +265,7 @@ class GatewayApp:
             client.is_read.set()
         query = scope["query_string"].decode("latin-1")
         path = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
+        path = path if path.startswith("/") else f"/{path}"  # "OPTIONS *" names the whole server
         return self._session.request(
             scope["method"],
             URL(f"{self._owner_url}{path}" + (f"?{query}" if query else ""), encoded=True),

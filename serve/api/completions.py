@@ -375,12 +375,13 @@ class Gateway:
         weights = self.store.weights_of(exchange.version)
         if engine.state == "ready" and weights in (BASE_VERSION, *engine.loaded):
             return
-        if engine.state != "ready" and not self.start_wait_seconds:
+        if self.start_wait_seconds:
+            try:
+                await engine.wait_ready(self.start_wait_seconds, weights)
+            except PawlError:
+                raise engine_starting(engine) from None
+        elif engine.state != "ready":
             raise engine_starting(engine)  # it died while the request waited for its turn
-        try:
-            await engine.wait_ready(self.start_wait_seconds or None, weights)
-        except PawlError:
-            raise engine_starting(engine) from None
         if exchange.version == BASE_VERSION or exchange.version in self.offered():
             return
         if exchange.begun:

@@ -234,12 +234,10 @@ class Engine:
         self.loaded[version] = adapter_dir
 
     async def unload_adapter(self, version: str) -> None:
-        """Serve it no longer. Its folder may go only after this."""
-        if version not in self.loaded:
-            return
-        if self.is_ready:
+        """Serve it no longer. Its folder may go only after this. Where the engine did not say that
+        it did, it may have: a later load asks it again."""
+        if self.loaded.pop(version, None) is not None and self.is_ready:
             await self._change_adapter("unload", version)
-        self.loaded.pop(version, None)
 
     async def drain(self, why: str) -> None:
         """Take no new requests, and stop once the answers under way have ended; ``bring_back``

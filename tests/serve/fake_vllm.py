@@ -149,7 +149,9 @@ class FakeVllm:
         return web.Response(text="Success")
 
     async def unload(self, request: web.Request) -> web.Response:
-        self.adapters.pop((await request.json())["lora_name"], None)
+        name = (await request.json())["lora_name"]
+        if self.adapters.pop(name, None) is None:
+            return error(404, f"The lora adapter '{name}' cannot be found.")
         return web.Response(text="Success")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:

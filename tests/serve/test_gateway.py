@@ -193,6 +193,8 @@ def test_pages_and_admin_routes_are_the_servers(asked: Asked) -> None:
         assert theirs.status_code == ours.status_code
         if path != "/metrics":
             assert theirs.content == ours.content
+    whole = [httpx.Request("OPTIONS", url, extensions={"target": b"*"}) for url in asked.urls[:2]]
+    assert [asked.http.send(one).status_code for one in whole] == [404, 404]
     operator = Operator(asked.settings.state_dir)
     added = httpx.post(asked.urls[1] + "/admin/gateways/short", json={}, auth=operator)
     assert added.status_code == 400

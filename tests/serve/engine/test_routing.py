@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from pathlib import Path
@@ -10,8 +11,14 @@ from typing import Any
 
 import pytest
 
+from feedback.store import Store
 from pawl.errors import PawlError
 from pawl.settings import Settings
+from serve.api.completions import Gateway
+from serve.api.in_flight import InFlight
+from serve.api.metrics import Metrics
+from serve.api.recording import Exchange
+from serve.api.requests import TextRequest, parse_request
 from serve.engine.replicas import MOST_OF_MEAN, SLACK, Replicas, make_engine
 from serve.engine.supervisor import Engine
 from tests.serve.live import FAKE_BASE
@@ -99,6 +106,27 @@ def test_nobody_is_asked_for_what_it_does_not_hold(tmp_path: Path) -> None:
     assert replicas.loaded == frozenset()
     with pytest.raises(PawlError, match="no replica of the engine holds pawl@1"):
         answers(replicas, 1, "pawl@1")
+
+
+def test_nobody_waits_for_the_one_that_held_it_unless_a_setting_says_so(tmp_path: Path) -> None:
+    replicas = ready(tmp_path, 2)
+    replicas.replicas[1].state = "restarting"  # it held pawl@1 when the request came
+    request = parse_request(b'{"model": "pawl@1", "prompt": "a"}', TextRequest)
+    exchange = Exchange("cmpl-1", "conv", "ann", "", "", 0.0, request, request, "pawl@1", FAKE_BASE)
+
+    async def wait(seconds: float) -> None:
+        gateway = Gateway(store, replicas, FAKE_BASE, InFlight(), Metrics(), lambda: ["pawl@1"],
+                          1000, start_wait_seconds=seconds)  # fmt: skip
+        async with asyncio.timeout(1):
+            await gateway._until_ready(replicas, exchange)
+
+    store = Store.open(tmp_path / "pawl.duckdb")
+    try:
+        asyncio.run(wait(0))
+        with pytest.raises(TimeoutError):
+            asyncio.run(wait(60))
+    finally:
+        store.close()
 
 
 def test_they_are_as_good_as_the_best_of_them(tmp_path: Path) -> None:

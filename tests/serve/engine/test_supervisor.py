@@ -59,6 +59,13 @@ def test_it_starts_serves_adapters_and_stops_with_all_its_processes(tmp_path: Pa
         await engine.load_adapter("pawl@1", tmp_path / "pawl@1")
         async with engine.session.get(engine.base_url + "/seen") as answer:
             assert (await answer.json())["adapters"] == {"pawl@1": str(tmp_path / "pawl@1")}
+        url, body = "/v1/unload_lora_adapter", {"lora_name": "pawl@1"}
+        lost, _ = await engine.request("POST", url, body, seconds=60)
+        assert lost == 200
+        with pytest.raises(PawlError, match="cannot be found"):
+            await engine.unload_adapter("pawl@1")
+        assert not engine.loaded  # else it would never be loaded again
+        await engine.load_adapter("pawl@1", tmp_path / "pawl@1")
         await engine.unload_adapter("pawl@1")
         assert not engine.loaded
         session = session_of(tmp_path)
