@@ -145,7 +145,7 @@ class ResponsesTranslation:
     def end(self) -> list[Event]:
         events = self._opening()
         if not self._items:  # an empty answer is a message too
-            events += self._open(_Item(0, f"msg_{self._hex}"))
+            events += self._open(_Item(0, f"msg_{self._hex}_0"))
         is_cut = self._finish_reason == "length"
         events += self._close("incomplete" if is_cut else "completed")
         self._status = "incomplete" if is_cut else "completed"
@@ -204,7 +204,8 @@ class ResponsesTranslation:
     def _add_text(self, text: str, logprobs: list[Any]) -> list[Event]:
         events = []
         if not self._items or self._items[-1].is_call:
-            events = [*self._close(), *self._open(_Item(len(self._items), f"msg_{self._hex}"))]
+            place = len(self._items)
+            events = [*self._close(), *self._open(_Item(place, f"msg_{self._hex}_{place}"))]
         item = self._items[-1]
         item.text += text
         item.logprobs += logprobs

@@ -282,6 +282,17 @@ def test_text_and_calls_of_tools_become_items() -> None:
     assert answer.usage.total_tokens == 7
 
 
+def test_texts_before_and_after_a_call_are_two_items() -> None:
+    one = translation({"input": "hello", "tools": [WEATHER]})
+    one.take(chunk(content="before"))
+    one.take(chunk(tool_calls=[call(0, "{}", id="call_a", name="weather")]))
+    one.take(chunk("stop", content="after"))
+    one.end()
+    answer = Response.model_validate(one.body())
+    assert [item.type for item in answer.output] == ["message", "function_call", "message"]
+    assert len({item.id for item in answer.output}) == 3  # clients keep parts by their item's id
+
+
 def test_calls_and_their_outputs_become_messages_of_a_chat() -> None:
     items = [
         {"role": "user", "content": "weather?"},
