@@ -65,7 +65,9 @@ def test_who_lets_the_server_wait_is_cut_off(impatient: Live, sent: bytes) -> No
 def test_who_does_not_read_is_cut_off(impatient: Live) -> None:
     with connect(impatient.url) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        body = b'{"model": "pawl", "messages": [{"role": "user", "content": "count 100000"}]}'
+        request = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                   b"Content-Length: %d\r\n\r\n%b" % (len(body), body))  # fmt: skip
         with contextlib.suppress(OSError):
             for _ in range(50):
                 connection.send(request, socket.MSG_DONTWAIT)
