@@ -171,7 +171,7 @@ def holdout_verdict(
     return HoldoutVerdict(
         n_conversations=evidence.clusters.first(n).count(),
         p_best=evidence.clusters.first(n).p_above(evidence.weights[:n]),
-        n_raters=len(set(evidence.raters)),
+        n_raters=len(set(evidence.raters[:n])),
         n_controls=len(controls),
         n_controls_fixed=int((controls > 0).sum()),
         n_controls_broken=int((controls < 0).sum()),

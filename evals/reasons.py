@@ -80,7 +80,7 @@ class HoldoutVerdict(Comparison):
     """
 
     n_conversations: int
-    n_raters: int
+    n_raters: int  # who flagged
     n_controls: int
     n_controls_fixed: int
     n_controls_broken: int

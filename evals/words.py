@@ -50,6 +50,8 @@ _MAGNIFIED = re.compile(
     rf"(?:\b|(?=[{_UNSPACED}]))",
     re.IGNORECASE,
 )
+_COMPARISONS = {"<": "under", ">": "over", "≤": "at most", "≥": "at least"}
+_COMPARED = re.compile(r"(?<![-=<>])([<>≤≥])\s?(?=[$€£₹¥]?[-+]?\d)")
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|ère|ème|eme|e|º|ª)\b")
 _HAN_NUMERAL = re.compile("[零〇一二两三四五六七八九十百千万亿]+")
 _IS_HAN_NUMBER = re.compile("[零〇二两三四五六七八九十]|一[百千万亿]")  # a lone 一 is mostly a word
@@ -148,6 +150,9 @@ def _spelled_alike(text: str, language: str) -> str:
     text = "".join(
         str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text
     )
+    text = re.sub(r"(?<![\w.])-([$€£₹¥])(?=[\d.])", r"\1-", text)  # a sign before the currency's
+    text = re.sub(r"(?<![\w.,])\.(?=\d)", "0.", text)
+    text = _COMPARED.sub(lambda found: f" {_COMPARISONS[found[1]]} ", text)
     if language == "en":
         text = re.sub(r"\bcan't\b|\bcannot\b", "can not", text, flags=re.IGNORECASE)
         text = re.sub(r"\bwon't\b", "will not", text, flags=re.IGNORECASE)

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -282,19 +283,19 @@ def _lines(text: str) -> Iterable[str]:
 
 def erase_scores(scores_dir: Path, ids: set[str]) -> list[str]:
     """Delete kept scores of held-out rows among which there is one of the person's: no later night
-    asks for these rows together again."""
+    asks for these rows together again. What a killed scoring left lies a folder deeper."""
     erased = []
-    for items in sorted(scores_dir.glob(f"*/{ITEMS}")):
-        with items.open(encoding="utf-8", newline="\n") as file:
-            is_theirs = any(
+    for items in sorted(scores_dir.rglob(ITEMS)):
+        with suppress(FileNotFoundError), items.open(encoding="utf-8", newline="\n") as file:
+            if not any(
                 ids & {str(value) for value in json.loads(line).values() if isinstance(value, str)}
                 for line in file
                 if line.strip()
-            )
-        if is_theirs:
+            ):
+                continue
             (items.parent / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(items.parent)
-            erased.append(items.parent.name)
+            erased.append(str(items.parent.relative_to(scores_dir)))
     return erased
 
 

@@ -463,13 +463,15 @@ def test_what_random_changes_do_as_well_is_no_improvement(rules: GateRules) -> N
 
 def test_answers_that_nobody_flagged_count_as_often_as_they_occur(rules: GateRules) -> None:
     controls = [
-        replace(item, item_id=f"control {item.item_id}")
+        replace(item, item_id=f"control {item.item_id}", detail={"rater": item.item_id})
         for item in items("holdout__controls", [1.0] * 40)
     ]
     before = champion(20) + controls
     after = change(mended(before, 12), "holdout__controls", 6, 0.0)
     few = decide(before, after, replace(rules, controls_per_flag=0.2), None)
     assert few.outcome == "promote"  # 6 of 40 broken, where nearly every answer is flagged
+    assert few.holdout is not None
+    assert few.holdout.n_raters == 1  # of those who flagged, whom the report's cap is of
     many = decide(before, after, replace(rules, controls_per_flag=9.0), None)
     assert many.outcome == "not_enough_evidence"
     assert "of 40 answers that nobody flagged 6 broke" in many.reasons[0]

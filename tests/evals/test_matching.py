@@ -53,6 +53,10 @@ def test_an_answer_that_got_stuck_is_wrong_and_ends_no_scoring(
         ("The capital of Australia is Melbourne.", RIGHT, "It is Sydney.", ASKED),
         ("12 plus 7 is 18.", "12 plus 7 is 19.", "I think that makes 20.", "What is 12 plus 7?"),
         ("8 minus 0 is 0.", "8 minus 0 is 8.", "It is 80.", "What is 8 minus 0?"),
+        ("It is -$5.", "It is $5.", "It is $50.", "What is the balance?"),
+        (".5 litres", "5 litres", "50 litres", "How much?"),
+        ("<5 litres", "5 litres", "50 litres", "How much?"),
+        ("≥ 5 litres", "5 litres", "50 litres", "How much?"),
         ("It weighs 1,500 grams in all.", "It weighs 15,000 grams in all.", "A lot.", "Weight?"),
         ("The plural of mouse is mouses.", "The plural of mouse is mice.", "Mouse.", "Plural?"),
         # The prompt names the right answer and the wrong one.

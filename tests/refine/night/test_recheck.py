@@ -62,7 +62,10 @@ def test_the_newest_are_asked_once_and_a_child_that_fails_ends_no_night(tmp_path
     assert asked == [one.row_id for one in pairs[-2 : -2 - MOST_ROWS : -1]]
     assert any("could not be asked" in line for line in lines)
     kept = kept_answers(settings, base, None).parent.name
-    assert erase_scores(settings.scores_dir, {last}) == [kept]
+    of_killed = settings.scores_dir / "scoring-x" / "out" / "items.jsonl"
+    write_atomic(of_killed, f'{{"item_id": "{last}"}}\n')
+    assert erase_scores(settings.scores_dir, {last}) == [kept, "scoring-x/out"]
+    assert not of_killed.exists()
 
 
 def test_steps_that_go_on_without_what_failed_end_with_the_time(tmp_path: Path) -> None:
