@@ -46,10 +46,9 @@ class Budget:
         )
 
     def applied(self, settings: Settings) -> Settings:
-        """The settings of a night that keeps to it."""
+        """The settings of a training that keeps to it."""
         train = settings.train.model_copy(update={"max_minutes": self.train})
-        gate = settings.gate.model_copy(update={"suspects_minutes": self.suspects})
-        return settings.model_copy(update={"train": train, "gate": gate})
+        return settings.model_copy(update={"train": train})
 
 
 def plan_time(

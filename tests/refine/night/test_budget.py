@@ -24,7 +24,6 @@ def test_training_gets_what_scoring_leaves_and_suspects_the_rest() -> None:
     tight = plan_time(40, SETTINGS, STEPS, [measured])
     assert (tight.train, tight.suspects, tight.problem) == (15, 0, "")
     assert tight.applied(SETTINGS).train.max_minutes == 15
-    assert tight.applied(SETTINGS).gate.suspects_minutes == 0
 
 
 def test_scores_that_were_taken_over_are_no_measure() -> None:
