@@ -244,8 +244,8 @@ def check_data_dir(suite: Suite, data_dir: Path) -> None:
         raise PawlError(
             f"{data_dir} lacks benchmark data",
             f"the {suite.name} suite reads {', '.join(missing)}, looked for as folders in it",
-            "Point gate.data_dir (--data-dir) at a folder laid out as the hub, leave it out, or set "
-            "gate.suite = 'everyday' where the folder is for other data",
+            "Point gate.data_dir (--data-dir) at a folder laid out as the hub, leave it out, or "
+            "set gate.suite = 'everyday' where the folder is for other data",
         )
 
 
