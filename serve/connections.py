@@ -37,6 +37,7 @@ MOST_FILES = 65_536  # more are not asked for
 N_OWN_FILES = 128 + 2 * ACCEPTED_AT_ONCE
 REPORT_SECONDS = 60.0
 MOST_HEAD_BYTES = 65_536  # of a request, beside its body; the parser takes any number
+MOST_HEADERS = 256  # of them: 160 bytes of memory each, whatever they hold
 MOST_AHEAD = 64  # requests that wait for the one before them: 2 kB each
 FRAMING = 16  # bytes around one of a body, which may come in chunks of one
 # So Java's client offers HTTP/2. Nothing is upgraded to here, and the parser would take such a
@@ -51,7 +52,7 @@ _FULL = PawlError(
     code="overloaded",
 )
 _TOO_LARGE_HEAD = PawlError(
-    f"the request's head has more than {MOST_HEAD_BYTES:,} bytes",
+    f"the request's head has more than {MOST_HEAD_BYTES:,} bytes or {MOST_HEADERS} headers",
     do="Send fewer or shorter headers",
     code="headers_too_large",
 )
@@ -212,7 +213,8 @@ def bounded(connections: Connections) -> type[asyncio.Protocol]:
                 head, end, rest = data.partition(b"\r\n\r\n")
                 data = _UPGRADE.sub(rb"\nx-\1", head) + end + rest
             super().data_received(data)
-            if self.n_head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            is_large = self.n_head_bytes > MOST_HEAD_BYTES or len(self.headers or ()) > MOST_HEADERS
+            if is_large and not self.transport.is_closing():
                 connections.refuse_head(self)
             if counts and len(self.pipeline) > MOST_AHEAD:
                 connections.cut(self, "requests ahead")

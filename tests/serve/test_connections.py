@@ -211,6 +211,15 @@ def test_a_head_without_end_is_refused(impatient: Live, head: bytes, more: bytes
     assert not answer or answer.startswith(b"HTTP/1.1 431 ")
 
 
+def test_many_small_headers_are_refused(impatient: Live) -> None:
+    head = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+    with connect(impatient.url) as connection:
+        connection.sendall(head + b"ab:cd\r\n" * 200 + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(head + b"ab:cd\r\n" * 300)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
+
+
 def test_a_body_may_come_in_chunks_of_one_and_what_follows_it_is_bounded(impatient: Live) -> None:
     body = b'{"model": "pawl", "messages": [{"role": "user", "content": "' + b"a" * 9_000 + b'"}]}'
     head = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
