@@ -10,7 +10,7 @@ import logging
 import re
 import time
 import uuid
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
@@ -343,10 +343,14 @@ def _add_server_routes(app: PawlApp, gateway: Gateway, nights: ScheduleLog) -> N
         await gateway.metrics.ask(gateway.store, engine, nights)
         return Response(gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    @cache  # 0.06 s in which nobody is answered, and anybody may ask
+    def page() -> str:
+        return docs_page(app.openapi(), app.root_path)
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(
-            docs_page(app.openapi(), app.root_path),
+            page(),
             headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
         )
 

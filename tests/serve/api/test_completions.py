@@ -524,6 +524,18 @@ def test_the_servers_own_page_may_ask(server: Live) -> None:
     assert answer.status_code == 200
 
 
+def test_the_page_of_the_routes_is_made_once(server: Live) -> None:
+    """It takes long, and nobody is answered meanwhile."""
+    page, about = httpx.get(server.url + "/docs", timeout=60), server.app.openapi()["info"]
+    title = about["title"]
+    about["title"] = "Another"
+    try:
+        assert httpx.get(server.url + "/docs", timeout=60).text == page.text
+    finally:
+        about["title"] = title
+    assert title in page.text
+
+
 def test_an_unknown_route_and_a_wrong_method_answer_in_the_same_shape(server: Live) -> None:
     assert httpx.get(server.url + "/v1/engines").json()["error"]["code"] == "not_found"
     assert httpx.get(server.url + CHAT).status_code == 405
