@@ -476,7 +476,19 @@ def score_role(role: str, night: Night) -> Result:
 
 
 def decide(night: Night) -> Result:
-    """The gate's verdict."""
+    """The gate's verdict. One that was written before a kill stands: the ledger may have it, a
+    judge may say something else by now, and its suite may be gone."""
+    path = night.path("verdict.json")
+    if not path.exists():
+        _write_verdict(night, path)
+    verdict = read_json(path)
+    night.client.post(f"/admin/runs/{night.run.state.run_id}/verdict", verdict)
+    outcome = verdict["outcome"]
+    detail = {"outcome": outcome, "reason": " ".join(verdict["reasons"])}
+    return Result(outcome.replace("_", " "), detail)
+
+
+def _write_verdict(night: Night, path: Path) -> None:
     from evals.gate import decide as decide_gate
     from evals.gate import gate_rules, write_verdict
     from evals.runner import read_scores
@@ -501,8 +513,8 @@ def decide(night: Night) -> Result:
         items("best", _has_best(night.run.state)),
     )
     decided = _judged(night, decided, items("champion"), items("challenger"))
-    verdict = write_verdict(
-        night.path("verdict.json"),
+    write_verdict(
+        path,
         decided,
         look=_look(found, decided),
         base_fingerprint=night.run.state.base_fingerprint,
@@ -511,10 +523,6 @@ def decide(night: Night) -> Result:
         challenger_fingerprint=_fingerprint(night, challenger),
         suite=night.suite.name,
     )
-    night.client.post(f"/admin/runs/{night.run.state.run_id}/verdict", verdict)
-    outcome = verdict["outcome"]
-    detail = {"outcome": outcome, "reason": " ".join(verdict["reasons"])}
-    return Result(outcome.replace("_", " "), detail)
 
 
 def _fingerprint(night: Night, asked: Asked) -> str | None:

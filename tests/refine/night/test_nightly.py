@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from pawl.settings import Settings, load_settings
 from refine.night.dry_run import dry_run
 from refine.night.nightly import describe_step, discard_scores_of_before, run_night
 from refine.night.state import Run, RunState, newest_runs, what_became_of
-from refine.night.steps import STEPS
+from refine.night.steps import STEPS, decide
 from refine.planner import Plan
 from refine.train import Job
 from tests.feedback.examples import make_promotion
@@ -353,6 +354,18 @@ def test_after_an_upgrade_no_scores_of_before_are_compared(tmp_path: Path) -> No
         discard_scores_of_before(run)
         assert not run.is_done("score champion", outputs[0])
         assert run.is_done("score anchor", outputs[1])
+
+
+def test_a_verdict_that_was_written_before_a_kill_stands(tmp_path: Path) -> None:
+    """Another one would be by the margins of `everyday` where the suite is gone."""
+    verdict = {"outcome": "reject", "reasons": ["It is worse."]}
+    write_json(tmp_path / "verdict.json", verdict)
+    posted: list[Any] = []
+    client: Any = SimpleNamespace(post=lambda path, body: posted.append((path, body)))
+    run = Run(tmp_path, RunState("run-1", "score challenger", "", "", "base", ""), client)
+    night: Any = SimpleNamespace(client=client, run=run, path=tmp_path.joinpath)
+    assert decide(night).detail == {"outcome": "reject", "reason": "It is worse."}
+    assert posted == [("/admin/runs/run-1/verdict", verdict)]
 
 
 def test_a_step_that_keeps_dying_is_given_up(world: World) -> None:
