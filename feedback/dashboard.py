@@ -261,11 +261,11 @@ def waiting_for_training(store: Store) -> TrainingBacklog:
         f" named FROM ({current_feedback_sql()})) JOIN (SELECT completion_id, choice_index FROM"
         f" completions WHERE {LEARNED}) USING (completion_id, choice_index)"
         " WHERE NOT retracted AND created_at > ?)"
-        " SELECT count(*) FILTER (correction IS NOT NULL),"
+        " SELECT count(*) FILTER (has_correction),"
         " count(*) FILTER (preferred_over IS NOT NULL),"
-        " count(*) FILTER (thumb = 'down' AND correction IS NULL),"
+        " count(*) FILTER (thumb = 'down' AND NOT has_correction),"
         " count(*) FILTER (thumb = 'up'),"
-        " count(*) FILTER (correction IS NULL AND list_has_any(named, ?::VARCHAR[]))"
+        " count(*) FILTER (NOT has_correction AND list_has_any(named, ?::VARCHAR[]))"
         " FROM said",
         [after, treated],
     )

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from feedback.agreement import label_of
 from feedback.categories import check_categories
-from feedback.current import CLEARABLE, current_feedback_sql
+from feedback.current import CLEARABLE, read_current
 from feedback.rows import same_text
 from feedback.stories import folded
-from feedback.tables import FEEDBACK_COLUMNS, REVIEW_COLUMNS, latest, record_from, row_of, where
+from feedback.tables import REVIEW_COLUMNS, latest, record_from, row_of, where
 from feedback.writer import GroupWriter, Write
 from pawl.errors import PawlError
 from pawl.schemas import Completion, Feedback, RejectReason, Review, ReviewRequest, utc_now
@@ -109,13 +109,10 @@ class Reviews:
         newest rows: a reviewer's own, too, which their decision may repeat or cover."""
         ids = sorted({completion_id for completion_id, _ in answers})
         clause, values = where(completion_id=ids, rater_id=rater_id)
-        sql = current_feedback_sql(f"{clause} AND source <> '{SOURCE}'")
-        with self._database.reading() as cursor:
-            rows = cursor.execute(
-                f"SELECT {FEEDBACK_COLUMNS} FROM ({sql}) WHERE NOT retracted ORDER BY seq", values
-            ).fetchall()
         marks: dict[Answered, list[Feedback]] = defaultdict(list)
-        for mark in (record_from(Feedback, row) for row in rows):
+        with self._database.reading() as cursor:
+            found = read_current(cursor, f"{clause} AND source <> '{SOURCE}'", values)
+        for mark in found:
             marks[mark.completion_id, mark.choice_index].append(mark)
         return dict(marks)
 

@@ -29,7 +29,7 @@ from feedback.categories import DEFAULT_CATEGORIES
 from feedback.champion import BASE_VERSION
 from feedback.changes import Change, changes_since
 from feedback.conversations import ALIVE, Conversations
-from feedback.current import current_feedback_sql
+from feedback.current import current_feedback_sql, read_current
 from feedback.database import Database, newest_row, store_failed
 from feedback.forgotten import Forgotten
 from feedback.imported import RATER, ImportedRows, all_imported, keys_of, states_of
@@ -385,12 +385,8 @@ class Store:
         the order of their newest rows; none where nothing is left (unless
         ``include_retracted``)."""
         clause, values = where(completion_id=completion_id, rater_id=rater_id)
-        rows = self.read(
-            f"SELECT {FEEDBACK_COLUMNS} FROM ({current_feedback_sql(clause)})"
-            " WHERE NOT retracted OR ? ORDER BY seq",
-            [*values, include_retracted],
-        )
-        return [record_from(Feedback, row) for row in rows]
+        with self._database.reading() as cursor:
+            return read_current(cursor, clause, values, include_retracted=include_retracted)
 
     def feedback_history(
         self, completion_id: str | None = None, *, feedback_id: str | None = None

@@ -8,7 +8,7 @@ from feedback.current import current_feedback_sql
 from feedback.tables import COMPLETION_COLUMNS, record_from
 from pawl.schemas import Completion
 
-IS_FLAG = "NOT retracted AND (thumb = 'down' OR correction IS NOT NULL OR categories_json != '[]')"
+IS_FLAG = "NOT retracted AND (thumb = 'down' OR has_correction OR categories_json != '[]')"
 _FLAGGED = (
     f"SELECT DISTINCT conversation_id FROM (SELECT * FROM completions WHERE {LEARNED}) JOIN ("
     f"SELECT completion_id, choice_index FROM ({current_feedback_sql()}) WHERE {IS_FLAG}"

@@ -101,3 +101,22 @@ def test_a_good_answer_with_a_correction_is_a_counted_rejection(
     curated = curate(store, settings)
     assert curated.rows == []
     assert curated.rejections == {"thumb up and a correction contradict each other": 1}
+
+
+def test_texts_may_be_more_than_the_database_folds_in_memory(store: Store) -> None:
+    values = {
+        "seq": "range + 1000", "feedback_id": "'fb-' || range", "idempotency_key": "'k' || range",
+        "completion_id": "'c' || range", "choice_index": "0", "rater_id": "'ann'",
+        "created_at": "'2026-01-01T00:00:00.000000Z'", "thumb": "'down'",
+        "categories_json": "'[]'", "correction": "repeat(md5(range::VARCHAR), 128)",
+        "retracted": "false", "source": "'api'",
+    }  # fmt: skip
+    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
+    with store.rewriter.database.reading() as cursor:
+        cursor.execute(f"INSERT INTO feedback BY NAME SELECT {columns} FROM range(15_000)")
+        cursor.execute("CHECKPOINT")
+        cursor.execute("SET memory_limit = '128MB'")  # twice as much as the texts
+    assert store.counts()["feedback"] == 15_000
+    rows = store.current_feedback()
+    assert len({row.correction for row in rows}) == 15_000
+    assert {len(row.correction or "") for row in rows} == {4096}
