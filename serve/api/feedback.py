@@ -57,19 +57,25 @@ def feedback_routes(
     @router.post("/v1/feedback/batch")
     async def add_feedback_batch(request: Request, body: FeedbackBatch) -> FeedbackResults:
         """Store feedback on several answers. Each counts for itself: one that is refused (its
-        answer is not known) keeps none of the others out. Where the store fails, all of it is one
+        answer is not known, or its person can't be) keeps none of the others out. Where the store fails, all of it is one
         error, and may be sent again under the same idempotency keys."""
         caller = caller_of(request.scope)
-        sent = [(one, rater_named_by(request, one.user)) for one in body.feedback]
-        admission.charge_feedback(share_named_by(request), len(sent))
+        admission.charge_feedback(share_named_by(request), len(body.feedback))
+        sent, refused = [], {}
+        for place, one in enumerate(body.feedback):
+            try:
+                sent.append((one, rater_named_by(request, one.user)))
+            except PawlError as error:
+                refused[place] = error
         await gateways.arrived(
             *(name for one in body.feedback for name in (one.completion_id, one.preferred_over))
         )
         results = []
-        stored_ones = await turns.run(
-            request, partial(submit_feedbacks, store, sent, "api", caller.sees)
+        told_of = iter(
+            await turns.run(request, partial(submit_feedbacks, store, sent, "api", caller.sees))
         )
-        for one, result in zip(body.feedback, stored_ones, strict=True):
+        for place, one in enumerate(body.feedback):
+            result = refused.get(place) or next(told_of)
             if not isinstance(result, PawlError):
                 feedback, duplicate = result
                 stored = StoredFeedback(**feedback.as_json(), duplicate=duplicate)

@@ -478,6 +478,11 @@ def test_feedback_on_several_answers_at_once(server: Live) -> None:
     assert [one.feedback and one.feedback.completion_id for one in told.results] == [*ids, None]
     assert told.results[3].error is not None
     assert told.results[3].error.code == "completion_not_found"
+    people = [{"completion_id": ids[0], "thumb": "up", "user": name} for name in ("b\n", "bob")]
+    odd = httpx.post(server.url + FEEDBACK + "/batch", json={"feedback": people}).json()
+    assert (odd["n_stored"], odd["n_refused"]) == (1, 1)
+    assert odd["results"][0]["error"]["param"] == "user"
+    assert odd["results"][1]["feedback"]["rater_id"] == "bob"
     n_rows = len(server.store.feedback_history())
     # What can't be a batch is refused whole.
     for wrong in ([], [{"completion_id": ids[0], "thumb": "sideways"}], [{}] * 1001):
