@@ -52,6 +52,7 @@ from feedback.store import Store
 from pawl import __version__
 from pawl.errors import PawlError
 from pawl.files import hold_lock, read_json, sync_dir, write_atomic, write_json
+from pawl.schedule import NIGHTS_LOCK
 from pawl.schemas import Feedback, utc_now
 from pawl.settings import Settings
 
@@ -530,7 +531,7 @@ def _alone(settings: Settings, wait_seconds: float = MOST_SECONDS) -> Iterator[N
     with ExitStack() as held:
         held.enter_context(while_erasing(settings, wait_seconds))
         try:
-            held.enter_context(hold_lock(settings.state_dir / "nightly.lock", "a night runs", ""))
+            held.enter_context(hold_lock(settings.state_dir / NIGHTS_LOCK, "a night runs", ""))
         except PawlError as err:
             raise PawlError(
                 err.what,

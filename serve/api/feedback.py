@@ -57,8 +57,8 @@ def feedback_routes(
     @router.post("/v1/feedback/batch")
     async def add_feedback_batch(request: Request, body: FeedbackBatch) -> FeedbackResults:
         """Store feedback on several answers. Each counts for itself: one that is refused (its
-        answer is not known, or its person can't be) keeps none of the others out. Where the store fails, all of it is one
-        error, and may be sent again under the same idempotency keys."""
+        answer is not known, its person can't be) keeps none of the others out. Where the store
+        fails, all of it is one error, and may be sent again under the same idempotency keys."""
         caller = caller_of(request.scope)
         admission.charge_feedback(share_named_by(request), len(body.feedback))
         sent, refused = [], {}
