@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals.report.plots import before_after, curves, forest
+from evals.sequential import EARLY_SHARE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,6 +63,7 @@ def render(report: dict[str, Any]) -> str:
         title=title,
         tone=tone,
         verdict=report["verdict"],
+        early_share=EARLY_SHARE,
         complaints=report["complaints"],
         left_out=_left_out(report),
         to_know=_to_know(report),
