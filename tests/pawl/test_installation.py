@@ -10,9 +10,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from refine.weights import BITSANDBYTES
 from tests.conftest import REPOSITORY
 
-UNLOCKED = {"ray"}  # what one machine does not need
+UNLOCKED = {"ray", "qlora"}  # what one machine does not need, and has a file of its own
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 
@@ -38,6 +39,17 @@ def test_lock_satisfies_every_extra(name: str, other: str) -> None:
         pin = pins.get(canonicalize_name(requirement.name))
         assert pin is not None, f"{text} is not in {name}.txt"
         assert requirement.specifier.contains(pin, prereleases=True), f"{text}: locked at {pin}"
+
+
+@pytest.mark.parametrize("extra", sorted(UNLOCKED))
+def test_what_no_lock_has_is_pinned_by_itself(extra: str) -> None:
+    pins = lock(extra)
+    for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_the_command_for_bitsandbytes_is_the_extra() -> None:
+    assert PROJECT["optional-dependencies"]["qlora"] == [BITSANDBYTES]
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
