@@ -208,7 +208,7 @@ def run_stage(
     callbacks = [watch, to_tensorboard, saving(saved)]
     if keeps_best:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=plan.patience_evals))
-    exact = {name: one.data for name, one in model.named_parameters() if one.requires_grad}
+    exact = [(one, one.data) for one in model.parameters() if one.requires_grad]
     trainer = trainer_class(
         model=model,
         args=config,
@@ -219,8 +219,8 @@ def run_stage(
         **({"data_collator": collator(tokenizer.pad_token_id)} if is_sft else {}),
     )
     if plan.load_in_4bit:  # of such an adapter TRL made bf16, in which small steps are lost
-        for name, one in model.named_parameters():
-            one.data = exact.get(name, one.data)
+        for one, data in exact:
+            one.data = data
     watch.trainer = trainer
     without_dropout(model, "ref")
 
