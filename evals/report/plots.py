@@ -77,7 +77,8 @@ def curves(shown: list[dict[str, Any]], *, label: str) -> str:
                           label=side)  # fmt: skip
         axes.set_xlabel("step", fontsize=8)
         if i == 0 and curve["validation"]:
-            axes.legend(frameon=False, fontsize=8)
+            # A place of its own: "best" is searched for, and warned of where that takes a second.
+            axes.legend(frameon=False, fontsize=8, loc="upper right")
     return _svg(figure, label)
 
 

@@ -102,6 +102,7 @@ class ChatPage:
         }
         who = [ui.page, ui.rater]
         ask = [*who, ui.version, ui.known]
+        settings = [ui.version, ui.settings, ui.shown_settings]
         both = [*ui.drawn, *ui.feedback_form]
         asked = [*both, ui.taken]
         reasons = [ui.categories, ui.correction, ui.comment]
@@ -115,13 +116,10 @@ class ChatPage:
         ui.new.click(self._start_over, who, both, **often)
         ui.go.click(self._resume, who, asked, **often)
         ui.private.input(self._set_learning, [ui.private, *who], ui.private, **often)
-        ui.version.input(
-            self._choose_version, [ui.version, *who], [ui.version, ui.settings], **often
-        )
+        ui.version.input(self._choose_version, [ui.version, *who], settings, **often)
         ui.settings_command.change(
-            self._set, [ui.settings_command, *who], [ui.settings_reply, ui.version, ui.settings],
-            **often,
-        )  # fmt: skip
+            self._set, [ui.settings_command, *who], [ui.settings_reply, *settings], **often
+        )
         ui.chat.like(self._thumb, who, both, **often)
         ui.save.click(self._save, [*who, *reasons], both, **common)
         ui.take_back.click(self._take_back, who, both, **common)
@@ -152,8 +150,8 @@ class ChatPage:
         gr.on(
             [self.blocks.load, ui.timer.tick],
             self._look,
-            [ui.rater, ui.known, ui.page],
-            [ui.known, ui.banner, ui.version, ui.settings],
+            [ui.rater, ui.known, ui.page, ui.shown_settings],
+            [ui.known, ui.banner, *settings],
             **common,
         )
         ui.timer.tick(self._catch_up, [*who, ui.shown], both, **common)
@@ -233,9 +231,10 @@ class ChatPage:
             return KEEP
         if page.opened:
             conversation.looked_at = time.monotonic()
-            if page.is_lost(shown):
+            if page.frames.is_lost(shown):
                 which = short(shown)  # it is whatever a browser sends
-                log.info("the browser shows frame %s of %d: drawn again", which, page.n_drawn)
+                n_drawn = page.frames.n_drawn
+                log.info("the browser shows frame %s of %d: drawn again", which, n_drawn)
                 page.drawn_settings = ()
                 return [*drawn(page), *(form(page) if page.form_turn is None else KEEP_FORM)]
             return KEEP if page.is_drawn else [*drawn(page), *KEEP_FORM]
@@ -659,16 +658,21 @@ class ChatPage:
         ]  # fmt: skip
 
     async def _look(
-        self, rater_id: str | None, known: dict[str, Any], page: OpenPage, request: gr.Request
-    ) -> list[Any]:
+        self, rater_id: str | None, known: dict[str, Any], page: OpenPage, shown: str | None,
+        request: gr.Request,
+    ) -> list[Any]:  # fmt: skip
+        """The engine's state and the versions, where they are others than those that are known or
+        the browser does not show them though they were drawn."""
         api = self._api(request, rater_id or "page")
         try:
             now = {"health": await api.get("/health"), "models": await api.get("/v1/models")}
         except PawlError as err:
             engine = {"state": "unreachable", "detail": told(err)}
             now = {**known, "health": {"engine": engine}}
-        if now == known:
-            return [gr.skip()] * 4
+        if page.settings_frames.is_lost(shown):
+            page.drawn_settings = ()
+        elif now == known:
+            return [gr.skip()] * 5
         html = rendering.banner(now["health"]["engine"])
         page.models = now.get("models", page.models)
         return [now, gr.update(value=html, visible=bool(html)), *drawn_settings(page)]

@@ -470,6 +470,26 @@ def _turns_of(messages: list[dict[str, Any]]) -> list[Turn]:
     return turns
 
 
+@dataclass
+class Frames:
+    """What was drawn of a part of the page, several events draw at once."""
+
+    n_drawn: int = 0  # how often; the browser says which of them it shows
+    n_missed: int = 0  # what n_drawn was when the browser was found to show another
+
+    def is_lost(self, shown: str | None) -> bool:
+        """Whether the browser has shown something else than what was drawn last for two looks: a
+        frame was lost, or came before one that was drawn earlier.
+
+        Args:
+            shown: what the browser says that it shows, an ``n_drawn``.
+        """
+        if not self.n_drawn or shown == str(self.n_drawn):
+            return False
+        missed, self.n_missed = self.n_missed, self.n_drawn
+        return missed == self.n_drawn
+
+
 @dataclass(eq=False)
 class OpenPage:
     """What one open page shows: a conversation, and the answer whose feedback form is open.
@@ -486,11 +506,11 @@ class OpenPage:
     listed: int = 0  # hash of the list as it is drawn
     n_said_back: int = 3  # of flags that are answered differently now, shown at most
     drawn: tuple[Any, Sequence[Any]] = ((), ())  # the conversation's state when it was drawn
-    n_drawn: int = 0  # how often; the browser says which of them it shows
-    n_missed: int = 0  # what n_drawn was when the browser was found to show another
+    frames: Frames = field(default_factory=Frames)  # of the conversation
     models: dict[str, Any] = field(default_factory=dict)  # GET /v1/models, as last looked at
     # The conversation's id, its settings and the models when version and settings were drawn.
     drawn_settings: tuple[Any, ...] = ()
+    settings_frames: Frames = field(default_factory=Frames)
     form_turn: Turn | None = None
     form_nonce: str = ""  # changes with every saved form
     rating: asyncio.Lock = field(default_factory=asyncio.Lock)  # thumbs are saved as pressed
@@ -508,18 +528,6 @@ class OpenPage:
     def is_drawn(self) -> bool:
         """Whether the page shows the conversation as it is; another page may have changed it."""
         return self.drawn == self.conversation.state
-
-    def is_lost(self, shown: str) -> bool:
-        """Whether the browser has shown something else than what was drawn last for two looks: a
-        frame was lost, or came before one that was drawn earlier.
-
-        Args:
-            shown: what the browser says that it shows, an ``n_drawn``.
-        """
-        if not self.n_drawn or shown == str(self.n_drawn):
-            return False
-        missed, self.n_missed = self.n_missed, self.n_drawn
-        return missed == self.n_drawn
 
     def shows(self, at: int) -> bool:
         """Whether the page shows turn ``at``, and not another in its place."""

@@ -78,8 +78,9 @@ class Layout:
         self.reply = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-reply"
         )
-        # What the browser shows: OpenPage.n_drawn.
+        # What the browser shows: OpenPage.frames and OpenPage.settings_frames.
         self.shown = gr.Textbox("", visible="hidden", elem_id="pawl-shown")
+        self.shown_settings = gr.Textbox("", visible="hidden", elem_id="pawl-shown-settings")
         # branches.js sends which variant of which answer is to be shown.
         self.variant = gr.Textbox(visible="hidden", elem_id="pawl-variant")
         # And settings.js what the dialog of settings asks for.
@@ -216,7 +217,7 @@ class Layout:
         # What shows the conversation, and what shows the feedback form.
         self.drawn = [
             self.chat, self.question, self.private, self.full, self.version, self.settings,
-            self.shown,
+            self.shown_settings, self.shown,
         ]  # fmt: skip
         self.feedback_form = [
             self.form, self.about, self.why, self.categories, self.correction, self.comment,
@@ -227,37 +228,39 @@ class Layout:
 # -- what handlers answer: updates of ``Layout.drawn`` and ``Layout.feedback_form``, in order
 
 KEEP_FORM = [gr.skip()] * 8
-KEEP = [gr.skip()] * 15
+KEEP = [gr.skip()] * 16
 
 
 def drawn(page: OpenPage) -> list[Any]:
     """The conversation, and the input with its button: Send, or Stop while an answer comes."""
     busy, page.drawn = page.conversation.busy, page.conversation.state
-    page.n_drawn += 1
+    page.frames.n_drawn += 1
     # Somebody may have checked the box of a page that was just loaded: it is laid out unchecked.
-    is_as_laid_out = page.n_drawn == 1 and page.conversation.learn
+    is_as_laid_out = page.frames.n_drawn == 1 and page.conversation.learn
     return [
         gr.update(value=messages(page.turns, busy), feedback_value=thumbs(page.turns)),
         gr.update(submit_btn=not busy and say("page.send"), stop_btn=busy and say("page.stop")),
         gr.skip() if is_as_laid_out else gr.update(value=not page.conversation.learn),
         gr.update(visible=page.conversation.is_full),
         *drawn_settings(page),
-        str(page.n_drawn),
+        str(page.frames.n_drawn),
     ]
 
 
 def drawn_settings(page: OpenPage) -> list[Any]:
-    """The version that answers, and the button of the settings; skipped where they are drawn so,
-    for somebody may be choosing another version."""
+    """The version that answers, the button of the settings, and how often they were drawn; skipped
+    where they are drawn so, for somebody may be choosing another version."""
     conversation = page.conversation
     now = (conversation.conversation_id, dict(conversation.settings), page.models)
     if page.drawn_settings == now:
-        return [gr.skip(), gr.skip()]
+        return [gr.skip()] * 3
     page.drawn_settings = now
+    page.settings_frames.n_drawn += 1
     choices = version_choices(page.models, conversation.model)
     return [
         gr.update(choices=choices, value=conversation.model),
         gr.update(value=label(conversation.settings)),
+        str(page.settings_frames.n_drawn),
     ]
 
 

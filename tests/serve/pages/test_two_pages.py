@@ -54,8 +54,13 @@ class Pages:
 
     async def catch_up(self, page: OpenPage, request: Any, n_lost: int = 0) -> list[Any]:
         """One tick; the browser lost the last ``n_lost`` that were drawn."""
-        shown = str(page.n_drawn - n_lost)
+        shown = str(page.frames.n_drawn - n_lost)
         return list(await self.chat._catch_up(page, RATER, shown, request))
+
+    async def look(self, page: OpenPage, request: Any, known: Any, n_lost: int = 0) -> list[Any]:
+        """One tick of the engine's state and the versions."""
+        shown = str(page.settings_frames.n_drawn - n_lost)
+        return list(await self.chat._look(RATER, known, page, shown, request))
 
     async def resume(self, page: OpenPage, request: Any) -> list[list[Any]]:
         return [one async for one in self.chat._resume(page, RATER, request)]
@@ -119,6 +124,27 @@ def test_what_the_browser_lost_is_drawn_again_by_the_second_tick(server: Compose
         assert shown(drawn) == []
         after = await pages.catch_up(page, request)
         assert not any("value" in part for part in after)
+
+    run(work())
+
+
+def test_versions_that_the_browser_does_not_show_are_drawn_again(server: Composed) -> None:
+    """What a page draws as it is loaded, before the versions are known, may come after them."""
+
+    async def work() -> None:
+        pages, page, chat = Pages(server), OpenPage(), new_id()
+        request = pages.request("1", chat)
+        known, *drawn = await pages.look(page, request, {})
+        versions = drawn[1]["choices"]
+        assert len(versions) > 1
+        for lost in (0, 1):
+            nothing = await pages.look(page, request, known, n_lost=lost)
+            assert not any("choices" in part for part in nothing)
+        again = await pages.look(page, request, known, n_lost=1)
+        assert again[2]["choices"] == versions
+        assert again[-1] == str(page.settings_frames.n_drawn)
+        nothing = await pages.look(page, request, known)
+        assert not any("choices" in part for part in nothing)
 
     run(work())
 
