@@ -154,15 +154,22 @@ def test_polling_an_unknown_session_writes_little(server: Place) -> None:
 
 
 @pytest.mark.slow
+def _loads(server: Place, session_hash: str) -> list[dict[str, Any]]:
+    """The events of a page that is loaded, as its script posts them."""
+    config = server.client.get("/config").json()
+    kinds = {part["id"]: part["type"] for part in config["components"]}
+    empty = {"dropdown": "pawl", "textbox": ""}
+    return [
+        {"fn_index": event["id"], "session_hash": session_hash, "event_data": None,
+         "data": [empty.get(kinds[one]) for one in event["inputs"]], "trigger_id": None}
+        for event in config["dependencies"]
+        if any(name == "load" for _, name in event["targets"])
+    ]  # fmt: skip
+
+
 def test_the_page_still_answers(server: Place) -> None:
     """The events of a visit, as its script posts them, are let through."""
-    events = server.client.get("/config").json()["dependencies"]
-    kinds = {part["id"]: part["type"] for part in server.client.get("/config").json()["components"]}
-    loads = [event for event in events if any(name == "load" for _, name in event["targets"])]
-    for event in loads:
-        values = ["pawl" if kinds[one] == "dropdown" else None for one in event["inputs"]]
-        body = {"fn_index": event["id"], "session_hash": "visit", "data": values,
-                "event_data": None, "trigger_id": None}  # fmt: skip
+    for body in _loads(server, "visit"):
         answer = server.client.post("/gradio_api/queue/join", json=body)
         assert answer.status_code == 200, answer.text
     server.check_unharmed()
@@ -170,12 +177,8 @@ def test_the_page_still_answers(server: Place) -> None:
 
 @pytest.mark.slow
 def test_the_pages_calls_share_connections(server: Place) -> None:
-    events = server.client.get("/config").json()["dependencies"]
-    loads = [event for event in events if any(name == "load" for _, name in event["targets"])]
-    n_before = _ended_connections(server)
-    for event in loads * 5:
-        body = {"fn_index": event["id"], "session_hash": "shares", "event_data": None,
-                "data": [None] * len(event["inputs"]), "trigger_id": None}  # fmt: skip
+    n_before, loads = _ended_connections(server), _loads(server, "shares")
+    for body in loads * 5:
         server.client.post("/gradio_api/queue/join", json=body).raise_for_status()
     path, query = "/gradio_api/queue/data", {"session_hash": "shares"}
     with server.client.stream("GET", path, params=query, timeout=60) as stream:
