@@ -153,7 +153,6 @@ def test_polling_an_unknown_session_writes_little(server: Place) -> None:
         assert answer.text.count("session_not_found") == 1
 
 
-@pytest.mark.slow
 def _loads(server: Place, session_hash: str) -> list[dict[str, Any]]:
     """The events of a page that is loaded, as its script posts them."""
     config = server.client.get("/config").json()
@@ -167,6 +166,7 @@ def _loads(server: Place, session_hash: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_page_still_answers(server: Place) -> None:
     """The events of a visit, as its script posts them, are let through."""
     for body in _loads(server, "visit"):
