@@ -279,16 +279,20 @@ class GatewayApp:
         self, answer: aiohttp.ClientResponse, scope: Scope, client: _Client, began: _Begun
     ) -> None:
         """Wait for the grant, then ask the engine and record what it answers."""
-        parser, head = EventParser(), _kept(answer)
+        parser, head, held = EventParser(), _kept(answer), b""
         chunks = answer.content.iter_any()
         async for chunk in chunks:
             events = parser.feed(chunk)
             value = json.loads(events[0]) if events else {}
             if "grant" in value:
                 break
+            held += chunk
+            if not held.endswith(b"\n\n"):
+                continue  # part of an event, maybe of the grant, which holds the engine's key
             if not began.it:  # a comment for a stream that waits, or an error after one
                 await began.start(200, head)
-            await began.send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await began.send({"type": "http.response.body", "body": held, "more_body": True})
+            held = b""
         else:
             if not began.it:  # it ended its answer before it had begun
                 raise owner_unreachable()

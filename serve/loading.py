@@ -169,9 +169,11 @@ class Loader:
             except (PawlError, OSError) as err:  # it only holds memory that a restart frees
                 _log.warning("%s could not be unloaded: %s", weights, err)
 
-    async def base_answers(self) -> bool:
-        """Whether a failure was the adapter's: an engine that died answers nothing at all."""
-        return any(await asyncio.gather(*map(_answers, self.living)))
+    async def base_answers(self, on: Engine | None = None) -> bool:
+        """Whether a failure was the adapter's: an engine that died answers nothing at all.
+        ``on``: the one engine that failed; None: any of the living ones."""
+        engines = self.living if on is None else [on]
+        return any(await asyncio.gather(*map(_answers, engines)))
 
 
 async def _answers(engine: Engine) -> bool:

@@ -138,6 +138,7 @@ class Steps:
         for version in sorted(self._offered - keep):
             self._offered.discard(version)
             self._start(self._retire(version))
+        self.offer_made()  # a version of the prompt whose weights came back with this move
         return row
 
     async def take_back(

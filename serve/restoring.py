@@ -69,7 +69,7 @@ async def _bring_back(steps: Steps, engine: Engine | None) -> str:
     result = await steps.loader.bring_in(canary.version, canary.previous_version, on=engine)
     if result.outcome != "failed":
         steps.offer(canary.version)
-    elif await steps.loader.base_answers():
+    elif await steps.loader.base_answers(on=engine):
         return result.reason
     return ""  # also where the engine went away: its next start tries again
 

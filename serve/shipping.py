@@ -34,7 +34,7 @@ from feedback.journal import Frame as JournalFrame
 from feedback.tables import Row, row_of
 from pawl import __version__
 from pawl.errors import PawlError
-from pawl.files import hold_lock, make_private
+from pawl.files import hold_lock, is_locked, make_private
 from pawl.schemas import AnswerEnd, Completion, Shipped
 from serve.api.gateways import COLUMNS, network_here
 
@@ -282,6 +282,9 @@ class Shipper:
                 self._ended = ended + self._ended
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            except asyncio.CancelledError:  # what ended is said by ``leave``
+                self._ended = ended + self._ended
+                raise
             except Exception:  # a fault of ours must show, and what is recorded be sent
                 _log.exception("what is recorded could not be sent")
                 self.ticket, self._ended = None, ended + self._ended
@@ -314,6 +317,8 @@ class Shipper:
         there = set(folder.glob("*.journal"))
         self.of_other_stores &= there
         for path in sorted(there - self.of_other_stores):
+            if is_locked(path.with_suffix(".lock")):
+                continue  # a living gateway's, this one's too
             try:
                 with hold_lock(path.with_suffix(".lock"), "it is a living gateway's", ""):
                     await self._send_file(path)

@@ -80,6 +80,21 @@ def test_feedback_through_any_gateway_finds_an_answer_of_another(asked: Asked) -
     assert frames == [(2,)]  # both recorded answers of their own
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_grant_that_comes_in_parts_stays_with_the_gateway(asked: Asked, stream: bool) -> None:
+    long = "count 3 " + "\u0436" * 60_000  # twice in the grant, six bytes each: more than one read
+    headers = {"X-Pawl-Rater": "long"}
+    answer = asked.http.post(asked.urls[1] + CHAT, json=body(long, stream=stream), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert "grant" not in answer.text
+    assert "Bearer" not in answer.text
+    assert answer.headers["Content-Type"].startswith("text/event-stream") == stream
+    ids = [answer.headers["X-Pawl-Completion-Id"]]
+    stored = asked.server.store.completions
+    [row] = eventually(lambda: stored(completion_ids=ids), "the gateway sends its row")
+    assert (row.status, row.messages[-1]["content"]) == ("complete", long)
+
+
 def test_a_name_is_the_same_whichever_way_it_comes(asked: Asked) -> None:
     for name in ("José".encode(), "José".encode("latin-1")):
         headers = {b"X-Pawl-Rater": name, b"X-Pawl-Conversation": name}

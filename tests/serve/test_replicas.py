@@ -168,6 +168,20 @@ def test_one_that_dies_during_a_move_does_not_stop_it(tmp_path: Path) -> None:
     run(test())
 
 
+def test_whether_a_failure_was_the_adapters_is_asked_of_the_replica_that_failed(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        async with toy_world(tmp_path, n_replicas=2) as world:
+            second, loader = world.engine.replicas[1], world.promoter._steps.loader
+            kill(second)
+            await until(lambda: not second.is_ready)
+            assert not await loader.base_answers(on=second)  # so its failure was not the adapter's
+            assert await loader.base_answers()  # of any
+
+    run(test())
+
+
 def test_an_adapter_that_kills_every_replica_is_refused_at_the_second_try(tmp_path: Path) -> None:
     async def test() -> None:
         async with toy_world(tmp_path, "--suicide", "pawl@2", n_replicas=2) as world:

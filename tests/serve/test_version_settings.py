@@ -202,6 +202,8 @@ def test_the_one_to_go_back_to_stays_in_the_engine_when_it_is_made_again(tmp_pat
         away = make(one, system_prompt="Not there.", on=adapter)
         assert "is not in the engine" in away["reason"]
         assert ask(one, away["version"]).status_code == 404
+        one.post("/admin/rollback", {"to": adapter}).raise_for_status()
+        assert ask(one, away["version"]).status_code == 200  # its weights came back
         one.http.close()
 
 
