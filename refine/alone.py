@@ -258,6 +258,8 @@ def search_alone(
         plan = work.plan.as_json() | dict.fromkeys(("counts", "reason", "n_threads"))
         decides = [__version__, work.snapshot_dir.name, work.base.fingerprint, plan, n_folds]
         decides += [] if work.system_prompt is None else [work.system_prompt]
+        if trainer := work.plan.trainer:
+            decides.append(str(plugins.load("trainer", trainer)))  # with its package's version
         key = sha256_json([*decides, [asdict(one) for one in dimensions]])
         folder = settings.runs_dir / f"search-{key[:16]}"
         again = ", which goes on" if (folder / STUDY).exists() else ""

@@ -95,7 +95,7 @@ def belongs_to(header: Mapping[str, Any], rows: Any, device: str) -> dict[str, s
         rows: of the stage, as its trainer gets them.
         device: that trains, with its precision.
     """
-    code = {key: header[key] for key in ("versions", "python", "git_commit")}
+    code = {key: header.get(key) for key in ("versions", "python", "git_commit", "plugins")}
     return {
         "snapshot": sha256_json(header["snapshot"]),
         "rows": sha256_json(rows),

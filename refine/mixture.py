@@ -3,7 +3,8 @@
 A row's task is what its import said (``task``), else the first of its categories that the mixture
 names, else ``other``. The weights of a task's rows are scaled so that its share of the loss holds:
 for SFT of the answers' tokens, for DPO and KTO of the rows. All rows are trained on in each epoch,
-so none is repeated and none is left out.
+so none is repeated and none is left out. Liked and replayed answers, which hold the model where it
+was, come on top.
 """
 
 from __future__ import annotations

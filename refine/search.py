@@ -306,8 +306,9 @@ class Search:
             trial.set_user_attr("n_folds", fold + 1)
             for number, loss in enumerate(_blocks(results[-1].losses)):
                 trial.report(loss + score.value - score.loss, BLOCKS * fold + number)
-            # The first is the default, with which the best is compared: it is never cut short.
-            if trial.number and fold + 1 < n_folds and trial.should_prune():
+            # The best is compared with the default, so that is never cut short. (It need not be the
+            # first trial: one that was interrupted is drawn again.)
+            if params != self._default and fold + 1 < n_folds and trial.should_prune():
                 raise TrialPruned
         return score.value
 

@@ -6,9 +6,9 @@ SFT stops when its corrections are learned (``refine/sft.py``), DPO and KTO when
 (``refine/checkpoints.py``).
 
 References. DPO and KTO pull towards the adapter as it is when the stage begins (TRL copies it
-under the name "ref"): for a first stage that is the base, since a new LoRA adds nothing; after
-SFT it is the model that SFT left. So SFT then DPO is DPO's usual order, and what SFT has learned
-is not pulled back to the base.
+under the name "ref"): for a first stage that is the base, since a new LoRA adds nothing, or the
+champion that the training begins from; after SFT it is the model that SFT left. So SFT then DPO is
+DPO's usual order, and what SFT has learned is not pulled back to the base.
 
 Memory. A pass keeps its activations for the way back, so it holds a bounded number of tokens; a
 row that is longer by itself is trained with gradient checkpointing. Logits are made at labelled
@@ -144,6 +144,8 @@ def run_stage(
     has_validation = bool(rows.validation)
     keeps_best = keeps_best_checkpoint(stage.kind, len(rows.validation))
     train_rows = list(rows.train)
+    if stage.kind == "kto":
+        del train_rows[len(train_rows) - n_over_a_pass(rows, pass_rows) :]
     random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
     sampler = EpochSampler(
         [bool(row.get("is_replay")) for row in train_rows], REPLAY_EPOCHS, plan.seed
@@ -371,6 +373,15 @@ def pass_tokens(config: Any) -> tuple[int, int]:
     activations = BYTES_PER_TOKEN_LAYER_WIDTH * config.hidden_size * config.num_hidden_layers
     n_replay = REPLAY_PASS_BYTES / (activations + BYTES_PER_LOGIT * config.vocab_size)
     return max(256, int(PASS_BYTES / activations)), max(128, int(n_replay))
+
+
+def n_over_a_pass(rows: StageRows, pass_rows: int) -> int:
+    """How many replay rows, which stand last, are left out of KTO's, so that its last pass is not
+    of less than ``MIN_KTO_BATCH`` rows. TRL pairs a row that is alone with itself for the KL term:
+    the row would never count as learned."""
+    n_over = len(rows.train) % pass_rows
+    n_replay = sum(not replayed.is_liked for replayed in rows.kept_replay)
+    return n_over if n_over < MIN_KTO_BATCH and n_over <= n_replay - len(rows.validation) else 0
 
 
 def _pass_rows(stage: Stage, longest_tokens: int, max_tokens: int) -> int:

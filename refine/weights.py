@@ -93,7 +93,15 @@ def begin(base: Any, plan: Plan) -> Any:
     """A PeftModel in which what learns is as the base has it."""
     from peft import get_peft_model
 
-    return get_peft_model(base, _config(base, plan))
+    return _without_biases(get_peft_model(base, _config(base, plan)))
+
+
+def _without_biases(model: Any) -> Any:
+    """Let no bias of a layer that is trained whole learn: no LoRA that is served has one."""
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):
+            parameter.requires_grad_(False)
+    return model
 
 
 def misfit(base: Any, plan: Plan, adapter_dir: Path) -> str:
@@ -134,7 +142,8 @@ def load(base: Any, adapter_dir: Path, *, trainable: bool = False) -> Any:
     """A PeftModel of what lies in a folder."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=trainable)
+    model = PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=trainable)
+    return _without_biases(model)
 
 
 def tidy_config(adapter_dir: Path, base_name: str) -> None:

@@ -114,6 +114,7 @@ def test_one_whose_best_is_gone_is_not_used(tmp_path: Path) -> None:
         ("base", {"base": {"fingerprint": "other"}}),
         ("code", {"versions": {"torch": "4"}}),
         ("code", {"git_commit": "abc"}),
+        ("code", {"plugins": {"trainer": "frugal (acme 2.0)"}}),
     ],
 )
 def test_another_trainings_is_never_used_and_named(

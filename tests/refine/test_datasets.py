@@ -10,7 +10,7 @@ from pawl.chat_template import end_of_turn_id, load_tokenizer, renders_tools
 from pawl.schemas import Message, TrainingRow
 from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer, kto_weights
 from refine.replay import ReplayRow, liked_rows
-from refine.trainer import MIN_VALIDATION_ROWS, keeps_best_checkpoint
+from refine.trainer import MIN_VALIDATION_ROWS, keeps_best_checkpoint, n_over_a_pass
 from tests import tiny_bases
 from tests.refine.tiny import ask, corrections, row, says
 
@@ -169,6 +169,15 @@ def test_kto_weights_balance_what_people_said_and_leave_replay_out() -> None:
     assert kto_weights(2, 6) == (3.0, 1.0)
     assert kto_weights(6, 2) == (1.0, 3.0)
     assert kto_weights(0, 6) == (1.0, 1.0)
+
+
+def test_ktos_last_pass_is_none_or_holds_rows_enough_to_compare() -> None:
+    rows = [row("unpaired", "snow", i, completion=f"{i}", label=i < 2) for i in range(8)]
+    replay = [ReplayRow(ask("coal"), "Black.")]
+    over = {n: n_over_a_pass(build("kto", rows, replay * n), 8) for n in (1, 2, 3, 4, 8, 9)}
+    assert over == {1: 1, 2: 2, 3: 3, 4: 0, 8: 0, 9: 1}
+    assert n_over_a_pass(build("kto", rows[:-1], replay * 2), 8) == 1
+    assert n_over_a_pass(build("kto", rows, []), 7) == 0  # what people said is never left out
 
 
 def test_a_liked_answer_keeps_its_weight() -> None:

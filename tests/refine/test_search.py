@@ -202,6 +202,32 @@ def test_recipes_are_tried_at_once(tmp_path: Path) -> None:
         search(tmp_path / "short", AtOnce(), seconds=2.5 * FOLD_SECONDS, n_at_once=3)
 
 
+def test_a_default_that_was_interrupted_is_not_cut_short_when_it_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    class Behind(Landscape):
+        """The default's second fold is interrupted when another recipe has all of its own."""
+
+        is_other_done = threading.Event()
+
+        def __call__(self, plan: Plan, fold: int, seconds: float) -> FoldResult:
+            if (plan.stages[0].learning_rate, plan.lora_rank) == (1e-3, 16):
+                if fold:
+                    assert self.is_other_done.wait(60)
+                    raise KeyboardInterrupt
+                return super().__call__(plan, fold, seconds)
+            result = super().__call__(plan, fold, seconds)
+            if fold + 1 == N_FOLDS:
+                self.is_other_done.set()
+            return result
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, Behind(), n_at_once=2)
+    result = search(tmp_path, Landscape(), n_at_once=2)
+    assert result["default"]["state"] == "complete"
+    assert result["difference"] is not None
+
+
 def test_the_time_is_kept_and_more_time_goes_on(tmp_path: Path) -> None:
     landscape = Landscape()
     with pytest.raises(PawlError, match="--minutes") as caught:

@@ -13,6 +13,7 @@ from pawl.adapters import WEIGHTS, read_manifest, validate_adapter
 from pawl.models import resolve_model
 from refine import train
 from refine.planner import choose
+from refine.weights import begin
 from tests.refine.interrupted import run_until
 from tests.refine.test_methods import trained
 from tests.refine.test_planner import settings
@@ -58,6 +59,17 @@ def test_the_last_layers_alone_are_trained_in_full(world_model: Path, tmp_path: 
     keys = load_file(task.out_dir / WEIGHTS).keys()
     assert {key.split(".layers.")[1].split(".")[0] for key in keys} == {"1"}  # of 0 and 1
     assert answers(world_model, task.out_dir, [ask("grass")]) == ["grass is green."]
+
+
+def test_biases_are_not_trained_since_no_lora_that_is_served_has_any() -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "vocab_size": 16}
+    base = Qwen2ForCausalLM(Qwen2Config(num_hidden_layers=1, num_key_value_heads=2, **sizes))
+    plan = choose(corrections(8), settings(tuning="full"))
+    learns = {name for name, one in begin(base, plan).named_parameters() if one.requires_grad}
+    assert any("q_proj" in name for name in learns)  # whose layer has a bias
+    assert not [name for name in learns if "bias" in name]
 
 
 def test_preferences_are_learned_in_full(world_model: Path, tmp_path: Path) -> None:
