@@ -225,7 +225,9 @@ def _answers(
         while alike:
             longest = len(alike[0][1])
             n_new = min(n_tokens, max_length_tokens - longest)
-            n = max(1, min(N_AT_ONCE, TOKENS_AT_ONCE // (longest + n_new)))
+            # A prompt near the context's end is asked alone: it would cut other answers short.
+            most = N_AT_ONCE if n_new == n_tokens else 1
+            n = max(1, min(most, TOKENS_AT_ONCE // (longest + n_new)))
             batch, alike = alike[:n], alike[n:]
             texts = greedy_answers(model, tokenizer, [prompt for _, prompt in batch], n_new)
             answers |= {r.row_id: Answer(*one) for (r, _), one in zip(batch, texts, strict=True)}

@@ -1,7 +1,8 @@
-"""Starts the scoring child, watches it, and keeps its scores for the next night.
+"""Starts the scoring child, watches it, and keeps its scores for the next one.
 
-Benchmarks and holdout are kept apart under ``scores_dir``: a champion's benchmark scores stay true
-from night to night, while the holdout grows with the feedback.
+Benchmarks and holdout are kept apart under ``scores_dir``: a champion's scores on all items stay
+true from night to night, while the holdout grows with the feedback. Items that each night draws
+anew are scored once a night: kept for one that was interrupted, and for a prompt's run in it.
 """
 
 from __future__ import annotations

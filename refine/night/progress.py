@@ -50,7 +50,9 @@ class Progress:
 
     def stage(self, stage: str, fraction: float | None) -> None:
         """A child's event."""
-        now, is_new = time.monotonic(), stage != self._stage
+        now, before = time.monotonic(), self._fraction
+        # Benchmarks come in rounds, each of which begins at 0 again.
+        is_new = stage != self._stage or (fraction or 0.0) < (before or 0.0)
         if is_new:
             self._stage, self._stage_began = stage, now
         self._fraction = None if fraction is None else min(1.0, max(0.0, float(fraction)))

@@ -275,9 +275,9 @@ def _last_trained(night: Night) -> RunState | None:
     for state in newest_runs(night.settings.runs_dir):
         trained = state.detail.get("outcome", "no_run") not in ("no_run", "no_verdict")
         trained &= "challenger" not in state.detail
-        if trained and state.status == "finished":
-            same = state.base_fingerprint == night.base.fingerprint
-            return state if same and state.run_id != night.run.state.run_id else None
+        is_ours = state.base_fingerprint == night.base.fingerprint
+        if trained and is_ours and state.status == "finished":
+            return state
     return None
 
 

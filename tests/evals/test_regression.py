@@ -14,6 +14,7 @@ from evals.regression import (
     KEPT,
     Answer,
     LeftOut,
+    _answers,
     answers_of,
     read_more_rows,
     rows_hash,
@@ -24,6 +25,7 @@ from evals.regression import (
 from pawl.models import BaseModel
 from pawl.schemas import ItemScore, TrainingRow
 from pawl.text import normalise
+from tests.refine.tiny import corrections
 
 
 @pytest.mark.parametrize(
@@ -202,3 +204,19 @@ def test_a_control_counts_while_the_answer_stays_what_it_was(
     assert correction.benchmark == preference.benchmark == KEPT
     assert "matches" in correction.detail
     assert "matches" not in preference.detail
+
+
+def test_a_prompt_near_the_contexts_end_cuts_no_other_answer_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches: list[tuple[list[int], int]] = []
+
+    def greedy(_model: Any, _tokenizer: Any, prompts: Any, n_new: int) -> list[tuple[str, bool]]:
+        batches.append(([len(prompt) for prompt in prompts], n_new))
+        return [("", True)] * len(prompts)
+
+    monkeypatch.setattr("evals.regression.greedy_answers", greedy)
+    rows = [(corrections(4)[i], [1] * n) for i, n in enumerate((60, 500, 60, 505))]
+    room = {row.row_id: 64 for row, _ in rows}
+    _answers(rows, room, None, None, 512, lambda done, of: None)
+    assert batches == [([505], 7), ([500], 12), ([60, 60], 64)]

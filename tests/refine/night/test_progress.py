@@ -52,6 +52,18 @@ def test_a_stage_that_takes_longer_than_usual_is_reckoned_by_its_own_pace(tmp_pa
     assert left >= 0.4
 
 
+def test_each_round_of_a_stage_is_reckoned_by_its_own_pace(tmp_path: Path) -> None:
+    now = Progress(tmp_path, {"score challenger": 0.0})
+    now.begin("score challenger", [])
+    now.stage("benchmarks", 0.0)
+    time.sleep(0.2)
+    now.stage("benchmarks", 1.0)
+    now.stage("benchmarks", 0.1)  # of the next round, which has just begun
+    left = now.seconds_left()
+    assert left is not None
+    assert left < 1.0
+
+
 def test_the_first_night_knows_no_time_left_and_none_is_longer_than_its_bound(
     tmp_path: Path,
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from pawl.adapters import CONFIG, MANIFEST, PROBE, WEIGHTS
 from pawl.files import write_json
 from pawl.settings import Settings, TrainSettings
 from refine.night.state import RUN, RunState
-from refine.night.steps import start_of
+from refine.night.steps import _last_trained, start_of
 
 
 @pytest.fixture
@@ -83,3 +85,18 @@ def test_what_learned_from_somebody_who_was_erased_is_not_gone_on_from(
         write_json(folder / ERASED_SNAPSHOT, {})
     for asked in ("champion", "auto"):
         assert start_of(settings_of(tmp_path, start=asked), "pawl@2", champion_dir) == "base"
+
+
+def test_rows_are_new_since_the_last_night_on_this_base(tmp_path: Path) -> None:
+    for n, (base, outcome) in enumerate(
+        [("sha256:ours", "reject"), ("sha256:other", "promote"), ("sha256:ours", "no_run")]
+    ):
+        state = RunState(f"run-{n}", "finished", f"2026-11-2{n}", "", "base", base,
+                         detail={"outcome": outcome})  # fmt: skip
+        write_json(tmp_path / "runs" / state.run_id / RUN, asdict(state))
+    night: Any = SimpleNamespace(
+        settings=Settings(state_dir=tmp_path), base=SimpleNamespace(fingerprint="sha256:ours")
+    )
+    last = _last_trained(night)
+    assert last is not None
+    assert last.run_id == "run-0"
