@@ -30,7 +30,9 @@ from evals.words import (
 
 _OPTION = re.compile(r"^\s*\(?([A-Ha-h])[).:]\s+(.+?)\s*$", re.MULTILINE)
 _ORDER_ASKED = re.compile(
-    r"\b(order|sort|rank|steps?|first|reihenfolge|schritte|ordre|étapes|orden|pasos)\b|顺序|步骤",
+    r"\b((?:order|sort|rank)(?:ed)?|steps?|first|alphabetical(?:ly)?|chronological(?:ly)?|"
+    r"reihenfolge|schritte|sortier(?:e|en|t)?|geordnet|ordre|étapes|triez?|orden|ordena(?:d[ao]s)?|"
+    r"pasos)\b|顺序|步骤|排序|排列",
     re.IGNORECASE,
 )
 _OPENING = {
@@ -51,6 +53,7 @@ class Item:
     correction: list[Token]  # without an opening yes or no
     flagged: list[Token]
     opening: bool | None  # of the correction: yes or no
+    flagged_opening: bool | None
     options: dict[str, str]  # lettered ones of the prompt
     key: Key | None  # None: they differ in order, little words or signs only
     level: int  # index of the key in KEYS
@@ -59,7 +62,7 @@ class Item:
     def of(cls, prompt: str, correction: str, flagged: str) -> Item:
         language = language_of(f"{prompt} {correction}")
         opening, rest = opened(correction, language)
-        _, flagged_rest = opened(flagged, language)
+        flagged_opening, flagged_rest = opened(flagged, language)
         right, wrong = tokens(rest, language), tokens(flagged_rest, language)
         level = next(
             (
@@ -74,12 +77,36 @@ class Item:
         options = {a.upper(): b for a, b in _OPTION.findall(prompt)}
         return cls(
             prompt, correction, flagged, language, tokens(prompt, language), right, wrong, opening,
+            flagged_opening,
             options if len(options) > 1 else {}, None if level is None else KEYS[level], level or 0,
         )  # fmt: skip
 
     def telling(self, found: Sequence[Token]) -> list[Token]:
         """The tokens that can make two texts say different things, denials apart."""
         return [t for t in found if not is_little(t, self.language) and not is_denial(t)]
+
+    def turns_on_opening(self) -> bool:
+        """Whether yes or no alone tells the correction from the flagged answer: nothing follows it,
+        or that one opens with the other. If that one opens with neither, it must repeat the
+        question (*The Earth is flat*) or differ from the correction in a denial only."""
+        if self.opening is None:
+            return False
+        if self.flagged_opening is not None and self.flagged_opening != self.opening:
+            return True
+        right, wrong, asked = (
+            Counter(t.stem for t in self.telling(some))
+            for some in (self.correction, self.flagged, self.prompt)
+        )
+        n_right, n_wrong = (sum(map(is_denial, some)) for some in (self.correction, self.flagged))
+        if not right and not n_right:
+            return True
+        if self.flagged_opening is not None:
+            return False
+        if right == wrong and (n_right + n_wrong) % 2 == 1:
+            return True
+        is_repeated = bool(asked) and asked.keys() <= wrong.keys()
+        is_plain = not any(is_denial(t) or t.folded in EITHER for t in self.prompt)
+        return is_repeated and is_plain and self.opening == (n_wrong % 2 == 1)
 
     def added(self) -> list[Token]:
         """What the correction says beyond the prompt."""
@@ -280,7 +307,7 @@ def _is_within(part: Sequence[str], whole: Sequence[str]) -> bool:
 
 def _is_enumeration(item: Item, keys: set[str]) -> bool:
     """Whether the correction joins just these by *and* or commas, and no order was asked for."""
-    if _ORDER_ASKED.search(item.prompt_text):
+    if asks_order(item.prompt_text):
         return False
     parts = re.split(
         r",\s*|\s+(?:and|und|et|y|e|и)\s+|[、和与]", item.correction_text.strip(" .。")
@@ -288,6 +315,10 @@ def _is_enumeration(item: Item, keys: set[str]) -> bool:
     heads = [tokens(part, item.language) for part in parts]
     key = item.key or KEYS[0]
     return len(parts) > 1 and all(len([t for t in head if key(t) in keys]) == 1 for head in heads)
+
+
+def asks_order(prompt: str) -> bool:
+    return _ORDER_ASKED.search(prompt) is not None
 
 
 def opened(text: str, language: str) -> tuple[bool | None, str]:

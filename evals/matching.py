@@ -13,10 +13,13 @@ capital was asked for.
 How an answer is compared follows from prompt, correction, flagged answer and categories
 (:func:`kind_of`):
 
-- ``code``: Python by its syntax tree, other languages by their tokens; in a fence if there is one.
-- ``format``: JSON by value, tables by cells, lists by items and marks.
+- ``code``: Python by its syntax tree, other languages by their tokens, with lines and indentation
+  where these make the blocks; in a fence if there is one.
+- ``format``: JSON by value, tables by cells, lists by items and marks, and by the items' order
+  where they are numbered, the prompt asks for one, or the flagged answer has another.
 - ``exact``: the whole text. For spelling, and where only order, case or signs are at stake.
-- ``choice``, ``number``, ``contains``: the same facts and no others (:func:`evals.facts.says`).
+- ``choice``, ``number``, ``contains``: the same facts and no others (:func:`evals.facts.says`). Of
+  a choice yes or no alone, or the option's letter, will do where that was at stake.
 - ``judge``: a long free text. A judge would see more; here as ``contains``, so that the answer must
   say every word that the correction adds to the prompt.
 """
@@ -31,7 +34,18 @@ from typing import Literal
 
 from evals.facts import Item, is_inside, opened, says
 from evals.forms import FENCE, SPAN, json_value, list_items, same_code, same_format, table_cells
-from evals.words import KEYS, NO, YES, Token, is_denial, is_filler, same, tokens
+from evals.words import (
+    COPULAS,
+    KEYS,
+    NO,
+    YES,
+    Token,
+    is_denial,
+    is_filler,
+    is_little,
+    same,
+    tokens,
+)
 from pawl.plugins import Plugin, place_of
 
 Kind = Literal["exact", "contains", "number", "choice", "format", "code", "judge"]
@@ -41,6 +55,13 @@ _QUOTED = re.compile(
     r"[\"“”«»„‹›]\s*([^\"“”«»„‹›\n]+?)\s*[\"“”«»„‹›]"
     r"|(?<!\w)['‘]([^'‘’\n]+)['’](?!\w)"
 )
+_LETTER = re.compile(r"(?<![\w'])([A-H])(?![\w'])|^\s*\(?([a-h])\)?[.)]?\s*$")
+_NAMES_OPTION = re.compile(
+    r"\b(answer|option|choice|letter|réponse|lettre|opción|respuesta|letra|opção|resposta|opzione|"
+    r"risposta|lettera)\s+$",
+    re.IGNORECASE,
+)
+_REASONS = frozenset(("as", "because", "car", "perché", "porque", "since"))
 _CODE_ASKED = re.compile(
     r"\b(python|javascript|typescript|java|sql|bash|shell|regex|regular expression|regexp|html|css|"
     r"function|funktion|command|befehl|operator|one-liner|code|script|query|git|rust|c\+\+|php|"
@@ -156,7 +177,7 @@ def _chooses(answer: str, item: Item) -> bool:
     if opening is not None and opening != item.opening:
         return False
     given = tokens(rest, item.language)
-    if opening is not None:
+    if opening is not None and item.turns_on_opening():
         if not given:
             return True
         if any(t.folded in YES | NO for t in given) and not item.correction:
@@ -168,12 +189,12 @@ def _chooses(answer: str, item: Item) -> bool:
 
 def _option_of(text: str, item: Item) -> str | None:
     """The letter of the one option that the text names, by its letter, its words or both."""
-    letters = {
-        found.upper()
-        for found in re.findall(r"(?<![\w'])([A-H])(?![\w'])|^\s*\(?([a-h])\)?[.)]?\s*$", text)
-        for found in found
-        if found.upper() in item.options
-    }
+    found = [
+        (letter, _may_be_word(place, item.language))
+        for place in _LETTER.finditer(text)
+        if (letter := (place[1] or place[2]).upper()) in item.options
+    ]
+    letters = {letter for letter, _ in found}
     plain = [t.folded for t in tokens(text, item.language)]
     named = {
         letter
@@ -183,7 +204,20 @@ def _option_of(text: str, item: Item) -> str | None:
     both = letters | named
     if len(both) != 1 or any(map(is_denial, tokens(text, item.language))):
         return None
+    if not named and all(may_be_word for _, may_be_word in found):
+        return None
     return both.pop()
+
+
+def _may_be_word(found: re.Match[str], language: str) -> bool:
+    """Whether the letter may be a word of the language, as the article of *A parrot*, and names no
+    option (*Option A fits*, *A is right*)."""
+    if found[0] not in ("A", "E") or not is_little(tokens(found[0], language)[0], language):
+        return False
+    after = re.match(r"[^\S\n]+(\w+)", found.string[found.end() :])
+    if after is None or after[1].casefold() in COPULAS | _REASONS:
+        return False
+    return not _NAMES_OPTION.search(found.string[: found.start()])
 
 
 def _is_exactly(answer: str, item: Item, categories: Sequence[str]) -> bool:

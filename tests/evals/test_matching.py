@@ -104,6 +104,50 @@ def test_the_same_fact_in_other_words_matches(answer: str, correction: str) -> N
     assert matches(answer, correction, "I can't tell.", "Well?")
 
 
+JACKET = "Can I return a jacket?"
+
+
+@pytest.mark.parametrize(
+    ("answer", "correction", "flagged", "asked", "expected"),
+    [
+        # Both open alike: what follows is at stake.
+        ("Yes.", "Yes, within 30 days.", "Yes, within 60 days.", JACKET, False),
+        ("Yes, you can.", "Yes, within 30 days.", "Yes, within 60 days.", JACKET, False),
+        ("Within 30 days.", "Yes, within 30 days.", "Yes, within 60 days.", JACKET, True),
+        ("No.", "No, never.", "No, only on Mondays.", "Is it open?", False),
+        ("Yes.", "Yes, it is.", "Yes, it is on Mondays.", "Is it open?", True),
+        # The flagged answer opens with neither, and says no or yes, or something else.
+        ("Yes.", "Yes, within 30 days.", "Within 60 days.", JACKET, False),
+        ("No.", "No, it costs 15 euros.", "It costs 12 euros.", "Is breakfast included?", False),
+        ("No.", "No, a whale is a mammal.", "A whale is a fish.", "Is a whale a fish?", True),
+        ("Yes.", "Yes, bats can see.", "Bats can't see.", "Do bats have sight?", True),
+        ("Yes.", "Yes, 30.", "30 or 60 days are not.", "Is it not 30 or 60 days?", False),
+        # It opens with the other.
+        ("Yes.", "Yes, within 30 days.", "No, never.", JACKET, True),
+        ("Yes, you can.", "Yes, within 30 days.", "No, never.", JACKET, True),
+    ],
+)
+def test_yes_or_no_alone_matches_only_where_that_was_at_stake(
+    answer: str, correction: str, flagged: str, asked: str, expected: bool
+) -> None:
+    assert matches(answer, correction, flagged, asked) is expected
+
+
+@pytest.mark.parametrize("correction", ["A", "A) cat"])
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("A parrot.", False), ("A small bear purrs.", False), ("Answer: A parrot", False),
+        ("IT IS A PARROT", False), ("A bird.", False), ("A or B", False), ("A", True),
+        ("A.", True), ("A is right.", True), ("A because it purrs.", True), ("A cat.", True),
+        ("Option A fits best.", True), ("**A** cat", True), ("A\n\nIt purrs.", True),
+    ],
+)  # fmt: skip
+def test_an_article_names_no_option(answer: str, expected: bool, correction: str) -> None:
+    asked = "Which animal is it?\nA) cat\nB) dog\nC) bird"
+    assert matches(answer, correction, "B", asked) is expected
+
+
 @pytest.fixture(scope="module")
 def pairs() -> list[dict[str, Any]]:
     return [json.loads(line) for line in PAIRS.read_text("utf-8").splitlines()]
