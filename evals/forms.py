@@ -6,12 +6,19 @@ import ast
 import json
 import re
 from collections.abc import Iterable
+from textwrap import dedent
 from typing import Any
 
+from evals.facts import asks_order
 from evals.words import language_of, tokens
 
 FENCE = re.compile(r"```[\w+#-]*\n?(.*?)```", re.DOTALL)
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_SQL = re.compile(
+    r"(select|insert|update|delete|create|alter|with)\b(?!\s*:|.*:\s*$)",  # not YAML, not Python
+    re.IGNORECASE | re.MULTILINE,
+)
+_FREE_LAYOUT = re.compile(r"\A[<(]|[{;]\s*$|^\s*\}", re.MULTILINE)
 _ITEM = re.compile(r"^\s*(?:([-*•–])|(\d+|[a-z])([.)]))\s+(.*\S)\s*$")
 
 
@@ -20,6 +27,13 @@ def same_format(answer: str, correction: str, flagged: str, prompt: str) -> bool
 
     def cell(text: str) -> list[tuple[str, str | None]]:
         return [(t.folded, t.unit) for t in tokens(text, language)]
+
+    def is_reordered(wrong: str) -> bool:
+        """Whether it has the items of the correction in another order, as a list or in a line."""
+        right = [word for _, text in list_items(correction) for word in cell(text)]
+        items = "\n".join(text for _, text in list_items(wrong))
+        told = [word for word in cell(items or wrong) if word in right]
+        return told != right and sorted(map(str, told)) == sorted(map(str, right))
 
     right = json_value(correction)
     if right is not None:
@@ -41,7 +55,7 @@ def same_format(answer: str, correction: str, flagged: str, prompt: str) -> bool
     if [mark for mark, _ in items] != [mark for mark, _ in given_items]:
         return False
     ours, theirs = ([cell(text) for _, text in some] for some in (items, given_items))
-    is_ordered = items[0][0] != "-"
+    is_ordered = items[0][0] != "-" or asks_order(prompt) or is_reordered(flagged)
     return ours == theirs if is_ordered else sorted(map(str, ours)) == sorted(map(str, theirs))
 
 
@@ -103,13 +117,15 @@ def same_code(answer: str, correction: str, flagged: str) -> bool:
 def _code_of(text: str) -> list[str]:
     """The fenced blocks, else the spans, else the whole text."""
     blocks = [block.strip("\n") for block in FENCE.findall(text)]
-    return blocks or [span.strip() for span in SPAN.findall(text)] or [text.strip()]
+    return blocks or [span.strip() for span in SPAN.findall(text)] or [dedent(text).strip()]
 
 
 def _shape(code: str) -> str:
     """What two pieces of the same code share: Python's syntax tree, with arguments and local names
-    numbered; else the tokens, with a closing semicolon and blanks left out."""
-    code = code.strip()
+    numbered; else the tokens, with a closing semicolon and blanks left out. Lines and how deep they
+    are indented count (YAML), but where signs end statements or blocks (C, HTML, Lisp) and in SQL.
+    """
+    code = dedent(code).strip()
     try:
         tree = ast.parse(code)
         if not all(
@@ -118,12 +134,30 @@ def _shape(code: str) -> str:
             return ast.dump(_Renamed().visit(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: of deep ones
         pass
-    found = re.findall(r"\w+|\s+|[^\w\s]", code.rstrip("; \n"))
+    code = code.rstrip("; \n")
+    if _SQL.match(code):
+        text = _tokens(code)
+        return re.sub(r"'[^']*'|[^']+", lambda m: m[0] if m[0][0] == "'" else m[0].lower(), text)
+    return _tokens(code) if _FREE_LAYOUT.search(code) else "\n".join(_lines(code))
+
+
+def _tokens(code: str) -> str:
+    found = re.findall(r"\w+|\s+|[^\w\s]", code)
     parts = [part for i, part in enumerate(found) if not part.isspace() or _parts_words(found, i)]
-    text = "".join(" " if part.isspace() else part for part in parts)
-    if re.match(r"\s*(select|insert|update|delete|create|alter|with)\b", text, re.IGNORECASE):
-        text = re.sub(r"'[^']*'|[^']+", lambda m: m[0] if m[0][0] == "'" else m[0].lower(), text)
-    return text
+    return "".join(" " if part.isspace() else part for part in parts)
+
+
+def _lines(code: str) -> Iterable[str]:
+    """The tokens of each line, indented by as many blanks as it is deep."""
+    open_widths: list[int] = []
+    for line in code.expandtabs().splitlines():
+        if not (bare := line.lstrip()):
+            continue
+        width = len(line) - len(bare)
+        while open_widths and open_widths[-1] >= width:
+            open_widths.pop()
+        yield " " * len(open_widths) + _tokens(bare.rstrip())
+        open_widths.append(width)
 
 
 def _parts_words(found: list[str], i: int) -> bool:

@@ -148,6 +148,52 @@ def test_an_article_names_no_option(answer: str, expected: bool, correction: str
     assert matches(answer, correction, "B", asked) is expected
 
 
+@pytest.mark.parametrize(
+    ("flagged", "asked", "is_ordered"),
+    [
+        ("- Venus\n- Mercury\n- Earth", "Name planets, from the sun outwards.", True),
+        ("Venus, Mercury and Earth.", "Name planets, from the sun outwards.", True),
+        ("- Mars\n- Venus\n- Earth", "Sort the planets by their distance.", True),
+        ("- Mars\n- Venus\n- Earth", "Planets, ordered by their distance?", True),
+        ("- Mars\n- Venus\n- Earth", "Name three planets.", False),
+        ("Mercury, Venus and Earth.", "Name three planets.", False),
+    ],
+)
+def test_the_order_of_bullets_counts_where_it_was_asked_for_or_wrong(
+    flagged: str, asked: str, is_ordered: bool
+) -> None:
+    right = "- Mercury\n- Venus\n- Earth"
+    for answer in ("* Venus\n* Mercury\n* Earth", "* Earth\n* Venus\n* Mercury"):
+        assert matches(answer, right, flagged, asked) is not is_ordered
+    assert matches(right.replace("-", "*"), right, flagged, asked)
+
+
+YAML = "jobs:\n  test:\n    with: ${{ x }}\n  lint:\n    with: {}"
+PYTHON_2 = "if x:\n    print 'a'\n    print 'b'"
+
+
+@pytest.mark.parametrize(
+    ("answer", "correction", "expected"),
+    [
+        (YAML.replace("  ", ""), YAML, False),
+        (YAML.replace("  lint:", "    lint:"), YAML, False),
+        (YAML.replace("  ", "    "), YAML, True),
+        ("  " + YAML.replace("\n", "\n  "), YAML, True),
+        ("with:\na: 1", "with:\n  a: 1", False),
+        (PYTHON_2.replace("    print 'b'", "print 'b'"), PYTHON_2, False),
+        (PYTHON_2.replace("    ", "  "), PYTHON_2, True),
+        ("select a from b", "SELECT a\n  FROM b;", True),
+        ("f (a) {\n      x();\n}", "f (a) { x(); }", True),
+        ("(f x\n  (g x))", "(f x (g x))", True),
+    ],
+)
+def test_indentation_counts_where_it_makes_the_blocks(
+    answer: str, correction: str, expected: bool
+) -> None:
+    answer, correction = f"```\n{answer}\n```", f"```\n{correction}\n```"
+    assert matches(answer, correction, "```\nz\n```", "Write it.") is expected
+
+
 @pytest.fixture(scope="module")
 def pairs() -> list[dict[str, Any]]:
     return [json.loads(line) for line in PAIRS.read_text("utf-8").splitlines()]
