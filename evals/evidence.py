@@ -298,14 +298,17 @@ def power_in_words(n_prompts: int, alpha: float, improvement: float = 0.3) -> st
         f"With {n_prompts} held-out prompts an improvement of {improvement * 100:.0f} points would "
         f"be seen with probability {chance:.2f}"
     )
-    return f"{text}; {needed} prompts would do." if n_prompts < needed else f"{text}."
+    return f"{text}; {needed} prompts would do." if needed and n_prompts < needed else f"{text}."
 
 
-def prompts_needed(improvement: float, alpha: float, *, wanted: float = 0.8) -> int:
-    """The fewest prompts at which ``power`` reaches ``wanted``."""
+def prompts_needed(improvement: float, alpha: float, *, wanted: float = 0.8) -> int | None:
+    """The fewest prompts at which ``power`` reaches ``wanted``; None where over 16,000 would not
+    do, as where no more are fixed than ``power`` lets break."""
     low, high = 1, 2
     while power(high, improvement, alpha) < wanted and high < 10_000:
         low, high = high, high * 2
+    if power(high, improvement, alpha) < wanted:
+        return None
     while high - low > 1:
         middle = (low + high) // 2
         if power(middle, improvement, alpha) < wanted:

@@ -242,11 +242,12 @@ def holdout_missing(holdout: HoldoutVerdict | None, gate: GateRules) -> list[str
     share = (holdout.n_improved - holdout.n_worsened) / holdout.n
     text += f" (look {holdout.attempt} may spend {holdout.alpha:.2g})."
     if share > 0 and holdout.p_better > holdout.alpha:
-        text += (
-            f" A challenger that fixes as many is seen with probability 0.8 on "
-            f"{prompts_needed(share, alpha_of_attempt(holdout.attempt + 1, gate.alpha))} flagged "
-            "prompts."
-        )
+        needed = prompts_needed(share, alpha_of_attempt(holdout.attempt + 1, gate.alpha))
+        if needed is not None:
+            text += (
+                f" A challenger that fixes as many is seen with probability 0.8 on {needed} "
+                "flagged prompts."
+            )
     return [text]
 
 

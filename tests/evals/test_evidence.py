@@ -200,3 +200,11 @@ def test_power_is_that_of_the_sign_test() -> None:
     assert f"; {needed} prompts would do." in power_in_words(12, 0.0083)
     assert power(7, 1.0, 1 / 128) == pytest.approx(1.0)  # none is left to break
     assert prompts_needed(1.0, 1 / 128) == 7
+
+
+@pytest.mark.parametrize("improvement", [0.004, 0.01, 0.02])
+def test_where_no_number_of_prompts_would_do_none_is_named(improvement: float) -> None:
+    """As many break as are fixed, so that more prompts show less."""
+    assert prompts_needed(improvement, 0.0083) is None
+    assert power(20_000, improvement, 0.0083) < 0.8
+    assert "would do" not in power_in_words(50, 0.0083, improvement)

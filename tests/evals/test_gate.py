@@ -192,6 +192,14 @@ def test_a_small_gain_says_how_many_more_corrections_would_do(rules: GateRules) 
     assert "is seen with probability 0.8 on" in verdict.reasons[0]
 
 
+def test_a_gain_that_no_number_of_prompts_would_show_names_none() -> None:
+    before = change(champion(160), "holdout", 3, 1.0)
+    after = change(champion(160), "holdout", 5, 1.0, keep=3)  # 5 mended, 3 broken
+    verdict = decide(before, after, GateRules(0.03, 0.06, 0.05), None)
+    (text,) = [one for one in verdict.reasons if "No improvement on people's prompts" in one]
+    assert text.endswith("may spend 0.0083).")
+
+
 def test_no_holdout_at_all(rules: GateRules) -> None:
     before = champion(0)
     verdict = decide(before, change(before, "everyday_arc", 2, 1.0), rules, None)
