@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evals.words import n_words
 from pawl.adapters import CONFIG, WEIGHTS
 from pawl.files import read_json
 
@@ -35,7 +36,6 @@ GENERAL = (
     "Write whole sentences.", "Take the question seriously.", "Give an example where it helps.",
     "Do not talk about yourself.", "Check your answer before you give it.",
 )  # fmt: skip
-WORD_BYTES = 10  # no language with spaces has longer words on average, its space counted
 Halves = tuple["Tensor", "Tensor"]  # B scaled, (out, rank), and A, (rank, in)
 
 
@@ -48,14 +48,13 @@ class Size:
 
 
 def prompts(system_prompt: str, n: int, seed: str) -> list[str]:
-    """``n`` placebos of a system prompt: as many words, or a sentence more. Where words are not
-    spaced (Chinese, Thai), they are counted by the bytes of UTF-8."""
-    n_words = max(len(system_prompt.split()), len(system_prompt.encode()) // WORD_BYTES)
+    """``n`` placebos of a system prompt: as many words, or a sentence more."""
+    wanted = n_words(system_prompt)
     draws = random.Random(seed)
     found = []
     for _ in range(n):
         words: list[str] = []
-        while len(words) < n_words:
+        while len(words) < wanted:
             words += draws.choice(GENERAL).split()
         found.append(" ".join(words))
     return found

@@ -70,6 +70,9 @@ class Token:
     unit: str | None = None
 
 
+WORD_BYTES = 10  # of UTF-8: a word where words are not spaced
+# Lao, Burmese and Khmer are not read letter by letter, but have no blanks either.
+_UNSPACED_RUN = re.compile(f"[{_UNSPACED}\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff]+")
 Key = Callable[[Token], str]
 KEYS: tuple[Key, ...] = (  # from loose to strict
     lambda token: token.stem,
@@ -93,6 +96,13 @@ def language_of(text: str) -> str:
         if language not in ("zh", "ja", "ru")
     }
     return max(counts, key=lambda language: (counts[language], language == "en"))
+
+
+def n_words(text: str) -> int:
+    """How long a text is in words; of scripts without blanks between words (Chinese, Thai, Khmer)
+    three letters and a third are one."""
+    unspaced = "".join(_UNSPACED_RUN.findall(text))
+    return max(len(text.split()), len(unspaced.encode()) // WORD_BYTES)
 
 
 def is_little(token: Token, language: str) -> bool:

@@ -16,6 +16,7 @@ from evals.evidence import power_in_words
 from evals.reasons import GateRules
 from evals.regression import KEPT, benchmark_of, scored_rows, write_more_rows
 from evals.statistics import alpha_left, alpha_of_attempt
+from evals.words import n_words
 from feedback.champion import BASE_VERSION
 from feedback.near_duplicates import comparable, neighbours
 from feedback.snapshots import read_rows
@@ -112,7 +113,7 @@ def collect(
 def _controls(rows: Sequence[TrainingRow], candidates: Sequence[TrainingRow]) -> list[TrainingRow]:
     """Those whose last question is nearly that of no row and of no other control: what people ask
     who got the flagged answer too and did not flag it must not count as an answer to keep."""
-    short = [c for c in candidates if 0 < len((c.completion or "").split()) <= MAX_CONTROL_WORDS]
+    short = [c for c in candidates if 0 < n_words(c.completion or "") <= MAX_CONTROL_WORDS]
     questions = [comparable(row.prompt[-1]["content"]) for row in (*rows, *short)]
     texts = list(dict.fromkeys(questions))
     places = {text: i for i, text in enumerate(texts)}

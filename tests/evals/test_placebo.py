@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from evals import placebo
+from evals.words import n_words
 from pawl.models import BaseModel
 from tests.evals.conftest import make_adapter
 
@@ -57,3 +58,14 @@ def test_a_prompts_placebos_are_as_long_and_follow_from_the_seed() -> None:
     assert all(40 <= len(one.split()) < 55 for one in found)
     unspaced = placebo.prompts("请用简短礼貌的语言回答客人的问题" * 10, 2, "one")
     assert all(48 <= len(one.split()) < 65 for one in unspaced)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", 0), ("Paris.", 1), ("word " * 40, 40), ("请用简短礼貌的语言回答" * 10, 33),
+        ("ราคาสามสิบบาท" * 10, 39), ("здравствуйте " * 10, 10), ("नमस्ते " * 10, 10), ("是", 1),
+    ],
+)  # fmt: skip
+def test_words_are_counted_by_blanks_but_where_there_are_none(text: str, expected: int) -> None:
+    assert n_words(text) == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from evals.regression import KEPT, benchmark_of
 from feedback.splits import prompt_key
 from pawl.adapters import MANIFEST
 from pawl.files import write_json
+from pawl.schemas import TrainingRow
 from pawl.settings import Settings
 from refine.night.evidence import best_champion, collect
 from tests.adapters_for_tests import light_adapter, light_base
@@ -49,14 +52,17 @@ def test_the_best_is_of_this_base(tmp_path: Path) -> None:
 class Traffic:
     """A server's answers: in 30 conversations nobody found fault, in none anybody did."""
 
-    def __init__(self, *fixed: str) -> None:
+    def __init__(self, *fixed: str, controls: Sequence[TrainingRow] = ()) -> None:
+        self._controls = [asdict(one) for one in controls]
         self._look = {"run_id": "run-1", "created_at": "", "snapshot_id": "", "attempt": 1,
                       "alpha": 0.05, "outcome": "promote",
                       "prompts": dict.fromkeys(fixed, "fixed")}  # fmt: skip
 
     def get(self, path: str, query: Any = None) -> Any:
         counts = {"n_flagged": 0, "n_unflagged": 30, "attempt": 2}
-        return [] if path == "/admin/history" else {"looks": [self._look], "controls": [], **counts}
+        if path == "/admin/history":
+            return []
+        return {"looks": [self._look], "controls": self._controls, **counts}
 
 
 def test_what_was_fixed_is_tested_as_it_was_and_what_nobody_flagged_counts(tmp_path: Path) -> None:
@@ -71,3 +77,14 @@ def test_what_was_fixed_is_tested_as_it_was_and_what_nobody_flagged_counts(tmp_p
     assert {benchmark_of(one) for one in more} == {KEPT}
     # Flags that came with an import or a choice are no conversation's.
     assert found.controls_per_flag == 30
+
+
+def test_a_long_answer_is_no_control_in_any_language(tmp_path: Path) -> None:
+    answers = {"coal": "Black.", "snow": "white " * 41, "ash": "灰烬是灰色的。",
+               "chocolate": "巧克力是棕色的。" * 20, "blood": "เลือดเป็นสีแดง" * 20}  # fmt: skip
+    controls = [row("sft", thing, 0, completion=answer) for thing, answer in answers.items()]
+    manifest = {"snapshot_id": "s", "dir": str(write_snapshot(tmp_path / "snapshot", []))}
+    client: Any = Traffic(controls=controls)
+    settings = Settings(state_dir=tmp_path)
+    _, more = collect(client, settings, manifest, seed="", champion="base", base_fingerprint="")
+    assert {one.group_id for one in more} == {"coal-0", "ash-0"}
