@@ -1,19 +1,23 @@
-"""Two tasks trained together, against each alone; and rows weighted by likeness to the traffic.
+"""Two tasks trained together, against each alone; rows weighted by likeness to the traffic; and
+corrections under more phrasings of their question.
 
-    python -m benchmarks.mixture [--part mixture|domain] [--labelled FOLDER] [--set NAME=VALUE]
+    python -m benchmarks.mixture [--part mixture|domain|augment] [--labelled FOLDER]
+                                 [--set NAME=VALUE]
 
 On the real model. The tasks: the facts of the demo's organisation (corrections in 5 phrasings of
 each; asked in phrasings that no correction used) and labels of texts (``FOLDER`` with
-``use_case.yaml``, ``train.jsonl`` and ``test.jsonl``, as in ``examples/``). Two parts, each with a
-section of its own in docs/measurements.md:
+``use_case.yaml``, ``train.jsonl`` and ``test.jsonl``, as in ``examples/``). Each of three parts has
+a section of its own in docs/measurements.md:
 
 - ``mixture``: each task alone, both together as they are, and both with the shares of ``--shares``.
   Bar: with the shares each task is at most 2 points below itself alone; the intervals of the
   differences are paired over test rows.
 - ``domain``: both together, with and without ``train.domain_weighting``, where the traffic asks for
   the facts alone. There is no bar but that the effect is measured, with its interval.
+- ``augment``: the facts alone, with and without ``train.augment`` (both ways); the base itself says
+  the questions in other words. No bar but the same.
 
-A training is as long as ``train.max_minutes`` at most: 20 minutes on 2 cores, 6 trainings.
+A training is as long as ``train.max_minutes`` at most: 20 minutes on 2 cores, 7 trainings.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import json
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,10 +44,12 @@ from pawl.files import sha256_json, write_atomic
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import Message, TrainingRow
 from pawl.settings import DEFAULT_MODEL, load_settings
+from refine.augment import MAX_TOKENS, phrasings
 from refine.demo.checks import states_fact
 from refine.demo.organisation import load_organisation
 from refine.domain import TRAFFIC
 from refine.planner import choose, hidden_size_of
+from refine.replay import AnswerPrompts, answer_prompts
 from refine.train import Job, train
 
 LABELLED = Path(__file__).resolve().parent.parent / "examples" / "sentiment"
@@ -67,7 +74,7 @@ Right = dict[str, list[bool]]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mixture", description=__doc__)
-    parser.add_argument("--part", choices=["mixture", "domain"], help="default: both")
+    parser.add_argument("--part", choices=["mixture", "domain", "augment"], help="default: all")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--labelled", type=Path, default=LABELLED, metavar="FOLDER")
     parser.add_argument("--shares", default="facts=0.5,labels=0.5")
@@ -84,12 +91,15 @@ def main(arguments: list[str] | None = None) -> None:
         base = resolve_model(args.model, cache_dir=work)
         bench = Bench(base, work, tasks, options)
         measured: list[tuple[str, str, Figures, list[str]]] = []
-        if args.part != "domain":
+        if args.part in (None, "mixture"):
             title = "Two tasks together and alone"
             measured.append(("mixture", title, *bench.mixture(args.shares)))
-        if args.part != "mixture":
+        if args.part in (None, "domain"):
             title = "Rows weighted by likeness to the traffic"
             measured.append(("domain-weighting", title, bench.domain(tasks[0]), []))
+        if args.part in (None, "augment"):
+            title = "Corrections under more phrasings of their question"
+            measured.append(("augmentation", title, bench.augmented(tasks[0]), []))
         for key, title, figures, missed in measured:
             note = f"Settings of train beside the defaults: {json.dumps(options)}."
             try:
@@ -155,6 +165,34 @@ class Bench:
         )
         return figures
 
+    def augmented(self, asked: Task) -> Figures:
+        """Bar 5's last part: the task's rows and what the base makes of their questions."""
+        ways = ("paraphrase", "back-translation")
+        settings = load_settings({"train": {**self._options, "augment": ways}}, only_flags=True)
+        answer = self._answering(None, MAX_TOKENS)
+
+        def ask(messages: Sequence[str]) -> list[str]:
+            found = answer([[{"role": "user", "content": text}] for text in messages])
+            return [one.text.strip() if one.is_finished else "" for one in found]
+
+        new = phrasings(asked.rows, settings.train, ask)
+        n_of = Counter(row.origin["synthetic"] for row in new)
+        plain, _ = self._trained([asked])
+        more, _ = self._trained([replace(asked, rows=[*asked.rows, *new])])
+        figures = {
+            f"{name}, with the new phrasings minus without": points(*difference(more[name], right))
+            + f" (from {share(right)})"
+            for name, right in plain.items() if name == asked.name
+        }  # fmt: skip
+        of_ways = ", ".join(f"{n_of[way]} by {way}" for way in ways)
+        figures["new rows"] = f"{len(new)} beside {len(asked.rows)}: {of_ways}"
+        example = {row.row_id: row.prompt[-1]["content"] for row in asked.rows}
+        for row in new[:3]:
+            figures[f"{example[row.origin['of']]!r}, by {row.origin['synthetic']}"] = (
+                f"{row.prompt[-1]['content']!r}"
+            )
+        return figures
+
     def _trained(
         self, tasks: Sequence[Task], traffic: Path | None = None, **more: Any
     ) -> tuple[Right, AdapterManifest]:
@@ -177,20 +215,7 @@ class Bench:
 
     def _ask(self, adapter_dir: Path | None) -> Right:
         """Greedy answers to all test prompts, judged."""
-        import torch
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
-        from pawl.chat_template import load_tokenizer
-        from refine.replay import answer_prompts
-        from refine.trainer import use_bf16
-
-        dtype = torch.bfloat16 if use_bf16(torch) else torch.float32
-        model: Any = AutoModelForCausalLM.from_pretrained(str(self._base.model_dir), dtype=dtype)
-        if adapter_dir is not None:
-            model = PeftModel.from_pretrained(model, str(adapter_dir))
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        answer = answer_prompts(model, load_tokenizer(self._base.model_dir), MAX_NEW_TOKENS)
+        answer = self._answering(adapter_dir, MAX_NEW_TOKENS)
         return {
             task.name: [
                 is_right(found.text)
@@ -200,6 +225,22 @@ class Bench:
             ]
             for task in self._tasks
         }
+
+    def _answering(self, adapter_dir: Path | None, n_tokens: int) -> AnswerPrompts:
+        """Greedy answers of the base, or of what was trained."""
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+
+        from pawl.chat_template import load_tokenizer
+        from refine.trainer import use_bf16
+
+        dtype = torch.bfloat16 if use_bf16(torch) else torch.float32
+        model: Any = AutoModelForCausalLM.from_pretrained(str(self._base.model_dir), dtype=dtype)
+        if adapter_dir is not None:
+            model = PeftModel.from_pretrained(model, str(adapter_dir))
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return answer_prompts(model, load_tokenizer(self._base.model_dir), n_tokens)
 
 
 def facts() -> Task:
