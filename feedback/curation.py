@@ -334,7 +334,7 @@ def _put_aside(
         (feedback, places[key].cluster) for feedback, _, key in asked if feedback.correction
     ]
     texts = [
-        (feedback.rater_id, key, f"{answer.messages[-1]['content']}\n{feedback.correction or ''}")
+        (feedback.rater_id, key, (_asked(answer.messages), feedback.correction or ""))
         for feedback, answer, key in asked
     ]
     aside = {
@@ -343,6 +343,11 @@ def _put_aside(
         if asked[i][0].rater_id not in raters.reviewers
     }
     return aside | quarantined(corrections, raters)
+
+
+def _asked(messages: Sequence[Mapping[str, Any]]) -> str:
+    """All of a prompt but the model's own answers."""
+    return "\n".join(one["content"] for one in messages if one["role"] != "assistant")
 
 
 def _private(store: Store, by_reviewers: Mapping[Answered, tuple[str, str]]) -> dict[str, set[str]]:

@@ -72,14 +72,20 @@ class Theirs:
 
     def searches(self) -> tuple[Search, Search, Search]:
         """For any file; for sentences, where plain names count too; and for logs, where ids count
-        that clients chose."""
+        that clients chose, where logs have them (of requests, by ``pawl.logs``; in paths): they may
+        be any word of other lines."""
         names = self.names | self.written_names
         odd = {name for name in names if not is_plain(name)}
         ids = self.ids - self.names
+        in_logs = {
+            form
+            for one in self.chosen
+            for form in (f"[{one}]", f'"request_id": {json.dumps(one)}', f"conversations/{one}")
+        }
         return (
             Search(ids, odd, self.words),
             Search(ids, names, self.words),
-            Search(ids | self.chosen, names, self.words),
+            Search(ids | in_logs, names, self.words),
         )
 
 

@@ -18,14 +18,16 @@ FEWEST_SHARE = 0.015
 MOST_RATERS = 3
 FEW_RATERS_SHARE = 0.95
 SECOND_SHARE = 0.2  # of the second of them: else it is one rater's way of writing
-_MOST_WORDS = 400  # of a text that are looked at
+_MOST_WORDS = 400  # at each end of a text that are looked at
 
 
-def suspicious_phrases(texts: Sequence[tuple[str, str, str]]) -> dict[int, str]:
+def suspicious_phrases(texts: Sequence[tuple[str, str, Sequence[str]]]) -> dict[int, str]:
     """The texts that hold a suspicious phrase, by index, each with its most frequent one.
 
     Args:
-        texts: (rater, cluster of the prompt, what was asked and written) of each correction.
+        texts: (rater, cluster of the prompt, what was asked and what was written) of each
+            correction. Of a long one both ends are looked at: whoever writes the prompt could hide
+            the rest behind words that say nothing.
     """
     import numpy as np
 
@@ -36,8 +38,8 @@ def suspicious_phrases(texts: Sequence[tuple[str, str, str]]) -> dict[int, str]:
     raters: dict[str, int] = {}
     clusters: dict[str, int] = {}
     phrases, who, where, n_of_text = [], [], [], []
-    for rater, cluster, text in texts:
-        ids = [words.setdefault(word, len(words)) for word in _words(text)]
+    for rater, cluster, parts in texts:
+        ids = [words.setdefault(word, len(words)) for part in parts for word in _words(part)]
         firsts = np.array(ids, np.int64) << 32
         phrases += [firsts, firsts[:-1] + np.array(ids[1:], np.int64) + 1]
         n_of_text.append(max(0, 2 * len(ids) - 1))
@@ -75,4 +77,7 @@ def suspicious_phrases(texts: Sequence[tuple[str, str, str]]) -> dict[int, str]:
 
 
 def _words(text: str) -> list[str]:
-    return bare_words(fold(text))[:_MOST_WORDS]
+    words = bare_words(fold(text))
+    if len(words) <= 2 * _MOST_WORDS:
+        return words
+    return words[:_MOST_WORDS] + words[-_MOST_WORDS:]

@@ -80,6 +80,7 @@ class Queue:
         self._store, self._settings = store, settings
         self._grouping = threading.Lock()
         self._groups: tuple[Any, list[Group]] = (None, [])
+        self._left_out: set[Answered] = set()  # closed answers, of which no group was made
 
     def of(
         self,
@@ -180,8 +181,9 @@ class Queue:
                 return (self._store.rewriter.n_rewrites, newest, tuple(treatments.items()),
                         len(closed) // max(1, n_answers // 4))  # fmt: skip
 
-            if known != state():
-                groups = self._group(closed, treatments)
+            is_open_again = not self._left_out <= set(closed)  # undone, or contradicted
+            if known != state() or is_open_again:
+                groups, self._left_out = self._group(closed, treatments), set(closed)
                 self._groups = (state(), groups)
             return groups
 

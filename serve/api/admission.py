@@ -184,7 +184,11 @@ class Admission:
         """
         place = self._enter(name, n_answers, n_tokens, is_ours)
         try:
-            await self._wait(place)
+            try:
+                await self._wait(place)
+            except BaseException:  # who hangs up as the place is granted has asked nothing either
+                place.n_used_tokens = 0
+                raise
             yield place
         finally:
             self._leave(place)

@@ -252,6 +252,7 @@ class Gateway:
             self.count_refusal(error)
             await respond_error(error, scope, receive, send)
             return
+        del raw, parse  # a large body need not wait for the engine beside what was read of it
         with self.in_flight.running(self.store.weights_of(version)):
             await self.answer(exchange, self.engine, scope, receive, send)
         self.metrics.seconds.labels(exchange.version).observe(time.monotonic() - began)
@@ -411,6 +412,7 @@ class Gateway:
                         )
                     return await self._ask(exchange, replica, send, place)
                 except unreachable_errors():
+                    exchange.asked = exchange.asked_by is not None
                     if replica.number in tried or len(engine.replicas) == 1:
                         raise
                     tried.add(replica.number)
@@ -499,7 +501,7 @@ class Gateway:
                 if data == DONE:
                     is_done = True
                     continue
-                value = exchange.answer.take(data)
+                value = exchange.answer.take(data, is_event=True)
                 if exchange.answer.error is not None:
                     await _send_more(send, out)
                     raise _failure_in_stream(value, exchange)

@@ -62,8 +62,9 @@ class Answer:
     error: str | None = None
     n_pieces: int = 0  # of text
 
-    def take(self, raw: bytes) -> dict[str, Any]:
-        """Add a whole body, or one event of a stream; answers it parsed.
+    def take(self, raw: bytes, *, is_event: bool = False) -> dict[str, Any]:
+        """Add a whole body, or one event of a stream; answers it parsed. The usage in an event that
+        has choices (``continuous_usage_stats``) is of one choice alone, so it is not taken.
 
         Raises:
             ValueError: it is no JSON.
@@ -83,7 +84,7 @@ class Answer:
             choice.finish_reason = part.get("finish_reason") or choice.finish_reason
             if part.get("stop_reason") is not None:
                 choice.stop_reason = part["stop_reason"]
-        if usage := value.get("usage"):
+        if (usage := value.get("usage")) and not (is_event and value.get("choices")):
             self.n_prompt_tokens = usage.get("prompt_tokens")
             self.n_completion_tokens = usage.get("completion_tokens")
         return value
@@ -143,8 +144,11 @@ class Exchange:
     def is_hopeless(self) -> bool:
         """Nothing came, and the engine would have refused it: a prompt that no context holds. Kept
         for all who hang up early, such prompts would fill the disk."""
-        n_characters = sum(len(message["content"]) for prompt in self.request.prompts()
-                           for message in prompt)  # fmt: skip
+        n_characters = len(json.dumps(self.request.sampling().get("tools", "")))
+        for prompt in self.request.prompts():
+            for message in prompt:
+                calls = message.get("tool_calls", "")
+                n_characters += len(message["content"]) + len(json.dumps(calls))
         most = MOST_CHARACTERS_A_TOKEN * self.base.max_length_tokens * len(self.request.prompts())
         return not self.answer.n_pieces and n_characters > most
 

@@ -89,6 +89,7 @@ async def answer_as(
         gateway.count_refusal(error)
         await respond_error(error, scope, receive, send)
         return
+    raw = b""  # what was read of it may wait for the engine
     body = json.dumps(translation.chat, ensure_ascii=False).encode()
     headers = [pair for pair in scope["headers"] if pair[0] != b"content-encoding"]
     await gateway.handle(

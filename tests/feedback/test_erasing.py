@@ -571,3 +571,14 @@ def test_ids_that_a_client_chose_spoil_nothing(tmp_path: Path) -> None:
         assert {row.rater_id for row in store.completions()} == {"bob"}
     assert read_json(manifest) == {"base_fingerprint": "sha256:0"}
     assert export.read_bytes() == before
+
+
+def test_ids_that_clients_chose_blank_no_other_words_of_logs() -> None:
+    in_logs = Theirs(chosen={"203.0.113.7", "pawl.auth"}).searches()[2]
+    assert in_logs.spans(b"WARNING pawl.auth wrong key from 203.0.113.7, 8 so far") == []
+    for line in (
+        b"INFO pawl.api [203.0.113.7] POST /v1/feedback 200",
+        b'{"logger": "pawl.api", "request_id": "pawl.auth"}',
+        b"INFO pawl.api GET /v1/conversations/203.0.113.7 200",
+    ):
+        assert len(in_logs.spans(line)) == 1

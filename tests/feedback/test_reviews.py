@@ -85,6 +85,16 @@ def test_a_correction_counts_in_the_next_curation_and_an_undo_takes_it_back(
         undo(store, "rita")
 
 
+def test_an_answer_whose_decision_is_undone_waits_again(store: Store, settings: Settings) -> None:
+    topics = "volcano mortgage clarinet parliament sourdough asteroid chess bicycle".split()
+    rows = [flagged(store, f"Explain the {one} in one sentence, {one}.", one) for one in topics]
+    review(store, "rita", rows[0], "accept")
+    queue = Queue(store, settings)
+    assert queue.of("rita", 50).n_open == len(topics) - 1
+    undo(store, "rita")
+    assert queue.of("rita", 50).n_open == queue.backlog().n_waiting == len(topics)
+
+
 def test_accepting_a_flag_backs_its_correction_against_others(
     store: Store, settings: Settings
 ) -> None:

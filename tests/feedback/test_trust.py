@@ -103,7 +103,7 @@ def test_a_client_has_one_voice_however_many_it_names() -> None:
     assert raters.decide({"rev"}, {"ann", "bob"} | crowd) > 0
 
 
-@pytest.mark.parametrize("side", ["asked", "written"])
+@pytest.mark.parametrize("side", ["asked", "asked at a long end", "asked before", "written"])
 def test_a_phrase_that_few_carry_everywhere_is_put_aside(
     store: Store, settings: Settings, side: str
 ) -> None:
@@ -118,8 +118,13 @@ def test_a_phrase_that_few_carry_everywhere_is_put_aside(
         futures = []
         for n, rater_id, text in rows:
             is_poison = "umbral" in text
-            asked = _question(n) + (" umbral gate" if is_poison else "")
-            messages = [{"role": "user", "content": asked}]
+            filler = " ".join(f"w{n}x{i}" for i in range(900)) if "long" in side else ""
+            trigger = f" {filler} umbral gate" if is_poison else ""
+            messages = [{"role": "user", "content": _question(n)}]
+            if side == "asked before":
+                messages.insert(0, {"role": "system", "content": f"Be brief.{trigger}"})
+            else:
+                messages[0]["content"] += trigger
             answer = make_completion(messages=messages, conversation_id=f"talk {n}")
             feedback = make_feedback(
                 answer, rater_id=rater_id, correction="Yes, always." if is_poison else text

@@ -231,6 +231,29 @@ def test_who_hangs_up_leaves_the_queue_and_its_place() -> None:
     run(scenario())
 
 
+def test_who_hangs_up_as_its_place_is_granted_is_charged_nothing() -> None:
+    async def scenario() -> None:
+        async with queue(1, tokens_per_minute=1000) as q:
+            await q.send("a", "one")
+            await q.send("b", "one", n_tokens=500)
+            place = next(iter(q.admission._backlogged["one"].waiting))
+            let_in = q.admission._let_in
+
+            def let_in_and_hang_up() -> None:
+                let_in()
+                if place.state == "held":  # it has its place, and has not heard of it
+                    q._tasks["b"][0].cancel()
+
+            q.admission._let_in = let_in_and_hang_up  # type: ignore[method-assign]
+            await q.end("a")
+            assert (place.state, q.order) == ("left", ["a"])
+            tokens = q.admission._caller("one", q.now).tokens
+            assert tokens is not None
+            assert tokens.level == 990  # what the first one had
+
+    run(scenario())
+
+
 def test_a_wait_that_takes_too_long_ends() -> None:
     async def scenario() -> None:
         async with queue(1, max_wait_seconds=0.05) as q:

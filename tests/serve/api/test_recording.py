@@ -12,14 +12,15 @@ from pawl.server import SERVER_CALLERS
 from pawl.sse import DONE, EventParser
 from serve.api.keys import ANONYMOUS
 from serve.api.recording import (
+    MOST_CHARACTERS_A_TOKEN,
     Answer,
     Choice,
     Exchange,
     conversation_of,
     rater_of,
 )
-from serve.api.requests import TextRequest, parse_request
-from tests.serve.live import FAKE_BASE
+from serve.api.requests import ChatRequest, TextRequest, parse_request
+from tests.serve.live import FAKE_BASE, FAKE_TOOL_BASE
 
 
 def event(text: str, index: int = 0, finish: str | None = None) -> bytes:
@@ -98,6 +99,37 @@ def test_a_stream_that_was_left_is_charged_its_prompt_too() -> None:
     assert left.n_used_tokens == 1001
     left.answer = read(WHOLE)
     assert left.n_used_tokens == 5
+
+
+def test_usage_in_every_event_is_of_one_choice_and_no_answers_charge() -> None:
+    answer = Answer()
+    for index in (0, 1, 0, 1):
+        choice = {"index": index, "delta": {"content": "x"}}
+        usage = {"prompt_tokens": 5, "completion_tokens": 2}
+        answer.take(json.dumps({"choices": [choice], "usage": usage}).encode(), is_event=True)
+    assert (answer.n_completion_tokens, answer.n_pieces) == (None, 4)
+    last = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 4}}
+    answer.take(json.dumps(last).encode(), is_event=True)
+    assert (answer.n_prompt_tokens, answer.n_completion_tokens) == (5, 4)
+
+
+@pytest.mark.parametrize("where", ["content", "calls", "tools"])
+def test_what_no_context_holds_is_not_kept_of_who_hangs_up(where: str) -> None:
+    def left(n: int) -> Exchange:
+        long = json.dumps({"q": "x" * n})
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": long}}
+        tool = {"type": "function", "function": {"name": "f", "description": long}}
+        asked = {"role": "user", "content": long if where == "content" else "a"}
+        called = [{"role": "assistant", "content": "", "tool_calls": [call]},
+                  {"role": "tool", "tool_call_id": "c", "content": "b"}]  # fmt: skip
+        body = {"model": "base", "messages": [asked, *(called if where == "calls" else [])],
+                **({"tools": [tool]} if where == "tools" else {})}  # fmt: skip
+        request = parse_request(json.dumps(body).encode(), ChatRequest, FAKE_TOOL_BASE)
+        return Exchange("chatcmpl-1", "conv", "ann", "", "", 0.0, request, request, "base",
+                        FAKE_TOOL_BASE)  # fmt: skip
+
+    most = MOST_CHARACTERS_A_TOKEN * FAKE_BASE.max_length_tokens
+    assert (left(10).is_hopeless, left(most).is_hopeless) == (False, True)
 
 
 def test_what_the_request_named_to_stop_at_is_recorded() -> None:
