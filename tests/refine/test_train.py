@@ -270,7 +270,7 @@ def test_a_training_begins_from_the_champion_where_it_has_the_same_shape(
         return task, [str(event["note"]) for event in events if event.get("stage") == "start"]
 
     def first_loss(task: train.Job) -> float:
-        """Of the written answers: "loss" holds the replay's, too, and a champion has moved there."""
+        """Of the written answers: "loss" is of replay, too, from which a champion has moved."""
         lines = map(json.loads, (task.work_dir / STEPS).read_text("utf-8").splitlines())
         return next(math.log(line["perplexity"]) for line in lines if "perplexity" in line)
 
