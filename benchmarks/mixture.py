@@ -44,7 +44,7 @@ from pawl.files import sha256_json, write_atomic
 from pawl.models import BaseModel, resolve_model
 from pawl.schemas import Message, TrainingRow
 from pawl.settings import DEFAULT_MODEL, load_settings
-from refine.augment import MAX_TOKENS, phrasings
+from refine.augment import MAX_TOKENS, asking, phrasings
 from refine.demo.checks import states_fact
 from refine.demo.organisation import load_organisation
 from refine.domain import TRAFFIC
@@ -169,21 +169,17 @@ class Bench:
         """Bar 5's last part: the task's rows and what the base makes of their questions."""
         ways = ("paraphrase", "back-translation")
         settings = load_settings({"train": {**self._options, "augment": ways}}, only_flags=True)
-        answer = self._answering(None, MAX_TOKENS)
-
-        def ask(messages: Sequence[str]) -> list[str]:
-            found = answer([[{"role": "user", "content": text}] for text in messages])
-            return [one.text.strip() if one.is_finished else "" for one in found]
-
+        ask = asking(self._answering(None, MAX_TOKENS))
         new = phrasings(asked.rows, settings.train, ask)
         n_of = Counter(row.origin["synthetic"] for row in new)
         plain, _ = self._trained([asked])
         more, _ = self._trained([replace(asked, rows=[*asked.rows, *new])])
+        before, after = plain[asked.name], more[asked.name]
         figures = {
-            f"{name}, with the new phrasings minus without": points(*difference(more[name], right))
-            + f" (from {share(right)})"
-            for name, right in plain.items() if name == asked.name
-        }  # fmt: skip
+            f"{asked.name}, with the new phrasings minus without": (
+                f"{points(*difference(after, before))} (from {share(before)})"
+            )
+        }
         of_ways = ", ".join(f"{n_of[way]} by {way}" for way in ways)
         figures["new rows"] = f"{len(new)} beside {len(asked.rows)}: {of_ways}"
         example = {row.row_id: row.prompt[-1]["content"] for row in asked.rows}

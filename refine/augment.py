@@ -29,7 +29,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, sha256_json, write_json
 from pawl.schemas import TrainingRow
 from pawl.settings import TrainSettings
-from refine.replay import MAX_PROMPT_OVERLAP, Overlap, words
+from refine.replay import MAX_PROMPT_OVERLAP, AnswerPrompts, Overlap, ask_server, words
 
 AUGMENTED = "augmented.json"
 LEAST_OVERLAP = 0.3  # of a phrasing with its question, see refine.replay.Overlap
@@ -68,7 +68,7 @@ def augment(
         if any(row.is_synthetic for row in rows):
             return snapshot_dir
         _check_engine(client, base_fingerprint)
-        new = phrasings(rows, train, asking(client))
+        new = phrasings(rows, train, asking(ask_server(client, MAX_TOKENS)))
         known[key] = freeze(Curated([*rows, *new], []), snapshot_dir.parent)["snapshot_id"]
         write_json(path, known)
     return snapshot_dir.parent / str(known[key])
@@ -146,14 +146,12 @@ def _translated_back(texts: Sequence[str], ask: Ask) -> Sequence[str]:
 _WAYS = {"paraphrase": _paraphrased, "back-translation": _translated_back}
 
 
-def asking(client: Client) -> Ask:
-    """The base in the running engine."""
+def asking(answer: AnswerPrompts) -> Ask:
+    """What a base that answers prompts so says to messages, each alone."""
 
     def ask(messages: Sequence[str]) -> list[str]:
-        prompts = [[{"role": "user", "content": text}] for text in messages]
-        body = {"prompts": prompts, "max_tokens": MAX_TOKENS}
-        found = client.post("/admin/generate", body)["answers"]
-        return [one["text"].strip().strip('"') if one["is_finished"] else "" for one in found]
+        found = answer([[{"role": "user", "content": text}] for text in messages])
+        return [one.text.strip().strip('"') if one.is_finished else "" for one in found]
 
     return ask
 

@@ -240,11 +240,11 @@ def answers_path(replay_dir: Path, base_fingerprint: str) -> Path:
     return replay_dir / f"{key[:16]}.jsonl"
 
 
-def ask_server(client: Client) -> AnswerPrompts:
+def ask_server(client: Client, max_new_tokens: int = MAX_ANSWER_TOKENS) -> AnswerPrompts:
     """Answers by the base in the running engine, which records none of them."""
 
     def answer(prompts: Sequence[list[Message]]) -> list[Answer]:
-        body = {"prompts": list(prompts), "max_tokens": MAX_ANSWER_TOKENS}
+        body = {"prompts": list(prompts), "max_tokens": max_new_tokens}
         found = client.post("/admin/generate", body)["answers"]
         return [Answer(one["text"], one["is_finished"]) for one in found]
 
