@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import asdict, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pawl.conversations")
 MOST_BYTES = 16_000_000  # of a conversation's answers with their prompts, the newest ones
 MOST_LISTED = 200
+AT_ONCE = timedelta(seconds=0.5)  # a person who asks anew takes longer
 # Between two erasings of what was deleted: each writes the store's file anew.
 ERASING_SECONDS = 600.0
 MOST_PRESETS = 100  # of a person
@@ -375,13 +377,15 @@ def shown_answer(completions: list[Completion], feedback: Collection[Feedback]) 
 
 
 def asked_beside(completions: list[Completion], shown: Completion) -> Completion | None:
-    """The answer to the same messages that came at the same time as this one."""
+    """The answer to the same messages that came at the same time as this one, or was asked for
+    within ``AT_ONCE``: two quick answers may come one after the other."""
     began, ended = shown.began_and_ended
     for other in reversed(completions):
         other_began, other_ended = other.began_and_ended
         if (
             other.completion_id != shown.completion_id
-            and max(began, other_began) < min(ended, other_ended)
+            and max(began, other_began)
+            < max(min(ended, other_ended), min(began, other_began) + AT_ONCE)
             and other.messages == shown.messages
         ):
             return other

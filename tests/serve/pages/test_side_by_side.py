@@ -14,9 +14,11 @@ from playwright.sync_api import expect
 
 from feedback.service import take_snapshot
 from pawl.settings import PageSettings, Settings
+from serve.api.conversations import asked_beside
 from serve.pages.api import Api
 from serve.pages.conversation import Conversation, OpenPage, Turn
 from serve.pages.side_by_side import SideBySide
+from tests.feedback.examples import make_completion
 from tests.serve.live import live
 from tests.serve.pages.composed import Composed, side_by_side
 from tests.serve.pages.tab import Tab, feedback, ids, recorded
@@ -133,6 +135,27 @@ def test_two_answers_that_are_read_back_are_chosen_from_on_a_page_that_shows_the
     assert (now.completion_id, now.other) == (drawn[0], None)
     (said,) = server.store.current_feedback(drawn)
     assert said.preferred_over == drawn[1]
+
+
+@pytest.mark.parametrize(
+    ("began", "is_beside"),
+    [("10:00:00.004", True), ("10:00:02.900", True), ("10:00:03.100", False)],
+    ids=["quick", "overlapping", "asked anew"],
+)
+def test_answers_of_one_moment_are_compared_though_the_first_was_over(
+    began: str, is_beside: bool
+) -> None:
+    times = {"10:00:00": 0.002 if began < "10:00:01" else 3.0, began: 0.002}
+    rows = [
+        make_completion(
+            messages=[{"role": "user", "content": "which?"}],
+            created_at=f"2026-11-29T{at}+00:00",
+            total_seconds=seconds,
+        )
+        for at, seconds in times.items()
+    ]
+    for shown, other in (rows, reversed(rows)):
+        assert asked_beside(rows, shown) == (other if is_beside else None)
 
 
 @pytest.mark.browser
