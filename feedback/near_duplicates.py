@@ -127,9 +127,12 @@ def _shingles(text: str) -> Any:
 def _is_near(one: Any, other: Any, same_digits: bool) -> bool:
     import numpy as np
 
+    for sample in (one, other):
+        if len(sample) == MOST_SHINGLES:  # it knows nothing of what is above its last hash
+            one, other = one[one <= sample[-1]], other[other <= sample[-1]]
     common = len(np.intersect1d(one, other, assume_unique=True))
     jaccard = common / (len(one) + len(other) - common)
     if not same_digits:
         return jaccard >= SIMILAR_BUT_FOR_NUMBERS
-    held = common / min(len(one), len(other))
+    held = common / max(1, min(len(one), len(other)))
     return jaccard >= SIMILAR or (jaccard >= SIMILAR_BUT_LONGER and held >= HELD)

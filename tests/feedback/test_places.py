@@ -187,6 +187,15 @@ def test_what_is_known_is_found_but_not_looked_for() -> None:
     assert set(neighbours(texts)[3]) == {0, 1}
 
 
+def test_a_long_text_is_found_where_more_was_added_to_it() -> None:
+    """Of both a sample is compared; that of the longer one reaches less far."""
+    for seed in range(10):
+        draw = random.Random(seed)
+        words = ["".join(draw.choices("abcdefghijklmnoprstuvwz", k=6)) for _ in range(620)]
+        texts = [" ".join(words[:400]), " ".join(words[:520]), " ".join(words[400:])]
+        assert neighbours([comparable(text) for text in texts]) == [[], [0], []]
+
+
 def test_a_prompt_stays_where_it_stood() -> None:
     """Whatever its near-duplicates and its group say: those before it may have been erased."""
     asked = [
