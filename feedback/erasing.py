@@ -111,7 +111,7 @@ def forget(
             a step failed; what was begun is carried on by the next call, and by the next start.
     """
     plan = _plan(asked_by, user)
-    with _alone(settings, wait_seconds):
+    with alone(settings, wait_seconds):
         finished, failed = _finish(store, settings, _plans_left(settings), decode, say)
         for before, err in failed:
             if before["subject_sha256"] == subject_hash(before["salt"], user):
@@ -184,7 +184,7 @@ def erase_deleted(
         PawlError: as ``forget``.
         Exception: of the first that can't be finished, when the others are done; not for a night.
     """
-    held = while_erasing(settings, wait_seconds) if is_night else _alone(settings, wait_seconds)
+    held = while_erasing(settings, wait_seconds) if is_night else alone(settings, wait_seconds)
     with held:
         _, failed = _finish(store, settings, _plans_left(settings), decode)
         planned = {one for plan, _ in failed for one in plan.get("completion_ids", ())}
@@ -232,7 +232,7 @@ def carry_on(
     if not _unfinished(settings):
         return []
     try:
-        with _alone(settings, 0.0):  # a start waits for nobody
+        with alone(settings, 0.0):  # a start waits for nobody
             return _finish(store, settings, _plans_left(settings), decode, say)[0]
     except PawlError as err:
         if err.code not in ("locked", "night_runs"):
@@ -526,7 +526,7 @@ def while_reading(settings: Settings) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _alone(settings: Settings, wait_seconds: float = MOST_SECONDS) -> Iterator[None]:
+def alone(settings: Settings, wait_seconds: float = MOST_SECONDS) -> Iterator[None]:
     """No other erasing, and no night, whose files would be half before it and half after it."""
     with ExitStack() as held:
         held.enter_context(while_erasing(settings, wait_seconds))

@@ -15,7 +15,7 @@ from typing import Any
 from feedback import erased_files as files
 from feedback.erased_files import Decode, Theirs
 from feedback.erased_rows import Selection, changes_of, read_rows
-from feedback.erasing import erase_deleted, while_erasing
+from feedback.erasing import alone, erase_deleted, while_erasing
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
 from pawl.schemas import utc_now
@@ -23,23 +23,32 @@ from pawl.settings import Settings
 
 
 def erase_by_age(
-    store: Store, settings: Settings, decode: Callable[[str], Decode | None]
+    store: Store,
+    settings: Settings,
+    decode: Callable[[str], Decode | None],
+    of_night: bool = False,
 ) -> dict[str, Any]:
     """Erase what ``settings.retention`` says is too old, and the conversations that their people
-    deleted. A night asks for it before it has anything of its own.
+    deleted.
 
     Args:
         decode: by a base's fingerprint, how its token ids become text. Of adapters of a base that
             it doesn't know the whole probe record goes.
+        of_night: a night asks, before it has anything of its own.
 
     Returns:
         ``{"n_answers", "n_feedback", "snapshots": [...]}``: what was erased.
+
+    Raises:
+        PawlError: as ``feedback.erasing.forget``; ``night_runs`` where no night asks.
+        Exception: of an erasing of before that can't be finished, at the end; not for a night.
     """
-    erase_deleted(store, settings, decode=decode, is_night=True)
-    if settings.retention.unrated_days is None and settings.retention.all_days is None:
-        return {"n_answers": 0, "n_feedback": 0, "snapshots": []}
-    with while_erasing(settings):
-        return _erase_by_age(store, settings, decode)
+    counts: dict[str, Any] = {"n_answers": 0, "n_feedback": 0, "snapshots": []}
+    if settings.retention.unrated_days is not None or settings.retention.all_days is not None:
+        with while_erasing(settings) if of_night else alone(settings):
+            counts = _erase_by_age(store, settings, decode)
+    erase_deleted(store, settings, decode=decode, is_night=of_night)
+    return counts
 
 
 def _erase_by_age(

@@ -678,6 +678,12 @@ class NoFields(Body):
     """An empty object."""
 
 
+class RetentionRequest(Body):
+    of_night: bool = Field(
+        False, description="a night asks, as it begins; else it is refused while one runs"
+    )
+
+
 class SnapshotRequest(Body):
     """Of all that was said, or of all but what some raters said."""
 
@@ -1586,7 +1592,10 @@ class CallerUse(Answer):
 
     name: str
     n_answers: int
-    n_tokens: int = Field(description="of prompts and answers")
+    n_tokens: int = Field(
+        description="of prompts and answers; the engine counts those of a request with several "
+        "choices or prompts together, which are charged but not in here"
+    )
 
 
 class Quotas(Answer):

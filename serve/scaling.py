@@ -76,11 +76,11 @@ class Scaling:
             self._clock() - since < RESTART_SECONDS for since in self._restarting.values()
         ):
             return
-        spare = [one.number for one in replicas
-                 if one.out_why == NOT_NEEDED and one.state != "ready"]  # fmt: skip
-        if spare:
-            _log.info("answers wait: replica %d starts", spare[0])
-            await self._replicas.bring_back(spare[0])
+        spare = [one for one in replicas if one.out_why == NOT_NEEDED]
+        if spare:  # one whose last answers still end is there at once
+            one = min(spare, key=lambda one: one.state != "ready")
+            _log.info("answers wait: replica %d is brought back", one.number)
+            await self._replicas.bring_back(one.number)
 
     def _take_out_one(self) -> None:
         wanted = [one for one in self._replicas.replicas if not one.is_out]

@@ -242,9 +242,11 @@ async def _serve(
         await serving
     finally:
         settings.server_file.unlink(missing_ok=True)
-        await app.promoter.close()
-        await engine.stop()
-        await asyncio.to_thread(app.close)
+        try:
+            await app.promoter.close()
+            await engine.stop()
+        finally:
+            await asyncio.to_thread(app.close)
         _log.info("server stopped")
     if app.state.pages.is_building:  # for seconds; Python would wait for its thread
         logging.shutdown()

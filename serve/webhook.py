@@ -240,7 +240,8 @@ class Notifier(Teller):
         # for again, and not made twice.
         await asyncio.wait({self._call}, timeout=ANSWER_SECONDS)
         if not self._call.done():
-            return True, f"it takes more than {ANSWER_SECONDS:.0f} s"
+            is_of_this = self._told == change.change_id  # else it was not told yet
+            return is_of_this, f"it takes more than {ANSWER_SECONDS:.0f} s"
         error, self._call = self._call.exception(), None
         if self._told != change.change_id:  # one that was given up
             return await self._send(change)

@@ -136,7 +136,7 @@ class Step:
 def retention(night: Night) -> Result:
     """Erase what is too old, before a snapshot freezes it once more."""
     try:
-        counts = night.client.post("/admin/retention", {})
+        counts = night.client.post("/admin/retention", {"of_night": True})
     except PawlError as err:
         if err.code != "locked":  # else a long backup holds it: no reason to lose a night
             raise

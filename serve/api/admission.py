@@ -32,6 +32,7 @@ from pawl.errors import PawlError
 from pawl.settings import EngineSettings, LimitSettings
 from serve.api.auth import CALLER
 from serve.api.quotas import CallerQuotas, Quota, quota_used_up
+from serve.api.throttle import address_of
 
 if TYPE_CHECKING:
     from serve.api.requests import CompletionRequest
@@ -55,7 +56,7 @@ def share_of(scope: Mapping[str, Any], key: str | None, rater_id: str) -> str:
         return f"key {hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if rater_id != "anonymous":
         return f"rater {rater_id}"
-    return f"address {(scope.get('client') or ('unknown',))[0]}"
+    return f"address {address_of(scope)}"
 
 
 def sent_tokens(n_bytes: int) -> int:

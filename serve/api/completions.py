@@ -431,8 +431,12 @@ class Gateway:
         engine.activity.n_asked += 1
         with remote.answering(exchange.completion_id) as answering:
             await _send_more(send, event(json.dumps({"grant": grant}).encode()))
-            async with engine.activity.under_way():
-                ended = await answering
+            try:
+                async with engine.activity.under_way():
+                    ended = await answering
+            except Exception:
+                place.n_used_tokens = 0
+                raise
         exchange.take_end(ended)
         if ended.n_pieces and not ended.is_recorded:
             self.metrics.recording_failures.inc()

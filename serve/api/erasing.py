@@ -17,6 +17,7 @@ from pawl.schemas import (
     ErasureRequest,
     NoFields,
     RetentionCounts,
+    RetentionRequest,
     StoreCopy,
 )
 from pawl.settings import Settings
@@ -58,11 +59,11 @@ def erasing_routes(settings: Settings, base: BaseModel, store: Store) -> APIRout
         return [Erasure(**one) for one in certificates(settings.state_dir)]
 
     @router.post("/retention")
-    def retain(body: NoFields) -> RetentionCounts:
+    def retain(body: RetentionRequest) -> RetentionCounts:
         """Erase what is older than `retention.*` says; a night asks for it as it begins."""
         from feedback.retention import erase_by_age
 
-        counts = RetentionCounts(**erase_by_age(store, settings, decoder(base)))
+        counts = RetentionCounts(**erase_by_age(store, settings, decoder(base), body.of_night))
         _log.info("retention: %s", counts)
         return counts
 

@@ -47,7 +47,9 @@ def figure_routes(settings: Settings, store: Store) -> APIRouter:
         ]  # fmt: skip
         rows = store.read(
             "SELECT split_part(rater_id, '/', 1) AS name, count(*),"
-            " sum(coalesce(n_prompt_tokens, 0) + coalesce(n_completion_tokens, 0)) AS n_tokens"
+            # Each choice has the count of its prompt.
+            " sum(if(choice_index = 0, coalesce(n_prompt_tokens, 0), 0)"
+            " + coalesce(n_completion_tokens, 0)) AS n_tokens"
             " FROM completions WHERE created_at >= ? GROUP BY name ORDER BY n_tokens DESC, name"
             f" LIMIT {MOST_CALLERS}",
             [written(datetime.now(UTC) - timedelta(days=1))],

@@ -15,7 +15,7 @@ import ipaddress
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pawl.errors import PawlError
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    pass
 
 FREE_FAILURES = 10
 FIRST_SECONDS = 0.25  # of the failure after them
@@ -126,7 +126,7 @@ def is_power_of_two(n: int) -> bool:
     return n & (n - 1) == 0
 
 
-def address_of(scope: Scope) -> str:
+def address_of(scope: Mapping[str, Any]) -> str:
     """Where a request comes from: an IPv4 address, or the network of an IPv6 address, of which one
     client has a whole /64."""
     client = scope.get("client")

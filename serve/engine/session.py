@@ -71,7 +71,8 @@ def end_session(session: int, spare: int | None = None) -> int:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal_number)
-            _reap()
+            if spare is not None:  # its leader; another's children are for others to wait for
+                _reap()
             time.sleep(0.02 if signal_number == signal.SIGKILL else 0.1)
     return len(found)
 
@@ -90,7 +91,8 @@ def members(session: int, spare: int | None = None) -> list[int]:
 def read_stat(pid: int) -> tuple[str, int, int] | None:
     """``(state, session, start time in clock ticks since boot)``; None when there is none."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text("utf-8")
+        # A name is cut after 15 bytes, perhaps inside a letter.
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name before may hold blanks and brackets

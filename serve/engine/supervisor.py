@@ -266,7 +266,7 @@ class Engine:
         """End the child and everything it started; takes a few seconds at most."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, Exception):  # the latter is logged
                 await self._task
             self._task = None
         await self._end_child()
@@ -336,6 +336,7 @@ class Engine:
                 f"the engine's supervision broke: {error!r}", retryable=True, code="engine_failed"
             )
             self._set("failed", str(self.failure), 0.0)
+            _log.exception("the engine's supervision broke")
             raise
 
     async def _launch(self) -> Child:

@@ -116,8 +116,12 @@ def test_a_deleted_one_is_nowhere_and_its_files_follow(store: Store, settings: S
             with pytest.raises(PawlError) as err:
                 erase_deleted(own, settings, wait_seconds=0)
             assert err.value.code == "night_runs"
-            done = erase_by_age(own, settings, lambda base: None)  # what the night itself asks for
-            assert done["n_answers"] == 0
+            rules = settings.model_copy(update={"retention": RetentionSettings(all_days=1)})
+            with pytest.raises(PawlError) as err:  # somebody's cron
+                erase_by_age(own, rules, lambda base: None)
+            assert err.value.code == "night_runs"
+            of_night = erase_by_age(own, settings, lambda base: None, of_night=True)
+            assert of_night["n_answers"] == 0
         assert erase_deleted(own, settings) is None
         [done] = certificates(settings.state_dir)
         assert done["counts"]["answers"] == 1
@@ -328,7 +332,7 @@ def test_an_erasing_that_can_t_be_finished_stops_no_other(
             others = corrected(store, f"c-{name}", rater_id=name)
             store.conversations.delete([f"c-{name}"], name)
             if erase is erase_by_age:
-                erase_by_age(store, settings, fail)
+                erase_by_age(store, settings, fail, of_night=True)
             else:
                 with pytest.raises(RuntimeError):
                     erase_deleted(store, settings, decode=fail)

@@ -218,8 +218,10 @@ def test_a_notifier_that_fails_and_hangs_is_told_the_rest(
         said(store, answered(store), thumb="down", comment="four")
         eventually(lambda: outcomes("given_up") == 2, "what hangs is given up")
         assert notes.n_calls == n_calls + 1  # no second call beside the one that hangs
-        hangs.set()
+        n_failed = outcomes("failed")
         said(store, answered(store), thumb="down", comment="five")
+        eventually(lambda: outcomes("failed") > n_failed + MOST_REFUSALS, "it waits for that call")
+        hangs.set()
         eventually(lambda: notes.taken[-1] == "five", "the next comes")
         eventually(lambda: outcomes("delivered") == 3, "the first, the third and the last")
     assert "ValueError at test_webhook.py" in caplog.text

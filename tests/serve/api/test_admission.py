@@ -405,6 +405,8 @@ def test_callers_that_are_gone_are_forgotten_but_not_their_debts() -> None:
 def test_whose_share_it_is() -> None:
     scope: dict[str, Any] = {"client": ("10.0.0.9", 4)}
     assert share_of(scope, None, "anonymous") == "address 10.0.0.9"
+    home = [share_of({"client": (f"2001:db8::{n}", 5)}, None, "anonymous") for n in (1, 2)]
+    assert home == ["address 2001:db8::/64"] * 2
     assert share_of(scope, None, "ann") == "rater ann"
     keyed = share_of(scope, "secret", "ann")
     for spelling in ("Bearer secret", "bearer secret", "Bearer   secret", "BEARER secret "):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pawl.settings import Settings
+from tests.serve.api.test_admission import CHAT, chat
 from tests.serve.api.test_completions import (  # noqa: F401
     test_a_body_may_be_packed,
     test_a_hang_up_reaches_the_engine_and_is_recorded,
@@ -32,7 +34,7 @@ from tests.serve.api.test_completions import (  # noqa: F401
     test_without_a_key_the_pages_of_others_may_not_ask,
 )
 from tests.serve.gateways import beside
-from tests.serve.live import Live, live
+from tests.serve.live import Live, eventually, live
 
 pytestmark = pytest.mark.slow
 
@@ -45,3 +47,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         with beside(one.url, settings) as gateway:
             one.url = gateway.url
             yield one
+
+
+def test_who_asked_an_engine_that_was_lost_pays_nothing(tmp_path: Path) -> None:
+    """The server may know of its end before the gateway says how the answer ended."""
+    settings = Settings(state_dir=tmp_path, limits={"tokens_per_minute": 1_500})
+    with live(settings) as one, beside(one.url, settings) as gateway:
+        for n in range(2):
+            eventually(lambda: one.engine.is_ready, "the engine is there")
+            lost = httpx.post(gateway.url + CHAT, json=chat("die", max_tokens=1_000))
+            assert lost.json()["error"]["code"] == "engine_lost", n
+        codes: list[int] = []
+
+        def ask() -> bool:
+            answer = httpx.post(gateway.url + CHAT, json=chat("hi", max_tokens=1_000))
+            codes.append(answer.status_code)
+            return codes[-1] != 503
+
+        eventually(ask, "the engine is back")
+        assert codes[-1] == 200

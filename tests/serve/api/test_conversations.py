@@ -257,7 +257,8 @@ def test_everything_of_a_person_goes_later_where_a_night_runs(server: Live) -> N
         told = erase(server, "noa", everything=True).json()
     assert told == {"n_conversations": 1, "is_erased": False}
     assert (ids_of(listed(server, "noa")), presets(server, "noa")) == ([], [])
-    erase_by_age(server.store, Settings(state_dir=state_dir), lambda base: None)  # a night begins
+    settings = Settings(state_dir=state_dir)
+    erase_by_age(server.store, settings, lambda base: None, of_night=True)  # a night begins
     left = server.store.read("SELECT rater_id FROM presets UNION SELECT rater_id FROM completions")
     assert ("noa",) not in left
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from feedback.store import Store
 from pawl.errors import PawlError
-from pawl.schemas import Caller, Completion, Role
+from pawl.schemas import Caller, Completion, Role, utc_now
 from pawl.server import SERVER_CALLERS
+from pawl.settings import Settings
 from pawl.sse import DONE, EventParser
+from serve.api.figures import figure_routes
 from serve.api.keys import ANONYMOUS
 from serve.api.recording import (
     MOST_CHARACTERS_A_TOKEN,
@@ -88,6 +93,24 @@ def test_several_prompts_with_several_choices_each_find_their_own() -> None:
     assert {row.n_completion_tokens for row in got} == {None}
     (one,) = rows(b'{"model": "base", "prompt": "a"}', Answer({0: Choice("x")}, 5, 6))
     assert (one.n_prompt_tokens, one.n_completion_tokens) == (5, 6)
+
+
+def test_a_prompt_with_several_choices_is_shown_once_beside_the_quotas(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    answer = Answer({0: Choice("x"), 1: Choice("y")}, 5, 6)
+    with Store.open(settings.database_path) as store:
+        for name, n in (("several", 2), ("one", 1)):
+            body = json.dumps({"model": "base", "prompt": "a", "n": n}).encode()
+            said = answer if n > 1 else Answer({0: Choice("z")}, 5, 6)
+            for row in rows(body, said):
+                store.append_completion(
+                    replace(row, completion_id=name, created_at=utc_now())
+                ).result()
+        store.flush()
+        (show,) = (one.endpoint for one in figure_routes(settings, store).routes
+                   if one.path == "/admin/quotas")  # fmt: skip
+        (used,) = show().callers
+    assert (used.n_answers, used.n_tokens) == (3, 5 + 5 + 6)
 
 
 def test_a_stream_that_was_left_is_charged_its_prompt_too() -> None:

@@ -100,6 +100,42 @@ def test_a_spare_one_that_an_operator_takes_out_stays_out(tmp_path: Path) -> Non
     asyncio.run(take_out())
 
 
+def test_one_whose_last_answers_still_end_is_there_at_once(tmp_path: Path) -> None:
+    engine = {"replicas": 1, "max_replicas": 3, "max_concurrent_requests": 1}
+    settings = Settings(state_dir=tmp_path, engine=engine)
+    now = 0.0
+
+    async def load_comes_back() -> None:
+        nonlocal now
+        base = BaseModel("base", Path(), None, "", "", 512)
+        replicas = Replicas(settings, base)
+        admission = Admission(settings.engine, clock=lambda: now)
+        scaling = Scaling(settings.engine, replicas, admission, clock=lambda: now)
+        first, second, third = replicas.replicas
+        first.state = third.state = "ready"
+        third.out_why = ""
+        with third.routed("base", "talk"):
+            now += settings.engine.scale_down_seconds
+            await scaling.look()
+            await asyncio.sleep(0.01)
+            assert (third.out_why, third.state) == (NOT_NEEDED, "ready")
+
+            async def ask() -> None:
+                async with admission.place("ann", 1, 10):
+                    await asyncio.sleep(3600)
+
+            asking = [asyncio.create_task(ask()) for _ in range(2)]
+            await asyncio.sleep(0)
+            now += 100
+            await scaling.look()
+            assert (second.is_out, third.is_out) == (True, False)
+        for task in asking:
+            task.cancel()
+        await replicas.stop()
+
+    asyncio.run(load_comes_back())
+
+
 async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - the state has no event of its own
