@@ -34,7 +34,7 @@ from refine.night.asked import asked_of, begin
 from refine.planner import Plan, choose, hidden_size_of, n_layers_of
 from refine.replay import answers_path, generate_on_server
 from refine.search import RESULT, STUDY, Sampler, SearchJob
-from refine.search_space import BY_NAME, most_replay, space
+from refine.search_space import BY_NAME, Dimension, most_replay, space
 from refine.train import Job, train, trained_rows
 from refine.weights import check_4bit
 
@@ -214,7 +214,7 @@ def search_alone(
     on_event: Callable[[Event], None] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Search for a recipe by cross-validation (``refine/search.py``), or go on with a search of the
-    same rows, settings and folds.
+    same rows, settings, folds and sampler.
 
     Args:
         minutes: for this call.
@@ -253,15 +253,7 @@ def search_alone(
                 "Name some of them with --over, or leave it out",
             )
         dimensions = tuple(known[name] for name in names)
-        # What is left out changes no result ("counts" and "reason" are words about the rows);
-        # folds of another version of Pawl may be scored otherwise.
-        plan = work.plan.as_json() | dict.fromkeys(("counts", "reason", "n_threads"))
-        decides = [__version__, work.snapshot_dir.name, work.base.fingerprint, plan, n_folds]
-        decides += [] if work.system_prompt is None else [work.system_prompt]
-        if trainer := work.plan.trainer:
-            decides.append(str(plugins.load("trainer", trainer)))  # with its package's version
-        key = sha256_json([*decides, [asdict(one) for one in dimensions]])
-        folder = settings.runs_dir / f"search-{key[:16]}"
+        folder = settings.runs_dir / _search_name(work, dimensions, n_folds, sampler)
         again = ", which goes on" if (folder / STUDY).exists() else ""
         say(f"{work.plan.method} ({work.plan.reason}), {n_folds} folds, over {', '.join(names)}")
         say(f"in {folder}{again}")
@@ -284,3 +276,18 @@ def search_alone(
             on_event=on_event,
         )
     return folder, dict(read_json(folder / RESULT))
+
+
+def _search_name(
+    work: Work, dimensions: Sequence[Dimension], n_folds: int, sampler: Sampler
+) -> str:
+    """The folder of a search, by all that decides its result. What is left out changes none
+    ("counts" and "reason" are words about the rows); folds of another version of Pawl may be scored
+    otherwise, and what one sampler tried or left waiting is no proposal of another."""
+    plan = work.plan.as_json() | dict.fromkeys(("counts", "reason", "n_threads"))
+    decides = [__version__, work.snapshot_dir.name, work.base.fingerprint, plan, n_folds]
+    decides += [] if work.system_prompt is None else [work.system_prompt]
+    decides += [] if sampler == "tpe" else [{"sampler": sampler}]
+    if trainer := work.plan.trainer:
+        decides.append(str(plugins.load("trainer", trainer)))  # with its package's version
+    return f"search-{sha256_json([*decides, [asdict(one) for one in dimensions]])[:16]}"

@@ -214,19 +214,19 @@ class Search:
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(trial.number, state=TrialState.FAIL)
         trials = study.get_trials(deepcopy=False)
-        known = [
-            self._as_trained(one.params or one.system_attrs.get("fixed_params", {}))
-            for one in trials
-            if one.state != TrialState.FAIL
-        ]
+        # A trial has what it was queued with before it has drawn that.
+        drawn = [one.system_attrs.get("fixed_params", {}) | one.params for one in trials]
+        is_lost = [one.state == TrialState.FAIL for one in trials]
+        both = list(zip(drawn, is_lost, strict=True))
+        known = [self._as_trained(one) for one, lost in both if not lost]
         # Those that were interrupted, as they were drawn.
-        wanted: list[Params] = [one.params for one in trials if one.state == TrialState.FAIL]
-        wanted += [] if trials else [self._default]
+        wanted: list[Params] = [one for one, lost in both if lost]
+        wanted.append(self._default)
         wanted += self._grid() if self._job.sampler == "grid" else []
-        for drawn in wanted:
-            params = self._as_trained(drawn)
+        for one in wanted:
+            params = self._as_trained(one)
             if params not in known and params.keys() == self._default.keys():
-                study.enqueue_trial(drawn)
+                study.enqueue_trial(one)
                 known.append(params)
         return study
 

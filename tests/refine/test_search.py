@@ -15,11 +15,13 @@ from evals.report.search import render
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.settings import Settings, TrainSettings
+from refine.alone import Work, _search_name
 from refine.cross_validation import FoldResult
 from refine.planner import Plan, choose
-from refine.search import BEST, FOLDS, RESULT, STUDY, Search, SearchJob
+from refine.search import BEST, FOLDS, RESULT, STUDY, Sampler, Search, SearchJob
 from refine.search_space import applied, space
 from refine.train import Job
+from tests.adapters_for_tests import light_base
 from tests.refine.tiny import corrections
 
 N_FOLDS, N_ROWS = 3, 60
@@ -62,13 +64,20 @@ class Landscape:
 def search(
     folder: Path, landscape: Landscape, over: str = "learning_rate lora_rank", **how: Any
 ) -> dict[str, Any]:
+    return begun(folder, landscape, over, **how).run()
+
+
+def begun(
+    folder: Path, landscape: Landscape, over: str = "learning_rate lora_rank", **how: Any
+) -> Search:
+    """A search that has tried nothing in this call yet."""
     plan = how.pop("plan", None) or plan_of()
     known = space(plan, max_rank=16)
     how = {"sampler": "tpe", "seconds": 1e6, "n_trials": 12} | how
     train = Job(folder / "snapshot", plan, folder, folder, folder, "tiny", "f00d", folder)
     dimensions = tuple(known[name] for name in over.split())
     job = SearchJob(folder, train, dimensions, N_FOLDS, **how)
-    return Search(job, landscape, clock=landscape.clock).run()
+    return Search(job, landscape, clock=landscape.clock)
 
 
 def tried(result: dict[str, Any]) -> list[tuple[Any, str]]:
@@ -226,6 +235,30 @@ def test_a_default_that_was_interrupted_is_not_cut_short_when_it_is_tried_again(
     result = search(tmp_path, Landscape(), n_at_once=2)
     assert result["default"]["state"] == "complete"
     assert result["difference"] is not None
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_a_default_that_was_taken_and_not_drawn_before_a_kill_is_tried(
+    tmp_path: Path, sampler: str
+) -> None:
+    killed = begun(tmp_path, Landscape(), sampler=sampler)
+    killed._study.ask()  # the moment before its settings are drawn
+    n_trials = {"tpe": 12, "grid": None}[sampler]  # a grid's other points were queued before
+    result = search(tmp_path, Landscape(), sampler=sampler, n_trials=n_trials)
+    assert result["default"]["state"] == "complete"
+    assert result["difference"] is not None
+
+
+def test_each_sampler_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    """What a grid left waiting would be all that TPE tries."""
+    plan = plan_of()
+    work = Work(light_base(tmp_path / "base"), tmp_path / "snapshot", plan, "base", None)
+    known = space(plan, max_rank=16)
+    dimensions = [known["learning_rate"], known["n_epochs"]]
+    samplers: list[Sampler] = ["tpe", "random", "grid"]
+    names = [_search_name(work, dimensions, N_FOLDS, sampler) for sampler in samplers]
+    assert len(set(names)) == 3
+    assert names == [_search_name(work, dimensions, N_FOLDS, sampler) for sampler in samplers]
 
 
 def test_the_time_is_kept_and_more_time_goes_on(tmp_path: Path) -> None:
