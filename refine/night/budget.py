@@ -21,6 +21,13 @@ OUT_OF_TIME = "out_of_time"  # code of the PawlError that ends a night, wherever
 REST_MINUTES = 1.0  # loading, deciding, promoting, the report
 
 
+class TimeIsOver(BaseException):
+    """The alarm that ends a night. It rings once, wherever the night is, so it is no ``Exception``:
+    code that goes on after an error, ours or a library's, must not take it for one."""
+
+    retryable = True
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Minutes of the parts of a night. ``problem``: why it does not fit; empty when it does.

@@ -36,7 +36,7 @@ from pawl.settings import Settings
 from refine.monitoring import check_packages
 from refine.night.asked import begin as begin_asked
 from refine.night.asked import check_challenger
-from refine.night.budget import OUT_OF_TIME
+from refine.night.budget import OUT_OF_TIME, TimeIsOver
 from refine.night.progress import Progress, usual_seconds
 from refine.night.state import Run, as_begun, promotion_of
 from refine.night.steps import STEPS, Night, Say, Step, alike
@@ -175,27 +175,35 @@ def run_night(
 
 @contextmanager
 def ends_after(minutes: float | None) -> Iterator[None]:
-    """Ends the block by a PawlError when the time is over, wherever it waits: what a step left
-    undone is as after a kill, and its child dies with it."""
+    """Ends the block when the time is over, wherever it waits: what a step left undone is as after
+    a kill, and its child dies with it.
+
+    Raises:
+        PawlError: the time is over; code ``OUT_OF_TIME``. Within the block it is a ``TimeIsOver``.
+    """
 
     def end(number: int, frame: object) -> None:
-        raise PawlError(
-            "the night was stopped",
-            f"its time of {minutes:.0f} minutes is over",
-            "The next night carries it on; give it more with schedule.max_hours",
-            retryable=True,
-            code=OUT_OF_TIME,
-        )
+        raise TimeIsOver(f"its time of {minutes:.0f} minutes is over")
 
     if minutes is None:
         yield
         return
     before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
     try:
-        yield
+        signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except TimeIsOver as over:
+        raise PawlError(
+            "the night was stopped",
+            str(over),
+            "The next night carries it on; give it more with schedule.max_hours",
+            retryable=True,
+            code=OUT_OF_TIME,
+        ) from over
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -318,7 +326,7 @@ def _work(night: Night) -> NightResult:
         for step in STEPS:
             if _is_to_come(run, step):
                 _work_step(night, step)
-    except PawlError as err:
+    except (PawlError, TimeIsOver) as err:
         log.warning("%s: %s", run.state.run_id, err)
         if not err.retryable or run.state.n_attempts >= MAX_ATTEMPTS:
             _fail(run, str(err))

@@ -13,7 +13,6 @@ from pawl.errors import PawlError
 from pawl.files import sha256_json, write_atomic
 from pawl.models import BaseModel
 from pawl.settings import Settings
-from refine.night.budget import OUT_OF_TIME
 
 if TYPE_CHECKING:
     from refine.night.steps import Night
@@ -73,8 +72,6 @@ def mended_by_base(night: Night, manifest: dict[str, Any]) -> list[str]:
                 ray_address=night.settings.gate.ray_address,
             )
         except PawlError as err:
-            if err.code == OUT_OF_TIME:
-                raise
             night.say(f"  {night.base.name} could not be asked about {len(asked)} of them: {err}")
         else:
             known |= {row.row_id: False for row in asked}  # also what can't be scored

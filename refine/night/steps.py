@@ -32,7 +32,7 @@ from refine.augment import augment
 from refine.night import evidence
 from refine.night.asked import Asked, asked_of, asking, is_prompt_only
 from refine.night.asked import read as read_asked
-from refine.night.budget import OUT_OF_TIME, REST_MINUTES, Budget, plan_time
+from refine.night.budget import REST_MINUTES, Budget, plan_time
 from refine.night.progress import Progress
 from refine.night.recheck import mended_by_base
 from refine.night.state import Run, RunState, newest_runs, promotion_of, what_became_of
@@ -295,8 +295,6 @@ def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
             try:
                 known = {row.row_id for row in read_rows(folder)}
             except (PawlError, OSError, TypeError) as err:  # TypeError: rows of another version
-                if isinstance(err, PawlError) and err.code == OUT_OF_TIME:
-                    raise
                 night.say(f"  all rows count as new, those of {last.run_id} can't be read: {err}")
     n_new = sum(row.row_id not in known for row in rows)
     if n_new >= night.min_new_rows:
@@ -583,8 +581,6 @@ def why(night: Night) -> Result:
             on_event=night.progress("why"),
         )
     except PawlError as err:
-        if err.code == OUT_OF_TIME:
-            raise
         found = {"note": str(err)}
         write_json(night.path(SUSPECTS), found)
     if "note" in found:
