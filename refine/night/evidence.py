@@ -27,6 +27,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.schemas import Look, TrainingRow
 from pawl.settings import Settings
+from refine.night.state import RUN
 
 log = logging.getLogger("pawl.nightly")
 
@@ -161,8 +162,9 @@ def best_champion(
 ) -> str | None:
     """The version of this base that was live once and did best on the benchmarks, by its mean
     difference from the anchor in its own verdict; None where it is the champion or the anchor,
-    which are scored anyway."""
-    best, most = None, 0.0  # the anchor's own difference is zero
+    which are scored anyway. Compared are those that were measured as the newest of them was:
+    against the same anchor, on the same benchmarks."""
+    measured: list[tuple[str, list[str], float]] = []  # oldest first
     for move in client.get("/admin/history"):
         path = settings.runs_dir / str(move.get("run_id")) / "verdict.json"
         if (move["outcome"], move["kind"]) != ("live", "promote") or not path.exists():
@@ -178,11 +180,19 @@ def best_champion(
         if manifest.base_fingerprint != base_fingerprint:
             continue
         verdict = read_json(path)
+        run = read_json(path.with_name(RUN)) if path.with_name(RUN).exists() else {}
+        gate = run.get("settings", {}).get("gate", {})
+        anchor = str(gate.get("anchor", settings.gate.anchor))  # then
         # At the first promotion the champion was the anchor.
         rows = verdict.get("anchor") or (
-            verdict["benchmarks"] if verdict.get("champion_version") == settings.gate.anchor else []
+            verdict["benchmarks"] if verdict.get("champion_version") == anchor else []
         )
-        gains = [row["difference"] for row in rows]
-        if gains and sum(gains) / len(gains) > most:
-            best, most = str(move["version"]), sum(gains) / len(gains)
-    return None if best in (champion, settings.gate.anchor, BASE_VERSION) else best
+        if rows:
+            by = [anchor, str(verdict.get("suite")), *sorted(row["name"] for row in rows)]
+            mean = sum(row["difference"] for row in rows) / len(rows)
+            measured.append((str(move["version"]), by, mean))
+    alike = [one for one in measured if one[1] == measured[-1][1]]
+    best, _, most = max(alike, key=lambda one: one[2], default=("", [], 0.0))
+    if most <= 0 or best in (champion, settings.gate.anchor, BASE_VERSION):
+        return None  # the anchor's own difference is zero
+    return best

@@ -1,4 +1,4 @@
-"""A night's alarm rings once: where it meets code that goes on after an error, it ends the night."""
+"""A night's alarm rings once: it ends the night also where code goes on after an error."""
 
 from __future__ import annotations
 

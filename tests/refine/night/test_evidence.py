@@ -40,13 +40,37 @@ def test_the_best_is_of_this_base(tmp_path: Path) -> None:
     ):  # fmt: skip
         light_adapter(settings.adapters_dir / version, base, seed=1)
         write_json(settings.runs_dir / f"run-{version}" / "verdict.json",
-                   {"anchor": [{"difference": gain}]})  # fmt: skip
+                   {"anchor": [{"name": "arc", "difference": gain}]})  # fmt: skip
     client: Any = History("pawl@1", "pawl@2", "pawl@3", "pawl@4", "pawl@5")  # the last one is gone
     assert best_champion(client, settings, "pawl@4", ours.fingerprint) == "pawl@3"
     assert best_champion(client, settings, "pawl@3", ours.fingerprint) is None
     assert best_champion(client, settings, "base", theirs.fingerprint) == "pawl@1"
     (settings.adapters_dir / "pawl@3" / MANIFEST).write_text("{}")  # damaged, and nobody serves it
     assert best_champion(client, settings, "pawl@4", ours.fingerprint) == "pawl@2"
+
+
+def test_the_best_is_compared_as_the_newest_was_measured(tmp_path: Path) -> None:
+    """Another anchor, suite or audit moves every difference, and tells nothing of the versions."""
+    settings = Settings(state_dir=tmp_path / "state")
+    base = light_base(tmp_path / "base")
+    client: Any = History("pawl@1", "pawl@2", "pawl@3", "pawl@4")
+
+    def measure(version: str, gain: float, benchmark: str = "arc", anchor: str = "base") -> None:
+        run_dir = settings.runs_dir / f"run-{version}"
+        write_json(run_dir / "run.json", {"settings": {"gate": {"anchor": anchor}}})
+        rows = [{"name": benchmark, "difference": gain}]
+        write_json(run_dir / "verdict.json", {"suite": "everyday", "anchor": rows})
+
+    for version, gain in (("pawl@1", 0.1), ("pawl@2", 0.3), ("pawl@3", 0.2)):
+        light_adapter(settings.adapters_dir / version, base)
+        measure(version, gain)
+    light_adapter(settings.adapters_dir / "pawl@4", base)
+    measure("pawl@4", 0.05)
+    assert best_champion(client, settings, "pawl@4", base.fingerprint) == "pawl@2"
+    measure("pawl@2", 0.9, anchor="pawl@0")
+    assert best_champion(client, settings, "pawl@4", base.fingerprint) == "pawl@3"
+    measure("pawl@3", 0.9, benchmark="bbq")
+    assert best_champion(client, settings, "pawl@4", base.fingerprint) == "pawl@1"
 
 
 class Traffic:
