@@ -209,11 +209,14 @@ def plan(night: Night) -> Result:
         "start": start,
         "inputs_sha256": inputs,
     }
-    ended = chosen.reason if chosen.method == "none" else _nothing_new(night, chosen, inputs)
+    budget = None if night.until is None else _share_time(night, night.until)
+    is_whole = budget is None or budget.train >= math.floor(chosen.max_minutes)
+    ended = (
+        chosen.reason if chosen.method == "none" else _nothing_new(night, chosen, inputs, is_whole)
+    )
     ended = ended or _too_few_new(night, rows)
     said = ""
-    if not ended and night.until is not None:
-        budget = _share_time(night, night.until)
+    if not ended and budget is not None:
         ended, said = budget.problem, f". {budget}"
         detail |= {"budget": asdict(budget)}
         chosen = choice(budget.applied(night.settings))
@@ -303,8 +306,12 @@ def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
     return f"{n_new} new rows{since}, {night.min_new_rows} are needed (schedule.min_new_rows)"
 
 
-def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str) -> str:
-    """Why training would only repeat an earlier night, or come too early; empty when neither."""
+def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str, is_whole: bool) -> str:
+    """Why training would only repeat an earlier night, or come too early; empty when neither.
+
+    Args:
+        is_whole: tonight the training has all of ``train.max_minutes``.
+    """
     for row in night.client.get("/admin/history"):
         if row["outcome"] == "canary":
             return f"{row['version']} answers a share of the conversations, until that is decided"
@@ -320,13 +327,21 @@ def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str) -> str:
     is_untested = found.n_flagged_prompts == 0 and found.n_decided_before > 0
     for state in newest_runs(night.settings.runs_dir):
         outcome = state.detail.get("outcome", "no_run")
+        is_same = state.detail.get("inputs_sha256") == inputs_sha256
+        is_repeat = is_same and not (is_whole and _was_cut(night.settings.runs_dir, state, chosen))
         if (
-            (is_untested or state.detail.get("inputs_sha256") == inputs_sha256)
+            (is_untested or is_repeat)
             and state.run_id != night.run.state.run_id
             and state.status == "finished"
             and "challenger" not in state.detail  # it tested a version without training
             and outcome not in ("no_run", "no_verdict")
         ):
+            if state.base_fingerprint != night.base.fingerprint:
+                return (
+                    "nothing is left to test a challenger by: all held-out prompts "
+                    f"({found.n_decided_before}) have decided in earlier nights. Some of the "
+                    "corrections from now on will be held out"
+                )
             ended = f"'{outcome.replace('_', ' ')}'"
             promotion = promotion_of(night.client, state.run_id)
             if promotion is not None:
@@ -336,6 +351,21 @@ def _nothing_new(night: Night, chosen: Plan, inputs_sha256: str) -> str:
     return ""
 
 
+def _was_cut(runs_dir: Path, state: RunState, plan: Plan) -> bool:
+    """Did a night's time end its training before ``train.max_minutes`` did?"""
+    planned = state.detail.get("budget", {}).get("train", math.inf)
+    if planned >= math.floor(plan.max_minutes):  # a budget is of whole minutes
+        return False
+    try:
+        return _is_out_of_time(read_manifest(runs_dir / state.run_id / "adapter").recipe)
+    except PawlError:  # it is gone, or damaged
+        return False
+
+
+def _is_out_of_time(recipe: dict[str, Any]) -> bool:
+    return any(stage["stopped_because"] == "out of time" for stage in recipe.get("stages", ()))
+
+
 def _is_plan(recipe: dict[str, Any], plan: Plan) -> bool:
     """Is what a recipe recorded this plan? What an older version did not write has its default. A
     night with less time that needed no more did the same."""
@@ -343,7 +373,7 @@ def _is_plan(recipe: dict[str, Any], plan: Plan) -> bool:
         trained = Plan.from_json(dict(recipe["plan"]))
     except (PawlError, KeyError):
         return False
-    if all(stage["stopped_because"] != "out of time" for stage in recipe.get("stages", ())):
+    if not _is_out_of_time(recipe):
         trained = replace(trained, max_minutes=plan.max_minutes)
     return replace(trained, start=plan.start) == plan
 
