@@ -318,6 +318,7 @@ def run(
             stage.kind, rows, replayed,
             encode=encode, max_length_tokens=limit, mixture=job.plan.mixture,
         ))  # fmt: skip
+        trainer.cut_to_passes(stage, built[-1], base.config.get_text_config())
         if not any(row.split == "train" for row in built[-1].kept):
             raise PawlError(
                 f"no rows are left for {stage.kind}",

@@ -144,8 +144,6 @@ def run_stage(
     has_validation = bool(rows.validation)
     keeps_best = keeps_best_checkpoint(stage.kind, len(rows.validation))
     train_rows = list(rows.train)
-    if stage.kind == "kto":
-        del train_rows[len(train_rows) - n_over_a_pass(rows, pass_rows) :]
     random.Random(plan.seed).shuffle(train_rows)  # KTO takes them in order, and wants both labels
     sampler = EpochSampler(
         [bool(row.get("is_replay")) for row in train_rows], REPLAY_EPOCHS, plan.seed
@@ -373,6 +371,21 @@ def pass_tokens(config: Any) -> tuple[int, int]:
     activations = BYTES_PER_TOKEN_LAYER_WIDTH * config.hidden_size * config.num_hidden_layers
     n_replay = REPLAY_PASS_BYTES / (activations + BYTES_PER_LOGIT * config.vocab_size)
     return max(256, int(PASS_BYTES / activations)), max(128, int(n_replay))
+
+
+def cut_to_passes(stage: Stage, rows: StageRows, config: Any) -> None:
+    """Leave out what KTO can't use of replay (``n_over_a_pass``): the rows are then those that are
+    trained on, for the recipe and the probe record too.
+
+    Args:
+        config: of the model's text part.
+    """
+    if stage.kind == "kto":
+        pass_rows = _pass_rows(stage, rows.longest_tokens, pass_tokens(config)[0])
+        if n_over := n_over_a_pass(rows, pass_rows):
+            # Liked answers stand first in replay, and validation takes none of the last four.
+            del rows.train[-n_over:]
+            del rows.kept_replay[-n_over:]
 
 
 def n_over_a_pass(rows: StageRows, pass_rows: int) -> int:

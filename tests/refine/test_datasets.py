@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pawl.chat_template import end_of_turn_id, load_tokenizer, renders_tools
 from pawl.schemas import Message, TrainingRow
 from refine.datasets import Tools, ToolsNotRendered, build_stage, encode_answer, kto_weights
+from refine.planner import Stage
 from refine.replay import ReplayRow, liked_rows
-from refine.trainer import MIN_VALIDATION_ROWS, keeps_best_checkpoint, n_over_a_pass
+from refine.trainer import (
+    MIN_VALIDATION_ROWS,
+    cut_to_passes,
+    keeps_best_checkpoint,
+    n_over_a_pass,
+)
 from tests import tiny_bases
 from tests.refine.tiny import ask, corrections, row, says
 
@@ -178,6 +185,23 @@ def test_ktos_last_pass_is_none_or_holds_rows_enough_to_compare() -> None:
     assert over == {1: 1, 2: 2, 3: 3, 4: 0, 8: 0, 9: 1}
     assert n_over_a_pass(build("kto", rows[:-1], replay * 2), 8) == 1
     assert n_over_a_pass(build("kto", rows, []), 7) == 0  # what people said is never left out
+
+
+def test_what_kto_leaves_out_is_in_no_count() -> None:
+    """The recipe says how many were trained on, and the probe record is drawn from them."""
+    rows = [row("unpaired", "snow", i, completion=f"{i}", label=i < 2) for i in range(8)]
+    held = [row("unpaired", "coal", i, "validation", completion="No.", label=False) for i in (0, 1)]
+    liked = ReplayRow(ask("grass"), "Green.", is_liked=True)
+    replay = [liked, *(ReplayRow(ask("coal", i), f"Black {i}.") for i in range(11))]
+    config = SimpleNamespace(hidden_size=8, num_hidden_layers=1, vocab_size=100)
+    whole, stage = (build("kto", [*rows, *held], replay) for _ in range(2))
+    cut_to_passes(Stage("kto", 1e-4, 1.0, 8), stage, config)
+    assert (len(whole.train), len(whole.validation)) == (18, 4)
+    assert stage.counts()["train"] == len(stage.train) == 16
+    assert stage.counts()["replay"] == len(stage.kept_replay) == 10
+    assert stage.validation == whole.validation
+    trained = [one["completion"][0]["content"] for one in (*stage.train, *stage.validation)]
+    assert {one.completion for one in stage.kept_replay} <= set(trained)
 
 
 def test_a_liked_answer_keeps_its_weight() -> None:
