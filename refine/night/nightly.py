@@ -183,7 +183,7 @@ def ends_after(minutes: float | None) -> Iterator[None]:
     """
 
     def end(number: int, frame: object) -> None:
-        raise TimeIsOver(f"its time of {minutes:.0f} minutes is over")
+        raise TimeIsOver(f"the night was stopped: its time of {minutes:.0f} minutes is over")
 
     if minutes is None:
         yield
@@ -197,9 +197,8 @@ def ends_after(minutes: float | None) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except TimeIsOver as over:
         raise PawlError(
-            "the night was stopped",
             str(over),
-            "The next night carries it on; give it more with schedule.max_hours",
+            do="The next night carries it on; give it more with schedule.max_hours",
             retryable=True,
             code=OUT_OF_TIME,
         ) from over
