@@ -1009,11 +1009,13 @@ def origins(
 
 
 def shared_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that a night beside a server takes over from it, as JSON; no secrets, and paths
-    are absolute, since the two may have been started in different folders."""
+    """The settings that a night beside a server takes over from it, as JSON; no secrets, but
+    whether the judge has a key; and paths are absolute, since the two may have been started in
+    different folders."""
     groups = {"model", "model_revision", "split_salt", "engine", "train", "gate", "promotion",
-              "curation", "schedule", "judge"}  # fmt: skip
+              "curation", "schedule", "judge", "monitoring"}  # fmt: skip
     values = settings.model_dump(mode="json", include=groups, exclude={"judge": {"api_key"}})
+    values["judge"]["has_api_key"] = settings.judge.api_key is not None
     for group, key in ((values, "model"), (values["gate"], "suite"), (values["gate"], "data_dir")):
         if group[key] is None or group[key] in BUILT_IN:
             continue

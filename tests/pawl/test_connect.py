@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
@@ -12,6 +13,7 @@ import click
 import pytest
 import uvicorn
 from click.testing import CliRunner, Result
+from pydantic import SecretStr
 
 import pawl.cli.connect
 from feedback.store import Store
@@ -20,7 +22,7 @@ from pawl.cli.connect import connect, settings_beside_server
 from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.schemas import utc_now
-from pawl.settings import Settings
+from pawl.settings import JudgeSettings, MonitoringSettings, Settings
 from serve.api.app import build_app
 from tests.adapters_for_tests import approved_run, light_adapter, light_base
 from tests.serve.live import eventually
@@ -122,10 +124,15 @@ def test_a_run_may_be_named_by_its_folder_as_one_sees_it(
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Settings]:
-    """A server without an engine, as another program sees it; its settings."""
     settings = toy_settings(tmp_path)
     gate = settings.gate.model_copy(update={"suite": "everyday", "alpha": 0.01})
-    settings = settings.model_copy(update={"gate": gate})
+    with serving(settings.model_copy(update={"gate": gate})) as served:
+        yield served
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Settings]:
+    """A server without an engine, as another program sees it; its settings."""
     app = build_app(settings, engine=None)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
     thread = Thread(target=server.run)
@@ -142,7 +149,7 @@ def served(tmp_path: Path) -> Iterator[Settings]:
         app.close()
 
 
-def beside(line: str) -> tuple[Settings, list[str]]:
+def beside(line: str, asks_judge: bool = False) -> tuple[Settings, list[str]]:
     """What ``pawl nightly`` with these options would run with, and what it would say."""
     found: list[Settings] = []
     lines: list[str] = []
@@ -150,11 +157,12 @@ def beside(line: str) -> tuple[Settings, list[str]]:
     @click.command()
     @click.pass_context
     def night(ctx: click.Context) -> None:
-        found.append(settings_beside_server(ctx, say=lines.append))
+        found.append(settings_beside_server(ctx, say=lines.append, asks_judge=asks_judge))
 
     group = click.Group(params=common_options(), commands={"night": night})
     answer = CliRunner().invoke(group, [*line.split(), "night"])
-    assert answer.exception is None, answer.exception
+    if answer.exception is not None:
+        raise answer.exception
     return found[0], lines
 
 
@@ -171,6 +179,32 @@ def test_a_night_beside_a_server_takes_its_settings(
     )
     assert settings.state_dir == served.state_dir
     assert lines == []
+
+
+def test_a_night_without_the_key_of_the_servers_judge_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = JudgeSettings(url="http://judge.invalid/v1", model="large", api_key=SecretStr("s"))
+    with serving(toy_settings(tmp_path).model_copy(update={"judge": judge})) as served:
+        line = f"--state-dir {served.state_dir}"
+        settings, lines = beside(line)  # a command that does not ask it
+        assert (settings.judge.url, settings.judge.api_key, lines) == (judge.url, None, [])
+        with pytest.raises(PawlError, match="PAWL_JUDGE__API_KEY for this command too"):
+            beside(line, asks_judge=True)
+        refused = type_in(*line.split(), "nightly")
+        assert "judge.api_key is not set here" in str(refused.exception)
+        other = "--set judge.url=http://other.invalid/v1 --set judge.model=small"
+        assert beside(f"{line} {other}", asks_judge=True)[0].judge.api_key is None
+        monkeypatch.setenv("PAWL_JUDGE__API_KEY", "s")
+        settings, lines = beside(line, asks_judge=True)
+        assert (settings.judge, lines) == (judge, [])
+
+
+def test_a_night_beside_a_server_reports_where_the_server_says(tmp_path: Path) -> None:
+    told = MonitoringSettings(report_to=("wandb",))
+    with serving(toy_settings(tmp_path).model_copy(update={"monitoring": told})) as served:
+        settings, lines = beside(f"--state-dir {served.state_dir}")
+    assert (settings.monitoring, lines) == (told, [])
 
 
 def test_what_the_line_says_wins_over_the_server_and_is_named(served: Settings) -> None:

@@ -161,6 +161,8 @@ def test_what_a_night_takes_over_holds_no_secret_and_no_relative_path() -> None:
     shared = shared_settings(load_settings(settings))
     assert "sesame" not in str(shared)
     assert (shared["judge"]["model"], "api_key" in shared["judge"]) == ("large", False)
+    assert shared["judge"]["has_api_key"] is True
+    assert shared_settings(load_settings())["judge"]["has_api_key"] is False
     assert shared["gate"]["data_dir"] == str(Path("hub").absolute())
     assert shared["gate"]["suite"] == "auto"
 
