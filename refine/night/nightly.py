@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,7 @@ def run_night(
     min_new_rows: int = 0,
     challenger: str | None = None,
     say: Say = lambda line: None,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> NightResult:
     """Run a night, or carry on the one that was interrupted.
 
@@ -102,6 +103,7 @@ def run_night(
             trains; nothing is trained.
         min_new_rows: that the last night that trained did not have; with fewer nothing is trained.
         say: takes one line of progress at a time.
+        on_begin: called when no other night can run any more, before anything is done.
 
     Raises:
         PawlError: another night is running, the settings can't be met, a step failed, or the time
@@ -115,6 +117,7 @@ def run_night(
         hold_lock(lock, "another night is running", "Wait for it to end", wait_seconds=0.3),
         ends_after(minutes),
     ):
+        on_begin()
         status = client.get("/admin/status")
         if status["engine"]["state"] != "off":
             wait_ready(settings, None, say=say)

@@ -49,7 +49,6 @@ def run_scheduled(
         reason = f"quiet hours until {schedule.local(until)}"
         write("skipped", reason)
         return f"No night now: {reason}."
-    write("began")
     try:
         result = run_night(
             client,
@@ -57,6 +56,7 @@ def run_scheduled(
             minutes=schedule.minutes(now),
             min_new_rows=settings.schedule.min_new_rows,
             say=say,
+            on_begin=lambda: write("began"),
         )
     except PawlError as err:
         outcomes: dict[str, Outcome] = {"locked": "skipped", OUT_OF_TIME: "stopped"}

@@ -16,7 +16,7 @@ from pawl.cli import cli
 from pawl.client import Pawl
 from pawl.errors import PawlError
 from pawl.files import hold_lock, write_json
-from pawl.schedule import SCHEDULE_LOG, Event, ScheduleLog
+from pawl.schedule import NIGHTS_LOCK, SCHEDULE_LOG, Event, ScheduleLog
 from pawl.settings import ScheduleSettings, Settings
 from refine.night.budget import OUT_OF_TIME
 from refine.night.nightly import run_night
@@ -66,6 +66,19 @@ def test_a_scheduled_night_leaves_its_lines(world: World) -> None:
     assert shown.exit_code == 0, shown.output
     assert "no_run" in shown.output
     assert shown.output.count("is due") == 3
+
+
+@pytest.mark.parametrize("due", [NOON, None])
+def test_a_night_that_finds_another_is_skipped_and_never_began(
+    tmp_path: Path, due: datetime | None
+) -> None:
+    """Else it would stand there as one that was killed, once the other one is over."""
+    nowhere, settings = Pawl("http://127.0.0.1:1"), Settings(state_dir=tmp_path)
+    lock = tmp_path / NIGHTS_LOCK
+    with hold_lock(lock, "held", ""), pytest.raises(PawlError, match="another night"):
+        run_scheduled(nowhere, settings, due=due, now=NOON)
+    [only] = ScheduleLog(tmp_path / SCHEDULE_LOG).read()
+    assert (only.outcome, "another night is running" in only.reason) == ("skipped", True)
 
 
 @pytest.mark.parametrize(("due", "left"), [(NOON, ["began"]), (None, ["began", "failed"])])
