@@ -23,15 +23,20 @@ LOOK_SECONDS = 0.1  # who asks whether a lock is held has it for an instant
 _TICK_SECONDS = 0.02  # two of the kernel's slowest clock (100 Hz), which stamps files
 
 
-def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
+def write_atomic(
+    path: Path, data: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
     """Write ``data`` to ``path`` so that a reader, or a crash, sees the old file or the new one.
-    Before it has its ``mode``, only its owner can read it."""
+    Before it has its ``mode``, only its owner can read it. ``owner``: the ids of user and group
+    that root gives it to; None: who writes it."""
     raw = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(raw)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(mode)

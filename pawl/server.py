@@ -76,17 +76,21 @@ def api_key_of(settings: Settings) -> str | None:
 
 def make_admin_key(settings: Settings) -> str:
     """The key in the state folder, which only its owner can read; a new one if there is none, or
-    if others could have read or written it."""
+    if others could have read or written it. Root finds and leaves the key of the folder's owner,
+    who could not read one of root's."""
     path = settings.state_dir / ADMIN_KEY_FILE
+    user, folder = os.geteuid(), settings.state_dir.stat()
+    owners = (user, folder.st_uid) if user == 0 else (user,)
     try:
         found = path.lstat()
-        own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        own = stat.S_ISREG(found.st_mode) and found.st_uid in owners
         if own and not found.st_mode & 0o077 and (key := path.read_text("ascii").strip()):
             return key
     except (FileNotFoundError, UnicodeDecodeError):
         pass  # as a file that is no key: below
     key = f"pawl_admin_{secrets.token_hex(32)}"
-    write_atomic(path, key + "\n", mode=0o600)
+    owner = (folder.st_uid, folder.st_gid) if user == 0 else None
+    write_atomic(path, key + "\n", mode=0o600, owner=owner)
     return key
 
 

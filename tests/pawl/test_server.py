@@ -76,6 +76,21 @@ def test_the_key_of_the_state_folder_is_its_owners_alone(tmp_path: Path) -> None
     assert not path.is_symlink()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root's look at a state folder was NOT TESTED")
+def test_roots_look_leaves_the_servers_user_its_key(tmp_path: Path) -> None:
+    settings = load_settings(flags={"state_dir": str(tmp_path)})
+    path = tmp_path / "admin.key"
+    os.chown(tmp_path, 65534, 65534)
+    key = make_admin_key(settings)  # a first one, made by root
+    for _ in range(2):
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert make_admin_key(settings) == key
+    os.chown(path, 12345, -1)  # of neither
+    assert make_admin_key(settings) != key
+    assert path.stat().st_uid == 65534
+
+
 @pytest.mark.engine
 def test_a_demo_that_is_killed_stops_the_server_that_it_started(tmp_path: Path) -> None:
     settings = load_settings(flags={"state_dir": str(tmp_path)})
