@@ -18,7 +18,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
 
-from pawl.settings import LogSettings
+from pawl.files import make_private
+from pawl.settings import LogSettings, Settings
 from pawl.text import shown
 
 FILE_BYTES = 10_000_000
@@ -65,6 +66,19 @@ def configure_logging(
         root.addHandler(handler)
     # Other packages' loggers stay at the root's WARNING.
     logging.getLogger("pawl").setLevel(min(handler.level for handler in handlers))
+
+
+def log_in_state_dir(settings: Settings, name: str) -> None:
+    """``configure_logging`` to a file in ``logs/`` of the state folder, which is first made its
+    owner's alone: a log may be the first file in it.
+
+    Raises:
+        OSError: the folder can't be made, or the file can't be written.
+    """
+    tightened = make_private(settings.state_dir)
+    configure_logging(settings.log, file=settings.logs_dir / name)
+    if tightened:
+        logging.getLogger("pawl.logs").warning("%s", tightened)
 
 
 def cut_log(file: Path, n_bytes: int = FILE_BYTES) -> None:

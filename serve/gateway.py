@@ -34,7 +34,7 @@ from starlette.responses import JSONResponse
 
 from pawl import __version__
 from pawl.errors import PawlError
-from pawl.logs import configure_logging
+from pawl.logs import log_in_state_dir
 from pawl.models import BaseModel
 from pawl.schemas import AnswerEnd, Message
 from pawl.settings import Settings
@@ -88,7 +88,7 @@ def run_gateway(
     """
     with listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
-        configure_logging(settings.log, file=settings.logs_dir / f"gateway-{port}.log")
+        log_in_state_dir(settings, f"gateway-{port}.log")
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         outbox = Outbox(settings.state_dir / "gateways")
         try:

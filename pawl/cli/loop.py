@@ -19,7 +19,7 @@ from pawl.cli.promotions import path_of
 from pawl.errors import PawlError
 from pawl.files import read_json
 from pawl.jobs import end_with_parent
-from pawl.logs import configure_logging
+from pawl.logs import log_in_state_dir
 from pawl.models import resolve_model
 from pawl.runs import apart_from_verdict, move_line, seconds_since, standing
 from pawl.schedule import SCHEDULE_LOG, Event, Schedule, ScheduleLog
@@ -62,7 +62,7 @@ def nightly_command(
             "Leave one of them out",
         )
     settings = settings_beside_server(ctx, say=say_progress, asks_judge=not dry_run)
-    configure_logging(settings.log, file=settings.logs_dir / "nightly.log")
+    log_in_state_dir(settings, "nightly.log")
     if dry_run:
         from refine.night.dry_run import dry_run as describe_night
 

@@ -11,7 +11,7 @@ from pawl.cli.connect import connect, settings_beside_server
 from pawl.cli.output import echo, one_line, say_progress
 from pawl.client import Client
 from pawl.jobs import Event
-from pawl.logs import configure_logging
+from pawl.logs import log_in_state_dir
 from pawl.settings import Settings, TrainSettings
 
 
@@ -25,7 +25,7 @@ def train_command(ctx: click.Context, snapshot: str | None, as_json: bool) -> No
     The trainer for those who want it without the night. Refused while a night runs.
     """
     settings = settings_beside_server(ctx, say=say_progress)
-    configure_logging(settings.log, file=settings.logs_dir / "nightly.log")
+    log_in_state_dir(settings, "nightly.log")
     _train(connect(settings), settings, snapshot, as_json)
 
 
@@ -67,7 +67,7 @@ def search_command(
     from refine.search import in_words
 
     settings = settings_beside_server(ctx, say=say_progress)
-    configure_logging(settings.log, file=settings.logs_dir / "nightly.log")
+    log_in_state_dir(settings, "nightly.log")
     client = connect(settings)
     names = tuple(name.strip() for name in over.split(",") if name.strip())
     folder, result = search_alone(

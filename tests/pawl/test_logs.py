@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pawl.cli import cli
+from pawl.errors import PawlError
 from pawl.logs import N_REPEATS, configure_logging, cut_log, request_id
 from pawl.settings import LogSettings
 
@@ -22,6 +26,25 @@ def restored() -> Iterator[None]:
         root.removeHandler(handler)
         handler.close()
     own.setLevel(level)
+
+
+@pytest.mark.parametrize("command", ["nightly", "train", "search"])
+def test_a_command_that_logs_makes_a_state_folder_that_is_its_owners_alone(
+    command: str, tmp_path: Path
+) -> None:
+    state_dir = tmp_path / "state"
+    line = ["--state-dir", str(state_dir), "--set", "train.trainer=nowhere", command]
+    before = os.umask(0o022)
+    try:
+        for mode in ("made", "opened"):
+            ended = CliRunner().invoke(cli, line).exception  # after it opened its log
+            assert isinstance(ended, PawlError), ended
+            assert (state_dir / "logs" / "nightly.log").exists()
+            assert state_dir.stat().st_mode & 0o777 == 0o700, mode
+            state_dir.chmod(0o755)
+    finally:
+        os.umask(before)
+    assert "is its owner's alone now" in (state_dir / "logs" / "nightly.log").read_text()
 
 
 def log_some() -> None:

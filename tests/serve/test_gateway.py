@@ -247,6 +247,7 @@ def test_cut_off_it_ends_what_it_began_and_a_kill_loses_none_of_it(tmp_path: Pat
         finally:
             assert one.stop() == 0
         assert list((state_dir / "gateways").iterdir()) == []
+        assert state_dir.stat().st_mode & 0o077 == 0
         assert len(server.store.completions()) == 2
 
 
