@@ -89,7 +89,8 @@ def parse_zone(name: str | None) -> tzinfo:
 
 def parse_quiet(text: str) -> tuple[time, time]:
     """``22:00-06:30``: begin and end; over midnight where the end is not after the begin."""
-    found = _QUIET.fullmatch(text.strip())
+    text = text.strip()
+    found = _QUIET.fullmatch(text)
     if found is None or text[:5] == text[6:]:
         raise ValueError("quiet hours are of the form '07:00-19:30', two times of one day or night")
     hours = [int(word) for word in found.groups()]

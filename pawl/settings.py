@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -36,6 +37,7 @@ from pydantic_settings import (
     InitSettingsSource,
     NoDecode,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from pawl.errors import PawlError
@@ -58,10 +60,21 @@ def _listed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    return json.loads(text) if text.startswith("[") else [one for one in text.split(",") if one]
+    if text.startswith("["):
+        return json.loads(text)
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _expanded(path: Path) -> Path:
+    """With the home folder in place of ``~``."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder of {path.parts[0]!r}") from None
 
 
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
 class EngineSettings(BaseModel):
@@ -347,7 +360,7 @@ class GateSettings(BaseModel):
     n_items_per_benchmark: int | Literal["all"] | None = Field(
         None, description="random items, 20 or more, or 'all'; None: as many as the suite says"
     )
-    data_dir: Path | None = Field(None, description="benchmark data laid out as the hub")
+    data_dir: Folder | None = Field(None, description="benchmark data laid out as the hub")
     anchor: str = Field("base", description="the version whose scores bound the sum of losses")
     margin_anchor: float | None = Field(
         None, gt=0, lt=1, description="allowed loss below the anchor; None: the suite's"
@@ -384,6 +397,11 @@ class GateSettings(BaseModel):
         allow_inf_nan=False,
         description="time to rank rows by what they broke where nothing was promoted; 0: none",
     )
+
+    @field_validator("suite")
+    @classmethod
+    def _is_found_from_anywhere(cls, value: str) -> str:
+        return str(_expanded(Path(value))) if value.startswith("~") else value
 
     @field_validator("n_items_per_benchmark")
     @classmethod
@@ -627,7 +645,7 @@ class ExchangeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dir: Path | None = Field(None, description="None: exchange/ in the state folder")
+    dir: Folder | None = Field(None, description="None: exchange/ in the state folder")
     max_file_bytes: int = Field(
         200_000_000,
         ge=1,
@@ -695,11 +713,14 @@ class WebhookSettings(BaseModel):
                 )
         return value
 
-    @model_validator(mode="after")
-    def _signs(self) -> Self:
+    def check(self) -> None:
+        """Raises PawlError: what sends needs the secret, which other commands need not know."""
         if self.url is not None and self.secret is None:
-            raise ValueError("webhook.url needs webhook.secret: nobody could tell who sends it")
-        return self
+            raise PawlError(
+                "webhook.url needs webhook.secret",
+                "nobody could tell who sends it",
+                "Set PAWL_WEBHOOK__SECRET, or leave webhook.url out",
+            )
 
 
 class ScheduleSettings(BaseModel):
@@ -810,7 +831,7 @@ class Settings(BaseSettings):
     model_revision: str | None = Field(
         None, description="branch, tag or commit of a hub model; None: what was fetched first"
     )
-    state_dir: Path = Field(Path(".pawl"), description="the folder of store, adapters and logs")
+    state_dir: Folder = Field(Path(".pawl"), description="the folder of store, adapters and logs")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
     port: int = Field(8000, ge=0, le=65535, description="of API and pages; 0: a free one")
     api_key: SecretStr | None = Field(
@@ -840,6 +861,12 @@ class Settings(BaseSettings):
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
+
+    @field_validator("model")
+    @classmethod
+    def _has_a_home(cls, value: str) -> str:
+        _expanded(Path(value))
+        return value
 
     @field_validator("api_key")
     @classmethod
@@ -897,7 +924,7 @@ class Settings(BaseSettings):
     @property
     def exchange_dir(self) -> Path:
         """What ``import`` reads from and ``export`` writes to; absolute."""
-        return (self.exchange.dir or self.state_dir / "exchange").expanduser().absolute()
+        return (self.exchange.dir or self.state_dir / "exchange").absolute()
 
     @property
     def logs_dir(self) -> Path:
@@ -950,6 +977,9 @@ def load_settings(
             else:
                 problems.append(f"{key} = {fault['input']!r}: {why}")
         settings = None
+    except SettingsError as err:  # a variable that is no JSON; its value is not in the words
+        problems = problems or [str(err)]
+        settings = None
     if problems or settings is None:
         raise PawlError(
             "settings: " + "; ".join(sorted(set(problems))),
@@ -957,7 +987,7 @@ def load_settings(
             "'pawl settings' lists every key",
         )
     values = {name: getattr(settings, name) for name in Settings.model_fields}
-    values["state_dir"] = settings.state_dir.expanduser().absolute()
+    values["state_dir"] = settings.state_dir.absolute()
     return Settings.model_construct(**values)
 
 
@@ -1051,14 +1081,29 @@ def _unknown(key: str) -> str:
 
 
 def _unknown_environment() -> list[str]:
-    """Variables that begin with PAWL_ and name no setting (pydantic-settings ignores those)."""
-    known = set()
+    """What is wrong with variables that begin with PAWL_: they name no setting (pydantic-settings
+    ignores those), or a group of settings and hold no JSON."""
+    known, groups = set(), set()
     for name, field in Settings.model_fields.items():
         known.add(f"PAWL_{name}".upper())
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            groups.add(f"PAWL_{name}".upper())
             known |= {f"PAWL_{name}__{sub}".upper() for sub in field.annotation.model_fields}
-    return [
-        f"{key}: {_unknown(key.removeprefix('PAWL_').lower().replace('__', '.'))}"
-        for key in os.environ
-        if key.upper().startswith("PAWL_") and key.upper() not in known
-    ]
+    problems = []
+    for key, value in os.environ.items():
+        if key.upper().startswith("PAWL_") and key.upper() not in known:
+            name = key.removeprefix("PAWL_").lower().replace("__", ".")
+            problems.append(f"{key}: {_unknown(name)}")
+        elif key.upper() in groups and not _is_json(value):
+            problems.append(
+                f"{key}: it names a group of settings, each of which is {key.upper()}__NAME"
+            )
+    return problems
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -81,12 +81,13 @@ def run_server(
 
     Raises:
         PawlError: another server runs on the state folder, the port is taken, the base
-            model, a plugin or the store can't be used, the champion needs other settings. Nothing
-            was started then.
+            model, a plugin or the store can't be used, the webhook lacks its secret, the champion
+            needs other settings. Nothing was started then.
     """
     from feedback.store import Store
 
     plugins.check(settings)
+    settings.webhook.check()
     gc.set_threshold(*IMPORTING)
     _share_arenas()
     tightened = make_private(settings.state_dir)

@@ -100,6 +100,71 @@ def test_a_folder_that_may_not_be_entered_has_no_settings(
         tmp_path.chmod(0o700)
 
 
+@pytest.mark.parametrize("text", ["ops, admins", " ops ,,admins, ", '["ops", "admins"]'])
+def test_blanks_around_commas_are_in_no_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAWL_OIDC__ADMINISTRATORS", text)
+    settings = load_settings({"curation": {"front_ends": "web, app"}})
+    assert settings.oidc.administrators == ("ops", "admins")
+    assert settings.curation.front_ends == ("web", "app")
+
+
+@pytest.mark.parametrize("hours", ["22:00-06:00, 07:00-07:00", [" 07:00-07:00"]])
+def test_quiet_hours_that_end_as_they_begin_are_refused(hours: object) -> None:
+    with pytest.raises(PawlError, match=r"schedule\.quiet_hours"):
+        load_settings({"schedule": {"quiet_hours": hours}})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PAWL_LOG", "debug"), ("PAWL_ENGINE", ""), ("PAWL_JUDGE", "open-sesame")]
+)
+def test_a_variable_that_names_a_group_is_said(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PAWL_NOTHING", "1")
+    with pytest.raises(PawlError, match=f"{name}: .*{name}__NAME; PAWL_NOTHING") as caught:
+        load_settings()
+    assert "sesame" not in str(caught.value)
+    monkeypatch.delenv("PAWL_NOTHING")
+    monkeypatch.setenv(name, "{}")
+    assert load_settings() == load_settings(only_flags=True)
+
+
+def test_a_home_is_found_without_a_server_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    gate = {"suite": "~/suite", "data_dir": "~/hub"}
+    folders = {"state_dir": "~/state", "gate": gate, "exchange": {"dir": "~/rows"}}
+    settings = load_settings(folders)
+    assert (settings.gate.suite, settings.gate.data_dir) == ("/home/ann/suite", Path("/home/ann/hub"))
+    assert settings.state_dir == Path("/home/ann/state")
+    assert settings.exchange_dir == Path("/home/ann/rows")
+    assert load_settings({"gate": {"suite": "everyday"}}).gate.suite == "everyday"
+
+
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("state_dir", {"state_dir": "~nobody-here/x"}),
+        ("model", {"model": "~nobody-here/x"}),
+        ("gate.suite", {"gate": {"suite": "~nobody-here/x"}}),
+        ("gate.data_dir", {"gate": {"data_dir": "~nobody-here/x"}}),
+        ("exchange.dir", {"exchange": {"dir": "~nobody-here/x"}}),
+    ],
+)
+def test_the_home_of_nobody_is_said(key: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(PawlError, match=f"{key} = .*no home folder of '~nobody-here'"):
+        load_settings(settings)
+
+
+def test_a_webhooks_secret_is_needed_only_by_what_sends() -> None:
+    """It stands where only the service reads it; commands typed by others work without."""
+    settings = load_settings({"webhook": {"url": "https://a.example/hook"}})
+    with pytest.raises(PawlError, match=r"webhook\.url needs webhook\.secret: nobody could tell"):
+        settings.webhook.check()
+    secret = "whsec_" + "YWJj" * 8
+    load_settings({"webhook": {"url": "https://a.example/hook", "secret": secret}}).webhook.check()
+
+
 def test_frozen() -> None:
     with pytest.raises(ValidationError):
         load_settings().port = 1  # type: ignore[misc]
@@ -134,7 +199,7 @@ def test_a_secret_is_in_no_message() -> None:
     [
         {"oidc": {"issuer": "https://id.example", "client_secret": "open-sesame"}},
         {"oidc": {"client_id": "pawl", "client_secret": ["open-sesame"]}},
-        {"webhook": {"url": "https://sesame@a.example"}},
+        {"webhook": {"url": "https://sesame@a.example", "secret": "open-sesame"}},
         {"judge": {"url": "https://a.example/v1", "api_key": "open-sesame"}},
         {"tracing": {"endpoint": "ftp://ann:open-sesame@a.example"}},
     ],

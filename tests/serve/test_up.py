@@ -236,6 +236,15 @@ def test_a_start_waits_for_a_command_that_holds_the_store(tmp_path: Path, model_
         assert httpx.get(url_of(state_dir) + "/health").status_code == 200
 
 
+def test_a_webhook_without_its_secret_is_refused_before_anything_starts(
+    tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAWL_WEBHOOK__URL", "http://127.0.0.1:1/hook")
+    said = refused(tmp_path / "state", model_dir, 0)
+    assert "webhook.url needs webhook.secret: nobody could tell who sends it" in said
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_base_that_cannot_be_served_is_refused_before_anything_starts(tmp_path: Path) -> None:
     said = refused(tmp_path / "state", tiny_bases.missing_shard(tmp_path / "model"), 0)
     assert "model-00002-of-00003.safetensors is missing" in said

@@ -261,8 +261,8 @@ def test_what_comes_while_the_tables_are_read_is_told_the_next_time(store: Store
 
 @pytest.mark.parametrize(
     "webhook",
-    [{"url": "http://a.example"}, {"url": "ftp://a.example", "secret": SECRET},
-     {"url": "nowhere", "secret": SECRET}, {"url": "http://[::1", "secret": SECRET},
+    [{"url": "ftp://a.example", "secret": SECRET}, {"url": "nowhere", "secret": SECRET},
+     {"url": "http://[::1", "secret": SECRET},
      {"url": "http://a.example", "secret": "short"}, {"secret": "whsec_" + "A" * 8}],
 )  # fmt: skip
 def test_what_can_not_be_told_or_signed_is_refused(webhook: dict[str, str]) -> None:
