@@ -142,10 +142,13 @@ def _is_ignored(key: str, value: object, there: object) -> str:
 
 
 def group_arguments(ctx: click.Context) -> list[str]:
-    """``--config`` and ``--set`` as they were typed, for a child that is to have them too."""
+    """The options of every command as they were typed, but for ``--state-dir``, for a child that is
+    to have them too."""
     line = ctx.meta[FLAGS]
-    config = ["--config", str(line["config"])] if "config" in line else []
-    return config + [word for text in line["assignments"] for word in ("--set", text)]
+    words = ["--config", str(line["config"])] if "config" in line else []
+    words += ["--log-level", line["log_level"]] if "log_level" in line else []
+    words += ["--log-json"] if line.get("log_json") else []
+    return words + [word for text in line["assignments"] for word in ("--set", text)]
 
 
 def connect(settings: Settings, *, only_reads: bool = False) -> Client:

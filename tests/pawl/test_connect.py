@@ -18,7 +18,7 @@ from pydantic import SecretStr
 import pawl.cli.connect
 from feedback.store import Store
 from pawl.cli import cli, common_options
-from pawl.cli.connect import connect, settings_beside_server
+from pawl.cli.connect import connect, group_arguments, settings_beside_server
 from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.schemas import utc_now
@@ -198,6 +198,21 @@ def test_a_night_without_the_key_of_the_servers_judge_is_refused(
         monkeypatch.setenv("PAWL_JUDGE__API_KEY", "s")
         settings, lines = beside(line, asks_judge=True)
         assert (settings.judge, lines) == (judge, [])
+
+
+def test_what_a_line_says_of_the_log_reaches_the_nights_of_its_server() -> None:
+    found: list[list[str]] = []
+
+    @click.command()
+    @click.pass_context
+    def up(ctx: click.Context) -> None:
+        found.append(group_arguments(ctx))
+
+    group = click.Group(params=common_options(), commands={"up": up})
+    line = "--config a.toml --log-level debug --log-json --set port=1"
+    for words in (line, "--state-dir x"):
+        assert CliRunner().invoke(group, [*words.split(), "up"]).exception is None
+    assert found == [line.split(), []]
 
 
 def test_a_night_beside_a_server_reports_where_the_server_says(tmp_path: Path) -> None:
