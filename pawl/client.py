@@ -75,7 +75,7 @@ class Pawl:
             timeout=timeout_seconds,
             limits=httpx.Limits(max_keepalive_connections=0),
             transport=_InProcess(app) if app is not None else None,
-            verify=url.startswith("https:"),
+            verify=url.startswith("https:") and httpx.create_ssl_context(),  # by SSL_CERT_FILE
             trust_env=False,  # loopback is not behind HTTP_PROXY
         )
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +22,7 @@ from pawl.settings import Settings
 from serve.api.errors import error_body, status_of
 from tests.bars.place import Place
 from tests.conftest import REPOSITORY
+from tests.deploy.proxies import make_certificate
 from tests.serve.live import Live, live
 
 
@@ -43,11 +47,21 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
+    with serving() as url:
+        yield url
+
+
+@contextmanager
+def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
     Handler.over.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
         Handler.over.set()
         server.shutdown()
         thread.join()
@@ -61,6 +75,19 @@ def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert Pawl(url).get("/admin/status") == {"path": "/admin/status"}
+
+
+def test_an_authority_of_ones_own_is_taken_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    with serving(certificate) as url:
+        with pytest.raises(PawlError, match="CERTIFICATE_VERIFY_FAILED"):
+            Pawl(url).get("/admin/status")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+        assert Pawl(url).get("/admin/status") == {"path": "/admin/status"}
 
 
 def test_a_slow_answer_is_no_absent_server(url: str) -> None:
