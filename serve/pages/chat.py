@@ -75,6 +75,7 @@ class ChatPage:
         self._watched: dict[str, set[Conversation]] = {}  # by session, while answers come
         self._list = ChatList(
             lambda rater, request: self._api(request, self._rater(rater, request)),
+            self._end,
             self._deleted,
             lambda request: self._watched.get(request.session_hash or "", ()),
         )
@@ -511,10 +512,32 @@ class ChatPage:
         self, rater_id: str | None, conversation_id: str | None, request: gr.Request
     ) -> None:
         """Let no open page go on with a conversation that was deleted; None: with any."""
+        for conversation in self._held(rater_id, conversation_id, request):
+            await conversation.delete()
+
+    async def _end(
+        self, rater_id: str | None, conversation_id: str | None, request: gr.Request
+    ) -> None:
+        """Before a conversation (None: any) is deleted: stop its answer, and note something of it,
+        for the store may not know it yet, and what it does not know it can't hide."""
+        api = self._api(request, self._rater(rater_id, request))
+        for conversation in self._held(rater_id, conversation_id, request):
+            if conversation.is_being_recorded:
+                await conversation.stop()
+                path = f"/v1/conversations/{conversation.conversation_id}"
+                await api.post(path, {"learn": False})
+                conversation.learn = False
+
+    def _held(
+        self, rater_id: str | None, conversation_id: str | None, request: gr.Request
+    ) -> list[Conversation]:
+        """This person's conversation, None: all of them, as far as the server holds them."""
         caller, rater, _ = self._whose(self._rater(rater_id, request), "", request)
-        for whose, conversation in list(self._conversations.items()):
-            if whose[:2] == (caller, rater) and conversation_id in (None, whose[2]):
-                await conversation.delete()
+        return [
+            conversation
+            for whose, conversation in list(self._conversations.items())
+            if whose[:2] == (caller, rater) and conversation_id in (None, whose[2])
+        ]
 
     async def _start_over_with(
         self, page: OpenPage, rater_id: str | None, request: gr.Request

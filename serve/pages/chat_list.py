@@ -88,6 +88,7 @@ class ChatList:
 
     Args:
         api_of: one person's calls, as the page makes them.
+        end: called with rater and conversation (None: all) that are about to be deleted.
         forget: called with rater and conversation (None: all) that were deleted.
         answering: the conversations whose answers this session waits for.
     """
@@ -95,10 +96,12 @@ class ChatList:
     def __init__(
         self,
         api_of: Callable[[str | None, gr.Request], Api],
+        end: Callable[[str | None, str | None, gr.Request], Awaitable[None]],
         forget: Callable[[str | None, str | None, gr.Request], Awaitable[None]],
         answering: Callable[[gr.Request], Collection[Conversation]],
     ) -> None:
-        self._api_of, self._forget, self._answering = api_of, forget, answering
+        self._api_of, self._answering = api_of, answering
+        self._end, self._forget = end, forget
         self._pdfs = PdfReader()
         self._html: Any = html_parts("chats.html")
 
@@ -147,7 +150,7 @@ class ChatList:
             return [gr.skip(), gr.skip()]
         reply: dict[str, Any] = {}
         if isinstance(command, Attach):
-            reply = {"attached": None}  # page.js waits for it
+            reply = {"attached": None}  # files.js waits for it
         try:
             api = self._api_of(rater_id, request)
             if isinstance(command, Attach):
@@ -155,6 +158,9 @@ class ChatList:
                 block = await block_of(command.name, command.content, self._pdfs, person)
                 reply = {"attached": block}
             else:
+                if isinstance(command, Delete | Everything):
+                    which = command.id if isinstance(command, Delete) else None
+                    await self._end(rater_id, which, request)
                 reply = await self._do(command, page, api)
         except PawlError as err:
             warn(say("warnings.not_done", why=told(err)))
@@ -213,6 +219,7 @@ def _coming(answering: Collection[Conversation], shown: Conversation) -> list[di
             "updated_at": f"{utc_now()[:13]}:00:00Z",  # the same for an hour: else drawn anew
             "pinned": False,
             "learn": one.learn,
+            "is_coming": True,  # nothing of it can be named, pinned or exported yet
         }
         for one in sorted(found, key=lambda one: (one is not shown, one.conversation_id))
     ]

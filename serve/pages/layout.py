@@ -89,8 +89,9 @@ class Layout:
             visible="hidden", sanitize_html=False, latex_delimiters=[],
             elem_id="pawl-settings-reply",
         )  # fmt: skip
-        # And said_back.js what is pressed in what is said back.
+        # And sides.js which of two answers is chosen.
         self.sides_command = gr.Textbox(visible="hidden", elem_id="pawl-sides-command")
+        # And said_back.js what is pressed in what is said back.
         self.said_back_command = gr.Textbox(visible="hidden", elem_id="pawl-said-back-command")
         self.taken = gr.Markdown(
             visible="hidden", sanitize_html=False, latex_delimiters=[], elem_id="pawl-taken"
