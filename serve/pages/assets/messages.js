@@ -44,10 +44,13 @@
   const rows = () => [...document.querySelectorAll(all + " .message-row.user-row")];
   const buttons = (row) => [...row?.nextElementSibling?.querySelectorAll("button") ?? []];
   const key = (of) => "pawl-edit-" + of;
+  // Whose it is, where people sign in; the next one may sit at this browser.
+  const person = () => document.querySelector(".pawl-who a")?.textContent ?? null;
   let heard = null, reopened = null, isLeaving = false;
   addEventListener("input", ({ target }) => {
     if (!target.matches?.(edits) || target.value.startsWith(begin)) return;
-    const edit = { at: rows().indexOf(target.closest(".message-row")), text: target.value };
+    const at = rows().indexOf(target.closest(".message-row"));
+    const edit = { at, text: target.value, who: person() };
     sessionStorage.setItem(key(chat()), JSON.stringify(edit));
   }, true);
   addEventListener("click", ({ target }) => {
@@ -67,7 +70,8 @@
     if (reply && reply !== heard) {
       heard = reply;
       const { taken, of, over } = JSON.parse(reply);
-      const edit = JSON.parse(sessionStorage.getItem(key(of)));
+      let edit = JSON.parse(sessionStorage.getItem(key(of)));
+      if (edit && edit.who !== person()) sessionStorage.removeItem(key(of)), edit = null;
       if (edit?.text === taken) over && sessionStorage.removeItem(key(of));
       else if (of === chat() && !document.querySelector(edits)) reopened = edit;
     }

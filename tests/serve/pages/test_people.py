@@ -106,13 +106,45 @@ def test_a_session_that_ends_behind_an_open_page_leads_to_the_form_and_back(
     expect(tab.answers).to_have_count(1)
     expect(tab.box).to_have_value("typed and not sent")
     # Somebody else signs in there.
+    tab.page.locator("#pawl-chat").get_by_role("button", name="Edit").click()
+    edit = tab.page.locator("#pawl-chat textarea.edit-textarea")
+    edit.fill("edited and not sent")
     accounts.end_sessions(*(one.session_id for one in accounts.sessions("ann")))
     expect(tab.page.get_by_label("Password")).to_be_visible()
     sign_in(tab.page, "bob")
     tab._wait_until_drawn()
     expect(tab.page.locator("#pawl-who")).to_contain_text("bob")
     expect(tab.box).to_have_value("")
+    tab.ask("another's first question")
+    expect(edit).to_have_count(0)
     context.close()
+
+
+def test_a_tab_of_whoever_was_signed_in_before_shows_nothing_of_theirs(
+    server: Composed, browser: Browser
+) -> None:
+    context, other = browser.new_context(), browser.new_context()
+    tab, page = Tab(context.new_page()), other.new_page()
+    tab.page.goto(server.url)
+    sign_in(tab.page, "ann")
+    tab._wait_until_drawn()
+    tab.ask("a secret")
+    page.goto(server.url)
+    sign_in(page, "bob")
+    expect(page.locator("#pawl-who")).to_contain_text("bob")
+    context.add_cookies(other.cookies())  # as if by another tab, between two events of this one
+    expect(tab.page.locator("#pawl-who")).to_contain_text("bob")
+    expect(tab.answers).to_have_count(0)
+    loads: list[str] = []
+    tab.page.on("load", lambda page: loads.append(page.url))
+    tab.page.evaluate("sessionStorage.removeItem('pawl-loaded-again')")  # of the one just now
+    tab.page.route("**/queue/join*", lambda route: route.fulfill(status=403, body="{}"))
+    for _ in range(3):  # where all is refused, the page is loaded anew once
+        tab.page.wait_for_timeout(2000)
+        tab.page.evaluate("sessionStorage.removeItem('pawl-loaded-again')")
+    assert len(loads) == 1
+    context.close()
+    other.close()
 
 
 def test_on_a_phone_by_keyboard_alone_in_the_dark(server: Composed, browser: Browser) -> None:
