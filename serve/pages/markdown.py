@@ -60,6 +60,10 @@ _COPY = (
     'V4.5a.9.9 0 0 0-.9-.9M1.8 8.2H.9V1.8a.9.9 0 0 1 .9-.9h6.4v.9H1.8Z"/></svg></span>'
     '<span class="check"></span></button>'
 )
+# A text that is a web address, or a host, and nothing else; its host without "www.".
+_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?([^\s/?#@:\\]+)(?::\d+)?(?:[/?#]\S*)?", re.IGNORECASE
+)
 # Others' lexers may take long for a text that was made for it.
 _LANGUAGES = frozenset(
     "bash c c++ cpp c# csharp css diff go html ini java javascript js json jsx kotlin lua "
@@ -246,23 +250,39 @@ def _arrange(state: StateCore) -> None:
             level = min(int(token.tag[1]) + 1, level + 1, 6)
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{level}"
-        begin = 0
-        for at, child in enumerate(token.children or ()):
+        opened: Token | None = None  # the link that a child stands in
+        text = ""
+        for child in token.children or ():
             if child.type == "link_open":
-                begin = at
-            elif child.type == "link_close":
-                _add_host(token.children or [], begin, child)
+                opened, text = child, ""
+            elif child.type == "link_close" and opened is not None:
+                url = str(opened.attrGet("href") or "")
+                opened.attrSet("title", url)
+                child.meta["place"] = _unsaid_place(url, text)
+                opened = None
+            elif child.type == "image":
+                child.meta["is_link"] = opened is None
+                child.meta["place"] = _unsaid_place(str(child.attrGet("src") or ""), _alt(child))
+                text += _alt(child)
+            else:
+                text += child.content
 
 
-def _add_host(children: Sequence[Token], begin: int, close: Token) -> None:
-    """Say where a link leads to whose text doesn't."""
-    url = str(children[begin].attrGet("href") or "")
+def _unsaid_place(url: str, text: str) -> str:
+    """Where a link leads to, unless its text is that address, or its host, and nothing else."""
     parts = urlsplit(url) if "[" not in url else None
-    place = (parts.hostname or parts.path) if parts is not None else url
-    text = "".join(child.content for child in children[begin : children.index(close, begin)])
-    children[begin].attrSet("title", url)
-    if place and place.removeprefix("www.") not in text.lower():
-        close.meta["place"] = place
+    if parts is None:
+        return "" if text == url else url
+    if not parts.hostname:
+        return "" if text.lower().removeprefix("mailto:") == parts.path.lower() else parts.path
+    said = _ADDRESS.fullmatch(text)
+    is_said = said is not None and said[1].lower() == parts.hostname.removeprefix("www.")
+    return "" if is_said else parts.hostname
+
+
+def _alt(image: Token) -> str:
+    """What is drawn of an image."""
+    return image.content or str(image.attrGet("src") or "")
 
 
 # -- what each token is drawn as
@@ -318,10 +338,12 @@ def _link_close(token: Token) -> str:
 
 
 def _image(token: Token) -> str:
-    """Nothing is loaded: a link with the image's description."""
+    """Nothing is loaded: a link with the image's description; within a link that alone."""
+    if not token.meta["is_link"]:
+        return str(text_html(_alt(token)))
     url = str(token.attrGet("src") or "")
     link = _link_open(Token("", "", 1, attrs={"href": url, "title": url}))
-    return f"{link}{text_html(token.content or url)}</a>"
+    return f"{link}{text_html(_alt(token))}{_link_close(token)}"
 
 
 _RENDERERS: dict[str, Callable[[Token], str]] = {

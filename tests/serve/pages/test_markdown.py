@@ -147,8 +147,36 @@ def test_links_lead_elsewhere_and_say_where() -> None:
     assert [attributes["href"] for tag, attributes in shown.tags if tag == "a"] == [
         "https://evil.example/x", "http://a.example/p.png", "mailto:b@c.de",
     ]  # fmt: skip
-    assert shown.text == "bank.example (evil.example) pixel b@c.de"
+    assert shown.text == "bank.example (evil.example) pixel (a.example) b@c.de"
     assert not [tag for tag, _ in drawn("[a](/account) [b](javascript:x) [c](//d.e)").tags[1:]]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://a.example/x", "https://a.example/x"),
+        ("www.a.example", "www.a.example"),
+        ("[A.example](https://www.a.example/x)", "A.example"),
+        ("[https://a.example:80/y?z](https://a.example/x)", "https://a.example:80/y?z"),
+        ("http://[::1]/x", "http://[::1]/x"),
+        ("[write](mailto:b@c.de)", "write (b@c.de)"),
+        ("[a.example](https://b.example/x)", "a.example (b.example)"),
+        ("[https://support.a.com](https://t.co/xyz)", "https://support.a.com (t.co)"),
+        ("[www.bank.com](https://k.com/x)", "www.bank.com (k.com)"),
+        ("[b.example a.example](https://a.example)", "b.example a.example (a.example)"),
+        ("[b.example@a.example](https://a.example)", "b.example@a.example (a.example)"),
+        ("<https://b.example@a.example>", "https://b.example@a.example (a.example)"),
+        ("![https://b.example/x](https://a.example/y)", "https://b.example/x (a.example)"),
+        ("![](https://a.example/y.png)", "https://a.example/y.png"),
+        ("[![b.example](https://c.example/y)](https://a.example)", "b.example (a.example)"),
+        ("[a.example![](https://b.example)](https://a.example)",
+         "a.examplehttps://b.example (a.example)"),
+    ],
+)  # fmt: skip
+def test_no_link_s_text_names_another_site_alone(text: str, shown: str) -> None:
+    html = drawn(text)
+    assert html.text == shown
+    assert [tag for tag, _ in html.tags].count("a") == 1
 
 
 def test_headings_leave_no_level_out() -> None:
