@@ -38,6 +38,7 @@ REASONS = {
     "not_meant": "Nobody meant it",
     "private": "It holds what is private",
 }
+UNREAD = "The queue could not be read"
 _html: Any = html_parts("review.html")
 
 
@@ -209,11 +210,15 @@ class ReviewPage:
         return [*self._drawn(page, fresh=True), who, shown, *self._choices(page)]
 
     async def _look(self, page: OpenReview, request: gr.Request) -> list[Any]:
-        """Whether something came for a page that has nothing to decide."""
+        """Whether something came for a page that has nothing to decide, or the queue can't be read."""
         if page.item is not None:
             return self._kept()
+        before = page.notice
+        if before.startswith(UNREAD):
+            page.notice = ""
         await self._fetch(page, request)
-        return self._drawn(page, fresh=True) if page.item is not None else self._kept()
+        is_new = page.item is not None or page.notice != before
+        return self._drawn(page, fresh=True) if is_new else self._kept()
 
     async def _accept(
         self, page: OpenReview, shown: str, together: bool, request: gr.Request
@@ -370,9 +375,11 @@ class ReviewPage:
         return pick
 
     async def _show_skipped(self, page: OpenReview, request: gr.Request) -> list[Any]:
-        page.skipped = not page.skipped
-        await self._fetch(page, request)
-        return self._drawn(page, fresh=True)
+        async with page.deciding:
+            page.close()
+            page.skipped = not page.skipped
+            await self._fetch(page, request)
+            return self._drawn(page, fresh=True)
 
     async def _find(
         self, page: OpenReview, opened: OpenDecisions, search: str, category: str | None,
@@ -460,7 +467,7 @@ class ReviewPage:
             page.agreement = await api.get(f"{QUEUE}/agreement")
         except PawlError as err:
             page.queue = {}
-            page.notice = f"The queue could not be read: {err}"
+            page.notice = f"{UNREAD}: {err}"
 
     def _drawn(self, page: OpenReview, fresh: bool = False) -> list[Any]:
         """All that ``drawn`` shows.

@@ -126,6 +126,43 @@ def test_who_takes_a_decision_back_on_what_they_skipped_before_is_told_that_it_d
     opened(server, take_back)
 
 
+def test_what_waits_can_not_be_read_and_then_it_can(server: Composed) -> None:
+    flag(server, 60)
+
+    async def work(review: Any, page: Any, request: Any) -> None:
+        server_at = request.request.scope["server"]
+        item = review.drawn.index(review.item)
+        page.queue = {**page.queue, "items": []}
+        request.request.scope["server"] = ("127.0.0.1", 9)  # no server is there
+        drawn = await review._look(page, request)
+        assert "The queue could not be read" in drawn[0]
+        assert "What waits is not known." in drawn[item]
+        assert all(one == review._kept()[0] for one in await review._look(page, request))
+        request.request.scope["server"] = server_at
+        drawn = await review._look(page, request)
+        assert page.item is not None
+        assert "could not be read" not in drawn[0]
+
+    opened(server, work)
+
+
+@pytest.mark.parametrize("form", ["editor", "reasons"])
+def test_what_was_skipped_is_shown_with_no_form_open(server: Composed, form: str) -> None:
+    for n in (70, 71):
+        flag(server, n)
+
+    async def work(review: Any, page: Any, request: Any) -> None:
+        await review._skip(page, page.item["item_id"], True, request)
+        shown = page.item["item_id"]
+        review._open(page, shown, form)
+        drawn = dict(zip(review.drawn, await review._show_skipped(page, request), strict=True))
+        assert page.item["item_id"] != shown
+        assert not drawn[review.editor]["visible"]
+        assert not drawn[review.reasons]["visible"]
+
+    opened(server, work)
+
+
 def test_each_key_says_what_it_has_done_to_which_question(server: Composed) -> None:
     for n in range(40, 44):
         flag(server, n)
