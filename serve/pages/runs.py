@@ -368,7 +368,7 @@ def _sign(status: dict[str, Any], runs: Sequence[dict[str, Any]]) -> tuple[Any, 
         status.get("champion"),
         (status.get("engine") or {}).get("state"),
         [row["promotion_id"] for row in status.get("waiting", [])],
-        canary.get("version"),
+        [canary.get(name) for name in ("version", "n_conversations", "reason")],
         (status.get("night") or {}).get("run_id"),
         newest,
     )

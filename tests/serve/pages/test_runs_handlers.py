@@ -114,6 +114,18 @@ def test_a_look_without_news_draws_nothing(console: Console) -> None:
     opened(console, act)
 
 
+def test_a_canary_s_figures_are_news() -> None:
+    from serve.pages.runs import _sign
+
+    canary = {"version": "pawl@2", "n_conversations": {"challenger": 3, "champion": 9},
+              "reason": "too few"}  # fmt: skip
+    sign = _sign({"canary": canary}, [])
+    assert sign == _sign({"canary": dict(canary)}, [])
+    for name, value in (("n_conversations", {"challenger": 4, "champion": 9}), ("reason", "more"),
+                        ("version", "pawl@3")):  # fmt: skip
+        assert sign != _sign({"canary": {**canary, name: value}}, [])
+
+
 def test_the_older_nights_are_shown_when_they_are_asked_for(console: Console) -> None:
     for n in range(60):
         console.post("/admin/runs", {"run_id": f"old-{n}", "status": "failed"}).raise_for_status()
