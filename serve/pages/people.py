@@ -408,7 +408,7 @@ def _quotas(quotas: dict[str, Any]) -> str:
     if not quotas:
         return ""
     limits = [
-        [one["key"], "none" if one["value"] is None else f"{one['value']:,g}", one["meaning"]]
+        [one["key"], "none" if one["value"] is None else f"{one['value']:,.15g}", one["meaning"]]
         for one in quotas["limits"]
     ]
     used = [[one["name"], one["n_answers"], one["n_tokens"]] for one in quotas["callers"]]

@@ -90,3 +90,13 @@ def test_a_secret_is_shown_until_the_next_action(server: Composed) -> None:
 
     opened(server, act)
     assert [key.name for key in server.store.access.all_keys()] == ["bot"]
+
+
+def test_a_limit_is_shown_with_all_its_digits() -> None:
+    from serve.pages.people import _quotas
+
+    values = {"tokens": 1_234_567, "share": 0.25, "minutes": 60.0, "off": None}
+    limits = [{"key": key, "value": value, "meaning": "of it"} for key, value in values.items()]
+    html = _quotas({"limits": limits, "callers": []})
+    shown = (">1,234,567<", ">0.25<", ">60<", ">none<")
+    assert all(value in html for value in shown), html
