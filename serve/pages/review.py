@@ -210,7 +210,7 @@ class ReviewPage:
         return [*self._drawn(page, fresh=True), who, shown, *self._choices(page)]
 
     async def _look(self, page: OpenReview, request: gr.Request) -> list[Any]:
-        """Whether something came for a page that has nothing to decide, or the queue can't be read."""
+        """Whether something came, or the queue can't be read, for a page with nothing to decide."""
         if page.item is not None:
             return self._kept()
         before = page.notice
