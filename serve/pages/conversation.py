@@ -260,7 +260,8 @@ class Conversation:
             held: why the engine can't be asked yet.
             beside: the version of a second answer, to be compared with the first.
         """
-        await self.stop()
+        while self.busy:  # another page may have asked while this one waited
+            await self.stop()
         for earlier in self.turns:
             if earlier.other is not None:  # nobody chose: it goes on with what stands first
                 earlier.keep(earlier.sides[0])

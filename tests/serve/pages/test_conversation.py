@@ -44,6 +44,26 @@ def test_a_question_edited_among_what_was_left_out_is_sent_with_what_stands_befo
     asyncio.run(edit())
 
 
+def test_of_two_pages_that_ask_again_while_an_answer_comes_one_reader_is_left() -> None:
+    conversation, nowhere = Conversation(), Api("http://127.0.0.1:1", None, "page")
+    readers: list[asyncio.Task[None]] = []
+
+    async def ask() -> None:
+        turn = await conversation.ask(nowhere, "pawl", "one", 0, held="it starts")
+        assert conversation.reader is not None
+        assert conversation.turns == [turn]
+        readers.append(conversation.reader)
+
+    async def ask_twice() -> None:
+        await ask()
+        await asyncio.sleep(0)  # it begins to read
+        await asyncio.gather(ask(), ask())
+        assert [reader.done() for reader in readers] == [True, True, False]
+        await conversation.stop()
+
+    asyncio.run(ask_twice())
+
+
 def test_what_the_newest_prompt_left_out_is_not_sent_again() -> None:
     found = [
         {"role": role, "content": f"{role} {n}"} for n in range(3) for role in ("user", "assistant")
