@@ -136,11 +136,16 @@ def _decoded(name: str, content: bytes) -> str:
 
 
 async def _pdf_text(name: str, content: bytes) -> str:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "serve.pages.pdf_text", str(MOST_CHARACTERS),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL, env=child_environment(),
-    )  # fmt: skip
+    try:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "serve.pages.pdf_text", str(MOST_CHARACTERS),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL, env=child_environment(),
+        )  # fmt: skip
+    except OSError as err:
+        raise OwnError(
+            say("files.not_read", name=name), say("files.no_process"), say("files.again")
+        ) from err
     try:
         out, _ = await asyncio.wait_for(child.communicate(content), PDF_SECONDS)
     except TimeoutError:
@@ -157,4 +162,5 @@ async def _pdf_text(name: str, content: bytes) -> str:
     text = "\n\n".join(filter(None, pages))
     if not text:
         raise OwnError(say("files.not_read", name=name), why, say("files.as_text"))
-    return text
+    # Of a character that a PDF names by half, nothing could be sent.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

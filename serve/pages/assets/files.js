@@ -5,23 +5,25 @@
   const box = (place) => find(place + " textarea");
   const waiting = [];  // files to be read
   let chat = null;  // the conversation in which the one that is being read was chosen
+  let name = "";  // of that one
   const shown = () => new URL(location.href).searchParams.get("chat");
   const say = (text) => {
     const status = find(".pawl-attach [role=status]");
     if (status) status.textContent = text;
   };
+  const giveUp = () => {
+    chat = null;
+    say(pawlText("scripts.not_read", { name }));
+    next();
+  };
   const next = () => {
     if (chat !== null || !waiting.length) return;
     const file = waiting.shift(), reader = new FileReader();
-    chat = shown();
-    say(pawlText("scripts.reading", { name: file.name }));
+    chat = shown(), name = file.name;
+    say(pawlText("scripts.reading", { name }));
     const give = (content) => pawlSend("#pawl-command", { do: "attach", name: file.name, content });
     reader.onload = () => give(reader.result.replace(/^[^,]*,/, ""));
-    reader.onerror = () => {
-      chat = null;
-      say(pawlText("scripts.not_read", { name: file.name }));
-      next();
-    };
+    reader.onerror = giveUp;
     const most = Number(find(".pawl-attach").dataset.most);
     if (file.size > most) {  // else the server says so of a body that it doesn't read
       chat = null;
@@ -64,6 +66,9 @@
   addEventListener("input", (event) => {  // sent, or emptied
     if (event.target === box("#pawl-question") && !event.target.value && chat === null) say("");
   }, true);
+  addEventListener("pawl-refused", (event) => {  // session.js: no reply comes, as from a proxy (413)
+    if (chat !== null && /"do\\*":\\*"attach/.test(event.detail)) giveUp();
+  });
   let read = null;
   new MutationObserver(() => {
     const text = find("#pawl-reply [data-reply]")?.dataset.reply;

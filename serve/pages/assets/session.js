@@ -26,6 +26,8 @@
       args[1] = {...options, headers};
     }
     const answer = await ask(...args);
+    if (isEvent && !answer.ok)
+      dispatchEvent(new CustomEvent("pawl-refused", { detail: options.body }));
     if (isLeaving) return answer;
     if (answer.status === 401) location.reload();
     if (isEvent && answer.ok) sessionStorage.removeItem(FORBIDDEN);

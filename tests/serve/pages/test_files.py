@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from pawl.errors import PawlError
 from serve.pages.files import MOST_BYTES, MOST_CHARACTERS, PdfReader, block_of, parts_of
@@ -24,28 +25,31 @@ def block(name: str, content: bytes) -> str:
     return asyncio.run(block_of(name, content, PdfReader(), "ann"))
 
 
-def pdf(text: str, encrypt: str | None = None) -> bytes:
-    """A PDF of one page that says ``text``."""
+def pdf(text: str, encrypt: str | None = None, a: str = "") -> bytes:
+    """A PDF of one page that says ``text``; its "a" stands for ``a``, in hex of UTF-16."""
     import io
 
     from pypdf import PdfReader, PdfWriter
 
     drawn = f"BT /F1 12 Tf 20 100 Td ({text}) Tj ET".encode() if text else b""
+    meant = f"1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <61> <{a}> endbfchar"
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 200] /Contents 4 0 R"
         b" /Resources << /Font << /F1 5 0 R >> >> >>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawn), drawn),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica%s >>"
+        % (b" /ToUnicode 6 0 R" * bool(a)),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(meant), meant.encode()),
     ]
     out, places = b"%PDF-1.4\n", []
     for number, one in enumerate(objects, 1):
         places.append(len(out))
         out += b"%d 0 obj\n%s\nendobj\n" % (number, one)
     rows = b"".join(b"%010d 00000 n \n" % place for place in places)
-    table = b"xref\n0 6\n0000000000 65535 f \n%s" % rows
-    out += b"%strailer << /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (table, len(out))
+    table = b"xref\n0 7\n0000000000 65535 f \n%s" % rows
+    out += b"%strailer << /Size 7 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (table, len(out))
     if encrypt is None:
         return out
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(out)))
@@ -101,6 +105,25 @@ def test_a_pdf_is_read_page_by_page() -> None:
         "tides.pdf", pdf("The tide comes at nine.")
     )
     assert "nine" in block("tides.pdf", pdf("nine", encrypt=""))  # protected against printing only
+
+
+@pytest.mark.parametrize(("a", "text"), [("00e4", "ä"), ("d83dde00", "😀"), ("d83d", "�")])
+def test_of_a_pdf_only_whole_characters_are_taken(a: str, text: str) -> None:
+    assert f"\n```\nt{text}n\n```" in block("tan.pdf", pdf("tan", a=a))
+
+
+def test_a_pdf_that_the_server_has_no_room_for_is_said() -> None:
+    async def test() -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with pytest.raises(PawlError, match="no room for that now"):
+                await block_of("a.pdf", pdf_content, PdfReader(), "ann")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    pdf_content = pdf("x")
+    asyncio.run(test())
 
 
 def test_ones_pdfs_keep_nobody_else_waiting() -> None:
@@ -171,6 +194,10 @@ def test_a_file_goes_with_a_message_and_is_folded_there(
         attach(tab, "photo.png")
         expect(tab.page.get_by_text("photo.png is a picture")).to_be_visible()
         expect(tab.box).to_have_value("What do nails cost?")
+        tab.page.route("**/queue/join*", _too_large)
+        attach(tab, "tides.pdf")
+        expect(tab.page.get_by_text("tides.pdf could not be read here.")).to_be_visible()
+        tab.page.unroute("**/queue/join*")
         attach(tab, "prices.csv", "tides.pdf")
         first = "File: tides.pdf\n```\nHigh tide at nine.\n```"
         message = f"{first}\n\nFile: prices.csv\n```csv\n{CSV}```\n\nWhat do nails cost?"
@@ -193,6 +220,12 @@ def test_a_file_goes_with_a_message_and_is_folded_there(
         tab.page.get_by_role("button", name="Edit").first.click()
         expect(tab.page.get_by_label("Edit your message")).to_have_value(message)
         context.close()
+
+
+def _too_large(route: Route) -> None:
+    """As a proxy answers that takes no such body."""
+    is_file = "attach" in (route.request.post_data or "")
+    route.fulfill(status=413, body="too large") if is_file else route.continue_()
 
 
 def _said(completion: Any) -> str:
