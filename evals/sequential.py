@@ -1,7 +1,8 @@
 """Stopping a benchmark early without changing one's mind: tests by betting, valid at every look.
 
-The items of a benchmark come in a random order. A gambler bets on each item's difference before
-it is seen, in a game that is fair or worse if the null hypothesis holds; then the chance that the
+The items of a benchmark come in a random order. A gambler bets on the difference of each cluster's
+first item before it is seen (:func:`first_of_clusters`; mostly an item is a cluster of its own), in
+a game that is fair or worse if the null hypothesis holds; then the chance that the
 stake is ever multiplied by 1 / alpha is at most alpha (Ville 1939), so one may look after every
 item and stop when that has happened. The bets are those of Waudby-Smith and Ramdas 2024
 (*Estimating means of bounded random variables by betting*, JRSS B 86, section 4; arXiv 2010.09686),
@@ -65,6 +66,19 @@ def first_rejection(differences: Sequence[float], mean: float, alpha: float) -> 
     return int(hits[0]) + 1 if len(hits) else None
 
 
+def first_of_clusters(differences: Sequence[float], clusters: Sequence[str]) -> list[float]:
+    """The difference of each cluster's first item, in their order.
+
+    Only these may be bet on. Items of a cluster tend to flip together, so the later ones are known
+    beforehand: at a true loss of the margin 7 % of benchmarks passed at a level of 2 % with three
+    items a cluster that flip alike, 19 % with ten. Each cluster counts once here, however large.
+    """
+    first: dict[str, float] = {}
+    for difference, cluster in zip(differences, clusters, strict=True):
+        first.setdefault(cluster, difference)
+    return list(first.values())
+
+
 def early_p(differences: Sequence[float], mean: float) -> float:
     """The p-value that the mean is above ``mean``, valid whenever one looks: what was
     shown once stays shown, whatever comes later."""
@@ -109,6 +123,7 @@ class Watch:
                 if before is None or item.score is None:
                     return "open"
                 differences.append(item.score - before)
+            differences = first_of_clusters(differences, [item.cluster for item in items])
             if early_p(differences, -reference.margin_of(benchmark)) <= level:
                 passed += 1
             elif early_p([-one for one in differences], 0.0) <= level / self.n_benchmarks:

@@ -12,7 +12,7 @@ import numpy as np
 from evals.gate import decide
 from evals.reasons import BenchmarkVerdict, GateRules
 from evals.score import read_watch
-from evals.sequential import Reference, Watch, early_p, first_rejection
+from evals.sequential import Reference, Watch, early_p, first_of_clusters, first_rejection
 from evals.suites import in_rounds
 from pawl.files import write_json
 from pawl.schemas import ItemScore
@@ -55,6 +55,32 @@ def test_that_all_items_were_scored_is_no_proof() -> None:
     assert sum(one.passed for one in found) <= 8  # every second one, where its own items are all
     for one in found:  # the sentence of a loss says its interval too
         assert one.p_worse_holm > 0.05 or one.upper < 0
+
+
+def test_items_that_flip_together_are_bet_on_once() -> None:
+    """A true loss of the margin in clusters of ten items, which are all lost or won at once."""
+    rng = np.random.default_rng(3)
+    n_passed = 0
+    for _ in range(60):
+        change = rng.choice([-1.0, 0.0, 1.0], size=60, p=[0.1, 0.85, 0.05])
+        places = rng.permutation(600)
+        before = [ItemScore("a", str(i), float(change[i // 10] < 1), str(i // 10)) for i in places]
+        after = [
+            replace(item, score=item.score + change[i // 10], detail={"order": n, "drawn": 601})
+            for n, (i, item) in enumerate(zip(places, before, strict=True))
+            if item.score is not None
+        ]
+        watch = Watch((Reference({("a", i.item_id): i.score for i in before}, 0.05),), 0.05, 1)
+        passed = watch.look("a", after) == "no worse"
+        assert decide(before, after, GateRules(0.05, 0.2), None).benchmarks[0].passed == passed
+        n_passed += passed
+    assert n_passed <= 1 + 2  # 2 %, and two standard errors
+
+
+def test_items_without_a_cluster_are_each_bet_on() -> None:
+    differences = [0.0, -1.0, 1.0, 0.0]
+    assert first_of_clusters(differences, ["1", "2", "3", "4"]) == differences
+    assert first_of_clusters(differences, ["x", "y", "x", "y"]) == [0.0, -1.0]
 
 
 def test_a_watch_says_when_no_more_items_are_needed() -> None:
