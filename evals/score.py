@@ -37,7 +37,7 @@ from pawl.schemas import ItemScore, utc_now
 
 ITEMS, MANIFEST = "items.jsonl", "manifest.json"
 BASE = "base"  # whose weights the challenger has, in place of an adapter's folder
-FORMAT = 11  # goes up when the same inputs would score otherwise
+FORMAT = 12  # goes up when the same inputs would score otherwise
 
 Progress = Callable[[str, int, int], None]
 

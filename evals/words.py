@@ -53,6 +53,13 @@ _MAGNIFIED = re.compile(
 _COMPARISONS = {"<": "under", ">": "over", "≤": "at most", "≥": "at least"}
 _COMPARED = re.compile(r"(?<![-=<>])([<>≤≥])\s?(?=[$€£₹¥]?[-+]?\d)")
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|ère|ème|eme|e|º|ª)\b")
+# What is written with a zero in front, or ends with one after a point, is a code or a version: 0041
+# is not 41, 3.10 not 3.1. Not so a day or a month (05/03, 03月), nor groups of thousands.
+_CODE = re.compile(r"0\d[\d ']*|\d+\.(?!\d{3}$)\d*0")
+_CODE_WITH_POINT = re.compile(r"\d+\.\d*0")  # where a point groups no thousands
+_POINTED = re.compile(r"[-+]?\d+(?:\.\d+){2,}")
+_GROUPED = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+")
+_DATED = re.compile(r"0\d(?=[/-]\d|[年月日号])|(?<=\d[/-])0\d(?!\d)")
 _HAN_NUMERAL = re.compile("[零〇一二两三四五六七八九十百千万亿]+")
 _IS_HAN_NUMBER = re.compile("[零〇二两三四五六七八九十]|一[百千万亿]")  # a lone 一 is mostly a word
 _HAN_DIGITS = {sign: n for n, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
@@ -140,6 +147,8 @@ def tokens(text: str, language: str) -> list[Token]:
             end = ordinal.end()
         unit, end = _unit_after(lower, end)
         unit = unit or _unit_before(lower, match.start())
+        if unit is None and _is_code(match, language):
+            digits = re.sub("[ ']", "", match[0]).removeprefix("+")
         found.append(Token(match[0], digits, digits, is_number=True, unit=unit))
     return found
 
@@ -198,10 +207,21 @@ def _han_value(numeral: str) -> str:
     return str(total + section + digit)
 
 
+def _is_code(found: re.Match[str], language: str) -> bool:
+    """Whether zeros of the number, which counts nothing, say something."""
+    plain = found[0].lstrip("+-")
+    if _DATED.match(found.string, found.start()):
+        return False
+    return bool(
+        _CODE.fullmatch(plain)
+        or (language in _DECIMAL_POINT and _CODE_WITH_POINT.fullmatch(plain))
+    )
+
+
 def _canonical(number: str, language: str) -> str:
     """Digits with a decimal point, without groups and without zeros that say nothing."""
-    if ":" in number:
-        return number
+    if ":" in number or (_POINTED.fullmatch(number) and not _GROUPED.fullmatch(number)):
+        return number  # a time; a version, an address
     number = number.replace(" ", "").replace("'", "").removeprefix("+")
     marks = [sign for sign in number if sign in ".,"]
     if len(marks) > 1:  # groups; another last one is the decimal mark
@@ -217,7 +237,10 @@ def _canonical(number: str, language: str) -> str:
 
 def _magnified(found: re.Match[str], language: str) -> str:
     """``1.2 million`` is 1200000."""
-    value = Decimal(_canonical(found[1], language)) * 10 ** _MAGNITUDES[found[2].casefold()]
+    digits = _canonical(found[1], language)
+    if digits.count(".") > 1:
+        return found[0]
+    value = Decimal(digits) * 10 ** _MAGNITUDES[found[2].casefold()]
     return f"{value.normalize() + 0:f}"
 
 
