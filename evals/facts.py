@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from evals.words import (
     ADVERBIALS,
     AGENTS,
+    ARTICLES,
     COPULAS,
     DEFINITE,
     EITHER,
+    GOALS,
     KEYS,
     NO,
     PASSIVES,
+    SOURCES,
     YES,
     Key,
     Token,
@@ -35,6 +38,7 @@ _ORDER_ASKED = re.compile(
     r"pasos)\b|顺序|步骤|排序|排列",
     re.IGNORECASE,
 )
+_A_IS_TO = frozenset(("es", "it"))  # languages in which "a" is a preposition only
 _OPENING = {
     "zh": r"\s*(不是|不对|不|否|是的|是|对)(?:的)?\s*(?:[，。,.!！]|$)",
     "": r"\s*([^\W\d_]+)\b\s*(?:[,.:;!–—-]|$)",
@@ -132,7 +136,8 @@ def says(answer: str, item: Item, wanted: Sequence[Token] | None = None) -> bool
     - Nothing else is there but tokens of the prompt, little words and words that introduce an
       answer: above all nothing of the flagged answer, unless denied (*Canberra, not Sydney*).
     - Both deny equally often; no *or* that the correction lacks.
-    - The shared tokens stand in the same order, or their order can't matter (:func:`_order_fits`).
+    - The shared tokens stand in the same order, or their order can't matter (:func:`_order_fits`),
+      and none goes the other way (:func:`_same_directions`).
     """
     key, language = item.key or KEYS[0], item.language
     wanted = item.correction if wanted is None else wanted
@@ -167,7 +172,33 @@ def says(answer: str, item: Item, wanted: Sequence[Token] | None = None) -> bool
         return False
     if not core and missing != list(needed[: len(missing)]):
         return False  # "They are not blind" says "Bats are not blind", "They are not bats" doesn't
+    if not _same_directions(given, wanted, key, item):
+        return False
     return _order_fits(given, list(wanted), core, key, item)
+
+
+def _same_directions(
+    given: Sequence[Token], wanted: Sequence[Token], key: Key, item: Item
+) -> bool:
+    """Whether nothing that the correction comes from (*from Bern*) is where the answer goes to, or
+    the other way round."""
+    told, needed = _directions(given, key, item), _directions(wanted, key, item)
+    return all(ways <= needed.get(token, ways) for token, ways in told.items())
+
+
+def _directions(found: Sequence[Token], key: Key, item: Item) -> dict[str, set[bool]]:
+    """Of each telling token with *from* or *to* before it, articles between: whether it is *to*."""
+    goals = GOALS | {"a"} if item.language in _A_IS_TO else GOALS
+    ways: dict[str, set[bool]] = {}
+    way: bool | None = None
+    for token in found:
+        if token.folded in SOURCES | goals:
+            way = token.folded in goals
+        elif token.folded not in ARTICLES:
+            if way is not None and item.telling([token]):
+                ways.setdefault(key(token), set()).add(way)
+            way = None
+    return ways
 
 
 def _is_allowed(token: Token, key: Key, right: set[str], asked: set[str], item: Item) -> bool:

@@ -26,6 +26,8 @@ DENIALS, EITHER, YES, NO = (_ROLES[name] for name in ("denial", "either", "yes",
 COPULAS, DEFINITE = _ROLES["copula"], _ROLES["definite"]
 AGENTS = _ROLES["agent"]  # before who did it, in the passive
 PASSIVES = _ROLES["passive"]
+SOURCES, GOALS = _ROLES["source"], _ROLES["goal"]
+ARTICLES = DEFINITE | _ROLES["indefinite"]
 ADVERBIALS = _ROLES["adverbial"]  # before when or where, at the beginning
 _MAGNITUDES = {
     name: power for power, names in _DATA["magnitudes"].items() for name in names.split()
