@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+from evals.signs import same_signs
 from evals.words import (
     ADVERBIALS,
     AGENTS,
@@ -137,7 +138,8 @@ def says(answer: str, item: Item, wanted: Sequence[Token] | None = None) -> bool
       answer: above all nothing of the flagged answer, unless denied (*Canberra, not Sydney*).
     - Both deny equally often; no *or* that the correction lacks.
     - The shared tokens stand in the same order, or their order can't matter (:func:`_order_fits`),
-      and none goes the other way (:func:`_same_directions`).
+      none goes the other way (:func:`_same_directions`), and signs are the same
+      (:func:`evals.signs.same_signs`).
     """
     key, language = item.key or KEYS[0], item.language
     wanted = item.correction if wanted is None else wanted
@@ -172,14 +174,12 @@ def says(answer: str, item: Item, wanted: Sequence[Token] | None = None) -> bool
         return False
     if not core and missing != list(needed[: len(missing)]):
         return False  # "They are not blind" says "Bats are not blind", "They are not bats" doesn't
-    if not _same_directions(given, wanted, key, item):
+    if not _same_directions(given, wanted, key, item) or not same_signs(given, wanted, key):
         return False
     return _order_fits(given, list(wanted), core, key, item)
 
 
-def _same_directions(
-    given: Sequence[Token], wanted: Sequence[Token], key: Key, item: Item
-) -> bool:
+def _same_directions(given: Sequence[Token], wanted: Sequence[Token], key: Key, item: Item) -> bool:
     """Whether nothing that the correction comes from (*from Bern*) is where the answer goes to, or
     the other way round."""
     told, needed = _directions(given, key, item), _directions(wanted, key, item)

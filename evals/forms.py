@@ -10,6 +10,7 @@ from textwrap import dedent
 from typing import Any
 
 from evals.facts import asks_order
+from evals.signs import signs_of
 from evals.words import language_of, tokens
 
 FENCE = re.compile(r"```[\w+#-]*\n?(.*?)```", re.DOTALL)
@@ -25,8 +26,9 @@ _ITEM = re.compile(r"^\s*(?:([-*•–])|(\d+|[a-z])([.)]))\s+(.*\S)\s*$")
 def same_format(answer: str, correction: str, flagged: str, prompt: str) -> bool:
     language = language_of(f"{prompt} {correction}")
 
-    def cell(text: str) -> list[tuple[str, str | None]]:
-        return [(t.folded, t.unit) for t in tokens(text, language)]
+    def cell(text: str) -> list[tuple[str, str | None, str]]:
+        found = tokens(text, language)
+        return [(t.folded, t.unit, sign) for t, sign in zip(found, signs_of(found), strict=True)]
 
     def is_reordered(wrong: str) -> bool:
         """Whether it has the items of the correction in another order, as a list or in a line."""

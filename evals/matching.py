@@ -34,6 +34,7 @@ from typing import Literal
 
 from evals.facts import Item, is_inside, opened, says
 from evals.forms import FENCE, SPAN, json_value, list_items, same_code, same_format, table_cells
+from evals.signs import same_signs
 from evals.words import (
     COPULAS,
     KEYS,
@@ -195,14 +196,16 @@ def _option_of(text: str, item: Item) -> str | None:
         if (letter := (place[1] or place[2]).upper()) in item.options
     ]
     letters = {letter for letter, _ in found}
-    plain = [t.folded for t in tokens(text, item.language)]
+    given = tokens(text, item.language)
+    plain = [t.folded for t in given]
     named = {
         letter
         for letter, option in item.options.items()
-        if is_inside([t.folded for t in tokens(option, item.language)], plain)
+        for words in [tokens(option, item.language)]
+        if is_inside([t.folded for t in words], plain) and same_signs(given, words, KEYS[1])
     }
     both = letters | named
-    if len(both) != 1 or any(map(is_denial, tokens(text, item.language))):
+    if len(both) != 1 or any(map(is_denial, given)):
         return None
     if not named and all(may_be_word for _, may_be_word in found):
         return None

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -28,6 +29,7 @@ AGENTS = _ROLES["agent"]  # before who did it, in the passive
 PASSIVES = _ROLES["passive"]
 SOURCES, GOALS = _ROLES["source"], _ROLES["goal"]
 ARTICLES = DEFINITE | _ROLES["indefinite"]
+OPERATORS = {name: sign for sign, names in _DATA["operators"].items() for name in names.split()}
 ADVERBIALS = _ROLES["adverbial"]  # before when or where, at the beginning
 _MAGNITUDES = {
     name: power for power, names in _DATA["magnitudes"].items() for name in names.split()
@@ -77,6 +79,8 @@ class Token:
     stem: str  # also without accents and endings
     is_number: bool = False
     unit: str | None = None
+    before: str = ""  # between it and its neighbours, as written
+    after: str = ""
 
 
 WORD_BYTES = 10  # of UTF-8: a word where words are not spaced
@@ -135,6 +139,7 @@ def tokens(text: str, language: str) -> list[Token]:
     if len(lower) != len(text):  # a letter whose small form is two
         text = lower
     found: list[Token] = []
+    places: list[tuple[int, int]] = []
     end = 0
     for match in _TOKEN.finditer(text):
         if match.start() < end:  # was read as a unit
@@ -143,6 +148,7 @@ def tokens(text: str, language: str) -> list[Token]:
         if match["number"] is None:
             raw, folded = match[0], lower[match.start() : end]
             found.append(Token(raw, folded, _stem(folded, language)))
+            places.append((match.start(), end))
             continue
         digits, unit = _canonical(match[0], language), None
         if ordinal := _ORDINAL.match(lower, end):
@@ -152,7 +158,18 @@ def tokens(text: str, language: str) -> list[Token]:
         if unit is None and _is_code(match, language):
             digits = re.sub("[ ']", "", match[0]).removeprefix("+")
         found.append(Token(match[0], digits, digits, is_number=True, unit=unit))
-    return found
+        places.append((match.start() + match[0].startswith("+"), end))
+    return _with_gaps(found, places, text)
+
+
+def _with_gaps(found: list[Token], places: list[tuple[int, int]], text: str) -> list[Token]:
+    text += "\n"  # so that a sign at the end is known from one before the next word
+    starts, ends = [*(start for start, _ in places), len(text)], [0, *(end for _, end in places)]
+    gaps = [text[end:start] for start, end in zip(starts, ends, strict=True)]
+    return [
+        replace(token, before=before, after=after)
+        for token, (before, after) in zip(found, pairwise(gaps), strict=True)
+    ]
 
 
 def units_of(text: str, language: str) -> set[str]:
@@ -215,8 +232,7 @@ def _is_code(found: re.Match[str], language: str) -> bool:
     if _DATED.match(found.string, found.start()):
         return False
     return bool(
-        _CODE.fullmatch(plain)
-        or (language in _DECIMAL_POINT and _CODE_WITH_POINT.fullmatch(plain))
+        _CODE.fullmatch(plain) or (language in _DECIMAL_POINT and _CODE_WITH_POINT.fullmatch(plain))
     )
 
 
