@@ -37,8 +37,10 @@ from evals.forms import FENCE, SPAN, json_value, list_items, same_code, same_for
 from evals.signs import same_signs
 from evals.words import (
     COPULAS,
+    EXCEPTING,
     KEYS,
     NO,
+    REFUTING,
     YES,
     Token,
     is_denial,
@@ -207,9 +209,26 @@ def _option_of(text: str, item: Item) -> str | None:
     both = letters | named
     if len(both) != 1 or any(map(is_denial, given)):
         return None
+    if _is_refuted(plain, item.options[next(iter(both))], item):
+        return None
     if not named and all(may_be_word for _, may_be_word in found):
         return None
     return both.pop()
+
+
+def _is_refuted(plain: Sequence[str], option: str, item: Item) -> bool:
+    """Whether a text may say that the option isn't it: *A is wrong*, *all but A*, and *A, but ...*,
+    which can't be told from that. Not where the wrong one is asked for (*Which is false?*); words
+    of the option itself (*B) False*) are none of this."""
+
+    def words(text: str) -> Counter[str]:
+        return Counter(t.folded for t in tokens(text, item.language))
+
+    asked = Counter(t.folded for t in item.prompt)
+    for other in item.options.values():
+        asked -= words(other)
+    telling = EXCEPTING if asked.keys() & REFUTING else EXCEPTING | REFUTING
+    return bool(telling & (Counter(plain) - words(option)).keys())
 
 
 def _may_be_word(found: re.Match[str], language: str) -> bool:

@@ -24,6 +24,7 @@ _LITTLE, _FILLER = (
 )
 _ROLES = {name: frozenset(words.split()) for name, words in _DATA["roles"].items()}
 DENIALS, EITHER, YES, NO = (_ROLES[name] for name in ("denial", "either", "yes", "no"))
+REFUTING, EXCEPTING = _ROLES["refuting"], _ROLES["excepting"]  # an option that isn't the answer
 COPULAS, DEFINITE = _ROLES["copula"], _ROLES["definite"]
 AGENTS = _ROLES["agent"]  # before who did it, in the passive
 PASSIVES = _ROLES["passive"]
