@@ -40,7 +40,7 @@ from evals.people import Pair, PeopleEvidence, holdout_verdict, kept_verdict
 from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict, KeptVerdict
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import CONTROLS, KEPT, PLACEBO, is_of_people
-from evals.sequential import EARLY_SHARE, early_p, first_of_clusters
+from evals.sequential import EARLY_SHARE, clusters_of, early_p
 from evals.statistics import (
     Estimate,
     chance_level,
@@ -367,9 +367,11 @@ def _tests(group: list[Pair], compared: _Compared, margin: float, alpha: float) 
             p_noninferior = p_above(compared.estimate, -margin)
     if None in order:
         return _Tests(p_noninferior, p_worse, n_drawn)
-    scored = sorted(zip(order, compared.differences, compared.clusters, strict=True))
-    differences = first_of_clusters([d for _, d, _ in scored], [c for *_, c in scored])
-    early, early_worse = early_p(differences, -margin), early_p([-d for d in differences], 0.0)
+    places = sorted(range(n), key=cast("list[int]", order).__getitem__)
+    differences = [compared.differences[i] for i in places]
+    clusters = clusters_of([group[i][1] for i in places])
+    early = early_p(differences, -margin, clusters)
+    early_worse = early_p([-d for d in differences], 0.0, clusters)
     return _Tests(
         min(1.0, early / EARLY_SHARE, p_noninferior / (1 - EARLY_SHARE)),
         min(1.0, early_worse / EARLY_SHARE, p_worse / (1 - EARLY_SHARE)),

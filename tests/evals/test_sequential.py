@@ -12,7 +12,7 @@ import numpy as np
 from evals.gate import decide
 from evals.reasons import BenchmarkVerdict, GateRules
 from evals.score import read_watch
-from evals.sequential import Reference, Watch, early_p, first_of_clusters, first_rejection
+from evals.sequential import Reference, Watch, early_p, first_rejection
 from evals.suites import in_rounds
 from pawl.files import write_json
 from pawl.schemas import ItemScore
@@ -57,7 +57,7 @@ def test_that_all_items_were_scored_is_no_proof() -> None:
         assert one.p_worse_holm > 0.05 or one.upper < 0
 
 
-def test_items_that_flip_together_are_bet_on_once() -> None:
+def test_items_that_flip_together_show_no_more_than_they_may() -> None:
     """A true loss of the margin in clusters of ten items, which are all lost or won at once."""
     rng = np.random.default_rng(3)
     n_passed = 0
@@ -77,10 +77,13 @@ def test_items_that_flip_together_are_bet_on_once() -> None:
     assert n_passed <= 1 + 2  # 2 %, and two standard errors
 
 
-def test_items_without_a_cluster_are_each_bet_on() -> None:
-    differences = [0.0, -1.0, 1.0, 0.0]
-    assert first_of_clusters(differences, ["1", "2", "3", "4"]) == differences
-    assert first_of_clusters(differences, ["x", "y", "x", "y"]) == [0.0, -1.0]
+def test_few_clusters_of_many_items_end_early_too() -> None:
+    """As MMLU's 14,000 items of 57 subjects."""
+    rng = np.random.default_rng(4)
+    differences = rng.choice([-1.0, 0.0, 1.0], size=3_200, p=[0.1, 0.8, 0.1]).tolist()
+    subjects = [str(one) for one in rng.integers(57, size=3_200)]
+    assert early_p(differences, -0.05, subjects) <= 0.02
+    assert early_p(differences[:99], -0.05, subjects[:99]) == 1.0
 
 
 def test_a_watch_says_when_no_more_items_are_needed() -> None:
