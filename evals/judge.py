@@ -237,8 +237,9 @@ async def _compare(settings: JudgeSettings, questions: Sequence[Question]) -> li
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     slots = asyncio.Semaphore(settings.max_concurrent_requests)
     async with httpx.AsyncClient(
-        headers=headers, timeout=settings.timeout_seconds, follow_redirects=False, trust_env=False
-    ) as client:
+        headers=headers, timeout=settings.timeout_seconds, follow_redirects=False, trust_env=False,
+        verify=httpx.create_ssl_context(),  # by SSL_CERT_FILE, which trust_env=False leaves out
+    ) as client:  # fmt: skip
         by_plugin = _Plugin(settings) if settings.plugin else None
 
         async def ask(question: Question, first: str, second: str) -> Choice | str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import random
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from evals.judge import Answer, Choice, Question, agree, compare, judge_night, v
 from pawl.errors import PawlError
 from pawl.schemas import ItemScore
 from pawl.settings import JudgeSettings, load_settings
+from tests.deploy.proxies import make_certificate
 
 Rule = Callable[[str, str], str]  # two answers, as they were shown, to a reply
 
@@ -127,6 +130,19 @@ def test_both_orders_must_agree(serve: Serve) -> None:
     # One that always takes the place in front says nothing.
     (answer,) = compare(serve(lambda *_: "[[1]]").settings(), [ask("right", "wrong")])
     assert (answer.choice, answer.in_order, answer.exchanged) == ("tie", "first", "second")
+
+
+def test_a_judge_with_a_certificate_of_ones_own_authority(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    server, context = serve(honest), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    settings = server.settings(url=f"https://127.0.0.1:{server.server.server_port}/v1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    (answer,) = compare(settings, [ask("right", "wrong")])
+    assert answer.choice == "first"
 
 
 def test_an_answer_that_names_its_place_gains_nothing(serve: Serve) -> None:
