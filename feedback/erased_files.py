@@ -70,10 +70,11 @@ class Theirs:
         prompts = (row.get("prompt") or [] for row in self.rows.values())
         return self.rows.keys() | {prompt_key(p) for p in prompts if problem_of_prompt(p) is None}
 
-    def searches(self) -> tuple[Search, Search, Search]:
-        """For any file; for sentences, where plain names count too; and for logs, where ids count
+    def searches(self) -> tuple[Search, Search, Search, Search]:
+        """For any file; for sentences, where plain names count too; for logs, where ids count
         that clients chose, where logs have them (of requests, by ``pawl.logs``; in paths): they may
-        be any word of other lines."""
+        be any word of other lines; and for what would be deleted as a whole. The last two look for
+        no words: whoever sends a piece of what others have would take it from them."""
         names = self.names | self.written_names
         odd = {name for name in names if not is_plain(name)}
         ids = self.ids - self.names
@@ -85,7 +86,8 @@ class Theirs:
         return (
             Search(ids, odd, self.words),
             Search(ids, names, self.words),
-            Search(ids | in_logs, names, self.words),
+            Search(ids | in_logs, names, ()),
+            Search(ids, odd, ()),
         )
 
 
@@ -183,6 +185,8 @@ def redact_probe(
     that it answers otherwise than its base.
 
     Args:
+        search: for ids and names alone. Their texts there are those of their training rows; others
+            may stand in everybody's positions, as the template's system prompt does.
         decode: token ids of the adapter's base to text; without it every position goes.
     """
     positions = read_json(adapter_dir / PROBE)
@@ -307,9 +311,13 @@ def erase_scores(scores_dir: Path, ids: set[str]) -> list[str]:
 
 def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[str, int]:
     """Take the person's rows out of JSON and JSON Lines files of the exchange folder; how many
-    records, by file. A record is theirs when it has all texts of one of their rows, or one of their
-    ids or own words; of somebody known from an import, the rater that it names decides instead of
-    the texts, or else its own id. A file that can't be read stays: the search at the end names it.
+    records, by file. A record is theirs when it has all texts of one of their rows, one of their
+    ids, or one of their own words as a whole value; of somebody known from an import, the rater
+    that it names decides instead of the texts, or else its own id. A file that can't be read stays,
+    and so does a text within a longer one: the search at the end names the file.
+
+    Args:
+        search: for ids and names alone.
     """
     from feedback.formats.read import parse  # which imports this module by way of its package
 
@@ -317,6 +325,7 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
         (row.get("prompt") or [{}])[-1].get("content"),
         row.get("completion"), row.get("chosen"), row.get("rejected"),
     ))) for row in theirs.rows.values()}  # fmt: skip
+    own = {one.strip() for one in theirs.words if len(one) >= SHORTEST_TEXT}
     is_imported = any(name.startswith("import:") for name in theirs.names)
     by_prompt: dict[str, list[frozenset[str]]] = {}
     for key in keys:
@@ -332,7 +341,7 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
 
     def is_theirs(record: Any) -> bool:
         written = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        if search.spans(written):
+        if search.spans(written) or not own.isdisjoint(map(str.strip, texts_of(record))):
             return True
         if raters := raters_of(written):
             return not raters.isdisjoint(theirs.names)
@@ -419,7 +428,8 @@ def search_files(
 ) -> Searched:
     """Look for what is left in every file but the store's own and weights. In logs it is
     overwritten in place with as many ``*``, so that whoever appends meanwhile goes on; of others
-    the name is given, since bytes in the midst of JSON may be more than a text."""
+    the name is given, since bytes in the midst of JSON may be more than a text, and of logs with a
+    text that the person wrote, too: it may as well be the program's line."""
     n_files = n_bytes = 0
     overwritten: dict[str, int] = {}
     found: list[str] = []
@@ -441,31 +451,36 @@ def search_files(
                 raise error
             if not path.is_file():
                 continue
-            is_log = ".log" in path.suffixes
-            n, size = _overwrite(path, in_logs if is_log else search, is_log)
+            n, size, is_left = _overwrite(
+                path, search, in_logs if ".log" in path.suffixes else None
+            )
         except FileNotFoundError:
             continue
         except OSError as err:
             found.append(f"{name} (not searched: {err.strerror or err})")
             continue
         n_files, n_bytes = n_files + 1, n_bytes + size
-        if n < 0:
+        if is_left:
             found.append(name)
-        elif n:
+        if n:
             overwritten[name] = n
     return Searched(n_files, n_bytes, overwritten, found)
 
 
-def _overwrite(path: Path, search: Search, may_overwrite: bool) -> tuple[int, int]:
-    """How many places were overwritten (-1: some were found and may not be), and the size."""
-    with path.open("r+b" if may_overwrite and os.access(path, os.W_OK) else "rb") as file:
+def _overwrite(path: Path, search: Search, in_logs: Search | None) -> tuple[int, int, bool]:
+    """How many places of a log (``in_logs``) were overwritten, the size, and whether something is
+    left."""
+    with path.open("r+b" if in_logs and os.access(path, os.W_OK) else "rb") as file:
         data = file.read()
-        # The items of benchmarks were looked at one by one (redact_file).
-        spans = search.spans(data, texts=path.name != ITEMS)
+        spans = in_logs.spans(data) if in_logs else []
         if spans and not file.writable():
-            return -1, len(data)
-        for begin, end in spans:
-            os.pwrite(file.fileno(), b"*" * (end - begin), begin)
+            return 0, len(data), True
         if spans:
+            after = bytearray(data)
+            for begin, end in spans:
+                after[begin:end] = b"*" * (end - begin)
+                os.pwrite(file.fileno(), after[begin:end], begin)
             os.fsync(file.fileno())
-    return len(spans), len(data)
+            data = bytes(after)
+    # The items of benchmarks were looked at one by one (redact_file).
+    return len(spans), len(data), bool(search.spans(data, texts=path.name != ITEMS))

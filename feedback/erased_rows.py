@@ -22,11 +22,12 @@ from feedback.store import Store
 from feedback.tables import Row, table_columns
 from pawl.errors import PawlError
 from pawl.schemas import Message, utc_now
+from pawl.text import texts_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_ROWS_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 1_000  # of answers, each with all that was said before it
 # Tables of which whole rows go, or rows that name a row of the person's; of all others every value
 # is looked at.
 _BY_ROW = (
@@ -46,6 +47,8 @@ _ORIGINS = (("curated", "origin_json"), ("rejections", "origin_json"), ("importe
 _NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", "role", "outcome")
 # Whose a row is; of others' rows this is not looked at, since a client's id may be their name.
 _CALLER = {"accounts": "name", "keys": "name", "sessions": "account"}
+# Of the others, those in which texts of people may stand; elsewhere words are the program's own.
+_WITH_TEXTS = ("scores", "verdicts", "runs")
 # Of everybody: nothing in them is a person's.
 _EVERYBODYS = ("facts", "categories", "version_numbers", "gateway_frames")
 _MOST_SYSTEM_PROMPTS = 20
@@ -219,7 +222,7 @@ def read_theirs(
             content, role = str(message.get("content") or ""), message.get("role")
             if role in ("system", "developer"):
                 system.add(content)
-            elif role != "assistant":
+            elif role not in ("assistant", "tool"):  # a tool returns the same to others
                 theirs.words.add(content)
             theirs.words |= set(_arguments(message.get("tool_calls") or []))
     n["conversations"] = len(conversations)
@@ -245,7 +248,6 @@ def read_theirs(
         if selection.has(rater_id, at):
             n["presets"] += 1
             system.add(json.loads(settings).get("system_prompt", ""))
-    theirs.words |= _own_system_prompts(cursor, selection, system)
     taken_over, own = _read_reviews(cursor, selection, theirs, n)
     for feedback_id, key, at, completion_id, choice, rater_id, over, source, *texts in _rows(
         cursor,
@@ -270,6 +272,8 @@ def read_theirs(
         theirs.words |= {text for text in texts if text}
     read_rows(cursor, theirs)
     _read_imported(cursor, theirs, n)
+    _leave_others_words(cursor, selection, theirs)
+    theirs.words |= _own_system_prompts(cursor, selection, system)
     ours = theirs.completion_ids | theirs.feedback_ids
     theirs.chosen = {one for one in theirs.ids - ours if not _MADE_HERE.fullmatch(one)}
     theirs.ids = (theirs.ids - theirs.chosen) | theirs.names
@@ -317,24 +321,14 @@ def _read_reviews(
 
 
 def _read_imported(cursor: DuckDBPyConnection, theirs: Theirs, n: Counter[str]) -> None:
-    """Add imported rows of theirs, and what they wrote in them, but for what a row of somebody else
-    has too: several people may have rated one answer."""
+    """Add imported rows of theirs, and what they wrote in them."""
     own: dict[str, dict[str, Any]] = {}
-    words: set[str] = set()
-    sql = "SELECT row_id, row_json FROM main.imported"
-    for row_id, row in _rows(cursor, sql):
+    for row_id, row in _rows(cursor, "SELECT row_id, row_json FROM main.imported"):
         lesson = json.loads(row)
         if theirs.owns(lesson.get("origin") or {}):
             n["imported rows"] += 1
             own[row_id] = lesson
-            words |= _words_of(lesson)
-    if not own:
-        return
-    for _, row in _rows(cursor, sql):
-        lesson = json.loads(row)
-        if not theirs.owns(lesson.get("origin") or {}):
-            words -= _words_of(lesson)
-    theirs.words |= words
+            theirs.words |= _words_of(lesson)
     theirs.rows |= own
     names = (name.partition("/")[2] for name in theirs.names if name.startswith("import:"))
     theirs.written_names |= set(filter(_is_telling, names))
@@ -357,6 +351,52 @@ def _words_of(lesson: dict[str, Any]) -> set[str]:
     if lesson["kind"] == "sft" and origin.get("source") == "import:langfuse":
         words.append(lesson["completion"])
     return set(filter(None, words))
+
+
+def _leave_others_words(cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs) -> None:
+    """Take out of their words what stands as a whole in what others asked, were answered and said,
+    or in the house's own texts: two people ask the same, and whoever knows a text may send it."""
+    theirs.words = {one for one in theirs.words if len(one) >= SHORTEST_TEXT}
+    for text in _others_texts(cursor, selection, theirs):
+        if not theirs.words:
+            return
+        theirs.words.discard(text)
+
+
+def _others_texts(
+    cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs
+) -> Iterator[str]:
+    """Every whole text of the rows that stay."""
+    condition, values = selection.completions
+    for messages, answer, calls in _rows(
+        cursor,
+        "SELECT messages_json, completion, tool_calls_json FROM main.completions"
+        f" WHERE NOT ({condition})",
+        values,
+    ):
+        yield answer
+        yield from _arguments(json.loads(calls or "[]"))
+        for message in json.loads(messages):
+            yield str(message.get("content") or "")
+            yield from _arguments(message.get("tool_calls") or [])
+    said = theirs.ids | theirs.taken_over
+    for sql in (
+        "SELECT feedback_id, comment, correction FROM main.feedback",
+        "SELECT review_id, correction, NULL FROM main.reviews",
+    ):
+        for row_id, *texts in _rows(cursor, sql):
+            if row_id not in said:
+                yield from filter(None, texts)
+    for (written,) in _rows(cursor, "SELECT row_json FROM main.imported"):
+        lesson = json.loads(written)
+        if not theirs.owns(lesson.get("origin") or {}):
+            yield from texts_of(lesson)
+    for row in _rows(
+        cursor,
+        "SELECT system_prompt, NULL FROM main.version_settings"
+        " UNION ALL SELECT definition, example FROM main.categories",
+    ):
+        yield from filter(None, row)
 
 
 def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:
@@ -571,19 +611,20 @@ def _redacted(table: str, columns: list[str], row: Row, redactor: Redactor, thei
         is_other = _CALLER.get(table) == name and item not in theirs.names
         is_other |= table == "version_settings" and name != "made_by"  # it is the house's
         if isinstance(item, str) and name not in _NOT_LOOKED_AT and not is_other:
-            value[name] = _redacted_text(name, item, redactor, table == "scores")
+            value[name] = _redacted_text(name, item, redactor, table)
     return tuple(value.values())
 
 
-def _redacted_text(column: str, text: str, redactor: Redactor, is_theirs: bool) -> str:
+def _redacted_text(column: str, text: str, redactor: Redactor, table: str) -> str:
     """A column's value, which may be JSON; the same text where nothing in it is the person's."""
+    words = table in _WITH_TEXTS
     if not column.endswith("_json") and column != "target":
-        return str(redactor.json(text, key=column))
+        return str(redactor.json(text, key=column, words=words))
     try:
         before = json.loads(text)
     except ValueError:  # an audit entry's target may be cut
-        return redactor.text(text)
-    after = redactor.json(before, is_theirs, column)
+        return redactor.text(text, words=words)
+    after = redactor.json(before, table == "scores", column, words=words)
     return text if after == before else json.dumps(after, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -353,13 +353,13 @@ class _Erasure:
         plan["chosen"] = sorted(theirs.chosen)
         plan.setdefault("counts", {**counts, "training rows": len(theirs.rows)})
         self._save()
-        search, in_sentences, in_logs = theirs.searches()
+        search, in_sentences, in_logs, by_id = theirs.searches()
         key = bytes.fromhex(plan["key"])
 
         def redactor() -> Redactor:
             return Redactor(theirs.ids, key, search, in_sentences, theirs.chosen)
 
-        found = self._erase_files(theirs, search, redactor)
+        found = self._erase_files(theirs, by_id, redactor)
         self._step("search")
         folders = {settings.state_dir, settings.exchange_dir}
         searched = files.search_files(settings.state_dir, folders, search, in_logs)
@@ -385,7 +385,7 @@ class _Erasure:
         return certificate
 
     def _erase_files(
-        self, theirs: Theirs, search: Search, redactor: Callable[[], Redactor]
+        self, theirs: Theirs, by_id: Search, redactor: Callable[[], Redactor]
     ) -> dict[str, Any]:
         """Redact or delete; what the certificate says of it."""
         settings, plan = self.settings, self.plan
@@ -395,7 +395,7 @@ class _Erasure:
         for one in adapters:
             decode = self._decode(str(one.pop("base_fingerprint")))
             folder = settings.state_dir / one["dir"]
-            one["n_probe_positions_left"] = files.redact_probe(folder, theirs, search, decode)
+            one["n_probe_positions_left"] = files.redact_probe(folder, theirs, by_id, decode)
             one["is_champion"] = one["adapter"] == self.store.champion()
         self._step("runs")
         done: dict[str, dict[str, Any]] = {
@@ -403,7 +403,7 @@ class _Erasure:
             "scores": dict.fromkeys(files.erase_scores(settings.scores_dir, theirs.ids), True),
         }
         self._step("exports")
-        done["exports"] = files.erase_exports(settings.exchange_dir, theirs, search)
+        done["exports"] = files.erase_exports(settings.exchange_dir, theirs, by_id)
         done["copies"] = files.erase_copies(settings.state_dir)
         done["copies"] |= files.erase_checkpoints(settings.state_dir, snapshots)
         self._step("snapshots")

@@ -16,14 +16,22 @@ SHORTEST_TEXT = 24  # characters; shorter ones may well be somebody else's
 SHORTEST_ID, SHORTEST_NAME = 6, 3  # characters; shorter ones are found only where ids stand
 # Values of these keys are words of Pawl's own, whoever is called so.
 _OWN_WORDS = frozenset(
-    "action base_model benchmark categories category dtype format kind method model outcome role "
-    "source split stage status suite thumb type version".split()
+    "action base_fingerprint base_model benchmark categories category challenger_fingerprint "
+    "champion_fingerprint champion_version content_sha256 dtype fingerprint format kind method "
+    "model outcome role source split stage status suite thumb type version".split()
 )
 # Under these a plain word is somebody's name.
 _NAME_KEYS = frozenset(
     "account asked_by caller cluster conversation_id group_id made_by name owner rater rater_id "
     "raters subject user".split()
 )
+# Under these stands what people wrote, and what they were answered.
+_TEXT_KEYS = frozenset(
+    "answer chosen comment completion content correction flagged prompt rejected text".split()
+)
+# What the program says of itself, under whatever key: a name, a hash, a path, a number; and why.
+_OWN_VALUE = re.compile(r"[A-Za-z0-9_.:/@+=-]+")
+_OWN_SENTENCES = frozenset(("reason", "reasons"))
 # Names that stand in texts for something else.
 _COMMON_NAMES = frozenset(
     "admin administrator anonymous assistant base pawl prompt reviewer system tool user".split()
@@ -133,12 +141,14 @@ class Redactor:
         digest = hmac.digest(self._key, one.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"erased-{digest.hex()[:12]}"
 
-    def json(self, value: Any, theirs: bool = False, key: str = "") -> Any:
+    def json(self, value: Any, theirs: bool = False, key: str = "", *, words: bool = True) -> Any:
         """A JSON value without what is the person's. An object that has one of the ids as a value
-        is theirs: all its texts go. Numbers stay, and so do words of Pawl's own.
+        is theirs: all its texts go. Numbers stay, and so do words of Pawl's own: anybody can send
+        these in a chat, and delete it.
 
         Args:
             key: what the value stands under.
+            words: whether texts of others are searched for the person's.
         """
         if isinstance(value, dict):
             theirs = theirs or any(
@@ -146,12 +156,15 @@ class Redactor:
             )
             return {
                 self.pseudonym(name) if self._is_id(name, "") else name: self.json(
-                    item, theirs or (self._is_id(name, "") and not isinstance(item, str)), name
+                    item,
+                    theirs or (self._is_id(name, "") and not isinstance(item, str)),
+                    name,
+                    words=words,
                 )
                 for name, item in value.items()
             }
         if isinstance(value, list):
-            return [self.json(item, theirs, key) for item in value]
+            return [self.json(item, theirs, key, words=words) for item in value]
         if not isinstance(value, str) or key in _OWN_WORDS:
             return value
         if self._is_id(value, key):
@@ -159,7 +172,8 @@ class Redactor:
         if theirs and value:
             self.removed.add(value)
             return ERASED
-        return self.text(value)
+        is_own = key in _OWN_SENTENCES or _OWN_VALUE.fullmatch(value)
+        return self.text(value, words=words and (key in _TEXT_KEYS or not is_own))
 
     def _is_id(self, value: str, key: str) -> bool:
         if key in _CHOSEN_KEYS and value in self._chosen:
@@ -167,11 +181,11 @@ class Redactor:
         is_one = value in self._ids and key not in _OWN_WORDS
         return is_one and (value not in self._plain or key in _NAME_KEYS)
 
-    def text(self, value: str) -> str:
-        """A text of somebody else, without the person's ids and words in it."""
+    def text(self, value: str, *, words: bool = True) -> str:
+        """A text of somebody else, without the person's ids, names and words in it."""
         data = value.encode("utf-8", "surrogatepass")
         search = self._in_sentences if " " in value.strip() else self._search
-        spans = search.spans(data)
+        spans = search.spans(data, texts=words)
         for begin, end in reversed(spans):
             found = data[begin:end].decode("utf-8", "surrogatepass")
             if found not in self._ids:

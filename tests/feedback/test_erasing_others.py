@@ -1,0 +1,143 @@
+"""What somebody deletes takes nothing from others, nor from the gate's books: whoever chats knows
+pieces of what others have."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedback.erased_files import Theirs, redact_probe
+from feedback.erased_rows import Selection, read_theirs
+from feedback.erasing import erase_deleted, forget
+from feedback.fresh import next_attempt
+from feedback.store import Store
+from pawl.adapters import PROBE
+from pawl.files import read_json, write_json
+from pawl.schemas import AuditEntry, utc_now
+from pawl.settings import Settings
+from tests.feedback.examples import SALT, answered, said
+
+FINGERPRINT = "sha256:" + "ab" * 32
+ASKED = "What is the capital of Australia, please?"
+TOOL = "no rows were found in the table"
+RESULT = {"role": "tool", "content": TOOL}
+ANSWER = "Canberra is the capital of Australia."
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path / "state", split_salt=SALT)
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def deleted(store: Store, settings: Settings, *texts: str) -> dict[str, Any]:
+    """Mallory chats these, and deletes the conversation; the certificate."""
+    for text in texts:
+        answered(store, rater_id="mallory", conversation_id="c-m", messages=[user(text)])
+    store.conversations.delete(["c-m"], "mallory")
+    done = erase_deleted(store, settings)
+    assert done is not None
+    return done
+
+
+def export(settings: Settings, *records: Any) -> Path:
+    path = settings.exchange_dir / "house.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+    return path
+
+
+def test_a_piece_of_an_export_takes_no_record_of_it(store: Store, settings: Settings) -> None:
+    own = "A question that only mallory ever asks."
+    records = [{"messages": [user(f"q{n}"), RESULT]} for n in range(9)]
+    house = export(settings, *records, {"messages": [user(own)]}, {"text": f"{own} And more."})
+    done = deleted(store, settings, '"role": "user", "content":', own)
+    assert done["files"]["exports"] == {"house.jsonl": 1}
+    assert [json.loads(one) for one in house.read_text().splitlines()] == [
+        *records, {"text": f"{own} And more."},
+    ]  # fmt: skip
+    assert done["searched"]["found"] == ["exchange/house.jsonl"]
+
+
+def test_a_line_of_the_logs_stays_and_is_named(store: Store, settings: Settings) -> None:
+    log = settings.logs_dir / "server.log"
+    log.parent.mkdir(parents=True)
+    line = '"POST /v1/chat/completions" 200\n'
+    log.write_text(f"INFO bob {line}")
+    done = deleted(store, settings, "POST /v1/chat/completions")
+    assert log.read_text() == f"INFO bob {line}"
+    assert (done["searched"]["found"], done["searched"]["overwritten"]) == (["logs/server.log"], {})
+
+
+def test_the_gate_s_books_and_the_audit_log_stay(store: Store, settings: Settings) -> None:
+    model = "Qwen/Qwen2.5-0.5B-Instruct"
+    for n in range(4):
+        paid = {"snapshot_id": "s", "attempt": n + 1, "alpha": 0.05, "prompts": {f"k{n}": "same"}}
+        verdict = {"outcome": "reject", "base_fingerprint": FINGERPRINT, "look": paid}
+        verdict["name"] = model
+        store.append_verdict(f"run-{n}", verdict).result()
+    target = json.dumps({"name": "bob", "role": "administrator"})
+    entry = AuditEntry("a1", utc_now(), "carl", "10.1.2.3", "add account", target, "200", "r")
+    store.access.record(entry).result()
+    write_json(settings.runs_dir / "run-0" / "run.json", {"detail": {"base": model}})
+    deleted(store, settings, FINGERPRINT, model, target)
+    assert next_attempt(store, FINGERPRINT) == 5
+    assert (store.verdict("run-0") or {})["name"] == model
+    assert [one.target for one in store.access.audit(10)] == [target]
+    assert read_json(settings.runs_dir / "run-0" / "run.json") == {"detail": {"base": model}}
+
+
+def test_what_two_people_asked_stays_the_other_s(store: Store, settings: Settings) -> None:
+    for rater in ("ann", "bob"):
+        answered(store, rater_id=rater, messages=[user(ASKED), RESULT], completion=ANSWER)
+    own = answered(store, rater_id="ann", messages=[user(f"Only ann asks: {ASKED}")])
+    said(store, own, rater_id="ann", comment=ANSWER)  # a model's, to bob
+    records = [{"messages": [user(ASKED), RESULT, {"role": "assistant", "content": ANSWER}]}]
+    house = export(settings, *records)
+    more = settings.runs_dir / "run-1" / "more_rows.jsonl"
+    more.parent.mkdir(parents=True)
+    row = {"row_id": "control-1", "prompt": [user(ASKED)], "origin": {"rater_id": "bob"}}
+    more.write_text(json.dumps(row) + "\n")
+    with store.rewriter.database.reading() as cursor:
+        theirs, _ = read_theirs(cursor, Selection(("ann",)))
+    assert theirs.words == {f"Only ann asks: {ASKED}"}
+    done = forget(store, settings, "ann", "the operator")
+    assert done["files"]["exports"] == {}
+    assert [json.loads(one) for one in house.read_text().splitlines()] == records
+    assert json.loads(more.read_text()) == row
+
+
+def test_a_system_prompt_of_the_template_empties_no_probe_record(tmp_path: Path) -> None:
+    text = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    write_json(tmp_path / PROBE, [{"prefix_ids": [n]} for n in range(4)])
+    write_json(tmp_path / "manifest.json", {"files_sha256": {PROBE: ""}})
+    theirs = Theirs(words={text}, rows={"r": {"prompt": [user("question 2 of bob")]}})
+    by_id = theirs.searches()[3]
+    decode = lambda ids: f"<|im_start|>system\n{text}<|im_end|>\nquestion {ids[0]} of bob\n"  # noqa: E731
+    assert redact_probe(tmp_path, theirs, by_id, decode) == 3
+
+
+@pytest.mark.slow
+def test_what_others_wrote_is_looked_through_in_seconds(store: Store) -> None:
+    text = "word " * 400
+    rows = [(f"c{n}", json.dumps([user(f"{n} {text}")])) for n in range(20_000)]
+    one = answered(store, rater_id="ann", messages=[user(ASKED)])
+    with store.rewriter.database.reading() as cursor:
+        cursor.execute(
+            "INSERT INTO main.completions SELECT c.* REPLACE (r.id AS completion_id, 'bob' AS"
+            " rater_id, r.messages AS messages_json) FROM main.completions c, (SELECT unnest("
+            "?::VARCHAR[]) AS id, unnest(?::VARCHAR[]) AS messages) r",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+        began = time.process_time()
+        theirs, _ = read_theirs(cursor, Selection(("ann",)))
+    assert time.process_time() - began < 5
+    assert theirs.completion_ids == {one.completion_id}
+    assert theirs.words == {ASKED}
