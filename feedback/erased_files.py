@@ -66,7 +66,8 @@ class Theirs:
         )
 
     def row_ids(self) -> set[str]:
-        """What their training rows, and the prompts of these, are called elsewhere."""
+        """What their training rows, and the prompts of these, are called elsewhere. Of prompts that
+        others have too the key is theirs as well (``erased_rows.prompts_of_others``)."""
         prompts = (row.get("prompt") or [] for row in self.rows.values())
         return self.rows.keys() | {prompt_key(p) for p in prompts if problem_of_prompt(p) is None}
 

@@ -544,8 +544,13 @@ def _places_of_nobody(
 ) -> set[int]:
     """The rows that say where a prompt stands which nobody has any more."""
     places = list(_rows(cursor, f"SELECT seq, prompt_key FROM main.places WHERE {between}"))
-    if not places:
-        return set()
+    held = prompts_of_others(cursor, selection, theirs) if places else set()
+    return {int(seq) for seq, key in places if key not in held}
+
+
+def prompts_of_others(cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs) -> set[str]:
+    """Keys of the prompts that somebody else said something about, or that stay for another
+    reason: what the ledger and verdicts say of them stays too."""
     (condition, values), (own, own_values) = selection.completions, selection.feedback
     rated = _rows(
         cursor,
@@ -558,7 +563,7 @@ def _places_of_nobody(
     held |= _prompt_keys(
         one["prompt"] for one in lessons if not theirs.owns(one.get("origin") or {})
     )
-    return {int(seq) for seq, key in places if key not in held}
+    return held
 
 
 def _prompt_keys(prompts: Iterable[list[Message]]) -> set[str]:

@@ -44,6 +44,7 @@ from feedback.erased_rows import (
     changes_of,
     names_of,
     newest_of,
+    prompts_of_others,
     read_theirs,
 )
 from feedback.forgotten import subject_hash
@@ -345,7 +346,9 @@ class _Erasure:
         self.store.forgotten.add(theirs.completion_ids)
         snapshots = files.read_snapshots(settings.snapshots_dir, theirs) | plan.get("snapshots", {})
         files.read_run_rows(settings.runs_dir, theirs)
-        theirs.ids |= theirs.row_ids() | set(plan.get("ids", ()))
+        with self.store.rewriter.database.reading() as cursor:
+            held = prompts_of_others(cursor, self._selection, theirs)
+        theirs.ids |= (theirs.row_ids() - held) | set(plan.get("ids", ()))
         theirs.chosen |= set(plan.get("chosen", ()))
         # Written down before anything goes: a second run may not find them any more.
         plan |= {"snapshots": snapshots, "ids": sorted(theirs.ids)}

@@ -14,7 +14,7 @@ from typing import Any
 
 from feedback import erased_files as files
 from feedback.erased_files import Decode, Theirs
-from feedback.erased_rows import Selection, changes_of, read_rows
+from feedback.erased_rows import Selection, changes_of, prompts_of_others, read_rows
 from feedback.erasing import alone, erase_deleted, while_erasing
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
@@ -74,8 +74,7 @@ def _erase_by_age(
             continue
         theirs = Theirs({one for (one,) in gone}, {one for one, _ in said})
         theirs.ids = theirs.completion_ids | theirs.feedback_ids
-        snapshots |= _erase_rows(store, settings, theirs, decode)
-        theirs.ids |= theirs.row_ids()
+        snapshots |= _erase_rows(store, settings, selection, theirs, decode)
         search, *_ = theirs.searches()
         redactor = Redactor(theirs.ids, secrets.token_bytes(32), search)
         changed = store.rewriter.rewrite(changes_of(selection, redactor, theirs))
@@ -87,15 +86,21 @@ def _erase_by_age(
 
 
 def _erase_rows(
-    store: Store, settings: Settings, theirs: Theirs, decode: Callable[[str], Decode | None]
+    store: Store,
+    settings: Settings,
+    selection: Selection,
+    theirs: Theirs,
+    decode: Callable[[str], Decode | None],
 ) -> dict[str, dict[str, int]]:
     """Take rows that are too old out of snapshots, probe records, runs and kept scores; the
-    snapshots."""
+    snapshots. Adds these rows and their prompts to ``theirs.ids``."""
     with store.rewriter.database.reading() as cursor:
         read_rows(cursor, theirs)
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
     files.read_run_rows(settings.runs_dir, theirs)
-    ids, key = theirs.ids | theirs.row_ids(), secrets.token_bytes(32)
+    with store.rewriter.database.reading() as cursor:
+        theirs.ids |= theirs.row_ids() - prompts_of_others(cursor, selection, theirs)
+    ids, key = theirs.ids, secrets.token_bytes(32)
     search = Search(ids, (), ())
     for one in files.trained_on(settings.state_dir, theirs.n_trained):
         folder, decoded = settings.state_dir / one["dir"], decode(str(one["base_fingerprint"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,23 @@ import pytest
 from feedback.erased_files import Theirs, redact_probe
 from feedback.erased_rows import Selection, read_theirs
 from feedback.erasing import erase_deleted, forget
-from feedback.fresh import next_attempt
+from feedback.fresh import next_attempt, prompts_of_looks
+from feedback.retention import erase_by_age
+from feedback.service import take_snapshot
+from feedback.splits import prompt_key
 from feedback.store import Store
 from pawl.adapters import PROBE
 from pawl.files import read_json, write_json
 from pawl.schemas import AuditEntry, utc_now
-from pawl.settings import Settings
-from tests.feedback.examples import SALT, answered, said
+from pawl.settings import RetentionSettings, Settings
+from tests.feedback.examples import SALT, answered, conversation_in, said
 
 FINGERPRINT = "sha256:" + "ab" * 32
 ASKED = "What is the capital of Australia, please?"
 TOOL = "no rows were found in the table"
 RESULT = {"role": "tool", "content": TOOL}
 ANSWER = "Canberra is the capital of Australia."
+WORDS = ("lantern", "kettle", "harbour", "violin")
 
 
 @pytest.fixture
@@ -112,6 +117,38 @@ def test_what_two_people_asked_stays_the_other_s(store: Store, settings: Setting
     assert done["files"]["exports"] == {}
     assert [json.loads(one) for one in house.read_text().splitlines()] == records
     assert json.loads(more.read_text()) == row
+
+
+@pytest.mark.parametrize("is_by_age", [False, True])
+def test_a_prompt_of_two_that_decided_stays_one_that_decided(
+    store: Store, settings: Settings, is_by_age: bool
+) -> None:
+    """What the ledger and the verdicts call it is the other's, too: it is no fresh evidence."""
+    prompts = [[user(f"{word} is asked about, and {word} alone?")] for word in WORDS]
+    old = f"{datetime.now(UTC) - timedelta(days=31):%Y-%m-%dT%H:%M:%S.%fZ}"
+    for n, prompt in enumerate(prompts):
+        for rater, at in (("ann", old), ("bob", utc_now())):
+            if (rater, n) == ("bob", 0):
+                continue
+            answer = answered(store, rater_id=rater, messages=prompt, completion="wrong",
+                              conversation_id=conversation_in("train"), created_at=at)  # fmt: skip
+            said(store, answer, rater_id=rater, correction=f"right {n}", created_at=at)
+    keys = [prompt_key(one) for one in prompts]
+    paid = {"snapshot_id": take_snapshot(store, settings)["snapshot_id"], "attempt": 1,
+            "alpha": 0.05, "prompts": dict.fromkeys(keys, "fixed")}  # fmt: skip
+    store.append_verdict("r1", {"outcome": "promote", "look": paid}).result()
+    if is_by_age:
+        by_age = settings.model_copy(update={"retention": RetentionSettings(all_days=30)})
+        assert erase_by_age(store, by_age, lambda base: None)["n_answers"] == len(keys)
+    else:
+        forget(store, settings, "ann", "the operator")
+    known, _ = prompts_of_looks(store)
+    assert [one in known for one in keys] == [False, True, True, True]
+    [look], verdict = store.looks(), store.verdict("r1") or {}
+    for prompts_of in (look.prompts, verdict["look"]["prompts"]):
+        assert [one in prompts_of for one in keys] == [False, True, True, True]
+    rows = store.snapshot_rows(take_snapshot(store, settings)["snapshot_id"])
+    assert {row.split for row in rows} == {"train"}
 
 
 def test_a_system_prompt_of_the_template_empties_no_probe_record(tmp_path: Path) -> None:
