@@ -18,8 +18,9 @@ Nothing here writes but the salt, once: the same store gives the same rows. In t
    with an answer that was put aside as private is rejected.
 4. All that is left of one prompt is one story, decided by vote: ``feedback.stories``. An answer
    that ran into its token limit is not learned as it is.
-5. Each content once; nobody owns more than a share of the rows (``feedback.raters.beyond_share``),
-   and each row gets a weight (``feedback.balance``).
+5. Each content once; nobody owns more than a share of the rows, nor of those that test tonight
+   (``feedback.raters.beyond_share``), and each row gets a weight (``feedback.balance``).
+6. What is new tests before it is learned from: ``feedback.fresh.assign``.
 
 Over 400 lines because the rules and their order are read in one place.
 """
@@ -34,6 +35,7 @@ from itertools import pairwise
 from typing import Any
 
 from feedback.balance import weighted
+from feedback.fresh import assign, clusters_to_test, is_test
 from feedback.phrases import suspicious_phrases
 from feedback.raters import FEWEST_RATERS, Raters, beyond_share, distrusted, quarantined
 from feedback.reviews import REASONS, Answered
@@ -84,6 +86,7 @@ def curate(
     released: Collection[str] = (),
     without: Collection[str] = (),
     mended: Collection[str] = (),
+    known: Collection[str] = (),
 ) -> Curated:
     """Turn all current feedback and all imported rows into training rows.
 
@@ -94,6 +97,8 @@ def curate(
             the last time, or that training has seen: their clusters are learned from.
         without: raters that are left out as if they had never said anything.
         mended: ``row_id`` of pairs of a correction that the base has no need of: it answers so.
+        known: keys of prompts that are no fresh evidence; of the others some test first, and what
+            else is said of these waits (``feedback.fresh``).
     """
     salt = store.split_salt(settings.split_salt)
     raters = Raters.of(store.access, settings.curation.front_ends)
@@ -178,13 +183,14 @@ def curate(
         else:
             rejected.append((reason, _left_out(lesson, found)))
     most = settings.curation.max_share
-    for row_id in _beyond_share(kept, raters, most, salt):
+    over_share, tested = _beyond_share(kept, raters, most, salt, known)
+    for row_id in over_share:
         gone = kept.pop(row_id)
         found = f"rows that only {', '.join(sorted(gone.voters))} says; a share is {most:.0%}"
         rejected.append((OVER_SHARE, _left_out(gone.lessons[0], found)))
     owners = [raters.owner_of(one.voters) for one in kept.values()]
-    rows = weighted([one.row for one in kept.values()], owners)
-    return Curated(rows, rejected, stand, stories)
+    rows, waiting = assign(weighted([one.row for one in kept.values()], owners), tested)
+    return Curated(rows, rejected + waiting, stand, stories)
 
 
 def _left_out(lesson: Lesson, found: str) -> dict[str, Any]:
@@ -466,10 +472,15 @@ def _lessons(
 
 
 def _beyond_share(
-    kept: Mapping[str, _Kept], raters: Raters, max_share: float, salt: str
-) -> set[str]:
-    """The rows that go so that nobody owns more than a share, of all rows and of the holdout. Which
-    of somebody's rows stay is drawn by cluster, with the store's salt."""
+    kept: Mapping[str, _Kept],
+    raters: Raters,
+    max_share: float,
+    salt: str,
+    known: Collection[str],
+) -> tuple[list[str], set[str]]:
+    """The rows that go so that nobody owns more than a share, of all rows and of tonight's holdout;
+    and the clusters that stand there because they are new. Which of somebody's rows stay is drawn
+    by cluster, with the store's salt."""
 
     def drawn(row_id: str) -> tuple[str, str]:
         cluster = kept[row_id].place.cluster
@@ -477,12 +488,15 @@ def _beyond_share(
 
     voters = {row_id: kept[row_id].voters for row_id in sorted(kept, key=drawn)}
     gone = beyond_share(voters, raters, max_share)
+    rows = {row_id: one.row for row_id, one in kept.items() if row_id not in gone}
+    tested = clusters_to_test(list(rows.values()), known, salt)
     tests = {
         row_id: who
         for row_id, who in voters.items()
-        if row_id not in gone and kept[row_id].place.split == "holdout"
+        if row_id in rows and is_test(rows[row_id], tested)
     }
-    return gone | beyond_share(tests, raters, max_share)
+    gone |= beyond_share(tests, raters, max_share)
+    return sorted(gone), tested
 
 
 def _origin(feedback: Feedback) -> dict[str, Any]:

@@ -50,34 +50,50 @@ def prompts_of_looks(store: Store) -> tuple[set[str], set[str]]:
     )
 
 
+def clusters_to_test(rows: Sequence[TrainingRow], known: Collection[str], salt: str) -> set[str]:
+    """The clusters of the curated rows that test tonight before any training sees them; none
+    before the first look.
+
+    Args:
+        known: as ``prompts_of_looks`` gives it first.
+    """
+    if not known:
+        return set()
+    seen = {_cluster(row) for row in rows if prompt_key(row.prompt) in known}
+    return {
+        cluster
+        for row in rows
+        if row.chosen is not None
+        and (cluster := _cluster(row)) not in seen
+        and _place(cluster, salt) < FRESH_TEST_FRACTION
+    }
+
+
+def is_test(row: TrainingRow, tested: Collection[str]) -> bool:
+    """Whether a row stands in the holdout tonight."""
+    return row.split == "holdout" or (row.chosen is not None and _cluster(row) in tested)
+
+
 def assign(
-    rows: Sequence[TrainingRow], known: set[str], salt: str
+    rows: Sequence[TrainingRow], tested: Collection[str]
 ) -> tuple[list[TrainingRow], list[tuple[str, dict[str, object]]]]:
     """The curated rows with the side on which each stands tonight, and what waits. Near-duplicates
     stand together.
 
     Args:
-        known: keys of the prompts that decided in a look, and of all of the last look's snapshot,
-            which its training could see.
+        tested: as ``clusters_to_test`` gives it.
     """
+    if not tested:
+        return list(rows), []
     keys = [prompt_key(row.prompt) for row in rows]
-    clusters = [row.cluster or row.group_id for row in rows]
-    seen = {cluster for cluster, key in zip(clusters, keys, strict=True) if key in known}
-    tested = {
-        cluster
-        for cluster, row in zip(clusters, rows, strict=True)
-        if row.chosen is not None
-        and cluster not in seen
-        and _place(cluster, salt) < FRESH_TEST_FRACTION
-    }
     corrections = {
         (key, row.completion) for key, row in zip(keys, rows, strict=True) if row.kind == "sft"
     }
     sided: dict[str, TrainingRow] = {}
     waiting: list[tuple[str, dict[str, object]]] = []
-    for key, cluster, row in zip(keys, clusters, rows, strict=True):
-        if cluster in tested and row.split != "holdout":
-            if row.chosen is None:
+    for key, row in zip(keys, rows, strict=True):
+        if row.split != "holdout" and _cluster(row) in tested:
+            if not is_test(row, tested):
                 waiting.append((WAITS, {**row.origin, "row_id": row.row_id}))
                 continue
             kind: RowKind = "regression" if (key, row.chosen) in corrections else row.kind
@@ -91,6 +107,10 @@ def _as(row: TrainingRow, kind: RowKind, split: Split) -> TrainingRow:
     content = {one.name: getattr(row, one.name) for one in fields(Lesson)}
     moved = Lesson(**content | {"kind": kind}).in_split(split)
     return replace(moved, cluster=row.cluster, weight=row.weight)
+
+
+def _cluster(row: TrainingRow) -> str:
+    return row.cluster or row.group_id
 
 
 def _place(group_id: str, salt: str) -> float:

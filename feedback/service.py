@@ -5,14 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
 from typing import Any
 
 from feedback.categories import check_categories
 from feedback.curation import Curated, curate
 from feedback.current import CLEARABLE
 from feedback.erasing import MOST_SECONDS, while_reading
-from feedback.fresh import assign, next_attempt, prompts_of_looks
+from feedback.fresh import next_attempt, prompts_of_looks
 from feedback.rows import problem_of_prompt
 from feedback.snapshots import freeze
 from feedback.store import Store
@@ -138,11 +137,7 @@ def curate_for_night(
 ) -> Curated:
     """All there is, curated, and on the sides on which a night has it."""
     known, learned = prompts_of_looks(store)
-    curated = curate(store, settings, released=learned, without=without, mended=mended)
-    if not known:
-        return curated
-    rows, waiting = assign(curated.rows, known, store.split_salt(settings.split_salt))
-    return replace(curated, rows=rows, rejected=curated.rejected + waiting)
+    return curate(store, settings, released=learned, without=without, mended=mended, known=known)
 
 
 def traffic_of(

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.nights_days import FACTS, MOST_OF_A_TROLL, N_TROLLS, SALT, real_plan, troll_asks
 from benchmarks.nights_result import figures_of, in_words, missed_bars
 from feedback.decontamination import index_of
-from feedback.fresh import assign
+from feedback.fresh import assign, clusters_to_test
 from feedback.rows import Lesson
 from feedback.splits import places_of_prompts, prompt_key, split_of
 from pawl.schemas import TrainingRow
@@ -69,7 +69,7 @@ def test_each_day_brings_enough_prompts_that_test_and_some_of_each_fact_to_learn
                 "pair", key, message(ask), chosen=ask.correction, rejected="?", origin={}
             )
             rows.append(replace(lesson.in_split(split), cluster=places[key].cluster))
-        sided = rows if number == 1 else assign(rows, known, SALT)[0]
+        sided = rows if number == 1 else assign(rows, clusters_to_test(rows, known, SALT))[0]
         # Near-duplicates would count as one; the plan's wordings have hardly any.
         tests = [row for row in sided if row.split == "holdout"]
         assert len(tests) >= 7, number

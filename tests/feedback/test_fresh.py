@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from feedback.fresh import WAITS, assign, attempt_number, prompts_of_looks
+from feedback.fresh import WAITS, assign, attempt_number, clusters_to_test, prompts_of_looks
 from feedback.rows import Lesson
 from feedback.service import take_snapshot, traffic_of
 from feedback.splits import prompt_key
@@ -44,7 +44,7 @@ def test_half_of_what_is_new_tests_first() -> None:
     fresh = [f"new {i}" for i in range(60)]
     rows = [*correction("old"), *correction("later", "holdout")]
     rows += [row for text in fresh for row in correction(text)]
-    found, waiting = assign(rows, {key("old"), key("later")}, "salt")
+    found, waiting = assign(rows, clusters_to_test(rows, {key("old"), key("later")}, "salt"))
     sides = {(row.prompt[0]["content"], row.kind, row.split) for row in found}
     assert {("old", "sft", "train"), ("later", "regression", "holdout")} <= sides
     tested = {text for text in fresh if (text, "regression", "holdout") in sides}
@@ -63,7 +63,7 @@ def test_near_duplicates_test_or_teach_together() -> None:
         for text in (f"new {i}", f"new {i} again")
         for row in correction(text)
     ]
-    found, _ = assign(rows, {key("new 0 again")}, "salt")
+    found, _ = assign(rows, clusters_to_test(rows, {key("new 0 again")}, "salt"))
     sides: dict[str, set[str]] = {}
     for row in found:
         sides.setdefault(row.cluster, set()).add(row.split)
@@ -93,7 +93,7 @@ def test_a_prompt_is_evidence_once(tmp_path: Path) -> None:
         assert [one.run_id for one in store.looks()] == ["r1"]
         known, learned = prompts_of_looks(store)
         assert known == learned == {key("a"), key("b")}
-        found, waiting = assign(rows, known, "salt")
+        found, waiting = assign(rows, clusters_to_test(rows, known, "salt"))
         assert {row.split for row in found} == {"train"}
         assert waiting == []
 

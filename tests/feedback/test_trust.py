@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from feedback.curation import Curated, curate
+from feedback.curation import OVER_SHARE, Curated, curate
 from feedback.raters import Raters, quarantined
+from feedback.service import curate_for_night, take_snapshot
 from feedback.snapshots import freeze
+from feedback.splits import prompt_key
 from feedback.store import Store
 from pawl.schemas import Key, Role, utc_now
 from pawl.settings import Settings
@@ -81,6 +83,29 @@ def test_who_writes_most_of_it_owns_a_tenth_and_leaves_no_trace(
     without = freeze(curate(store, settings, without=["troll"]), tmp_path / "without")
     assert without["content_sha256"] == never["content_sha256"]
     assert without["rejections"] == never["rejections"]
+
+
+def test_who_writes_most_of_what_is_new_owns_no_more_of_tonight_s_tests(
+    store: Store, settings: Settings
+) -> None:
+    """After a look half of what is new tests first, whatever its split."""
+    _say(store, _honest(20, 5))
+    paid = {"snapshot_id": take_snapshot(store, settings)["snapshot_id"], "attempt": 1,
+            "alpha": 0.01, "prompts": {"k": "same"}}  # fmt: skip
+    store.append_verdict("r1", {"outcome": "reject", "look": paid}).result()
+    new = [(n, f"person {n % 20}", f"See place {n}.") for n in range(120, 180)]
+    _say(store, new + [(n, "troll", f"Only the king of {n} decides.") for n in range(200, 230)])
+    curated = curate_for_night(store, settings)
+    tests = [row for row in curated.rows if row.split == "holdout"]
+    owners = Counter(str(row.origin["rater_id"]) for row in tests)
+    assert len(owners) > 10
+    assert 0 < owners["troll"] <= max(0.1, 2 / len(owners)) * len(tests)
+    gone = [one for reason, one in curated.rejected if reason == OVER_SHARE]
+    learned = {prompt_key(row.prompt) for row in curated.rows if row.split != "holdout"}
+    answers = store.completions(completion_ids=[str(one["completion_id"]) for one in gone])
+    assert answers
+    assert learned.isdisjoint(prompt_key(one.messages) for one in answers)
+    assert curate_for_night(store, settings).rejected == curated.rejected
 
 
 def test_raters_that_one_key_names_are_one_client(store: Store, settings: Settings) -> None:
