@@ -495,7 +495,7 @@ def _beyond_share(
         for row_id, who in voters.items()
         if row_id in rows and is_test(rows[row_id], tested)
     }
-    gone |= beyond_share(tests, raters, max_share)
+    gone |= beyond_share(tests, raters, max_share, among=voters)
     return sorted(gone), tested
 
 

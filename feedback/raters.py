@@ -145,15 +145,21 @@ def distrusted(opinions: Iterable[tuple[Set[str], Set[str]]], raters: Raters) ->
     }
 
 
-def beyond_share(voters: Mapping[str, Set[str]], raters: Raters, max_share: float) -> set[str]:
+def beyond_share(
+    voters: Mapping[str, Set[str]],
+    raters: Raters,
+    max_share: float,
+    among: Mapping[str, Set[str]] | None = None,
+) -> set[str]:
     """The rows to leave out so that no rater, and no client, owns more than a share of those that
     stay. Rows that several say, or a reviewer, or an import, count and stay.
 
     With ``n`` raters the share is ``max_share``, or two equal shares (``2 / n``) where that is
-    more; with fewer than ``FEWEST_RATERS`` there is no cap; clients likewise.
+    more; in a house of fewer than ``FEWEST_RATERS`` there is no cap; clients likewise.
 
     Args:
         voters: of each row; of one rater's rows the first stay.
+        among: of all rows of the house, where these are some of them.
     """
     gone: set[str] = set()
     for name_of in (str, raters.client_of):
@@ -163,7 +169,8 @@ def beyond_share(voters: Mapping[str, Set[str]], raters: Raters, max_share: floa
             if row_id not in gone
         }
         n_owners = len(set[str]().union(*named.values()))
-        if n_owners < FEWEST_RATERS:
+        house = set[str]().union(*(voters if among is None else among).values())
+        if n_owners == 0 or len({name_of(rater_id) for rater_id in house}) < FEWEST_RATERS:
             continue
         by_owner: dict[str, list[str]] = defaultdict(list)
         for row_id, names in named.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from feedback.curation import OVER_SHARE, Curated, curate
-from feedback.raters import Raters, quarantined
+from feedback.raters import Raters, beyond_share, quarantined
 from feedback.service import curate_for_night, take_snapshot
 from feedback.snapshots import freeze
 from feedback.splits import prompt_key
@@ -106,6 +106,14 @@ def test_who_writes_most_of_what_is_new_owns_no_more_of_tonight_s_tests(
     assert answers
     assert learned.isdisjoint(prompt_key(one.messages) for one in answers)
     assert curate_for_night(store, settings).rejected == curated.rejected
+
+
+def test_tests_of_few_raters_of_a_large_house_are_capped_too() -> None:
+    house: dict[str, set[str]] = {f"t{n}": {f"r{n % 40}"} for n in range(200)}
+    tests = {f"h{n}": {"troll" if n < 36 else f"r{n}"} for n in range(39)}
+    assert beyond_share(tests, Raters(), 0.1) == set()  # as if they were all
+    gone = beyond_share(tests, Raters(), 0.1, among=house | tests)
+    assert gone == {f"h{n}" for n in range(3, 36)}  # two equal shares of four: 3 of 6
 
 
 def test_raters_that_one_key_names_are_one_client(store: Store, settings: Settings) -> None:
