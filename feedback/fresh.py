@@ -20,6 +20,7 @@ not made).
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 
@@ -34,20 +35,21 @@ WAITS = "it waits: its prompt tests a challenger before any training sees it"
 
 
 def prompts_of_looks(store: Store) -> tuple[set[str], set[str]]:
-    """Keys of prompts that are no fresh evidence (those that decided, and all of the last look's
-    snapshot), and of those among them that are learned from: the holdout of that snapshot is not,
-    where it did not decide. Both are empty before the first look."""
+    """Keys of prompts that are no fresh evidence (those that decided, what the training of any look
+    could see, and all of the last look's snapshot), and of those among them that are learned from:
+    the holdout of that snapshot is not, where it did not decide. Both are empty before the first
+    look. Of a row that was erased nothing is known, nor left."""
     looks = store.looks()
     if not looks:
         return set(), set()
-    decided = {key for look in looks for key in look.prompts}
-    splits = [
-        (prompt_key(row.prompt), row.split) for row in store.snapshot_rows(looks[-1].snapshot_id)
-    ]
-    return (
-        decided | {key for key, _ in splits},
-        decided | {key for key, split in splits if split != "holdout"},
+    seen = store.read(  # each row once: most are in many snapshots
+        "SELECT arg_max(row_json, seq) FROM curated WHERE split <> 'holdout'"
+        " AND snapshot_id IN (SELECT snapshot_id FROM ledger) GROUP BY row_id"
     )
+    learned = {key for look in looks for key in look.prompts}
+    learned |= {prompt_key(json.loads(row)["prompt"]) for (row,) in seen}
+    last = store.snapshot_rows(looks[-1].snapshot_id)
+    return learned | {prompt_key(row.prompt) for row in last if row.split == "holdout"}, learned
 
 
 def clusters_to_test(rows: Sequence[TrainingRow], known: Collection[str], salt: str) -> set[str]:

@@ -118,6 +118,36 @@ def test_what_validated_is_learned_from_after_a_look(store: Store, settings: Set
     assert splits() == sides | {"right validation": "train"}
 
 
+def test_what_any_look_s_training_saw_is_no_fresh_evidence(
+    store: Store, settings: Settings
+) -> None:
+    """Also where the last look's snapshot lacked it: not learned from for a while, then again."""
+    rows = [answered(store, rater_id="ann", conversation_id=conversation_in("train"),
+                     messages=[{"role": "user", "content": f"{word} alone?"}])
+            for word in ("lantern", "kettle", "harbour", "violin", "meadow")]  # fmt: skip
+    for n, answer in enumerate(rows):
+        said(store, answer, rater_id="ann", correction=f"right {n}")
+
+    def paid(run_id: str) -> None:
+        snapshot_id = take_snapshot(store, settings)["snapshot_id"]
+        at = {"snapshot_id": snapshot_id, "attempt": 1, "alpha": 0.01, "prompts": {}}
+        store.append_verdict(run_id, {"outcome": "reject", "look": at}).result()
+
+    def learn(is_learned: bool) -> None:
+        for answer in rows[:4]:
+            store.conversations.change(
+                answer.conversation_id, "ann", lambda note: replace(note, learn=is_learned)
+            )
+
+    paid("r1")
+    learn(False)
+    paid("r2")
+    learn(True)
+    keys = {prompt_key(answer.messages) for answer in rows}
+    assert prompts_of_looks(store) == (keys, keys)
+    assert take_snapshot(store, settings)["counts"]["holdout"] == {}
+
+
 def test_looks_are_counted_from_the_one_that_made_the_champion() -> None:
     looks = [look("r1"), look("r2", outcome="promote"), look("r3"), look("r4", outcome="promote")]
     assert attempt_number([], set()) == 1
