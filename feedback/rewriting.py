@@ -31,7 +31,8 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(slots=True)
 class TableChanges:
-    """Of one table: the rows that go, and those that become others, by ``seq``."""
+    """Of one table: the rows that go, and those that become others, by ``seq``. One that is both
+    goes."""
 
     dropped: set[int] = field(default_factory=set)
     replaced: dict[int, Row] = field(default_factory=dict)
@@ -119,15 +120,16 @@ def _copy(
         if "seq" not in columns:
             continue
         found = changes.get(table, TableChanges())
+        replaced = {seq: found.replaced[seq] for seq in found.replaced.keys() - found.dropped}
         between, bounds = "seq > ? AND seq <= ?", [first, last]
-        skipped = sorted(found.dropped | found.replaced.keys())
+        skipped = sorted(found.dropped | replaced.keys())
         clause = " AND seq NOT IN (SELECT unnest(?::BIGINT[]))" if skipped else ""
         cursor.execute(
             f"INSERT INTO {_NEW}.main.{table} SELECT * FROM main.{table} WHERE {between}{clause}",
             [*bounds, skipped] if skipped else bounds,
         )
         values = ", ".join(f"unnest(?::{kind}[])" for kind in types[table])
-        for rows in _batches(found.replaced[seq] for seq in sorted(found.replaced)):
+        for rows in _batches(replaced[seq] for seq in sorted(replaced)):
             cursor.execute(
                 f"INSERT INTO {_NEW}.main.{table} SELECT {values}",
                 [list(column) for column in zip(*rows, strict=True)],
@@ -138,7 +140,7 @@ def _copy(
         count = counts.setdefault(table, {"n_before": 0, "n_after": 0, "n_replaced": 0})
         count["n_before"] += n
         count["n_after"] += n - len(found.dropped)
-        count["n_replaced"] += len(found.replaced)
+        count["n_replaced"] += len(replaced)
 
 
 def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:

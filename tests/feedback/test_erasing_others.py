@@ -16,12 +16,13 @@ from feedback.erased_rows import Selection, read_theirs
 from feedback.erasing import erase_deleted, forget
 from feedback.fresh import next_attempt, prompts_of_looks
 from feedback.retention import erase_by_age
+from feedback.reviews import decide, undo
 from feedback.service import take_snapshot
 from feedback.splits import prompt_key
 from feedback.store import Store
 from pawl.adapters import PROBE
 from pawl.files import read_json, write_json
-from pawl.schemas import AuditEntry, utc_now
+from pawl.schemas import AuditEntry, ReviewRequest, utc_now
 from pawl.settings import RetentionSettings, Settings
 from tests.feedback.examples import SALT, answered, conversation_in, said
 
@@ -117,6 +118,24 @@ def test_what_two_people_asked_stays_the_other_s(store: Store, settings: Setting
     assert done["files"]["exports"] == {}
     assert [json.loads(one) for one in house.read_text().splitlines()] == records
     assert json.loads(more.read_text()) == row
+
+
+def test_a_row_that_goes_for_one_reason_is_not_written_for_another(
+    store: Store, settings: Settings
+) -> None:
+    """A reviewer preferred a better answer to ann's, and took over a correction of ann's."""
+    better, worse = (
+        answered(store, rater_id=rater, messages=[user("same?")]) for rater in ("bob", "ann")
+    )
+    said(store, better, rater_id="ann", correction=f"{ANSWER} So ann says.", thumb="down")
+    said(store, better, rater_id="rev", preferred_over=worse.completion_id)
+    answers = [{"completion_id": better.completion_id, "choice_index": 0}]
+    decide(store, ReviewRequest(answers=answers, decision="accept"), "rev")
+    undo(store, "rev")
+    done = forget(store, settings, "ann", "the operator")
+    left = [(one.source, one.correction) for one in store.feedback_history()]
+    assert left == [("api", None)]
+    assert done["store"]["tables"]["feedback"]["n_after"] == len(left)
 
 
 @pytest.mark.parametrize("is_by_age", [False, True])
