@@ -400,7 +400,9 @@ def erase_copies(state_dir: Path, *, really: bool = True) -> dict[str, int]:
     return found
 
 
-def erase_checkpoints(state_dir: Path, snapshots: Collection[str]) -> dict[str, int]:
+def erase_checkpoints(
+    state_dir: Path, snapshots: Collection[str], *, really: bool = True
+) -> dict[str, int]:
     """Delete what an interrupted training on one of these snapshots would go on from; bytes, by
     folder. It can't: its snapshot is deleted."""
     found: dict[str, int] = {}
@@ -410,7 +412,8 @@ def erase_checkpoints(state_dir: Path, snapshots: Collection[str]) -> dict[str, 
             continue
         files = [path for path in folder.rglob("*") if path.is_file()]
         found[str(folder.relative_to(state_dir))] = sum(path.stat().st_size for path in files)
-        shutil.rmtree(folder)
+        if really:
+            shutil.rmtree(folder)
     return found
 
 

@@ -79,13 +79,16 @@ def preview(store: Store, settings: Settings, user: str) -> dict[str, Any]:
     with store.rewriter.database.reading() as cursor:
         theirs, n = read_theirs(cursor, Selection(names))
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
+    files.read_run_rows(settings.runs_dir, theirs)
+    copies = files.erase_copies(settings.state_dir, really=False)
+    copies |= files.erase_checkpoints(settings.state_dir, snapshots, really=False)
     adapters = files.trained_on(settings.state_dir, theirs.n_trained)
     return {
         "names": list(names),
         "counts": dict(n) | {"training rows": len(theirs.rows)},
         "snapshots": sorted(snapshots),
         "adapters": [one["adapter"] for one in adapters],
-        "copies": sorted(files.erase_copies(settings.state_dir, really=False)),
+        "copies": sorted(copies),
         "backups": _backups(settings.state_dir),
     }
 

@@ -1608,7 +1608,7 @@ class ErasurePreview(Answer):
     counts: dict[str, int]
     snapshots: list[str] = Field(description="that would be deleted")
     adapters: list[str] = Field(description="that learned from their rows")
-    copies: list[str] = Field(description="of the store, that would be deleted")
+    copies: list[str] = Field(description="of the store, and checkpoints, that would be deleted")
     backups: list[dict[str, Any]]
 
 

@@ -84,7 +84,7 @@ def _say_preview(preview: dict[str, Any]) -> None:
             echo(f"  {n:,} {what}")
     for what, key in (
         ("snapshots that would be deleted", "snapshots"),
-        ("copies of the store that would be deleted", "copies"),
+        ("copies of the store, and checkpoints, that would be deleted", "copies"),
         ("adapters that learned from them, and stay", "adapters"),
     ):
         if preview[key]:

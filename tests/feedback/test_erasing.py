@@ -141,6 +141,8 @@ def fill(settings: Settings) -> None:
         (folder / "items.jsonl").write_text("".join(line + "\n" for line in lines))
         write_json(folder / "manifest.json", {"items_sha256": sha256_file(folder / "items.jsonl")})
     # Whose prompts these are it doesn't say, and they are too short to be searched for.
+    control = {"row_id": "control-1", "origin": {"rater_id": ANN}}  # beside the snapshot's
+    (run / "more_rows.jsonl").write_text(json.dumps(control) + "\n")
     (run / "traffic.jsonl").write_text(json.dumps({"prompt": [
         {"role": "user", "content": f"Is {MARK} ill?"}, {"role": "assistant", "content": "Yes."},
     ]}) + "\n")  # fmt: skip
@@ -262,10 +264,12 @@ def test_a_person_is_gone_from_every_byte(settings: Settings, store: Store) -> N
     assert len(traces(settings.state_dir)) > 8
     told = preview(store, settings, ANN)
     assert told["adapters"] == ["pawl@1", "run-1"]
-    assert told["copies"] == ["salvage-1"]
+    assert told["copies"] == [f"runs/run-2/train/{CHECKPOINTS}", "salvage-1"]
     snapshot = settings.snapshots_dir / told["snapshots"][0]
     content = read_manifest(snapshot)["content_sha256"]
     done = forget(store, settings, ANN, "the operator", decode=decode)
+    assert sorted(done["files"]["copies"]) == told["copies"]
+    assert done["counts"] == told["counts"]
     assert done["counts"]["answers"] == 83
     assert done["counts"]["feedback of others on their answers"] == 2
     assert done["counts"]["preferences of others over their answers"] == 1
