@@ -182,8 +182,12 @@ def newest_of(cursor: DuckDBPyConnection, name: str) -> str:
 
 
 def owner_of(store: Store, conversation_id: str) -> str:
-    """Whose conversation it is. Raises PawlError: nobody's, or several people's."""
-    owners = sorted({one.rater_id for one in store.completions(conversation_id=conversation_id)})
+    """Whose conversation it is, also where they deleted it and it waits for its erasing. Raises
+    PawlError: nobody's, or several people's."""
+    rows = store.read(
+        "SELECT DISTINCT rater_id FROM completions WHERE conversation_id = ?", [conversation_id]
+    )
+    owners = sorted(rater_id for (rater_id,) in rows)
     if len(owners) == 1:
         return owners[0]
     raise PawlError(
@@ -204,19 +208,19 @@ def read_theirs(
         is_whole: the person goes, so the names are looked for too; else what they asked and said.
     """
     theirs, n = Theirs(names=set(selection.names) if is_whole else set()), Counter[str]()
-    conversations: set[str] = set()
+    parts: set[tuple[str, str]] = set()  # of conversations, each one person's
     system: set[str] = set()
     condition, values = selection.completions
-    for completion_id, conversation_id, request_id, messages, calls in _rows(
+    for completion_id, conversation_id, rater_id, request_id, messages, calls in _rows(
         cursor,
-        "SELECT completion_id, conversation_id, request_id, messages_json, tool_calls_json"
-        f" FROM main.completions WHERE {condition}",
+        "SELECT completion_id, conversation_id, rater_id, request_id, messages_json,"
+        f" tool_calls_json FROM main.completions WHERE {condition}",
         values,
     ):
         n["answers"] += 1
         theirs.completion_ids.add(completion_id)
         theirs.ids |= {completion_id, request_id or completion_id}
-        conversations.add(conversation_id)
+        parts.add((conversation_id, rater_id))
         theirs.words |= set(_arguments(json.loads(calls or "[]")))
         for message in json.loads(messages):
             content, role = str(message.get("content") or ""), message.get("role")
@@ -225,21 +229,23 @@ def read_theirs(
             elif role not in ("assistant", "tool"):  # a tool returns the same to others
                 theirs.words.add(content)
             theirs.words |= set(_arguments(message.get("tool_calls") or []))
+    conversations = {conversation_id for conversation_id, _ in parts}
     n["conversations"] = len(conversations)
-    others = {one for (one,) in _rows(
+    left = set(_rows(
         cursor,
-        f"SELECT DISTINCT conversation_id FROM main.completions WHERE NOT ({condition})"
+        f"SELECT DISTINCT conversation_id, rater_id FROM main.completions WHERE NOT ({condition})"
         " AND conversation_id IN (SELECT unnest(?::VARCHAR[]))", [*values, sorted(conversations)],
-    )}  # fmt: skip
+    ))  # fmt: skip
+    others = {conversation_id for conversation_id, _ in left}
     n["conversations that others wrote in too"] = len(conversations & others)
-    theirs.ids |= conversations - others
+    theirs.ids |= conversations - others  # of one that others wrote in the id is theirs as well
     for conversation_id, rater_id, at, title, settings in _rows(
         cursor,
         "SELECT conversation_id, rater_id, changed_at, title, settings_json"
         " FROM main.conversation_notes",
     ):
         is_named = selection.has(rater_id, at)
-        if is_named or (not selection.names and conversation_id in conversations - others):
+        if is_named or (not selection.names and (conversation_id, rater_id) in parts - left):
             theirs.words |= {title} if title else set()
             system.add(json.loads(settings).get("system_prompt", ""))
     for rater_id, at, settings in _rows(
