@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -372,7 +373,8 @@ def erase_exports(exchange_dir: Path, theirs: Theirs, search: Search) -> dict[st
             else "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
         )
         # Half a surrogate pair, which no UTF-8 has, becomes the escape that it was read from.
-        write_atomic(path, after.encode("utf-8", "backslashreplace"), mode=0o640)
+        data, mode = after.encode("utf-8", "backslashreplace"), stat.S_IMODE(path.stat().st_mode)
+        write_atomic(path, data, mode)
         erased[str(path.relative_to(exchange_dir))] = len(records) - len(kept)
     return erased
 

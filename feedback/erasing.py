@@ -551,17 +551,26 @@ def alone(settings: Settings, wait_seconds: float = MOST_SECONDS) -> Iterator[No
 
 def certificates(state_dir: Path) -> list[dict[str, Any]]:
     """The certificates that are kept, oldest first."""
+    return [read_json(path) for path in _finished(state_dir)]
+
+
+def _finished(state_dir: Path) -> list[Path]:
     paths = sorted((state_dir / "erasures").glob("*.json"))
-    return [read_json(path) for path in paths if not path.name.endswith(UNFINISHED)]
+    return [path for path in paths if not path.name.endswith(UNFINISHED)]
 
 
 def recall(store: Store, state_dir: Path) -> None:
     """Let a store that was opened know whom earlier erasings forgot: another gateway may bring what
-    began before. An earlier version's certificate knows the one name that was asked for."""
-    for one in certificates(state_dir):
-        hashes = one.get("names_sha256", [one["subject_sha256"]])
-        until = one["begun_at"] if "until" in one else one["finished_at"]
-        store.forgotten.recall(until, one["subject_salt"], hashes)
+    began before. An earlier version's certificate knows the one name that was asked for. One that
+    can't be read is logged."""
+    for path in _finished(state_dir):
+        try:
+            one = read_json(path)
+            hashes = one.get("names_sha256", [one["subject_sha256"]])
+            until = one["begun_at"] if "until" in one else one["finished_at"]
+            store.forgotten.recall(until, one["subject_salt"], hashes)
+        except (OSError, PawlError, KeyError, TypeError, AttributeError):
+            _log.exception("%s can't be read: what began before it comes in again", path.name)
 
 
 def _backups(state_dir: Path) -> list[dict[str, Any]]:

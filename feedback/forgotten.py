@@ -34,18 +34,23 @@ class Forgotten:
 
     @contextmanager
     def erasing(self, ids: set[str], until: str | None = None) -> Iterator[None]:
-        """They are being erased while the block runs, and stay so unless it fails.
+        """They are being erased while the block runs, and stay so unless it fails: then it is as
+        before.
 
         Args:
             ids: may grow (``add``). One that ends in a slash stands for all that begin so.
             until: what begins later is kept, as ``utc_now``; None: nothing is before ``end``.
         """
+        before = {digest: self._until.get(digest) for digest in map(self._digest, ids)}
         self.end(ids, until or _NOT_YET)
         try:
             yield
         except BaseException:
-            for one in ids:
-                self._until.pop(self._digest(one), None)
+            for digest in map(self._digest, ids):
+                if (earlier := before.get(digest)) is None:
+                    self._until.pop(digest, None)
+                else:
+                    self._until[digest] = earlier
             raise
 
     def add(self, ids: Iterable[str]) -> None:

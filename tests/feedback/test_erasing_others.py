@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from feedback.erased_files import Theirs, redact_probe
-from feedback.erased_rows import Selection, read_theirs
-from feedback.erasing import erase_deleted, forget
+from feedback.erased_rows import Selection, owner_of, read_theirs
+from feedback.erasing import erase_deleted, forget, recall
+from feedback.forgotten import Forgotten
 from feedback.fresh import next_attempt, prompts_of_looks
 from feedback.retention import erase_by_age
 from feedback.reviews import decide, undo
@@ -21,8 +22,9 @@ from feedback.service import take_snapshot
 from feedback.splits import prompt_key
 from feedback.store import Store
 from pawl.adapters import PROBE
+from pawl.errors import PawlError
 from pawl.files import read_json, write_json
-from pawl.schemas import AuditEntry, ReviewRequest, utc_now
+from pawl.schemas import AuditEntry, ConversationNote, ReviewRequest, utc_now
 from pawl.settings import RetentionSettings, Settings
 from tests.feedback.examples import SALT, answered, conversation_in, said
 
@@ -136,6 +138,56 @@ def test_a_row_that_goes_for_one_reason_is_not_written_for_another(
     left = [(one.source, one.correction) for one in store.feedback_history()]
     assert left == [("api", None)]
     assert done["store"]["tables"]["feedback"]["n_after"] == len(left)
+
+
+def test_a_stranger_s_post_under_the_id_hides_nothing_of_a_conversation(store: Store) -> None:
+    """Programs get ids made of how a conversation began, which others can work out."""
+    title = "A title that only ann gave to it."
+    own = answered(store, rater_id="ann", conversation_id="shared")
+    note = ConversationNote("shared", "ann", utc_now(), title=title)
+    store.conversations.keep(note).result()
+    assert owner_of(store, "shared") == "ann"
+    store.conversations.delete(["shared"], "ann")
+    assert owner_of(store, "shared") == "ann"  # it waits for its erasing
+    answered(store, rater_id="mallory", conversation_id="shared")
+    with pytest.raises(PawlError, match="2 owners"):
+        owner_of(store, "shared")
+    with store.rewriter.database.reading() as cursor:
+        theirs, n = read_theirs(cursor, Selection(completion_ids=(own.completion_id,)))
+    assert title in theirs.words
+    assert "shared" not in theirs.ids  # it is mallory's as well
+    assert n["conversations that others wrote in too"] == 1
+
+
+def test_an_erasing_that_fails_leaves_an_earlier_one_s_people_forgotten() -> None:
+    forgotten = Forgotten()
+    forgotten.end({"ann"}, "2026-02-01T00:00:00Z")
+    with pytest.raises(RuntimeError), forgotten.erasing({"ann", "bob"}):
+        raise RuntimeError("the disk is gone")
+    assert forgotten.holds("2026-01-31T00:00:00Z", "ann")
+    assert not forgotten.holds("2026-02-01T00:00:00Z", "ann")
+    assert not forgotten.holds("2026-01-31T00:00:00Z", "bob")
+
+
+def test_a_certificate_that_can_t_be_read_hides_no_other(store: Store, settings: Settings) -> None:
+    answered(store, rater_id="ann")
+    done = forget(store, settings, "ann", "the operator")
+    for name, text in (("0-broken", "{"), ("1-empty", "{}"), ("2-list", "[]")):
+        (settings.state_dir / "erasures" / f"{name}.json").write_text(text)
+    store.close()
+    with Store.open(settings.database_path) as again:
+        recall(again, settings.state_dir)
+        assert again.forgotten.holds(done["begun_at"], "ann")
+
+
+def test_a_file_of_the_exchange_folder_is_open_to_whom_it_was(
+    store: Store, settings: Settings
+) -> None:
+    own = "A question that only mallory ever asks."
+    house = export(settings, {"text": own}, {"text": "another"})
+    house.chmod(0o600)
+    assert deleted(store, settings, own)["files"]["exports"] == {"house.jsonl": 1}
+    assert house.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("is_by_age", [False, True])
