@@ -278,8 +278,8 @@ def read_theirs(
         theirs.words |= {text for text in texts if text}
     read_rows(cursor, theirs)
     _read_imported(cursor, theirs, n)
-    _leave_others_words(cursor, selection, theirs)
     theirs.words |= _own_system_prompts(cursor, selection, system)
+    _leave_others_words(cursor, selection, theirs)
     ours = theirs.completion_ids | theirs.feedback_ids
     theirs.chosen = {one for one in theirs.ids - ours if not _MADE_HERE.fullmatch(one)}
     theirs.ids = (theirs.ids - theirs.chosen) | theirs.names

@@ -104,8 +104,10 @@ def test_the_gate_s_books_and_the_audit_log_stay(store: Store, settings: Setting
 
 def test_what_two_people_asked_stays_the_other_s(store: Store, settings: Settings) -> None:
     for rater in ("ann", "bob"):
-        answered(store, rater_id=rater, messages=[user(ASKED), RESULT], completion=ANSWER)
-    own = answered(store, rater_id="ann", messages=[user(f"Only ann asks: {ASKED}")])
+        answer = answered(store, rater_id=rater, messages=[user(ASKED), RESULT], completion=ANSWER)
+    said(store, answer, rater_id="bob", correction="Canberra it is, says bob.")
+    system = {"role": "system", "content": "Canberra it is, says bob."}
+    own = answered(store, rater_id="ann", messages=[system, user(f"Only ann asks: {ASKED}")])
     said(store, own, rater_id="ann", comment=ANSWER)  # a model's, to bob
     records = [{"messages": [user(ASKED), RESULT, {"role": "assistant", "content": ANSWER}]}]
     house = export(settings, *records)
