@@ -18,7 +18,7 @@ from feedback.redaction import SHORTEST_ID, SHORTEST_TEXT, Redactor, is_plain
 from feedback.rewriting import Changes, TableChanges
 from feedback.rows import problem_of_prompt
 from feedback.splits import prompt_key
-from feedback.store import Store
+from feedback.store import LEARNED_PROMPT, Store
 from feedback.tables import Row, table_columns
 from pawl.errors import PawlError
 from pawl.schemas import Message, utc_now
@@ -49,7 +49,7 @@ _NOT_LOOKED_AT = ("created_at", "changed_at", "used_at", "run_id", "benchmark", 
 _CALLER = {"accounts": "name", "keys": "name", "sessions": "account"}
 # Of the others, those in which texts of people may stand; elsewhere words are the program's own.
 _WITH_TEXTS = ("scores", "verdicts", "runs")
-# Of everybody: nothing in them is a person's.
+# Of everybody: nothing in them is a person's (of ``facts`` see ``_prompts_of_nobody``).
 _EVERYBODYS = ("facts", "categories", "version_numbers", "gateway_frames")
 _MOST_SYSTEM_PROMPTS = 20
 # Conditions on notes and presets that go with any erasing: those before a deletion.
@@ -479,7 +479,7 @@ def changes_of(
             int(row[0]): _redacted("scores", columns["scores"], row, redactor, theirs)
             for row in scores
         })  # fmt: skip
-        changes["places"] = TableChanges(_places_of_nobody(cursor, selection, theirs, between))
+        changes |= _prompts_of_nobody(cursor, selection, theirs, between)
         for table in sorted(columns.keys() - set(_BY_ROW) - set(_EVERYBODYS)):
             if "seq" in columns[table]:
                 rows = _rows(cursor, f"SELECT * FROM main.{table} WHERE {between} ORDER BY seq")
@@ -545,13 +545,20 @@ def _dropped(
     }
 
 
-def _places_of_nobody(
+def _prompts_of_nobody(
     cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs, between: str
-) -> set[int]:
-    """The rows that say where a prompt stands which nobody has any more."""
+) -> Changes:
+    """The rows that say of a prompt which nobody has any more where it stands, or that training saw
+    it."""
     places = list(_rows(cursor, f"SELECT seq, prompt_key FROM main.places WHERE {between}"))
-    held = prompts_of_others(cursor, selection, theirs) if places else set()
-    return {int(seq) for seq, key in places if key not in held}
+    learned = list(_rows(
+        cursor, f"SELECT seq, value FROM main.facts WHERE {between} AND name = ?", [LEARNED_PROMPT]
+    ))  # fmt: skip
+    held = prompts_of_others(cursor, selection, theirs) if places or learned else set()
+    return {
+        table: TableChanges({int(seq) for seq, key in rows if key not in held})
+        for table, rows in (("places", places), ("facts", learned))
+    }
 
 
 def prompts_of_others(cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs) -> set[str]:

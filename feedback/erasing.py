@@ -48,6 +48,7 @@ from feedback.erased_rows import (
     read_theirs,
 )
 from feedback.forgotten import subject_hash
+from feedback.fresh import keep_learned
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
 from pawl import __version__
@@ -351,6 +352,7 @@ class _Erasure:
         files.read_run_rows(settings.runs_dir, theirs)
         with self.store.rewriter.database.reading() as cursor:
             held = prompts_of_others(cursor, self._selection, theirs)
+        keep_learned(self.store, theirs.row_ids() & held)
         theirs.ids |= (theirs.row_ids() - held) | set(plan.get("ids", ()))
         theirs.chosen |= set(plan.get("chosen", ()))
         # Written down before anything goes: a second run may not find them any more.

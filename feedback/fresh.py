@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import fields, replace
 
 from feedback.champion import standing_runs
@@ -38,7 +38,7 @@ def prompts_of_looks(store: Store) -> tuple[set[str], set[str]]:
     """Keys of prompts that are no fresh evidence (those that decided, what the training of any look
     could see, and all of the last look's snapshot), and of those among them that are learned from:
     the holdout of that snapshot is not, where it did not decide. Both are empty before the first
-    look. Of a row that was erased nothing is known, nor left."""
+    look."""
     looks = store.looks()
     if not looks:
         return set(), set()
@@ -46,10 +46,17 @@ def prompts_of_looks(store: Store) -> tuple[set[str], set[str]]:
         "SELECT arg_max(row_json, seq) FROM curated WHERE split <> 'holdout'"
         " AND snapshot_id IN (SELECT snapshot_id FROM ledger) GROUP BY row_id"
     )
-    learned = {key for look in looks for key in look.prompts}
+    learned = {key for look in looks for key in look.prompts} | store.learned_prompts()
     learned |= {prompt_key(json.loads(row)["prompt"]) for (row,) in seen}
     last = store.snapshot_rows(looks[-1].snapshot_id)
     return learned | {prompt_key(row.prompt) for row in last if row.split == "holdout"}, learned
+
+
+def keep_learned(store: Store, keys: Set[str]) -> None:
+    """Write down which of these prompts training saw: an erasing takes the rows that say so, and
+    somebody else has the prompt, too."""
+    if keys and (seen := keys & prompts_of_looks(store)[1]):
+        store.append_learned(seen).result()
 
 
 def clusters_to_test(rows: Sequence[TrainingRow], known: Collection[str], salt: str) -> set[str]:

@@ -16,6 +16,7 @@ from feedback import erased_files as files
 from feedback.erased_files import Decode, Theirs
 from feedback.erased_rows import Selection, changes_of, prompts_of_others, read_rows
 from feedback.erasing import alone, erase_deleted, while_erasing
+from feedback.fresh import keep_learned
 from feedback.redaction import Redactor, Search
 from feedback.store import Store
 from pawl.schemas import utc_now
@@ -99,7 +100,9 @@ def _erase_rows(
     snapshots = files.read_snapshots(settings.snapshots_dir, theirs)
     files.read_run_rows(settings.runs_dir, theirs)
     with store.rewriter.database.reading() as cursor:
-        theirs.ids |= theirs.row_ids() - prompts_of_others(cursor, selection, theirs)
+        held = prompts_of_others(cursor, selection, theirs)
+    keep_learned(store, theirs.row_ids() & held)
+    theirs.ids |= theirs.row_ids() - held
     ids, key = theirs.ids, secrets.token_bytes(32)
     search = Search(ids, (), ())
     for one in files.trained_on(settings.state_dir, theirs.n_trained):

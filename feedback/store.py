@@ -312,6 +312,11 @@ class Store:
         """Record where prompts stand, by their key; None: on no side."""
         return self._append("places", list(places.items()))
 
+    def append_learned(self, keys: Iterable[str]) -> Future[None]:
+        """Record that training saw these prompts, where the rows that say so are erased."""
+        known = self.learned_prompts()
+        return self._append("facts", [(LEARNED_PROMPT, key) for key in sorted(set(keys) - known)])
+
     def split_salt(self, given: str | None = None) -> str:
         """The salt of the split, for the life of the store: ``given`` or else a secret one, written
         down the first time.
@@ -557,6 +562,11 @@ class Store:
         sql = "SELECT 1 FROM facts WHERE name = ? AND value = ? LIMIT 1"
         return bool(self.read(sql, [_IMPORTED_FILE, file_sha256]))
 
+    def learned_prompts(self) -> set[str]:
+        """Keys of the prompts of ``append_learned``."""
+        rows = self.read("SELECT value FROM facts WHERE name = ?", [LEARNED_PROMPT])
+        return {str(key) for (key,) in rows}
+
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests of the recorded snapshots, newest first."""
         return [
@@ -600,6 +610,7 @@ class Store:
 
 
 _IMPORTED_FILE = "imported file"  # a fact
+LEARNED_PROMPT = "learned prompt"  # likewise
 _RUNS = (
     "SELECT run_id, arg_max(status, seq), arg_max(created_at, seq),"
     " arg_min(created_at, seq), arg_max(detail_json, seq)"

@@ -196,7 +196,8 @@ def test_a_file_of_the_exchange_folder_is_open_to_whom_it_was(
 def test_a_prompt_of_two_that_decided_stays_one_that_decided(
     store: Store, settings: Settings, is_by_age: bool
 ) -> None:
-    """What the ledger and the verdicts call it is the other's, too: it is no fresh evidence."""
+    """What the ledger and the verdicts call it is the other's, too: it is no fresh evidence. Nor is
+    one that training saw, though the rows that say so go."""
     prompts = [[user(f"{word} is asked about, and {word} alone?")] for word in WORDS]
     old = f"{datetime.now(UTC) - timedelta(days=31):%Y-%m-%dT%H:%M:%S.%fZ}"
     for n, prompt in enumerate(prompts):
@@ -208,7 +209,7 @@ def test_a_prompt_of_two_that_decided_stays_one_that_decided(
             said(store, answer, rater_id=rater, correction=f"right {n}", created_at=at)
     keys = [prompt_key(one) for one in prompts]
     paid = {"snapshot_id": take_snapshot(store, settings)["snapshot_id"], "attempt": 1,
-            "alpha": 0.05, "prompts": dict.fromkeys(keys, "fixed")}  # fmt: skip
+            "alpha": 0.05, "prompts": dict.fromkeys([*keys[:2], "another"], "fixed")}  # fmt: skip
     store.append_verdict("r1", {"outcome": "promote", "look": paid}).result()
     if is_by_age:
         by_age = settings.model_copy(update={"retention": RetentionSettings(all_days=30)})
@@ -219,9 +220,13 @@ def test_a_prompt_of_two_that_decided_stays_one_that_decided(
     assert [one in known for one in keys] == [False, True, True, True]
     [look], verdict = store.looks(), store.verdict("r1") or {}
     for prompts_of in (look.prompts, verdict["look"]["prompts"]):
-        assert [one in prompts_of for one in keys] == [False, True, True, True]
+        assert [one in prompts_of for one in keys] == [False, True, False, False]
     rows = store.snapshot_rows(take_snapshot(store, settings)["snapshot_id"])
     assert {row.split for row in rows} == {"train"}
+    assert store.learned_prompts() == set(keys[1:])
+    forget(store, settings, "bob", "the operator")
+    assert prompts_of_looks(store)[0].isdisjoint(keys)
+    assert store.learned_prompts() == set()
 
 
 def test_a_system_prompt_of_the_template_empties_no_probe_record(tmp_path: Path) -> None:
