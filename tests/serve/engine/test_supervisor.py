@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from serve.engine import session as processes
 from serve.engine.child import Child, LocalChild, Start, start_local
 from serve.engine.session import reap_left_over
 from serve.engine.supervisor import Engine
-from tests.serve.live import FAKE_BASE, eventually, fake_command
+from tests.serve.live import FAKE_BASE, fake_command
 
 pytestmark = pytest.mark.slow
 
@@ -320,57 +317,6 @@ def test_what_a_killed_gateway_and_keeper_left_is_ended_at_the_next_start(tmp_pa
         return session
 
     assert asyncio.run(first())
-
-
-def test_a_name_cut_inside_a_letter_is_nothing_to_stop_at(tmp_path: Path) -> None:
-    """Linux cuts it after 15 bytes."""
-    name = tmp_path / "программа-учёта"
-    shutil.copy(shutil.which("sleep") or "", name)
-    with subprocess.Popen([name, "60"], start_new_session=True) as other:
-        try:
-            stat = Path(f"/proc/{other.pid}/stat")
-            eventually(lambda: b"python" not in stat.read_bytes(), "it is the other program")
-            with pytest.raises(UnicodeDecodeError):
-                stat.read_text("utf-8")
-            assert processes.members(other.pid) == [other.pid]
-        finally:
-            other.kill()
-
-
-def test_a_supervision_that_breaks_is_stopped_with_what_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken(request: Any, activity: Any, ended: Any, seconds: float) -> str:
-        ended.close()
-        raise RuntimeError("can't start new thread")
-
-    async def scenario() -> None:
-        monkeypatch.setattr("serve.engine.supervisor.watch", broken)
-        engine = make(tmp_path)
-        await engine.start()
-        await until(lambda: engine.state == "failed", "it is broken")
-        session = session_of(tmp_path)
-        assert processes.members(session)
-        await engine.stop()
-        assert processes.members(session) == []
-
-    run(scenario())
-
-
-def test_a_process_that_only_shares_the_number_is_left_alone(tmp_path: Path) -> None:
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    mine = processes.read_stat(os.getpid())
-    assert mine is not None
-    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"],
-                          start_new_session=True) as other:  # fmt: skip
-        try:
-            write_json(
-                tmp_path / "engine.json", {"pid": other.pid, "boot_id": boot_id, "start_ticks": 1}
-            )
-            assert reap_left_over(tmp_path / "engine.json") == 0
-            assert other.poll() is None
-        finally:
-            other.kill()
 
 
 def test_only_who_holds_its_key_may_ask_the_engine(
