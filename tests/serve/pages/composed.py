@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import subprocess
 import sys
 import threading
@@ -193,7 +194,14 @@ class Cable:
         """Take connections (again)."""
 
         async def mend() -> None:
-            self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+            self._server = None
+            while self._server is None:  # another test's connection may have the port for a moment
+                try:
+                    self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+                except OSError as err:
+                    if err.errno != errno.EADDRINUSE:
+                        raise
+                    await asyncio.sleep(0.05)
             self.port = self._server.sockets[0].getsockname()[1]
 
         asyncio.run_coroutine_threadsafe(mend(), self._loop).result(10)
