@@ -62,9 +62,15 @@ def load_base(
         )
         # accelerate trains it where it was loaded, and compares the GPU's number.
         where = {"": 0 if device == "cuda" else device}
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             str(model_dir), dtype=dtype, quantization_config=nf4, device_map=where
         ).eval()
+        # On CPUs with AVX512-BF16 the first evaluation would pack the weights anew, with rounded
+        # scales: a training that is gone on with would come to others (bitsandbytes 0.50).
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+        return model
     model = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=dtype)
     return model.to(device).eval()
 
