@@ -72,17 +72,9 @@ def settings_beside_server(
     ctx: click.Context,
     *,
     say: Callable[[str], None] = lambda line: None,
-    asks_judge: bool = False,
 ) -> Settings:
     """The settings of the server that runs on the state folder, so that nobody repeats them; what
-    the line says itself wins and is named. Without a server: as :func:`settings_of`.
-
-    Args:
-        asks_judge: the command asks the judge, so it needs the judge's key.
-
-    Raises:
-        PawlError: it needs that key, and only the server has it.
-    """
+    the line says itself wins and is named. Without a server: as :func:`settings_of`."""
     own = settings_of(ctx)
     server = running_server(own)
     if server is None:
@@ -90,19 +82,10 @@ def settings_beside_server(
     theirs = Pawl(server.url, api_key_of(own)).status().settings
     rest = own.model_dump(exclude=set(theirs))  # where it listens, its key, its log
     values = rest | theirs
-    has_key = False
     if "judge" in theirs:  # its key is no server's to tell
-        has_key = theirs["judge"].pop("has_api_key", False)
+        theirs["judge"].pop("has_api_key", None)
         values["judge"] = {**theirs["judge"], "api_key": own.judge.api_key}
     settings = load_settings(merged(values, flags_of(ctx)), only_flags=True)
-    judge = settings.judge
-    is_theirs = judge.url is not None and judge.url == values["judge"]["url"]
-    if asks_judge and has_key and is_theirs and judge.api_key is None:
-        raise PawlError(  # else each question would be refused, and the judge have no say
-            "judge.api_key is not set here",
-            "the server's judge asks for it",
-            "Set PAWL_JUDGE__API_KEY for this command too",
-        )
     for key, value, there in _differences(settings, theirs):
         if key.startswith(_SERVERS_WORK):
             say(_is_ignored(key, value, there))

@@ -61,7 +61,7 @@ def nightly_command(
             "a version is tested when somebody asks for it, by what a dry run counts",
             "Leave one of them out",
         )
-    settings = settings_beside_server(ctx, say=say_progress, asks_judge=not dry_run)
+    settings = settings_beside_server(ctx, say=say_progress)
     log_in_state_dir(settings, "nightly.log")
     if dry_run:
         from refine.night.dry_run import dry_run as describe_night

@@ -119,6 +119,7 @@ def run_night(
     ):
         on_begin()
         status = client.get("/admin/status")
+        _check_judge_key(settings, status["settings"])
         if status["engine"]["state"] != "off":
             wait_ready(settings, None, say=say)
             status = client.get("/admin/status")  # a pending promotion may be live by now
@@ -278,6 +279,19 @@ def discard_scores_of_before(run: Run) -> None:
     for path in run.run_dir.glob("scores/*/manifest.json"):
         if not is_of_now(read_json(path)):
             path.unlink()
+
+
+def _check_judge_key(settings: Settings, server: dict[str, Any]) -> None:
+    """Raises PawlError: only the server has the key of its judge. Each question would be refused,
+    and the judge have no say."""
+    judge, theirs = settings.judge, server.get("judge", {})
+    is_theirs = judge.url is not None and judge.url == theirs.get("url")
+    if is_theirs and theirs.get("has_api_key") and judge.api_key is None:
+        raise PawlError(
+            "judge.api_key is not set here",
+            "the server's judge asks for it",
+            "Set PAWL_JUDGE__API_KEY for this command too",
+        )
 
 
 def _choose_suite(settings: Settings, base: BaseModel, say: Say) -> Suite:

@@ -21,6 +21,7 @@ from pawl.cli import cli, common_options
 from pawl.cli.connect import connect, group_arguments, settings_beside_server
 from pawl.errors import PawlError
 from pawl.files import write_json
+from pawl.schedule import SCHEDULE_LOG, ScheduleLog
 from pawl.schemas import utc_now
 from pawl.settings import JudgeSettings, MonitoringSettings, Settings
 from serve.api.app import build_app
@@ -149,7 +150,7 @@ def serving(settings: Settings) -> Iterator[Settings]:
         app.close()
 
 
-def beside(line: str, asks_judge: bool = False) -> tuple[Settings, list[str]]:
+def beside(line: str) -> tuple[Settings, list[str]]:
     """What ``pawl nightly`` with these options would run with, and what it would say."""
     found: list[Settings] = []
     lines: list[str] = []
@@ -157,7 +158,7 @@ def beside(line: str, asks_judge: bool = False) -> tuple[Settings, list[str]]:
     @click.command()
     @click.pass_context
     def night(ctx: click.Context) -> None:
-        found.append(settings_beside_server(ctx, say=lines.append, asks_judge=asks_judge))
+        found.append(settings_beside_server(ctx, say=lines.append))
 
     group = click.Group(params=common_options(), commands={"night": night})
     answer = CliRunner().invoke(group, [*line.split(), "night"])
@@ -189,15 +190,31 @@ def test_a_night_without_the_key_of_the_servers_judge_is_refused(
         line = f"--state-dir {served.state_dir}"
         settings, lines = beside(line)  # a command that does not ask it
         assert (settings.judge.url, settings.judge.api_key, lines) == (judge.url, None, [])
-        with pytest.raises(PawlError, match="PAWL_JUDGE__API_KEY for this command too"):
-            beside(line, asks_judge=True)
-        refused = type_in(*line.split(), "nightly")
-        assert "judge.api_key is not set here" in str(refused.exception)
+
+        def refused(*words: str) -> bool:
+            answer = type_in(*line.split(), *words)
+            return "judge.api_key is not set here" in str(answer.exception)
+
+        def left() -> list[str]:
+            return [event.outcome for event in ScheduleLog(served.state_dir / SCHEDULE_LOG).read()]
+
+        assert refused("nightly")
+        assert left() == []
+        assert refused("nightly", "--scheduled")  # as cron has it: nobody sees what it says
+        assert left() == ["began", "failed"]
+        log = (served.logs_dir / "nightly.log").read_text("utf-8")
+        assert "failed: judge.api_key is not set here" in log
+        quiet = ["--set", "schedule.quiet_hours=00:00-12:00,12:00-00:00",
+                 "--set", "schedule.time_zone=UTC"]  # fmt: skip
+        assert not refused(*quiet, "nightly", "--scheduled")
+        assert left()[2:] == ["skipped"]
         other = "--set judge.url=http://other.invalid/v1 --set judge.model=small"
-        assert beside(f"{line} {other}", asks_judge=True)[0].judge.api_key is None
+        assert not refused(*other.split(), "nightly")
+        assert beside(f"{line} {other}")[0].judge.api_key is None
         monkeypatch.setenv("PAWL_JUDGE__API_KEY", "s")
-        settings, lines = beside(line, asks_judge=True)
+        settings, lines = beside(line)
         assert (settings.judge, lines) == (judge, [])
+        assert not refused("nightly")
 
 
 def test_what_a_line_says_of_the_log_reaches_the_nights_of_its_server() -> None:
