@@ -8,9 +8,12 @@ suspect rows, up to ``gate.suspects_minutes``. A night whose scoring leaves the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pawl.errors import PawlError
 from pawl.settings import Settings
 from refine.night.state import RunState
 
@@ -21,11 +24,50 @@ OUT_OF_TIME = "out_of_time"  # code of the PawlError that ends a night, wherever
 REST_MINUTES = 1.0  # loading, deciding, promoting, the report
 
 
-class TimeIsOver(BaseException):
-    """The alarm that ends a night. It rings once, wherever the night is, so it is no ``Exception``:
-    code that goes on after an error, ours or a library's, must not take it for one."""
+class TimeIsOver(KeyboardInterrupt):
+    """The alarm that ends a night. It rings once, wherever the night is, so it is what Ctrl-C is:
+    code that goes on after an error, as an event loop does after any in a callback, lets it by."""
 
     retryable = True
+
+
+@contextmanager
+def ends_after(minutes: float | None) -> Iterator[None]:
+    """Ends the block when the time is over, wherever it waits: what a step left undone is as after
+    a kill, and its child dies with it.
+
+    Raises:
+        PawlError: the time is over; code ``OUT_OF_TIME``. Within the block it is a ``TimeIsOver``.
+    """
+    if minutes is None:
+        yield
+        return
+    said = f"the night was stopped: its time of {minutes:.0f} minutes is over"
+    rang = False
+
+    def end(number: int, frame: object) -> None:
+        nonlocal rang
+        rang = True
+        raise TimeIsOver(said)
+
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt as over:
+        if not rang:
+            raise
+        raise PawlError(  # also where a library (Ray) raised a KeyboardInterrupt of its own instead
+            said,
+            do="The next night carries it on; give it more with schedule.max_hours",
+            retryable=True,
+            code=OUT_OF_TIME,
+        ) from over
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,8 @@ call, three times at most; one that would fail again ends the run.
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,7 @@ from pawl.settings import Settings
 from refine.monitoring import check_packages
 from refine.night.asked import begin as begin_asked
 from refine.night.asked import check_challenger
-from refine.night.budget import OUT_OF_TIME, TimeIsOver
+from refine.night.budget import TimeIsOver, ends_after
 from refine.night.progress import Progress, usual_seconds
 from refine.night.state import Run, as_begun, promotion_of
 from refine.night.steps import STEPS, Night, Say, Step, alike
@@ -175,39 +173,6 @@ def run_night(
             until=until, min_new_rows=min_new_rows,
         )  # fmt: skip
         return _work(night)
-
-
-@contextmanager
-def ends_after(minutes: float | None) -> Iterator[None]:
-    """Ends the block when the time is over, wherever it waits: what a step left undone is as after
-    a kill, and its child dies with it.
-
-    Raises:
-        PawlError: the time is over; code ``OUT_OF_TIME``. Within the block it is a ``TimeIsOver``.
-    """
-
-    def end(number: int, frame: object) -> None:
-        raise TimeIsOver(f"the night was stopped: its time of {minutes:.0f} minutes is over")
-
-    if minutes is None:
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, end)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    except TimeIsOver as over:
-        raise PawlError(
-            str(over),
-            do="The next night carries it on; give it more with schedule.max_hours",
-            retryable=True,
-            code=OUT_OF_TIME,
-        ) from over
-    finally:
-        signal.signal(signal.SIGALRM, before)
 
 
 def _interrupted(

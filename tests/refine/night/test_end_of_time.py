@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,9 +16,9 @@ from pawl.errors import PawlError
 from pawl.files import write_json
 from pawl.settings import Settings
 from refine.night import evidence, nightly
-from refine.night.budget import OUT_OF_TIME
+from refine.night.budget import OUT_OF_TIME, ends_after
 from refine.night.evidence import best_champion
-from refine.night.nightly import _fail, _go_on_with, ends_after
+from refine.night.nightly import _fail, _go_on_with
 from refine.night.state import Run, RunState
 from refine.night.steps import _is_plan
 from refine.planner import Plan
@@ -44,6 +45,25 @@ class SlowPlan:
         return []
 
 
+def in_a_callback() -> None:
+    """Errors of a callback are logged by its event loop, which goes on."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(time.sleep, 2)
+        await asyncio.sleep(0)
+        raise AssertionError("the night went on")
+
+    asyncio.run(main())
+
+
+def as_ray_does() -> None:
+    """It takes any KeyboardInterrupt for Ctrl-C, and raises another."""
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None
+
+
 def test_it_ends_a_night_wherever_an_error_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,8 +86,15 @@ def test_it_ends_a_night_wherever_an_error_does_not(
         lambda: _go_on_with(run, settings, base, lambda line: None),  # a verdict is there
         lambda: _is_plan(recipe, Plan("sft", "", {})),
         lambda: _fail(run, "something else"),
+        in_a_callback,
+        as_ray_does,
     ]
     for work in blocked:
         with pytest.raises(PawlError) as stopped, ends_after(0.003):
             work()
         assert (stopped.value.code, stopped.value.retryable) == (OUT_OF_TIME, True)
+
+
+def test_ctrl_c_ends_no_nights_time() -> None:
+    with pytest.raises(KeyboardInterrupt), ends_after(60):
+        raise KeyboardInterrupt

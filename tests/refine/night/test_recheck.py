@@ -16,8 +16,7 @@ from pawl.errors import PawlError
 from pawl.files import write_atomic, write_json
 from pawl.models import resolve_model
 from pawl.settings import Settings
-from refine.night.budget import OUT_OF_TIME
-from refine.night.nightly import ends_after
+from refine.night.budget import OUT_OF_TIME, ends_after
 from refine.night.progress import Progress
 from refine.night.recheck import MOST_ROWS, kept_answers, known_mended, mended_by_base
 from refine.night.steps import Night, why
