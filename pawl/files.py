@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -28,18 +29,19 @@ def write_atomic(
 ) -> None:
     """Write ``data`` to ``path`` so that a reader, or a crash, sees the old file or the new one.
     Before it has its ``mode``, only its owner can read it. ``owner``: the ids of user and group
-    that root gives it to; None: who writes it."""
+    that root gives it to, where it may; None: who writes it."""
     raw = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(raw)
+            os.fchmod(file.fileno(), mode)
             if owner is not None:
-                os.fchown(file.fileno(), *owner)
+                with contextlib.suppress(OSError):
+                    os.fchown(file.fileno(), *owner)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -91,6 +91,22 @@ def test_roots_look_leaves_the_servers_user_its_key(tmp_path: Path) -> None:
     assert path.stat().st_uid == 65534
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a root that may give nothing away was NOT TESTED")
+def test_a_root_that_may_give_no_file_away_keeps_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:  # as the kernel without CAP_CHOWN
+        raise PermissionError(1, "Operation not permitted")
+
+    settings = load_settings(flags={"state_dir": str(tmp_path)})
+    os.chown(tmp_path, 65534, 65534)
+    monkeypatch.setattr(os, "fchown", refuse)
+    key = make_admin_key(settings)
+    status = (tmp_path / "admin.key").stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
+    assert make_admin_key(settings) == key
+
+
 @pytest.mark.engine
 def test_a_demo_that_is_killed_stops_the_server_that_it_started(tmp_path: Path) -> None:
     settings = load_settings(flags={"state_dir": str(tmp_path)})
