@@ -214,7 +214,7 @@ def plan(night: Night) -> Result:
     ended = (
         chosen.reason if chosen.method == "none" else _nothing_new(night, chosen, inputs, is_whole)
     )
-    ended = ended or _too_few_new(night, rows)
+    ended = ended or _too_few_new(night, rows, chosen, is_whole)
     said = ""
     if not ended and budget is not None:
         ended, said = budget.problem, f". {budget}"
@@ -284,8 +284,9 @@ def _last_trained(night: Night) -> RunState | None:
     return None
 
 
-def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
-    """Why it is too early, under ``schedule.min_new_rows``; empty when it is not."""
+def _too_few_new(night: Night, rows: Sequence[TrainingRow], chosen: Plan, is_whole: bool) -> str:
+    """Why it is too early, under ``schedule.min_new_rows``; empty when it is not, and where tonight
+    has the time (``is_whole``) that the last training from these rows lacked."""
     from feedback.snapshots import ERASED_SNAPSHOT, read_rows
 
     if night.min_new_rows == 0:
@@ -293,6 +294,9 @@ def _too_few_new(night: Night, rows: Sequence[TrainingRow]) -> str:
     last = _last_trained(night)
     known: set[str] = set()
     if last is not None:
+        is_same = last.detail.get("snapshot_id") == night.snapshot_dir.name
+        if is_whole and is_same and _was_cut(night.settings.runs_dir, last, chosen):
+            return ""
         folder = night.settings.snapshots_dir / str(last.detail.get("snapshot_id"))
         if folder.exists() and not (folder / ERASED_SNAPSHOT).exists():
             try:

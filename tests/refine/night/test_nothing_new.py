@@ -13,7 +13,7 @@ from pawl.settings import Settings
 from refine.night import evidence
 from refine.night.evidence import NightEvidence
 from refine.night.state import RUN, RunState
-from refine.night.steps import Night, _nothing_new
+from refine.night.steps import Night, _nothing_new, _too_few_new
 from refine.planner import Plan
 
 INPUTS = "the same"
@@ -69,7 +69,8 @@ def test_a_training_that_the_nights_time_cut_is_repeated_where_it_gets_its_own(
     settings = Settings(state_dir=tmp_path)
 
     def trained(number: int, minutes: float, stopped_because: str) -> None:
-        run_dir = record(settings, number, "base A", budget={"train": minutes})
+        run_dir = record(settings, number, "base A", budget={"train": minutes},
+                         snapshot_id="s")  # fmt: skip
         write_json(run_dir / "adapter" / MANIFEST, {
             "base_model": "b", "base_fingerprint": "base A", "rank": 4, "created_at": "",
             "target_modules": ["q_proj"],
@@ -81,10 +82,19 @@ def test_a_training_that_the_nights_time_cut_is_repeated_where_it_gets_its_own(
         night = tonight(settings, "base A", n_flagged_prompts=9)
         return _nothing_new(night, PLAN, INPUTS, is_whole=is_whole)
 
+    def too_few(*, is_whole: bool, snapshot_id: str = "s") -> str:
+        night: Any = tonight(settings, "base A", n_flagged_prompts=9)
+        night.min_new_rows, night.snapshot_dir = 1, settings.snapshots_dir / snapshot_id
+        return _too_few_new(night, [], PLAN, is_whole)
+
     trained(1, 5, "out of time")
     assert not ended(is_whole=True)
     assert "nothing new since run-1" in ended(is_whole=False)  # it would be cut again
+    assert not too_few(is_whole=True)
+    assert "0 new rows since run-1" in too_few(is_whole=False)
+    assert "0 new rows since run-1" in too_few(is_whole=True, snapshot_id="other")
     trained(2, 20, "out of time")
     assert "nothing new since run-2" in ended(is_whole=True)
     trained(2, 5, "end")  # it needed no more
     assert "nothing new since run-2" in ended(is_whole=True)
+    assert "0 new rows since run-2" in too_few(is_whole=True)
