@@ -44,6 +44,7 @@ from pawl.errors import PawlError
 from pawl.plugins import in_thread, load, place_of
 from pawl.schemas import ItemScore, Message
 from pawl.settings import JudgeSettings
+from pawl.tls import trusted
 
 Choice = Literal["first", "second", "tie"]
 MAX_REPLY_TOKENS = 1024  # room for a judge that thinks aloud before its verdict
@@ -221,7 +222,7 @@ def compare(settings: JudgeSettings, questions: Sequence[Question]) -> list[Answ
     no choice.
 
     Raises:
-        PawlError: no judge is set, or the plugin can't be loaded.
+        PawlError: no judge is set, the plugin can't be loaded, or ``pawl.tls.trusted``.
     """
     if not settings.is_set:
         raise PawlError(
@@ -238,7 +239,7 @@ async def _compare(settings: JudgeSettings, questions: Sequence[Question]) -> li
     slots = asyncio.Semaphore(settings.max_concurrent_requests)
     async with httpx.AsyncClient(
         headers=headers, timeout=settings.timeout_seconds, follow_redirects=False, trust_env=False,
-        verify=httpx.create_ssl_context(),  # by SSL_CERT_FILE, which trust_env=False leaves out
+        verify=trusted(settings.url or "http:"),
     ) as client:  # fmt: skip
         by_plugin = _Plugin(settings) if settings.plugin else None
 

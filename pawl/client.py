@@ -38,6 +38,7 @@ from pawl.schemas import (
     Thumb,
 )
 from pawl.sse import DONE, EventParser
+from pawl.tls import trusted
 
 ANSWER_SECONDS = 600.0  # a promotion loads and probes before it answers
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class Client(Protocol):
 
 class Pawl:
     """One server, or the same application called in this process. It keeps no connection between
-    calls, so there is nothing to close.
+    calls, so there is nothing to close. PawlError where ``SSL_CERT_FILE`` names no certificates.
 
     Args:
         url: the server's address.
@@ -75,7 +76,7 @@ class Pawl:
             timeout=timeout_seconds,
             limits=httpx.Limits(max_keepalive_connections=0),
             transport=_InProcess(app) if app is not None else None,
-            verify=url.startswith("https:") and httpx.create_ssl_context(),  # by SSL_CERT_FILE
+            verify=trusted(url),
             trust_env=False,  # loopback is not behind HTTP_PROXY
         )
 
@@ -99,8 +100,7 @@ class Pawl:
             rater_id: who asks.
             fields: any field of OpenAI's chat call that the server takes (``temperature``, ...).
         """
-        body = _chat_body(messages, model, fields)
-        headers = _people(conversation_id, rater_id)
+        body, headers = _chat_body(messages, model, fields), _people(conversation_id, rater_id)
         answer = self._call("POST", "/v1/chat/completions", body=body, headers=headers)
         return ChatAnswer.model_validate(answer)
 

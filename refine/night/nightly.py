@@ -31,6 +31,7 @@ from pawl.models import BaseModel, resolve_model
 from pawl.schedule import NIGHTS_LOCK
 from pawl.server import wait_ready
 from pawl.settings import Settings
+from pawl.tls import trusted
 from refine.monitoring import check_packages
 from refine.night.asked import begin as begin_asked
 from refine.night.asked import check_challenger
@@ -272,12 +273,14 @@ def check_settings(settings: Settings, base: BaseModel, suite: Suite) -> None:
 
     Raises:
         PawlError: the base can't be trained, a package is missing, a plugin can't be used, the
-            suite's margins contradict the settings, or ``gate.anchor`` is no version that can be
-            scored on this base.
+            judge's certificate can't be checked, the suite's margins contradict the settings, or
+            ``gate.anchor`` is no version that can be scored on this base.
     """
     base.check.refuse("train", base.name)
     plugins.check(settings, plugins.OF_NIGHTS)  # one carried on may have begun with others
     check_packages(settings.monitoring.report_to)
+    if settings.judge.url is not None:
+        trusted(settings.judge.url)
     if settings.train.load_in_4bit:
         check_4bit()
     gate_rules(settings.gate, suite)

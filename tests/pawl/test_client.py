@@ -19,6 +19,7 @@ import pytest
 from pawl.client import Pawl, parsed
 from pawl.errors import PawlError
 from pawl.settings import Settings
+from pawl.tls import trusted
 from serve.api.errors import error_body, status_of
 from tests.bars.place import Place
 from tests.conftest import REPOSITORY
@@ -88,6 +89,18 @@ def test_an_authority_of_ones_own_is_taken_from_the_environment(
         for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
         assert Pawl(url).get("/admin/status") == {"path": "/admin/status"}
+
+
+def test_a_file_of_certificates_that_is_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "authority.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    for _ in range(2):
+        with pytest.raises(PawlError, match=r"SSL_CERT_FILE=.*authority\.pem can't be read"):
+            Pawl("HTTPS://127.0.0.1:9")
+        path.write_text("no certificate")
+    assert trusted("http://127.0.0.1:9") is False
 
 
 def test_a_slow_answer_is_no_absent_server(url: str) -> None:
