@@ -680,7 +680,9 @@ class NoFields(Body):
 
 class RetentionRequest(Body):
     of_night: bool = Field(
-        False, description="a night asks, as it begins; else it is refused while one runs"
+        False,
+        description="a night asks, as it begins; false is refused while one runs. True from "
+        "anybody else takes files from under a night that runs, and that night may fail",
     )
 
 
