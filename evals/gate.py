@@ -40,7 +40,7 @@ from evals.people import Pair, PeopleEvidence, holdout_verdict, kept_verdict
 from evals.reasons import BenchmarkVerdict, GateRules, HoldoutVerdict, KeptVerdict
 from evals.regression import BENCHMARK as HOLDOUT
 from evals.regression import CONTROLS, KEPT, PLACEBO, is_of_people
-from evals.sequential import EARLY_SHARE, clusters_of, early_p
+from evals.sequential import EARLY_SHARE, can_end_early, clusters_of, early_p
 from evals.statistics import (
     Estimate,
     chance_level,
@@ -354,20 +354,30 @@ class _Tests:
     n_drawn: int
 
 
+def _n_drawn(group: list[Pair]) -> int:
+    return int(group[0][1].detail.get("drawn", len(group)))
+
+
+def _could_end_early(group: list[Pair]) -> bool:
+    """Its items came in several rounds, with a look after each."""
+    has_order = all("order" in after.detail for _, after in group)
+    return has_order and can_end_early(_n_drawn(group))
+
+
 def _tests(group: list[Pair], compared: _Compared, margin: float, alpha: float) -> _Tests:
     """The two tests of a benchmark. One whose items came in rounds may have been decided on the
     way, at a share of alpha, and at its end at the rest (Bonferroni)."""
     n = len(group)
-    order = [b.detail.get("order") for _, b in group]
-    n_drawn = group[0][1].detail.get("drawn", n)
+    n_drawn = _n_drawn(group)
     p_noninferior = p_worse = 1.0
     if n == n_drawn:
         p_worse = p_below(compared.estimate, 0.0)
         if n >= fewest_items(margin, alpha):
             p_noninferior = p_above(compared.estimate, -margin)
-    if None in order:
+    if not _could_end_early(group):
         return _Tests(p_noninferior, p_worse, n_drawn)
-    places = sorted(range(n), key=cast("list[int]", order).__getitem__)
+    order = [cast("int", b.detail["order"]) for _, b in group]
+    places = sorted(range(n), key=order.__getitem__)
     differences = [compared.differences[i] for i in places]
     clusters = clusters_of([group[i][1] for i in places])
     early = early_p(differences, -margin, clusters)
@@ -383,7 +393,7 @@ def _benchmarks(
     pairs: dict[str, list[Pair]], usual_margin: float, margins: dict[str, float], alpha: float
 ) -> list[BenchmarkVerdict]:
     levels = {  # of the test of all items
-        name: alpha * (1 - EARLY_SHARE) if "order" in group[0][1].detail else alpha
+        name: alpha * (1 - EARLY_SHARE) if _could_end_early(group) else alpha
         for name, group in pairs.items()
     }
     compared = {name: _compare(group, levels[name]) for name, group in pairs.items()}

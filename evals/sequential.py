@@ -99,6 +99,12 @@ def clusters_of(items: Sequence[ItemScore]) -> list[str] | None:
     return [item.cluster for item in items] if has_any else None
 
 
+def can_end_early(n_drawn: int) -> bool:
+    """Whether a benchmark of so many items may be looked at before all are scored. One that comes
+    in a single round has its test of all items alone, at the whole level."""
+    return n_drawn > FIRST_LOOK
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A model that the challenger is compared with: its scores by (benchmark, item), and the loss
@@ -127,7 +133,9 @@ class Watch:
 
     def look(self, benchmark: str, items: Sequence[ItemScore]) -> State:
         """``items``: those of the challenger so far, in their order. One without a score leaves the
-        benchmark open: there will be no verdict."""
+        benchmark open: there will be no verdict. So does one that can't end early."""
+        if items and not can_end_early(items[0].detail.get("drawn", math.inf)):
+            return "open"
         level, passed = self.alpha * EARLY_SHARE, 0
         for reference in self.references:
             differences = []

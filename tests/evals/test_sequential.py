@@ -125,6 +125,35 @@ def test_what_the_watch_calls_lost_is_lost_at_the_gate_with_the_bias_audit(tmp_p
     assert few.look("a", [replace(after[n_lost - 1], score=1.0), *after[1:]]) == "lost"
 
 
+def test_a_benchmark_of_one_round_has_the_whole_level_for_its_test_of_all_items() -> None:
+    rng = np.random.default_rng(5)
+
+    def pair(n: int, n_lost: int, drawn: int | None) -> tuple[list[ItemScore], list[ItemScore]]:
+        before = [ItemScore("a", str(i), 1.0, str(i // 3)) for i in range(n)]
+        places = rng.permutation(n)
+        return before, [
+            replace(one, score=float(i >= n_lost),
+                    detail={"order": int(places[i]), "drawn": drawn} if drawn else {})
+            for i, one in enumerate(before)
+        ]  # fmt: skip
+
+    rules = GateRules(0.1, 0.2)
+    for n_lost in (2, 40):
+        at_once = decide(*pair(100, n_lost, None), rules, None).benchmarks
+        assert decide(*pair(100, n_lost, 100), rules, None).benchmarks == at_once
+        assert decide(*pair(101, n_lost, 101), rules, None).benchmarks[0].p_worse_holm != (
+            decide(*pair(101, n_lost, None), rules, None).benchmarks[0].p_worse_holm
+        )
+        # Nothing is said of it on the way either, at the share of alpha that it does not pay.
+        before, after = pair(100, n_lost, 100)
+        alone = [replace(item, cluster=item.item_id) for item in after]
+        scores = {("a", item.item_id): item.score for item in before}
+        watch = Watch((Reference(scores, 0.2),), 0.05, 1)
+        assert watch.look("a", after) == watch.look("a", alone) == "open"
+    more = [replace(item, detail=item.detail | {"drawn": 101}) for item in alone]
+    assert watch.look("a", more) == "lost"
+
+
 def test_rounds_hold_each_drawn_item_once_in_another_order_each_night() -> None:
     drawn = {"x": list(range(130)), "y": [3, 5, 8]}
     rounds = in_rounds(drawn, 100, 50, seed=1)
