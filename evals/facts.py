@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from evals.signs import same_signs
+from evals.signs import has_other_zeros, same_signs
 from evals.words import (
     ADVERBIALS,
     AGENTS,
@@ -20,6 +20,7 @@ from evals.words import (
     NO,
     PASSIVES,
     SOURCES,
+    VERSIONS,
     YES,
     Key,
     Token,
@@ -32,7 +33,7 @@ from evals.words import (
     units_of,
 )
 
-_OPTION = re.compile(r"^\s*\(?([A-Ha-h])[).:]\s+(.+?)\s*$", re.MULTILINE)
+OPTION = re.compile(r"^\s*\(?([A-Ha-h])[).:]\s+(.+?)\s*$", re.MULTILINE)
 _ORDER_ASKED = re.compile(
     r"\b((?:order|sort|rank)(?:ed)?|steps?|first|alphabetical(?:ly)?|chronological(?:ly)?|"
     r"reihenfolge|schritte|sortier(?:e|en|t)?|geordnet|ordre|étapes|triez?|orden|ordena(?:d[ao]s)?|"
@@ -77,9 +78,9 @@ class Item:
             ),
             None,
         )
-        if level is None and opening is not None:
+        if level is None and (opening is not None or has_other_zeros(right, wrong)):
             level = 0
-        options = {a.upper(): b for a, b in _OPTION.findall(prompt)}
+        options = {a.upper(): b for a, b in OPTION.findall(prompt)}
         return cls(
             prompt, correction, flagged, language, tokens(prompt, language), right, wrong, opening,
             flagged_opening,
@@ -138,8 +139,8 @@ def says(answer: str, item: Item, wanted: Sequence[Token] | None = None) -> bool
       answer: above all nothing of the flagged answer, unless denied (*Canberra, not Sydney*).
     - Both deny equally often; no *or* that the correction lacks.
     - The shared tokens stand in the same order, or their order can't matter (:func:`_order_fits`),
-      none goes the other way (:func:`_same_directions`), and signs are the same
-      (:func:`evals.signs.same_signs`).
+      none goes the other way (:func:`_same_directions`), and signs and zeros that tell are the
+      same (:func:`evals.signs.same_signs`).
     """
     key, language = item.key or KEYS[0], item.language
     wanted = item.correction if wanted is None else wanted
@@ -174,7 +175,10 @@ def says(answer: str, item: Item, wanted: Sequence[Token] | None = None) -> bool
         return False
     if not core and missing != list(needed[: len(missing)]):
         return False  # "They are not blind" says "Bats are not blind", "They are not bats" doesn't
-    if not _same_directions(given, wanted, key, item) or not same_signs(given, wanted, key):
+    of_version = any(t.folded in VERSIONS for t in item.prompt)
+    if not _same_directions(given, wanted, key, item) or not same_signs(
+        given, wanted, key, item.flagged, of_version=of_version
+    ):
         return False
     return _order_fits(given, list(wanted), core, key, item)
 

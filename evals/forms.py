@@ -11,7 +11,7 @@ from typing import Any
 
 from evals.facts import asks_order
 from evals.signs import signs_of
-from evals.words import language_of, tokens
+from evals.words import KEYS, language_of, same, tokens
 
 FENCE = re.compile(r"```[\w+#-]*\n?(.*?)```", re.DOTALL)
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -26,9 +26,16 @@ _ITEM = re.compile(r"^\s*(?:([-*•–])|(\d+|[a-z])([.)]))\s+(.*\S)\s*$")
 def same_format(answer: str, correction: str, flagged: str, prompt: str) -> bool:
     language = language_of(f"{prompt} {correction}")
 
+    right_tokens, wrong_tokens = tokens(correction, language), tokens(flagged, language)
+    is_at_stake = same(right_tokens, wrong_tokens, KEYS[1])  # they differ in signs or zeros
+
     def cell(text: str) -> list[tuple[str, str | None, str]]:
         found = tokens(text, language)
-        return [(t.folded, t.unit, sign) for t, sign in zip(found, signs_of(found), strict=True)]
+        signs = signs_of(found, is_at_stake=is_at_stake)
+        return [
+            (t.zeros if t.is_code or (is_at_stake and t.zeros) else t.folded, t.unit, sign)
+            for t, sign in zip(found, signs, strict=True)
+        ]
 
     def is_reordered(wrong: str) -> bool:
         """Whether it has the items of the correction in another order, as a list or in a line."""

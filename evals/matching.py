@@ -32,12 +32,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from evals.facts import Item, is_inside, opened, says
+from evals.facts import OPTION, Item, is_inside, opened, says
 from evals.forms import FENCE, SPAN, json_value, list_items, same_code, same_format, table_cells
 from evals.signs import same_signs
 from evals.words import (
     COPULAS,
     EXCEPTING,
+    FAULTY,
     KEYS,
     NO,
     REFUTING,
@@ -74,6 +75,7 @@ _CODE_ASKED = re.compile(
 _CODE_SIGNS = re.compile(
     r"[{}();=<>\[\]\\$|]|==|->|\bdef \b|^\s*(?:git|docker|pip|npm|ls|cd|sudo) "
 )
+_SENTENCE = re.compile(r"[^.!?？。！\n]+[.!?？。！]*")
 _REFUTED = re.compile(
     r"\b(not|n't|never|wrong|incorrect\w*|instead of|falsch|nicht|kein\w*|faux|pas|non|no)\b"
     r"|错|不|误(?!后)",
@@ -172,8 +174,8 @@ def kind_of(prompt: str, correction: str, flagged: str, categories: Sequence[str
 
 def _chooses(answer: str, item: Item) -> bool:
     if item.options:
-        chosen = _option_of(item.correction_text, item)
-        return chosen is not None and _option_of(answer, item) == chosen
+        chosen, named = _option_of(item.correction_text, item), _option_of(answer, item)
+        return named is not None and named == chosen and not _is_refuted(answer, named, item)
     if item.opening is None:
         return says(answer, item)
     opening, rest = opened(answer, item.language)
@@ -209,26 +211,30 @@ def _option_of(text: str, item: Item) -> str | None:
     both = letters | named
     if len(both) != 1 or any(map(is_denial, given)):
         return None
-    if _is_refuted(plain, item.options[next(iter(both))], item):
-        return None
     if not named and all(may_be_word for _, may_be_word in found):
         return None
     return both.pop()
 
 
-def _is_refuted(plain: Sequence[str], option: str, item: Item) -> bool:
-    """Whether a text may say that the option isn't it: *A is wrong*, *all but A*, and *A, but ...*,
-    which can't be told from that. Not where the wrong one is asked for (*Which is false?*); words
-    of the option itself (*B) False*) are none of this."""
+def _is_refuted(answer: str, letter: str, item: Item) -> bool:
+    """Whether an answer may say that its option isn't it: *A is wrong*, *all but A*, and *A, but
+    ...*, which can't be told from that. Not where the wrong one is asked for (*Which is false?
+    Which isn't true? Find the mistake.*); words of the option itself (*B) False*) are none of
+    this."""
 
     def words(text: str) -> Counter[str]:
         return Counter(t.folded for t in tokens(text, item.language))
 
-    asked = Counter(t.folded for t in item.prompt)
-    for other in item.options.values():
-        asked -= words(other)
-    telling = EXCEPTING if asked.keys() & REFUTING else EXCEPTING | REFUTING
-    return bool(telling & (Counter(plain) - words(option)).keys())
+    told = (words(answer) - words(item.options[letter])).keys()
+    return bool(told & EXCEPTING) or (bool(told & REFUTING) and not _asks_for_wrong(item))
+
+
+def _asks_for_wrong(item: Item) -> bool:
+    """Whether the question asks so; a prompt without a question mark is one as a whole."""
+    sentences = _SENTENCE.findall(OPTION.sub("", item.prompt_text))
+    asking = [s for s in sentences if s.rstrip().endswith(("?", "？"))] or sentences
+    asked = [t for sentence in asking for t in tokens(sentence, item.language)]
+    return any(t.folded in FAULTY or is_denial(t) for t in asked)
 
 
 def _may_be_word(found: re.Match[str], language: str) -> bool:
@@ -260,7 +266,7 @@ def _is_exactly(answer: str, item: Item, categories: Sequence[str]) -> bool:
 
     def sides(found: Sequence[Token]) -> list[tuple[str, str | None]]:
         return [
-            (KEYS[2](t) if is_strict and (i or level == 2) else t.folded, t.unit)
+            (t.zeros if t.is_code else KEYS[2 if is_strict and (i or level == 2) else 1](t), t.unit)
             for i, t in enumerate(found)
         ]
 

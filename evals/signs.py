@@ -1,8 +1,14 @@
-"""Signs at and between words and numbers: whether two texts that say the same write the same ones.
+"""Signs and zeros that a text's words and values leave out: whether two texts write the same ones.
 
-Two kinds tell: a sign that belongs to a token (*AB+*, *C#*, *Cl-*, *-x*), and the operator between
-two of them (*4/3*, *3x + 2*). Only where both texts hold the same tokens: what an answer leaves out
-of the correction, or writes elsewhere (*10:30*, *and/or*, an address), is not looked at.
+Three kinds tell: a sign that belongs to a token (*AB+*, *C#*, *Cl-*, *-x*, *√2*), the operator
+between two of them (*3x + 2*), and zeros of a code or a version (*0041*, *Python 3.10*). Only where
+both texts hold the same tokens: what an answer leaves out of the correction, or writes elsewhere
+(*10:30*, *and/or*, an address), is not looked at.
+
+Most people write dates, scores, shortcuts and labels with one sign or another (*03/2024*, *2:1*,
+*Ctrl+C*, *Ann - nurse*), and a value with more zeros or fewer. So such signs tell only in a
+formula, such zeros only in a version, and both where the flagged answer has the correction's words
+with others.
 """
 
 from __future__ import annotations
@@ -11,32 +17,80 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
 
-from evals.words import OPERATORS, Key, Token
+from evals.words import AGENTS, OPERATORS, Key, Token, has_subversion
 
 Pair = tuple[str, str]
 
 _SUFFIX = re.compile(r"\+\+|[+#](?=[^(=])|-(?=[^-(>=])")
 _LONGEST_ION = 3  # letters before a minus: longer words have dashes, as "Paris- the capital"
-_PREFIX = re.compile(r"(?:^|[\s(=,:])-$")
+_PREFIX = re.compile(r"[\s(=,:]-$")
+_ROOT = re.compile(r"[√±]\s?$")
 _MARKUP = re.compile(r"[\s()\[\]{}\"'`$\\_“”„«»]")
 _SAME = {
     "×": "*", "·": "*", "÷": "/", "⁄": "/", "**": "^", "==": "=", ":=": "=", "!=": "≠", "<=": "≤",
     ">=": "≥", "=>": "->", "→": "->", "⇒": "->", "←": "<-", "–": "-", "‐": "-", "-": "-",
 }  # fmt: skip
 _KNOWN = frozenset("+*/^=<>≤≥≠:-") | {"->", "<-"}
-_NEEDED = frozenset("+*/^:")  # between numbers and letters; a minus may also be a hyphen
+_NEEDED = frozenset("+*/^")  # between numbers and letters; a minus may also be a hyphen
+_SEPARATORS = frozenset("/-:")  # between numbers, as in a date or a score
+_JOINERS = frozenset("+-/:*>") | {"->"}  # between words
 
 
-def same_signs(given: Sequence[Token], wanted: Sequence[Token], key: Key) -> bool:
-    """Whether the answer (``given``) writes the correction's signs where it has its tokens."""
-    return _same_own(given, wanted, key) and _same_operators(given, wanted, key)
+def same_signs(
+    given: Sequence[Token],
+    wanted: Sequence[Token],
+    key: Key,
+    flagged: Sequence[Token] = (),
+    *,
+    of_version: bool = False,
+) -> bool:
+    """Whether the answer (``given``) writes the correction's signs and zeros where it has its
+    tokens. ``of_version``: it was asked for one."""
+    return (
+        _same_own(given, wanted, key)
+        and _same_operators(given, wanted, key, flagged)
+        and _same_zeros(given, wanted, flagged, of_version)
+    )
 
 
-def signs_of(found: Sequence[Token]) -> list[str]:
+def has_other_zeros(found: Sequence[Token], others: Sequence[Token]) -> set[str]:
+    """Values of numbers that the others write with other zeros only."""
+    ours, theirs = _spellings(found), _spellings(others)
+    return {value for value in ours.keys() & theirs.keys() if not ours[value] & theirs[value]}
+
+
+def _same_zeros(
+    given: Sequence[Token], wanted: Sequence[Token], flagged: Sequence[Token], of_version: bool
+) -> bool:
+    telling = {
+        t.folded for t in (*given, *wanted) if t.is_code or (of_version and has_subversion(t.zeros))
+    }
+    if _is_close(wanted, flagged, lambda t: t.folded):
+        telling |= has_other_zeros(wanted, flagged)
+    return not telling & has_other_zeros(given, wanted)
+
+
+def _is_close(wanted: Sequence[Token], flagged: Sequence[Token], key: Key) -> bool:
+    """Whether the flagged answer has all numbers of the correction, or all words if it has none: so
+    that it may differ in the signs or zeros alone."""
+    basis = [t for t in wanted if t.is_number] or wanted
+    return {key(t) for t in basis} <= {key(t) for t in flagged}
+
+
+def _spellings(found: Sequence[Token]) -> dict[str, set[str]]:
+    spelled: dict[str, set[str]] = {}
+    for token in found:
+        if token.is_number and token.unit is None:
+            spelled.setdefault(token.folded, set()).add(token.zeros or token.folded)
+    return spelled
+
+
+def signs_of(found: Sequence[Token], *, is_at_stake: bool) -> list[str]:
     """Of each token its own sign, and the operator that follows it, where there is no other way to
     write that: for cells and items, which are compared as a whole."""
+    telling = tuple("+/:") if is_at_stake or _has_formula(found) else ()
     operators = [
-        sign if _is_operand(left) and _is_operand(right) and sign in tuple("+/:") else ""
+        sign if _is_operand(left) and _is_operand(right) and sign in telling else ""
         for left, right in pairwise(found)
         for sign in [_operator(left)]
     ]
@@ -57,9 +111,12 @@ def _same_own(given: Sequence[Token], wanted: Sequence[Token], key: Key) -> bool
 def _own(found: Sequence[Token], key: Key) -> set[Pair]:
     signs = {(key(t), sign[0]) for t in found if (sign := _suffix(t))}
     for i, token in enumerate(found):
+        before = token.before if i else f" {token.before}"
         is_minus = i and _is_operand(found[i - 1]) and _MARKUP.sub("", token.before) == "-"
-        if _is_letter(token) and _PREFIX.search(token.before) and not is_minus:
+        if _is_letter(token) and _PREFIX.search(before) and not is_minus:
             signs.add((key(token), "-x"))
+        if _is_operand(token) and (root := _ROOT.search(token.before)):
+            signs.add((key(token), root[0][0]))
     return signs
 
 
@@ -69,38 +126,65 @@ def _suffix(token: Token) -> re.Match[str] | None:
     return None if is_dash else found
 
 
-def _same_operators(given: Sequence[Token], wanted: Sequence[Token], key: Key) -> bool:
-    told, needed = _operators(given, key), _operators(wanted, key)
+def _same_operators(
+    given: Sequence[Token], wanted: Sequence[Token], key: Key, flagged: Sequence[Token]
+) -> bool:
+    told, needed, wrong = (_operators(some, key) for some in (given, wanted, flagged))
     there = {key(t) for t in given}
     operands = {key(t) for t in wanted if _is_operand(t)}
+    has_formula = _has_formula(given) or _has_formula(wanted)
+    wrong = wrong if _is_close(wanted, flagged, key) else {}
     for (left, right), signs in needed.items():
         found = told.get((left, right), set())
-        is_formula = left in operands and right in operands
-        if any(_clashes(sign, signs, is_formula) for sign in found):
+        are_operands = left in operands and right in operands
+        if not has_formula and wrong.get((left, right), signs) <= signs:
+            alike = _SEPARATORS if are_operands else _JOINERS
+            found, signs = ({"" if s in alike else s for s in some} for some in (found, signs))
+        if any(_clashes(sign, signs, are_operands) for sign in found):
             return False
-        if is_formula and {left, right} <= there:
+        if are_operands and {left, right} <= there:
             for sign in signs & _NEEDED - found:
                 if not (sign in "*^" and "" in found):  # 2x, x²
                     return False
     return True
 
 
-def _clashes(sign: str, signs: set[str], is_formula: bool) -> bool:
+def _clashes(sign: str, signs: set[str], are_operands: bool) -> bool:
     """Whether an operator of the answer stands for another one of the correction."""
     if not sign or sign in signs:
         return False
     if "" in signs:  # of none there only *2x* says something: no sum, no quotient
-        return is_formula and len(signs) == 1 and sign in "+/=<>"
-    return is_formula or not {sign, *signs} <= {"/", "-"}
+        return are_operands and len(signs) == 1 and sign in "+/<>"
+    return are_operands or not {sign, *signs} <= {"/", "-"}
+
+
+def _has_formula(found: Sequence[Token]) -> bool:
+    """Whether signs between the tokens calculate or compare: there is *=*, a sum, a product, a
+    power, or a small letter beside an operator or a number (*3x*, *a - b*)."""
+    for left, right in pairwise(found):
+        sign = _operator(left)
+        if sign in ("=", "≠"):
+            return True
+        if not (_is_operand(left) and _is_operand(right)):
+            continue
+        has_letter = any(_is_letter(t) and t.raw.islower() for t in (left, right))
+        if sign in tuple("+*^<>≤≥") or (has_letter and (sign in tuple("-/") or not left.after)):
+            return True
+    return False
 
 
 def _operators(found: Sequence[Token], key: Key) -> dict[Pair, set[str]]:
     """The operators between neighbours, "" where there is none."""
     signs: dict[Pair, set[str]] = {}
     for i, (left, right) in enumerate(pairwise(found)):
-        signs.setdefault((key(left), key(right)), set()).add(_operator(left))
-        if i and (sign := OPERATORS.get(left.folded)):
-            signs.setdefault((key(found[i - 1]), key(right)), set()).add(sign)
+        sign = _operator(left)
+        if sign == ":" and left.is_number and right.is_number:
+            sign = "/"
+        signs.setdefault((key(left), key(right)), set()).add(sign)
+        if i and (named := OPERATORS.get(left.folded)):
+            if right.folded in AGENTS and i + 2 < len(found):  # "divided by"
+                right = found[i + 2]
+            signs.setdefault((key(found[i - 1]), key(right)), set()).add(named)
     return signs
 
 
@@ -108,7 +192,7 @@ def _operator(token: Token) -> str:
     """Between the token and the next one."""
     suffix = _suffix(token)
     gap = token.after[suffix.end() :] if suffix else token.after
-    if re.fullmatch(r":\s+", gap):  # "Answer: x"
+    if re.fullmatch(r":\s+", gap.replace("*", "")):  # "Answer: x", "**Answer:** x"
         return ""
     sign = _MARKUP.sub("", gap)
     if sign not in ("*", "**"):

@@ -25,6 +25,8 @@ _LITTLE, _FILLER = (
 _ROLES = {name: frozenset(words.split()) for name, words in _DATA["roles"].items()}
 DENIALS, EITHER, YES, NO = (_ROLES[name] for name in ("denial", "either", "yes", "no"))
 REFUTING, EXCEPTING = _ROLES["refuting"], _ROLES["excepting"]  # an option that isn't the answer
+FAULTY = REFUTING | _ROLES["faulty"]  # where the wrong option is asked for
+VERSIONS = _ROLES["version"]
 COPULAS, DEFINITE = _ROLES["copula"], _ROLES["definite"]
 AGENTS = _ROLES["agent"]  # before who did it, in the passive
 PASSIVES = _ROLES["passive"]
@@ -57,14 +59,18 @@ _MAGNIFIED = re.compile(
 )
 _COMPARISONS = {"<": "under", ">": "over", "≤": "at most", "≥": "at least"}
 _COMPARED = re.compile(r"(?<![-=<>])([<>≤≥])\s?(?=[$€£₹¥]?[-+]?\d)")
+_POWER = re.compile("(?<=[0-9])([⁺⁻]?[⁰¹²³⁴-⁹]+)")
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_BY = re.compile(r"(?<=\d) x (?=\d)|(?<=\d\d)x(?=\d\d)")  # 6 x 7, 1920x1080, not 3x2
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|ère|ème|eme|e|º|ª)\b")
-# What is written with a zero in front, or ends with one after a point, is a code or a version: 0041
-# is not 41, 3.10 not 3.1. Not so a day or a month (05/03, 03月), nor groups of thousands.
-_CODE = re.compile(r"0\d[\d ']*|\d+\.(?!\d{3}$)\d*0")
-_CODE_WITH_POINT = re.compile(r"\d+\.\d*0")  # where a point groups no thousands
+# Zeros that a number's value leaves out: in front, or at the end after a point.
+_ZEROS = re.compile(r"0\d[\d ']*|\d+\.(?!\d{3}$)\d*0")
+_ZEROS_WITH_POINT = re.compile(r"\d+\.\d*0")  # where a point groups no thousands
+_CODE = re.compile(r"0\d\d+")  # 0041 is not 41; of two digits a day, a month or an hour mostly is
+_VERSION = re.compile(r"\d+\.\d*[1-9]0+")  # 3.10 is not 3.1, but 3.0 is 3
+_VERSIONED = VERSIONS | _ROLES["versioned"]  # before a version
 _POINTED = re.compile(r"[-+]?\d+(?:\.\d+){2,}")
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+")
-_DATED = re.compile(r"0\d(?=[/-]\d|[年月日号])|(?<=\d[/-])0\d(?!\d)")
 _HAN_NUMERAL = re.compile("[零〇一二两三四五六七八九十百千万亿]+")
 _IS_HAN_NUMBER = re.compile("[零〇二两三四五六七八九十]|一[百千万亿]")  # a lone 一 is mostly a word
 _HAN_DIGITS = {sign: n for n, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
@@ -80,6 +86,8 @@ class Token:
     stem: str  # also without accents and endings
     is_number: bool = False
     unit: str | None = None
+    zeros: str = ""  # a number without a unit, as written, where ``folded`` leaves out zeros
+    is_code: bool = False  # whether these zeros always tell
     before: str = ""  # between it and its neighbours, as written
     after: str = ""
 
@@ -151,14 +159,20 @@ def tokens(text: str, language: str) -> list[Token]:
             found.append(Token(raw, folded, _stem(folded, language)))
             places.append((match.start(), end))
             continue
-        digits, unit = _canonical(match[0], language), None
+        digits, zeros = _canonical(match[0], language), ""
         if ordinal := _ORDINAL.match(lower, end):
             end = ordinal.end()
         unit, end = _unit_after(lower, end)
         unit = unit or _unit_before(lower, match.start())
-        if unit is None and _is_code(match, language):
-            digits = re.sub("[ ']", "", match[0]).removeprefix("+")
-        found.append(Token(match[0], digits, digits, is_number=True, unit=unit))
+        if unit is None:
+            zeros = _with_zeros(match[0], language)
+        is_version = bool(found) and found[-1].folded in _VERSIONED and has_subversion(zeros)
+        found.append(
+            Token(
+                match[0], digits, digits, is_number=True, unit=unit, zeros=zeros,
+                is_code=is_version or _CODE.fullmatch(zeros) is not None,
+            )
+        )  # fmt: skip
         places.append((match.start() + match[0].startswith("+"), end))
     return _with_gaps(found, places, text)
 
@@ -185,7 +199,9 @@ def units_of(text: str, language: str) -> set[str]:
 
 
 def _spelled_alike(text: str, language: str) -> str:
+    text = _POWER.sub(r"^\1", _FRACTION.sub(r"(\1)/(\2)", text))
     text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").replace("\u2212", "-")
+    text = _BY.sub("×", text.replace("+/-", "±"))
     text = "".join(
         str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text
     )
@@ -227,14 +243,18 @@ def _han_value(numeral: str) -> str:
     return str(total + section + digit)
 
 
-def _is_code(found: re.Match[str], language: str) -> bool:
-    """Whether zeros of the number, which counts nothing, say something."""
-    plain = found[0].lstrip("+-")
-    if _DATED.match(found.string, found.start()):
-        return False
-    return bool(
-        _CODE.fullmatch(plain) or (language in _DECIMAL_POINT and _CODE_WITH_POINT.fullmatch(plain))
+def _with_zeros(number: str, language: str) -> str:
+    """The number with its zeros; empty if its value has them all."""
+    plain = number.lstrip("+-")
+    has_any = _ZEROS.fullmatch(plain) or (
+        language in _DECIMAL_POINT and _ZEROS_WITH_POINT.fullmatch(plain)
     )
+    return re.sub("[ ']", "", number).removeprefix("+") if has_any else ""
+
+
+def has_subversion(zeros: str) -> bool:
+    """Whether the zeros tell if the number is a version's."""
+    return _VERSION.fullmatch(zeros) is not None
 
 
 def _canonical(number: str, language: str) -> str:
