@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
 
-from evals.words import AGENTS, OPERATORS, Key, Token, has_subversion
+from evals.words import AGENTS, COPULAS, OPERATORS, Key, Token, has_subversion
 
 Pair = tuple[str, str]
 
@@ -160,7 +160,12 @@ def _clashes(sign: str, signs: set[str], are_operands: bool) -> bool:
 
 def _has_formula(found: Sequence[Token]) -> bool:
     """Whether signs between the tokens calculate or compare: there is *=*, a sum, a product, a
-    power, or a small letter beside an operator or a number (*3x*, *a - b*)."""
+    power, a result (*7 / 2 is 3.5*), or a small letter beside an operator or a number (*3x*, *a -
+    b*)."""
+    for left, right, copula, result in zip(found, found[1:], found[2:], found[3:], strict=False):
+        is_result = copula.folded in COPULAS and result.is_number
+        if is_result and left.is_number and right.is_number and _operator(left):
+            return True
     for left, right in pairwise(found):
         sign = _operator(left)
         if sign in ("=", "≠"):
