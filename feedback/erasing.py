@@ -374,7 +374,7 @@ class _Erasure:
         self._step("store")
         size = settings.database_path.stat().st_size
         tables = self.store.rewriter.rewrite(changes_of(self._selection, redactor(), theirs))
-        self.store.access.load()
+        self.store.load()
         self._step("certificate")
         certificate = self._finish({
             **found,

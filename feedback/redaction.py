@@ -13,6 +13,7 @@ from typing import Any
 ERASED = "[erased]"
 HEAD_BYTES = 16  # of a text, by which it is found
 SHORTEST_TEXT = 24  # characters; shorter ones may well be somebody else's
+QUOTED = 80  # characters: what reasons of a verdict quote of a prompt at most, in '"'
 SHORTEST_ID, SHORTEST_NAME = 6, 3  # characters; shorter ones are found only where ids stand
 # Values of these keys are words of Pawl's own, whoever is called so.
 _OWN_WORDS = frozenset(
@@ -27,9 +28,11 @@ _NAME_KEYS = frozenset(
 )
 # Under these stands what people wrote, and what they were answered.
 _TEXT_KEYS = frozenset(
-    "answer chosen comment completion content correction flagged prompt rejected text".split()
+    "answer broken chosen comment completion content correction flagged prompt rejected "
+    "text".split()
 )
-# What the program says of itself, under whatever key: a name, a hash, a path, a number; and why.
+# What the program says of itself, under whatever key: a name, a hash, a path, a number; and why, where
+# people's words stand in quotation marks alone.
 _OWN_VALUE = re.compile(r"[A-Za-z0-9_.:/@+=-]+")
 _OWN_SENTENCES = frozenset(("reason", "reasons"))
 # Names that stand in texts for something else.
@@ -52,7 +55,8 @@ class Search:
     Args:
         ids: of rows, answers, conversations.
         names: of the person.
-        texts: what the person wrote; those under ``SHORTEST_TEXT`` are left out.
+        texts: what the person wrote; those under ``SHORTEST_TEXT`` are left out. Of longer ones the
+            beginning is found, too, where it is quoted.
     """
 
     def __init__(self, ids: Iterable[str], names: Iterable[str], texts: Iterable[str]) -> None:
@@ -70,23 +74,26 @@ class Search:
             if forms
             else None
         )
-        self._heads: dict[bytes, set[bytes]] = {}
-        for text in texts:
-            if len(text) >= SHORTEST_TEXT:
-                for form in _forms(text):
-                    self._heads.setdefault(form[:HEAD_BYTES], set()).add(form)
+        long = [text for text in texts if len(text) >= SHORTEST_TEXT]
+        self._quoted = _by_head(f'"{text[:QUOTED]}"' for text in long)
+        self._heads = _by_head(long)
+        for head, quotations in self._quoted.items():
+            self._heads[head] = self._heads.get(head, set()) | quotations
 
-    def spans(self, data: bytes, *, texts: bool = True) -> list[tuple[int, int]]:
+    def spans(
+        self, data: bytes, *, texts: bool = True, quoted: bool = False
+    ) -> list[tuple[int, int]]:
         """Where each of them begins and ends, in order; overlapping ones are joined.
 
         Args:
             texts: whether texts are looked for, at 15 MB a second; ids and names take a fifth.
+            quoted: else, whether they are in quotation marks.
         """
         found = [match.span() for match in _TOKEN.finditer(data) if self._is_id(match[0])]
         if self._names is not None:
             found += [match.span() for match in self._names.finditer(data)]
-        heads = self._heads
-        if heads and texts:
+        heads = self._heads if texts else self._quoted if quoted else {}
+        if heads:
             for place in range(len(data) - HEAD_BYTES + 1):
                 if (head := data[place : place + HEAD_BYTES]) in heads:
                     lengths = [len(text) for text in heads[head] if data.startswith(text, place)]
@@ -104,6 +111,14 @@ class Search:
         return token in self._ids or token.rstrip(b".:") in self._ids
 
 
+def _by_head(texts: Iterable[str]) -> dict[bytes, set[bytes]]:
+    heads: dict[bytes, set[bytes]] = {}
+    for text in texts:
+        for form in _forms(text):
+            heads.setdefault(form[:HEAD_BYTES], set()).add(form)
+    return heads
+
+
 def _forms(text: str) -> set[bytes]:
     """A text as it stands in a file: in UTF-8, in JSON's two ways, in HTML."""
     return {
@@ -111,6 +126,10 @@ def _forms(text: str) -> set[bytes]:
         json.dumps(text)[1:-1].encode(),
         json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"),
         html.escape(text).encode("utf-8", "surrogatepass"),
+        html.escape(text)  # as Jinja does it
+        .replace("&quot;", "&#34;")
+        .replace("&#x27;", "&#39;")
+        .encode("utf-8", "surrogatepass"),
     }
 
 
@@ -136,6 +155,7 @@ class Redactor:
         self._plain = frozenset(filter(is_plain, self._ids))
         self._search, self._in_sentences = search, in_sentences or search
         self.removed: set[str] = set()  # texts that were replaced
+        self._reasons: dict[str, str] = {}  # of others, and what becomes of each
 
     def pseudonym(self, one: str) -> str:
         digest = hmac.digest(self._key, one.encode("utf-8", "surrogatepass"), hashlib.sha256)
@@ -172,8 +192,11 @@ class Redactor:
         if theirs and value:
             self.removed.add(value)
             return ERASED
-        is_own = key in _OWN_SENTENCES or _OWN_VALUE.fullmatch(value)
-        return self.text(value, words=words and (key in _TEXT_KEYS or not is_own))
+        if key in _OWN_SENTENCES:
+            self._reasons[value.strip()] = reason = self.text(value, words=False, quoted=True)
+            return reason
+        is_own = key not in _TEXT_KEYS and _OWN_VALUE.fullmatch(value)
+        return self.text(value, words=words and not is_own)
 
     def _is_id(self, value: str, key: str) -> bool:
         if key in _CHOSEN_KEYS and value in self._chosen:
@@ -181,11 +204,12 @@ class Redactor:
         is_one = value in self._ids and key not in _OWN_WORDS
         return is_one and (value not in self._plain or key in _NAME_KEYS)
 
-    def text(self, value: str, *, words: bool = True) -> str:
-        """A text of somebody else, without the person's ids, names and words in it."""
+    def text(self, value: str, *, words: bool = True, quoted: bool = False) -> str:
+        """A text of somebody else, without the person's ids, names and words in it; without
+        ``words``, but ``quoted``, those in quotation marks."""
         data = value.encode("utf-8", "surrogatepass")
         search = self._in_sentences if " " in value.strip() else self._search
-        spans = search.spans(data, texts=words)
+        spans = search.spans(data, texts=words, quoted=quoted)
         for begin, end in reversed(spans):
             found = data[begin:end].decode("utf-8", "surrogatepass")
             if found not in self._ids:
@@ -201,6 +225,9 @@ class Redactor:
         def redacted(match: re.Match[str]) -> str:
             text = html.unescape(match[1])
             inner = text.strip()
+            if inner in self._reasons:
+                reason = self._reasons[inner]
+                return match[0] if reason == inner else f">{html.escape(reason)}<"
             is_theirs = inner in self.removed or any(
                 one in text or (len(inner) >= SHORTEST_TEXT and inner in one) for one in long
             )

@@ -92,9 +92,7 @@ class Store:
         assert state is not None  # migration 14
         # What others may know it by; its copies have the same. Its own id is in its journal alone.
         self.identity = hashlib.sha256(f"pawl store {state[0]}".encode()).hexdigest()
-        rows = self.read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
-        self._promotions = [record_from(Promotion, row) for row in rows]
-        self._version_settings = {row.version: row for row in self.all_version_settings()}
+        self._load()
         [(self._last_number,)] = self.read("SELECT coalesce(max(number), 0) FROM version_numbers")
         self._writer = GroupWriter(database, types, next_seq)
         self.forgotten = Forgotten()
@@ -104,6 +102,17 @@ class Store:
         self.conversations = Conversations(self.read, self._writer)
         if not self.categories():
             self._append("categories", [row_of(one) for one in DEFAULT_CATEGORIES]).result()
+
+    def _load(self) -> None:
+        rows = self.read(f"SELECT {PROMOTION_COLUMNS} FROM promotions ORDER BY seq")
+        self._promotions = [record_from(Promotion, row) for row in rows]
+        self._version_settings = {row.version: row for row in self.all_version_settings()}
+
+    def load(self) -> None:
+        """Read anew what is kept in memory: rows were erased."""
+        with self._writer.paused():  # a row that comes meanwhile is added after this
+            self._load()
+        self.access.load()
 
     @classmethod
     def open(

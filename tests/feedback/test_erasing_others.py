@@ -3,6 +3,7 @@ pieces of what others have."""
 
 from __future__ import annotations
 
+import html
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from feedback.erased_files import Theirs, redact_probe
 from feedback.erased_rows import Selection, owner_of, read_theirs
@@ -26,7 +28,7 @@ from pawl.errors import PawlError
 from pawl.files import read_json, write_json
 from pawl.schemas import AuditEntry, ConversationNote, ReviewRequest, utc_now
 from pawl.settings import RetentionSettings, Settings
-from tests.feedback.examples import SALT, answered, conversation_in, said
+from tests.feedback.examples import SALT, answered, conversation_in, make_promotion, said
 
 FINGERPRINT = "sha256:" + "ab" * 32
 ASKED = "What is the capital of Australia, please?"
@@ -100,6 +102,38 @@ def test_the_gate_s_books_and_the_audit_log_stay(store: Store, settings: Setting
     assert (store.verdict("run-0") or {})["name"] == model
     assert [one.target for one in store.access.audit(10)] == [target]
     assert read_json(settings.runs_dir / "run-0" / "run.json") == {"detail": {"base": model}}
+
+
+def test_a_verdict_s_reasons_lose_the_quotations_and_no_word_of_pawl_s(
+    store: Store, settings: Settings
+) -> None:
+    """Earlier versions quoted prompts there, the first 80 characters of each."""
+    short, long = 'Why, "my PIN is 4711"?', f"My card ends in 0815. {'What does that mean? ' * 5}"
+    short += " So do tell me."
+    plain = "People's prompts did not improve: 0 got better and 0 worse."
+    quoting = f'2 of 9 prompts are worse. Worse: "{short}"; "{long[:80]}"; "of bob"; and 2 more.'
+    left = '2 of 9 prompts are worse. Worse: [erased]; [erased]; "of bob"; and 2 more.'
+    for text in (short, long):
+        answered(store, rater_id="ann", messages=[user(text)])
+    verdict = {"outcome": "reject", "reasons": [plain, quoting], "kept": [{"broken": [long]}]}
+    store.append_verdict("run-1", verdict).result()
+    store.append_promotion(make_promotion("pawl@1", "rejected", reason=f"{plain} {quoting}")).result()
+    run = settings.runs_dir / "run-1"
+    write_json(run / "verdict.json", verdict)
+    write_json(run / "run.json", {"detail": {"reason": f"{plain} {quoting}"}})
+    page = "".join(f"<li>{escape(one)}</li>" for one in (plain, quoting, long))
+    (run / "report.html").write_text(page)
+    deleted(store, settings, plain, quoting)
+    assert read_json(run / "verdict.json") == store.verdict("run-1") == verdict
+    assert (run / "report.html").read_text() == page
+    done = forget(store, settings, "ann", "the operator")
+    after = {"outcome": "reject", "reasons": [plain, left], "kept": [{"broken": ["[erased]"]}]}
+    assert read_json(run / "verdict.json") == store.verdict("run-1") == after
+    assert read_json(run / "run.json") == {"detail": {"reason": f"{plain} {left}"}}
+    assert store.promotions()[0].reason == f"{plain} {left}"
+    lines = "".join(f"<li>{html.escape(one)}</li>" for one in (plain, left, "[erased]"))
+    assert (run / "report.html").read_text().replace("&#39;", "&#x27;") == lines
+    assert done["searched"]["found"] == []
 
 
 def test_what_two_people_asked_stays_the_other_s(store: Store, settings: Settings) -> None:
