@@ -45,10 +45,18 @@ def erase_by_age(
         Exception: of an erasing of before that can't be finished, at the end; not for a night.
     """
     counts: dict[str, Any] = {"n_answers": 0, "n_feedback": 0, "snapshots": []}
+    failed: Exception | None = None
+    try:  # first: it looks in files for the words of rows that may be too old, too
+        erase_deleted(store, settings, decode=decode, is_night=of_night)
+    except Exception as err:
+        if getattr(err, "code", "") in ("night_runs", "locked"):
+            raise
+        failed = err
     if settings.retention.unrated_days is not None or settings.retention.all_days is not None:
         with while_erasing(settings) if of_night else alone(settings):
             counts = _erase_by_age(store, settings, decode)
-    erase_deleted(store, settings, decode=decode, is_night=of_night)
+    if failed is not None:
+        raise failed
     return counts
 
 

@@ -117,7 +117,9 @@ def test_a_verdict_s_reasons_lose_the_quotations_and_no_word_of_pawl_s(
         answered(store, rater_id="ann", messages=[user(text)])
     verdict = {"outcome": "reject", "reasons": [plain, quoting], "kept": [{"broken": [long]}]}
     store.append_verdict("run-1", verdict).result()
-    store.append_promotion(make_promotion("pawl@1", "rejected", reason=f"{plain} {quoting}")).result()
+    store.append_promotion(
+        make_promotion("pawl@1", "rejected", reason=f"{plain} {quoting}")
+    ).result()
     run = settings.runs_dir / "run-1"
     write_json(run / "verdict.json", verdict)
     write_json(run / "run.json", {"detail": {"reason": f"{plain} {quoting}"}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from evals.regression import read_more_rows, write_more_rows
 from feedback.erased_files import Decode
-from feedback.erasing import forget
+from feedback.erasing import forget, forget_own
 from feedback.retention import erase_by_age
 from feedback.service import take_snapshot, traffic_of
 from feedback.snapshots import ERASED_SNAPSHOT
@@ -99,6 +100,22 @@ def test_what_nobody_said_anything_about_leaves_the_nights_that_asked_it(tmp_pat
     assert sorted(str(one.completion) for one in rows) == ["Day 1.", "[erased]"]
     assert {one.prompt[0]["content"] for one in rows} == {"What was 1 days ago?", "[erased]"}
     assert not (run / "traffic.jsonl").exists()
+
+
+def test_what_is_deleted_and_too_old_is_looked_for_in_files(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, retention=RetentionSettings(all_days=30))
+    secret = "The first entry of my diary is this one."
+    settings.exchange_dir.mkdir()
+    export = settings.exchange_dir / "out.jsonl"
+    export.write_text(json.dumps({"prompt": secret}) + "\n")
+    note = settings.runs_dir / "run-1" / "notes.json"
+    write_json(note, {"text": secret})
+    with Store.open(settings.database_path) as store:
+        asked = [{"role": "user", "content": secret}]
+        answered(store, rater_id="ann", messages=asked, created_at=days_ago(31))
+        forget_own(store, settings, "ann")
+        erase_by_age(store, settings, decode, of_night=True)
+    assert (export.read_text(), read_json(note)) == ("", {"text": "[erased]"})
 
 
 def note_training(adapter: Path, snapshot: str) -> None:
