@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from feedback.erased_files import Theirs
 from feedback.imported import RATER
-from feedback.redaction import SHORTEST_ID, SHORTEST_TEXT, Redactor, is_plain
+from feedback.redaction import HOLDOUT, SHORTEST_ID, SHORTEST_TEXT, Redactor, is_plain
 from feedback.rewriting import Changes, TableChanges
 from feedback.rows import problem_of_prompt
 from feedback.splits import prompt_key
@@ -281,6 +281,7 @@ def read_theirs(
     theirs.words |= _own_system_prompts(cursor, selection, system)
     _leave_others_words(cursor, selection, theirs)
     ours = theirs.completion_ids | theirs.feedback_ids
+    theirs.ids -= _ids_of_others(cursor, selection, theirs, theirs.ids - ours)
     theirs.chosen = {one for one in theirs.ids - ours if not _MADE_HERE.fullmatch(one)}
     theirs.ids = (theirs.ids - theirs.chosen) | theirs.names
     return theirs, n
@@ -367,6 +368,25 @@ def _leave_others_words(cursor: DuckDBPyConnection, selection: Selection, theirs
         if not theirs.words:
             return
         theirs.words.discard(text)
+
+
+def _ids_of_others(
+    cursor: DuckDBPyConnection, selection: Selection, theirs: Theirs, ids: set[str]
+) -> set[str]:
+    """Those of the ids that rows which stay have as well: a client may name its requests, its
+    feedback and its conversations by whatever it read of others."""
+    condition, values = selection.completions
+    answers = f"FROM main.completions WHERE NOT ({condition})"
+    held = _rows(
+        cursor,
+        "SELECT DISTINCT id FROM ("
+        f"SELECT unnest([completion_id, conversation_id, request_id]) AS id {answers}"
+        " UNION ALL SELECT unnest([feedback_id, idempotency_key]) FROM main.feedback"
+        " WHERE feedback_id NOT IN (SELECT unnest(?::VARCHAR[]))"
+        ") WHERE id IN (SELECT unnest(?::VARCHAR[]))",
+        [*values, sorted(theirs.feedback_ids | theirs.taken_over), sorted(ids)],
+    )
+    return {one for (one,) in held}
 
 
 def _others_texts(
@@ -472,8 +492,9 @@ def changes_of(
         scores = _rows(
             cursor,
             f"SELECT * FROM main.scores WHERE {between} AND (item_id IN"
-            " (SELECT unnest(?::VARCHAR[])) OR cluster IN (SELECT unnest(?::VARCHAR[])))",
-            [named, named],
+            " (SELECT unnest(?::VARCHAR[])) OR (starts_with(benchmark, ?)"
+            " AND cluster IN (SELECT unnest(?::VARCHAR[]))))",
+            [named, HOLDOUT, named],
         )
         changes["scores"] = TableChanges(replaced={
             int(row[0]): _redacted("scores", columns["scores"], row, redactor, theirs)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 ERASED = "[erased]"
+HOLDOUT = "holdout"  # begins the names of the benchmarks that are people's prompts
 HEAD_BYTES = 16  # of a text, by which it is found
 SHORTEST_TEXT = 24  # characters; shorter ones may well be somebody else's
 QUOTED = 80  # characters: what reasons of a verdict quote of a prompt at most, in '"'
@@ -31,8 +32,8 @@ _TEXT_KEYS = frozenset(
     "answer broken chosen comment completion content correction flagged prompt rejected "
     "text".split()
 )
-# What the program says of itself, under whatever key: a name, a hash, a path, a number; and why, where
-# people's words stand in quotation marks alone.
+# What the program says of itself, under whatever key: a name, a hash, a path, a number; and why,
+# where people's words stand in quotation marks alone.
 _OWN_VALUE = re.compile(r"[A-Za-z0-9_.:/@+=-]+")
 _OWN_SENTENCES = frozenset(("reason", "reasons"))
 # Names that stand in texts for something else.
@@ -162,8 +163,8 @@ class Redactor:
         return f"erased-{digest.hex()[:12]}"
 
     def json(self, value: Any, theirs: bool = False, key: str = "", *, words: bool = True) -> Any:
-        """A JSON value without what is the person's. An object that has one of the ids as a value
-        is theirs: all its texts go. Numbers stay, and so do words of Pawl's own: anybody can send
+        """A JSON value without what is the person's. An object that has one of the ids as a value,
+        and not one that a client chose, is theirs: all its texts go. Numbers stay, and so do words of Pawl's own: anybody can send
         these in a chat, and delete it.
 
         Args:
@@ -171,11 +172,16 @@ class Redactor:
             words: whether texts of others are searched for the person's.
         """
         if isinstance(value, dict):
+            is_of_people = str(value.get("benchmark", HOLDOUT)).startswith(HOLDOUT)
+            own = () if is_of_people else ("cluster",)  # a benchmark's subject
             theirs = theirs or any(
-                isinstance(item, str) and self._is_id(item, name) for name, item in value.items()
+                isinstance(item, str) and name not in own and self._is_made_id(item, name)
+                for name, item in value.items()
             )
             return {
-                self.pseudonym(name) if self._is_id(name, "") else name: self.json(
+                self.pseudonym(name) if self._is_id(name, "") else name: item
+                if name in own
+                else self.json(
                     item,
                     theirs or (self._is_id(name, "") and not isinstance(item, str)),
                     name,
@@ -199,8 +205,10 @@ class Redactor:
         return self.text(value, words=words and not is_own)
 
     def _is_id(self, value: str, key: str) -> bool:
-        if key in _CHOSEN_KEYS and value in self._chosen:
-            return True
+        is_chosen = key in _CHOSEN_KEYS and value in self._chosen
+        return is_chosen or self._is_made_id(value, key)
+
+    def _is_made_id(self, value: str, key: str) -> bool:
         is_one = value in self._ids and key not in _OWN_WORDS
         return is_one and (value not in self._plain or key in _NAME_KEYS)
 

@@ -104,6 +104,37 @@ def test_the_gate_s_books_and_the_audit_log_stay(store: Store, settings: Setting
     assert read_json(settings.runs_dir / "run-0" / "run.json") == {"detail": {"base": model}}
 
 
+def test_ids_that_a_client_took_from_others_take_nothing_of_theirs(
+    store: Store, settings: Settings
+) -> None:
+    """They may be another's conversation, or a word that the gate's books have."""
+    conversation, asked = f"chat-{'ab' * 16}", [user("How do I reset the router, please?")]
+    answer = answered(store, rater_id="bob", conversation_id=conversation, messages=asked)
+    said(store, answer, rater_id="bob", correction="Hold the button for ten seconds.")
+    record = {"conversation_id": conversation, "messages": asked}
+    house = export(settings, record)
+    cluster = prompt_key(asked)[:16]
+    items = [
+        {"benchmark": "holdout", "item_id": "row9", "cluster": conversation, "detail": asked[0]},
+        {"benchmark": "holdout", "item_id": "row8", "cluster": cluster, "detail": asked[0]},
+        {"benchmark": "mmlu", "item_id": "m1", "cluster": "abstract_algebra", "detail": asked[0]},
+    ]
+    kept = settings.runs_dir / "run-1" / "scores" / "champion" / "items.jsonl"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("".join(json.dumps(one) + "\n" for one in items))
+    for n, word in enumerate(("abstract_algebra", cluster)):
+        own = answered(store, rater_id="mallory", conversation_id=word, messages=[user("hi")],
+                       request_id=conversation)  # fmt: skip
+        said(store, own, rater_id="mallory", thumb="up", idempotency_key=(conversation, "k")[n])
+    store.conversations.delete(["abstract_algebra", cluster], "mallory")
+    assert erase_deleted(store, settings) is not None
+    assert json.loads(house.read_text()) == record
+    after = [json.loads(one) for one in kept.read_text().splitlines()]
+    assert after[1].pop("cluster").startswith("erased-")
+    items[1].pop("cluster")
+    assert after == items
+
+
 def test_a_verdict_s_reasons_lose_the_quotations_and_no_word_of_pawl_s(
     store: Store, settings: Settings
 ) -> None:
