@@ -55,6 +55,7 @@ class Theirs:
     written_names: set[str] = field(default_factory=set)
     record_ids: set[str] = field(default_factory=set)  # likewise, of the opinions that were read
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by row_id
+    prompts: set[str] = field(default_factory=set)  # keys of those that were rated
     # By snapshot, those that a training may have seen; snapshots that are deleted too.
     n_trained: dict[str, int] = field(default_factory=dict)
 
@@ -67,10 +68,11 @@ class Theirs:
         )
 
     def row_ids(self) -> set[str]:
-        """What their training rows, and the prompts of these, are called elsewhere. Of prompts that
+        """What their training rows, and their prompts, are called elsewhere. Of prompts that
         others have too the key is theirs as well (``erased_rows.prompts_of_others``)."""
         prompts = (row.get("prompt") or [] for row in self.rows.values())
-        return self.rows.keys() | {prompt_key(p) for p in prompts if problem_of_prompt(p) is None}
+        keys = {prompt_key(p) for p in prompts if problem_of_prompt(p) is None}
+        return self.rows.keys() | keys | self.prompts
 
     def searches(self) -> tuple[Search, Search, Search, Search]:
         """For any file; for sentences, where plain names count too; for logs, where ids count

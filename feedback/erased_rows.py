@@ -426,7 +426,17 @@ def _others_texts(
 
 
 def read_rows(cursor: DuckDBPyConnection, theirs: Theirs) -> None:
-    """Add the training rows, of all snapshots, that are made of what is theirs."""
+    """Add the training rows, of all snapshots, that are made of what is theirs, and the keys of the
+    prompts that they, or others of them, said something about: a row that two people said stands
+    under the first one's name."""
+    rated = _rows(
+        cursor,
+        "SELECT DISTINCT messages_json FROM main.completions WHERE completion_id IN"
+        " (SELECT completion_id FROM main.feedback WHERE feedback_id IN"
+        " (SELECT unnest(?::VARCHAR[])) OR completion_id IN (SELECT unnest(?::VARCHAR[])))",
+        [sorted(theirs.feedback_ids), sorted(theirs.completion_ids)],
+    )
+    theirs.prompts |= _prompt_keys(json.loads(messages) for (messages,) in rated)
     for snapshot_id, row_id, split, origin, row in _rows(
         cursor, "SELECT snapshot_id, row_id, split, origin_json, row_json FROM main.curated"
     ):

@@ -164,8 +164,8 @@ class Redactor:
 
     def json(self, value: Any, theirs: bool = False, key: str = "", *, words: bool = True) -> Any:
         """A JSON value without what is the person's. An object that has one of the ids as a value,
-        and not one that a client chose, is theirs: all its texts go. Numbers stay, and so do words of Pawl's own: anybody can send
-        these in a chat, and delete it.
+        and not one that a client chose, is theirs: all its texts go. Numbers stay, and so do words
+        of Pawl's own: anybody can send these in a chat, and delete it.
 
         Args:
             key: what the value stands under.

@@ -293,6 +293,8 @@ def test_a_prompt_of_two_that_decided_stays_one_that_decided(
     assert store.learned_prompts() == set(keys[1:])
     forget(store, settings, "bob", "the operator")
     assert prompts_of_looks(store)[0].isdisjoint(keys)
+    [look], verdict = store.looks(), store.verdict("r1") or {}
+    assert set(keys).isdisjoint([*look.prompts, *verdict["look"]["prompts"]])
     assert store.learned_prompts() == set()
 
 
