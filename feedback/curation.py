@@ -496,7 +496,8 @@ def _beyond_share(
         if row_id in rows and is_test(rows[row_id], tested)
     }
     gone |= beyond_share(tests, raters, max_share, among=voters)
-    return sorted(gone), tested
+    left = {rows[row_id].cluster or rows[row_id].group_id for row_id in tests.keys() - gone}
+    return sorted(gone), tested & left  # nothing waits for a test that went
 
 
 def _origin(feedback: Feedback) -> dict[str, Any]:
