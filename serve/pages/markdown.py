@@ -62,8 +62,10 @@ _COPY = (
 )
 # A text that is a web address, or a host, and nothing else; its host without "www.".
 _ADDRESS = re.compile(
-    r"(?:https?://)?(?:www\.)?([^\s/?#@:\\]+)(?::\d+)?(?:[/?#]\S*)?", re.IGNORECASE
+    r"(?:(?P<scheme>https?)://)?(?:www\.)?(?P<host>[^\s/?#@:\\]+)(?::(?P<port>\d+))?(?:[/?#]\S*)?",
+    re.IGNORECASE,
 )
+_PORTS = {"http": "80", "https": "443"}
 # Others' lexers may take long for a text that was made for it.
 _LANGUAGES = frozenset(
     "bash c c++ cpp c# csharp css diff go html ini java javascript js json jsx kotlin lua "
@@ -265,7 +267,8 @@ def _arrange(state: StateCore) -> None:
                 child.meta["place"] = _unsaid_place(str(child.attrGet("src") or ""), _alt(child))
                 text += _alt(child)
             else:
-                text += child.content
+                is_said = child.type in ("text", "code_inline")  # a formula draws something else
+                text += child.content if is_said else " " if child.nesting == 0 else ""
 
 
 def _unsaid_place(url: str, text: str) -> str:
@@ -274,10 +277,16 @@ def _unsaid_place(url: str, text: str) -> str:
     if parts is None:
         return "" if text == url else url
     if not parts.hostname:
-        return "" if text.lower().removeprefix("mailto:") == parts.path.lower() else parts.path
+        to = f"{parts.path}?{parts.query}" if parts.query else parts.path  # it may add receivers
+        return "" if text.lower().removeprefix("mailto:") == to.lower() else to
     said = _ADDRESS.fullmatch(text)
-    is_said = said is not None and said[1].lower() == parts.hostname.removeprefix("www.")
-    return "" if is_said else parts.hostname
+    if said is None or said["host"].lower() != parts.hostname.removeprefix("www."):
+        return parts.hostname
+    place = parts.netloc.rpartition("@")[2]
+    port = place.partition(":")[2] or _PORTS.get(parts.scheme, "")
+    if said["scheme"] and said["scheme"].lower() != parts.scheme:
+        return f"{parts.scheme}://{place}"
+    return place if said["port"] and said["port"] != port else ""
 
 
 def _alt(image: Token) -> str:
