@@ -25,9 +25,12 @@
       headers.set("X-Pawl-Start", start);
       args[1] = {...options, headers};
     }
-    const answer = await ask(...args);
-    if (isEvent && !answer.ok)
-      dispatchEvent(new CustomEvent("pawl-refused", { detail: options.body }));
+    const refused = () => dispatchEvent(new CustomEvent("pawl-refused", { detail: options.body }));
+    const answer = await ask(...args).catch((error) => {  // as where a proxy ends the connection
+      if (isEvent) refused();
+      throw error;
+    });
+    if (isEvent && !answer.ok) refused();
     if (isLeaving) return answer;
     if (answer.status === 401) location.reload();
     if (isEvent && answer.ok) sessionStorage.removeItem(FORBIDDEN);

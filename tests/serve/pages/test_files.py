@@ -194,10 +194,11 @@ def test_a_file_goes_with_a_message_and_is_folded_there(
         attach(tab, "photo.png")
         expect(tab.page.get_by_text("photo.png is a picture")).to_be_visible()
         expect(tab.box).to_have_value("What do nails cost?")
-        tab.page.route("**/queue/join*", _too_large)
-        attach(tab, "tides.pdf")
-        expect(tab.page.get_by_text("tides.pdf could not be read here.")).to_be_visible()
-        tab.page.unroute("**/queue/join*")
+        for name, refuse in (("tides.pdf", _too_large), ("prices.csv", _cut_off)):
+            tab.page.route("**/queue/join*", refuse)
+            attach(tab, name)
+            expect(tab.page.get_by_text(f"{name} could not be read here.")).to_be_visible()
+            tab.page.unroute("**/queue/join*")
         attach(tab, "prices.csv", "tides.pdf")
         first = "File: tides.pdf\n```\nHigh tide at nine.\n```"
         message = f"{first}\n\nFile: prices.csv\n```csv\n{CSV}```\n\nWhat do nails cost?"
@@ -226,6 +227,12 @@ def _too_large(route: Route) -> None:
     """As a proxy answers that takes no such body."""
     is_file = "attach" in (route.request.post_data or "")
     route.fulfill(status=413, body="too large") if is_file else route.continue_()
+
+
+def _cut_off(route: Route) -> None:
+    """As a proxy does that ends the connection over such a body."""
+    is_file = "attach" in (route.request.post_data or "")
+    route.abort("connectionreset") if is_file else route.continue_()
 
 
 def _said(completion: Any) -> str:
