@@ -525,8 +525,8 @@ class ChatPage:
             if conversation.is_being_recorded:
                 await conversation.stop()
                 path = f"/v1/conversations/{conversation.conversation_id}"
-                await api.post(path, {"learn": False})
-                conversation.learn = False
+                # The same as before, so that a deletion which is refused changes nothing.
+                await api.post(path, {"learn": conversation.learn})
 
     def _held(
         self, rater_id: str | None, conversation_id: str | None, request: gr.Request
