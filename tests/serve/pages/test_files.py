@@ -194,11 +194,10 @@ def test_a_file_goes_with_a_message_and_is_folded_there(
         attach(tab, "photo.png")
         expect(tab.page.get_by_text("photo.png is a picture")).to_be_visible()
         expect(tab.box).to_have_value("What do nails cost?")
-        for name, refuse in (("tides.pdf", _too_large), ("prices.csv", _cut_off)):
-            tab.page.route("**/queue/join*", refuse)
-            attach(tab, name)
-            expect(tab.page.get_by_text(f"{name} could not be read here.")).to_be_visible()
-            tab.page.unroute("**/queue/join*")
+        tab.page.route("**/queue/join*", _too_large)
+        attach(tab, "tides.pdf")
+        expect(tab.page.get_by_text("tides.pdf could not be read here.")).to_be_visible()
+        tab.page.unroute("**/queue/join*")
         attach(tab, "prices.csv", "tides.pdf")
         first = "File: tides.pdf\n```\nHigh tide at nine.\n```"
         message = f"{first}\n\nFile: prices.csv\n```csv\n{CSV}```\n\nWhat do nails cost?"
@@ -220,6 +219,9 @@ def test_a_file_goes_with_a_message_and_is_folded_there(
         own.hover()
         tab.page.get_by_role("button", name="Edit").first.click()
         expect(tab.page.get_by_label("Edit your message")).to_have_value(message)
+        tab.page.route("**/queue/join*", _cut_off)
+        attach(tab, "prices.csv")
+        expect(tab.page.get_by_text("prices.csv could not be read here.")).to_be_visible()
         context.close()
 
 
