@@ -293,9 +293,24 @@ def test_a_prompt_of_two_that_decided_stays_one_that_decided(
     assert store.learned_prompts() == set(keys[1:])
     forget(store, settings, "bob", "the operator")
     assert prompts_of_looks(store)[0].isdisjoint(keys)
-    [look], verdict = store.looks(), store.verdict("r1") or {}
-    assert set(keys).isdisjoint([*look.prompts, *verdict["look"]["prompts"]])
     assert store.learned_prompts() == set()
+
+
+def test_a_prompt_of_two_goes_with_the_last(store: Store, settings: Settings) -> None:
+    """The row that both said stands under the first one's name."""
+    prompt = [user("The lantern is asked about, and the lantern alone?")]
+    for rater in ("ann", "bob"):
+        answer = answered(store, rater_id=rater, messages=prompt, completion="wrong",
+                          conversation_id=conversation_in("train"))  # fmt: skip
+        said(store, answer, rater_id=rater, correction="right")
+    key = prompt_key(prompt)
+    paid = {"snapshot_id": take_snapshot(store, settings)["snapshot_id"], "attempt": 1,
+            "alpha": 0.05, "prompts": {key: "fixed"}}  # fmt: skip
+    store.append_verdict("r1", {"outcome": "promote", "look": paid}).result()
+    for rater, is_left in (("ann", True), ("bob", False)):
+        forget(store, settings, rater, "the operator")
+        assert (key in store.looks()[0].prompts) is is_left
+        assert (key in json.dumps(store.verdict("r1"))) is is_left
 
 
 def test_a_system_prompt_of_the_template_empties_no_probe_record(tmp_path: Path) -> None:
