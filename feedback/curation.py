@@ -35,7 +35,7 @@ from itertools import pairwise
 from typing import Any
 
 from feedback.balance import weighted
-from feedback.fresh import assign, clusters_to_test, is_test
+from feedback.fresh import assign, cluster_of, clusters_to_test, is_test
 from feedback.phrases import suspicious_phrases
 from feedback.raters import FEWEST_RATERS, Raters, beyond_share, distrusted, quarantined
 from feedback.reviews import REASONS, Answered
@@ -496,7 +496,7 @@ def _beyond_share(
         if row_id in rows and is_test(rows[row_id], tested)
     }
     gone |= beyond_share(tests, raters, max_share, among=voters)
-    left = {rows[row_id].cluster or rows[row_id].group_id for row_id in tests.keys() - gone}
+    left = {cluster_of(rows[row_id]) for row_id in tests.keys() - gone}
     return sorted(gone), tested & left  # nothing waits for a test that went
 
 

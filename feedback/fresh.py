@@ -68,19 +68,19 @@ def clusters_to_test(rows: Sequence[TrainingRow], known: Collection[str], salt: 
     """
     if not known:
         return set()
-    seen = {_cluster(row) for row in rows if prompt_key(row.prompt) in known}
+    seen = {cluster_of(row) for row in rows if prompt_key(row.prompt) in known}
     return {
         cluster
         for row in rows
         if row.chosen is not None
-        and (cluster := _cluster(row)) not in seen
+        and (cluster := cluster_of(row)) not in seen
         and _place(cluster, salt) < FRESH_TEST_FRACTION
     }
 
 
 def is_test(row: TrainingRow, tested: Collection[str]) -> bool:
     """Whether a row stands in the holdout tonight."""
-    return row.split == "holdout" or (row.chosen is not None and _cluster(row) in tested)
+    return row.split == "holdout" or (row.chosen is not None and cluster_of(row) in tested)
 
 
 def assign(
@@ -101,7 +101,7 @@ def assign(
     sided: dict[str, TrainingRow] = {}
     waiting: list[tuple[str, dict[str, object]]] = []
     for key, row in zip(keys, rows, strict=True):
-        if row.split != "holdout" and _cluster(row) in tested:
+        if row.split != "holdout" and cluster_of(row) in tested:
             if not is_test(row, tested):
                 waiting.append((WAITS, {**row.origin, "row_id": row.row_id}))
                 continue
@@ -118,7 +118,8 @@ def _as(row: TrainingRow, kind: RowKind, split: Split) -> TrainingRow:
     return replace(moved, cluster=row.cluster, weight=row.weight)
 
 
-def _cluster(row: TrainingRow) -> str:
+def cluster_of(row: TrainingRow) -> str:
+    """Whose near-duplicates it stands with: its cluster, else its group."""
     return row.cluster or row.group_id
 
 

@@ -17,121 +17,103 @@ from serve.engine.replicas import NOT_NEEDED, Replicas
 from serve.scaling import RESTART_SECONDS, Scaling
 
 
-def test_one_that_cannot_start_keeps_no_further_one_back_for_long(tmp_path: Path) -> None:
-    """As on a cluster whose node goes again and again."""
-    engine = {"replicas": 1, "max_replicas": 3, "max_concurrent_requests": 1}
-    settings = Settings(state_dir=tmp_path, engine=engine)
-    now = 0.0
+async def lost(start: Start, say: Callable[[str], None]) -> Child:
+    raise PawlError("its node was lost", code="node_lost", retryable=True)
 
-    async def lost(start: Start, say: Callable[[str], None]) -> Child:
-        raise PawlError("its node was lost", code="node_lost", retryable=True)
 
-    async def look_while_answers_wait() -> None:
-        nonlocal now
+class Load:
+    """One replica, two spare ones and a place in each, by a clock of its own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        engine = {"replicas": 1, "max_replicas": 3, "max_concurrent_requests": 1}
+        settings = Settings(state_dir=state_dir, engine=engine)
+        self.engine, self.now = settings.engine, 0.0
         base = BaseModel("base", Path(), None, "", "", 512)
-        replicas = Replicas(settings, base, start=lost, backoff_seconds=(30.0,))
-        admission = Admission(settings.engine, clock=lambda: now)
-        scaling = Scaling(settings.engine, replicas, admission, clock=lambda: now)
-        _, second, third = replicas.replicas
+        self.replicas = Replicas(settings, base, start=lost, backoff_seconds=(30.0,))
+        self.admission = Admission(self.engine, clock=lambda: self.now)
+        self.scaling = Scaling(self.engine, self.replicas, self.admission, clock=lambda: self.now)
+        self._asking: list[asyncio.Task[None]] = []
+
+    async def look_after(self, seconds: float) -> None:
+        self.now += seconds
+        await self.scaling.look()
+
+    async def ask(self) -> None:
+        """More than one place has room for."""
 
         async def ask() -> None:
-            async with admission.place("ann", 1, 10):
+            async with self.admission.place("ann", 1, 10):
                 await asyncio.sleep(3600)
 
-        asking = [asyncio.create_task(ask()) for _ in range(2)]
+        self._asking = [asyncio.create_task(ask()) for _ in range(2)]
         await asyncio.sleep(0)
-        for seconds, out in ((0.0, 2), (100.0, 1), (1.0, 1), (RESTART_SECONDS - 2, 1), (2.0, 0)):
-            now += seconds
-            await scaling.look()
-            await asyncio.sleep(0.01)
-            assert [second.is_out, third.is_out].count(True) == out, now
-        assert second.state == "restarting"
-        for task in asking:
+
+    async def take_out_third(self) -> None:
+        """There are two; for want of load the later one is taken out."""
+        first, _, third = self.replicas.replicas
+        first.state = third.state = "ready"
+        third.out_why = ""
+        await self.look_after(self.engine.scale_down_seconds)
+        assert third.out_why == NOT_NEEDED
+        await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        for task in self._asking:
             task.cancel()
-        await replicas.stop()
+        await self.replicas.stop()
+
+
+def test_one_that_cannot_start_keeps_no_further_one_back_for_long(tmp_path: Path) -> None:
+    """As on a cluster whose node goes again and again."""
+
+    async def look_while_answers_wait() -> None:
+        load = Load(tmp_path)
+        _, second, third = load.replicas.replicas
+        await load.ask()
+        for seconds, out in ((0.0, 2), (100.0, 1), (1.0, 1), (RESTART_SECONDS - 2, 1), (2.0, 0)):
+            await load.look_after(seconds)
+            await asyncio.sleep(0.01)
+            assert [second.is_out, third.is_out].count(True) == out, load.now
+        assert second.state == "restarting"
+        await load.stop()
 
     asyncio.run(look_while_answers_wait())
 
 
 def test_a_spare_one_that_an_operator_takes_out_stays_out(tmp_path: Path) -> None:
     """Also where load takes it out at that moment and its answers still end."""
-    engine = {"replicas": 1, "max_replicas": 3, "max_concurrent_requests": 1}
-    settings = Settings(state_dir=tmp_path, engine=engine)
-    now = 0.0
-
-    async def lost(start: Start, say: Callable[[str], None]) -> Child:
-        raise PawlError("its node was lost", code="node_lost", retryable=True)
 
     async def take_out() -> None:
-        nonlocal now
-        base = BaseModel("base", Path(), None, "", "", 512)
-        replicas = Replicas(settings, base, start=lost, backoff_seconds=(30.0,))
-        admission = Admission(settings.engine, clock=lambda: now)
-        scaling = Scaling(settings.engine, replicas, admission, clock=lambda: now)
-        first, second, third = replicas.replicas
-        first.state = third.state = "ready"
-        third.out_why = ""
+        load = Load(tmp_path)
+        _, second, third = load.replicas.replicas
         with third.routed("base", "talk"):
-            now += settings.engine.scale_down_seconds
-            await scaling.look()
-            assert third.out_why == NOT_NEEDED
-            await asyncio.sleep(0.01)
+            await load.take_out_third()
             for one in (second, third):
-                assert replicas.drain(one.number).is_out
+                assert load.replicas.drain(one.number).is_out
         await _until(lambda: third.state == "off")
         assert [second.detail, third.detail] == ["taken out", "taken out"]
-
-        async def ask() -> None:
-            async with admission.place("ann", 1, 10):
-                await asyncio.sleep(3600)
-
-        asking = [asyncio.create_task(ask()) for _ in range(2)]
-        await asyncio.sleep(0)
-        now += 100
-        await scaling.look()
+        await load.ask()
+        await load.look_after(100)
         assert second.is_out
         assert third.is_out
-        await replicas.bring_back(2)
+        await load.replicas.bring_back(2)
         assert not second.is_out
-        for task in asking:
-            task.cancel()
-        await replicas.stop()
+        await load.stop()
 
     asyncio.run(take_out())
 
 
 def test_one_whose_last_answers_still_end_is_there_at_once(tmp_path: Path) -> None:
-    engine = {"replicas": 1, "max_replicas": 3, "max_concurrent_requests": 1}
-    settings = Settings(state_dir=tmp_path, engine=engine)
-    now = 0.0
-
     async def load_comes_back() -> None:
-        nonlocal now
-        base = BaseModel("base", Path(), None, "", "", 512)
-        replicas = Replicas(settings, base)
-        admission = Admission(settings.engine, clock=lambda: now)
-        scaling = Scaling(settings.engine, replicas, admission, clock=lambda: now)
-        first, second, third = replicas.replicas
-        first.state = third.state = "ready"
-        third.out_why = ""
+        load = Load(tmp_path)
+        _, second, third = load.replicas.replicas
         with third.routed("base", "talk"):
-            now += settings.engine.scale_down_seconds
-            await scaling.look()
-            await asyncio.sleep(0.01)
-            assert (third.out_why, third.state) == (NOT_NEEDED, "ready")
-
-            async def ask() -> None:
-                async with admission.place("ann", 1, 10):
-                    await asyncio.sleep(3600)
-
-            asking = [asyncio.create_task(ask()) for _ in range(2)]
-            await asyncio.sleep(0)
-            now += 100
-            await scaling.look()
+            await load.take_out_third()
+            assert third.state == "ready"
+            await load.ask()
+            await load.look_after(100)
             assert (second.is_out, third.is_out) == (True, False)
-        for task in asking:
-            task.cancel()
-        await replicas.stop()
+        await load.stop()
 
     asyncio.run(load_comes_back())
 

@@ -6,16 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pawl.files import write_json
+from pawl.settings import Settings
 from serve.engine import session as processes
+from serve.engine.child import Child, Start, start_local
 from serve.engine.session import reap_left_over
-from tests.serve.engine.test_supervisor import make, run, session_of, until
-from tests.serve.live import eventually
+from serve.engine.supervisor import Engine
+from tests.serve.engine.test_supervisor import run, session_of, until
+from tests.serve.live import FAKE_BASE, eventually, fake_command
 
 pytestmark = pytest.mark.slow
 
@@ -35,16 +38,18 @@ def test_a_name_cut_inside_a_letter_is_nothing_to_stop_at(tmp_path: Path) -> Non
             other.kill()
 
 
-def test_a_supervision_that_breaks_is_stopped_with_what_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken(request: Any, activity: Any, ended: Any, seconds: float) -> str:
-        ended.close()
+def test_a_supervision_that_breaks_is_stopped_with_what_it_started(tmp_path: Path) -> None:
+    async def cannot_wait() -> int:
         raise RuntimeError("can't start new thread")
 
+    async def start(what: Start, say: Callable[[str], None]) -> Child:
+        child = await start_local(what, say)
+        child.wait = cannot_wait
+        return child
+
     async def scenario() -> None:
-        monkeypatch.setattr("serve.engine.supervisor.watch", broken)
-        engine = make(tmp_path)
+        engine = Engine(Settings(state_dir=tmp_path), FAKE_BASE, command=fake_command(),
+                        start=start)  # fmt: skip
         await engine.start()
         await until(lambda: engine.state == "failed", "it is broken")
         session = session_of(tmp_path)
